@@ -1,0 +1,87 @@
+"""amos-dask: from the AMOS22 download to a clean, organised, verified dataset, on Dask.
+
+Everything public is here and is imported when it is first used::
+
+    import amos_dask
+
+    result = amos_dask.run("data/AMOS22", archive="downloads/amos22.zip")
+    result.dataset_manifest  # a pandas frame, as written to grouped/dataset_manifest.xlsx
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "run": "amos_dask.pipeline.run",
+    "plan_run": "amos_dask.pipeline.run",
+    "archive_manifest": "amos_dask.pipeline.from_archive",
+    "confirm_pairs": "amos_dask.pipeline.from_archive",
+    "split_prostate_uterus": "amos_dask.pipeline.organised",
+    "binary_masks": "amos_dask.pipeline.organised",
+    "small_regions": "amos_dask.pipeline.organised",
+    "denoise": "amos_dask.pipeline.organised",
+    "dataset_manifest": "amos_dask.pipeline.manifests",
+    "make_split": "amos_dask.pipeline.manifests",
+    "index_manifests": "amos_dask.pipeline.manifests",
+    "CommandResult": "amos_dask.pipeline.results",
+    "RunPlan": "amos_dask.pipeline.results",
+    "RunResult": "amos_dask.pipeline.results",
+    "Selection": "amos_dask.pipeline.selection",
+    "ClusterOptions": "amos_dask.cluster",
+    "write_archive": "amos_dask.phantom",
+    "AmosDaskError": "amos_dask.errors",
+    "ExitCode": "amos_dask.errors",
+    "Issue": "amos_dask.issues",
+}
+
+if TYPE_CHECKING:
+    from amos_dask.cluster import ClusterOptions
+    from amos_dask.errors import AmosDaskError, ExitCode
+    from amos_dask.issues import Issue
+    from amos_dask.phantom import write_archive
+    from amos_dask.pipeline.from_archive import archive_manifest, confirm_pairs
+    from amos_dask.pipeline.manifests import dataset_manifest, index_manifests, make_split
+    from amos_dask.pipeline.organised import (
+        binary_masks,
+        denoise,
+        small_regions,
+        split_prostate_uterus,
+    )
+    from amos_dask.pipeline.results import CommandResult, RunPlan, RunResult
+    from amos_dask.pipeline.run import plan_run, run
+    from amos_dask.pipeline.selection import Selection
+
+__all__ = [
+    "AmosDaskError",
+    "ClusterOptions",
+    "CommandResult",
+    "ExitCode",
+    "Issue",
+    "RunPlan",
+    "RunResult",
+    "Selection",
+    "archive_manifest",
+    "binary_masks",
+    "confirm_pairs",
+    "dataset_manifest",
+    "denoise",
+    "index_manifests",
+    "make_split",
+    "plan_run",
+    "run",
+    "small_regions",
+    "split_prostate_uterus",
+    "write_archive",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,97 @@
+"""What a dataset's names, labels and scanners mean. AMOS22 is the first definition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from amos_dask.records import UNDEFINED, Kind
+
+
+@dataclass(frozen=True)
+class DatasetDefinition:
+    """Names, modality rule and official counts of a dataset.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    folders : mapping
+        Folder name -> (kind of file, subset).
+    file_name : re.Pattern
+        Matches the name of a scan's file; its first group is the scan's number.
+    id_modalities : tuple of (int, int, str)
+        First number, last number (inclusive) and their modality.
+    scanners : mapping
+        Scanner model -> modality.
+    unlabelled_mr_scanners : frozenset of str
+        MR scanners that no labelled scan was made with.
+    official_counts : mapping
+        (subset, modality) -> number of scans.
+    """
+
+    name: str
+    folders: Mapping[str, tuple[Kind, str]]
+    file_name: re.Pattern[str]
+    id_modalities: tuple[tuple[int, int, str], ...]
+    scanners: Mapping[str, str]
+    unlabelled_mr_scanners: frozenset[str]
+    official_counts: Mapping[tuple[str, str], int]
+
+    @property
+    def first_mr_number(self) -> int:
+        """Number of the first MR scan."""
+        return min(first for first, _, modality in self.id_modalities if modality == "mri")
+
+    @property
+    def last_mr_number(self) -> int:
+        """Number of the last MR scan."""
+        return max(last for _, last, modality in self.id_modalities if modality == "mri")
+
+    def id_modality(self, number: int) -> str | None:
+        """Return the modality that a scan's number tells, if it does."""
+        for first, last, modality in self.id_modalities:
+            if first <= number <= last:
+                return modality
+        return None
+
+    def modality(self, number: int, scanner: str) -> str:
+        """Return "ct", "mri" or "und": by the number, else by the scanner."""
+        return self.id_modality(number) or self.scanners.get(scanner, UNDEFINED.lower())
+
+
+AMOS22 = DatasetDefinition(
+    name="AMOS22",
+    folders={
+        "imagesTr": ("volume", "train"),
+        "labelsTr": ("mask", "train"),
+        "imagesVa": ("volume", "val"),
+        "labelsVa": ("mask", "val"),
+        "imagesTs": ("volume", "test"),
+        "labelsTs": ("mask", "test"),
+    },
+    file_name=re.compile(r"amos_(\d{4,9})(?:_0000)?\.nii\.gz"),
+    # The official readme says "less than 500" for CT; scan 500 is a CT too.
+    id_modalities=((1, 500, "ct"), (501, 600, "mri")),
+    scanners={
+        "Aquilion ONE": "ct",
+        "Brilliance16": "ct",
+        "SOMATOM Force": "ct",
+        "Optima CT660": "ct",
+        "Optima CT540": "ct",
+        "Ingenia": "mri",
+        "Prisma": "mri",
+        "SIGNA HDe": "mri",
+        "Achieva": "mri",
+    },
+    unlabelled_mr_scanners=frozenset({"Ingenia"}),
+    official_counts={
+        ("train", "ct"): 200,
+        ("train", "mri"): 40,
+        ("val", "ct"): 100,
+        ("val", "mri"): 20,
+        ("test", "ct"): 200,
+        ("test", "mri"): 40,
+    },
+)

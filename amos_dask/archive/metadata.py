@@ -1,0 +1,250 @@
+"""The metadata csv: reading it, and finding the row of a scan.
+
+The official csv is shifted by one for MR: its rows 500..599 belong to scans 501..600. Which of
+the two numberings a csv has is decided from the csv itself and said in an issue.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+
+from amos_dask.archive.definitions import DatasetDefinition
+from amos_dask.archive.sources import read_bytes
+from amos_dask.errors import ArchiveError, UnreadableImageError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.records import UNDEFINED, FileRef, Metadata
+
+ID_COLUMN = "amos_id"
+COLUMNS: Mapping[str, str] = {
+    "birth_date": "Patient's Birth Date",
+    "sex": "Patient's Sex",
+    "age": "Patient's Age",
+    "manufacturer_model_name": "Manufacturer's Model Name",
+    "manufacturer": "Manufacturer",
+    "acquisition_date": "Acquisition Date",
+    "site": "Site",
+}
+OFFSETS = ("auto", "0", "-1")
+FILE_NAME = re.compile(r"labeled_data_meta.*\.csv", re.IGNORECASE)
+_ID = re.compile(r"(?:amos_)?(\d{1,9})(?:\.0*)?")
+_MISSING = frozenset({"", "nan", "none", "null", "n/a"})
+_LARGEST_FILE = 64 << 20
+
+Rows = dict[int, list[Metadata]]
+
+
+@dataclass(frozen=True)
+class MetadataTable:
+    """The rows of a metadata csv by scan number, and the offset that MR scans take.
+
+    Parameters
+    ----------
+    rows : dict of int to list of Metadata
+        Rows by ``amos_id``, in file order.
+    mr_offset : int
+        0 or -1: what is added to an MR scan's number to find its row.
+    path : str
+        The csv, for messages; empty when there is none.
+    """
+
+    rows: Rows
+    mr_offset: int = 0
+    path: str = ""
+
+
+def read_rows(ref: FileRef) -> tuple[Rows, list[Issue]]:
+    """Read the rows of a metadata csv.
+
+    Raises
+    ------
+    ArchiveError
+        When the file cannot be read or lacks a column.
+    """
+    try:
+        content = read_bytes(ref, _LARGEST_FILE)
+    except UnreadableImageError as error:
+        raise ArchiveError(f"{ref.path}: {error}.") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=False)
+    try:
+        return _parse(reader, ref.path)
+    except csv.Error as error:
+        raise ArchiveError(f"{ref.path}: not a readable csv ({error}).") from error
+
+
+def _parse(lines: Iterable[list[str]], path: str) -> tuple[Rows, list[Issue]]:
+    lines = iter(lines)
+    header = [name.strip() for name in next(lines, [])]
+    missing = [name for name in (ID_COLUMN, *COLUMNS.values()) if name not in header]
+    if missing:
+        raise ArchiveError(f"{path}: column {missing[0]!r} is missing; found {', '.join(header)}.")
+    where = {name: header.index(column) for name, column in COLUMNS.items()}
+    id_column = header.index(ID_COLUMN)
+    rows: Rows = {}
+    issues = []
+    for number, line in enumerate(lines, start=2):
+        if not any(cell.strip() for cell in line):
+            continue
+        cells = line + [""] * (len(header) - len(line))
+        match = _ID.fullmatch(cells[id_column].strip())
+        if match is None:
+            issues.append(_bad_row(path, number, cells[id_column]))
+            continue
+        row = Metadata(**{name: _text(cells[index]) for name, index in where.items()})
+        rows.setdefault(int(match[1]), []).append(row)
+    return rows, issues
+
+
+def _bad_row(path: str, number: int, cell: str) -> Issue:
+    return make_issue(
+        "bad_metadata_row",
+        f"row {number}: amos_id {cell!r} is not a number",
+        file=path,
+        action="row left aside",
+    )
+
+
+def _text(cell: str) -> str:
+    cell = " ".join(cell.split())
+    return UNDEFINED if cell.lower() in _MISSING else cell
+
+
+def decide_mr_offset(
+    requested: str,
+    rows: Rows,
+    mr_scans: Collection[int],
+    labelled_mr_scans: Collection[int],
+    definition: DatasetDefinition,
+    path: str,
+) -> tuple[int, list[Issue]]:
+    """Decide which row MR scan N takes: N + offset.
+
+    Parameters
+    ----------
+    requested : {"auto", "0", "-1"}
+        The user's choice.
+    rows : dict of int to list of Metadata
+        The csv.
+    mr_scans, labelled_mr_scans : collection of int
+        Numbers of the MR scans in the archive, and of those with a mask.
+    definition : DatasetDefinition
+        Which scanners are MR, and where MR numbers begin and end.
+    path : str
+        The csv, for messages.
+
+    Returns
+    -------
+    offset : int
+        0 or -1.
+    issues : list of Issue
+        The evidence, or that there is none.
+
+    Raises
+    ------
+    ArchiveError
+        When the csv has MR rows for both numberings.
+    """
+    if requested != "auto":
+        offset, evidence = int(requested), "chosen by the user"
+    else:
+        found = _offset_from_evidence(rows, labelled_mr_scans, definition, path)
+        if found is None:
+            return 0, _unknown_offset(path) if mr_scans else []
+        offset, evidence = found
+    if not mr_scans:
+        return offset, []
+    row = "N" if offset == 0 else f"N{offset}"
+    message = f"MR scan N takes row {row} of the metadata: {evidence}"
+    return offset, [make_issue("mr_metadata_offset", message, file=path)]
+
+
+def _unknown_offset(path: str) -> list[Issue]:
+    return [
+        make_issue(
+            "mr_metadata_offset_unknown",
+            "the metadata does not tell whether MR scan N stands in row N or N-1",
+            file=path,
+            action="row N used; choose with --mr-metadata-offset",
+        )
+    ]
+
+
+def _offset_from_evidence(
+    rows: Rows, labelled: Collection[int], definition: DatasetDefinition, path: str
+) -> tuple[int, str] | None:
+    first, last = definition.first_mr_number, definition.last_mr_number
+
+    def has_mr_row(number: int) -> bool:
+        return any(definition.scanners.get(s) == "mri" for s in _scanners(rows, number))
+
+    below, at_end = has_mr_row(first - 1), has_mr_row(last)
+    if below and at_end:
+        raise ArchiveError(
+            f"{path}: rows {first - 1} and {last} both name an MR scanner, so it is unclear which "
+            "row MR scans take; say it with --mr-metadata-offset 0 or -1."
+        )
+    if below:
+        return -1, f"row {first - 1} names an MR scanner and row {last} does not"
+    if at_end:
+        return 0, f"row {last} names an MR scanner and row {first - 1} does not"
+
+    def fits(offset: int) -> bool:
+        return all(
+            any(
+                definition.scanners.get(s) == "mri" and s not in definition.unlabelled_mr_scanners
+                for s in _scanners(rows, number + offset)
+            )
+            for number in labelled
+        )
+
+    fitting = [offset for offset in (0, -1) if fits(offset)]
+    if len(fitting) != 1:
+        return None
+    return fitting[0], f"only so does each of {len(labelled)} labelled MR scans find a fitting row"
+
+
+def _scanners(rows: Rows, number: int) -> list[str]:
+    return [row.manufacturer_model_name for row in rows.get(number, ())]
+
+
+def find_row(
+    table: MetadataTable, number: int, definition: DatasetDefinition, sample_id: str
+) -> tuple[Metadata, list[Issue]]:
+    """Return the metadata of a scan, and an issue where its row is missing or ambiguous."""
+    modality = definition.id_modality(number)
+    row_number = number + (table.mr_offset if number >= definition.first_mr_number else 0)
+    candidates = table.rows.get(row_number, [])
+    issue = _row_issue(table.path, sample_id)
+    if not candidates:
+        return Metadata(), [issue("metadata_row_missing", f"no row {row_number}", "UND used")]
+    if len(candidates) == 1:
+        return candidates[0], []
+    fitting = [
+        row
+        for row in candidates
+        if modality and definition.scanners.get(row.manufacturer_model_name) == modality
+    ]
+    if len(fitting) == 1:
+        return fitting[0], []
+    found = f"{len(candidates)} rows {row_number}, of which {len(fitting)} fit the modality"
+    chosen = (fitting or candidates)[0]
+    return chosen, [issue("duplicate_metadata_row", found, "first of them used")]
+
+
+def _row_issue(path: str, sample_id: str) -> Callable[[str, str, str], Issue]:
+    def issue(code: str, message: str, action: str) -> Issue:
+        return make_issue(code, message, sample=sample_id, file=path, action=action)
+
+    return issue
+
+
+def as_dict(metadata: Metadata) -> dict[str, str]:
+    """Return the metadata as a dictionary of its fields."""
+    return {field.name: getattr(metadata, field.name) for field in fields(metadata)}

@@ -1,0 +1,268 @@
+"""Bytes of archive files, wherever they lie: a folder, a zip read in place, or a URL of either."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import zipfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
+
+from amos_dask.errors import ArchiveError, UnreadableImageError
+from amos_dask.records import FileRef, ZipMember
+
+BLOCK_BYTES = 1 << 18
+UNPACKED_BYTES = 1 << 20
+_GZIP = 31
+_RAW_DEFLATE = -15
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_ENCRYPTED = 0x1
+
+
+def is_url(location: str) -> bool:
+    """Return whether the location is a URL rather than a path."""
+    return "://" in location
+
+
+def open_location(location: str) -> BinaryIO:
+    """Open a path or URL for reading bytes."""
+    if not is_url(location):
+        return Path(location).open("rb", buffering=0)
+    import fsspec  # not needed for local archives
+
+    return cast(BinaryIO, fsspec.open(location, "rb").open())
+
+
+def list_files(location: str) -> list[FileRef]:
+    """List every file of an archive, sorted by path.
+
+    Parameters
+    ----------
+    location : str
+        A folder, a zip file, or a URL of either.
+
+    Returns
+    -------
+    list of FileRef
+        With paths relative to the folder, or inside the zip.
+
+    Raises
+    ------
+    ArchiveError
+        When there is nothing at the location or the zip's directory cannot be read.
+    """
+    if is_zip(location):
+        files = _list_zip(location)
+    elif is_url(location):
+        files = _list_url_folder(location)
+    else:
+        files = _list_folder(Path(location))
+    return sorted(files, key=lambda ref: ref.path)
+
+
+def is_zip(location: str) -> bool:
+    """Return whether the location names a zip file."""
+    return location.lower().endswith(".zip")
+
+
+def _list_folder(root: Path) -> list[FileRef]:
+    if not root.is_dir():
+        raise ArchiveError(f"{root}: there is no such folder or zip file.")
+    files: list[FileRef] = []
+    visited: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in visited:  # a loop of symbolic links
+            subfolders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        for name in names:
+            path = Path(folder, name)
+            files.append(file_ref(path, path.relative_to(root).as_posix()))
+    return files
+
+
+def file_ref(path: Path, shown_as: str) -> FileRef:
+    """Return the reference to a local file; size 0 where it cannot be examined."""
+    try:
+        status = path.stat()
+        size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    except OSError:
+        size = 0
+    return FileRef(path=shown_as, location=str(path), size=size)
+
+
+def _list_url_folder(url: str) -> list[FileRef]:
+    import fsspec
+
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url)
+        found = filesystem.find(root, detail=True)
+    except Exception as error:  # each filesystem raises its own
+        raise ArchiveError(f"{url}: cannot be listed ({error}).") from error
+    prefix = root.rstrip("/") + "/"
+    return [
+        FileRef(
+            path=name.removeprefix(prefix),
+            location=filesystem.unstrip_protocol(name),
+            size=int(entry.get("size") or 0),
+        )
+        for name, entry in found.items()
+    ]
+
+
+def _list_zip(location: str) -> list[FileRef]:
+    try:
+        with open_location(location) as file, zipfile.ZipFile(file) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    except FileNotFoundError as error:
+        raise ArchiveError(f"{location}: there is no such zip file.") from error
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise ArchiveError(
+            f"{location}: the zip's directory cannot be read ({error}); download it again."
+        ) from error
+    return [
+        FileRef(
+            path=entry.filename,
+            location=location,
+            size=entry.file_size,
+            crc32=entry.CRC,
+            member=ZipMember(
+                entry.header_offset, entry.compress_size, entry.compress_type, entry.flag_bits
+            ),
+        )
+        for entry in entries
+    ]
+
+
+def read_bytes(ref: FileRef, limit: int) -> bytes:
+    """Read a small file whole, refusing more than ``limit`` bytes.
+
+    Raises
+    ------
+    UnreadableImageError
+        When the file is larger than the limit or cannot be read.
+    """
+    if ref.size > limit:
+        raise UnreadableImageError(f"larger than {limit} bytes")
+    return b"".join(read_blocks(ref))
+
+
+def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
+    """Yield the bytes of a file in blocks of bounded size, unpacked if it is in a zip.
+
+    Raises
+    ------
+    UnreadableImageError
+        When the file cannot be read or the zip is damaged there.
+    """
+    try:
+        with open_location(ref.location) as file:
+            if ref.member is None:
+                while block := file.read(BLOCK_BYTES):
+                    yield block
+            else:
+                yield from _member_blocks(file, ref.member)
+    except OSError as error:
+        raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from error
+
+
+def _member_blocks(file: BinaryIO, member: ZipMember) -> Iterator[bytes]:
+    if member.flags & _ENCRYPTED:
+        raise UnreadableImageError("encrypted in the zip")
+    file.seek(member.header_offset)
+    header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+        raise UnreadableImageError("the zip is damaged where this file should begin")
+    _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    file.seek(member.header_offset + _LOCAL_HEADER.size + name_length + extra_length)
+    packed = _limited_blocks(file, member.compressed_size)
+    if member.method == zipfile.ZIP_STORED:
+        yield from packed
+    elif member.method == zipfile.ZIP_DEFLATED:
+        yield from _inflate(packed)
+    else:
+        raise UnreadableImageError(f"packed in the zip with unsupported method {member.method}")
+
+
+def _limited_blocks(file: BinaryIO, n_bytes: int) -> Iterator[bytes]:
+    while n_bytes:
+        block = file.read(min(n_bytes, BLOCK_BYTES))
+        if not block:
+            raise UnreadableImageError("the zip ends before this file does")
+        n_bytes -= len(block)
+        yield block
+
+
+def _inflate(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    unpacker = isal_zlib.decompressobj(wbits=_RAW_DEFLATE)
+    try:
+        for block in blocks:
+            yield from _unpack(unpacker, block)
+    except IsalError as error:
+        raise UnreadableImageError(f"damaged in the zip ({error})") from error
+    if not unpacker.eof:
+        raise UnreadableImageError("the zip ends before this file does")
+
+
+def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the unpacked bytes of a gzip stream of one or more members, in bounded pieces.
+
+    Checksums are verified; zero padding after the last member is accepted.
+
+    Raises
+    ------
+    UnreadableImageError
+        When the stream is not gzip, is damaged, or ends early.
+    """
+    unpacker = isal_zlib.decompressobj(wbits=_GZIP)
+    n_members = 0
+    fresh = True  # nothing of the current member has been seen
+    for block in blocks:
+        while block:
+            if fresh and n_members:
+                block = block.lstrip(b"\0")
+                if not block:
+                    break
+            fresh = False
+            try:
+                yield from _unpack(unpacker, block)
+            except IsalError as error:
+                raise _gzip_error(error, n_members) from error
+            block = unpacker.unused_data
+            if unpacker.eof:
+                n_members += 1
+                fresh = True
+                unpacker = isal_zlib.decompressobj(wbits=_GZIP)
+    if not fresh or not n_members:
+        raise UnreadableImageError(
+            "the file is empty" if fresh else "the gzip stream ends before the image does"
+        )
+
+
+def _gzip_error(error: Exception, n_members: int) -> UnreadableImageError:
+    if "wrapper" not in str(error):
+        return UnreadableImageError(f"the gzip stream is damaged ({error})")
+    if n_members:
+        return TrailingBytesError("bytes that are not gzip follow the image")
+    return UnreadableImageError("not a gzip file")
+
+
+class TrailingBytesError(UnreadableImageError):
+    """Bytes that do not belong to the image follow its complete gzip stream."""
+
+
+def _unpack(unpacker: Any, block: bytes) -> Iterator[bytes]:
+    while True:
+        piece = unpacker.decompress(block, UNPACKED_BYTES)
+        if piece:
+            yield piece
+        block = unpacker.unconsumed_tail
+        # A full piece may leave output waiting inside even when the input is used up.
+        if unpacker.eof or (not block and len(piece) < UNPACKED_BYTES):
+            return

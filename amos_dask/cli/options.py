@@ -1,0 +1,184 @@
+"""Options, declared once and reused; every name is accepted with ``_`` and with ``-``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+EXISTING_FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+EXISTING_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
+
+
+def option(name: str, **settings: Any) -> Callable[[F], F]:
+    """Declare ``--some_name`` that is also ``--some-name``; help shows the first form."""
+    dashed = name.replace("_", "-")
+    names = (name,) if dashed == name else (name, dashed)
+    return click.option(*names, name.removeprefix("--").replace("-", "_"), **settings)
+
+
+root_dir = option(
+    "--root_dir", required=True, type=EXISTING_FOLDER, help="Folder with sample folders below it."
+)
+label_explanation = option(
+    "--label_explanation",
+    type=EXISTING_FILE,
+    help="Label map (YAML); default: ROOT's descriptor/label_map.yaml, else AMOS22's.",
+)
+labeled_data_meta = option(
+    "--labeled_data_meta",
+    metavar="CSV",
+    help="Metadata csv; default: the one inside or beside the archive.",
+)
+mr_metadata_offset = option(
+    "--mr_metadata_offset",
+    type=click.Choice(["auto", "0", "-1"]),
+    default="auto",
+    show_default=True,
+    help="Which csv row MR scan N takes: N + offset (the official csv is shifted by one).",
+)
+split_name = option(
+    "--split_name", default="split01_standard", show_default=True, help="Worksheet of the split."
+)
+
+
+def denoise_parameters(command: F) -> F:
+    """Add ``--kernel_size``, ``--filter_halfedge`` and ``--region_area_thresh``."""
+    for declare in (
+        option(
+            "--region_area_thresh",
+            type=click.FloatRange(0),
+            default=10.0,
+            show_default=True,
+            metavar="MM2",
+            help="Slice regions smaller than this may change.",
+        ),
+        option(
+            "--filter_halfedge",
+            type=click.IntRange(0, 1000),
+            default=3,
+            show_default=True,
+            help="Votes are counted in a box of 2n+1 pixels.",
+        ),
+        option(
+            "--kernel_size",
+            type=click.IntRange(1, 1000),
+            nargs=2,
+            default=(5, 5),
+            show_default=True,
+            metavar="X Y",
+            help="Pixels of the structuring element.",
+        ),
+    ):
+        command = declare(command)
+    return command
+
+
+def selection(command: F) -> F:
+    """Add ``--ids``, ``--subset`` and ``--modality``, passed on as one ``selection``."""
+
+    @wraps(command)
+    def with_selection(
+        *args: Any, ids: tuple[str, ...], subset: str | None, modality: str | None, **kwargs: Any
+    ) -> Any:
+        from amos_dask import Selection
+
+        chosen = Selection(tuple(ids) or None, subset, modality)
+        return command(*args, selection=chosen, **kwargs)
+
+    for declare in (
+        option("--modality", type=click.Choice(["ct", "mri", "und"]), help="Only this modality."),
+        subset,
+        ids,
+    ):
+        with_selection = declare(with_selection)
+    return with_selection  # type: ignore[return-value]
+
+
+ids = option(
+    "--ids",
+    multiple=True,
+    metavar="IDS",
+    help="Only these samples: 4, amos_0004, 1-20, or several with commas.",
+)
+subset = option("--subset", type=click.Choice(["train", "val", "test"]), help="Only this subset.")
+
+
+def cluster(command: F) -> F:
+    """Add where to run and how to show progress, passed on as ``cluster`` and ``progress``."""
+
+    @wraps(command)
+    def with_cluster(
+        *args: Any,
+        cluster: str,
+        workers: int | None,
+        memory_limit: str,
+        dashboard_port: int,
+        local_directory: Path | None,
+        json_lines: bool,
+        quiet: bool,
+        **kwargs: Any,
+    ) -> Any:
+        from amos_dask import ClusterOptions
+
+        scratch = None if local_directory is None else str(local_directory)
+        options = ClusterOptions(cluster, workers, memory_limit, dashboard_port, scratch)
+        progress = "json" if json_lines else "none" if quiet else "auto"
+        return command(*args, cluster=options, progress=progress, **kwargs)
+
+    for declare in (
+        option("--quiet", is_flag=True, help="No progress."),
+        click.option(
+            "--json", "json_lines", is_flag=True, help="Progress and result as JSON lines."
+        ),
+        option("--local_directory", type=FOLDER, help="Where workers keep temporary files."),
+        option(
+            "--dashboard_port",
+            type=click.IntRange(0, 65535),
+            default=8787,
+            show_default=True,
+            help="Port of the local dashboard, on loopback; a free one if taken.",
+        ),
+        option(
+            "--memory_limit",
+            default="auto",
+            show_default=True,
+            metavar="SIZE",
+            help="Memory of each local worker, such as 4GB.",
+        ),
+        option("--workers", type=click.IntRange(1), help="Local processes; default: one a core."),
+        option(
+            "--cluster",
+            default="local",
+            show_default=True,
+            metavar="local|ADDRESS",
+            help="Where to run: this machine, or the address of a Dask scheduler.",
+        ),
+    ):
+        with_cluster = declare(with_cluster)
+    return with_cluster  # type: ignore[return-value]
+
+
+class RepeatedValues(click.Command):
+    """A command whose ``--subsets`` takes several values each time, as the tutorial writes it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join the values after each ``--subsets`` with commas before click sees them."""
+        joined: list[str] = []
+        rest = list(args)
+        while rest:
+            word = rest.pop(0)
+            joined.append(word)
+            if word == "--subsets":
+                values = []
+                while rest and not rest[0].startswith("-"):
+                    values.append(rest.pop(0))
+                joined += [",".join(values)] if values else []
+        return super().parse_args(ctx, joined)

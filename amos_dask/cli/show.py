@@ -1,0 +1,137 @@
+"""Closing lines on stdout: for people, or one JSON object with ``--json``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from amos_dask.issues import Issue
+    from amos_dask.phantom import Archive
+    from amos_dask.pipeline.results import CommandResult, RunPlan, RunResult
+
+_SEVERITIES = ("error", "warning", "info")
+_SHOWN_ERRORS = 20
+
+
+def close_run(result: RunResult, json_lines: bool) -> int:
+    """Say how a run ended; return its exit code."""
+    if json_lines:
+        _echo_json(
+            exit_code=int(result.exit_code),
+            root_dir=str(result.root_dir),
+            n_processed=result.n_processed,
+            n_failed=result.n_failed,
+            n_changed_voxels=result.n_changed_voxels,
+            seconds=round(result.seconds, 3),
+            issues=dict(Counter(issue.code for issue in result.issues)),
+            outputs=[str(path) for path in result.outputs],
+        )
+        return int(result.exit_code)
+    click.echo()
+    _echo_table(_found_and_repaired(result))
+    _echo_issues(result.issues)
+    click.echo(f"manifests: {result.root_dir / 'grouped' / 'dataset_manifest.xlsx'} and beside it")
+    click.echo(f"issues:    {result.root_dir / 'descriptor' / 'issues.xlsx'}")
+    good = result.n_processed - result.n_failed
+    click.echo(f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.")
+    if result.n_failed:
+        click.echo(f"{result.n_failed} samples failed; see issues.xlsx.")
+    return int(result.exit_code)
+
+
+def close_demo(result: RunResult, json_lines: bool) -> int:
+    """Say how the demo ended and where to look; return its exit code."""
+    code = close_run(result, json_lines)
+    if not json_lines:
+        click.echo("The manifests:")
+        for path in result.outputs:
+            click.echo(f"  {path}")
+    return code
+
+
+def _found_and_repaired(result: RunResult) -> list[tuple[str, str]]:
+    rows = [
+        ("files in the archive manifest", str(len(result.archive_manifest))),
+        ("samples in the dataset manifest", str(len(result.dataset_manifest))),
+        ("voxels changed by denoising", f"{result.n_changed_voxels:,}"),
+    ]
+    for threshold, before in result.regions_before.items():
+        after = result.regions_after[threshold]
+        rows.append((f"regions below {threshold:g} mm3", f"{len(before):,} -> {len(after):,}"))
+    return rows
+
+
+def close_plan(plan: RunPlan, json_lines: bool) -> int:
+    """Say what a run would do; return 0."""
+    samples = plan.samples
+    n_bytes = int(samples["bytes"].sum()) if len(samples) else 0
+    if json_lines:
+        _echo_json(
+            archive=plan.archive,
+            n_samples=len(samples),
+            n_bytes=n_bytes,
+            samples=samples.to_dict("records"),
+        )
+        return 0
+    click.echo(f"would read {len(samples)} samples, {n_bytes / 1e9:.2f} GB, from {plan.archive}")
+    click.echo(f"would write to {plan.root_dir}:")
+    for row in samples.to_dict("records"):
+        click.echo(f"  {row['ID']}  {row['bytes'] / 1e6:8.1f} MB  {row['folder']}")
+    return 0
+
+
+def close_command(result: CommandResult, arguments: Mapping[str, Any]) -> int:
+    """Say how a single command ended; return its exit code."""
+    code = int(result.exit_code)
+    if arguments.get("progress") == "json":
+        _echo_json(
+            exit_code=code,
+            n_samples=result.n_samples,
+            summary=result.summary,
+            issues=dict(Counter(issue.code for issue in result.issues)),
+            outputs=[str(path) for path in result.outputs],
+        )
+        return code
+    _echo_issues(result.issues)
+    click.echo(result.summary)
+    for path in result.outputs:
+        click.echo(f"  {path}")
+    return code
+
+
+def close_phantom(archive: Archive) -> int:
+    """Say where a phantom archive is; return 0."""
+    click.echo(
+        f"{len(archive.samples)} samples in {archive.path}, metadata {archive.metadata_path}"
+    )
+    return 0
+
+
+def _echo_issues(issues: Iterable[Issue]) -> None:
+    issues = list(issues)
+    if not issues:
+        return
+    errors = [issue for issue in issues if issue.severity == "error"]
+    for issue in errors[:_SHOWN_ERRORS]:
+        click.echo(f"error: {issue.sample} {issue.file}: {issue.code}: {issue.message}")
+    if len(errors) > _SHOWN_ERRORS:
+        click.echo(f"… and {len(errors) - _SHOWN_ERRORS} more errors")
+    kinds = Counter((issue.severity, issue.code) for issue in issues)
+    ordered = sorted(kinds.items(), key=lambda item: (_SEVERITIES.index(item[0][0]), item[0][1]))
+    _echo_table([(f"{severity}  {code}", str(count)) for (severity, code), count in ordered])
+
+
+def _echo_table(rows: list[tuple[str, str]]) -> None:
+    width = max((len(left) for left, _ in rows), default=0)
+    for left, right in rows:
+        click.echo(f"  {left:<{width}}  {right:>12}")
+    click.echo()
+
+
+def _echo_json(**content: Any) -> None:
+    click.echo(json.dumps({"event": "Result", **content}))

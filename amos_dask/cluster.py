@@ -1,0 +1,99 @@
+"""From a cluster's description to a Dask client. Listens on loopback only, unless told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from amos_dask.errors import ClusterError
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Where to run.
+
+    Parameters
+    ----------
+    cluster : str
+        ``local``, or the address of a running scheduler such as ``tcp://node1:8786``.
+    workers : int, optional
+        Processes of a local cluster, one thread each; by default one for each core.
+    memory_limit : str
+        Memory of each local worker, such as ``4GB``; ``auto`` shares the machine's.
+    dashboard_port : int
+        Port of a local cluster's dashboard; another free one is taken when it is in use.
+    local_directory : str, optional
+        Where workers keep temporary files.
+    """
+
+    cluster: str = "local"
+    workers: int | None = None
+    memory_limit: str = "auto"
+    dashboard_port: int = 8787
+    local_directory: str | None = None
+
+
+@contextmanager
+def connect(options: ClusterOptions) -> Iterator[Any]:
+    """Yield a `distributed.Client` and close what was started for it.
+
+    Raises
+    ------
+    ClusterError
+        When the cluster cannot be started or reached.
+    """
+    from distributed import Client
+
+    if options.cluster != "local":
+        try:
+            client = Client(options.cluster, timeout="10s", set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ClusterError(f"{options.cluster}: no Dask scheduler answers there.") from error
+        with client:
+            yield client
+        return
+    with _local_cluster(options) as cluster, Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+def _local_cluster(options: ClusterOptions) -> Any:
+    from distributed import LocalCluster
+
+    n_workers = options.workers or _usable_cores()
+    return LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        processes=True,
+        host=LOOPBACK,
+        dashboard_address=f"{LOOPBACK}:{_free_port(options.dashboard_port)}",
+        memory_limit=options.memory_limit,
+        local_directory=options.local_directory,
+        silence_logs=40,  # logging.ERROR: lost workers become outcomes, not noise
+        worker_dashboard_address=None,
+        env=_one_thread_each(),
+    )
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _free_port(wanted: int) -> int:
+    """Return the wanted port, or 0 (any) when something listens there already."""
+    import socket
+
+    with socket.socket() as probe:
+        return wanted if wanted and probe.connect_ex((LOOPBACK, wanted)) else 0
+
+
+def _one_thread_each() -> dict[str, str]:
+    """Return the environment that keeps each worker's libraries to its one thread."""
+    names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return dict.fromkeys(names, "1")

@@ -1,0 +1,63 @@
+"""The exceptions users meet, and the program's exit codes."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the program's exit status says."""
+
+    DONE = 0
+    COULD_NOT_RUN = 1
+    USAGE = 2
+    SAMPLES_FAILED = 3
+
+
+class AmosDaskError(Exception):
+    """The run cannot go on; the message is one sentence that says what to do."""
+
+
+class ArchiveError(AmosDaskError):
+    """The archive or its metadata cannot be used as a whole."""
+
+
+class LabelMapError(AmosDaskError):
+    """A label map file is not usable."""
+
+
+class ManifestError(AmosDaskError):
+    """A workbook is missing, is not one, or lacks a worksheet or column."""
+
+
+class InconsistentDatasetError(ManifestError):
+    """Files of a sample contradict each other; the message lists all of them."""
+
+
+class ClusterError(AmosDaskError):
+    """The Dask cluster could not be reached or started."""
+
+
+class BadMaskError(Exception):
+    """A readable mask that cannot be used; caught in the sample's task and turned into an Issue.
+
+    Parameters
+    ----------
+    code : str
+        The issue code.
+    message : str
+        What is wrong with the mask, without its name.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UnreadableImageError(Exception):
+    """An image file is damaged or of an unsupported form; the message says how, without its name.
+
+    Caught in the sample's task and turned into an ``unreadable_volume`` or ``unreadable_mask``.
+    """

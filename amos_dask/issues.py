@@ -1,0 +1,137 @@
+"""Issues: what was found, repaired or failed, each with a stable code.
+
+The catalogue below is the one place where a code's severity and meaning are defined; the README's
+table is checked against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class IssueKind:
+    """A row of the catalogue.
+
+    Parameters
+    ----------
+    severity : {"info", "warning", "error"}
+        ``error`` means that a promised output is missing.
+    meaning : str
+        What the code says, for the README.
+    """
+
+    severity: Severity
+    meaning: str
+
+
+CATALOGUE: dict[str, IssueKind] = {
+    # the archive and its metadata
+    "junk_ignored": IssueKind("info", "System files and partial downloads were left aside"),
+    "unexpected_file": IssueKind("warning", "A file that is not part of AMOS22 was left aside"),
+    "duplicate_file": IssueKind("warning", "Two files for one scan; the first by name is used"),
+    "bad_dataset_json": IssueKind(
+        "warning", "`dataset.json` cannot be used; subsets are taken from the folders"
+    ),
+    "subset_mismatch": IssueKind(
+        "warning", "`dataset.json` and the folder disagree on the subset; `dataset.json` wins"
+    ),
+    "not_in_dataset_json": IssueKind(
+        "warning", "A scan that `dataset.json` does not list; its folder gives the subset"
+    ),
+    "listed_but_absent": IssueKind("warning", "`dataset.json` lists a scan that is not there"),
+    "subset_counts": IssueKind("info", "The numbers of scans differ from the official ones"),
+    "missing_mask": IssueKind("warning", "A training or validation scan without a mask"),
+    "mask_without_volume": IssueKind("error", "A mask whose scan is missing"),
+    "metadata_missing": IssueKind("warning", "No metadata csv was found; fields are `UND`"),
+    "metadata_row_missing": IssueKind("warning", "The csv has no row for a scan"),
+    "duplicate_metadata_row": IssueKind(
+        "warning", "Several csv rows for a scan and not exactly one fits; the first of them is used"
+    ),
+    "bad_metadata_row": IssueKind("warning", "A csv row whose `amos_id` is not a number"),
+    "mr_metadata_offset": IssueKind("info", "Which csv row MR scans take, and the evidence"),
+    "mr_metadata_offset_unknown": IssueKind(
+        "warning", "The csv does not tell which row MR scans take; row N is used for scan N"
+    ),
+    "modality_mismatch": IssueKind("warning", "Id and scanner disagree on CT or MR; the id wins"),
+    "unknown_scanner": IssueKind(
+        "warning", "Scanner missing or not among AMOS22's nine; the folder is `UND`"
+    ),
+    # the image files
+    "unreadable_volume": IssueKind("error", "The scan's file is damaged or not supported"),
+    "unreadable_mask": IssueKind("error", "The mask's file is damaged or not supported"),
+    "bad_affine": IssueKind("error", "An affine that is not finite or cannot be inverted"),
+    "bad_spacing": IssueKind("warning", "pixdim is zero or contradicts the affine"),
+    "non_finite_voxels": IssueKind("warning", "The scan holds NaN or infinite voxels, kept as is"),
+    "trailing_bytes": IssueKind("warning", "Bytes after the image's data were ignored"),
+    "shape_mismatch": IssueKind("error", "Mask and scan differ in shape; no mask is written"),
+    "affine_repaired": IssueKind(
+        "info", "The mask took its scan's affine (`warning` when the axis codes differ)"
+    ),
+    "bad_mask_values": IssueKind(
+        "error", "Mask values that are not whole numbers in 0..255; no mask is written"
+    ),
+    "unknown_label": IssueKind(
+        "error", "A label that the label map lacks; the mask stays, no binary masks, no denoising"
+    ),
+    "empty_mask": IssueKind("warning", "A mask that holds background only"),
+    "unknown_sex": IssueKind(
+        "warning", "Label 15 with unknown sex: it stays 15, be it prostate or uterus"
+    ),
+    # the outputs
+    "bad_info_file": IssueKind("error", "A sample's `info.yaml` is missing or not usable"),
+    "not_restorable": IssueKind(
+        "error", "A mask denoised with other parameters whose undenoised form is not kept"
+    ),
+    "no_samples": IssueKind("info", "A modality or subset without samples gets no manifest"),
+    "sample_failed": IssueKind("error", "A sample could not be processed; see the message"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One thing that was found, repaired or failed.
+
+    Parameters
+    ----------
+    code : str
+        A key of ``CATALOGUE``.
+    severity : {"info", "warning", "error"}
+        ``error`` exactly when a promised output is missing.
+    sample : str
+        ``amos_0001``, or empty when the issue is not about one sample.
+    file : str
+        POSIX path relative to the archive or to ROOT_DIR, or empty.
+    message : str
+        What was found.
+    action : str
+        What was done about it.
+    """
+
+    code: str
+    severity: Severity
+    sample: str
+    file: str
+    message: str
+    action: str
+
+    @property
+    def sort_key(self) -> tuple[str, str, str, str]:
+        """Order of the issue worksheets: sample, file, code, message."""
+        return (self.sample, self.file, self.code, self.message)
+
+
+def make_issue(
+    code: str,
+    message: str,
+    *,
+    sample: str = "",
+    file: str = "",
+    action: str = "",
+    severity: Severity | None = None,
+) -> Issue:
+    """Make an issue with the catalogue's severity unless another is given."""
+    return Issue(code, severity or CATALOGUE[code].severity, sample, file, message, action)

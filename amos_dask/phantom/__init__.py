@@ -1,0 +1,26 @@
+"""Synthetic AMOS22 archives for the demo, the tests and the benchmarks.
+
+`make_scan` makes one abdomen; `write_archive` writes a folder or a zip of them with everything
+that is odd in the real archive, and tells what it planted where.
+"""
+
+from amos_dask.phantom.archive import (
+    DEFECTS,
+    METADATA_NAME,
+    UNKNOWN_LABEL,
+    Archive,
+    PlantedSample,
+    write_archive,
+)
+from amos_dask.phantom.scan import Scan, make_scan
+
+__all__ = [
+    "DEFECTS",
+    "METADATA_NAME",
+    "UNKNOWN_LABEL",
+    "Archive",
+    "PlantedSample",
+    "Scan",
+    "make_scan",
+    "write_archive",
+]

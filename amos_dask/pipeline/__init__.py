@@ -1,0 +1,1 @@
+"""The public API: `run`, and one function for each command; as good from a notebook."""

@@ -1,0 +1,212 @@
+"""Commands that read the archive: ``archive-manifest`` and ``confirm-pairs``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amos_dask.archive.discover import Discovery, discover, make_sample
+from amos_dask.archive.sources import list_files
+from amos_dask.errors import ManifestError
+from amos_dask.issues import Issue
+from amos_dask.pipeline.results import CommandResult
+from amos_dask.pipeline.selection import EVERYTHING, Selection
+from amos_dask.pipeline.session import (
+    Session,
+    failure_issue,
+    open_session,
+    record_issues,
+    step_results,
+)
+from amos_dask.progress import Listener
+from amos_dask.recipe.pairs import PairTask, pair_sample
+from amos_dask.records import SUBSETS, UNDEFINED, Audit, FileRef, Metadata, Sample, Step
+from amos_dask.stages.audit import audit_sample
+from amos_dask.store.layout import MANIFEST_SHEET, find_root, find_sample_folders
+from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
+from amos_dask.tables.workbook import read_sheet, require_columns, sheet_names, write_workbook
+
+_METADATA_COLUMNS = tuple(Metadata.__dataclass_fields__)
+
+
+def archive_manifest(
+    root_dir: str | Path,
+    output_manifest_file: str | Path,
+    *,
+    labeled_data_meta: str | Path | None = None,
+    sheet_name: str = MANIFEST_SHEET,
+    mr_metadata_offset: str = "auto",
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """List every scan and mask of an archive with its geometry and metadata (routine 01).
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        The archive: a folder, ``amos22.zip``, or a URL of either. Never written to.
+    output_manifest_file : str or Path
+        The workbook to write.
+    labeled_data_meta : str or Path, optional
+        The metadata csv; by default the one inside or beside the archive.
+    sheet_name : str
+        Title of the worksheet.
+    mr_metadata_offset : {"auto", "0", "-1"}
+        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        With the manifest as ``frame``.
+
+    Raises
+    ------
+    AmosDaskError
+        When the archive or the csv cannot be used as a whole.
+    """
+    output = Path(output_manifest_file)
+    found = discover(str(root_dir), _text(labeled_data_meta), mr_metadata_offset)
+    with open_session(cluster, progress) as session:
+        audits, issues = audit_archive(session, found)
+    frame = archive_frame(found.samples, audits)
+    write_workbook(output, {sheet_name: frame})
+    layout = find_root(Path(root_dir), output)
+    record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
+    summary = f"{len(frame)} files of {len(found.samples)} scans"
+    return CommandResult((output,), len(found.samples), summary, tuple(issues), frame)
+
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _AuditTask:
+    sample: Sample
+
+    @property
+    def name(self) -> str:
+        return self.sample.sample_id
+
+
+def _audit(task: _AuditTask) -> Audit:
+    return audit_sample(task.sample)
+
+
+def audit_archive(session: Session, found: Discovery) -> tuple[dict[str, Audit], list[Issue]]:
+    """Read all headers; return audits by sample and the issues of names, metadata and headers."""
+    issues = list(found.issues)
+    audits = {}
+    tasks = [_AuditTask(sample) for sample in found.samples]
+    for outcome in session.map("audit", _audit, tasks):
+        if outcome.value is None:
+            issues.append(failure_issue(outcome))
+        else:
+            audits[outcome.name] = outcome.value
+            issues += outcome.value.issues
+    return audits, issues
+
+
+def confirm_pairs(
+    root_dir: str | Path,
+    output_dir: str | Path,
+    archive_manifest: str | Path,
+    *,
+    modality: str,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Organise the pairs of one modality: float32 volume, uint8 mask, info file (routine 02).
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        The archive, as given to `archive_manifest`.
+    output_dir : str or Path
+        Where subset folders go, such as ``root_dir/grouped/AMOS-CT``.
+    archive_manifest : str or Path
+        The workbook that `archive_manifest` wrote.
+    modality : {"ct", "mri", "und"}
+        Which samples.
+    selection : Selection
+        Further choice of samples.
+    cluster, progress
+        As for `archive_manifest`.
+
+    Returns
+    -------
+    CommandResult
+        ``n_samples`` written or tried.
+
+    Raises
+    ------
+    AmosDaskError
+        When the manifest cannot be used or names files that the archive lacks.
+    """
+    group, manifest = Path(output_dir), Path(archive_manifest)
+    samples = [s for s in _read_samples(manifest, str(root_dir)) if s.modality == modality]
+    samples = [s for s in selection.choose(samples) if s.volume is not None]
+    earlier: dict[str, list[Path]] = {}
+    for folder in find_sample_folders(group):
+        earlier.setdefault(folder.sample_id, []).append(folder.path)
+    tasks = [PairTask(s, group.absolute(), tuple(earlier.get(s.sample_id, ()))) for s in samples]
+    with open_session(cluster, progress) as session:
+        session.prepare_kernels()
+        results = step_results(session.map("pair", pair_sample, tasks))
+    issues = [issue for result in results for issue in result.issues]
+    layout = find_root(Path(root_dir), group)
+    record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in samples})
+    n_written = sum(result.value is not None for result in results)
+    summary = f"{n_written} of {len(samples)} {modality} samples written"
+    return CommandResult((group,), len(samples), summary, tuple(issues))
+
+
+def _read_samples(manifest: Path, root_dir: str) -> list[Sample]:
+    titles = sheet_names(manifest)
+    title = MANIFEST_SHEET if MANIFEST_SHEET in titles else titles[0]
+    frame = read_sheet(manifest, title)
+    require_columns(frame, ARCHIVE_COLUMNS, manifest)
+    files = {ref.path: ref for ref in list_files(root_dir)}
+    rows: dict[str, list[Any]] = {}
+    for row in frame.itertuples(index=False):
+        rows.setdefault(str(row.seq), []).append(row)
+    return [_read_sample(seq, group, files, manifest, root_dir) for seq, group in rows.items()]
+
+
+def _read_sample(
+    seq: str, rows: Sequence[Any], files: Mapping[str, FileRef], manifest: Path, root_dir: str
+) -> Sample:
+    refs: dict[str, FileRef] = {}
+    for row in rows:
+        ref = files.get(str(row.file_path))
+        if ref is None:
+            raise ManifestError(
+                f"{manifest}: {row.file_path} is not in {root_dir}; run archive-manifest again."
+            )
+        refs[row.type] = ref
+    if not seq.isdecimal():
+        raise ManifestError(f"{manifest}: seq {seq!r} is not a number.")
+    subset = str(rows[0].subset)
+    if subset not in SUBSETS:  # it becomes a folder
+        raise ManifestError(f"{manifest}: subset {subset!r} of seq {seq} is not known.")
+    metadata = Metadata(**{name: _cell(getattr(row, name)) for name in _METADATA_COLUMNS})
+    return make_sample(
+        int(seq),
+        subset,
+        metadata,
+        refs.get(FILE_TYPES["volume"]),
+        refs.get(FILE_TYPES["mask"]),
+    )
+
+
+def _cell(value: Any) -> str:
+    return UNDEFINED if value is None or pd.isna(value) else str(value)

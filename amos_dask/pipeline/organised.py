@@ -1,0 +1,275 @@
+"""Commands that work on organised samples: relabel, binary masks, small regions, denoise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from amos_dask.errors import AmosDaskError
+from amos_dask.pipeline.results import CommandResult
+from amos_dask.pipeline.selection import EVERYTHING, Selection
+from amos_dask.pipeline.session import (
+    find_label_map,
+    open_session,
+    record_issues,
+    require_sample_folders,
+    step_results,
+)
+from amos_dask.progress import Listener
+from amos_dask.recipe.organised import (
+    ALREADY_DONE,
+    DenoiseTask,
+    FolderTask,
+    RegionsTask,
+    denoise_sample,
+    extract_binary_masks,
+    find_sample_regions,
+    is_restorable,
+    split_sample,
+)
+from amos_dask.records import DenoiseParams, Step, StepResult
+from amos_dask.store.layout import (
+    MANIFEST_SHEET,
+    REGIONS_SHEET,
+    Layout,
+    SampleFolder,
+    find_root,
+)
+from amos_dask.tables.manifests import region_frames
+from amos_dask.tables.workbook import write_workbook
+
+
+def split_prostate_uterus(
+    root_dir: str | Path,
+    *,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Give label 15 of female patients the label 16, in place (routine 03).
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it, such as ``root_dir/grouped``.
+    selection : Selection
+        Choice of samples.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        ``n_samples`` looked at; running it again changes nothing.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples.
+    """
+    root = Path(root_dir)
+    layout = find_root(root)
+    label_map = find_label_map(layout, None)
+    folders = _masked(root, selection)
+    tasks = [FolderTask(folder, layout, label_map) for folder in folders]
+    results = _run("split", split_sample, tasks, cluster, progress)
+    n_changed = sum(result.value is True for result in results)
+    summary = f"label 15 became 16 in {n_changed} of {len(tasks)} masks"
+    return _finish(Step.SPLIT_PROSTATE_UTERUS, layout, results, (root,), summary)
+
+
+def binary_masks(
+    root_dir: str | Path,
+    *,
+    label_explanation: str | Path | None = None,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Write a binary mask for each label beside each multi-label mask (routine 04).
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it.
+    label_explanation : str or Path, optional
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else AMOS22's.
+    selection, cluster, progress
+        As for `split_prostate_uterus`.
+
+    Returns
+    -------
+    CommandResult
+        ``n_samples`` looked at.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples or the label map is not usable.
+    """
+    root = Path(root_dir)
+    layout = find_root(root)
+    label_map = find_label_map(layout, label_explanation)
+    tasks = [FolderTask(folder, layout, label_map) for folder in _masked(root, selection)]
+    results = _run("binary", extract_binary_masks, tasks, cluster, progress)
+    n_files = sum(result.value or 0 for result in results)
+    summary = f"{n_files} binary masks of {len(tasks)} samples"
+    return _finish(Step.BINARY_MASKS, layout, results, (root,), summary)
+
+
+def small_regions(
+    root_dir: str | Path,
+    output_manifest: str | Path,
+    *,
+    region_volume_thresh: float,
+    label_explanation: str | Path | None = None,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """List regions of each label that are smaller than a volume.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it.
+    output_manifest : str or Path
+        The workbook to write: ``Manifest`` (a row a sample) and ``Regions`` (a row a region).
+    region_volume_thresh : float
+        Regions strictly below this volume in mm3 are listed.
+    label_explanation, selection, cluster, progress
+        As for `binary_masks`.
+
+    Returns
+    -------
+    CommandResult
+        With worksheet ``Regions`` as ``frame``.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples or the label map is not usable.
+    """
+    root, output = Path(root_dir), Path(output_manifest)
+    layout = find_root(root, output)
+    label_map = find_label_map(layout, label_explanation)
+    tasks = [
+        RegionsTask(folder, layout, label_map, float(region_volume_thresh))
+        for folder in _masked(root, selection)
+    ]
+    results = _run("regions", find_sample_regions, tasks, cluster, progress)
+    found = [result.value for result in results if result.value is not None]
+    manifest, regions = region_frames(found, label_map)
+    write_workbook(output, {MANIFEST_SHEET: manifest, REGIONS_SHEET: regions})
+    summary = (
+        f"{len(regions)} regions smaller than {region_volume_thresh:g} mm3 in {len(found)} masks"
+    )
+    return _finish(Step.SMALL_REGIONS, layout, results, (output,), summary, regions)
+
+
+def denoise(
+    root_dir: str | Path,
+    output_dir: str | Path,
+    *,
+    kernel_size: tuple[int, int] = (5, 5),
+    filter_halfedge: int = 3,
+    region_area_thresh: float = 10.0,
+    label_explanation: str | Path | None = None,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Remove islands and fill pinholes on the slices of multi-label masks.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it.
+    output_dir : str or Path
+        The same folder to work in place, or another, which gets masks and binary masks only.
+    kernel_size : (int, int)
+        Pixels of the structuring element along x and y.
+    filter_halfedge : int
+        Votes are counted in a box of ``2 * filter_halfedge + 1`` pixels.
+    region_area_thresh : float
+        Slice regions strictly below this area in mm2 may change.
+    label_explanation, selection, cluster, progress
+        As for `binary_masks`.
+
+    Returns
+    -------
+    CommandResult
+        ``n_samples`` looked at. Masks denoised with the same parameters are left as they are.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples, the label map is not usable, or a mask was denoised with other
+        parameters and its undenoised form is not kept.
+    """
+    root, output = Path(root_dir).absolute(), Path(output_dir).absolute()
+    layout = find_root(root, output)
+    label_map = find_label_map(layout, label_explanation)
+    params = DenoiseParams(
+        (int(kernel_size[0]), int(kernel_size[1])), int(filter_halfedge), float(region_area_thresh)
+    )
+    tasks = [
+        DenoiseTask(folder, layout, label_map, params, _moved(folder, root, output))
+        for folder in _masked(root, selection)
+    ]
+    _require_restorable(tasks)
+    results = _run("denoise", denoise_sample, tasks, cluster, progress)
+    changes = [result.value for result in results if result.value is not None]
+    n_skipped = changes.count(ALREADY_DONE)
+    n_voxels = sum(changes) - n_skipped * ALREADY_DONE
+    summary = f"{n_voxels} voxels changed in {len(changes) - n_skipped} masks"
+    if n_skipped:
+        summary += f"; {n_skipped} were denoised before"
+    return _finish(Step.DENOISE, layout, results, (output,), summary)
+
+
+def _moved(folder: SampleFolder, root: Path, output: Path) -> SampleFolder:
+    return SampleFolder(output / folder.path.relative_to(root), folder.seq)
+
+
+def _require_restorable(tasks: Sequence[DenoiseTask]) -> None:
+    lost = [task for task in tasks if not is_restorable(task)]
+    if lost:
+        more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        raise AmosDaskError(
+            f"{lost[0].shown(lost[0].folder.mask)}{more}: denoised with other parameters, and the "
+            "undenoised mask is not kept; write it anew with confirm-pairs first."
+        )
+
+
+def _masked(root: Path, selection: Selection) -> list[SampleFolder]:
+    folders = selection.choose_folders(require_sample_folders(root.absolute()))
+    return [folder for folder in folders if folder.mask.exists()]
+
+
+def _run(
+    phase: str,
+    function: Callable[[Any], StepResult[Any]],
+    tasks: Sequence[Any],
+    cluster: Any,
+    progress: str | Listener,
+) -> list[StepResult[Any]]:
+    with open_session(cluster, progress) as session:
+        session.prepare_kernels()
+        return step_results(session.map(phase, function, tasks))
+
+
+def _finish(
+    step: Step,
+    layout: Layout,
+    results: Sequence[StepResult[Any]],
+    outputs: tuple[Path, ...],
+    summary: str,
+    frame: Any = None,
+) -> CommandResult:
+    issues = tuple(issue for result in results for issue in result.issues)
+    record_issues(layout, step, issues, {result.sample_id for result in results})
+    return CommandResult(outputs, len(results), summary, issues, frame)

@@ -1,0 +1,280 @@
+"""``run``: the whole tutorial in one pass over the archive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amos_dask.archive.discover import Discovery, discover
+from amos_dask.archive.sources import is_url
+from amos_dask.errors import AmosDaskError
+from amos_dask.issues import Issue
+from amos_dask.pipeline.from_archive import audit_archive
+from amos_dask.pipeline.results import RunPlan, RunResult
+from amos_dask.pipeline.run_tables import Tables, write_tables
+from amos_dask.pipeline.selection import EVERYTHING, Selection
+from amos_dask.pipeline.session import (
+    Session,
+    failure_issue,
+    find_label_map,
+    issue_log,
+    open_session,
+    sample_number,
+    write_issues,
+)
+from amos_dask.progress import Listener
+from amos_dask.recipe.fused import RunTask, run_sample
+from amos_dask.records import Audit, DenoiseParams, Params, Sample, SampleRecord, Step
+from amos_dask.store.layout import Layout, find_sample_folders, sample_folder
+from amos_dask.store.receipts import Receipts
+from amos_dask.store.staging import write_text
+
+_SAMPLE_STEPS = (
+    Step.CONFIRM_PAIRS,
+    Step.SPLIT_PROSTATE_UTERUS,
+    Step.BINARY_MASKS,
+    Step.SMALL_REGIONS,
+    Step.DENOISE,
+)
+
+
+def run(
+    root_dir: str | Path,
+    archive: str | Path | None = None,
+    *,
+    labeled_data_meta: str | Path | None = None,
+    mr_metadata_offset: str = "auto",
+    label_explanation: str | Path | None = None,
+    region_volume_thresh: Sequence[float] = (100.0,),
+    kernel_size: tuple[int, int] = (5, 5),
+    filter_halfedge: int = 3,
+    region_area_thresh: float = 10.0,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> RunResult:
+    """Turn the AMOS22 archive into a clean, organised dataset with manifests.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Where the result goes: ``descriptor/`` and ``grouped/`` are made here.
+    archive : str or Path, optional
+        Folder, ``amos22.zip``, or a URL of either; by default ``root_dir/archive`` or
+        ``root_dir/amos22.zip``. Never written to.
+    labeled_data_meta : str or Path, optional
+        The metadata csv; by default the one inside or beside the archive.
+    mr_metadata_offset : {"auto", "0", "-1"}
+        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
+    label_explanation : str or Path, optional
+        Label map; by default ``root_dir/descriptor/label_map.yaml``, else AMOS22's.
+    region_volume_thresh : sequence of float
+        Small regions are listed below each of these volumes in mm3.
+    kernel_size : (int, int)
+        Pixels of denoising's structuring element along x and y.
+    filter_halfedge : int
+        Denoising counts votes in a box of ``2 * filter_halfedge + 1`` pixels.
+    region_area_thresh : float
+        Slice regions strictly below this area in mm2 may change.
+    selection : Selection
+        Which samples to process; manifests always cover all of ``root_dir``.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster with a process for each core.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    RunResult
+        Manifests as frames, issues, counts.
+
+    Raises
+    ------
+    AmosDaskError
+        When nothing can be done at all; failed samples are issues instead.
+    """
+    start = time.perf_counter()
+    layout = Layout(Path(root_dir).absolute())
+    found = discover(
+        find_archive(layout, archive),
+        None if labeled_data_meta is None else str(labeled_data_meta),
+        mr_metadata_offset,
+    )
+    params = Params(
+        find_label_map(layout, label_explanation),
+        DenoiseParams(kernel_size, filter_halfedge, float(region_area_thresh)),
+        tuple(sorted({float(threshold) for threshold in region_volume_thresh})),
+    )
+    chosen = selection.choose(found.samples)
+    _require_other_thresholds(layout, found, chosen, params)
+    if not layout.label_map.exists():
+        write_text(layout.label_map, params.label_map.to_yaml())
+    with open_session(cluster, progress) as session:
+        audits, audit_issues = audit_archive(session, found)
+        processed = _process(session, layout, params, chosen)
+    log = issue_log(layout)
+    log.replace(Step.ARCHIVE_MANIFEST, audit_issues)
+    samples = None if selection.is_everything else {sample.sample_id for sample in chosen}
+    for step in _SAMPLE_STEPS:
+        log.replace(step, processed.issues_of(step), samples)
+    tables = _write_all(layout, params, found, audits)
+    issues = write_issues(layout)
+    failed = {issue.sample for issue in issues if issue.severity == "error"}
+    return RunResult(
+        root_dir=layout.root,
+        archive_manifest=tables.archive,
+        dataset_manifest=tables.dataset,
+        regions_before=tables.regions_before,
+        regions_after=tables.regions_after,
+        issues=issues,
+        n_processed=len(chosen),
+        n_failed=len(failed & {sample.sample_id for sample in chosen}),
+        n_changed_voxels=sum(record.n_changed for record in processed.records),
+        seconds=time.perf_counter() - start,
+        outputs=tables.outputs,
+    )
+
+
+def plan_run(
+    root_dir: str | Path,
+    archive: str | Path | None = None,
+    *,
+    labeled_data_meta: str | Path | None = None,
+    mr_metadata_offset: str = "auto",
+    selection: Selection = EVERYTHING,
+) -> RunPlan:
+    """Return what `run` would process, without reading an image or writing anything.
+
+    Parameters
+    ----------
+    root_dir, archive, labeled_data_meta, mr_metadata_offset, selection
+        As for `run`.
+
+    Returns
+    -------
+    RunPlan
+        A row a sample with the bytes to read and the folder to write.
+    """
+    layout = Layout(Path(root_dir).absolute())
+    location = find_archive(layout, archive)
+    meta = None if labeled_data_meta is None else str(labeled_data_meta)
+    found = discover(location, meta, mr_metadata_offset)
+    rows = [
+        {
+            "ID": sample.sample_id,
+            "subset": sample.subset,
+            "modality": sample.modality,
+            "bytes": sum(ref.size for ref in (sample.volume, sample.mask) if ref is not None),
+            "folder": sample_folder(layout.group(sample.modality), sample)
+            .path.relative_to(layout.root)
+            .as_posix(),
+        }
+        for sample in selection.choose(found.samples)
+    ]
+    return RunPlan(layout.root, location, pd.DataFrame(rows))
+
+
+def find_archive(layout: Layout, archive: str | Path | None) -> str:
+    """Return where the archive is: as given, else ``archive`` or ``amos22.zip`` in ROOT_DIR.
+
+    A folder that holds nothing but the zip stands for the zip.
+    """
+    if archive is None:
+        candidates = [layout.root / "archive", layout.root / "amos22.zip"]
+        existing = [path for path in candidates if path.exists()]
+        if not existing:
+            raise AmosDaskError(
+                f"{layout.root}: neither archive/ nor amos22.zip here; name it with --archive."
+            )
+        archive = existing[0]
+    if is_url(str(archive)):
+        return str(archive)
+    path = Path(archive)
+    inside = path / "amos22.zip"
+    if inside.is_file() and not any(path.glob("**/images*")):
+        return str(inside)
+    return str(path)
+
+
+@dataclass(frozen=True)
+class _Processed:
+    """What the sample tasks returned."""
+
+    records: tuple[SampleRecord, ...]
+    failures: tuple[Issue, ...]
+
+    def issues_of(self, step: Step) -> list[Issue]:
+        found = [i.issue for record in self.records for i in record.issues if i.step == step]
+        return [*found, *self.failures] if step == Step.CONFIRM_PAIRS else found
+
+
+def _process(
+    session: Session, layout: Layout, params: Params, samples: Iterable[Sample]
+) -> _Processed:
+    earlier: dict[str, list[Path]] = {}
+    for folder in find_sample_folders(layout.grouped):
+        earlier.setdefault(folder.sample_id, []).append(folder.path)
+    tasks = [
+        RunTask(sample, layout, params, tuple(earlier.get(sample.sample_id, ())))
+        for sample in samples
+        if sample.volume is not None
+    ]
+    # Largest first: no worker is left with a large scan when the others are done.
+    tasks.sort(key=lambda task: -_bytes_to_read(task.sample))
+    session.prepare_kernels()
+    receipts = Receipts(layout.state / "receipts")
+    records, failures = [], []
+    for outcome in session.map("sample", run_sample, tasks):
+        if outcome.value is None:
+            failures.append(failure_issue(outcome))
+            continue
+        records.append(outcome.value)
+        if outcome.value.files is None:
+            receipts.forget(outcome.name)
+        else:
+            receipts.write(outcome.value)
+    return _Processed(tuple(records), tuple(failures))
+
+
+def _bytes_to_read(sample: Sample) -> int:
+    return sum(ref.size for ref in (sample.volume, sample.mask) if ref is not None)
+
+
+def _require_other_thresholds(
+    layout: Layout, found: Discovery, chosen: Sequence[Sample], params: Params
+) -> None:
+    """Raise when the samples that are not chosen were processed for other thresholds."""
+    others = {s.sample_id for s in found.samples} - {s.sample_id for s in chosen}
+    for record in _kept_records(layout):
+        thresholds = {threshold for threshold, _ in record.before}
+        missing = set(params.region_volume_thresh) - thresholds
+        if record.sample_id in others and record.before and missing:
+            raise AmosDaskError(
+                f"{record.sample_id} was processed without the region threshold "
+                f"{min(missing):g} mm3; run without a choice of samples to add it to all."
+            )
+
+
+def _kept_records(layout: Layout) -> list[SampleRecord]:
+    """Return the records of all samples that are organised under ROOT, by number."""
+    receipts = Receipts(layout.state / "receipts")
+    records = [receipts.read(sample_id) for sample_id in receipts.sample_ids()]
+    kept = [
+        record
+        for record in records
+        if record is not None
+        and record.files is not None
+        and (layout.grouped / record.files.folder).is_dir()
+    ]
+    return sorted(kept, key=lambda record: sample_number(record.sample_id))
+
+
+def _write_all(
+    layout: Layout, params: Params, found: Discovery, audits: dict[str, Audit]
+) -> Tables:
+    return write_tables(layout, params, found.samples, audits, _kept_records(layout))

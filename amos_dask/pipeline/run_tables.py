@@ -1,0 +1,117 @@
+"""The workbooks that `run` writes from its records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from amos_dask.issues import Issue, make_issue
+from amos_dask.pipeline.manifests import missing_subset_issues
+from amos_dask.pipeline.session import issue_log
+from amos_dask.records import Audit, Params, Sample, SampleRecord, Step
+from amos_dask.store.layout import GROUPS, MANIFEST_SHEET, REGIONS_SHEET, SPLIT_NAME, Layout
+from amos_dask.tables.manifests import archive_frame, dataset_frame, region_frames
+from amos_dask.tables.splits import available_subsets, index_frames, official_split
+from amos_dask.tables.workbook import update_workbook, write_workbook
+
+
+@dataclass
+class Tables:
+    """Frames and files of a run."""
+
+    archive: pd.DataFrame
+    dataset: pd.DataFrame
+    regions_before: dict[float, pd.DataFrame] = field(default_factory=dict)
+    regions_after: dict[float, pd.DataFrame] = field(default_factory=dict)
+    outputs: tuple[Path, ...] = ()
+
+
+def write_tables(
+    layout: Layout,
+    params: Params,
+    samples: Sequence[Sample],
+    audits: Mapping[str, Audit],
+    records: Sequence[SampleRecord],
+) -> Tables:
+    """Write every manifest of ROOT.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    params : Params
+        Label map and thresholds.
+    samples, audits
+        The archive, for its manifest.
+    records : sequence of SampleRecord
+        All organised samples, by number.
+
+    Returns
+    -------
+    Tables
+        The frames and the files written.
+    """
+    archive = archive_frame(samples, audits)
+    write_workbook(layout.archive_manifest, {MANIFEST_SHEET: archive})
+    tables = Tables(archive, dataset_frame((), params.label_map))
+    outputs = [layout.archive_manifest]
+    outputs += _write_regions(layout, params, records, tables)
+    tables.dataset, written = _write_dataset(layout, params, records, None)
+    outputs += written
+    for modality in GROUPS:
+        outputs += _write_dataset(layout, params, records, modality)[1]
+    tables.outputs = tuple(outputs)
+    return tables
+
+
+def _write_regions(
+    layout: Layout, params: Params, records: Sequence[SampleRecord], tables: Tables
+) -> list[Path]:
+    outputs = []
+    for threshold in params.region_volume_thresh:
+        for after, frames in ((False, tables.regions_before), (True, tables.regions_after)):
+            found = [
+                regions
+                for record in records
+                for at, regions in (record.after if after else record.before)
+                if at == threshold
+            ]
+            manifest, frames[threshold] = region_frames(found, params.label_map)
+            path = layout.regions_manifest(threshold, after=after)
+            write_workbook(path, {MANIFEST_SHEET: manifest, REGIONS_SHEET: frames[threshold]})
+            outputs.append(path)
+    return outputs
+
+
+def _write_dataset(
+    layout: Layout, params: Params, records: Sequence[SampleRecord], modality: str | None
+) -> tuple[pd.DataFrame, list[Path]]:
+    """Write the manifest, split and index manifests of everything or of one modality."""
+    below = "" if modality is None else f"{GROUPS[modality]}/"
+    group = layout.grouped.name if modality is None else GROUPS[modality]
+    rows = [r.files for r in records if r.files is not None and r.files.folder.startswith(below)]
+    frame = dataset_frame(rows, params.label_map, below)
+    path = layout.dataset_manifest(modality)
+    issue_log(layout).replace(Step.DATASET_MANIFEST, _missing(frame, group, modality), scope=group)
+    if frame.empty:
+        return frame, []
+    split = official_split(frame, SPLIT_NAME, path)
+    update_workbook(path, {MANIFEST_SHEET: frame, SPLIT_NAME: split})
+    outputs = [path]
+    indexes = index_frames(split, SPLIT_NAME, available_subsets(split), path)
+    for stem, index in indexes.items():
+        outputs.append(layout.splits(modality) / f"{stem}.xlsx")
+        write_workbook(outputs[-1], {MANIFEST_SHEET: index})
+    return frame, outputs
+
+
+def _missing(frame: pd.DataFrame, group: str, modality: str | None) -> list[Issue]:
+    if not frame.empty:
+        return missing_subset_issues(frame, group)
+    if modality == "und":  # no such samples are expected
+        return []
+    message = f"{group} has no samples"
+    return [make_issue("no_samples", message, file=group, action="no manifests for it")]

@@ -1,0 +1,153 @@
+"""From the archive's volume and mask to a sample folder: info, float32 volume, uint8 mask."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from amos_dask import geometry
+from amos_dask.errors import BadMaskError, UnreadableImageError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.nifti import ImageInfo, Mask, open_image, write_mask
+from amos_dask.records import Sample, StepResult
+from amos_dask.stages.audit import unreadable
+from amos_dask.stages.describe import info_yaml
+from amos_dask.stages.mask import check_pair, read_mask
+from amos_dask.stages.volume import convert_volume
+from amos_dask.store.layout import SampleFolder, sample_folder
+from amos_dask.store.staging import Staging, remove_leftovers
+
+
+@dataclass(frozen=True, slots=True)
+class PairTask:
+    """A sample to organise.
+
+    Parameters
+    ----------
+    sample : Sample
+        The sample.
+    group : Path
+        Folder of its modality's dataset.
+    superseded : tuple of Path
+        Folders of the sample from earlier runs, removed unless written again.
+    """
+
+    sample: Sample
+    group: Path
+    superseded: tuple[Path, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The sample's id."""
+        return self.sample.sample_id
+
+    @property
+    def folder(self) -> SampleFolder:
+        """Where the sample goes."""
+        return sample_folder(self.group, self.sample)
+
+
+def pair_sample(task: PairTask) -> StepResult[bool]:
+    """Write a sample's info, volume and mask (tutorial routine 02).
+
+    Returns
+    -------
+    StepResult of bool
+        True when the sample was written, with or without a mask.
+    """
+    folder = task.folder
+    remove_leftovers(folder.path)
+    with Staging() as staging:
+        volume, issues = stage_volume(task.sample, folder, staging)
+        if volume is None:
+            remove_superseded(task, written=False)
+            return StepResult(task.name, None, tuple(issues))
+        mask, found = read_paired_mask(task.sample, volume)
+        issues += found
+        if mask is not None:
+            write_mask(staging.path_for(folder.mask), volume, mask)
+        staging.publish()
+    remove_superseded(task, written=True)
+    remove_outdated(folder, keep=(folder.mask,) if mask is not None else ())
+    return StepResult(task.name, True, tuple(issues))
+
+
+def stage_volume(
+    sample: Sample, folder: SampleFolder, staging: Staging
+) -> tuple[ImageInfo | None, list[Issue]]:
+    """Stage a sample's info file and float32 volume.
+
+    Returns
+    -------
+    info : ImageInfo or None
+        The scan's own header; None when the scan cannot be used.
+    issues : list of Issue
+        Why not, or what is odd.
+    """
+    ref = sample.volume
+    if ref is None:
+        return None, []  # said when the archive was searched
+    try:
+        with open_image(ref) as image:
+            if not geometry.is_usable(image.info.affine):
+                return None, [_unusable_affine(sample, ref.path)]
+            all_finite = convert_volume(image, staging.path_for(folder.volume))
+    except UnreadableImageError as error:
+        return None, [unreadable(sample, ref, "volume", error)]
+    staging.write_text(folder.info, info_yaml(sample))
+    issues = []
+    if image.has_trailing_bytes:
+        issues.append(_oddity(sample, "trailing_bytes", "bytes follow the image", ref.path))
+    if not all_finite:
+        issues.append(_oddity(sample, "non_finite_voxels", "NaN or infinite voxels", ref.path))
+    return image.info, issues
+
+
+def read_paired_mask(sample: Sample, volume: ImageInfo) -> tuple[Mask | None, list[Issue]]:
+    """Read a sample's mask for a volume, given the scan's own header.
+
+    Returns
+    -------
+    mask : (x, y, z) uint8 or None
+        None without a usable mask.
+    issues : list of Issue
+        Why it cannot be used, or what was repaired.
+    """
+    ref = sample.mask
+    if ref is None:
+        return None, []
+    try:
+        with open_image(ref) as image:
+            issues = check_pair(volume, image.info, sample.sample_id, ref.path)
+            mask = read_mask(image)
+    except UnreadableImageError as error:
+        return None, [unreadable(sample, ref, "mask", error)]
+    except BadMaskError as error:
+        return None, [_oddity(sample, error.code, error.message, ref.path, "no mask written")]
+    if image.has_trailing_bytes:
+        issues.append(_oddity(sample, "trailing_bytes", "bytes follow the image", ref.path))
+    return mask, issues
+
+
+def _unusable_affine(sample: Sample, path: str) -> Issue:
+    message = "the affine is not finite or cannot be inverted"
+    return _oddity(sample, "bad_affine", message, path, "nothing written")
+
+
+def _oddity(sample: Sample, code: str, message: str, path: str, action: str = "") -> Issue:
+    return make_issue(code, message, sample=sample.sample_id, file=path, action=action)
+
+
+def remove_superseded(task: PairTask, *, written: bool) -> None:
+    """Remove the sample's folders of earlier runs, except the one that was written now."""
+    for path in task.superseded:
+        if not (written and path == task.folder.path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_outdated(folder: SampleFolder, keep: tuple[Path, ...]) -> None:
+    """Remove masks of an earlier run that this one did not write."""
+    for path in (folder.mask, *folder.binary_masks()):
+        if path not in keep:
+            path.unlink(missing_ok=True)

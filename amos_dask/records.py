@@ -1,0 +1,325 @@
+"""The records that travel from the archive to the tables. All frozen, small and picklable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, Literal, TypeVar
+
+from amos_dask.issues import Issue
+from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
+
+UNDEFINED = "UND"
+MODALITIES = ("ct", "mri", "und")
+SUBSETS = ("train", "val", "test")
+
+Kind = Literal["volume", "mask"]
+T = TypeVar("T")
+
+
+class Step(StrEnum):
+    """The steps of the tutorial; each issue belongs to one of them."""
+
+    ARCHIVE_MANIFEST = "archive-manifest"
+    CONFIRM_PAIRS = "confirm-pairs"
+    SPLIT_PROSTATE_UTERUS = "split-prostate-uterus"
+    BINARY_MASKS = "binary-masks"
+    SMALL_REGIONS = "small-regions"
+    DENOISE = "denoise"
+    DATASET_MANIFEST = "dataset-manifest"
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """Where a member lies in its zip file, from the zip's directory."""
+
+    header_offset: int
+    compressed_size: int
+    method: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file that can be read: on disk, at a URL, or a member of a zip at either.
+
+    Parameters
+    ----------
+    path : str
+        POSIX path relative to the archive (inside it, for a zip) or to ROOT_DIR; for people.
+    location : str
+        Path or URL of the file, or of the zip that holds it.
+    size : int
+        Bytes of the file (unpacked, for a zip member).
+    crc32 : int or None
+        The zip directory's checksum of the file; None outside zips.
+    member : ZipMember or None
+        Place in the zip; None outside zips.
+    """
+
+    path: str
+    location: str
+    size: int
+    crc32: int | None = None
+    member: ZipMember | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """A row of the metadata csv, all text; ``UND`` where nothing is known."""
+
+    birth_date: str = UNDEFINED
+    sex: str = UNDEFINED
+    age: str = UNDEFINED
+    manufacturer_model_name: str = UNDEFINED
+    manufacturer: str = UNDEFINED
+    acquisition_date: str = UNDEFINED
+    site: str = UNDEFINED
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One scan of the archive, with or without a mask.
+
+    Parameters
+    ----------
+    seq : str
+        The AMOS number with at least four digits, such as ``0001``.
+    subset : {"train", "val", "test"}
+        Official subset.
+    modality : {"ct", "mri", "und"}
+        Decides between ``AMOS-CT`` and ``AMOS-MRI``.
+    scanner : str
+        Name of the scanner's folder: a known scanner model, or ``UND``.
+    metadata : Metadata
+        The scan's row of the csv.
+    volume, mask : FileRef or None
+        The scan's files.
+    """
+
+    seq: str
+    subset: str
+    modality: str
+    scanner: str
+    metadata: Metadata
+    volume: FileRef | None
+    mask: FileRef | None
+
+    @property
+    def sample_id(self) -> str:
+        """``amos_`` and the seq."""
+        return f"amos_{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseParams:
+    """Parameters of the denoising step.
+
+    Parameters
+    ----------
+    kernel_size : (int, int)
+        Pixels of the structuring element along x and y.
+    filter_halfedge : int
+        Half-width h of the voting box, which is 2h + 1 pixels wide.
+    region_area_thresh : float
+        Slice regions below this area in mm2 are small.
+    """
+
+    kernel_size: tuple[int, int] = (5, 5)
+    filter_halfedge: int = 3
+    region_area_thresh: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """What the outcome of a sample depends on besides its files and metadata."""
+
+    label_map: LabelMap = DEFAULT_LABEL_MAP
+    denoise: DenoiseParams = field(default_factory=DenoiseParams)
+    region_volume_thresh: tuple[float, ...] = (100.0,)
+
+
+@dataclass(frozen=True, slots=True)
+class FileAudit:
+    """What a file's header says: a row of the archive manifest.
+
+    ``shape`` (voxels along x, y, z) and what follows is None when the header cannot be read;
+    ``pixdim_mm`` is the header's own, ``affine_json`` the best affine as a nested JSON list.
+    """
+
+    file_path: str
+    kind: Kind
+    shape: tuple[int, int, int] | None = None
+    pixdim_mm: tuple[float, float, float] | None = None
+    orientation_from: str | None = None
+    orientation_to: str | None = None
+    dtype: str | None = None
+    affine_json: str | None = None
+    diff_trans_f_norm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The header pass over one sample."""
+
+    sample_id: str
+    files: tuple[FileAudit, ...]
+    issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A small connected region: centroid voxel (0-based), size and volume in mm3."""
+
+    label: int
+    x: int
+    y: int
+    z: int
+    n_voxels: int
+    volume_mm3: float
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRegions:
+    """The small regions of one mask under one threshold, by label, then by first voxel."""
+
+    sample_id: str
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFiles:
+    """The files of one organised sample as one row of the dataset manifest describes them.
+
+    ``folder`` is POSIX and relative to ``grouped``'s (or the scanned) root. ``labels_present`` is
+    None without a mask; ``binary_labels`` are the labels that have a binary mask file.
+    """
+
+    sample_id: str
+    seq: str
+    subset: str
+    metadata: Metadata
+    folder: str
+    labels_present: tuple[int, ...] | None
+    binary_labels: tuple[int, ...]
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    orientation_from: str
+    orientation_to: str
+    vol_dtype: str
+    mask_dtype: str | None
+    affine_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepIssue:
+    """An issue with the step that found it."""
+
+    step: Step
+    issue: Issue
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult(Generic[T]):
+    """What a single command's step did with one sample.
+
+    Parameters
+    ----------
+    sample_id : str
+        The sample.
+    value : T or None
+        The step's result; None when there is none, which the issues explain.
+    issues : tuple of Issue
+        What was found.
+    """
+
+    sample_id: str
+    value: T | None
+    issues: tuple[Issue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRecord:
+    """What one sample contributes to the tables.
+
+    Parameters
+    ----------
+    sample_id : str
+        The sample.
+    files : SampleFiles or None
+        Its row of the dataset manifest; None when nothing was written.
+    before, after : tuple of (float, SampleRegions)
+        Small regions by volume threshold in mm3, before and after denoising.
+    n_changed : int
+        Voxels that denoising changed.
+    issues : tuple of StepIssue
+        What the sample's steps found.
+    """
+
+    sample_id: str
+    files: SampleFiles | None
+    before: tuple[tuple[float, SampleRegions], ...]
+    after: tuple[tuple[float, SampleRegions], ...]
+    n_changed: int
+    issues: tuple[StepIssue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """How one task of the graph ended.
+
+    Parameters
+    ----------
+    name : str
+        The item's name, such as ``amos_0004``.
+    value : T or None
+        What the function returned; None when it failed.
+    failure : str or None
+        One sentence, when the function raised or its worker died.
+    seconds : float
+        Wall time of the function.
+    peak_memory_bytes : int
+        Largest resident size its process has had.
+    """
+
+    name: str
+    value: T | None
+    failure: str | None = None
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseStarted:
+    """Event: a phase with so many tasks begins."""
+
+    phase: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """Event: a task of a phase ended."""
+
+    phase: str
+    name: str
+    failed: bool
+    n_issues: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnded:
+    """Event: a phase is over."""
+
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Event: one line for people, such as the dashboard's address."""
+
+    message: str
+
+
+Event = PhaseStarted | TaskEnded | PhaseEnded | Notice

@@ -1,0 +1,105 @@
+"""Audit: what the headers of a scan and its mask say, without decoding a voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from amos_dask import geometry
+from amos_dask.errors import UnreadableImageError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.nifti import ImageInfo, read_info
+from amos_dask.records import Audit, FileAudit, FileRef, Kind, Sample
+
+
+def audit_sample(sample: Sample) -> Audit:
+    """Read the headers of a sample's files and check them.
+
+    Parameters
+    ----------
+    sample : Sample
+        With a volume, a mask, or both.
+
+    Returns
+    -------
+    Audit
+        A row for each file, the volume first, and the issues found. An unreadable header gives a
+        row without geometry and an ``error``.
+    """
+    issues: list[Issue] = []
+    volume = _read(sample, sample.volume, "volume", issues)
+    mask = _read(sample, sample.mask, "mask", issues)
+    rows = []
+    if sample.volume is not None:
+        rows.append(_describe(sample.volume, "volume", volume))
+    if sample.mask is not None:
+        row = _describe(sample.mask, "mask", mask)
+        if volume is not None and mask is not None:
+            norm = geometry.difference_norm(mask.affine, volume.affine)
+            row = replace(row, diff_trans_f_norm=norm if np.isfinite(norm) else None)
+        rows.append(row)
+    return Audit(sample.sample_id, tuple(rows), tuple(issues))
+
+
+def _read(sample: Sample, ref: FileRef | None, kind: Kind, issues: list[Issue]) -> ImageInfo | None:
+    if ref is None:
+        return None
+    try:
+        info = read_info(ref)
+    except UnreadableImageError as error:
+        issues.append(unreadable(sample, ref, kind, error))
+        return None
+    issues.extend(_check_geometry(sample.sample_id, ref, info, kind))
+    return info
+
+
+def unreadable(sample: Sample, ref: FileRef, kind: Kind, error: UnreadableImageError) -> Issue:
+    """Return the issue of a file that cannot be read."""
+    return make_issue(
+        f"unreadable_{kind}",
+        str(error),
+        sample=sample.sample_id,
+        file=ref.path,
+        action="nothing written" if kind == "volume" else "no mask written",
+    )
+
+
+def _check_geometry(sample_id: str, ref: FileRef, info: ImageInfo, kind: Kind) -> Iterator[Issue]:
+    if not geometry.is_usable(info.affine):
+        yield make_issue(
+            "bad_affine",
+            "the affine is not finite or cannot be inverted",
+            sample=sample_id,
+            file=ref.path,
+            action="nothing written" if kind == "volume" else "no mask written",
+        )
+    elif not geometry.same_spacing(info.pixdim_mm, info.spacing_mm):
+        shown = " x ".join(f"{size:g}" for size in info.pixdim_mm)
+        ours = " x ".join(f"{size:g}" for size in info.spacing_mm)
+        yield make_issue(
+            "bad_spacing",
+            f"pixdim says {shown} mm, the affine {ours} mm",
+            sample=sample_id,
+            file=ref.path,
+            action="the affine's spacing is used",
+        )
+
+
+def _describe(ref: FileRef, kind: Kind, info: ImageInfo | None) -> FileAudit:
+    if info is None:
+        return FileAudit(ref.path, kind)
+    usable = geometry.is_usable(info.affine)
+    finite = bool(np.isfinite(info.affine).all())
+    x, y, z = info.pixdim_mm
+    return FileAudit(
+        file_path=ref.path,
+        kind=kind,
+        shape=info.shape,
+        pixdim_mm=(x, y, z),
+        orientation_from=geometry.orientation_from(info.affine) if usable else None,
+        orientation_to=geometry.orientation_to(info.affine) if usable else None,
+        dtype=info.dtype,
+        affine_json=geometry.to_json(info.affine) if finite else None,
+    )

@@ -1,0 +1,78 @@
+"""Regions: small connected regions of each label, the suspects for labelling errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amos_dask.kernels import label_components
+from amos_dask.labels import LabelMap
+from amos_dask.nifti import Mask
+from amos_dask.records import Region, SampleRegions
+
+
+def find_small_regions(
+    mask: Mask,
+    spacing_mm: tuple[float, float, float],
+    thresholds_mm3: Sequence[float],
+    label_map: LabelMap,
+    sample_id: str,
+) -> tuple[tuple[float, SampleRegions], ...]:
+    """Find the regions strictly below each volume threshold, all in one pass over the mask.
+
+    Parameters
+    ----------
+    mask : (x, y, z) uint8
+        Multi-label mask. Regions are 26-connected, of every label of the map, background too.
+    spacing_mm : (float, float, float)
+        Voxel size along x, y, z in mm.
+    thresholds_mm3 : sequence of float
+        Volume thresholds in mm3.
+    label_map : LabelMap
+        Labels outside it are left aside.
+    sample_id : str
+        The sample.
+
+    Returns
+    -------
+    tuple of (float, SampleRegions)
+        For each threshold its regions by label, then by first voxel in C order.
+    """
+    components = label_components(mask)
+    sx, sy, sz = spacing_mm
+    volume_mm3 = components.n_voxels * sx * sy * sz
+    known = np.isin(components.label, list(label_map))
+    by_label = np.argsort(components.label, kind="stable")
+    found = []
+    for threshold in thresholds_mm3:
+        small = by_label[(known & (volume_mm3 < threshold))[by_label]]
+        centroids = round_half_even(components.coordinate_sums[small], components.n_voxels[small])
+        regions = tuple(
+            Region(int(label), int(x), int(y), int(z), int(size), float(volume))
+            for label, (x, y, z), size, volume in zip(
+                components.label[small],
+                centroids,
+                components.n_voxels[small],
+                volume_mm3[small],
+                strict=True,
+            )
+        )
+        found.append((float(threshold), SampleRegions(sample_id, regions)))
+    return tuple(found)
+
+
+def round_half_even(sums: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return ``sums / counts`` rounded half to even, in whole numbers and so exactly.
+
+    Parameters
+    ----------
+    sums : (n, 3) int64
+        Non-negative sums.
+    counts : (n,) int64
+        Positive counts.
+    """
+    quotient, remainder = np.divmod(sums, counts[:, None])
+    twice = 2 * remainder - counts[:, None]
+    return quotient + ((twice > 0) | ((twice == 0) & (quotient % 2 == 1)))

@@ -1,0 +1,77 @@
+"""The issues of every step, kept so that each step replaces just its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from amos_dask.issues import Issue
+from amos_dask.records import Step
+from amos_dask.store.staging import write_text
+
+
+@dataclass(frozen=True)
+class IssueLog:
+    """The file that remembers which step found which issue.
+
+    Parameters
+    ----------
+    path : Path
+        ``.amos-dask/issues.jsonl`` under ROOT_DIR.
+    """
+
+    path: Path
+
+    def replace(
+        self,
+        step: Step,
+        issues: Iterable[Issue],
+        samples: Collection[str] | None = None,
+        scope: str = "",
+    ) -> None:
+        """Replace a step's issues.
+
+        Parameters
+        ----------
+        step : Step
+            The step that ran.
+        issues : iterable of Issue
+            What it found.
+        samples : collection of str, optional
+            The samples it looked at; by default all. Its issues of other samples stay.
+        scope : str
+            What the step worked on, where it can run for several things side by side, such as
+            the datasets of a dataset manifest; issues of other scopes stay.
+        """
+        key = f"{step}:{scope}" if scope else str(step)
+        kept = [
+            (other, issue)
+            for other, issue in self._read()
+            if other != key or (samples is not None and _is_of_others(issue, samples))
+        ]
+        self._write([*kept, *((key, issue) for issue in issues)])
+
+    def all(self) -> list[Issue]:
+        """Return every issue once, sorted by sample, file and code."""
+        return sorted({issue for _, issue in self._read()}, key=lambda issue: issue.sort_key)
+
+    def _read(self) -> list[tuple[str, Issue]]:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        # Not splitlines: a message may hold other characters that Unicode counts as line ends.
+        entries = [json.loads(line) for line in text.split("\n") if line]
+        return [(entry.pop("step"), Issue(**entry)) for entry in entries]
+
+    def _write(self, entries: Iterable[tuple[str, Issue]]) -> None:
+        lines = [
+            json.dumps({"step": key, **asdict(issue)}, ensure_ascii=False) for key, issue in entries
+        ]
+        write_text(self.path, "".join(line + "\n" for line in lines))
+
+
+def _is_of_others(issue: Issue, samples: Collection[str]) -> bool:
+    return issue.sample != "" and issue.sample not in samples

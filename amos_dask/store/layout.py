@@ -1,0 +1,170 @@
+"""Where everything lies under ROOT_DIR, and names that are safe to use there."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from amos_dask.records import UNDEFINED, Sample
+
+GROUPS = {"ct": "AMOS-CT", "mri": "AMOS-MRI", "und": "AMOS-UND"}
+MANIFEST_SHEET = "Manifest"
+REGIONS_SHEET = "Regions"
+SPLIT_NAME = "split01_standard"
+
+# Not allowed in names on one of the common file systems.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_FOLDER = re.compile(r"amos_(\d{4,9})_(.+)")
+
+
+def safe_name(text: str) -> str:
+    """Return the text as one folder name: no separators, no leading or trailing dot or space."""
+    name = _UNSAFE.sub("_", text).strip(". ")[:100].rstrip(". ")
+    return name or UNDEFINED
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of a ROOT_DIR.
+
+    Parameters
+    ----------
+    root : Path
+        ROOT_DIR.
+    """
+
+    root: Path
+
+    @property
+    def descriptor(self) -> Path:
+        """Folder of the archive manifest, label map, region manifests and issues."""
+        return self.root / "descriptor"
+
+    @property
+    def grouped(self) -> Path:
+        """Folder of the organised dataset."""
+        return self.root / "grouped"
+
+    @property
+    def state(self) -> Path:
+        """Folder of receipts, restore data and the issue log."""
+        return self.root / ".amos-dask"
+
+    @property
+    def archive_manifest(self) -> Path:
+        """The archive manifest."""
+        return self.descriptor / "archive_manifest.xlsx"
+
+    @property
+    def label_map(self) -> Path:
+        """The label map, read when present."""
+        return self.descriptor / "label_map.yaml"
+
+    def regions_manifest(self, threshold_mm3: float, *, after: bool) -> Path:
+        """Return the manifest of small regions, before or after denoising."""
+        moment = "_after_modification" if after else ""
+        return self.descriptor / f"small_connected_region_{threshold_mm3:g}{moment}_manifest.xlsx"
+
+    def group(self, modality: str) -> Path:
+        """Return the folder of a modality's dataset, such as ``grouped/AMOS-CT``."""
+        return self.grouped / GROUPS[modality]
+
+    def dataset_manifest(self, modality: str | None = None) -> Path:
+        """Return the dataset manifest of everything or of one modality."""
+        if modality is None:
+            return self.grouped / "dataset_manifest.xlsx"
+        return self.group(modality) / f"dataset_manifest_amos_{modality}.xlsx"
+
+    def splits(self, modality: str | None = None, split_name: str = SPLIT_NAME) -> Path:
+        """Return the folder of a split's index manifests."""
+        base = self.grouped if modality is None else self.group(modality)
+        return base / "splits" / split_name
+
+
+def sample_folder(group: Path, sample: Sample) -> SampleFolder:
+    """Return where a sample lies below its modality's folder."""
+    name = f"{sample.sample_id}_{safe_name(sample.metadata.sex)}"
+    return SampleFolder(group / sample.subset / safe_name(sample.scanner) / name, sample.seq)
+
+
+@dataclass(frozen=True, order=True)
+class SampleFolder:
+    """The folder of one organised sample and the files in it.
+
+    Parameters
+    ----------
+    path : Path
+        ``…/{subset}/{scanner}/amos_{seq}_{sex}``.
+    seq : str
+        The AMOS number.
+    """
+
+    path: Path
+    seq: str
+
+    @property
+    def sample_id(self) -> str:
+        """``amos_`` and the seq."""
+        return f"amos_{self.seq}"
+
+    @property
+    def info(self) -> Path:
+        """The sample's metadata as YAML."""
+        return self.path / f"{self.sample_id}_info.yaml"
+
+    @property
+    def volume(self) -> Path:
+        """The scan, float32."""
+        return self.path / f"{self.sample_id}_volume.nii.gz"
+
+    @property
+    def mask(self) -> Path:
+        """The multi-label mask, uint8."""
+        return self.path / f"{self.sample_id}_mask.nii.gz"
+
+    def binary_mask(self, column: str) -> Path:
+        """Return the binary mask of a label map column such as ``mask_01_spleen``."""
+        return self.path / f"{self.sample_id}_{column}.nii.gz"
+
+    def binary_masks(self) -> list[Path]:
+        """Return the binary masks that exist, sorted."""
+        return sorted(self.path.glob(f"{self.sample_id}_mask_*.nii.gz"))
+
+
+def find_sample_folders(root: Path) -> list[SampleFolder]:
+    """Find the organised samples below a folder, by number and then path.
+
+    A sample folder is named ``amos_{seq}_{sex}`` and holds a volume or a mask.
+    """
+    found = []
+    for folder in _folders_below(root):
+        match = _FOLDER.fullmatch(folder.name)
+        if match is not None:
+            sample = SampleFolder(folder, match[1])
+            if sample.volume.exists() or sample.mask.exists():
+                found.append(sample)
+    return sorted(found, key=lambda sample: (int(sample.seq), sample.path))
+
+
+def _folders_below(root: Path) -> Iterator[Path]:
+    yield root
+    for folder, subfolders, _ in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from (Path(folder, name) for name in subfolders)
+
+
+def find_root(root_dir: Path, output: Path | None = None) -> Layout:
+    """Return the layout of the ROOT_DIR that a single command works in.
+
+    The nearest ancestor of ``root_dir`` or of the output that holds ``descriptor/``, else the
+    parent of ``root_dir``.
+    """
+    start = root_dir.absolute()
+    for path in (start, *((output.absolute(),) if output is not None else ())):
+        for folder in (path, *path.parents):
+            if (folder / "descriptor").is_dir():
+                return Layout(folder)
+    return Layout(start.parent)

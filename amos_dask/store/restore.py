@@ -1,0 +1,78 @@
+"""What denoising changed, kept so that the undenoised mask can be had back."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amos_dask.store.staging import Staging
+
+Mask = NDArray[np.uint8]
+_TRAILER_BYTES = 8
+
+
+@dataclass(frozen=True)
+class RestoreData:
+    """The folder of restore data, one small file for each denoised mask.
+
+    A file is named after the sample and the gzip trailer of the denoised mask (checksum and
+    length of header and voxels), so that data never meets a mask it does not belong to.
+
+    Parameters
+    ----------
+    folder : Path
+        ``.amos-dask/restore`` under ROOT_DIR.
+    """
+
+    folder: Path
+
+    def stage(
+        self, staging: Staging, sample_id: str, mask_file: Path, before: Mask, after: Mask
+    ) -> Path:
+        """Stage the labels of ``before`` where the (x, y, z) mask ``after`` differs.
+
+        Parameters
+        ----------
+        mask_file : Path
+            The written file of ``after``, under its temporary name.
+
+        Returns
+        -------
+        Path
+            The final name of the restore data.
+        """
+        flat_before, flat_after = before.ravel(order="F"), after.ravel(order="F")
+        changed = np.flatnonzero(flat_before != flat_after)
+        content = io.BytesIO()
+        np.savez_compressed(content, voxels=changed, labels=flat_before[changed])
+        path = self.path_for(sample_id, mask_file)
+        staging.path_for(path).write_bytes(content.getvalue())
+        return path
+
+    def path_for(self, sample_id: str, mask_file: Path) -> Path:
+        """Return where the restore data of a mask file is kept."""
+        with mask_file.open("rb") as file:
+            file.seek(-min(_TRAILER_BYTES, mask_file.stat().st_size), io.SEEK_END)
+            return self.folder / f"{sample_id}-{file.read().hex()}.npz"
+
+    def restore(self, sample_id: str, mask_file: Path, denoised: Mask) -> Mask | None:
+        """Return the undenoised mask, or None where nothing is kept for this file."""
+        try:
+            with np.load(self.path_for(sample_id, mask_file), allow_pickle=False) as content:
+                voxels, labels = content["voxels"], content["labels"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+        flat = denoised.ravel(order="F").copy()
+        flat[voxels] = labels
+        return flat.reshape(denoised.shape, order="F")
+
+    def forget_others(self, sample_id: str, keep: Path | None) -> None:
+        """Remove the sample's restore data except one file."""
+        for path in self.folder.glob(f"{sample_id}-*.npz"):
+            if path != keep:
+                path.unlink(missing_ok=True)

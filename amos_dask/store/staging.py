@@ -1,0 +1,86 @@
+"""Files that appear together and complete: written under temporary names, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_SUFFIX = ".part~"
+
+
+class Staging:
+    """A set of files that is published as a whole, or not at all.
+
+    Within the ``with`` block, `path_for` gives the temporary name to write to; `publish` flushes
+    every file to disk and renames them. What was not published when
+    the block ends is removed.
+    """
+
+    def __init__(self) -> None:
+        self._staged: dict[Path, Path] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for temporary in self._staged.values():
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def path_for(self, final: Path) -> Path:
+        """Return the temporary path that will become ``final``; makes its folder."""
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
+        self._staged[final] = temporary
+        return temporary
+
+    def write_text(self, final: Path, text: str) -> None:
+        """Stage a text file."""
+        self.path_for(final).write_text(text, encoding="utf-8")
+
+    def publish(self, last: Path | None = None) -> None:
+        """Flush all staged files to disk and give them their final names.
+
+        Parameters
+        ----------
+        last : Path, optional
+            The final name to appear last: the file that tells that the others are in place.
+        """
+        for temporary in self._staged.values():
+            _flush(temporary)
+        for final, temporary in sorted(self._staged.items(), key=lambda item: item[0] == last):
+            temporary.replace(final)
+        folders = {final.parent for final in self._staged}
+        self._staged.clear()
+        for folder in folders:
+            _flush(folder)
+
+
+def write_text(final: Path, text: str) -> None:
+    """Write one text file that appears complete."""
+    with Staging() as staging:
+        staging.write_text(final, text)
+        staging.publish()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed run left in a folder."""
+    for path in folder.glob(f".*{_SUFFIX}"):
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

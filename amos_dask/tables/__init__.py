@@ -1,0 +1,1 @@
+"""From records to pandas frames to Excel workbooks, and back."""

@@ -1,0 +1,192 @@
+"""Worksheets: frames written with a frozen header, sensible widths and text that stays text."""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from openpyxl import Workbook, load_workbook
+from openpyxl.cell.cell import WriteOnlyCell
+from openpyxl.styles import Font, PatternFill
+from openpyxl.utils import get_column_letter
+from openpyxl.utils.exceptions import InvalidFileException
+
+from amos_dask.errors import ManifestError
+from amos_dask.store.staging import Staging
+
+LARGEST_CELL = 32_767
+LARGEST_SHEET = 1_048_575
+_WIDTHS = (8, 48)
+_ROWS_THAT_SET_WIDTHS = 200
+_HEADER_FONT = Font(bold=True)
+_HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
+# XML cannot hold these; openpyxl refuses them.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
+def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
+    """Write frames as the worksheets of a new workbook that appears complete.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.xlsx``; replaced if it exists.
+    sheets : mapping of str to DataFrame
+        Worksheet title -> frame. Missing values become blank cells, strings become text cells
+        whatever they look like (never formulas), numbers stay numbers.
+    """
+    workbook = Workbook(write_only=True)
+    for title, frame in sheets.items():
+        _add_sheet(workbook, title, frame)
+    _save(workbook, path)
+
+
+def update_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
+    """Write frames as worksheets; worksheets that others added to the workbook stay.
+
+    Raises
+    ------
+    ManifestError
+        When an existing workbook cannot be read.
+    """
+    if not path.exists() or set(sheet_names(path)) <= set(sheets):
+        write_workbook(path, sheets)
+        return
+    workbook = _load(path, read_only=False)
+    for title, frame in sheets.items():
+        _replace_sheet(workbook, title, frame)
+    _save(workbook, path)
+
+
+def _replace_sheet(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
+    position = workbook.sheetnames.index(title) if title in workbook.sheetnames else None
+    if position is not None:
+        del workbook[title]
+    sheet = workbook.create_sheet(title, position)
+    for index, name in enumerate(frame.columns, start=1):
+        _style_header(sheet.cell(1, index, str(name)))
+    for row, values in enumerate(_cells(frame), start=2):
+        for column, value in enumerate(values, start=1):
+            if value is not None:
+                _fill(sheet.cell(row, column), value)
+    _lay_out(sheet, frame)
+
+
+def read_sheet(path: Path, title: str) -> pd.DataFrame:
+    """Read a worksheet as a frame of objects: text, numbers, and None where blank.
+
+    Raises
+    ------
+    ManifestError
+        When the workbook or the worksheet cannot be read.
+    """
+    workbook = _load(path, read_only=True)
+    try:
+        if title not in workbook.sheetnames:
+            found = ", ".join(workbook.sheetnames)
+            raise ManifestError(f"{path}: there is no worksheet {title!r}; found {found}.")
+        rows = list(workbook[title].iter_rows(values_only=True))
+    finally:
+        workbook.close()
+    if not rows:
+        raise ManifestError(f"{path}: worksheet {title!r} is empty.")
+    header, *body = rows
+    return pd.DataFrame(body, columns=[str(name) for name in header], dtype=object)
+
+
+def sheet_names(path: Path) -> list[str]:
+    """Return the titles of a workbook's worksheets."""
+    workbook = _load(path, read_only=True)
+    try:
+        return list(workbook.sheetnames)
+    finally:
+        workbook.close()
+
+
+def require_columns(frame: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
+    """Raise `ManifestError` naming the first of the columns that a frame lacks."""
+    for name in columns:
+        if name not in frame.columns:
+            raise ManifestError(f"{path}: column {name!r} is missing.")
+
+
+def _load(path: Path, *, read_only: bool) -> Workbook:
+    if not path.is_file():
+        raise ManifestError(f"{path}: there is no such workbook.")
+    try:
+        return load_workbook(path, read_only=read_only)
+    except (OSError, InvalidFileException, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ManifestError(f"{path}: not a readable Excel workbook ({error}).") from error
+
+
+def _add_sheet(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
+    sheet = workbook.create_sheet(title)
+    _lay_out(sheet, frame)  # before the rows: a write-only sheet is streamed
+    header = [WriteOnlyCell(sheet, str(name)) for name in frame.columns]
+    for cell in header:
+        _style_header(cell)
+    sheet.append(header)
+    for values in _cells(frame):
+        row = []
+        for value in values:
+            row.append(None if value is None else _fill(WriteOnlyCell(sheet), value))
+        sheet.append(row)
+
+
+def _cells(frame: pd.DataFrame) -> Iterable[list[Any]]:
+    columns = [[_cell_value(value) for value in frame[name]] for name in frame.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _cell_value(value: Any) -> str | int | float | None:
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub("\ufffd", value)[:LARGEST_CELL]
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, (bool, int, np.integer)):
+        return int(value)
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _fill(cell: Any, value: str | float) -> Any:
+    if isinstance(value, str):
+        cell.value = value
+        cell.data_type = "s"  # openpyxl takes a leading = for a formula
+        cell.number_format = "@"
+    else:
+        cell.value = value
+    return cell
+
+
+def _style_header(cell: Any) -> None:
+    cell.font = _HEADER_FONT
+    cell.fill = _HEADER_FILL
+    cell.data_type = "s"
+
+
+def _lay_out(sheet: Any, frame: pd.DataFrame) -> None:
+    sheet.freeze_panes = "B2"
+    narrowest, widest = _WIDTHS
+    for index, name in enumerate(frame.columns, start=1):
+        shown = (len(str(v)) for v in frame[name].iloc[:_ROWS_THAT_SET_WIDTHS] if v is not None)
+        longest = max(shown, default=0)
+        width = min(max(len(str(name)), longest, narrowest), widest) + 2
+        sheet.column_dimensions[get_column_letter(index)].width = width
+    if len(frame.columns):
+        sheet.auto_filter.ref = f"A1:{get_column_letter(len(frame.columns))}{len(frame) + 1}"
+
+
+def _save(workbook: Workbook, path: Path) -> None:
+    try:
+        with Staging() as staging:
+            workbook.save(staging.path_for(path))
+            staging.publish()
+    except PermissionError as error:
+        raise ManifestError(f"{path}: cannot be written; is it open in another program?") from error

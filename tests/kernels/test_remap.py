@@ -1,0 +1,189 @@
+"""Relabelling, counting and selecting labels against the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from strategies import JIT, LAYOUTS, examples, layouts, random_volume, volumes
+
+from amos_dask.kernels import count_labels, remap_labels, select_label
+
+Mask = NDArray[np.uint8]
+
+WRONG_DTYPES = [bool, np.int8, np.uint16, np.int16, np.int64, np.float64]
+
+lookups = hnp.arrays(np.uint8, 256, elements=st.integers(0, 255))
+
+
+def mask_of_all_bytes(shape: tuple[int, int, int] = (4, 8, 16)) -> Mask:
+    n = int(np.prod(shape))
+    return np.random.default_rng(0).permutation(np.arange(n) % 256).astype(np.uint8).reshape(shape)
+
+
+# ---------------------------------------------------------------- remap_labels
+
+
+@given(mask=volumes(), lookup=lookups, layout=layouts())
+@examples(with_jit=150, without_jit=40)
+def test_every_label_is_looked_up(mask: Mask, lookup: Mask, layout: Callable[[Mask], Mask]) -> None:
+    given_mask = layout(mask)
+    result = remap_labels(given_mask, lookup)
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result, lookup[mask], strict=True)
+    np.testing.assert_array_equal(given_mask, mask)
+
+
+@pytest.mark.parametrize("sex", ["F", "M", "UND"])
+def test_lookup_of_15_to_16_is_the_rule_for_prostate_and_uterus(sex: str) -> None:
+    lookup = np.arange(256, dtype=np.uint8)
+    if sex == "F":
+        lookup[15] = 16
+    for seed in range(100 if JIT else 10):
+        mask = random_volume(np.random.default_rng(seed), 6)
+        result = remap_labels(mask, lookup)
+        np.testing.assert_array_equal(result, oracle.split_prostate_uterus(mask, sex))
+        np.testing.assert_array_equal(remap_labels(result, lookup), result)  # again: no change
+
+
+def test_all_256_labels_are_remapped_in_every_layout() -> None:
+    lookup = np.random.default_rng(1).permutation(256).astype(np.uint8)
+    mask = mask_of_all_bytes()
+    before = lookup.copy()
+    for name, layout in LAYOUTS.items():
+        result = remap_labels(layout(mask), lookup)
+        np.testing.assert_array_equal(result, lookup[mask], err_msg=name)
+    np.testing.assert_array_equal(lookup, before)
+
+
+def test_remapped_mask_is_new_even_when_nothing_changes() -> None:
+    mask = mask_of_all_bytes()
+    result = remap_labels(mask, np.arange(256, dtype=np.uint8))
+    assert not np.shares_memory(result, mask)
+
+
+@pytest.mark.parametrize("dtype", WRONG_DTYPES)
+def test_remapping_a_mask_of_another_dtype_is_refused(dtype: type) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        remap_labels(np.zeros((3, 3, 3), dtype=dtype), np.arange(256, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("n", [0, 1, 17, 255, 257])
+def test_lookup_of_another_length_than_256_is_refused(n: int) -> None:
+    mask = np.full((2, 2, 2), 255, dtype=np.uint8)
+    with pytest.raises((TypeError, ValueError)):
+        remap_labels(mask, np.zeros(n, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, np.int64, np.float64])
+def test_lookup_of_another_dtype_is_refused(dtype: type) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        remap_labels(np.zeros((2, 2, 2), dtype=np.uint8), np.ones(256, dtype=dtype))
+
+
+# ---------------------------------------------------------------- count_labels
+
+
+@given(mask=volumes(), layout=layouts())
+@examples(with_jit=150, without_jit=40)
+def test_voxels_of_every_label_are_counted(mask: Mask, layout: Callable[[Mask], Mask]) -> None:
+    given_mask = layout(mask)
+    counts = count_labels(given_mask)
+    assert counts.dtype == np.int64
+    assert counts.shape == (256,)
+    expected = [int(np.sum(mask == label)) for label in range(256)]
+    np.testing.assert_array_equal(counts, expected)
+    np.testing.assert_array_equal(given_mask, mask)
+
+
+def test_all_256_labels_are_counted_in_every_layout() -> None:
+    mask = mask_of_all_bytes()
+    for name, layout in LAYOUTS.items():
+        np.testing.assert_array_equal(count_labels(layout(mask)), np.full(256, 2), err_msg=name)
+
+
+@pytest.mark.skipif(not JIT, reason="too large for plain Python")
+def test_many_voxels_of_one_label_are_counted() -> None:
+    counts = count_labels(np.full((400, 300, 200), 3, dtype=np.uint8, order="F"))
+    assert counts[3] == counts.sum() == 24_000_000
+
+
+@pytest.mark.parametrize("dtype", WRONG_DTYPES)
+def test_counting_a_mask_of_another_dtype_is_refused(dtype: type) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        count_labels(np.zeros((3, 3, 3), dtype=dtype))
+
+
+# ---------------------------------------------------------------- select_label
+
+
+@given(mask=volumes(), label=st.integers(0, 255) | st.integers(0, 2), layout=layouts())
+@examples(with_jit=150, without_jit=40)
+def test_selected_label_is_1_and_all_else_0(
+    mask: Mask, label: int, layout: Callable[[Mask], Mask]
+) -> None:
+    given_mask = layout(mask)
+    result = select_label(given_mask, label)
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result, oracle.binary_mask(mask, label), strict=True)
+    np.testing.assert_array_equal(given_mask, mask)
+    assert not np.shares_memory(result, given_mask)
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_selection_is_written_to_the_array_given(layout: str, order: str) -> None:
+    mask = np.random.default_rng(2).integers(0, 3, size=(5, 6, 7), dtype=np.uint8)
+    out = np.full(mask.shape, 99, dtype=np.uint8, order=order)
+    for label in (0, 1, 2, 200):  # one after the other into the same array
+        result = select_label(LAYOUTS[layout](mask), label, out=out)
+        assert np.shares_memory(result, out)
+        np.testing.assert_array_equal(out, oracle.binary_mask(mask, label))
+
+
+def test_selection_into_a_view_leaves_its_neighbours_alone_or_is_refused() -> None:
+    mask = np.random.default_rng(3).integers(0, 3, size=(3, 4, 5), dtype=np.uint8)
+    around = np.full((5, 6, 7), 99, dtype=np.uint8)
+    inside = (slice(1, -1),) * 3
+    try:
+        select_label(mask, 1, out=around[inside])
+    except (TypeError, ValueError):
+        np.testing.assert_array_equal(around, np.full((5, 6, 7), 99))
+        return
+    np.testing.assert_array_equal(around[inside], oracle.binary_mask(mask, 1))
+    around[inside] = 99
+    np.testing.assert_array_equal(around, np.full((5, 6, 7), 99))
+
+
+@pytest.mark.parametrize("dtype", WRONG_DTYPES)
+def test_selecting_from_a_mask_of_another_dtype_is_refused(dtype: type) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        select_label(np.zeros((3, 3, 3), dtype=dtype), 0)
+
+
+@pytest.mark.parametrize("dtype", WRONG_DTYPES)
+def test_selecting_into_an_array_of_another_dtype_is_refused(dtype: type) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        select_label(np.zeros((3, 3, 3), np.uint8), 0, out=np.zeros((3, 3, 3), dtype=dtype))
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (3, 3, 2), (3, 3, 4), (27,), (3, 9, 1)], ids=str)
+def test_selecting_into_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        select_label(np.zeros((3, 3, 3), np.uint8), 0, out=np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("label", [-1, -256, 256, 257, 1.5])
+def test_label_that_is_no_byte_is_refused_or_selects_nothing(label: float) -> None:
+    mask = mask_of_all_bytes()
+    try:
+        result = select_label(mask, label)
+    except (TypeError, ValueError, OverflowError):
+        return
+    assert not result.any()
