@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ def _local_cluster(options: ClusterOptions) -> Any:
         dashboard_address=f"{LOOPBACK}:{_free_port(options.dashboard_port)}",
         memory_limit=options.memory_limit,
         local_directory=options.local_directory,
-        silence_logs=40,  # logging.ERROR: lost workers become outcomes, not noise
+        silence_logs=logging.CRITICAL,  # lost workers become outcomes, not noise
         worker_dashboard_address=None,
         env=_one_thread_each(),
     )

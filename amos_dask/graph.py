@@ -91,7 +91,9 @@ def run_tasks(
         return submitted
 
     try:
-        completed = as_completed(submit_up_to(_window(client)), with_results=False)
+        completed = as_completed(
+            submit_up_to(_window(client)), loop=client.loop, with_results=False
+        )
         for future in completed:
             outcome: Outcome[Value] = _outcome(future, running.pop(future))
             future.release()

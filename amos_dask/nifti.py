@@ -126,7 +126,7 @@ def open_image(ref: FileRef) -> Iterator[ImageReader]:
             if piece is None:
                 raise UnreadableImageError("too short for a NIfTI header")
             data += piece
-        info = parse_header(data[:HEADER_BYTES])
+        info = parse_header(data)
         if info.n_bytes > ref.size * _LARGEST_RATIO:
             raise UnreadableImageError(
                 f"the header claims {info.n_bytes} bytes of voxels, more than the file can hold"
@@ -135,13 +135,14 @@ def open_image(ref: FileRef) -> Iterator[ImageReader]:
 
 
 def parse_header(block: bytes) -> ImageInfo:
-    """Interpret the first 348 bytes of a NIfTI-1 file.
+    """Interpret a NIfTI-1 header, the first 348 bytes of the block.
 
     Raises
     ------
     UnreadableImageError
         When they are not the header of a supported image.
     """
+    block = block[:HEADER_BYTES]
     _require_nifti1(block)
     try:
         header = Nifti1Header(block, check=False)

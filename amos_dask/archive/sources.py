@@ -20,6 +20,7 @@ BLOCK_BYTES = 1 << 18
 UNPACKED_BYTES = 1 << 20
 _GZIP = 31
 _RAW_DEFLATE = -15
+_DAMAGED = cast(type[Exception], IsalError)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
 
@@ -204,7 +205,7 @@ def _inflate(blocks: Iterator[bytes]) -> Iterator[bytes]:
     try:
         for block in blocks:
             yield from _unpack(unpacker, block)
-    except IsalError as error:
+    except _DAMAGED as error:
         raise UnreadableImageError(f"damaged in the zip ({error})") from error
     if not unpacker.eof:
         raise UnreadableImageError("the zip ends before this file does")
@@ -232,7 +233,7 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
             fresh = False
             try:
                 yield from _unpack(unpacker, block)
-            except IsalError as error:
+            except _DAMAGED as error:
                 raise _gzip_error(error, n_members) from error
             block = unpacker.unused_data
             if unpacker.eof:

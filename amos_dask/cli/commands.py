@@ -220,7 +220,7 @@ def index_manifests(subsets: tuple[str, ...], **arguments: Any) -> int:
 )
 @opt.option("--form", type=click.Choice(["folder", "zip"]), default="folder", show_default=True)
 @opt.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
-@opt.option("--quirks/--no-quirks", default=True, help="The oddities of the real archive.")
+@click.option("--quirks/--no-quirks", default=True, help="The oddities of the real archive.")
 @opt.option("--defects", is_flag=True, help="Add four damaged samples.")
 def phantom(directory: Path, **arguments: Any) -> int:
     """Make a synthetic AMOS22 archive in DIRECTORY, for trying things out."""

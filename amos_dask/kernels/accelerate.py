@@ -29,13 +29,24 @@ def njit(function: _Function) -> _Function:
         The compiled function, typed as the one given.
     """
     try:
-        return cast(_Function, _compiler(cache=True)(function))
+        return cast(_Function, _compiler(cache=True, forceinline=False)(function))
     except RuntimeError:  # no folder for the cache is writable (a read-only container image)
-        return cast(_Function, _compiler(cache=False)(function))
+        return cast(_Function, _compiler(cache=False, forceinline=False)(function))
 
 
-def _compiler(*, cache: bool) -> Callable[[Callable[..., Any]], Any]:
+def njit_inline(function: _Function) -> _Function:
+    """Compile a part of a kernel into its callers.
+
+    For what runs once a row or a run: a real call hands over every array as seven words, which
+    costs more than the work itself. Nothing is cached but the callers.
+    """
+    return cast(_Function, _compiler(cache=False, forceinline=True)(function))
+
+
+def _compiler(*, cache: bool, forceinline: bool) -> Callable[[Callable[..., Any]], Any]:
     return cast(
         Callable[[Callable[..., Any]], Any],
-        numba.njit(cache=cache, nogil=True, fastmath=False, boundscheck=False),
+        numba.njit(
+            cache=cache, forceinline=forceinline, nogil=True, fastmath=False, boundscheck=False
+        ),
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import njit
+from amos_dask.kernels.accelerate import njit, njit_inline
 from amos_dask.kernels.layout import flat_fortran
 from amos_dask.kernels.runs import UNSEEN, Runs, find_runs, link_rows, new_runs
 from amos_dask.kernels.union_find import find_root
@@ -101,7 +101,7 @@ def _grown_parent(parent: NDArray[np.int64], nx: int) -> NDArray[np.int64]:
     return grown
 
 
-@njit
+@njit_inline
 def _link_row(
     current: Runs, previous: Runs, y: int, z: int, nx: int, ny: int, parent: NDArray[np.int64]
 ) -> None:
@@ -114,7 +114,7 @@ def _link_row(
         link_rows(current, i, current, current.row_begin[y - 1], nx, parent)
 
 
-@njit
+@njit_inline
 def _add_row(
     runs: Runs,
     y: int,

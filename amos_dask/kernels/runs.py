@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import njit
+from amos_dask.kernels.accelerate import njit, njit_inline
 from amos_dask.kernels.union_find import find_root, join_roots
 
 UNSEEN = -1  # the component_id of a run that no neighbour has reached yet
@@ -62,7 +62,7 @@ def find_runs(plane: NDArray[np.uint8], nx: int, ny: int, runs: Runs) -> int:
     return n
 
 
-@njit
+@njit_inline
 def _find_changes(row: NDArray[np.uint8], changes: NDArray[np.uint8]) -> bool:
     """Set ``changes[x]`` where ``row[x]`` differs from ``row[x - 1]``; tell whether any is set."""
     here = row[1:]
@@ -76,7 +76,7 @@ def _find_changes(row: NDArray[np.uint8], changes: NDArray[np.uint8]) -> bool:
     return any_change != 0
 
 
-@njit
+@njit_inline
 def _find_row_runs(
     words: NDArray[np.uint64], changes: NDArray[np.uint8], start: NDArray[np.int32], n: int
 ) -> int:
@@ -89,7 +89,7 @@ def _find_row_runs(
     return n
 
 
-@njit
+@njit_inline
 def link_rows(runs: Runs, i: int, others: Runs, j: int, nx: int, parent: NDArray[np.int64]) -> None:
     """Link the row whose first run is ``i`` to a row with component ids whose first run is ``j``.
 
@@ -119,7 +119,7 @@ def link_rows(runs: Runs, i: int, others: Runs, j: int, nx: int, parent: NDArray
             j += 1
 
 
-@njit
+@njit_inline
 def _link(component_id: NDArray[np.int64], i: int, other: int, parent: NDArray[np.int64]) -> None:
     own = component_id[i]
     if own == other:

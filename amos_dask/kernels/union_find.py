@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import njit
+from amos_dask.kernels.accelerate import njit_inline
 
 IntArray = NDArray[np.int64]
 
 
-@njit
+@njit_inline
 def find_root(parent: IntArray, node: int) -> int:
     """Return the root of ``node``, halving the path on the way."""
     while parent[node] != node:
@@ -17,7 +17,7 @@ def find_root(parent: IntArray, node: int) -> int:
     return node
 
 
-@njit
+@njit_inline
 def join_roots(parent: IntArray, a: int, b: int) -> int:
     """Join the sets of the roots ``a`` and ``b``; return the common root, the smaller number."""
     if a < b:
