@@ -7,6 +7,8 @@ import numba  # type: ignore[import-untyped, unused-ignore]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+_DEFAULTS = {"nogil": True, "fastmath": False, "boundscheck": False}
+
 
 def njit(function: _Function) -> _Function:
     """Compile a kernel in nopython mode with the defaults of this package.
@@ -29,24 +31,18 @@ def njit(function: _Function) -> _Function:
         The compiled function, typed as the one given.
     """
     try:
-        return cast(_Function, _compiler(cache=True, forceinline=False)(function))
+        return cast(_Function, numba.njit(cache=True, **_DEFAULTS)(function))
     except RuntimeError:  # no folder for the cache is writable (a read-only container image)
-        return cast(_Function, _compiler(cache=False, forceinline=False)(function))
+        return cast(_Function, numba.njit(cache=False, **_DEFAULTS)(function))
 
 
 def njit_inline(function: _Function) -> _Function:
-    """Compile a part of a kernel into its callers.
+    """Compile a part of a kernel into its callers, without counting references to arrays.
 
-    For what runs once a row or a run: a real call hands over every array as seven words, which
-    costs more than the work itself. Nothing is cached but the callers.
+    For what runs once a row, a run or a pixel. A real call would hand over every array as seven
+    words and count its references atomically, which costs several times the work itself. Such
+    a function may use and slice the arrays it is given, but must neither make nor return one.
+    Only its callers are cached.
     """
-    return cast(_Function, _compiler(cache=False, forceinline=True)(function))
-
-
-def _compiler(*, cache: bool, forceinline: bool) -> Callable[[Callable[..., Any]], Any]:
-    return cast(
-        Callable[[Callable[..., Any]], Any],
-        numba.njit(
-            cache=cache, forceinline=forceinline, nogil=True, fastmath=False, boundscheck=False
-        ),
-    )
+    compiler = numba.njit(cache=False, forceinline=True, _nrt=False, **_DEFAULTS)
+    return cast(_Function, compiler(function))

@@ -127,7 +127,7 @@ def _add_row(
     n: int,
 ) -> int:
     """Add the runs of row y to the table, as new components where unlinked; return its length."""
-    start, label, component_ids, row_begin = runs
+    start, label, component_ids, row_begin, _ = runs
     for i in range(row_begin[y], row_begin[y + 1] - 1):
         begin = np.int64(start[i])
         end = np.int64(start[i + 1])

@@ -26,6 +26,7 @@ class Runs(NamedTuple):
     label: NDArray[np.uint8]
     component_id: NDArray[np.int64]
     row_begin: NDArray[np.int64]
+    changes: NDArray[np.uint64]  # scratch: a byte per pixel of a row
 
 
 @njit
@@ -37,22 +38,22 @@ def new_runs(nx: int, ny: int) -> Runs:
         np.empty(n, np.uint8),
         np.empty(n, np.int64),
         np.zeros(ny + 1, np.int64),
+        np.zeros((nx + 7) // 8, np.uint64),
     )
 
 
-@njit
+@njit_inline
 def find_runs(plane: NDArray[np.uint8], nx: int, ny: int, runs: Runs) -> int:
     """Cut every row of ``plane`` into runs, no component yet; return the number of entries."""
-    start, label, component_id, row_begin = runs
-    words = np.zeros((nx + 7) // 8, np.uint64)
+    start, label, component_id, row_begin, changes = runs
     n = 0
     for y in range(ny):
         row = plane[y * nx : (y + 1) * nx]
         row_begin[y] = n
         start[n] = 0
         n_next = n + 1
-        if _find_changes(row, words.view(np.uint8)):
-            n_next = _find_row_runs(words, words.view(np.uint8), start, n_next)
+        if _find_changes(row, changes.view(np.uint8)):
+            n_next = _find_row_runs(changes, changes.view(np.uint8), start, n_next)
         for i in range(n, n_next):
             label[i] = row[start[i]]
             component_id[i] = UNSEEN
@@ -97,8 +98,8 @@ def link_rows(runs: Runs, i: int, others: Runs, j: int, nx: int, parent: NDArray
     tiled by their runs, so a diagonal touch that is no overlap exists only where two runs end
     at the same x.
     """
-    start, label, component_id, _ = runs
-    other_start, other_label, other_id, _ = others
+    start, label, component_id, _, _ = runs
+    other_start, other_label, other_id, _, _ = others
     while True:
         if label[i] == other_label[j]:
             _link(component_id, i, other_id[j], parent)

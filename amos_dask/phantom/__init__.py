@@ -4,14 +4,8 @@
 that is odd in the real archive, and tells what it planted where.
 """
 
-from amos_dask.phantom.archive import (
-    DEFECTS,
-    METADATA_NAME,
-    UNKNOWN_LABEL,
-    Archive,
-    PlantedSample,
-    write_archive,
-)
+from amos_dask.phantom.archive import METADATA_NAME, UNKNOWN_LABEL, Archive, write_archive
+from amos_dask.phantom.contents import DEFECTS, PlantedSample
 from amos_dask.phantom.scan import Scan, make_scan
 
 __all__ = [

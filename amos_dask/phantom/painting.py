@@ -11,13 +11,14 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from amos_dask.phantom import tissues as t
-from amos_dask.phantom.anatomy import HALF_DEPTH_MM, HALF_WIDTH_MM, HEIGHT_MM, Shape
+from amos_dask.phantom.shapes import HALF_DEPTH_MM, HALF_WIDTH_MM, HEIGHT_MM, Shape
 
 Float32 = npt.NDArray[np.float32]
 Tissue = npt.NDArray[np.uint8]
 
 _MIN_RADIUS_VOXELS: Final = 0.62
 _DETAIL_MIN_WIDTH: Final = 32
+_MANY_LOOPS_MIN_WIDTH: Final = 128
 _COMMON_VOXELS: Final = 12
 _RAGGED_VOXELS: Final = 2.2
 
@@ -239,9 +240,11 @@ def _paint_slice(
         np.copyto(target, np.uint8(shape.gas[0]), where=inside)
 
 
-def shows_detail(shape: tuple[int, int, int]) -> bool:
-    """Whether a scan of `shape` voxels (x, y, z) is large enough to show bowel and ribs."""
-    return shape[0] >= _DETAIL_MIN_WIDTH
+def loops_shown(shape: tuple[int, int, int]) -> int:
+    """How many bowel loops a scan of `shape` voxels (x, y, z) can show, 0 if hardly anything."""
+    if shape[0] < _DETAIL_MIN_WIDTH:
+        return 0
+    return 84 if shape[0] >= _MANY_LOOPS_MIN_WIDTH else 20
 
 
 def require_labels(tissue: Tissue, grid: Grid, shapes: list[Shape]) -> None:

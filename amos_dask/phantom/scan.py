@@ -16,9 +16,9 @@ from amos_dask.phantom.painting import (
     body_grid,
     border_texture,
     draw_chance,
+    loops_shown,
     paint,
     require_labels,
-    shows_detail,
 )
 from amos_dask.phantom.specks import plant_specks
 
@@ -104,7 +104,7 @@ def _make_tissue(
     """Tissue codes (z, y, x), and the texture (2y, 2x) their borders were drawn with."""
     grid = body_grid(shape, spacing_mm, width=rng.uniform(0.87, 0.95))
     texture = border_texture(grid, rng)
-    shapes = abdomen(sex, rng, detail=shows_detail(shape))
+    shapes = abdomen(sex, rng, n_loops=loops_shown(shape))
     tissue = np.zeros(shape[::-1], np.uint8)
     paint(tissue, grid, shapes, texture, draw_chance(len(shapes), grid, rng))
     require_labels(tissue, grid, shapes)

@@ -35,6 +35,9 @@ class Staging:
         for temporary in self._staged.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+        for folder in {final.parent for final in self._staged}:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing was published there: no empty folder stays behind
 
     def path_for(self, final: Path) -> Path:
         """Return the temporary path that will become ``final``; makes its folder."""

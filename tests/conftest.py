@@ -1,0 +1,42 @@
+"""Fixtures shared by all tests: one small Dask cluster, and phantom archives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from amos_dask.phantom import Archive, write_archive
+
+
+@pytest.fixture(scope="session")
+def cluster_address() -> Iterator[str]:
+    """Address of a running cluster of two single-threaded worker processes on loopback."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """Return a small archive folder with every quirk and nothing damaged."""
+    return write_archive(tmp_path_factory.mktemp("phantom"), seed=7)
+
+
+@pytest.fixture(scope="session")
+def damaged_phantom(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """Return the same archive with four damaged samples more."""
+    return write_archive(tmp_path_factory.mktemp("damaged"), seed=7, defects=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a ROOT_DIR to be."""
+    return tmp_path / "AMOS22"

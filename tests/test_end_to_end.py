@@ -1,0 +1,260 @@
+"""Whole runs on phantom archives, held against the slow reference and against each other."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import amos_dask
+import pytest
+import reference
+from amos_dask.cli import main
+from amos_dask.phantom import Archive
+from click.testing import CliRunner
+from roots import assert_same, contents
+
+REAL_SCANS = os.environ.get("AMOS_DASK_REAL_SCANS", "")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A ROOT_DIR after a run, and what the reference expects there."""
+
+    root: Path
+    result: amos_dask.RunResult
+    expected: reference.Expected
+
+
+@pytest.fixture(scope="module")
+def finished(
+    phantom: Archive, tmp_path_factory: pytest.TempPathFactory, cluster_address: str
+) -> Finished:
+    """Run everything on the phantom with two workers."""
+    root = tmp_path_factory.mktemp("finished") / "AMOS22"
+    result = amos_dask.run(
+        root,
+        phantom.path,
+        region_volume_thresh=(100.0, 300.0),
+        cluster=cluster_address,
+        progress="none",
+    )
+    expected = reference.expected(
+        phantom.path, phantom.metadata_path, region_thresholds=(100.0, 300.0)
+    )
+    return Finished(root, result, expected)
+
+
+def command(arguments: Sequence[str | Path], exit_code: int = 0) -> str:
+    """Run the program and return what it says."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def test_run_gives_what_the_reference_expects(finished: Finished) -> None:
+    reference.assert_root_matches(finished.root, finished.expected)
+
+
+def test_run_finds_every_issue_and_invents_none(finished: Finished) -> None:
+    reference.assert_issues(finished.root, finished.expected, check_files=True)
+    assert finished.result.exit_code == amos_dask.ExitCode.DONE == finished.expected.exit_code
+
+
+def test_run_leaves_no_temporary_files(finished: Finished) -> None:
+    leftovers = [path for path in finished.root.rglob("*") if path.name.endswith("~")]
+    assert leftovers == []
+
+
+def test_result_frames_are_what_was_written(finished: Finished) -> None:
+    expected = finished.expected.dataset_manifest
+    assert list(finished.result.dataset_manifest["ID"]) == [row["ID"] for row in expected]
+    assert len(finished.result.archive_manifest) == len(finished.expected.archive_manifest)
+
+
+def test_same_bytes_with_one_worker_and_from_a_zip(
+    finished: Finished, phantom: Archive, tmp_path: Path
+) -> None:
+    zipped = zip_folder(phantom.path, tmp_path / "amos22.zip")
+    root = tmp_path / "from_zip"
+    amos_dask.run(
+        root,
+        zipped,
+        region_volume_thresh=(100.0, 300.0),
+        cluster=amos_dask.ClusterOptions(workers=1, dashboard_port=0),
+        progress="none",
+    )
+    assert_same(contents(finished.root), contents(root))
+
+
+def zip_folder(folder: Path, target: Path) -> Path:
+    """Zip a folder's files, half of them stored and half deflated."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for number, path in enumerate(sorted(p for p in folder.rglob("*") if p.is_file())):
+            method = zipfile.ZIP_STORED if number % 2 else zipfile.ZIP_DEFLATED
+            archive.write(path, path.relative_to(folder).as_posix(), method)
+    return target
+
+
+def test_rerun_changes_nothing(finished: Finished, phantom: Archive, cluster_address: str) -> None:
+    before = contents(finished.root)
+    archive_before = reference.digest_files(phantom.path)
+    amos_dask.run(
+        finished.root,
+        phantom.path,
+        region_volume_thresh=(100.0, 300.0),
+        cluster=cluster_address,
+        progress="none",
+    )
+    assert_same(before, contents(finished.root))
+    assert reference.digest_files(phantom.path) == archive_before
+
+
+def tutorial(root: Path, archive: Path) -> list[list[str | Path]]:
+    """Return the tutorial's commands in its order, with its option spellings."""
+    grouped, descriptor = root / "grouped", root / "descriptor"
+    manifest = descriptor / "archive_manifest.xlsx"
+    regions = descriptor / "small_connected_region_100_manifest.xlsx"
+    after = descriptor / "small_connected_region_100_after_modification_manifest.xlsx"
+    label_map = descriptor / "label_map.yaml"
+    names = ("AMOS-CT", "ct"), ("AMOS-MRI", "mri")
+    commands: list[list[str | Path]] = [
+        ["archive-manifest", "--root_dir", archive, "--output_manifest_file", manifest],
+        *(
+            ["confirm-pairs", "--modality", modality, "--root_dir", archive]
+            + ["--output_dir", grouped / group, "--archive_manifest", manifest]
+            for group, modality in names
+        ),
+        ["split-prostate-uterus", "--root_dir", grouped],
+        ["binary-masks", "--root_dir", grouped, "--label_explanation", label_map],
+        ["small-regions", "--root_dir", grouped, "--region_volume_thresh", "100.0"]
+        + ["--output_manifest", regions],
+        ["denoise", "--root_dir", grouped, "--output_dir", grouped, "--kernel_size", "5", "5"]
+        + ["--filter_halfedge", "3", "--region_area_thresh", "10.0"],
+        ["small-regions", "--root_dir", grouped, "--region_volume_thresh", "100.0"]
+        + ["--output_manifest", after],
+    ]
+    datasets = (
+        (grouped, grouped / "dataset_manifest.xlsx"),
+        *(
+            (grouped / group, grouped / group / f"dataset_manifest_amos_{modality}.xlsx")
+            for group, modality in names
+        ),
+    )
+    for folder, dataset in datasets:
+        splits = folder / "splits" / "split01_standard"
+        commands += [
+            ["dataset-manifest", "--root_dir", folder, "--output_manifest_file", dataset],
+            ["make-split", "--manifest_file", dataset, "--split_name", "split01_standard"],
+            ["index-manifests", "--manifest_file", dataset, "--split_name", "split01_standard"]
+            + ["--output_index_manifest_dir", splits, "--subsets", "train", "val"]
+            + ["--subsets", "train", "--subsets", "val", "--subsets", "test"],
+        ]
+    return commands
+
+
+def on_cluster(words: list[str | Path], address: str) -> list[str | Path]:
+    """Add the cluster to a command that takes one."""
+    return words if words[0] in ("make-split", "index-manifests") else [*words, "--cluster", address]
+
+
+def test_the_tutorials_commands_give_the_same_files(
+    finished: Finished, phantom: Archive, root: Path, cluster_address: str
+) -> None:
+    (root / "descriptor").mkdir(parents=True)
+    shutil.copy(finished.root / "descriptor" / "label_map.yaml", root / "descriptor")
+    for words in tutorial(root, phantom.path):
+        command(on_cluster(words, cluster_address))
+    expected = contents(finished.root)
+    of_300 = [name for name in expected if "_300_" in name]
+    assert len(of_300) == 2
+    assert_same({n: c for n, c in expected.items() if n not in of_300}, contents(root))
+    for words in tutorial(root, phantom.path)[3:]:  # each again: nothing changes but 'before'
+        if words[-1] != root / "descriptor" / "small_connected_region_100_manifest.xlsx":
+            command(on_cluster(words, cluster_address))
+    assert_same({n: c for n, c in expected.items() if n not in of_300}, contents(root))
+
+
+DEFECT_CODES = {
+    "truncated_volume": "unreadable_volume",
+    "unreadable_mask": "unreadable_mask",
+    "mask_shape": "shape_mismatch",
+    "unknown_label": "unknown_label",
+}
+
+
+def test_damaged_samples_are_issues_and_harm_no_other(
+    finished: Finished, damaged_phantom: Archive, root: Path, cluster_address: str
+) -> None:
+    output = command(
+        ["run", root, "--archive", damaged_phantom.path, "--cluster", cluster_address], exit_code=3
+    )
+    reference.assert_root_matches(
+        root, reference.expected(damaged_phantom.path, damaged_phantom.metadata_path)
+    )
+    issues = [json.loads(line) for line in (root / "descriptor/issues.jsonl").open()]
+    errors = {(i["sample"], i["code"]) for i in issues if i["severity"] == "error"}
+    planted = {
+        (sample.sample_id, DEFECT_CODES[sample.defect])
+        for sample in damaged_phantom.samples
+        if sample.defect
+    }
+    assert errors == planted
+    assert len(planted) == 4
+    assert "4 samples failed" in output
+    good = {
+        name: content
+        for name, content in contents(finished.root, "grouped").items()
+        if not name.endswith(".xlsx")
+    }
+    damaged = contents(root, "grouped")
+    assert_same(good, {name: damaged[name] for name in good})
+
+
+def test_a_choice_of_samples_leaves_manifests_whole(
+    finished: Finished, phantom: Archive, tmp_path: Path, cluster_address: str
+) -> None:
+    root = tmp_path / "AMOS22"
+    run = ["run", root, "--archive", phantom.path, "--cluster", cluster_address, "--quiet"]
+    run += ["--region_volume_thresh", "100", "--region_volume_thresh", "300"]
+    command([*run, "--modality", "mri"])
+    assert not (root / "grouped" / "AMOS-CT").exists()
+    command([*run, "--modality", "ct"])
+    assert_same(contents(finished.root), contents(root))
+    command([*run, "--ids", "amos_0004"])
+    assert_same(contents(finished.root), contents(root))
+
+
+def test_a_changed_sex_moves_the_sample(
+    finished: Finished, phantom: Archive, tmp_path: Path, cluster_address: str
+) -> None:
+    root = tmp_path / "AMOS22"
+    shutil.copytree(finished.root, root)
+    rows = list(csv.reader(phantom.metadata_path.open(encoding="utf-8")))
+    sex = rows[0].index("Patient's Sex")
+    row = next(row for row in rows if row[0] == "4")
+    old, row[sex] = row[sex], "M" if row[sex] == "F" else "F"
+    changed = tmp_path / "labeled_data_meta_changed.csv"
+    with changed.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    folder = next((root / "grouped").rglob("amos_0004_*"))
+    words = ["run", root, "--archive", phantom.path, "--labeled_data_meta", changed]
+    command([*words, "--ids", "4", "--cluster", cluster_address, "--region_volume_thresh", "100"])
+    assert folder.name == f"amos_0004_{old}"
+    assert not folder.exists()
+    assert (folder.parent / f"amos_0004_{row[sex]}" / "amos_0004_volume.nii.gz").exists()
+
+
+@pytest.mark.skipif(not REAL_SCANS, reason="AMOS_DASK_REAL_SCANS names no folder of real scans")
+def test_real_scans(root: Path, cluster_address: str) -> None:
+    command(["run", root, "--archive", REAL_SCANS, "--cluster", cluster_address])
+    archive = Path(REAL_SCANS)
+    expected = reference.expected(archive, reference.find_metadata_csv(archive))
+    reference.assert_root_matches(root, expected)
+    reference.assert_issues(root, expected, check_files=True)
+    assert expected.mr_metadata_offset == -1
