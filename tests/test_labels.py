@@ -186,6 +186,17 @@ def test_one_index_in_two_spellings_is_a_duplicate(tmp_path: Path, again: str) -
     assert "my_labels.yaml" in message
 
 
+@pytest.mark.parametrize("index", ["010", "0:30", "1:30"])
+def test_an_index_is_never_read_as_another_number(tmp_path: Path, index: str) -> None:
+    """YAML 1.1 has octal and sexagesimal numbers: 010 would be 8 and 1:30 would be 90."""
+    try:
+        label_map = read(tmp_path, f"0: background\n{index}: spleen\n")
+    except LabelMapError:
+        return
+    assert index.isdigit()
+    assert list(label_map) == [0, int(index, 10)]
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.yaml", tmp_path):
         with pytest.raises(LabelMapError) as caught:

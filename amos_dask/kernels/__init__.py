@@ -1,0 +1,32 @@
+"""The kernels: numba and numpy on plain arrays, one family a file.
+
+Masks are uint8 (x, y, z) arrays in Fortran order, as NIfTI stores them; nothing here knows files.
+"""
+
+import numpy as np
+
+from amos_dask.kernels.cast import cast_to_labels, scale_to_float32
+from amos_dask.kernels.components import Components, label_components
+from amos_dask.kernels.denoise import denoise_slices
+from amos_dask.kernels.remap import count_labels, remap_labels, select_label
+
+__all__ = [
+    "Components",
+    "cast_to_labels",
+    "count_labels",
+    "denoise_slices",
+    "label_components",
+    "remap_labels",
+    "scale_to_float32",
+    "select_label",
+    "warm_up",
+]
+
+
+def warm_up() -> None:
+    """Run every compiled kernel once, so that numba's cache on this machine holds them all."""
+    mask = np.zeros((8, 8, 2), np.uint8, order="F")
+    mask[2, 2, 0] = 1
+    label_components(mask)
+    denoise_slices(mask, (1.0, 1.0), 10.0, (3, 3), 1)
+    count_labels(mask)

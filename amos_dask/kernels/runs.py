@@ -58,6 +58,7 @@ def find_runs(plane: NDArray[np.uint8], nx: int, ny: int, runs: Runs) -> int:
             label[i] = row[start[i]]
             component_id[i] = UNSEEN
         start[n_next] = nx
+        label[n_next] = label[n_next - 1]
         n = n_next + 1
     row_begin[ny] = n
     return n
