@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import nibabel as nib
 import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -27,6 +29,7 @@ from amos_dask.archive.sources import (
     read_bytes,
 )
 from amos_dask.errors import ArchiveError, UnreadableImageError
+from amos_dask.nifti import read_info
 from amos_dask.records import FileRef
 
 quick = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -126,6 +129,10 @@ class SizelessFileSystem(MemoryFileSystem):
 
     protocol = ("sizeless",)
 
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace("sizeless://", "memory://")))
+
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
         found = super().ls(path, detail=detail, **kwargs)
         return [{**entry, "size": None} for entry in found] if detail else found
@@ -137,17 +144,11 @@ class SizelessFileSystem(MemoryFileSystem):
 def test_an_image_at_a_url_whose_listing_tells_no_sizes_can_be_read(
     memory: MemoryFileSystem,
 ) -> None:
-    import nibabel as nib
-
-    from amos_dask.nifti import read_info
-
     fsspec.register_implementation("sizeless", SizelessFileSystem, clobber=True)
     image = nib.Nifti1Image(np.zeros((2, 3, 4), np.int16), np.eye(4))
-    import gzip
-
     memory.pipe("/web/imagesTr/amos_0001.nii.gz", gzip.compress(image.to_bytes()))
     (ref,) = list_files("sizeless://web")
-    assert len(b"".join(read_blocks(ref))) > 0
+    assert gzip.decompress(b"".join(read_blocks(ref))) == image.to_bytes()
     assert read_info(ref).shape == (2, 3, 4)
 
 

@@ -1,0 +1,76 @@
+"""Draw docs/denoised.png from a run on a full-size phantom CT.
+
+    pip install matplotlib
+    python docs/make_pictures.py
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import amos_dask
+import nibabel as nib
+import numpy as np
+from amos_dask.labels import AMOS22_LABELS
+from amos_dask.store.layout import Layout, find_sample_folders
+from amos_dask.store.restore import RestoreData
+from matplotlib import pyplot as plt
+from matplotlib.colors import ListedColormap
+
+COLOURS = plt.colormaps["tab20"].colors
+
+
+def main() -> None:
+    """Run on one noisy CT and draw the slice that changed most."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = amos_dask.write_archive(Path(folder), n_ct=1, n_mri=0, size="full", noisy=True)
+        root = Path(folder) / "AMOS22"
+        amos_dask.run(root, archive.path)
+        sample = find_sample_folders(root / "grouped")[0]
+        volume = np.asanyarray(nib.load(sample.volume).dataobj)
+        after = np.asanyarray(nib.load(sample.mask).dataobj)
+        restore = RestoreData(Layout(root).state / "restore")
+        before = restore.restore(sample.sample_id, sample.mask, after)
+    assert before is not None
+    draw(volume, before, after, Path(__file__).with_name("denoised.png"))
+
+
+def draw(volume: np.ndarray, before: np.ndarray, after: np.ndarray, path: Path) -> None:
+    """Draw the slice with most changed voxels among those with many organs."""
+    changed = (before != after).sum(axis=(0, 1))
+    n_labels = np.array([len(np.unique(after[:, :, z])) for z in range(after.shape[2])])
+    z = int(np.argmax(changed * (n_labels >= n_labels.max() - 2)))
+    rows, columns = np.nonzero(after[:, :, z])
+    box = (slice(rows.min() - 25, rows.max() + 25), slice(columns.min() - 25, columns.max() + 25))
+    figure, axes = plt.subplots(1, 3, figsize=(15, 5.2), facecolor="black")
+    titles = ("as downloaded", "after amos-dask", f"{changed[z]} voxels changed on this slice")
+    difference = np.where(before != after, 1, 0)
+    for axis, title, labels in zip(axes, titles, (before, after, difference), strict=True):
+        overlay(axis, volume[:, :, z][box], labels[:, :, z][box], title)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80, facecolor="black")
+
+
+def overlay(axis: plt.Axes, slice_: np.ndarray, labels: np.ndarray, title: str) -> None:
+    """Draw one slice in a soft-tissue window with labels over it, anterior up."""
+    axis.imshow(slice_.T, cmap="gray", vmin=-160, vmax=240, origin="lower")
+    n = len(AMOS22_LABELS)
+    colours = ListedColormap([COLOURS[i % len(COLOURS)] for i in range(n)])
+    shown = np.ma.masked_equal(labels, 0)
+    binary = labels.max() <= 1
+    axis.imshow(
+        shown.T,
+        cmap=ListedColormap(["#ff3030", "#ff3030"]) if binary else colours,
+        vmin=0,
+        vmax=1 if binary else n - 1,
+        alpha=1.0 if binary else 0.55,
+        origin="lower",
+        interpolation="nearest",
+    )
+    axis.set_title(title, color="white", fontsize=14)
+    axis.axis("off")
+
+
+if __name__ == "__main__":
+    main()

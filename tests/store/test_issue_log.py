@@ -1,0 +1,125 @@
+"""Each step replaces its own issues and leaves the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amos_dask.issues import CATALOGUE, Issue, make_issue
+from amos_dask.records import Step
+from amos_dask.store.issue_log import IssueLog
+
+quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+issues = st.builds(
+    Issue,
+    code=st.sampled_from(sorted(CATALOGUE)),
+    severity=st.sampled_from(["info", "warning", "error"]),
+    sample=st.sampled_from(["", "amos_0001", "amos_0002"]),
+    file=text,
+    message=text,
+    action=text,
+)
+
+
+def issue(sample: str, code: str = "bad_affine", message: str = "found") -> Issue:
+    return make_issue(code, message, sample=sample, file="a.nii.gz")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> IssueLog:
+    return IssueLog(tmp_path / ".amos-dask" / "issues.jsonl")
+
+
+def test_a_log_that_is_not_there_is_empty(log: IssueLog) -> None:
+    assert log.all() == []
+
+
+@quick
+@given(found=st.lists(issues, max_size=6))
+def test_issues_come_back_once_each_and_sorted(
+    tmp_path_factory: pytest.TempPathFactory, found: list[Issue]
+) -> None:
+    log = IssueLog(tmp_path_factory.getbasetemp() / "issues.jsonl")
+    log.replace(Step.DENOISE, found)
+    restored = log.all()
+    assert set(restored) == set(found)
+    assert len(restored) == len(set(found))
+    keys = [(one.sample, one.file, one.code) for one in restored]
+    assert keys == sorted(keys)
+
+
+def test_a_step_replaces_its_own_issues_only(log: IssueLog) -> None:
+    log.replace(Step.ARCHIVE_MANIFEST, [issue("amos_0001"), issue("amos_0002")])
+    log.replace(Step.DENOISE, [issue("amos_0003")])
+    log.replace(Step.ARCHIVE_MANIFEST, [issue("amos_0004")])
+    assert [one.sample for one in log.all()] == ["amos_0003", "amos_0004"]
+    log.replace(Step.ARCHIVE_MANIFEST, [])
+    assert [one.sample for one in log.all()] == ["amos_0003"]
+
+
+def test_an_issue_that_two_steps_found_is_told_once_until_both_are_rid_of_it(
+    log: IssueLog,
+) -> None:
+    log.replace(Step.DENOISE, [issue("amos_0001")])
+    log.replace(Step.BINARY_MASKS, [issue("amos_0001")])
+    assert log.all() == [issue("amos_0001")]
+    log.replace(Step.DENOISE, [])
+    assert log.all() == [issue("amos_0001")]
+    log.replace(Step.BINARY_MASKS, [])
+    assert log.all() == []
+
+
+def test_a_selection_of_samples_leaves_the_issues_of_the_others(log: IssueLog) -> None:
+    log.replace(Step.DENOISE, [issue(f"amos_000{n}") for n in (1, 2, 3)])
+    log.replace(Step.DENOISE, [issue("amos_0002", message="new")], samples={"amos_0002"})
+    assert [(one.sample, one.message) for one in log.all()] == [
+        ("amos_0001", "found"),
+        ("amos_0002", "new"),
+        ("amos_0003", "found"),
+    ]
+    log.replace(Step.DENOISE, [], samples={"amos_0001"})
+    assert [one.sample for one in log.all()] == ["amos_0002", "amos_0003"]
+
+
+def test_an_issue_about_no_sample_is_replaced_with_every_run_of_its_step(log: IssueLog) -> None:
+    log.replace(Step.ARCHIVE_MANIFEST, [issue("", "subset_counts", "old"), issue("amos_0001")])
+    log.replace(
+        Step.ARCHIVE_MANIFEST, [issue("", "subset_counts", "new")], samples={"amos_0002"}
+    )
+    assert [(one.sample, one.message) for one in log.all()] == [
+        ("", "new"),
+        ("amos_0001", "found"),
+    ]
+
+
+def test_scopes_of_one_step_stand_side_by_side(log: IssueLog) -> None:
+    log.replace(Step.DATASET_MANIFEST, [issue("amos_0001")], scope="ct")
+    log.replace(Step.DATASET_MANIFEST, [issue("amos_0501")], scope="mri")
+    log.replace(Step.DATASET_MANIFEST, [], scope="ct")
+    assert [one.sample for one in log.all()] == ["amos_0501"]
+
+
+def test_the_order_does_not_depend_on_the_order_of_finding(tmp_path: Path) -> None:
+    found = [
+        Issue("bad_affine", "error", "amos_0001", "a", "same", f"action {n}") for n in range(40)
+    ]
+    first, second = IssueLog(tmp_path / "1"), IssueLog(tmp_path / "2")
+    first.replace(Step.DENOISE, found)
+    second.replace(Step.DENOISE, found[::-1])
+    assert first.all() == second.all()
+
+
+def test_odd_characters_do_not_break_the_file(log: IssueLog) -> None:
+    odd = issue("amos_0001", message="a\u2028b\x85c\nd\re\x0bf\"\\ ü")
+    log.replace(Step.DENOISE, [odd])
+    log.replace(Step.BINARY_MASKS, [issue("amos_0002")])
+    assert log.all() == [odd, issue("amos_0002")]
+
+
+def test_nothing_but_the_log_is_left(log: IssueLog) -> None:
+    log.replace(Step.DENOISE, [issue("amos_0001")])
+    assert [path.name for path in log.path.parent.iterdir()] == ["issues.jsonl"]
