@@ -1,7 +1,7 @@
 """Draw docs/denoised.png from a run on a full-size phantom CT.
 
-    pip install matplotlib
-    python docs/make_pictures.py
+pip install matplotlib
+python docs/make_pictures.py
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import amos_dask
 import nibabel as nib
 import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.colors import ListedColormap
+
+import amos_dask
 from amos_dask.labels import AMOS22_LABELS
 from amos_dask.store.layout import Layout, find_sample_folders
 from amos_dask.store.restore import RestoreData
-from matplotlib import pyplot as plt
-from matplotlib.colors import ListedColormap
 
 COLOURS = plt.colormaps["tab20"].colors
 

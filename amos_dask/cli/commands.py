@@ -16,11 +16,11 @@ from amos_dask.cli.show import close_command, close_demo, close_phantom, close_p
     epilog="Example: amos-dask run data/AMOS22 --archive downloads/amos22.zip --workers 8"
 )
 @click.argument("root_dir", type=opt.FOLDER)
-@opt.option("--archive", metavar="PATH_OR_URL", help="Folder, amos22.zip, or a URL of either.")
+@click.option("--archive", metavar="PATH_OR_URL", help="Folder, amos22.zip, or a URL of either.")
 @opt.labeled_data_meta
 @opt.mr_metadata_offset
 @opt.label_explanation
-@opt.option(
+@click.option(
     "--region_volume_thresh",
     type=click.FloatRange(0),
     multiple=True,
@@ -31,10 +31,10 @@ from amos_dask.cli.show import close_command, close_demo, close_phantom, close_p
 )
 @opt.denoise_parameters
 @opt.selection
-@opt.option("--dry_run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option("--dry_run", is_flag=True, help="Say what would be done; write nothing.")
 @opt.cluster
 def run(dry_run: bool, **arguments: Any) -> int:
-    """Do everything: archive in, organised dataset and manifests in ROOT_DIR out.
+    """Do everything: archive in, clean dataset out.
 
     Without --archive, ROOT_DIR/archive or ROOT_DIR/amos22.zip is taken. The archive is never
     written to. While it runs, open the dashboard that is printed first.
@@ -52,14 +52,14 @@ def run(dry_run: bool, **arguments: Any) -> int:
     epilog="Example: amos-dask archive-manifest --root_dir AMOS22/archive "
     "--output_manifest_file AMOS22/descriptor/archive_manifest.xlsx",
 )
-@opt.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
-@opt.option("--output_manifest_file", required=True, type=opt.FILE, help="Workbook to write.")
+@click.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
+@click.option("--output_manifest_file", required=True, type=opt.FILE, help="Workbook to write.")
 @opt.labeled_data_meta
-@opt.option("--sheet_name", default="Manifest", show_default=True, help="Worksheet to write.")
+@click.option("--sheet_name", default="Manifest", show_default=True, help="Worksheet to write.")
 @opt.mr_metadata_offset
 @opt.cluster
 def archive_manifest(**arguments: Any) -> int:
-    """01: list every scan and mask with its geometry and metadata."""
+    """01: list every file with geometry and metadata."""
     return close_command(amos_dask.archive_manifest(**arguments), arguments)
 
 
@@ -69,19 +69,23 @@ def archive_manifest(**arguments: Any) -> int:
     "--output_dir AMOS22/grouped/AMOS-CT "
     "--archive_manifest AMOS22/descriptor/archive_manifest.xlsx",
 )
-@opt.option(
+@click.option(
     "--modality", required=True, type=click.Choice(["ct", "mri", "und"]), help="Which samples."
 )
-@opt.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
-@opt.option("--output_dir", required=True, type=opt.FOLDER, help="Such as grouped/AMOS-CT.")
-@opt.option(
+@click.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
+@click.option("--output_dir", required=True, type=opt.FOLDER, help="Such as grouped/AMOS-CT.")
+@click.option(
     "--archive_manifest", required=True, type=opt.FILE, help="Workbook of archive-manifest."
 )
 @opt.ids
 @opt.subset
 @opt.cluster
 def confirm_pairs(ids: tuple[str, ...], subset: str | None, **arguments: Any) -> int:
-    """02: write float32 volumes and uint8 masks with one geometry, by subset and scanner."""
+    """02: write volumes and masks with one geometry.
+
+    Samples go to OUTPUT_DIR/{train,val,test}/{scanner}/amos_{seq}_{sex}: a float32 volume, a uint8
+    mask that takes its volume's geometry, and an info file.
+    """
     selection = amos_dask.Selection(ids or None, subset)
     return close_command(amos_dask.confirm_pairs(selection=selection, **arguments), arguments)
 
@@ -94,7 +98,10 @@ def confirm_pairs(ids: tuple[str, ...], subset: str | None, **arguments: Any) ->
 @opt.selection
 @opt.cluster
 def split_prostate_uterus(**arguments: Any) -> int:
-    """03: in masks of female patients, label 15 becomes 16 (in place)."""
+    """03: label 15 of female patients becomes 16.
+
+    Masks are replaced in place; running it again changes nothing.
+    """
     return close_command(amos_dask.split_prostate_uterus(**arguments), arguments)
 
 
@@ -108,7 +115,7 @@ def split_prostate_uterus(**arguments: Any) -> int:
 @opt.selection
 @opt.cluster
 def binary_masks(**arguments: Any) -> int:
-    """04: write one mask of zeros and ones for each label."""
+    """04: write a binary mask for each label."""
     return close_command(amos_dask.binary_masks(**arguments), arguments)
 
 
@@ -119,19 +126,23 @@ def binary_masks(**arguments: Any) -> int:
     "--output_manifest AMOS22/descriptor/small_connected_region_100_manifest.xlsx",
 )
 @opt.root_dir
-@opt.option(
+@click.option(
     "--region_volume_thresh",
     required=True,
     type=click.FloatRange(0),
     metavar="MM3",
     help="List regions smaller than this.",
 )
-@opt.option("--output_manifest", required=True, type=opt.FILE, help="Workbook to write.")
+@click.option("--output_manifest", required=True, type=opt.FILE, help="Workbook to write.")
 @opt.label_explanation
 @opt.selection
 @opt.cluster
 def small_regions(**arguments: Any) -> int:
-    """List small connected regions of every label, with centroid and volume."""
+    """List small connected regions of every label.
+
+    Worksheet Manifest has a row a sample with entries (x,y,z,mm3), worksheet Regions a row a
+    region.
+    """
     return close_command(amos_dask.small_regions(**arguments), arguments)
 
 
@@ -140,7 +151,7 @@ def small_regions(**arguments: Any) -> int:
     "--kernel_size 5 5 --filter_halfedge 3 --region_area_thresh 10.0"
 )
 @opt.root_dir
-@opt.option(
+@click.option(
     "--output_dir",
     required=True,
     type=opt.FOLDER,
@@ -151,7 +162,11 @@ def small_regions(**arguments: Any) -> int:
 @opt.selection
 @opt.cluster
 def denoise(**arguments: Any) -> int:
-    """Remove islands and fill pinholes on slices; binary masks are rewritten with the mask."""
+    """Remove islands and fill pinholes on slices.
+
+    Binary masks are rewritten with the mask. A mask that was denoised with the same parameters is
+    left as it is; with others, the undenoised mask is restored first.
+    """
     return close_command(amos_dask.denoise(**arguments), arguments)
 
 
@@ -161,11 +176,14 @@ def denoise(**arguments: Any) -> int:
     "--output_manifest_file AMOS22/grouped/dataset_manifest.xlsx",
 )
 @opt.root_dir
-@opt.option("--output_manifest_file", required=True, type=opt.FILE, help="Workbook to write.")
+@click.option("--output_manifest_file", required=True, type=opt.FILE, help="Workbook to write.")
 @opt.label_explanation
 @opt.cluster
 def dataset_manifest(**arguments: Any) -> int:
-    """05: check that the files of each sample agree and index them all."""
+    """05: check and index all samples.
+
+    Any inconsistency between the files of a sample is listed, and nothing is written then.
+    """
     return close_command(amos_dask.dataset_manifest(**arguments), arguments)
 
 
@@ -174,10 +192,10 @@ def dataset_manifest(**arguments: Any) -> int:
     epilog="Example: amos-dask make-split --manifest_file AMOS22/grouped/dataset_manifest.xlsx "
     "--split_name split01_standard",
 )
-@opt.option("--manifest_file", required=True, type=opt.FILE, help="Workbook of dataset-manifest.")
+@click.option("--manifest_file", required=True, type=opt.FILE, help="Workbook of dataset-manifest.")
 @opt.split_name
 def make_split(**arguments: Any) -> int:
-    """06: add a worksheet with the official split to a dataset manifest."""
+    """06: add the official split as a worksheet."""
     return close_command(amos_dask.make_split(**arguments), arguments)
 
 
@@ -189,12 +207,12 @@ def make_split(**arguments: Any) -> int:
     "--output_index_manifest_dir AMOS22/grouped/splits/split01_standard "
     "--subsets train val --subsets train --subsets val --subsets test",
 )
-@opt.option("--manifest_file", required=True, type=opt.FILE, help="Workbook with the split.")
+@click.option("--manifest_file", required=True, type=opt.FILE, help="Workbook with the split.")
 @opt.split_name
-@opt.option(
+@click.option(
     "--output_index_manifest_dir", required=True, type=opt.FOLDER, help="Folder to write to."
 )
-@opt.option(
+@click.option(
     "--subsets",
     required=True,
     multiple=True,
@@ -202,38 +220,42 @@ def make_split(**arguments: Any) -> int:
     help="Subsets of one file; may be given several times.",
 )
 def index_manifests(subsets: tuple[str, ...], **arguments: Any) -> int:
-    """07: write one workbook for each combination of subsets."""
+    """07: write a workbook for each set of subsets."""
     combinations = [[name for name in text.split(",") if name] for text in subsets]
     return close_command(amos_dask.index_manifests(subsets=combinations, **arguments), arguments)
 
 
 @click.command(epilog="Example: amos-dask phantom /tmp/phantom --form zip --n_ct 8 --n_mri 4")
 @click.argument("directory", type=opt.FOLDER)
-@opt.option("--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans.")
-@opt.option("--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans.")
-@opt.option(
+@click.option("--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans.")
+@click.option(
+    "--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans."
+)
+@click.option(
     "--size",
     type=click.Choice(["tiny", "small", "full"]),
     default="small",
     show_default=True,
     help="full: 512x512x90 CT, 320x260x72 MR.",
 )
-@opt.option("--form", type=click.Choice(["folder", "zip"]), default="folder", show_default=True)
-@opt.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
+@click.option("--form", type=click.Choice(["folder", "zip"]), default="folder", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
 @click.option("--quirks/--no-quirks", default=True, help="The oddities of the real archive.")
-@opt.option("--defects", is_flag=True, help="Add four damaged samples.")
+@click.option("--defects", is_flag=True, help="Add four damaged samples.")
 def phantom(directory: Path, **arguments: Any) -> int:
-    """Make a synthetic AMOS22 archive in DIRECTORY, for trying things out."""
+    """Make a synthetic AMOS22 archive to try things on."""
     return close_phantom(amos_dask.write_archive(directory, **arguments))
 
 
 @click.command(epilog="Example: amos-dask demo --workers 2")
 @click.argument("directory", type=opt.FOLDER, default="amos-dask-demo")
-@opt.option("--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans.")
-@opt.option("--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans.")
+@click.option("--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans.")
+@click.option(
+    "--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans."
+)
 @opt.cluster
 def demo(directory: Path, n_ct: int, n_mri: int, **arguments: Any) -> int:
-    """Make a phantom archive in DIRECTORY and run everything on it."""
+    """Make a phantom archive and run everything on it."""
     archive = amos_dask.write_archive(directory / "download", n_ct=n_ct, n_mri=n_mri, form="zip")
     result = amos_dask.run(directory / "AMOS22", archive=archive.path, **arguments)
     return close_demo(result, arguments["progress"] == "json")

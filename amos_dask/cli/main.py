@@ -9,6 +9,7 @@ import click
 
 from amos_dask import __version__
 from amos_dask.cli import commands
+from amos_dask.cli.options import same_word
 from amos_dask.errors import AmosDaskError, ExitCode
 
 
@@ -42,7 +43,11 @@ class Program(click.Group):
 
 @click.group(
     cls=Program,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "token_normalize_func": same_word,
+    },
     epilog="Start with 'amos-dask demo'. Every command explains itself with --help.",
 )
 @click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")

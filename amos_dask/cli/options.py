@@ -17,34 +17,32 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 
 
-def option(name: str, **settings: Any) -> Callable[[F], F]:
-    """Declare ``--some_name`` that is also ``--some-name``; help shows the first form."""
-    dashed = name.replace("_", "-")
-    names = (name,) if dashed == name else (name, dashed)
-    return click.option(*names, name.removeprefix("--").replace("-", "_"), **settings)
+def same_word(name: str) -> str:
+    """Return a name as it is declared, with ``_`` for ``-``: people may type either."""
+    return name.replace("-", "_") if name[:1].isalpha() else name  # -1 stays a number
 
 
-root_dir = option(
+root_dir = click.option(
     "--root_dir", required=True, type=EXISTING_FOLDER, help="Folder with sample folders below it."
 )
-label_explanation = option(
+label_explanation = click.option(
     "--label_explanation",
     type=EXISTING_FILE,
     help="Label map (YAML); default: ROOT's descriptor/label_map.yaml, else AMOS22's.",
 )
-labeled_data_meta = option(
+labeled_data_meta = click.option(
     "--labeled_data_meta",
     metavar="CSV",
     help="Metadata csv; default: the one inside or beside the archive.",
 )
-mr_metadata_offset = option(
+mr_metadata_offset = click.option(
     "--mr_metadata_offset",
     type=click.Choice(["auto", "0", "-1"]),
     default="auto",
     show_default=True,
     help="Which csv row MR scan N takes: N + offset (the official csv is shifted by one).",
 )
-split_name = option(
+split_name = click.option(
     "--split_name", default="split01_standard", show_default=True, help="Worksheet of the split."
 )
 
@@ -52,7 +50,7 @@ split_name = option(
 def denoise_parameters(command: F) -> F:
     """Add ``--kernel_size``, ``--filter_halfedge`` and ``--region_area_thresh``."""
     for declare in (
-        option(
+        click.option(
             "--region_area_thresh",
             type=click.FloatRange(0),
             default=10.0,
@@ -60,14 +58,14 @@ def denoise_parameters(command: F) -> F:
             metavar="MM2",
             help="Slice regions smaller than this may change.",
         ),
-        option(
+        click.option(
             "--filter_halfedge",
             type=click.IntRange(0, 1000),
             default=3,
             show_default=True,
             help="Votes are counted in a box of 2n+1 pixels.",
         ),
-        option(
+        click.option(
             "--kernel_size",
             type=click.IntRange(1, 1000),
             nargs=2,
@@ -94,7 +92,9 @@ def selection(command: F) -> F:
         return command(*args, selection=chosen, **kwargs)
 
     for declare in (
-        option("--modality", type=click.Choice(["ct", "mri", "und"]), help="Only this modality."),
+        click.option(
+            "--modality", type=click.Choice(["ct", "mri", "und"]), help="Only this modality."
+        ),
         subset,
         ids,
     ):
@@ -102,13 +102,15 @@ def selection(command: F) -> F:
     return with_selection  # type: ignore[return-value]
 
 
-ids = option(
+ids = click.option(
     "--ids",
     multiple=True,
     metavar="IDS",
     help="Only these samples: 4, amos_0004, 1-20, or several with commas.",
 )
-subset = option("--subset", type=click.Choice(["train", "val", "test"]), help="Only this subset.")
+subset = click.option(
+    "--subset", type=click.Choice(["train", "val", "test"]), help="Only this subset."
+)
 
 
 def cluster(command: F) -> F:
@@ -134,27 +136,29 @@ def cluster(command: F) -> F:
         return command(*args, cluster=options, progress=progress, **kwargs)
 
     for declare in (
-        option("--quiet", is_flag=True, help="No progress."),
+        click.option("--quiet", is_flag=True, help="No progress."),
         click.option(
             "--json", "json_lines", is_flag=True, help="Progress and result as JSON lines."
         ),
-        option("--local_directory", type=FOLDER, help="Where workers keep temporary files."),
-        option(
+        click.option("--local_directory", type=FOLDER, help="Where workers keep temporary files."),
+        click.option(
             "--dashboard_port",
             type=click.IntRange(0, 65535),
             default=8787,
             show_default=True,
             help="Port of the local dashboard, on loopback; a free one if taken.",
         ),
-        option(
+        click.option(
             "--memory_limit",
             default="auto",
             show_default=True,
             metavar="SIZE",
             help="Memory of each local worker, such as 4GB.",
         ),
-        option("--workers", type=click.IntRange(1), help="Local processes; default: one a core."),
-        option(
+        click.option(
+            "--workers", type=click.IntRange(1), help="Local processes; default: one a core."
+        ),
+        click.option(
             "--cluster",
             default="local",
             show_default=True,

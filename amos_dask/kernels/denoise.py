@@ -187,9 +187,7 @@ def _choose(
 
 
 @njit_inline
-def _find_roomy(
-    members: IntArray, kx: int, ky: int, small: SmallComponents, groups: Groups
-) -> int:
+def _find_roomy(members: IntArray, kx: int, ky: int, small: SmallComponents, groups: Groups) -> int:
     """Keep the components in which a kernel may fit, each a group; the opening of others is 0."""
     n = 0
     for k in range(members.size):

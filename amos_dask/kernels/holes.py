@@ -53,9 +53,7 @@ def new_search(small: SmallComponents, contacts: Contacts, n_labels: int) -> Sea
     big_key = np.where(contacts.big_label_index < 0, n_labels, contacts.big_label_index)
     big_label_begin, by_big_label = group_by(big_key, n_labels + 1)
     nowhere = np.full(n_small, -1, np.int64)
-    return Search(
-        label_begin, by_label, big_label_begin, by_big_label, nowhere, nowhere.copy()
-    )
+    return Search(label_begin, by_label, big_label_begin, by_big_label, nowhere, nowhere.copy())
 
 
 @njit_inline

@@ -75,4 +75,5 @@ def round_half_even(sums: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArr
     """
     quotient, remainder = np.divmod(sums, counts[:, None])
     twice = 2 * remainder - counts[:, None]
-    return quotient + ((twice > 0) | ((twice == 0) & (quotient % 2 == 1)))
+    round_up = (twice > 0) | ((twice == 0) & (quotient % 2 == 1))
+    return np.asarray(quotient + round_up, np.int64)

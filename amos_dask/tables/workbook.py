@@ -133,10 +133,9 @@ def _add_sheet(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
         _style_header(cell)
     sheet.append(header)
     for values in _cells(frame):
-        row = []
-        for value in values:
-            row.append(None if value is None else _fill(WriteOnlyCell(sheet), value))
-        sheet.append(row)
+        sheet.append(
+            [None if value is None else _fill(WriteOnlyCell(sheet), value) for value in values]
+        )
 
 
 def _cells(frame: pd.DataFrame) -> Iterable[list[Any]]:

@@ -28,7 +28,7 @@ from amos_dask.kernels import Components, label_components
 Mask = NDArray[np.uint8]
 
 N_BLOCKS = 8
-N_VOLUMES = 2400 if JIT else 240
+N_VOLUMES = 2400 if JIT else 480
 MAX_SIDE = 8 if JIT else 5
 
 
@@ -63,7 +63,7 @@ def assert_matches_oracle(mask: Mask, message: str = "") -> None:
 
 
 @given(mask=volumes(), layout=layouts())
-@examples(with_jit=400, without_jit=60)
+@examples(with_jit=400, without_jit=150)
 def test_any_mask_gives_the_components_of_the_oracle(
     mask: Mask, layout: Callable[[Mask], Mask]
 ) -> None:

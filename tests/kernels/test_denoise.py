@@ -32,7 +32,7 @@ from amos_dask.kernels import denoise_slices
 Mask = NDArray[np.uint8]
 
 N_BLOCKS = 8
-N_CASES = 4000 if JIT else 320
+N_CASES = 4000 if JIT else 640
 MAX_SIDE = 14 if JIT else 8
 HYPOTHESIS_SIDE = 12 if JIT else 7
 
@@ -52,7 +52,7 @@ def assert_matches_oracle(case: DenoiseCase, message: str = "") -> None:
 
 
 @given(case=denoise_cases(HYPOTHESIS_SIDE), layout=layouts())
-@examples(with_jit=500, without_jit=60)
+@examples(with_jit=500, without_jit=150)
 def test_any_slice_gives_the_slice_of_the_oracle(
     case: DenoiseCase, layout: Callable[[Mask], Mask]
 ) -> None:
