@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "run": "amos_dask.pipeline.run",
     "plan_run": "amos_dask.pipeline.run",
+    "demo": "amos_dask.pipeline.demo",
     "archive_manifest": "amos_dask.pipeline.from_archive",
     "confirm_pairs": "amos_dask.pipeline.from_archive",
     "split_prostate_uterus": "amos_dask.pipeline.organised",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from amos_dask.errors import AmosDaskError, ExitCode
     from amos_dask.issues import Issue
     from amos_dask.phantom import write_archive
+    from amos_dask.pipeline.demo import demo
     from amos_dask.pipeline.from_archive import archive_manifest, confirm_pairs
     from amos_dask.pipeline.manifests import dataset_manifest, index_manifests, make_split
     from amos_dask.pipeline.organised import (
@@ -66,6 +68,7 @@ __all__ = [
     "binary_masks",
     "confirm_pairs",
     "dataset_manifest",
+    "demo",
     "denoise",
     "index_manifests",
     "make_split",

@@ -12,10 +12,25 @@ from hypothesis import strategies as st
 from amos_dask.errors import LabelMapError
 from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap, read_label_map
 
-TUTORIAL = (
-    "background,spleen,right kidney,left kidney,gall bladder,esophagus,liver,stomach,aorta,"
-    "postcava,pancreas,right adrenal gland,left adrenal gland,duodenum,bladder,prostate,uterus"
-).split(",")
+TUTORIAL = [
+    "background",
+    "spleen",
+    "right kidney",
+    "left kidney",
+    "gall bladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "aorta",
+    "postcava",
+    "pancreas",
+    "right adrenal gland",
+    "left adrenal gland",
+    "duodenum",
+    "bladder",
+    "prostate",
+    "uterus",
+]
 
 quick = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
@@ -71,7 +86,7 @@ def test_the_default_file_has_a_line_for_each_label_and_reads_back(tmp_path: Pat
         "0: background\r\n1: spleen\r\n",
         "\ufeff0: background\n1: spleen\n",
         "{0: background, 1: spleen}",
-        '0: "background"\n1: \'spleen\'\n',
+        "0: \"background\"\n1: 'spleen'\n",
         "# ours\n0: background # nothing\n\n1: spleen",
         "full_form_index_map:\n  0: background\n  1: spleen\n",
     ],

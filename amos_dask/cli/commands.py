@@ -254,11 +254,9 @@ def phantom(directory: Path, **arguments: Any) -> int:
     "--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans."
 )
 @opt.cluster
-def demo(directory: Path, n_ct: int, n_mri: int, **arguments: Any) -> int:
+def demo(**arguments: Any) -> int:
     """Make a phantom archive and run everything on it."""
-    archive = amos_dask.write_archive(directory / "download", n_ct=n_ct, n_mri=n_mri, form="zip")
-    result = amos_dask.run(directory / "AMOS22", archive=archive.path, **arguments)
-    return close_demo(result, arguments["progress"] == "json")
+    return close_demo(amos_dask.demo(**arguments), arguments["progress"] == "json")
 
 
 ALL = (

@@ -111,7 +111,7 @@ def run(
         tuple(sorted({float(threshold) for threshold in region_volume_thresh})),
     )
     chosen = selection.choose(found.samples)
-    _require_other_thresholds(layout, found, chosen, params)
+    _require_thresholds_of_others(layout, found, chosen, params)
     if not layout.label_map.exists():
         write_text(layout.label_map, params.label_map.to_yaml())
     with open_session(cluster, progress) as session:
@@ -245,7 +245,7 @@ def _bytes_to_read(sample: Sample) -> int:
     return sum(ref.size for ref in (sample.volume, sample.mask) if ref is not None)
 
 
-def _require_other_thresholds(
+def _require_thresholds_of_others(
     layout: Layout, found: Discovery, chosen: Sequence[Sample], params: Params
 ) -> None:
     """Raise when the samples that are not chosen were processed for other thresholds."""

@@ -14,7 +14,12 @@ from amos_dask.pipeline.session import issue_log
 from amos_dask.records import Audit, Params, Sample, SampleRecord, Step
 from amos_dask.store.layout import GROUPS, MANIFEST_SHEET, REGIONS_SHEET, SPLIT_NAME, Layout
 from amos_dask.tables.manifests import archive_frame, dataset_frame, region_frames
-from amos_dask.tables.splits import available_subsets, index_frames, official_split
+from amos_dask.tables.splits import (
+    STANDARD_SUBSETS,
+    available_subsets,
+    index_frames,
+    official_split,
+)
 from amos_dask.tables.workbook import update_workbook, write_workbook
 
 
@@ -96,6 +101,7 @@ def _write_dataset(
     frame = dataset_frame(rows, params.label_map, below)
     path = layout.dataset_manifest(modality)
     issue_log(layout).replace(Step.DATASET_MANIFEST, _missing(frame, group, modality), scope=group)
+    _remove_outdated(layout, modality, available_subsets(frame))
     if frame.empty:
         return frame, []
     split = official_split(frame, SPLIT_NAME, path)
@@ -106,6 +112,18 @@ def _write_dataset(
         outputs.append(layout.splits(modality) / f"{stem}.xlsx")
         write_workbook(outputs[-1], {MANIFEST_SHEET: index})
     return frame, outputs
+
+
+def _remove_outdated(
+    layout: Layout, modality: str | None, available: Sequence[Sequence[str]]
+) -> None:
+    """Remove manifests of an earlier run for which there are no samples any more."""
+    for combination in STANDARD_SUBSETS:
+        if combination not in available:
+            stem = f"{SPLIT_NAME}_{'_'.join(combination)}"
+            (layout.splits(modality) / f"{stem}.xlsx").unlink(missing_ok=True)
+    if not available:
+        layout.dataset_manifest(modality).unlink(missing_ok=True)
 
 
 def _missing(frame: pd.DataFrame, group: str, modality: str | None) -> list[Issue]:

@@ -222,7 +222,7 @@ def test_a_file_that_is_no_such_csv_is_refused(tmp_path: Path, content: bytes) -
 
 
 def test_a_csv_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match="absent.csv"):
+    with pytest.raises(ArchiveError, match=r"absent\.csv"):
         read_rows(file_ref(tmp_path / "absent.csv", "absent.csv"))
 
 

@@ -137,8 +137,11 @@ class SizelessFileSystem(MemoryFileSystem):
         found = super().ls(path, detail=detail, **kwargs)
         return [{**entry, "size": None} for entry in found] if detail else found
 
-    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
-        return {**super().info(path, **kwargs), "size": None}
+    def find(self, path: str, *args: Any, detail: bool = False, **kwargs: Any) -> Any:
+        found = super().find(path, *args, detail=detail, **kwargs)
+        if not detail:
+            return found
+        return {name: {**entry, "size": None} for name, entry in found.items()}
 
 
 def test_an_image_at_a_url_whose_listing_tells_no_sizes_can_be_read(
@@ -148,6 +151,7 @@ def test_an_image_at_a_url_whose_listing_tells_no_sizes_can_be_read(
     image = nib.Nifti1Image(np.zeros((2, 3, 4), np.int16), np.eye(4))
     memory.pipe("/web/imagesTr/amos_0001.nii.gz", gzip.compress(image.to_bytes()))
     (ref,) = list_files("sizeless://web")
+    assert ref.path == "imagesTr/amos_0001.nii.gz"
     assert gzip.decompress(b"".join(read_blocks(ref))) == image.to_bytes()
     assert read_info(ref).shape == (2, 3, 4)
 
@@ -377,7 +381,7 @@ def test_a_damaged_directory_is_an_error_or_a_list_never_a_surprise(tmp_path: Pa
 def test_a_zip_that_needs_a_newer_program_is_named(tmp_path: Path) -> None:
     content = bytearray(zip_of({"a": b"x"}))
     struct.pack_into("<H", content, content.index(b"PK\x01\x02") + 6, 99)
-    with pytest.raises(ArchiveError, match="amos22.zip"):
+    with pytest.raises(ArchiveError, match=r"amos22\.zip"):
         list_files(write_zip(tmp_path, bytes(content)))
 
 

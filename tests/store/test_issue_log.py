@@ -87,9 +87,7 @@ def test_a_selection_of_samples_leaves_the_issues_of_the_others(log: IssueLog) -
 
 def test_an_issue_about_no_sample_is_replaced_with_every_run_of_its_step(log: IssueLog) -> None:
     log.replace(Step.ARCHIVE_MANIFEST, [issue("", "subset_counts", "old"), issue("amos_0001")])
-    log.replace(
-        Step.ARCHIVE_MANIFEST, [issue("", "subset_counts", "new")], samples={"amos_0002"}
-    )
+    log.replace(Step.ARCHIVE_MANIFEST, [issue("", "subset_counts", "new")], samples={"amos_0002"})
     assert [(one.sample, one.message) for one in log.all()] == [
         ("", "new"),
         ("amos_0001", "found"),
@@ -114,7 +112,7 @@ def test_the_order_does_not_depend_on_the_order_of_finding(tmp_path: Path) -> No
 
 
 def test_odd_characters_do_not_break_the_file(log: IssueLog) -> None:
-    odd = issue("amos_0001", message="a\u2028b\x85c\nd\re\x0bf\"\\ ü")
+    odd = issue("amos_0001", message='a\u2028b\x85c\nd\re\x0bf"\\ ü')
     log.replace(Step.DENOISE, [odd])
     log.replace(Step.BINARY_MASKS, [issue("amos_0002")])
     assert log.all() == [odd, issue("amos_0002")]

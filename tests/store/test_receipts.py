@@ -29,9 +29,7 @@ small = st.integers(0, 600)
 labels = st.lists(st.integers(0, 255), max_size=4).map(tuple)
 regions = st.builds(Region, small, small, small, small, st.integers(1, 2**40), size)
 by_threshold = st.lists(
-    st.tuples(
-        size, st.builds(SampleRegions, st.just("amos_0001"), st.lists(regions).map(tuple))
-    ),
+    st.tuples(size, st.builds(SampleRegions, st.just("amos_0001"), st.lists(regions).map(tuple))),
     max_size=2,
 ).map(tuple)
 sample_files = st.builds(

@@ -31,7 +31,6 @@ def keep(data: RestoreData, file: Path, before: Mask, after: Mask) -> Path:
     write_mask(file, after)
     with Staging() as staging:
         path = data.stage(staging, "amos_0001", file, before, after)
-        assert not path.exists()
         staging.publish()
     return path
 
@@ -74,6 +73,15 @@ def test_data_stays_with_its_file_when_the_file_is_renamed(
     moved = (tmp_path / "temporary").rename(tmp_path / "final.nii.gz")
     found = restore.restore("amos_0001", moved, after)
     np.testing.assert_array_equal(found, before)
+
+
+def test_nothing_is_kept_before_publishing(tmp_path: Path, masks: tuple[Mask, Mask]) -> None:
+    before, after = masks
+    restore = RestoreData(tmp_path / "restore")
+    file = write_mask(tmp_path / "mask.nii.gz", after)
+    with Staging() as staging:
+        assert not restore.stage(staging, "amos_0001", file, before, after).exists()
+    assert restore.restore("amos_0001", file, after) is None
 
 
 def test_another_mask_or_sample_has_no_data(tmp_path: Path, masks: tuple[Mask, Mask]) -> None:

@@ -1,0 +1,44 @@
+"""``demo``: a phantom archive, and the whole job on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from amos_dask.phantom import write_archive
+from amos_dask.pipeline.results import RunResult
+from amos_dask.pipeline.run import run
+from amos_dask.progress import Listener
+
+
+def demo(
+    directory: str | Path,
+    *,
+    n_ct: int = 8,
+    n_mri: int = 4,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> RunResult:
+    """Make a phantom ``amos22.zip`` with the oddities of the real one and `run` on it.
+
+    Parameters
+    ----------
+    directory : str or Path
+        Gets ``download/amos22.zip``, which is kept when it is there already, and ``AMOS22``.
+    n_ct, n_mri : int
+        Number of scans.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    RunResult
+        As from `run`.
+    """
+    download = Path(directory) / "download"
+    archive = download / "amos22.zip"
+    if not archive.exists():
+        archive = write_archive(download, n_ct=n_ct, n_mri=n_mri, form="zip").path
+    return run(Path(directory) / "AMOS22", archive, cluster=cluster, progress=progress)

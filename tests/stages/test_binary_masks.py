@@ -1,0 +1,78 @@
+"""One file of zeros and ones for each label of the map, read back by nibabel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.affines import from_matvec
+
+from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
+from amos_dask.nifti import ImageInfo, make_header, parse_header
+from amos_dask.stages.binary_masks import check_labels, write_binary_masks
+
+FEW = LabelMap(((0, "background"), (1, "spleen"), (3, "liver")))
+LAS = from_matvec(np.diag([-0.8, 0.8, 5.0]), [100, -120, -300])
+
+
+@pytest.fixture
+def volume() -> ImageInfo:
+    return parse_header(make_header((4, 3, 5), np.float32, LAS, 2))
+
+
+def test_each_label_has_its_voxels_on_the_volumes_geometry(
+    tmp_path: Path, volume: ImageInfo
+) -> None:
+    mask = np.random.default_rng(0).choice([0, 1, 5, 16], (4, 3, 5)).astype(np.uint8, order="F")
+    before = mask.copy()
+    paths = {label: tmp_path / f"{label}.nii.gz" for label in DEFAULT_LABEL_MAP}
+    write_binary_masks(paths, mask, (0, 1, 5, 16), volume)
+    for label, path in paths.items():
+        image = nib.load(path)
+        found = np.asanyarray(image.dataobj)
+        np.testing.assert_array_equal(found, (mask == label).astype(np.uint8), strict=True)
+        np.testing.assert_array_equal(image.affine, volume.affine)
+        assert int(image.header["sform_code"]) == int(image.header["qform_code"]) == 2
+    np.testing.assert_array_equal(mask, before)
+
+
+def test_absent_labels_have_the_same_empty_file(tmp_path: Path, volume: ImageInfo) -> None:
+    mask = np.ones((4, 3, 5), np.uint8, order="F")
+    paths = {label: tmp_path / f"{label}.nii.gz" for label in (0, 1, 2, 3)}
+    write_binary_masks(paths, mask, (1,), volume)
+    assert paths[0].read_bytes() == paths[2].read_bytes() == paths[3].read_bytes()
+    assert paths[0].read_bytes() != paths[1].read_bytes()
+    assert not np.asanyarray(nib.load(paths[2]).dataobj).any()
+
+
+def test_the_files_of_all_labels_add_up_to_one_everywhere(
+    tmp_path: Path, volume: ImageInfo
+) -> None:
+    mask = np.random.default_rng(1).integers(0, 17, (4, 3, 5)).astype(np.uint8, order="F")
+    paths = {label: tmp_path / f"{label}.nii.gz" for label in DEFAULT_LABEL_MAP}
+    present = tuple(np.unique(mask).tolist())
+    write_binary_masks(paths, mask, present, volume)
+    total = sum(np.asanyarray(nib.load(path).dataobj).astype(int) for path in paths.values())
+    np.testing.assert_array_equal(total, np.ones((4, 3, 5)))
+
+
+def codes(present: tuple[int, ...]) -> list[tuple[str, str]]:
+    return [(i.code, i.severity) for i in check_labels(present, FEW, "amos_0001", "a.nii.gz")]
+
+
+def test_labels_of_the_map_are_no_issue() -> None:
+    assert codes((0, 1, 3)) == []
+    assert codes((1,)) == []
+
+
+def test_a_label_that_the_map_lacks_is_an_error_that_names_it() -> None:
+    (issue,) = check_labels((0, 2, 3, 99), FEW, "amos_0001", "a.nii.gz")
+    assert (issue.code, issue.severity) == ("unknown_label", "error")
+    assert (issue.sample, issue.file) == ("amos_0001", "a.nii.gz")
+    assert "2, 99" in issue.message
+
+
+def test_a_mask_of_background_only_is_a_warning() -> None:
+    assert codes((0,)) == [("empty_mask", "warning")]

@@ -1,0 +1,190 @@
+"""From ClusterOptions to a client: loopback only, one thread a worker, and clear refusals."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import distributed
+import psutil
+import pytest
+from amos_dask.cluster import ClusterOptions, connect
+from amos_dask.errors import ClusterError
+from distributed import Client
+
+
+def listening(process: psutil.Process) -> set[tuple[str, int]]:
+    connections = process.net_connections(kind="tcp")
+    return {(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN}
+
+
+def port_of(address: str) -> int:
+    return int(address.rsplit(":", 1)[1].split("/")[0])
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Client]:
+    """A client of a local cluster as the program starts it."""
+    with connect(ClusterOptions(workers=2, dashboard_port=0)) as client:
+        yield client
+
+
+def test_nothing_listens_anywhere_but_on_loopback(local: Client) -> None:
+    workers = [psutil.Process(pid) for pid in local.run(os.getpid).values()]
+    sockets = listening(psutil.Process()).union(*map(listening, workers))
+    ports = {port for _, port in sockets}
+    assert port_of(local.scheduler.address) in ports
+    assert port_of(local.dashboard_link) in ports
+    assert {port_of(address) for address in local.nthreads()} <= ports
+    assert {ip for ip, _ in sockets} == {"127.0.0.1"}
+
+
+def test_all_addresses_are_loopback(local: Client) -> None:
+    addresses = [local.scheduler.address, local.dashboard_link, *local.nthreads()]
+    assert [a for a in addresses if "//127.0.0.1:" not in a] == []
+
+
+def test_workers_are_processes_with_one_thread_each(local: Client) -> None:
+    assert list(local.nthreads().values()) == [1, 1]
+    pids = set(local.run(os.getpid).values())
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+
+
+@pytest.mark.parametrize("name", ["NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"])
+def test_libraries_in_a_worker_are_held_to_its_thread(local: Client, name: str) -> None:
+    assert set(local.run(os.environ.get, name).values()) == {"1"}
+
+
+def test_the_client_does_not_become_the_default_of_the_process(local: Client) -> None:
+    with pytest.raises(ValueError, match="No global client"):
+        distributed.default_client()
+
+
+def test_a_dashboard_port_in_use_is_passed_over_and_nothing_stays_behind() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with connect(ClusterOptions(workers=1, dashboard_port=port)) as client:
+            assert client.dashboard_link.startswith("http://127.0.0.1:")
+            assert port_of(client.dashboard_link) not in (0, port)
+            address = client.scheduler.address
+            pids = list(client.run(os.getpid).values())
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert port_of(address) not in {port for _, port in listening(psutil.Process())}
+
+
+class Started(Exception):  # noqa: N818
+    """Says that a cluster would have been started."""
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what a local cluster would be started with."""
+    found: dict[str, Any] = {}
+
+    def record(**arguments: Any) -> None:
+        found.update(arguments)
+        raise Started
+
+    monkeypatch.setattr(distributed, "LocalCluster", record)
+    return found
+
+
+def start(options: ClusterOptions) -> None:
+    with pytest.raises(Started), connect(options):
+        pass
+
+
+def test_by_default_there_is_a_worker_for_each_usable_core(settings: dict[str, Any]) -> None:
+    start(ClusterOptions())
+    assert settings["n_workers"] == len(os.sched_getaffinity(0))
+    assert settings["threads_per_worker"] == 1
+    assert settings["processes"] is True
+    assert settings["memory_limit"] == "auto"
+
+
+def test_options_of_a_local_cluster_are_passed_on(settings: dict[str, Any]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    start(ClusterOptions("local", 3, "2GB", free, "/scratch"))
+    assert settings["n_workers"] == 3
+    assert settings["memory_limit"] == "2GB"
+    assert settings["dashboard_address"] == f"127.0.0.1:{free}"
+    assert settings["local_directory"] == "/scratch"
+
+
+# ---------------------------------------------------------------- a scheduler elsewhere
+
+
+def test_an_address_connects_to_the_scheduler_there_and_leaves_it_running(
+    cluster_address: str,
+) -> None:
+    for _ in range(2):
+        with connect(ClusterOptions(cluster_address)) as client:
+            assert client.scheduler.address == cluster_address
+            assert len(client.nthreads()) == 2
+            assert client.submit(abs, -4).result() == 4
+        assert client.status == "closed"
+
+
+def refuse(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the message of a refused address, without the ten seconds that users are given."""
+
+    def impatient(address: str, *, timeout: str, **settings: Any) -> Client:
+        return Client(address, timeout="0.3s", **settings)
+
+    monkeypatch.setattr(distributed, "Client", impatient)
+    with pytest.raises(ClusterError) as caught, connect(ClusterOptions(address)):
+        pass
+    return str(caught.value)
+
+
+def test_an_address_where_nobody_listens_is_one_line_that_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    message = refuse(address, monkeypatch)
+    assert address in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("address", ["nonsense://host:1", "tcp://127.0.0.1:port"])
+def test_a_malformed_address_is_one_line_at_once_and_nothing_more(address: str) -> None:
+    script = (
+        "import sys\n"
+        "from amos_dask.cluster import ClusterOptions, connect\n"
+        "from amos_dask.errors import ClusterError\n"
+        "try:\n"
+        f"    with connect(ClusterOptions({address!r})): pass\n"
+        "except ClusterError as error:\n"
+        "    print(error, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=8
+    )
+    assert address in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ClusterOptions(workers=1, dashboard_port=0, memory_limit="plenty"),
+        ClusterOptions(workers=1, dashboard_port=0, local_directory="/dev/null"),
+    ],
+    ids=["memory limit", "local directory"],
+)
+@pytest.mark.filterwarnings("ignore")  # what Dask says while it gives up
+def test_a_local_cluster_that_cannot_start_is_a_cluster_error(options: ClusterOptions) -> None:
+    with pytest.raises(ClusterError) as caught, connect(options):
+        pass
+    assert "\n" not in str(caught.value)

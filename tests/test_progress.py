@@ -1,0 +1,281 @@
+"""Subscribers to graph events: lines for logs, JSON for machines, a bar for people."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from amos_dask.progress import JsonLines, PlainLines, ignore, report_to
+from amos_dask.records import Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ended(number: int, *, failed: bool = False, n_issues: int = 0) -> TaskEnded:
+    return TaskEnded("sample", f"amos_{number:04d}", failed, n_issues, 0.25)
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def lines(stream: io.StringIO, clock: Clock) -> PlainLines:
+    return PlainLines(stream, clock)
+
+
+# ---------------------------------------------------------------- plain lines
+
+
+def test_a_phase_has_a_line_at_its_start_and_its_end(
+    lines: PlainLines, stream: io.StringIO, clock: Clock
+) -> None:
+    lines(PhaseStarted("sample", 2))
+    lines(ended(1, n_issues=2))
+    lines(ended(2, n_issues=1))
+    clock.now += 3.14
+    lines(PhaseEnded("sample"))
+    assert stream.getvalue().splitlines() == [
+        "processing samples: 2 to do",
+        "processing samples: 2 of 2 done in 3.1 s, 3 issues",
+    ]
+
+
+def test_a_failure_has_its_line_at_once(lines: PlainLines, stream: io.StringIO) -> None:
+    lines(PhaseStarted("sample", 3))
+    lines(ended(4, failed=True))
+    assert stream.getvalue().splitlines()[1:] == ["processing samples: amos_0004 failed"]
+
+
+def test_in_between_there_is_a_line_every_few_seconds_with_the_time_left(
+    lines: PlainLines, stream: io.StringIO, clock: Clock
+) -> None:
+    lines(PhaseStarted("sample", 100))
+    for number in range(1, 21):
+        clock.now += 1.0
+        lines(ended(number, n_issues=1))
+    said = stream.getvalue().splitlines()[1:]
+    assert said == [
+        "processing samples: 5 of 100, 5 issues, about 95 s left",
+        "processing samples: 10 of 100, 10 issues, about 90 s left",
+        "processing samples: 15 of 100, 15 issues, about 85 s left",
+        "processing samples: 20 of 100, 20 issues, about 80 s left",
+    ]
+
+
+def test_a_thousand_quick_tasks_do_not_flood_the_log(
+    lines: PlainLines, stream: io.StringIO, clock: Clock
+) -> None:
+    lines(PhaseStarted("audit", 1000))
+    for number in range(1000):
+        clock.now += 0.001
+        lines(TaskEnded("audit", f"amos_{number:04d}", False, 0, 0.0))
+    lines(PhaseEnded("audit"))
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_the_second_phase_counts_anew(
+    lines: PlainLines, stream: io.StringIO, clock: Clock
+) -> None:
+    lines(PhaseStarted("audit", 1))
+    lines(TaskEnded("audit", "amos_0001", False, 7, 0.0))
+    lines(PhaseEnded("audit"))
+    clock.now += 60
+    lines(PhaseStarted("sample", 1))
+    clock.now += 2
+    lines(PhaseEnded("sample"))
+    assert stream.getvalue().splitlines()[-1] == (
+        "processing samples: 0 of 1 done in 2.0 s, 0 issues"
+    )
+
+
+def test_a_notice_is_a_line(lines: PlainLines, stream: io.StringIO) -> None:
+    lines(Notice("dashboard: http://127.0.0.1:8787/status"))
+    assert stream.getvalue() == "dashboard: http://127.0.0.1:8787/status\n"
+
+
+def test_an_unknown_phase_is_shown_by_its_name(lines: PlainLines, stream: io.StringIO) -> None:
+    lines(PhaseStarted("nnunet", 1))
+    assert stream.getvalue() == "nnunet: 1 to do\n"
+
+
+@pytest.mark.parametrize(
+    "phase", ["audit", "sample", "pair", "split", "binary", "regions", "denoise", "describe"]
+)
+def test_every_phase_of_the_program_has_words_for_people(
+    phase: str, lines: PlainLines, stream: io.StringIO
+) -> None:
+    lines(PhaseStarted(phase, 1))
+    words = stream.getvalue().split(":")[0]
+    assert " " in words
+
+
+# ---------------------------------------------------------------- JSON lines
+
+EVERY_EVENT: list[Event] = [
+    Notice('dashboard: "http://127.0.0.1:8787/status"\nÄ'),
+    PhaseStarted("sample", 2),
+    ended(1, n_issues=3),
+    ended(4, failed=True),
+    PhaseEnded("sample"),
+]
+
+
+def test_every_event_is_one_json_object_on_one_line(stream: io.StringIO) -> None:
+    listener = JsonLines(stream)
+    for event in EVERY_EVENT:
+        listener(event)
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert found == [
+        {"event": "Notice", "message": 'dashboard: "http://127.0.0.1:8787/status"\nÄ'},
+        {"event": "PhaseStarted", "phase": "sample", "total": 2},
+        {"event": "TaskEnded", "phase": "sample", "name": "amos_0001", "failed": False,
+         "n_issues": 3, "seconds": 0.25},
+        {"event": "TaskEnded", "phase": "sample", "name": "amos_0004", "failed": True,
+         "n_issues": 0, "seconds": 0.25},
+        {"event": "PhaseEnded", "phase": "sample"},
+    ]  # fmt: skip
+
+
+def test_lines_are_there_for_a_reader_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    for make in (JsonLines, PlainLines):
+        with path.open("w") as log:
+            make(log)(Notice("hello"))
+            assert "hello" in path.read_text()
+
+
+# ---------------------------------------------------------------- the choice of a style
+
+
+@pytest.mark.parametrize(
+    ("style", "shown"),
+    [
+        ("auto", "processing samples: 2 to do\n"),  # not a terminal
+        ("plain", "processing samples: 2 to do\n"),
+        ("json", '{"event": "PhaseStarted", "phase": "sample", "total": 2}\n'),
+        ("none", ""),
+    ],
+)
+def test_style_decides_what_a_stream_gets(style: str, shown: str, stream: io.StringIO) -> None:
+    with report_to(stream, style) as listener:
+        listener(PhaseStarted("sample", 2))
+    assert stream.getvalue() == shown
+
+
+def test_nobody_needs_to_listen(capfd: pytest.CaptureFixture[str]) -> None:
+    for event in EVERY_EVENT:
+        ignore(event)
+    assert capfd.readouterr() == ("", "")
+
+
+# ---------------------------------------------------------------- the bar
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[io.TextIOBase, Callable[[], str]]]:
+    """Yield a pseudo-terminal to write to, and a function that returns what was shown."""
+    master, slave = pty.openpty()
+    chunks: list[bytes] = []
+
+    def read() -> None:
+        while True:
+            try:
+                chunk = os.read(master, 4096)
+            except OSError:  # the other side is closed
+                return
+            if not chunk:
+                return
+            chunks.append(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    stream = os.fdopen(slave, "w", encoding="utf-8")
+
+    def shown() -> str:
+        if not stream.closed:
+            stream.close()
+        reader.join(timeout=10)
+        return ESCAPES.sub("", b"".join(chunks).decode())
+
+    try:
+        yield stream, shown
+    finally:
+        shown()
+        os.close(master)
+
+
+def show_on_terminal(
+    events: Sequence[Event], monkeypatch: pytest.MonkeyPatch, pause: float = 0.0
+) -> str:
+    for name, value in {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    with terminal() as (stream, shown):
+        with report_to(stream, "auto") as listener:  # type: ignore[arg-type]
+            for event in events:
+                listener(event)
+                time.sleep(pause)
+        return shown()
+
+
+def test_on_a_terminal_there_is_a_bar_with_counts_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = [PhaseStarted("sample", 50), *(ended(i, n_issues=1) for i in range(1, 13))]
+    text = show_on_terminal(events, monkeypatch, pause=0.1)
+    assert "processing samples" in text
+    assert "━" in text
+    assert "12/50" in text
+    assert "12 issues" in text
+    assert re.search(r"left 0:00:\d\d", text), text[-400:]
+
+
+def test_on_a_terminal_failures_and_notices_are_shown_above_the_bar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = show_on_terminal(EVERY_EVENT[1:] + [Notice("dashboard: http://[::1]:8787")], monkeypatch)
+    assert "amos_0004 failed" in text
+    assert "amos_0001 failed" not in text
+    assert "dashboard: http://[::1]:8787" in text  # no markup taken for styles
+    assert "2/2" in text
+
+
+def test_on_a_terminal_each_phase_has_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [
+        PhaseStarted("audit", 1),
+        TaskEnded("audit", "amos_0001", False, 0, 0.0),
+        PhaseEnded("audit"),
+        PhaseStarted("sample", 3),
+        ended(1),
+        PhaseEnded("sample"),
+    ]
+    text = show_on_terminal(events, monkeypatch)
+    assert re.search(r"reading headers.*1/1", text)
+    assert re.search(r"processing samples.*1/3", text)
