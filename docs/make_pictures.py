@@ -44,17 +44,21 @@ def draw(volume: np.ndarray, before: np.ndarray, after: np.ndarray, path: Path) 
     z = int(np.argmax(changed * (n_labels >= n_labels.max() - 2)))
     rows, columns = np.nonzero(after[:, :, z])
     box = (slice(rows.min() - 25, rows.max() + 25), slice(columns.min() - 25, columns.max() + 25))
-    figure, axes = plt.subplots(1, 3, figsize=(15, 5.2), facecolor="black")
+    figure, axes = plt.subplots(1, 3, figsize=(15, 3.7), facecolor="black")
     titles = ("as downloaded", "after amos-dask", f"{changed[z]} voxels changed on this slice")
     difference = np.where(before != after, 1, 0)
     for axis, title, labels in zip(axes, titles, (before, after, difference), strict=True):
         overlay(axis, volume[:, :, z][box], labels[:, :, z][box], title)
     figure.tight_layout()
-    figure.savefig(path, dpi=80, facecolor="black")
+    figure.savefig(path, dpi=100, facecolor="black")
 
 
 def overlay(axis: plt.Axes, slice_: np.ndarray, labels: np.ndarray, title: str) -> None:
-    """Draw one slice in a soft-tissue window with labels over it, anterior up."""
+    """Draw labels over one slice of a RAS scan in a soft-tissue window.
+
+    As radiologists see it: anterior up, the patient's right on the left.
+    """
+    slice_, labels = slice_[::-1], labels[::-1]
     axis.imshow(slice_.T, cmap="gray", vmin=-160, vmax=240, origin="lower")
     n = len(AMOS22_LABELS)
     colours = ListedColormap([COLOURS[i % len(COLOURS)] for i in range(n)])

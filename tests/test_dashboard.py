@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.request import urlopen
 
 import pytest
+
 from amos_dask.cluster import ClusterOptions, connect
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import amos_dask
 import pytest
+
+import amos_dask
 
 PACKAGE = Path(amos_dask.__file__).parent
 VOCABULARY = {"errors", "labels", "geometry", "issues", "records"}

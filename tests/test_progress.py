@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from amos_dask.progress import JsonLines, PlainLines, ignore, report_to
 from amos_dask.records import Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
 
@@ -97,9 +98,7 @@ def test_a_thousand_quick_tasks_do_not_flood_the_log(
     assert len(stream.getvalue().splitlines()) == 2
 
 
-def test_the_second_phase_counts_anew(
-    lines: PlainLines, stream: io.StringIO, clock: Clock
-) -> None:
+def test_the_second_phase_counts_anew(lines: PlainLines, stream: io.StringIO, clock: Clock) -> None:
     lines(PhaseStarted("audit", 1))
     lines(TaskEnded("audit", "amos_0001", False, 7, 0.0))
     lines(PhaseEnded("audit"))
@@ -130,7 +129,8 @@ def test_every_phase_of_the_program_has_words_for_people(
 ) -> None:
     lines(PhaseStarted(phase, 1))
     words = stream.getvalue().split(":")[0]
-    assert " " in words
+    assert words != phase
+    assert "ing " in f"{words} "
 
 
 # ---------------------------------------------------------------- JSON lines
@@ -260,7 +260,7 @@ def test_on_a_terminal_there_is_a_bar_with_counts_and_the_time_left(
 def test_on_a_terminal_failures_and_notices_are_shown_above_the_bar(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    text = show_on_terminal(EVERY_EVENT[1:] + [Notice("dashboard: http://[::1]:8787")], monkeypatch)
+    text = show_on_terminal([*EVERY_EVENT[1:], Notice("dashboard: http://[::1]:8787")], monkeypatch)
     assert "amos_0004 failed" in text
     assert "amos_0001 failed" not in text
     assert "dashboard: http://[::1]:8787" in text  # no markup taken for styles

@@ -13,12 +13,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import amos_dask
 import pytest
+
+import amos_dask
 from amos_dask.issues import CATALOGUE
 
 README = Path(__file__).parents[1] / "README.md"
-_README_ROW = re.compile(r"^\|\s*`([a-z0-9_]+)`\s*\|\s*(info|warning|error)\b[^|]*\|\s*(\S.*?)\s*\|$")
+_README_ROW = re.compile(
+    r"^\|\s*`([a-z0-9_]+)`\s*\|\s*(info|warning|error)\b[^|]*\|\s*(\S.*?)\s*\|$"
+)
 
 
 def all_modules() -> dict[str, ModuleType]:
@@ -92,7 +95,9 @@ def documented_parameters(text: str) -> list[str] | None:
 
 def actual_parameters(value: Any) -> list[str]:
     if inspect.isclass(value) and is_dataclass(value):
-        inherited = {f.name for base in value.__mro__[1:] if is_dataclass(base) for f in fields(base)}
+        inherited = {
+            f.name for base in value.__mro__[1:] if is_dataclass(base) for f in fields(base)
+        }
         return [field.name for field in fields(value) if field.name not in inherited]
     names = list(inspect.signature(value).parameters)
     return [name for name in names if name not in ("self", "cls")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from amos_dask.errors import AmosDaskError
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.records import Metadata, Sample

@@ -227,17 +227,12 @@ def _process(
     # Largest first: no worker is left with a large scan when the others are done.
     tasks.sort(key=lambda task: -_bytes_to_read(task.sample))
     session.prepare_kernels()
-    receipts = Receipts(layout.state / "receipts")
     records, failures = [], []
     for outcome in session.map("sample", run_sample, tasks):
         if outcome.value is None:
             failures.append(failure_issue(outcome))
-            continue
-        records.append(outcome.value)
-        if outcome.value.files is None:
-            receipts.forget(outcome.name)
         else:
-            receipts.write(outcome.value)
+            records.append(outcome.value)
     return _Processed(tuple(records), tuple(failures))
 
 

@@ -30,6 +30,7 @@ from amos_dask.stages.regions import find_small_regions
 from amos_dask.stages.relabel import check_sex, labels_present, split_prostate_uterus
 from amos_dask.stages.volume import written_info
 from amos_dask.store.layout import Layout, SampleFolder
+from amos_dask.store.receipts import Receipts
 from amos_dask.store.restore import RestoreData
 from amos_dask.store.staging import Staging, remove_leftovers
 
@@ -76,7 +77,7 @@ class _MaskResult:
 
 
 def run_sample(task: RunTask) -> SampleRecord:
-    """Organise, relabel, denoise and describe one sample.
+    """Organise, relabel, denoise and describe one sample, and leave its receipt.
 
     Returns
     -------
@@ -84,6 +85,16 @@ def run_sample(task: RunTask) -> SampleRecord:
         Its contribution to every table. A sample whose volume fails writes nothing; one whose
         mask fails still gets its volume.
     """
+    receipts = Receipts(task.layout.state / "receipts")
+    record = _organise(task)
+    if record.files is None:
+        receipts.forget(record.sample_id)
+    else:
+        receipts.write(record)
+    return record
+
+
+def _organise(task: RunTask) -> SampleRecord:
     sample, layout = task.sample, task.layout
     pair = PairTask(sample, layout.group(sample.modality), task.superseded)
     folder = pair.folder

@@ -28,7 +28,7 @@ from amos_dask.kernels import Components, label_components
 Mask = NDArray[np.uint8]
 
 N_BLOCKS = 8
-N_VOLUMES = 2400 if JIT else 480
+N_VOLUMES = 2000 if JIT else 480
 MAX_SIDE = 8 if JIT else 5
 
 

@@ -32,7 +32,7 @@ from amos_dask.kernels import denoise_slices
 Mask = NDArray[np.uint8]
 
 N_BLOCKS = 8
-N_CASES = 4000 if JIT else 640
+N_CASES = 3200 if JIT else 640
 MAX_SIDE = 14 if JIT else 8
 HYPOTHESIS_SIDE = 12 if JIT else 7
 

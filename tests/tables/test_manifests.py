@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 import pytest
+
 from amos_dask.issues import CATALOGUE, make_issue
 from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
 from amos_dask.records import (

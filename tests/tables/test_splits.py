@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import amos_dask
 import openpyxl
 import pandas as pd
 import pytest
+
+import amos_dask
 from amos_dask.errors import ManifestError
 from amos_dask.tables.splits import (
     available_subsets,
@@ -264,7 +265,7 @@ def test_an_empty_combination_is_refused(workbook: Path, tmp_path: Path) -> None
 
 
 def test_a_split_that_was_not_made_is_named(workbook: Path, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="no split 'split02'.*make-split") as caught:
+    with pytest.raises(ManifestError, match=r"no split 'split02'.*make-split") as caught:
         amos_dask.index_manifests(workbook, tmp_path, subsets=STANDARD, split_name="split02")
     assert str(workbook) in str(caught.value)
 

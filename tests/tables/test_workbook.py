@@ -14,6 +14,10 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+from openpyxl.worksheet.worksheet import Worksheet
+
 from amos_dask.errors import ManifestError
 from amos_dask.store import staging
 from amos_dask.tables.workbook import (
@@ -24,9 +28,6 @@ from amos_dask.tables.workbook import (
     update_workbook,
     write_workbook,
 )
-from hypothesis import HealthCheck, Phase, example, given, settings
-from hypothesis import strategies as st
-from openpyxl.worksheet.worksheet import Worksheet
 
 REPLACEMENT = "\ufffd"
 few_examples = settings(
@@ -50,7 +51,9 @@ spreadsheet_words = st.sampled_from(
 # Whole numbers beyond 2**53 are not what Excel can hold.
 integers = st.integers(-(2**53), 2**53)
 floats = st.floats(-1e300, 1e300)
-spacings = st.floats(allow_nan=False, allow_infinity=False, width=32).map(lambda x: float(f"{x:.9g}"))
+spacings = st.floats(allow_nan=False, allow_infinity=False, width=32).map(
+    lambda x: float(f"{x:.9g}")
+)
 missing = st.sampled_from([None, math.nan, pd.NA, pd.NaT, np.float32("nan")])
 cells = st.one_of(texts, formula_like, spreadsheet_words, integers, spacings, missing)
 
@@ -411,7 +414,7 @@ def test_a_missing_worksheet_is_named_with_those_that_are_there(tmp_path: Path) 
     path = tmp_path / "book.xlsx"
     frame = pd.DataFrame({"a": [1]})
     write_workbook(path, {"Manifest": frame, "Regions": frame})
-    with pytest.raises(ManifestError, match="'split01'.*Manifest, Regions") as caught:
+    with pytest.raises(ManifestError, match=r"'split01'.*Manifest, Regions") as caught:
         read_sheet(path, "split01")
     assert str(path) in str(caught.value)
 
