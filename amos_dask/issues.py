@@ -119,9 +119,9 @@ class Issue:
     action: str
 
     @property
-    def sort_key(self) -> tuple[str, str, str, str]:
-        """Order of the issue worksheets: sample, file, code, message."""
-        return (self.sample, self.file, self.code, self.message)
+    def sort_key(self) -> tuple[str, ...]:
+        """Order of the issue worksheets: sample, file, code, then all else."""
+        return (self.sample, self.file, self.code, self.message, self.severity, self.action)
 
 
 def make_issue(

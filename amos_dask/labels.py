@@ -37,7 +37,8 @@ AMOS22_LABELS: Mapping[int, str] = {
     16: "uterus",
 }
 
-_NAME = re.compile(r"[\w .+()-]+")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,2}")
+_NAME = re.compile(r"[\w .+()-]{1,50}")
 _LARGEST_FILE = 1 << 20
 
 
@@ -96,7 +97,7 @@ def read_label_map(path: Path) -> LabelMap:
         if path.stat().st_size > _LARGEST_FILE:
             raise LabelMapError(f"{path}: larger than 1 MiB, so not a label map.")
         content = _StrictLoader(path.read_text(encoding="utf-8-sig")).get_single_data()
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise LabelMapError(f"{path}: not a readable label map ({reason}).") from error
     if isinstance(content, dict) and list(content) == ["full_form_index_map"]:
@@ -105,7 +106,12 @@ def read_label_map(path: Path) -> LabelMap:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (they make small files huge) and without duplicate keys."""
+    """Safe YAML where plain text stays text, without aliases and without duplicate keys.
+
+    Aliases make small files huge; YAML's own numbers would read ``010`` as 8.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (as PyYAML declares it)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -123,18 +129,20 @@ class _StrictLoader(yaml.SafeLoader):
 def _parse(content: object, path: Path) -> LabelMap:
     if not isinstance(content, dict) or not content:
         raise LabelMapError(f"{path}: expected lines such as '1: spleen'.")
+    entries = []
     for index, name in content.items():
-        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index <= 255:
+        if not isinstance(index, str) or not _INDEX.fullmatch(index) or int(index) > 255:
             raise LabelMapError(f"{path}: label index {index!r} is not a whole number in 0..255.")
         if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.strip(" ."):
             raise LabelMapError(
-                f"{path}: the name {name!r} of label {index} must be made of letters, digits, "
-                "spaces and . _ + - ( )."
+                f"{path}: the name {name!r} of label {index} must be made of at most 50 letters, "
+                "digits, spaces and . _ + - ( )."
             )
-    if BACKGROUND not in content:
+        entries.append((int(index), name))
+    if BACKGROUND not in dict(entries):
         raise LabelMapError(f"{path}: label 0 (background) is missing.")
-    stems = Counter(name.replace(" ", "_").casefold() for name in content.values())
+    stems = Counter(name.replace(" ", "_").casefold() for _, name in entries)
     repeated = [stem for stem, times in stems.items() if times > 1]
     if repeated:
         raise LabelMapError(f"{path}: the name {repeated[0]!r} is used for two labels.")
-    return LabelMap(tuple(sorted(content.items())))
+    return LabelMap(tuple(sorted(entries)))

@@ -7,6 +7,7 @@ floating-point numbers, either byte order, with three axes (further axes of leng
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -35,6 +36,10 @@ _LARGEST_RATIO = 1040
 _GZIP_LEVEL = 1
 _GZIP = 31
 _CHUNK_BYTES = 1 << 20
+_LARGEST_TAIL = 1 << 30
+# nibabel repairs headers when it loads an image (codes, negative sizes) and logs that.
+_UNHEARD = logging.Logger("nibabel repairs")
+_NEVER = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ def open_image(ref: FileRef) -> Iterator[ImageReader]:
                 raise UnreadableImageError("too short for a NIfTI header")
             data += piece
         info = parse_header(data)
-        if info.n_bytes > ref.size * _LARGEST_RATIO:
+        if 0 < ref.size * _LARGEST_RATIO < info.n_bytes:  # the size of a URL may be unknown
             raise UnreadableImageError(
                 f"the header claims {info.n_bytes} bytes of voxels, more than the file can hold"
             )
@@ -146,6 +151,8 @@ def parse_header(block: bytes) -> ImageInfo:
     _require_nifti1(block)
     try:
         header = Nifti1Header(block, check=False)
+        repaired = header.copy()
+        repaired.check_fix(logger=_UNHEARD, error_level=_NEVER)
         dtype = header.get_data_dtype()
         slope, inter = header.get_slope_inter()
     except (HeaderDataError, KeyError, ValueError) as error:
@@ -158,8 +165,8 @@ def parse_header(block: bytes) -> ImageInfo:
     pixdim = [float(size) for size in header["pixdim"][1:4]]
     return ImageInfo(
         shape=_shape(header),
-        affine=_best_affine(header),
-        affine_code=int(header["sform_code"]) or int(header["qform_code"]),
+        affine=_best_affine(repaired),
+        affine_code=int(repaired["sform_code"]) or int(repaired["qform_code"]),
         pixdim_mm=(pixdim[0], pixdim[1], pixdim[2]),
         stored_dtype=dtype,
         slope=1.0 if slope is None else float(slope),
@@ -220,6 +227,7 @@ class ImageReader:
     def __init__(self, info: ImageInfo, data: bytes, pieces: Iterator[bytes]) -> None:
         self.info = info
         self.has_trailing_bytes = False
+        self._n_tail = 0
         self._data = data
         self._pieces = pieces
 
@@ -239,8 +247,9 @@ class ImageReader:
         rest = b""
         for piece in self._voxel_bytes():
             block = rest + piece if rest else piece
-            if len(block) > left:
-                self.has_trailing_bytes = True
+            n_extra = len(block) - left
+            if n_extra > 0:
+                self._count_tail(n_extra)
                 block = block[:left]
             n_items = len(block) // dtype.itemsize
             if n_items:
@@ -248,12 +257,16 @@ class ImageReader:
                 yield values.astype(dtype.newbyteorder("="), copy=False)
             rest = block[n_items * dtype.itemsize :]
             left -= n_items * dtype.itemsize
-            if not left and self.has_trailing_bytes:
-                return  # the rest is not the image's and may be without end
         if left:
             raise UnreadableImageError(
                 f"holds {self.info.n_bytes - left} of {self.info.n_bytes} bytes of voxels"
             )
+
+    def _count_tail(self, n_bytes: int) -> None:
+        self.has_trailing_bytes = True
+        self._n_tail += n_bytes
+        if self._n_tail > _LARGEST_TAIL:
+            raise UnreadableImageError("more than 1 GiB follows the image in the file")
 
     def _voxel_bytes(self) -> Iterator[bytes]:
         skip = self.info.data_offset

@@ -57,6 +57,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
         if name not in ("run", "demo", "phantom"):
             library.answer(name.replace("-", "_"), command_result())
     library.answer("run", run_result())
+    library.answer("demo", run_result())
     library.answer("plan_run", run_plan())
     library.answer("write_archive", Archive(Path("d/amos22.zip"), Path("d/meta.csv"), "", (), ()))
     return library
@@ -392,22 +393,18 @@ def test_phantom_passes_its_options_on(library: Library) -> None:
     assert library.calls == [("write_archive", (Path("d"),), expected)]
 
 
-def test_demo_makes_an_archive_and_runs_on_it(library: Library) -> None:
+def test_demo_passes_its_options_on(library: Library) -> None:
     result = invoke("demo", "there", "--n_ct", "2", "--n_mri", "1", "--workers", "2")
     assert result.exit_code == 0, result.output
-    made, ran = library.calls
-    assert made == (
-        "write_archive", (Path("there/download"),), {"n_ct": 2, "n_mri": 1, "form": "zip"},
-    )  # fmt: skip
-    assert ran == (
-        "run",
-        (Path("there/AMOS22"),),
-        {
-            "archive": Path("d/amos22.zip"),
-            "cluster": ClusterOptions("local", 2),
-            "progress": "auto",
-        },
-    )
+    expected = {
+        "directory": Path("there"),
+        "n_ct": 2,
+        "n_mri": 1,
+        "cluster": ClusterOptions("local", 2),
+        "progress": "auto",
+    }
+    assert library.calls == [("demo", (), expected)]
+    assert "AMOS22/grouped/dataset_manifest.xlsx" in result.stdout
 
 
 # ---------------------------------------------------------------- exit codes
@@ -621,7 +618,7 @@ def test_a_commands_result_is_one_json_line(library: Library, here: Path) -> Non
 
 @pytest.mark.parametrize("command", ["run", "demo"])
 def test_a_runs_result_is_one_json_line(command: str, library: Library) -> None:
-    library.answer("run", run_result(ERROR))
+    library.answer(command, run_result(ERROR))
     (line,) = json_lines(invoke(command, "d", "--json").stdout)
     assert line["event"] == "Result"
     assert (line["exit_code"], line["n_processed"], line["n_failed"]) == (3, 2, 1)

@@ -193,6 +193,27 @@ def test_a_task_that_always_kills_its_worker_fails_and_the_others_finish(
     wait_until(lambda: not fragile_client.cluster.scheduler.tasks)
 
 
+def test_a_task_that_waits_behind_a_killer_of_workers_is_not_failed_with_it(
+    tmp_path: Path,
+) -> None:
+    # With one worker the neighbour is on it whenever it dies, though it never starts there.
+    items = scripted(tmp_path, ("die",), ("ok",))
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_DEATHS}),
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        outcomes = by_name(run_tasks(client, "sample", follow_script, items, ignore))
+    assert outcomes["amos_0001"].failure is not None
+    assert (outcomes["amos_0002"].value, outcomes["amos_0002"].failure) == ("done amos_0002", None)
+
+
 def worker_pids(client: Client) -> list[int]:
     return list(client.run(os.getpid).values())
 

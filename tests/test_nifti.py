@@ -467,7 +467,7 @@ def test_a_claim_of_terabytes_is_refused_without_asking_for_memory(
     ref = write(tmp_path, gzip.compress(raw))
     tracemalloc.start()
     try:
-        message = refusal(ref, read)
+        message = refusal(ref, read_info)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

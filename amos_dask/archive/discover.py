@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 
 from amos_dask.archive import metadata as meta
 from amos_dask.archive.definitions import AMOS22, DatasetDefinition
-from amos_dask.archive.sources import file_ref, is_url, list_files, read_bytes
+from amos_dask.archive.sources import file_ref, is_url, list_beside, list_files, read_bytes
 from amos_dask.errors import ArchiveError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import SUBSETS, UNDEFINED, FileRef, Kind, Metadata, Sample
 
 _JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
-_EXPECTED_NAMES = ("dataset.json", "readme.md", "readme.txt", "readme", "license", "license.txt")
+_EXPECTED_NAMES = ("readme.md", "readme.txt", "readme", "license", "license.txt")
 _JSON_KEYS = {"training": "train", "validation": "val", "test": "test"}
 _LARGEST_JSON = 64 << 20
 
@@ -226,7 +226,10 @@ def _read_dataset_json(ref: FileRef) -> dict[int, str]:
         raise ValueError("not a JSON object")
     listed: dict[int, str] = {}
     for key, subset in _JSON_KEYS.items():
-        for entry in content.get(key) or ():
+        entries = content.get(key) or []
+        if not isinstance(entries, list):
+            raise ValueError(f"{key} is not a list")
+        for entry in entries:
             name = entry.get("image") if isinstance(entry, dict) else entry
             match = AMOS22.file_name.fullmatch(PurePosixPath(str(name)).name)
             if match is None:
@@ -273,11 +276,10 @@ def _find_csv(names: _Names, location: str, labeled_data_meta: str | None) -> Fi
         if not Path(labeled_data_meta).is_file():
             raise ArchiveError(f"{labeled_data_meta}: there is no such metadata csv.")
         return file_ref(Path(labeled_data_meta), Path(labeled_data_meta).name)
-    if names.metadata_csv is not None or is_url(location):
+    if names.metadata_csv is not None:
         return names.metadata_csv
-    beside = Path(location).absolute().parent
-    found = sorted(path for path in beside.iterdir() if meta.FILE_NAME.fullmatch(path.name))
-    return file_ref(found[0], found[0].name) if found else None
+    beside = [ref for ref in list_beside(location) if meta.FILE_NAME.fullmatch(ref.path)]
+    return beside[0] if beside else None
 
 
 def _make_sample(

@@ -36,7 +36,10 @@ def open_location(location: str) -> BinaryIO:
         return Path(location).open("rb", buffering=0)
     import fsspec  # not needed for local archives
 
-    return cast(BinaryIO, fsspec.open(location, "rb").open())
+    try:
+        return cast(BinaryIO, fsspec.open(location, "rb").open())
+    except (ImportError, ValueError) as error:  # no driver for this kind of URL
+        raise ArchiveError(f"{location}: {error}") from error
 
 
 def list_files(location: str) -> list[FileRef]:
@@ -74,18 +77,52 @@ def is_zip(location: str) -> bool:
 def _list_folder(root: Path) -> list[FileRef]:
     if not root.is_dir():
         raise ArchiveError(f"{root}: there is no such folder or zip file.")
-    files: list[FileRef] = []
-    visited: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in visited:  # a loop of symbolic links
-            subfolders.clear()
+    return [
+        file_ref(path, path.relative_to(root).as_posix())
+        for folder in walk_folders(root)
+        for path in sorted(folder.iterdir())
+        if not path.is_dir()
+    ]
+
+
+def walk_folders(root: Path) -> Iterator[Path]:
+    """Yield a folder and all folders below it, through symbolic links but not round in circles.
+
+    Raises
+    ------
+    ArchiveError
+        When a folder cannot be listed.
+    """
+    waiting = [(root, frozenset[str]())]
+    while waiting:
+        folder, above = waiting.pop()
+        real = os.path.realpath(folder)
+        if real in above:
             continue
-        visited.add((status.st_dev, status.st_ino))
-        for name in names:
-            path = Path(folder, name)
-            files.append(file_ref(path, path.relative_to(root).as_posix()))
-    return files
+        yield folder
+        try:
+            below = sorted((path for path in folder.iterdir() if path.is_dir()), reverse=True)
+        except OSError as error:
+            raise ArchiveError(f"{folder}: cannot be listed ({error.strerror}).") from error
+        waiting += [(path, above | {real}) for path in below]
+
+
+def list_beside(location: str) -> list[FileRef]:
+    """List the files in the folder that holds an archive; none where that cannot be listed."""
+    if not is_url(location):
+        folder = Path(location).absolute().parent
+        return [file_ref(path, path.name) for path in sorted(folder.iterdir()) if path.is_file()]
+    import fsspec
+
+    try:
+        filesystem, path = fsspec.core.url_to_fs(location)
+        names = filesystem.ls(path.rstrip("/").rpartition("/")[0], detail=False)
+    except Exception:  # many servers have no listings; each filesystem raises its own
+        return []
+    return [
+        FileRef(name.rpartition("/")[2], filesystem.unstrip_protocol(name), 0)
+        for name in sorted(names)
+    ]
 
 
 def file_ref(path: Path, shown_as: str) -> FileRef:
@@ -123,7 +160,7 @@ def _list_zip(location: str) -> list[FileRef]:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     except FileNotFoundError as error:
         raise ArchiveError(f"{location}: there is no such zip file.") from error
-    except (OSError, zipfile.BadZipFile, ValueError) as error:
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise ArchiveError(
             f"{location}: the zip's directory cannot be read ({error}); download it again."
         ) from error
@@ -149,9 +186,12 @@ def read_bytes(ref: FileRef, limit: int) -> bytes:
     UnreadableImageError
         When the file is larger than the limit or cannot be read.
     """
-    if ref.size > limit:
-        raise UnreadableImageError(f"larger than {limit} bytes")
-    return b"".join(read_blocks(ref))
+    content = b""
+    for block in read_blocks(ref):
+        content += block
+        if len(content) > limit:
+            raise UnreadableImageError(f"larger than {limit} bytes")
+    return content
 
 
 def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
@@ -168,7 +208,7 @@ def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
                 while block := file.read(BLOCK_BYTES):
                     yield block
             else:
-                yield from _member_blocks(file, ref.member)
+                yield from _checked(_member_blocks(file, ref.member), ref.crc32)
     except OSError as error:
         raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from error
 
@@ -189,6 +229,16 @@ def _member_blocks(file: BinaryIO, member: ZipMember) -> Iterator[bytes]:
         yield from _inflate(packed)
     else:
         raise UnreadableImageError(f"packed in the zip with unsupported method {member.method}")
+
+
+def _checked(blocks: Iterator[bytes], crc32: int | None) -> Iterator[bytes]:
+    """Pass blocks on; at the end, hold their checksum against the zip directory's."""
+    found = 0
+    for block in blocks:
+        found = isal_zlib.crc32(block, found)
+        yield block
+    if found != crc32:
+        raise UnreadableImageError("does not have the checksum that the zip's directory tells")
 
 
 def _limited_blocks(file: BinaryIO, n_bytes: int) -> Iterator[bytes]:
@@ -240,10 +290,12 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
                 n_members += 1
                 fresh = True
                 unpacker = isal_zlib.decompressobj(wbits=_GZIP)
-    if not fresh or not n_members:
-        raise UnreadableImageError(
-            "the file is empty" if fresh else "the gzip stream ends before the image does"
-        )
+    if not fresh and n_members:
+        raise TrailingBytesError("the beginning of another gzip stream follows the image")
+    if not fresh:
+        raise UnreadableImageError("the gzip stream ends before the image does")
+    if not n_members:
+        raise UnreadableImageError("the file is empty")
 
 
 def _gzip_error(error: Exception, n_members: int) -> UnreadableImageError:

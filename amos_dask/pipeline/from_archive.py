@@ -26,7 +26,7 @@ from amos_dask.progress import Listener
 from amos_dask.recipe.pairs import PairTask, pair_sample
 from amos_dask.records import SUBSETS, UNDEFINED, Audit, FileRef, Metadata, Sample, Step
 from amos_dask.stages.audit import audit_sample
-from amos_dask.store.layout import MANIFEST_SHEET, find_root, find_sample_folders
+from amos_dask.store.layout import MANIFEST_SHEET, absolute, find_root, find_sample_folders
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
 from amos_dask.tables.workbook import read_sheet, require_columns, sheet_names, write_workbook
 
@@ -158,7 +158,7 @@ def confirm_pairs(
     earlier: dict[str, list[Path]] = {}
     for folder in find_sample_folders(group):
         earlier.setdefault(folder.sample_id, []).append(folder.path)
-    tasks = [PairTask(s, group.absolute(), tuple(earlier.get(s.sample_id, ()))) for s in samples]
+    tasks = [PairTask(s, absolute(group), tuple(earlier.get(s.sample_id, ()))) for s in samples]
     with open_session(cluster, progress) as session:
         session.prepare_kernels()
         results = step_results(session.map("pair", pair_sample, tasks))

@@ -23,7 +23,7 @@ from amos_dask.pipeline.session import (
 from amos_dask.progress import Listener
 from amos_dask.recipe.organised import FolderTask, describe_sample
 from amos_dask.records import SampleFiles, Step
-from amos_dask.store.layout import MANIFEST_SHEET, SPLIT_NAME, SampleFolder, find_root
+from amos_dask.store.layout import MANIFEST_SHEET, SPLIT_NAME, SampleFolder, absolute, find_root
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.splits import (
     index_frames,
@@ -70,7 +70,7 @@ def dataset_manifest(
     AmosDaskError
         When there are no samples or the label map is not usable.
     """
-    root, output = Path(root_dir).absolute(), Path(output_manifest_file)
+    root, output = absolute(root_dir), Path(output_manifest_file)
     layout = find_root(root, output)
     label_map = find_label_map(layout, label_explanation)
     folders = require_sample_folders(root)

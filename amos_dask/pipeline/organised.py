@@ -34,6 +34,7 @@ from amos_dask.store.layout import (
     REGIONS_SHEET,
     Layout,
     SampleFolder,
+    absolute,
     find_root,
 )
 from amos_dask.tables.manifests import region_frames
@@ -210,7 +211,7 @@ def denoise(
         When there are no samples, the label map is not usable, or a mask was denoised with other
         parameters and its undenoised form is not kept.
     """
-    root, output = Path(root_dir).absolute(), Path(output_dir).absolute()
+    root, output = absolute(root_dir), absolute(output_dir)
     layout = find_root(root, output)
     label_map = find_label_map(layout, label_explanation)
     params = DenoiseParams(
@@ -246,7 +247,7 @@ def _require_restorable(tasks: Sequence[DenoiseTask]) -> None:
 
 
 def _masked(root: Path, selection: Selection) -> list[SampleFolder]:
-    folders = selection.choose_folders(require_sample_folders(root.absolute()))
+    folders = selection.choose_folders(require_sample_folders(absolute(root)))
     return [folder for folder in folders if folder.mask.exists()]
 
 

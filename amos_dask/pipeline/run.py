@@ -30,7 +30,7 @@ from amos_dask.pipeline.session import (
 from amos_dask.progress import Listener
 from amos_dask.recipe.fused import RunTask, run_sample
 from amos_dask.records import Audit, DenoiseParams, Params, Sample, SampleRecord, Step
-from amos_dask.store.layout import Layout, find_sample_folders, sample_folder
+from amos_dask.store.layout import Layout, absolute, find_sample_folders, sample_folder
 from amos_dask.store.receipts import Receipts
 from amos_dask.store.staging import write_text
 
@@ -99,7 +99,7 @@ def run(
         When nothing can be done at all; failed samples are issues instead.
     """
     start = time.perf_counter()
-    layout = Layout(Path(root_dir).absolute())
+    layout = Layout(absolute(root_dir))
     found = discover(
         find_archive(layout, archive),
         None if labeled_data_meta is None else str(labeled_data_meta),
@@ -160,7 +160,7 @@ def plan_run(
     RunPlan
         A row a sample with the bytes to read and the folder to write.
     """
-    layout = Layout(Path(root_dir).absolute())
+    layout = Layout(absolute(root_dir))
     location = find_archive(layout, archive)
     meta = None if labeled_data_meta is None else str(labeled_data_meta)
     found = discover(location, meta, mr_metadata_offset)

@@ -18,7 +18,7 @@ def describe_step(params: DenoiseParams) -> str:
     kx, ky = params.kernel_size
     return (
         f"amos-dask denoise v{RESULT_VERSION} kernel {kx}x{ky} "
-        f"halfedge {params.filter_halfedge} area {params.region_area_thresh!r} mm2"
+        f"halfedge {params.filter_halfedge} area {float(params.region_area_thresh)!r} mm2"
     )
 
 

@@ -11,29 +11,37 @@ from amos_dask import geometry
 from amos_dask.nifti import ImageInfo
 from amos_dask.records import UNDEFINED, Metadata, Sample, SampleFiles
 
-_METADATA_FIELDS = tuple(Metadata.__dataclass_fields__)
+_INFO_ORDER = (
+    "sex",
+    "age",
+    "birth_date",
+    "acquisition_date",
+    "manufacturer",
+    "manufacturer_model_name",
+    "site",
+)
+
+
+class _Quoted(str):
+    """Text that stays text for every YAML reader, whatever it looks like."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes the values in quotes and the keys plain."""
+
+
+_Dumper.add_representer(
+    _Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+)
 
 
 def info_yaml(sample: Sample) -> str:
     """Return the text of ``amos_{seq}_info.yaml``: all values are strings."""
     metadata = asdict(sample.metadata)
-    content = {
-        "seq": sample.seq,
-        "subset": sample.subset,
-        **{
-            name: metadata[name]
-            for name in (
-                "sex",
-                "age",
-                "birth_date",
-                "acquisition_date",
-                "manufacturer",
-                "manufacturer_model_name",
-                "site",
-            )
-        },
-    }
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    content = {"seq": sample.seq, "subset": sample.subset}
+    content |= {name: metadata[name] for name in _INFO_ORDER}
+    quoted = {name: _Quoted(value) for name, value in content.items()}
+    return yaml.dump(quoted, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def parse_info_yaml(text: str) -> tuple[str, str, Metadata]:
@@ -50,7 +58,8 @@ def parse_info_yaml(text: str) -> tuple[str, str, Metadata]:
         raise ValueError(f"not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict) or not {"seq", "subset"} <= content.keys():
         raise ValueError("seq or subset is missing")
-    values = {name: str(content.get(name, UNDEFINED)) for name in _METADATA_FIELDS}
+    found = {name: content.get(name) for name in _INFO_ORDER}
+    values = {name: UNDEFINED if v is None else str(v) for name, v in found.items()}
     return str(content["seq"]), str(content["subset"]), Metadata(**values)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from amos_dask.archive.sources import walk_folders
 from amos_dask.records import UNDEFINED, Sample
 
 GROUPS = {"ct": "AMOS-CT", "mri": "AMOS-MRI", "und": "AMOS-UND"}
@@ -17,13 +17,14 @@ SPLIT_NAME = "split01_standard"
 
 # Not allowed in names on one of the common file systems.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_LONGEST_NAME = 100  # bytes; file systems allow 255, and the sample's id goes before it
 _FOLDER = re.compile(r"amos_(\d{4,9})_(.+)")
 
 
 def safe_name(text: str) -> str:
     """Return the text as one folder name: no separators, no leading or trailing dot or space."""
-    name = _UNSAFE.sub("_", text).strip(". ")[:100].rstrip(". ")
-    return name or UNDEFINED
+    name = _UNSAFE.sub("_", text).strip(". ").encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return name.rstrip(". ") or UNDEFINED
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class Layout:
     def regions_manifest(self, threshold_mm3: float, *, after: bool) -> Path:
         """Return the manifest of small regions, before or after denoising."""
         moment = "_after_modification" if after else ""
-        return self.descriptor / f"small_connected_region_{threshold_mm3:g}{moment}_manifest.xlsx"
+        threshold = repr(float(threshold_mm3)).removesuffix(".0")
+        return self.descriptor / f"small_connected_region_{threshold}{moment}_manifest.xlsx"
 
     def group(self, modality: str) -> Path:
         """Return the folder of a modality's dataset, such as ``grouped/AMOS-CT``."""
@@ -140,20 +142,19 @@ def find_sample_folders(root: Path) -> list[SampleFolder]:
     A sample folder is named ``amos_{seq}_{sex}`` and holds a volume or a mask.
     """
     found = []
-    for folder in _folders_below(root):
+    for folder in walk_folders(root) if root.is_dir() else ():
         match = _FOLDER.fullmatch(folder.name)
-        if match is not None:
+        hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
+        if match is not None and not hidden:
             sample = SampleFolder(folder, match[1])
             if sample.volume.exists() or sample.mask.exists():
                 found.append(sample)
     return sorted(found, key=lambda sample: (int(sample.seq), sample.path))
 
 
-def _folders_below(root: Path) -> Iterator[Path]:
-    yield root
-    for folder, subfolders, _ in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (Path(folder, name) for name in subfolders)
+def absolute(path: str | Path) -> Path:
+    """Return an absolute path without ``..``, symbolic links kept."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow the links)
 
 
 def find_root(root_dir: Path, output: Path | None = None) -> Layout:
@@ -162,8 +163,8 @@ def find_root(root_dir: Path, output: Path | None = None) -> Layout:
     The nearest ancestor of ``root_dir`` or of the output that holds ``descriptor/``, else the
     parent of ``root_dir``.
     """
-    start = root_dir.absolute()
-    for path in (start, *((output.absolute(),) if output is not None else ())):
+    start = absolute(root_dir)
+    for path in (start, *((absolute(output),) if output is not None else ())):
         for folder in (path, *path.parents):
             if (folder / "descriptor").is_dir():
                 return Layout(folder)

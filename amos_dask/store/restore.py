@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,12 +62,13 @@ class RestoreData:
     def restore(self, sample_id: str, mask_file: Path, denoised: Mask) -> Mask | None:
         """Return the undenoised mask, or None where nothing is kept for this file."""
         try:
-            with np.load(self.path_for(sample_id, mask_file), allow_pickle=False) as content:
+            data = io.BytesIO(self.path_for(sample_id, mask_file).read_bytes())
+            with np.load(data, allow_pickle=False) as content:
                 voxels, labels = content["voxels"], content["labels"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            flat = denoised.ravel(order="F").copy()
+            flat[voxels] = labels
+        except Exception:  # numpy and zipfile raise many kinds for a damaged file
             return None
-        flat = denoised.ravel(order="F").copy()
-        flat[voxels] = labels
         return flat.reshape(denoised.shape, order="F")
 
     def forget_others(self, sample_id: str, keep: Path | None) -> None:

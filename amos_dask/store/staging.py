@@ -41,6 +41,8 @@ class Staging:
 
     def path_for(self, final: Path) -> Path:
         """Return the temporary path that will become ``final``; makes its folder."""
+        if final in self._staged:
+            return self._staged[final]
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
         self._staged[final] = temporary

@@ -217,7 +217,7 @@ def test_a_second_call_gives_the_same_and_leaves_the_first_result_alone() -> Non
 
 @pytest.mark.skipif(not JIT, reason="too large for plain Python")
 @pytest.mark.parametrize(
-    "shape", [(3_000_000, 1, 1), (1, 3_000_000, 1), (1, 1, 3_000_000), (400, 300, 300)], ids=str
+    "shape", [(3_000_000, 1, 1), (1, 3_000_000, 1), (1, 1, 3_000_000), (1500, 90, 80)], ids=str
 )
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_sums_beyond_32_bits_are_exact(shape: tuple[int, int, int], order: str) -> None:

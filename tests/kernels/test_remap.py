@@ -110,8 +110,8 @@ def test_all_256_labels_are_counted_in_every_layout() -> None:
 
 @pytest.mark.skipif(not JIT, reason="too large for plain Python")
 def test_many_voxels_of_one_label_are_counted() -> None:
-    counts = count_labels(np.full((400, 300, 200), 3, dtype=np.uint8, order="F"))
-    assert counts[3] == counts.sum() == 24_000_000
+    counts = count_labels(np.full((400, 200, 100), 3, dtype=np.uint8, order="F"))
+    assert counts[3] == counts.sum() == 8_000_000
 
 
 @pytest.mark.parametrize("dtype", WRONG_DTYPES)

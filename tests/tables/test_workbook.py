@@ -264,6 +264,28 @@ def test_worksheets_come_in_the_order_given(tmp_path: Path) -> None:
     assert sheet_names(path) == ["Manifest", "Regions", "A"]
 
 
+@pytest.mark.filterwarnings("error::DeprecationWarning")
+@both_ways
+def test_rows_that_end_in_blanks_are_read_without_a_warning(write: Writer, tmp_path: Path) -> None:
+    path = tmp_path / "book.xlsx"
+    write(path, {"Manifest": pd.DataFrame({"a": ["x", "y"], "b": [1, None], "c": [None, None]})})
+    read = read_sheet(path, "Manifest")
+    assert read.to_numpy().tolist() == [["x", 1, None], ["y", None, None]]
+
+
+def test_notes_beside_the_table_do_not_keep_a_sheet_from_being_copied(tmp_path: Path) -> None:
+    path = tmp_path / "book.xlsx"
+    write_one(path, ["a", "b"])
+    book = openpyxl.load_workbook(path)
+    book["Manifest"]["E2"] = "look at this one again"
+    book.save(path)
+    book.close()
+    update_workbook(path, {"copy": read_sheet(path, "Manifest")})
+    copy = read_sheet(path, "copy")
+    assert copy["value"].tolist() == ["a", "b"]
+    assert "look at this one again" in copy.to_numpy().ravel().tolist()
+
+
 # ---------------------------------------------------------------- update_workbook
 
 
