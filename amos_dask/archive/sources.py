@@ -79,14 +79,13 @@ def _list_folder(root: Path) -> list[FileRef]:
         raise ArchiveError(f"{root}: there is no such folder or zip file.")
     return [
         file_ref(path, path.relative_to(root).as_posix())
-        for folder in walk_folders(root)
-        for path in sorted(folder.iterdir())
-        if not path.is_dir()
+        for _, files in walk_folders(root)
+        for path in files
     ]
 
 
-def walk_folders(root: Path) -> Iterator[Path]:
-    """Yield a folder and all folders below it, through symbolic links but not round in circles.
+def walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield a folder and all below it with their files, through symbolic links but not in circles.
 
     Raises
     ------
@@ -99,12 +98,14 @@ def walk_folders(root: Path) -> Iterator[Path]:
         real = os.path.realpath(folder)
         if real in above:
             continue
-        yield folder
         try:
-            below = sorted((path for path in folder.iterdir() if path.is_dir()), reverse=True)
+            with os.scandir(folder) as entries:
+                paths = sorted(folder / entry.name for entry in entries)
         except OSError as error:
             raise ArchiveError(f"{folder}: cannot be listed ({error.strerror}).") from error
-        waiting += [(path, above | {real}) for path in below]
+        folders = [path for path in paths if path.is_dir()]
+        yield folder, [path for path in paths if not path.is_dir()]
+        waiting += [(path, above | {real}) for path in reversed(folders)]
 
 
 def list_beside(location: str) -> list[FileRef]:

@@ -1,6 +1,7 @@
 """The kernels: numba and numpy on plain arrays, one family a file.
 
-Masks are uint8 (x, y, z) arrays in Fortran order, as NIfTI stores them; nothing here knows files.
+Masks are uint8 (x, y, z) arrays, best in Fortran order as NIfTI stores them; nothing here knows
+files, labels' names or Dask.
 """
 
 import numpy as np
@@ -24,9 +25,16 @@ __all__ = [
 
 
 def warm_up() -> None:
-    """Run every compiled kernel once, so that numba's cache on this machine holds them all."""
+    """Run every kernel once on tiny arrays of the usual types.
+
+    Afterwards numba's cache on this machine holds the machine code, and no later process has to
+    compile it. Harmless to repeat.
+    """
     mask = np.zeros((8, 8, 2), np.uint8, order="F")
     mask[2, 2, 0] = 1
     label_components(mask)
     denoise_slices(mask, (1.0, 1.0), 10.0, (3, 3), 1)
+    remap_labels(mask, np.arange(256, dtype=np.uint8))
     count_labels(mask)
+    for dtype in (np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64):
+        scale_to_float32(np.zeros(1, dtype), 1.0, 0.0, np.empty(1, np.float32))

@@ -4,18 +4,26 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba  # type: ignore[import-untyped, unused-ignore]
+import numpy as np
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_DEFAULTS = {"nogil": True, "fastmath": False, "boundscheck": False}
+# ``fastmath`` stays off: results are promised bit for bit, so LLVM must neither reorder nor fuse
+# floating-point operations. ``_nrt`` off takes away numba's runtime: no atomic counting of
+# references to arrays, which around short functions costs several times their work, and much
+# less to compile. The price: a kernel neither makes nor returns an array; its caller brings all.
+_DEFAULTS = {"nogil": True, "fastmath": False, "boundscheck": False, "_nrt": False}
+
+# 0 as a variable. For a plain 0 passed on, numba would compile the callee once more.
+ZERO = cast(int, np.int64(0))
 
 
 def njit(function: _Function) -> _Function:
     """Compile a kernel in nopython mode with the defaults of this package.
 
-    The machine code is cached on disk and runs without the GIL. ``fastmath`` stays off: results
-    are promised bit for bit, so LLVM must neither reorder nor fuse floating-point operations.
-    With ``NUMBA_DISABLE_JIT=1`` the function comes back as it is.
+    The machine code is cached on disk and runs without the GIL. A kernel uses and slices the
+    arrays it is given; it makes none and returns none. With ``NUMBA_DISABLE_JIT=1`` the function
+    comes back as it is.
 
     numba notices a change of the file that defines a kernel, not of the files that the kernel
     calls: after editing one kernel file, touch the files that import it.
@@ -23,7 +31,7 @@ def njit(function: _Function) -> _Function:
     Parameters
     ----------
     function : callable
-        A function of scalars, arrays and named tuples of these.
+        A function of numbers, arrays and named tuples of these.
 
     Returns
     -------
@@ -37,12 +45,8 @@ def njit(function: _Function) -> _Function:
 
 
 def njit_inline(function: _Function) -> _Function:
-    """Compile a part of a kernel into its callers, without counting references to arrays.
+    """Compile a part of a kernel into its callers; only these are cached.
 
-    For what runs once a row, a run or a pixel. A real call would hand over every array as seven
-    words and count its references atomically, which costs several times the work itself. Such
-    a function may use and slice the arrays it is given, but must neither make nor return one.
-    Only its callers are cached.
+    For what runs once a row, a run or a pixel: a real call hands over every array as seven words.
     """
-    compiler = numba.njit(cache=False, forceinline=True, _nrt=False, **_DEFAULTS)
-    return cast(_Function, compiler(function))
+    return cast(_Function, numba.njit(cache=False, forceinline=True, **_DEFAULTS)(function))

@@ -54,51 +54,81 @@ def label_components(mask: NDArray[np.uint8]) -> Components:
         When ``mask`` is not three-dimensional or not uint8.
     """
     flat = flat_fortran(mask)
-    if flat.size == 0:
-        table = np.empty((0, N_COLUMNS), np.int64)
-    else:
-        table = _scan_volume(flat, *mask.shape)
-    order = np.argsort(table[:, FIRST_VOXEL])
+    table = _scan_volume(flat, *mask.shape) if flat.size else np.empty((0, N_COLUMNS), np.int64)
+    table = table[np.argsort(table[:, FIRST_VOXEL])]
     return Components(
-        label=table[order, LABEL].astype(np.uint8),
-        n_voxels=table[order, N_VOXELS],
-        coordinate_sums=table[order, SUM_X : SUM_Z + 1],
-        first_voxel=table[order, FIRST_VOXEL],
+        label=table[:, LABEL].astype(np.uint8),
+        n_voxels=table[:, N_VOXELS].copy(),
+        coordinate_sums=table[:, SUM_X : SUM_Z + 1].copy(),
+        first_voxel=table[:, FIRST_VOXEL].copy(),
     )
 
 
-@njit
 def _scan_volume(flat: NDArray[np.uint8], nx: int, ny: int, nz: int) -> NDArray[np.int64]:
     """Return the component table; only the runs of two slices exist at a time."""
-    previous = new_runs(nx, ny)
-    current = new_runs(nx, ny)
-    table = np.zeros((nx, N_COLUMNS), np.int64)
-    parent = np.empty(nx, np.int64)
-    n = 0
-    for z in range(nz):
-        find_runs(flat[z * nx * ny : (z + 1) * nx * ny], nx, ny, current)
-        for y in range(ny):
-            if n + nx > parent.size:  # a row adds at most nx components
-                table = _grown_table(table, nx)
-                parent = _grown_parent(parent, nx)
-            _link_row(current, previous, y, z, nx, ny, parent)
-            n = _add_row(current, y, z, nx, ny, nz, table, parent, n)
-        previous, current = current, previous
-    return _merge(table, parent, n)
+    even, odd = new_runs(nx, ny), new_runs(nx, ny)
+    table, parent = _new_table(4 * nx * ny)
+    z, n = 0, 0
+    while True:
+        z, n = _scan_slices(flat, nx, ny, nz, z, even, odd, table, parent, n)
+        if z == nz:
+            return table[: _merge(table, parent, n)]
+        larger_table, larger_parent = _new_table(2 * parent.size)
+        larger_table[:n] = table[:n]
+        larger_parent[:n] = parent[:n]
+        table, parent = larger_table, larger_parent
+
+
+def _new_table(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return room for ``n`` provisional components and their parents; unused pages cost nothing."""
+    return np.zeros((n, N_COLUMNS), np.int64), np.empty(n, np.int64)
 
 
 @njit
-def _grown_table(table: NDArray[np.int64], nx: int) -> NDArray[np.int64]:
-    grown = np.zeros((2 * len(table) + nx, N_COLUMNS), np.int64)
-    grown[: len(table)] = table
-    return grown
+def _scan_slices(
+    flat: NDArray[np.uint8],
+    nx: int,
+    ny: int,
+    nz: int,
+    z: int,
+    even: Runs,
+    odd: Runs,
+    table: NDArray[np.int64],
+    parent: NDArray[np.int64],
+    n: int,
+) -> tuple[int, int]:
+    """Scan slices from z on as long as the table has room for one that is all components.
+
+    Returns the next z and the number of provisional components.
+    """
+    while z < nz and n + nx * ny <= parent.size:
+        plane = flat[z * nx * ny : (z + 1) * nx * ny]
+        if z % 2:
+            n = _scan_slice(plane, z, nx, ny, nz, odd, even, table, parent, n)
+        else:
+            n = _scan_slice(plane, z, nx, ny, nz, even, odd, table, parent, n)
+        z += 1
+    return z, n
 
 
 @njit
-def _grown_parent(parent: NDArray[np.int64], nx: int) -> NDArray[np.int64]:
-    grown = np.empty(2 * parent.size + nx, np.int64)
-    grown[: parent.size] = parent
-    return grown
+def _scan_slice(
+    plane: NDArray[np.uint8],
+    z: int,
+    nx: int,
+    ny: int,
+    nz: int,
+    current: Runs,
+    previous: Runs,
+    table: NDArray[np.int64],
+    parent: NDArray[np.int64],
+    n: int,
+) -> int:
+    find_runs(plane, nx, ny, current)
+    for y in range(ny):
+        _link_row(current, previous, y, z, nx, ny, parent)
+        n = _add_row(current, y, z, ny, nz, table, parent, n)
+    return n
 
 
 @njit_inline
@@ -119,7 +149,6 @@ def _add_row(
     runs: Runs,
     y: int,
     z: int,
-    nx: int,
     ny: int,
     nz: int,
     table: NDArray[np.int64],
@@ -129,8 +158,8 @@ def _add_row(
     """Add the runs of row y to the table, as new components where unlinked; return its length."""
     start, label, component_ids, row_begin, _ = runs
     for i in range(row_begin[y], row_begin[y + 1] - 1):
-        begin = np.int64(start[i])
-        end = np.int64(start[i + 1])
+        begin = int(start[i])
+        end = int(start[i + 1])
         first_voxel = (begin * ny + y) * nz + z
         component_id = component_ids[i]
         if component_id == UNSEEN:
@@ -150,16 +179,18 @@ def _add_row(
 
 
 @njit
-def _merge(table: NDArray[np.int64], parent: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Add every provisional component to its root; return the rows of the roots."""
+def _merge(table: NDArray[np.int64], parent: NDArray[np.int64], n: int) -> int:
+    """Add every provisional component to its root, move roots to the front, return their number."""
     for i in range(n - 1, -1, -1):  # a parent has the smaller number, so its turn comes later
         root = find_root(parent, i)
         if root != i:
-            table[root, :FIRST_VOXEL] += table[i, :FIRST_VOXEL]
+            for column in range(FIRST_VOXEL):
+                table[root, column] += table[i, column]
             table[root, FIRST_VOXEL] = min(table[root, FIRST_VOXEL], table[i, FIRST_VOXEL])
     n_roots = 0
     for i in range(n):
         if parent[i] == i:
-            table[n_roots] = table[i]
+            for column in range(N_COLUMNS):
+                table[n_roots, column] = table[i, column]
             n_roots += 1
-    return table[:n_roots]
+    return n_roots

@@ -1,26 +1,42 @@
 """Denoising of a multi-label mask, slice by slice: small islands opened, small holes closed."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import njit, njit_inline
-from amos_dask.kernels.holes import Groups, find_holes, new_groups, new_search
+from amos_dask.kernels.accelerate import ZERO, njit, njit_inline
+from amos_dask.kernels.holes import (
+    Groups,
+    Search,
+    begin_search,
+    find_holes,
+    new_groups,
+    new_search,
+)
 from amos_dask.kernels.layout import flat_fortran
 from amos_dask.kernels.morphology import Box, Kernel, close_label, new_kernel, open_label
-from amos_dask.kernels.runs import new_runs
+from amos_dask.kernels.runs import Runs, new_runs
 from amos_dask.kernels.slices import (
+    Contacts,
     Labels,
     SmallComponents,
     collect_small,
     find_contacts,
     find_labels,
+    forget_small,
     has_small,
     label_plane,
+    new_contacts,
+    new_labels,
+    new_small_components,
 )
-from amos_dask.kernels.voting import vote
+from amos_dask.kernels.voting import Ballot, clear_ballot, new_ballot, vote
 
 IntArray = NDArray[np.int64]
 BytePlane = NDArray[np.uint8]
+
+OPEN, CLOSE = np.uint8(0), np.uint8(1)  # not plain numbers: one copy compiled for both
 
 
 def denoise_slices(
@@ -72,14 +88,15 @@ def denoise_slices(
     if filter_halfedge < 0:
         raise ValueError(f"filter_halfedge must not be negative, got {filter_halfedge}")
     source = flat_fortran(mask)
-    target = np.empty(source.size, np.uint8)
+    target = np.array(source)
     if source.size:
         nx, ny, nz = mask.shape
         max_pixels = largest_small_count(spacing_xy_mm, area_threshold_mm2, nx * ny)
         # Past the slice's size nothing changes any more; this keeps all sums within int64.
-        kx, ky = min(int(kx), nx + 1), min(int(ky), ny + 1)
+        kernel = new_kernel(min(int(kx), nx + 1), min(int(ky), ny + 1))
         halfedge = min(int(filter_halfedge), max(nx, ny))
-        _denoise_volume(source, target, nx, ny, nz, max_pixels, kx, ky, halfedge)
+        work = _new_workspace(nx, ny)
+        _denoise_volume(source, target, nx, ny, nz, max_pixels, kernel, halfedge, work)
     return target.reshape(mask.shape, order="F")
 
 
@@ -102,6 +119,39 @@ def largest_small_count(
     return low
 
 
+class Workspace(NamedTuple):
+    """Room for any plane of a volume; ``result`` and ``scratch`` are for one label's mask."""
+
+    runs: Runs
+    parent: IntArray
+    n_pixels: IntArray
+    labels: Labels
+    small: SmallComponents
+    contacts: Contacts
+    search: Search
+    groups: Groups
+    ballot: Ballot
+    result: BytePlane
+    scratch: BytePlane
+
+
+def _new_workspace(nx: int, ny: int) -> Workspace:
+    n = nx * ny
+    return Workspace(
+        runs=new_runs(nx, ny),
+        parent=np.empty(n, np.int64),
+        n_pixels=np.empty(n, np.int64),
+        labels=new_labels(),
+        small=new_small_components(n),
+        contacts=new_contacts(n),
+        search=new_search(n),
+        groups=new_groups(n),
+        ballot=new_ballot(n),
+        result=np.empty(n, np.uint8),
+        scratch=np.empty(n, np.uint8),
+    )
+
+
 @njit
 def _denoise_volume(
     source: BytePlane,
@@ -110,88 +160,62 @@ def _denoise_volume(
     ny: int,
     nz: int,
     max_pixels: int,
-    kx: int,
-    ky: int,
+    kernel: Kernel,
     halfedge: int,
+    work: Workspace,
 ) -> None:
     n = nx * ny
-    runs = new_runs(nx, ny)
-    parent = np.empty(n, np.int64)
-    n_pixels = np.empty(n, np.int64)
-    place = np.full(n, -1, np.int32)
-    work = np.empty((2, n), np.uint8)
     for z in range(nz):
         plane = source[z * n : (z + 1) * n]
-        denoised = target[z * n : (z + 1) * n]
-        denoised[:] = plane
-        n_components = label_plane(plane, nx, ny, runs, parent, n_pixels)
-        if has_small(parent, n_pixels, n_components, max_pixels):
-            labels = find_labels(runs, ny)
-            small = collect_small(runs, ny, parent, n_pixels, n_components, max_pixels, labels)
-            _denoise_plane(
-                plane, denoised, nx, ny, max_pixels, kx, ky, halfedge, labels, small, place, work
-            )
+        n_found = label_plane(plane, nx, ny, work.runs, work.parent, work.n_pixels)
+        if has_small(work.parent, work.n_pixels, n_found, max_pixels):
+            n_labels = find_labels(work.runs, ny, work.labels)
+            n_small = collect_small(
+                work.runs, ny, work.parent, work.n_pixels, n_found, max_pixels, work.labels,
+                work.small,
+            )  # fmt: skip
+            n_small_pixels = work.small.pixels_begin[n_small]
+            clear_ballot(work.ballot, n_small_pixels, n_labels)
+            _fill_ballot(plane, nx, ny, max_pixels, kernel, n_small, n_labels, work)
+            vote(
+                plane, target[z * n : (z + 1) * n], nx, ny, halfedge, work.labels, n_labels,
+                work.small, n_small_pixels, work.ballot,
+            )  # fmt: skip
+            forget_small(work.small, n_small)
 
 
 @njit
-def _denoise_plane(
+def _fill_ballot(
     plane: BytePlane,
-    denoised: BytePlane,
     nx: int,
     ny: int,
     max_pixels: int,
-    kx: int,
-    ky: int,
-    halfedge: int,
-    labels: Labels,
-    small: SmallComponents,
-    place: NDArray[np.int32],
-    work: NDArray[np.uint8],
+    kernel: Kernel,
+    n_small: int,
+    n_labels: int,
+    work: Workspace,
 ) -> None:
-    """Denoise a plane that has small components; ``place`` is all -1 before and after."""
-    for k in range(small.pixel.size):
-        place[small.pixel[k]] = k
-    chosen = _choose(plane, nx, ny, max_pixels, kx, ky, labels, small, place, work)
-    vote(plane, denoised, nx, ny, halfedge, small, place, labels, chosen)
-    for k in range(small.pixel.size):
-        place[small.pixel[k]] = -1
-
-
-@njit
-def _choose(
-    plane: BytePlane,
-    nx: int,
-    ny: int,
-    max_pixels: int,
-    kx: int,
-    ky: int,
-    labels: Labels,
-    small: SmallComponents,
-    place: NDArray[np.int32],
-    work: NDArray[np.uint8],
-) -> NDArray[np.uint8]:
-    """Return for each small pixel k and label i whether the label's processed mask holds it."""
-    chosen = np.zeros((small.pixel.size, labels.value.size), np.uint8)
-    kernel = new_kernel(kx, ky)
-    contacts = find_contacts(plane, nx, ny, small, place, labels)
-    groups = new_groups(small.label_index.size)
-    search = new_search(small, contacts, labels.value.size)
-    for i in range(labels.value.size):
-        label = np.int64(labels.value[i])
-        members = search.by_label[search.label_begin[i] : search.label_begin[i + 1]]
-        n_groups = _find_roomy(members, kx, ky, small, groups)
-        _transfer(True, plane, nx, ny, label, i, kernel, n_groups, groups, small, chosen, work)
-        n_groups = find_holes(i, max_pixels, small, contacts, search, groups)
-        _transfer(False, plane, nx, ny, label, i, kernel, n_groups, groups, small, chosen, work)
-    return chosen
+    """Note which labels' processed masks hold the pixels of small components."""
+    search = work.search
+    find_contacts(plane, nx, ny, work.labels, work.small, n_small, work.contacts)
+    begin_search(work.small, n_small, work.contacts, n_labels, search)
+    for i in range(n_labels):
+        n_groups = _find_roomy(i, kernel, work.small, search, work.groups)
+        _transfer(OPEN, plane, nx, ny, i, n_labels, kernel, n_groups, work)
+        n_groups = find_holes(i, max_pixels, work.small, work.contacts, search, work.groups)
+        _transfer(CLOSE, plane, nx, ny, i, n_labels, kernel, n_groups, work)
 
 
 @njit_inline
-def _find_roomy(members: IntArray, kx: int, ky: int, small: SmallComponents, groups: Groups) -> int:
-    """Keep the components in which a kernel may fit, each a group; the opening of others is 0."""
+def _find_roomy(
+    label_index: int, kernel: Kernel, small: SmallComponents, search: Search, groups: Groups
+) -> int:
+    """List a label's components in which a kernel may fit; the opening of the others is 0."""
+    kx = kernel.x_before + 1 + kernel.x_after
+    ky = kernel.y_before + 1 + kernel.y_after
     n = 0
-    for k in range(members.size):
-        c = members[k]
+    for k in range(search.label_begin[label_index], search.label_begin[label_index + 1]):
+        c = search.by_label[k]
         wide = small.box[c, 1] - small.box[c, 0] >= kx
         high = small.box[c, 3] - small.box[c, 2] >= ky
         if wide and high and small.n_pixels[c] >= kx * ky:
@@ -203,18 +227,15 @@ def _find_roomy(members: IntArray, kx: int, ky: int, small: SmallComponents, gro
 
 @njit
 def _transfer(
-    opening: bool,
+    operation: np.uint8,
     plane: BytePlane,
     nx: int,
     ny: int,
-    label: int,
     label_index: int,
+    n_labels: int,
     kernel: Kernel,
     n_groups: int,
-    groups: Groups,
-    small: SmallComponents,
-    chosen: NDArray[np.uint8],
-    work: NDArray[np.uint8],
+    work: Workspace,
 ) -> None:
     """Open or close a label around each group, and note the result at the group's pixels.
 
@@ -223,16 +244,17 @@ def _transfer(
     """
     if n_groups == 0:
         return
-    n_boxes = n_groups if _separate_is_cheaper(n_groups, groups, small, kernel, nx, ny) else 1
-    for b in range(n_boxes):
-        begin = groups.begin[b]
-        end = groups.begin[b + 1] if n_boxes == n_groups else groups.begin[n_groups]
-        box = _box_around(groups.member, begin, end, small)
-        if opening:
-            valid = open_label(plane, nx, label, kernel, box, work[0], work[1])
+    label = work.labels.value[label_index]
+    begin = work.groups.begin
+    separate = _separate_is_cheaper(n_groups, work.groups, work.small, kernel, nx, ny)
+    for b in range(n_groups if separate else 1):
+        end = begin[b + 1] if separate else begin[n_groups]
+        box = _box_around(work.groups.member, begin[b], end, work.small)
+        if operation == OPEN:
+            valid = open_label(plane, nx, label, kernel, box, work.result, work.scratch)
         else:
-            valid = close_label(plane, nx, ny, label, kernel, box, work[0], work[1])
-        _note(work[0], valid, nx, groups.member[begin:end], small, label_index, chosen)
+            valid = close_label(plane, nx, ny, label, kernel, box, work.result, work.scratch)
+        _note(valid, nx, begin[b], end, label_index, n_labels, work)
 
 
 @njit_inline
@@ -253,12 +275,12 @@ def _box_around(member: IntArray, begin: int, end: int, small: SmallComponents) 
 def _separate_is_cheaper(
     n_groups: int, groups: Groups, small: SmallComponents, kernel: Kernel, nx: int, ny: int
 ) -> bool:
-    separate = 0
+    separate = ZERO
     for g in range(n_groups):
         box = _box_around(groups.member, groups.begin[g], groups.begin[g + 1], small)
         separate += _cost(box, kernel, nx, ny)
-    around_all = _box_around(groups.member, 0, groups.begin[n_groups], small)
-    return separate <= _cost(around_all, kernel, nx, ny)
+    around_all = _box_around(groups.member, groups.begin[0], groups.begin[n_groups], small)
+    return bool(separate <= _cost(around_all, kernel, nx, ny))
 
 
 @njit_inline
@@ -272,21 +294,16 @@ def _cost(box: Box, kernel: Kernel, nx: int, ny: int) -> int:
 
 @njit_inline
 def _note(
-    result: BytePlane,
-    valid: Box,
-    nx: int,
-    members: IntArray,
-    small: SmallComponents,
-    label_index: int,
-    chosen: NDArray[np.uint8],
+    valid: Box, nx: int, begin: int, end: int, label_index: int, n_labels: int, work: Workspace
 ) -> None:
     """Take over the result at the pixels of the members that lie in its box."""
-    for m in range(members.size):
-        c = members[m]
+    small = work.small
+    for m in range(begin, end):
+        c = work.groups.member[m]
         for j in range(small.pixels_begin[c], small.pixels_begin[c + 1]):
             k = small.pixels_of[j]
             p = small.pixel[k]
             y = p // nx
             x = p - y * nx
             if valid.x_begin <= x < valid.x_end and valid.y_begin <= y < valid.y_end:
-                chosen[k, label_index] = result[p]
+                work.ballot.chosen[k * n_labels + label_index] = work.result[p]

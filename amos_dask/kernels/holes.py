@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import njit, njit_inline
+from amos_dask.kernels.accelerate import ZERO, njit, njit_inline
 from amos_dask.kernels.slices import NO_BIG, Contacts, SmallComponents, group_by
 
 IntArray = NDArray[np.int64]
@@ -24,11 +24,11 @@ class Groups(NamedTuple):
 
 
 class Search(NamedTuple):
-    """The state of the search for holes, made once a slice and used for all its labels.
+    """The state of the search for holes, begun once a plane and used for all its labels.
 
-    ``by_label`` and ``by_big_label`` list the small components by their own label and by that
-    of the big ones they touch. ``seen_for`` and ``seen_in`` say for which label and in which
-    flood a component was seen last.
+    ``by_label[label_begin[i] : label_begin[i + 1]]`` are the small components of label index i,
+    ``by_big_label`` likewise those that touch big components of that label only. ``seen_for``
+    and ``seen_in`` say for which label and in which flood a component was seen last.
     """
 
     label_begin: IntArray
@@ -39,24 +39,41 @@ class Search(NamedTuple):
     seen_in: IntArray
 
 
-@njit
-def new_groups(n_small: int) -> Groups:
-    """Return room for any groups of ``n_small`` components."""
-    return Groups(np.empty(n_small, np.int64), np.zeros(n_small + 1, np.int64))
+def new_groups(n: int) -> Groups:
+    """Return room for any groups of ``n`` components."""
+    groups = Groups(np.empty(n, np.int64), np.empty(n + 1, np.int64))
+    groups.begin[0] = 0
+    return groups
+
+
+def new_search(n: int) -> Search:
+    """Return room for the search among ``n`` components."""
+    return Search(
+        label_begin=np.empty(256 + 2, np.int64),
+        by_label=np.empty(n, np.int64),
+        big_label_begin=np.empty(257 + 2, np.int64),
+        by_big_label=np.empty(n, np.int64),
+        seen_for=np.empty(n, np.int64),
+        seen_in=np.empty(n, np.int64),
+    )
 
 
 @njit
-def new_search(small: SmallComponents, contacts: Contacts, n_labels: int) -> Search:
-    """Prepare the search for holes of all the labels of a slice."""
-    n_small = small.label_index.size
-    label_begin, by_label = group_by(small.label_index, n_labels)
-    big_key = np.where(contacts.big_label_index < 0, n_labels, contacts.big_label_index)
-    big_label_begin, by_big_label = group_by(big_key, n_labels + 1)
-    nowhere = np.full(n_small, -1, np.int64)
-    return Search(label_begin, by_label, big_label_begin, by_big_label, nowhere, nowhere.copy())
+def begin_search(
+    small: SmallComponents, n_small: int, contacts: Contacts, n_labels: int, search: Search
+) -> None:
+    """Prepare the search for the holes of all the labels of a plane."""
+    group_by(small.label_index, n_small, n_labels, search.label_begin, search.by_label)
+    key = search.seen_in  # free until the first flood
+    for c in range(n_small):
+        big = contacts.big_label_index[c]
+        key[c] = n_labels if big < 0 else big
+    group_by(key, n_small, n_labels + 1, search.big_label_begin, search.by_big_label)
+    for c in range(n_small):
+        search.seen_for[c] = -1
 
 
-@njit_inline
+@njit
 def find_holes(
     label_index: int,
     max_pixels: int,
@@ -67,28 +84,25 @@ def find_holes(
 ) -> int:
     """Find the complement's components of at most ``max_pixels`` pixels; return their number.
 
-    The one component that holds no neighbour of the label exists only where the label does not.
+    Every component of the complement of a label that is present touches that label, so the
+    floods begin at what touches it.
     """
-    n_floods = 0
-    n_groups = 0
+    n_floods = ZERO
+    n_groups = ZERO
     for k in range(search.label_begin[label_index], search.label_begin[label_index + 1]):
         c = search.by_label[k]
         for j in range(contacts.begin[c], contacts.begin[c + 1]):
-            seed = np.int64(contacts.neighbour[j])
-            if search.seen_for[seed] != label_index:
-                n_floods += 1
-                n_groups += _flood(
-                    seed, label_index, n_floods, max_pixels, small, contacts, search, groups,
-                    n_groups,
-                )  # fmt: skip
+            seed = contacts.neighbour[j]
+            n_groups += _flood(
+                seed, label_index, n_floods, max_pixels, small, contacts, search, groups, n_groups
+            )
+            n_floods += 1
     for k in range(search.big_label_begin[label_index], search.big_label_begin[label_index + 1]):
         seed = search.by_big_label[k]
-        if search.seen_for[seed] != label_index:
-            n_floods += 1
-            n_groups += _flood(
-                seed, label_index, n_floods, max_pixels, small, contacts, search, groups,
-                n_groups,
-            )  # fmt: skip
+        n_groups += _flood(
+            seed, label_index, n_floods, max_pixels, small, contacts, search, groups, n_groups
+        )
+        n_floods += 1
     return n_groups
 
 
@@ -104,22 +118,20 @@ def _flood(
     groups: Groups,
     n_groups: int,
 ) -> int:
-    """Gather the group around ``seed``; return 1 if it is small, 0 once it proves not to be.
+    """Gather a new group around ``seed``; return 1 if it is small, 0 once it proves not to be.
 
     A flood that fails leaves its marks: a later one that meets them is in the same component
     of the complement and fails at once, so that all the floods of a label together see every
     contact at most once.
     """
-    member = groups.member
+    if search.seen_for[seed] == label_index:
+        return 0
     begin = groups.begin[n_groups]
-    end = begin + 1
-    member[begin] = seed
-    search.seen_for[seed] = label_index
-    search.seen_in[seed] = flood
+    end = _join_group(seed, label_index, flood, search, groups, begin)
     n_pixels = 0
     i = begin
     while i < end:
-        c = member[i]
+        c = groups.member[i]
         i += 1
         n_pixels += small.n_pixels[c]
         big = contacts.big_label_index[c]
@@ -130,11 +142,18 @@ def _flood(
             if small.label_index[other] == label_index:
                 continue
             if search.seen_for[other] != label_index:
-                search.seen_for[other] = label_index
-                search.seen_in[other] = flood
-                member[end] = other
-                end += 1
+                end = _join_group(other, label_index, flood, search, groups, end)
             elif search.seen_in[other] != flood:
                 return 0
     groups.begin[n_groups + 1] = end
     return 1
+
+
+@njit_inline
+def _join_group(
+    c: int, label_index: int, flood: int, search: Search, groups: Groups, end: int
+) -> int:
+    search.seen_for[c] = label_index
+    search.seen_in[c] = flood
+    groups.member[end] = c
+    return end + 1

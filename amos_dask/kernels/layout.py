@@ -1,14 +1,29 @@
-"""Volumes as the flat arrays that the kernels take."""
+"""Arrays as the kernels take them: flat, contiguous, native, read-only."""
+
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+def check_mask(mask: NDArray[Any]) -> None:
+    """Refuse what is no uint8 (x, y, z) mask.
+
+    Raises
+    ------
+    ValueError
+        When ``mask`` is not three-dimensional or not uint8.
+    """
+    if mask.ndim != 3 or mask.dtype != np.uint8:
+        raise ValueError(f"expected a uint8 (x, y, z) mask, got {mask.dtype} {mask.shape}")
 
 
 def flat_fortran(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a mask's voxels, x fastest, as a read-only flat array.
 
-    A Fortran-ordered mask is not copied. The result is marked read-only whether or not the mask
-    is: numba compiles a kernel once more for the other kind, and no kernel writes to its input.
+    A Fortran-ordered mask is not copied.
 
     Parameters
     ----------
@@ -23,13 +38,25 @@ def flat_fortran(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ValueError
         When ``mask`` is not three-dimensional or not uint8.
     """
-    if mask.ndim != 3 or mask.dtype != np.uint8:
-        raise ValueError(f"expected a uint8 (x, y, z) mask, got {mask.dtype} {mask.shape}")
+    check_mask(mask)
     return read_only(mask.reshape(-1, order="F"))
 
 
-def read_only(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a read-only view of ``values``."""
-    view = values.view()
+def flat_any_order(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a mask's voxels in whatever order they lie, as a read-only flat array.
+
+    Copied only when the mask is neither Fortran- nor C-ordered. Raises as `flat_fortran`.
+    """
+    check_mask(mask)
+    return read_only(mask.reshape(-1, order="C" if mask.flags.c_contiguous else "F"))
+
+
+def read_only(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Return a contiguous read-only array of the same values, a view where possible.
+
+    numba compiles a kernel once for arrays that may be written to and once more for those that
+    may not; kernels never write to their input, so all input is made to be of the second kind.
+    """
+    view = np.ascontiguousarray(values).view()
     view.flags.writeable = False
     return view

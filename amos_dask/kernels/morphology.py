@@ -18,6 +18,9 @@ from amos_dask.kernels.accelerate import njit, njit_inline
 
 BytePlane = NDArray[np.uint8]
 
+# The value that spreads. Not plain numbers: numba would compile a copy for each literal.
+ERODE, DILATE = np.uint8(0), np.uint8(1)
+
 
 class Box(NamedTuple):
     """Pixels with ``x_begin <= x < x_end`` and ``y_begin <= y < y_end``."""
@@ -37,7 +40,6 @@ class Kernel(NamedTuple):
     y_after: int
 
 
-@njit_inline
 def new_kernel(kx: int, ky: int) -> Kernel:
     """Return the kernel of ``kx`` by ``ky`` ones, its centre where scipy puts it."""
     return Kernel(kx // 2, kx - 1 - kx // 2, ky // 2, ky - 1 - ky // 2)
@@ -47,7 +49,7 @@ def new_kernel(kx: int, ky: int) -> Kernel:
 def open_label(
     plane: BytePlane,
     nx: int,
-    label: int,
+    label: np.uint8,
     kernel: Kernel,
     box: Box,
     opened: BytePlane,
@@ -56,8 +58,8 @@ def open_label(
     """Open ``plane == label`` as if nothing of it lay outside ``box``; return that box."""
     inner = _shrunk(box, kernel)
     _mark_label(plane, nx, label, box, opened)
-    _sweep(opened, scratch, 0, nx, box, inner, kernel)
-    _sweep(opened, scratch, 1, nx, inner, box, _mirrored(kernel))
+    _sweep(opened, scratch, ERODE, nx, box, inner, kernel)
+    _sweep(opened, scratch, DILATE, nx, inner, box, _mirrored(kernel))
     return box
 
 
@@ -66,7 +68,7 @@ def close_label(
     plane: BytePlane,
     nx: int,
     ny: int,
-    label: int,
+    label: np.uint8,
     kernel: Kernel,
     box: Box,
     closed: BytePlane,
@@ -79,8 +81,8 @@ def close_label(
         windows = _grown(inner, kernel)
         source = _intersection(_grown(windows, _mirrored(kernel)), whole)
         _mark_label(plane, nx, label, source, closed)
-        _sweep(closed, scratch, 1, nx, source, windows, _mirrored(kernel))
-        _sweep(closed, scratch, 0, nx, windows, inner, kernel)
+        _sweep(closed, scratch, DILATE, nx, source, windows, _mirrored(kernel))
+        _sweep(closed, scratch, ERODE, nx, windows, inner, kernel)
     return inner
 
 
@@ -122,7 +124,7 @@ def _intersection(a: Box, b: Box) -> Box:
 
 
 @njit_inline
-def _mark_label(plane: BytePlane, nx: int, label: int, box: Box, target: BytePlane) -> None:
+def _mark_label(plane: BytePlane, nx: int, label: np.uint8, box: Box, target: BytePlane) -> None:
     for y in range(box.y_begin, box.y_end):
         for x in range(box.x_begin, box.x_end):
             target[y * nx + x] = plane[y * nx + x] == label
@@ -132,13 +134,13 @@ def _mark_label(plane: BytePlane, nx: int, label: int, box: Box, target: BytePla
 def _sweep(
     values: BytePlane,
     scratch: BytePlane,
-    value: int,
+    value: np.uint8,
     nx: int,
     source: Box,
     target: Box,
     kernel: Kernel,
 ) -> None:
-    """Spread ``value``: 1 dilates, 0 erodes. Reads the box ``source``, writes ``target``."""
+    """Spread ``value``. Reads the box ``source``, writes ``target``."""
     for y in range(source.y_begin, source.y_end):
         _sweep_line(
             values, scratch, value, y * nx, 1, source.x_begin, source.x_end, target.x_begin,
@@ -155,7 +157,7 @@ def _sweep(
 def _sweep_line(
     values: BytePlane,
     target: BytePlane,
-    value: int,
+    value: np.uint8,
     offset: int,
     stride: int,
     source_begin: int,
@@ -177,4 +179,4 @@ def _sweep_line(
             if values[offset + i * stride] == value:
                 last = i
             i += 1
-        target[offset + t * stride] = value if last >= t - before else 1 - value
+        target[offset + t * stride] = value if last >= t - before else value ^ 1

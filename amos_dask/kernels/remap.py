@@ -1,14 +1,14 @@
-"""Looking at each voxel of a mask once: other labels, counts, one label alone."""
+"""Masks voxel by voxel: other labels, counts, one label alone."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask.kernels.accelerate import njit
-from amos_dask.kernels.layout import flat_fortran
+from amos_dask.kernels.layout import check_mask, flat_any_order, flat_fortran, read_only
 
 
 def remap_labels(mask: NDArray[np.uint8], lookup: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a mask in which each label is replaced by its entry in a lookup table.
+    """Return a mask in which each label is replaced by its entry in a table.
 
     Parameters
     ----------
@@ -25,29 +25,50 @@ def remap_labels(mask: NDArray[np.uint8], lookup: NDArray[np.uint8]) -> NDArray[
     Raises
     ------
     ValueError
-        When the mask is not three-dimensional or not uint8, or the table has another shape or type.
+        When ``mask`` is not a three-dimensional uint8 array, or ``lookup`` not a table as above.
     """
     if lookup.shape != (256,) or lookup.dtype != np.uint8:
         raise ValueError(f"expected a uint8 (256,) table, got {lookup.dtype} {lookup.shape}")
-    return np.asarray(lookup[flat_fortran(mask)]).reshape(mask.shape, order="F")
+    source = flat_fortran(mask)
+    target = np.empty(source.size, np.uint8)
+    _remap(source, read_only(lookup), target)
+    return target.reshape(mask.shape, order="F")
+
+
+@njit
+def _remap(source: NDArray[np.uint8], lookup: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+    for i in range(source.size):
+        target[i] = lookup[source[i]]
 
 
 def count_labels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return how many voxels of a uint8 (x, y, z) mask have each label, as int64 (256,).
+    """Count the voxels of every label.
+
+    Parameters
+    ----------
+    mask : uint8 (x, y, z)
+        Multi-label mask in any memory order.
+
+    Returns
+    -------
+    int64 (256,)
+        Number of voxels of each label.
 
     Raises
     ------
     ValueError
-        When the mask is not three-dimensional or not uint8.
+        When ``mask`` is not three-dimensional or not uint8.
     """
-    return _histogram(flat_fortran(mask))
+    counts = np.zeros((4, 256), np.int64)
+    _count(flat_any_order(mask), counts)
+    return np.asarray(counts.sum(axis=0))
 
 
 @njit
-def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
-    # Four tables: neighbouring voxels mostly have the same label, and adding to the same entry
-    # again has to wait for the last addition.
-    counts = np.zeros((4, 256), np.int64)
+def _count(flat: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
+    """Add up in four tables: neighbours mostly have one label, and adding to the same entry
+    again would have to wait for the last addition.
+    """  # noqa: D205
     n = flat.size // 4 * 4
     for i in range(0, n, 4):
         counts[0, flat[i]] += 1
@@ -56,33 +77,42 @@ def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
         counts[3, flat[i + 3]] += 1
     for i in range(n, flat.size):
         counts[0, flat[i]] += 1
-    return counts.sum(axis=0)
 
 
 def select_label(
     mask: NDArray[np.uint8], label: int, out: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """Return the binary mask of one label, zeros and ones in the mask's memory order.
+    """Return the binary mask of one label.
 
     Parameters
     ----------
     mask : uint8 (x, y, z)
         Multi-label mask; not changed.
     label : int
-        The label, 0..255.
+        The label, 0 to 255.
     out : uint8 (x, y, z), optional
-        Where to put the result.
+        Array to fill, of the mask's shape.
+
+    Returns
+    -------
+    uint8 (x, y, z)
+        1 where ``mask`` is ``label``, else 0; ``out`` if given, else new in the mask's memory
+        order.
 
     Raises
     ------
     ValueError
-        When the mask is not three-dimensional or not uint8, or the label is not in 0..255.
+        When ``mask`` is not a three-dimensional uint8 array, ``label`` not a whole number from
+        0 to 255, or ``out`` of another shape or type.
     """
-    if mask.ndim != 3 or mask.dtype != np.uint8:
-        raise ValueError(f"expected a uint8 (x, y, z) mask, got {mask.dtype} {mask.shape}")
-    if not 0 <= label <= 255:
-        raise ValueError(f"label {label} is not in 0..255")
+    check_mask(mask)
+    if label not in range(256):
+        raise ValueError(f"a label is a whole number from 0 to 255, got {label}")
     if out is None:
         out = np.empty_like(mask)
+    elif out.shape != mask.shape or out.dtype != np.uint8:
+        raise ValueError(
+            f"expected a uint8 {mask.shape} array to fill, got {out.dtype} {out.shape}"
+        )
     np.equal(mask, np.uint8(label), out=out.view(np.bool_))
     return out

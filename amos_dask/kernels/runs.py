@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import njit, njit_inline
+from amos_dask.kernels.accelerate import njit_inline
 from amos_dask.kernels.union_find import find_root, join_roots
 
 UNSEEN = -1  # the component_id of a run that no neighbour has reached yet
@@ -29,7 +29,6 @@ class Runs(NamedTuple):
     changes: NDArray[np.uint64]  # scratch: a byte per pixel of a row
 
 
-@njit
 def new_runs(nx: int, ny: int) -> Runs:
     """Return room for the runs of any plane of ``nx`` by ``ny`` pixels."""
     n = (nx + 1) * ny + 1  # one more: the boundary scan writes ahead of itself
@@ -75,7 +74,7 @@ def _find_changes(row: NDArray[np.uint8], changes: NDArray[np.uint8]) -> bool:
         change = np.uint8(here[i] ^ before[i])
         target[i] = change
         any_change = np.uint8(any_change | change)
-    return any_change != 0
+    return bool(any_change != 0)
 
 
 @njit_inline

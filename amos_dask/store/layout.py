@@ -142,7 +142,7 @@ def find_sample_folders(root: Path) -> list[SampleFolder]:
     A sample folder is named ``amos_{seq}_{sex}`` and holds a volume or a mask.
     """
     found = []
-    for folder in walk_folders(root) if root.is_dir() else ():
+    for folder, _ in walk_folders(root) if root.is_dir() else ():
         match = _FOLDER.fullmatch(folder.name)
         hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
         if match is not None and not hidden:
