@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from typing import Any
 from amos_dask.errors import ClusterError
 
 LOOPBACK = "127.0.0.1"
+_ADDRESS = re.compile(
+    r"(?:(?:tcp|tls|ucx|ws|wss)://)?[^/\s:]+:\d{1,5}|(?:tcp|tls)://\[[^]]+\]:\d{1,5}"
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
     from distributed import Client
 
     if options.cluster != "local":
+        _require_address(options.cluster)
         try:
             client = Client(options.cluster, timeout="10s", set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
@@ -58,8 +63,19 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
         with client:
             yield client
         return
-    with _local_cluster(options) as cluster, Client(cluster, set_as_default=False) as client:
+    try:
+        local = _local_cluster(options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ClusterError(f"the local Dask cluster cannot start: {error}") from error
+    with local as cluster, Client(cluster, set_as_default=False) as client:
         yield client
+
+
+def _require_address(address: str) -> None:
+    if not _ADDRESS.fullmatch(address):
+        raise ClusterError(
+            f"{address!r} is neither 'local' nor an address such as tcp://node1:8786."
+        )
 
 
 def _local_cluster(options: ClusterOptions) -> Any:

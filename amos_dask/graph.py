@@ -10,9 +10,9 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from distributed import Client, Future, as_completed
+from distributed import Client, Future, KilledWorker, as_completed, wait
 
 from amos_dask.records import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 
@@ -20,6 +20,8 @@ from amos_dask.records import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnde
 RETRIES = 2
 _TASKS_PER_THREAD = 4
 _SMALLEST_WINDOW = 16
+# A result that was lost with its worker is computed again by the scheduler.
+_TO_BE_COMPUTED_AGAIN = ("lost", "pending")
 
 
 class Named(Protocol):
@@ -70,45 +72,83 @@ def run_tasks(
         gives an outcome with ``failure``.
     """
     listener(PhaseStarted(phase, len(items)))
-    waiting = iter(items)
-    running: dict[Future, str] = {}
-    # Two clients of one scheduler must not share tasks: names carry a token of this call.
-    token = secrets.token_hex(4)
-
-    def submit_up_to(n_tasks: int) -> list[Future]:
-        submitted = []
-        while len(running) < n_tasks and (item := next(waiting, None)) is not None:
-            future = client.submit(
-                _measured,
-                function,
-                item,
-                key=f"{phase}-{item.name}-{token}",
-                retries=RETRIES,
-                pure=False,
-            )
-            running[future] = item.name
-            submitted.append(future)
-        return submitted
-
-    try:
-        completed = as_completed(
-            submit_up_to(_window(client)), loop=client.loop, with_results=False
-        )
-        for future in completed:
-            outcome: Outcome[Value] = _outcome(future, running.pop(future))
-            future.release()
-            completed.update(submit_up_to(_window(client)))
-            n_issues = 0 if outcome.value is None else count_issues(outcome.value)
-            failed = outcome.failure is not None
-            listener(TaskEnded(phase, outcome.name, failed, n_issues, outcome.seconds))
-            yield outcome
-    finally:
-        client.cancel(list(running))
+    for outcome in _Window(client, phase, function, items).outcomes():
+        n_issues = 0 if outcome.value is None else count_issues(outcome.value)
+        failed = outcome.failure is not None
+        listener(TaskEnded(phase, outcome.name, failed, n_issues, outcome.seconds))
+        yield outcome
     listener(PhaseEnded(phase))
 
 
+class _Window(Generic[Item, Value]):
+    """The tasks of one phase that are with the scheduler."""
+
+    def __init__(
+        self, client: Client, phase: str, function: Callable[[Item], Value], items: Sequence[Item]
+    ) -> None:
+        self._client = client
+        self._phase = phase
+        self._function = function
+        self._waiting = iter(items)
+        self._running: dict[Future, Item] = {}
+        # Items whose workers died. They run again one by one, so that what dies then is to blame.
+        self._suspects: list[Item] = []
+
+    def outcomes(self) -> Iterator[Outcome[Value]]:
+        """Yield outcomes as they finish; cancel what is left when the caller stops."""
+        try:
+            yield from self._all_at_once()
+            for item in self._suspects:
+                yield from self._alone(item)
+        finally:
+            self._client.cancel(list(self._running))
+
+    def _all_at_once(self) -> Iterator[Outcome[Value]]:
+        completed = as_completed(self._submit_more(), loop=self._client.loop, with_results=False)
+        for future in completed:
+            if future.status in _TO_BE_COMPUTED_AGAIN:
+                completed.add(future)
+                continue
+            item = self._running.pop(future)
+            if _died_with_its_worker(future):
+                self._suspects.append(item)
+            else:
+                yield _outcome(future, item.name)
+            future.release()
+            completed.update(self._submit_more())
+
+    def _alone(self, item: Item) -> Iterator[Outcome[Value]]:
+        future = self._submit(item)
+        wait(future)
+        while future.status in _TO_BE_COMPUTED_AGAIN:
+            wait(future)
+        del self._running[future]
+        yield _outcome(future, item.name)
+        future.release()
+
+    def _submit_more(self) -> list[Future]:
+        submitted = []
+        n_tasks = _window(self._client)
+        while len(self._running) < n_tasks and (item := next(self._waiting, None)) is not None:
+            submitted.append(self._submit(item))
+        return submitted
+
+    def _submit(self, item: Item) -> Future:
+        # Names carry a token: two clients of one scheduler must not share tasks.
+        key = f"{self._phase}-{item.name}-{secrets.token_hex(4)}"
+        future = self._client.submit(
+            _measured, self._function, item, key=key, retries=RETRIES, pure=False
+        )
+        self._running[future] = item
+        return future
+
+
+def _died_with_its_worker(future: Future) -> bool:
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
+
+
 def _window(client: Client) -> int:
-    threads = sum(client.nthreads().values()) if not client.asynchronous else 0
+    threads = sum(int(n) for n in client.nthreads().values())
     return max(_SMALLEST_WINDOW, _TASKS_PER_THREAD * threads)
 
 

@@ -222,6 +222,8 @@ def make_split(**arguments: Any) -> int:
 def index_manifests(subsets: tuple[str, ...], **arguments: Any) -> int:
     """07: write a workbook for each set of subsets."""
     combinations = [[name for name in text.split(",") if name] for text in subsets]
+    if not all(combinations):
+        raise click.UsageError("--subsets needs at least one subset each time.")
     return close_command(amos_dask.index_manifests(subsets=combinations, **arguments), arguments)
 
 

@@ -35,6 +35,19 @@ class Program(click.Group):
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"amos-dask: {where}{error.strerror or error}", err=True)
             code = ExitCode.COULD_NOT_RUN
+        except click.exceptions.Exit:
+            raise
+        except (click.ClickException, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(
+                f"amos-dask: unexpected {type(error).__name__}: {error}; "
+                "'amos-dask --debug …' shows where",
+                err=True,
+            )
+            code = ExitCode.COULD_NOT_RUN
         except KeyboardInterrupt:
             click.echo("amos-dask: interrupted; run the same command again to go on", err=True)
             sys.exit(130)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from amos_dask.errors import AmosDaskError
-from amos_dask.records import Sample
+from amos_dask.records import SUBSETS, Sample
 from amos_dask.store.layout import GROUPS, SampleFolder
 
 _ID = re.compile(r"(?:amos_)?(\d{1,9})")
@@ -34,6 +34,12 @@ class Selection:
     def is_everything(self) -> bool:
         """Whether nothing is left out."""
         return self == EVERYTHING
+
+    def __post_init__(self) -> None:
+        if self.subset not in (None, *SUBSETS):
+            raise AmosDaskError(f"{self.subset!r} is not a subset; choose from {SUBSETS}.")
+        if self.modality not in (None, *GROUPS):
+            raise AmosDaskError(f"{self.modality!r} is not a modality; choose from {(*GROUPS,)}.")
 
     def choose(self, samples: Iterable[Sample]) -> list[Sample]:
         """Return the chosen samples.
@@ -70,6 +76,8 @@ class Selection:
         if self.ids is None:
             return lambda number: True
         spans = [_parse(text) for text in _split(self.ids)]
+        if not spans:
+            raise AmosDaskError("--ids names no sample.")
         for first, last in spans:
             if not any(first <= number <= last for number in existing):
                 shown = f"{first:04d}" if first == last else f"{first:04d}-{last:04d}"

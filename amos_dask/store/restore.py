@@ -37,8 +37,14 @@ class RestoreData:
 
         Parameters
         ----------
+        staging : Staging
+            Publishes the data together with the mask.
+        sample_id : str
+            The sample.
         mask_file : Path
             The written file of ``after``, under its temporary name.
+        before, after : (x, y, z) uint8
+            The mask as it was and as it was denoised.
 
         Returns
         -------

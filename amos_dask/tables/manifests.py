@@ -128,12 +128,18 @@ def region_cell(regions: Iterable[Region]) -> str | None:
     if not entries:
         return None
     cell = "; ".join(entries)
-    kept = len(entries)
-    while len(cell) > LARGEST_CELL:
-        # Drop what surely does not fit at once, then one by one.
-        kept = min(kept - 1, max(1, int(kept * (LARGEST_CELL / len(cell)))))
-        cell = "; ".join(entries[:kept]) + f" … ({len(entries) - kept} more; see Regions)"
-    return cell
+    if len(cell) <= LARGEST_CELL:
+        return cell
+    n_kept, length = 0, 0
+    for n_kept, entry in enumerate(entries):
+        length += len(entry) + len("; ")
+        if length + len(_more(len(entries) - n_kept - 1)) > LARGEST_CELL:
+            break
+    return "; ".join(entries[:n_kept]) + _more(len(entries) - n_kept)
+
+
+def _more(n_regions: int) -> str:
+    return f" … ({n_regions} more; see Regions)"
 
 
 def dataset_columns(label_map: LabelMap) -> list[str]:

@@ -59,6 +59,8 @@ def index_frames(
     """
     require_columns(split, (split_name,), path)
     known = set(split[split_name].dropna())
+    if not all(subsets):
+        raise ManifestError("an index manifest needs at least one subset; nothing was written.")
     for name in (name for combination in subsets for name in combination):
         if name not in known:
             raise ManifestError(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,18 @@ _WIDTHS = (8, 48)
 _ROWS_THAT_SET_WIDTHS = 200
 _HEADER_FONT = Font(bold=True)
 _HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
+# What openpyxl lets through of its parts when a workbook is damaged.
+_DAMAGED = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    InvalidFileException,
+    zipfile.BadZipFile,
+    zlib.error,
+    ParseError,
+)
 # XML cannot hold these; openpyxl refuses them.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
@@ -65,9 +79,11 @@ def update_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
 
 
 def _replace_sheet(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
-    position = workbook.sheetnames.index(title) if title in workbook.sheetnames else None
-    if position is not None:
-        del workbook[title]
+    position = None
+    for index, existing in enumerate(workbook.sheetnames):
+        if existing.casefold() == title.casefold():  # to Excel the same worksheet
+            position = index
+            del workbook[existing]
     sheet = workbook.create_sheet(title, position)
     for index, name in enumerate(frame.columns, start=1):
         _style_header(sheet.cell(1, index, str(name)))
@@ -92,12 +108,16 @@ def read_sheet(path: Path, title: str) -> pd.DataFrame:
             found = ", ".join(workbook.sheetnames)
             raise ManifestError(f"{path}: there is no worksheet {title!r}; found {found}.")
         rows = list(workbook[title].iter_rows(values_only=True))
+    except _DAMAGED as error:
+        raise ManifestError(f"{path}: not a readable Excel workbook ({error}).") from error
     finally:
         workbook.close()
     if not rows:
         raise ManifestError(f"{path}: worksheet {title!r} is empty.")
-    header, *body = rows
-    return pd.DataFrame(body, columns=[str(name) for name in header], dtype=object)
+    # Notes that someone wrote beside the table have no column name; rows may end early.
+    named = [index for index, name in enumerate(rows[0]) if name is not None]
+    body = [[row[i] if i < len(row) else None for i in named] for row in rows[1:]]
+    return pd.DataFrame(body, columns=[str(rows[0][i]) for i in named], dtype=object)
 
 
 def sheet_names(path: Path) -> list[str]:
@@ -121,7 +141,7 @@ def _load(path: Path, *, read_only: bool) -> Workbook:
         raise ManifestError(f"{path}: there is no such workbook.")
     try:
         return load_workbook(path, read_only=read_only)
-    except (OSError, InvalidFileException, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except _DAMAGED as error:
         raise ManifestError(f"{path}: not a readable Excel workbook ({error}).") from error
 
 
@@ -161,6 +181,8 @@ def _fill(cell: Any, value: str | float) -> Any:
         cell.number_format = "@"
     else:
         cell.value = value
+        if isinstance(value, float):
+            cell._value = repr(value)  # openpyxl would write 16 digits, which may not be enough
     return cell
 
 
