@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from distributed import Client, Future, KilledWorker, as_completed, wait
+from distributed import Client, Future, KilledWorker, as_completed
 
 from amos_dask.records import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 
@@ -104,11 +104,8 @@ class _Window(Generic[Item, Value]):
             self._client.cancel(list(self._running))
 
     def _all_at_once(self) -> Iterator[Outcome[Value]]:
-        completed = as_completed(self._submit_more(), loop=self._client.loop, with_results=False)
-        for future in completed:
-            if future.status in _TO_BE_COMPUTED_AGAIN:
-                completed.add(future)
-                continue
+        completed = self._completed(self._submit_more())
+        for future in self._settled(completed):
             item = self._running.pop(future)
             if _died_with_its_worker(future):
                 self._suspects.append(item)
@@ -118,13 +115,20 @@ class _Window(Generic[Item, Value]):
             completed.update(self._submit_more())
 
     def _alone(self, item: Item) -> Iterator[Outcome[Value]]:
-        future = self._submit(item)
-        wait(future)
-        while future.status in _TO_BE_COMPUTED_AGAIN:
-            wait(future)
-        del self._running[future]
-        yield _outcome(future, item.name)
-        future.release()
+        for future in self._settled(self._completed([self._submit(item)])):
+            del self._running[future]
+            yield _outcome(future, item.name)
+            future.release()
+
+    def _completed(self, futures: list[Future]) -> as_completed:
+        return as_completed(futures, loop=self._client.loop, with_results=False)
+
+    def _settled(self, completed: as_completed) -> Iterator[Future]:
+        for future in completed:
+            if future.status in _TO_BE_COMPUTED_AGAIN:
+                completed.add(future)
+            else:
+                yield future
 
     def _submit_more(self) -> list[Future]:
         submitted = []
