@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from amos_dask.phantom import Archive, write_archive
 
 

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import amos_dask
 import pytest
 import reference
-from amos_dask.cli import main
-from amos_dask.phantom import Archive
 from click.testing import CliRunner
 from roots import assert_same, contents
+
+import amos_dask
+from amos_dask.cli import main
+from amos_dask.phantom import Archive
 
 REAL_SCANS = os.environ.get("AMOS_DASK_REAL_SCANS", "")
 
@@ -126,18 +127,53 @@ def tutorial(root: Path, archive: Path) -> list[list[str | Path]]:
     commands: list[list[str | Path]] = [
         ["archive-manifest", "--root_dir", archive, "--output_manifest_file", manifest],
         *(
-            ["confirm-pairs", "--modality", modality, "--root_dir", archive]
-            + ["--output_dir", grouped / group, "--archive_manifest", manifest]
+            [
+                "confirm-pairs",
+                "--modality",
+                modality,
+                "--root_dir",
+                archive,
+                "--output_dir",
+                grouped / group,
+                "--archive_manifest",
+                manifest,
+            ]
             for group, modality in names
         ),
         ["split-prostate-uterus", "--root_dir", grouped],
         ["binary-masks", "--root_dir", grouped, "--label_explanation", label_map],
-        ["small-regions", "--root_dir", grouped, "--region_volume_thresh", "100.0"]
-        + ["--output_manifest", regions],
-        ["denoise", "--root_dir", grouped, "--output_dir", grouped, "--kernel_size", "5", "5"]
-        + ["--filter_halfedge", "3", "--region_area_thresh", "10.0"],
-        ["small-regions", "--root_dir", grouped, "--region_volume_thresh", "100.0"]
-        + ["--output_manifest", after],
+        [
+            "small-regions",
+            "--root_dir",
+            grouped,
+            "--region_volume_thresh",
+            "100.0",
+            "--output_manifest",
+            regions,
+        ],
+        [
+            "denoise",
+            "--root_dir",
+            grouped,
+            "--output_dir",
+            grouped,
+            "--kernel_size",
+            "5",
+            "5",
+            "--filter_halfedge",
+            "3",
+            "--region_area_thresh",
+            "10.0",
+        ],
+        [
+            "small-regions",
+            "--root_dir",
+            grouped,
+            "--region_volume_thresh",
+            "100.0",
+            "--output_manifest",
+            after,
+        ],
     ]
     datasets = (
         (grouped, grouped / "dataset_manifest.xlsx"),
@@ -151,16 +187,33 @@ def tutorial(root: Path, archive: Path) -> list[list[str | Path]]:
         commands += [
             ["dataset-manifest", "--root_dir", folder, "--output_manifest_file", dataset],
             ["make-split", "--manifest_file", dataset, "--split_name", "split01_standard"],
-            ["index-manifests", "--manifest_file", dataset, "--split_name", "split01_standard"]
-            + ["--output_index_manifest_dir", splits, "--subsets", "train", "val"]
-            + ["--subsets", "train", "--subsets", "val", "--subsets", "test"],
+            [
+                "index-manifests",
+                "--manifest_file",
+                dataset,
+                "--split_name",
+                "split01_standard",
+                "--output_index_manifest_dir",
+                splits,
+                "--subsets",
+                "train",
+                "val",
+                "--subsets",
+                "train",
+                "--subsets",
+                "val",
+                "--subsets",
+                "test",
+            ],
         ]
     return commands
 
 
 def on_cluster(words: list[str | Path], address: str) -> list[str | Path]:
     """Add the cluster to a command that takes one."""
-    return words if words[0] in ("make-split", "index-manifests") else [*words, "--cluster", address]
+    return (
+        words if words[0] in ("make-split", "index-manifests") else [*words, "--cluster", address]
+    )
 
 
 def test_the_tutorials_commands_give_the_same_files(
