@@ -3,8 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import njit
+from amos_dask.kernels.accelerate import njit, njit_inline
 from amos_dask.kernels.layout import check_mask, flat_any_order, flat_fortran, read_only
+
+BLOCK = 512  # voxels; long enough to be counted at once fast, short enough to be of one label
 
 
 def remap_labels(mask: NDArray[np.uint8], lookup: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -66,17 +68,29 @@ def count_labels(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 @njit
 def _count(flat: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
-    """Add up in four tables: neighbours mostly have one label, and adding to the same entry
-    again would have to wait for the last addition.
-    """  # noqa: D205
-    n = flat.size // 4 * 4
+    for begin in range(0, flat.size, BLOCK):
+        block = flat[begin : begin + BLOCK]
+        differences = np.uint8(0)
+        for i in range(block.size):  # uint8 throughout, no early exit: becomes vector instructions
+            differences = np.uint8(differences | (block[i] ^ block[0]))
+        if differences == 0:
+            counts[0, block[0]] += block.size
+        else:
+            _count_one_by_one(block, counts)
+
+
+@njit_inline
+def _count_one_by_one(block: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
+    # Four tables: neighbours mostly have one label, and adding to the same entry again would
+    # have to wait for the last addition.
+    n = block.size // 4 * 4
     for i in range(0, n, 4):
-        counts[0, flat[i]] += 1
-        counts[1, flat[i + 1]] += 1
-        counts[2, flat[i + 2]] += 1
-        counts[3, flat[i + 3]] += 1
-    for i in range(n, flat.size):
-        counts[0, flat[i]] += 1
+        counts[0, block[i]] += 1
+        counts[1, block[i + 1]] += 1
+        counts[2, block[i + 2]] += 1
+        counts[3, block[i + 3]] += 1
+    for i in range(n, block.size):
+        counts[0, block[i]] += 1
 
 
 def select_label(

@@ -1,0 +1,32 @@
+"""The only NIfTI reading and writing: header alone, streamed voxels, reproducible gzip.
+
+Voxels are handled in file order, which is Fortran order of the (x, y, z) array: nothing is ever
+transposed. Supported are gzip-compressed single-file NIfTI-1 images (``.nii.gz``) of whole or
+floating-point numbers, either byte order, with three axes (further axes of length 1 are dropped).
+"""
+
+from amos_dask.nifti.header import (
+    DATA_OFFSET,
+    HEADER_BYTES,
+    ImageInfo,
+    make_header,
+    parse_header,
+)
+from amos_dask.nifti.read import ImageReader, open_image, read_info
+from amos_dask.nifti.write import ImageWriter, Mask, in_file_order, write_image, write_mask
+
+__all__ = [
+    "DATA_OFFSET",
+    "HEADER_BYTES",
+    "ImageInfo",
+    "ImageReader",
+    "ImageWriter",
+    "Mask",
+    "in_file_order",
+    "make_header",
+    "open_image",
+    "parse_header",
+    "read_info",
+    "write_image",
+    "write_mask",
+]

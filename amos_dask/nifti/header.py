@@ -1,0 +1,195 @@
+"""The NIfTI-1 header: what it says of an image, and the one we write."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.spatialimages import HeaderDataError
+
+from amos_dask import geometry
+from amos_dask.errors import UnreadableImageError
+
+HEADER_BYTES = 348
+DATA_OFFSET = 352
+# nibabel repairs headers when it loads an image (codes, negative sizes) and logs that.
+_UNHEARD = logging.Logger("nibabel repairs")
+_NEVER = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What a NIfTI header says.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Voxels along x, y, z.
+    affine : (4, 4) float64
+        nibabel's best affine: voxel index to RAS+ mm; NaN where the header holds no valid one.
+    affine_code : int
+        NIfTI code of the form the affine came from (0 for the base affine).
+    pixdim_mm : (float, float, float)
+        ``pixdim[1:4]`` as float32 values.
+    stored_dtype : dtype
+        As in the file, with its byte order.
+    slope, inter : float
+        Scaling; 1 and 0 when there is none.
+    data_offset : int
+        Bytes before the first voxel.
+    description : str
+        The header's ``descrip``.
+    """
+
+    shape: tuple[int, int, int]
+    affine: geometry.Affine
+    affine_code: int
+    pixdim_mm: tuple[float, float, float]
+    stored_dtype: np.dtype[Any]
+    slope: float
+    inter: float
+    data_offset: int
+    description: str
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels."""
+        return math.prod(self.shape)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the voxels in the file, unpacked."""
+        return self.n_voxels * self.stored_dtype.itemsize
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether values differ from what is stored."""
+        return (self.slope, self.inter) != (1.0, 0.0)
+
+    @property
+    def dtype(self) -> str:
+        """Name of ``numpy.asanyarray(image.dataobj).dtype`` in nibabel."""
+        return "float64" if self.is_scaled else self.stored_dtype.name
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along x, y, z in mm from the affine."""
+        return geometry.spacing_mm(self.affine)
+
+
+def parse_header(block: bytes) -> ImageInfo:
+    """Interpret a NIfTI-1 header, the first 348 bytes of the block.
+
+    Raises
+    ------
+    UnreadableImageError
+        When they are not the header of a supported image.
+    """
+    block = block[:HEADER_BYTES]
+    _require_nifti1(block)
+    try:
+        header = Nifti1Header(block, check=False)
+        repaired = header.copy()
+        repaired.check_fix(logger=_UNHEARD, error_level=_NEVER)
+        dtype = header.get_data_dtype()
+        slope, inter = header.get_slope_inter()
+    except (HeaderDataError, KeyError, ValueError) as error:
+        raise UnreadableImageError(f"the header is not valid ({error})") from error
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise UnreadableImageError(f"voxels of type {dtype.name} are not supported")
+    offset = float(header["vox_offset"])
+    if not DATA_OFFSET <= offset <= 1 << 30:
+        raise UnreadableImageError(f"the header's vox_offset is {offset:g}")
+    pixdim = [float(size) for size in header["pixdim"][1:4]]
+    return ImageInfo(
+        shape=_shape(header),
+        affine=_best_affine(repaired),
+        affine_code=int(repaired["sform_code"]) or int(repaired["qform_code"]),
+        pixdim_mm=(pixdim[0], pixdim[1], pixdim[2]),
+        stored_dtype=dtype,
+        slope=1.0 if slope is None else float(slope),
+        inter=0.0 if inter is None else float(inter),
+        data_offset=int(offset),
+        description=bytes(header["descrip"].item()).decode("latin-1"),
+    )
+
+
+def _require_nifti1(block: bytes) -> None:
+    size = block[:4]
+    if size in (b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
+        raise UnreadableImageError("NIfTI-2 is not supported; convert the file to NIfTI-1")
+    if size not in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+        raise UnreadableImageError("not a NIfTI-1 file")
+    magic = block[344:348]
+    if magic == b"ni1\0":
+        raise UnreadableImageError("a header of an .hdr/.img pair, which is not supported")
+    if magic != b"n+1\0":
+        raise UnreadableImageError("not a NIfTI-1 file (wrong magic)")
+
+
+def _shape(header: Nifti1Header) -> tuple[int, int, int]:
+    n_axes = int(header["dim"][0])
+    if not 1 <= n_axes <= 7:
+        raise UnreadableImageError(f"the header claims {n_axes} axes")
+    sizes = [int(size) for size in header["dim"][1 : n_axes + 1]]
+    if min(sizes) < 1:
+        raise UnreadableImageError(f"the header claims the shape {sizes}")
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
+    if len(sizes) != 3:
+        raise UnreadableImageError(f"has {len(sizes)} axes {sizes} where three are expected")
+    return (sizes[0], sizes[1], sizes[2])
+
+
+def _best_affine(header: Nifti1Header) -> geometry.Affine:
+    try:
+        with np.errstate(all="ignore"):
+            return np.asarray(header.get_best_affine(), dtype=np.float64)
+    except (HeaderDataError, ValueError, np.linalg.LinAlgError):
+        return np.full((4, 4), np.nan)
+
+
+def make_header(
+    shape: tuple[int, int, int],
+    dtype: type[np.generic],
+    affine: geometry.Affine,
+    affine_code: int,
+    description: str = "",
+) -> bytes:
+    """Return the 352 bytes before the voxels of an image we write.
+
+    Both forms hold the affine (the qform as far as a quaternion can), pixdim is consistent with
+    it, units are mm, values are not scaled.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Voxels along x, y, z.
+    dtype : numpy scalar type
+        ``numpy.float32`` or ``numpy.uint8``.
+    affine : (4, 4) float64
+        Voxel index to RAS+ mm; stored as float32.
+    affine_code : int
+        NIfTI code for both forms; 0 (unknown) is written as 1 (scanner) so that readers use it.
+    description : str
+        At most 79 ASCII characters.
+    """
+    # Rounded first: an image that is read and written again gets the same bytes.
+    affine = affine.astype(np.float32).astype(np.float64)
+    header = Nifti1Header(endianness="<")
+    header.set_data_shape(shape)
+    header.set_data_dtype(dtype)
+    code = affine_code if affine_code > 0 else 1
+    header.set_qform(affine, code)
+    header.set_sform(affine, code)
+    header["pixdim"][1:4] = geometry.spacing_mm(affine)
+    header.set_xyzt_units("mm")
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["vox_offset"] = DATA_OFFSET
+    header["magic"] = b"n+1"
+    header["descrip"] = description.encode("ascii")
+    return bytes(header.binaryblock) + bytes(DATA_OFFSET - HEADER_BYTES)
