@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"the local Dask cluster cannot start: {error}") from error
     with local as cluster, Client(cluster, set_as_default=False) as client:
+        client.run(_leave_interrupts_to_the_client)
         yield client
 
 
@@ -94,6 +96,11 @@ def _local_cluster(options: ClusterOptions) -> Any:
         worker_dashboard_address=None,
         env=_one_thread_each(),
     )
+
+
+def _leave_interrupts_to_the_client() -> None:
+    """On a worker: let Ctrl-C in the terminal reach the client alone, which ends all in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _usable_cores() -> int:

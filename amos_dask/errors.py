@@ -56,6 +56,13 @@ class BadMaskError(Exception):
         return self.message
 
 
+class InaccessibleFileError(Exception):
+    """A file that could not be read at all, for whatever reason outside it: nothing is known of it.
+
+    Unlike a damaged file it says nothing about the sample, so earlier output stays.
+    """
+
+
 class UnreadableImageError(Exception):
     """An image file is damaged or of an unsupported form; the message says how, without its name.
 

@@ -184,4 +184,8 @@ def _outcome(future: Future, name: str) -> Outcome[Any]:
 
 
 def _describe(error: BaseException) -> str:
+    if isinstance(error, KilledWorker):
+        return "the worker died each time it ran, perhaps out of memory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the name of a temporary file
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -82,6 +82,8 @@ CATALOGUE: dict[str, IssueKind] = {
         "warning", "Label 15 with unknown sex: it stays 15, be it prostate or uterus"
     ),
     # the outputs
+    "inconsistent": IssueKind("error", "Files of a sample contradict each other"),
+    "missing_file": IssueKind("error", "A sample folder lacks some of the files that go together"),
     "bad_info_file": IssueKind("error", "A sample's `info.yaml` is missing or not usable"),
     "not_restorable": IssueKind(
         "error", "A mask denoised with other parameters whose undenoised form is not kept"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+from amos_dask.kernels import label_components
 from benchmarks.harness import (
     Claim,
     Comparison,
@@ -14,7 +16,7 @@ from benchmarks.harness import (
     compare,
     timing_rows,
 )
-from benchmarks.peers import components_ours, installed_peers, missing_peers, same_components
+from benchmarks.peers import OURS, Peer, installed_peers, missing_peers, same_components
 from benchmarks.scans import (
     CT_SHAPE,
     TINY_SHAPE,
@@ -37,7 +39,7 @@ def bench_components(settings: Settings) -> Report:
     """Time every peer on scans and on worst cases."""
     rows, comparisons, skipped = [], {}, []
     for case, mask in _masks(settings).items():
-        n_components = len(components_ours(mask))
+        n_components = label_components(mask).label.size
         comparison = _compare(mask, n_components, settings.repeats)
         if "scikit-image" not in comparison:
             skipped.append(case)
@@ -65,12 +67,24 @@ def _masks(settings: Settings) -> dict[str, Mask]:
 
 
 def _compare(mask: Mask, n_components: int, repeats: int) -> Comparison:
-    sides = {"ours": Side(partial(components_ours, mask))}
-    for name, function in installed_peers():
-        if name != "scikit-image" or n_components <= _MOST_FOR_SKIMAGE:
-            slow = 2 if name in _SLOW else None
-            sides[name] = Side(partial(function, mask), max_runs=slow)
-    return compare(sides, repeats, same_components)
+    peers = {OURS.name: OURS}
+    for peer in installed_peers():
+        if peer.name != "scikit-image" or n_components <= _MOST_FOR_SKIMAGE:
+            peers[peer.name] = peer
+    sides = {
+        name: Side(partial(_find, peer, mask), max_runs=3 if name in _SLOW else None)
+        for name, peer in peers.items()
+    }
+
+    def same(ours: Any, theirs: Any) -> bool:
+        (first, found), (peer, found_by_peer) = ours, theirs
+        return same_components(first.rows(mask, found), peer.rows(mask, found_by_peer))
+
+    return compare(sides, repeats, same)
+
+
+def _find(peer: Peer, mask: Mask) -> tuple[Peer, Any]:
+    return peer, peer.find(mask)
 
 
 def _claims(comparisons: dict[str, Comparison]) -> list[Claim]:

@@ -168,25 +168,23 @@ class Report:
 
 
 def timing_rows(case: str, comparison: Comparison, **extra: Any) -> list[dict[str, Any]]:
-    """Return a row a side: median, least and largest seconds, ratio to the first side."""
-    rows = []
-    for timings in comparison.values():
-        rows.append(
-            {
-                "case": case,
-                "side": timings.side,
-                "median s": timings.median,
-                "min s": min(timings.seconds),
-                "max s": max(timings.seconds),
-                "CPU s": statistics.median(timings.cpu_seconds),
-                "x first": timings.ratio,
-                "x min": min(timings.ratios),
-                "x max": max(timings.ratios),
-                "runs": len(timings.seconds),
-                **extra,
-            }
-        )
-    return rows
+    """Return a row a side: median, least and largest time, ratios to the first side."""
+    return [
+        {
+            "case": case,
+            "side": timings.side,
+            "median ms": 1e3 * timings.median,
+            "min ms": 1e3 * min(timings.seconds),
+            "max ms": 1e3 * max(timings.seconds),
+            "CPU ms": 1e3 * statistics.median(timings.cpu_seconds),
+            "x first": timings.ratio,
+            "x min": min(timings.ratios),
+            "x max": max(timings.ratios),
+            "runs": len(timings.seconds),
+            **extra,
+        }
+        for timings in comparison.values()
+    ]
 
 
 Benchmark = Callable[..., Report]

@@ -86,4 +86,3 @@ def _each_alone(names: Sequence[str], arguments: list[str]) -> int:
     for name in failed:
         print(f"{name}: failed", file=sys.stderr)
     return 1 if failed else 0
-

@@ -97,7 +97,10 @@ def write_pair(scan: Scan, archive: Path) -> tuple[Path, Path]:
     """Write a scan as amos_0001 of an archive without metadata; return volume and mask."""
     plan = Plan()
     affine = storage_affine(scan, plan, np.zeros(3))
-    content = {"images": volume_file(scan, plan, affine), "labels": mask_file(scan.mask, plan, affine)}
+    content = {
+        "images": volume_file(scan, plan, affine),
+        "labels": mask_file(scan.mask, plan, affine),
+    }
     paths = []
     for kind, data in content.items():
         (archive / f"{kind}Tr").mkdir(parents=True, exist_ok=True)

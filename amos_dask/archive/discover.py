@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from amos_dask.archive import metadata as meta
 from amos_dask.archive.definitions import AMOS22, DatasetDefinition
 from amos_dask.archive.sources import file_ref, is_url, list_beside, list_files, read_bytes
-from amos_dask.errors import ArchiveError, UnreadableImageError
+from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import SUBSETS, UNDEFINED, FileRef, Kind, Metadata, Sample
 
@@ -162,12 +162,20 @@ def _take_scan(
 def _take_other(names: _Names, ref: FileRef, path: PurePosixPath) -> None:
     if path.name == "dataset.json" and names.dataset_json is None:
         names.dataset_json = ref
-    elif meta.FILE_NAME.fullmatch(path.name) and names.metadata_csv is None:
+    elif meta.FILE_NAME.fullmatch(path.name) and _is_better_csv(ref, names.metadata_csv):
         names.metadata_csv = ref
     elif path.name.lower() not in _EXPECTED_NAMES:
         names.issues.append(
             make_issue("unexpected_file", "not a file of AMOS22", file=ref.path, action="ignored")
         )
+
+
+def _is_better_csv(ref: FileRef, chosen: FileRef | None) -> bool:
+    """Return whether a csv is to be taken: the first, or the first with the official name."""
+    if chosen is None:
+        return True
+    names = PurePosixPath(ref.path).name, PurePosixPath(chosen.path).name
+    return names[0] == meta.OFFICIAL_NAME != names[1]
 
 
 def _find_subsets(names: _Names, issues: list[Issue]) -> dict[int, str]:
@@ -176,7 +184,7 @@ def _find_subsets(names: _Names, issues: list[Issue]) -> dict[int, str]:
         return subsets
     try:
         listed = _read_dataset_json(names.dataset_json)
-    except (UnreadableImageError, ValueError, RecursionError) as error:
+    except (UnreadableImageError, InaccessibleFileError, ValueError, RecursionError) as error:
         issues.append(
             make_issue(
                 "bad_dataset_json",
@@ -279,7 +287,7 @@ def _find_csv(names: _Names, location: str, labeled_data_meta: str | None) -> Fi
     if names.metadata_csv is not None:
         return names.metadata_csv
     beside = [ref for ref in list_beside(location) if meta.FILE_NAME.fullmatch(ref.path)]
-    return beside[0] if beside else None
+    return min(beside, key=lambda ref: ref.path != meta.OFFICIAL_NAME, default=None)
 
 
 def _make_sample(
@@ -302,7 +310,7 @@ def _make_sample(
         definition,
     )
     issues.extend(_check_scanner(sample, table.path, definition))
-    issues.extend(_check_files(sample))
+    issues.extend(check_files(sample))
     return sample
 
 
@@ -347,7 +355,8 @@ def _check_scanner(sample: Sample, path: str, definition: DatasetDefinition) -> 
         )
 
 
-def _check_files(sample: Sample) -> Iterator[Issue]:
+def check_files(sample: Sample) -> Iterator[Issue]:
+    """Yield an issue when a sample lacks its volume, or its mask where one is expected."""
     if sample.volume is None and sample.mask is not None:
         yield make_issue(
             "mask_without_volume",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 
 from amos_dask.archive.definitions import DatasetDefinition
 from amos_dask.archive.sources import read_bytes
-from amos_dask.errors import ArchiveError, UnreadableImageError
+from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import UNDEFINED, FileRef, Metadata
 
@@ -29,6 +29,7 @@ COLUMNS: Mapping[str, str] = {
     "site": "Site",
 }
 OFFSETS = ("auto", "0", "-1")
+OFFICIAL_NAME = "labeled_data_meta_0000_0599.csv"
 FILE_NAME = re.compile(r"labeled_data_meta.*\.csv", re.IGNORECASE)
 _ID = re.compile(r"(?:amos_)?(\d{1,9})(?:\.0*)?")
 _MISSING = frozenset({"", "nan", "none", "null", "n/a"})
@@ -66,7 +67,7 @@ def read_rows(ref: FileRef) -> tuple[Rows, list[Issue]]:
     """
     try:
         content = read_bytes(ref, _LARGEST_FILE)
-    except UnreadableImageError as error:
+    except (UnreadableImageError, InaccessibleFileError) as error:
         raise ArchiveError(f"{ref.path}: {error}.") from error
     try:
         text = content.decode("utf-8-sig")

@@ -9,11 +9,12 @@ import zipfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
-from amos_dask.errors import ArchiveError, UnreadableImageError
+from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.records import FileRef, ZipMember
 
 BLOCK_BYTES = 1 << 18
@@ -71,7 +72,8 @@ def list_files(location: str) -> list[FileRef]:
 
 def is_zip(location: str) -> bool:
     """Return whether the location names a zip file."""
-    return location.lower().endswith(".zip")
+    path = urlsplit(location).path if is_url(location) else location
+    return path.lower().endswith(".zip")
 
 
 def _list_folder(root: Path) -> list[FileRef]:
@@ -133,7 +135,9 @@ def file_ref(path: Path, shown_as: str) -> FileRef:
         size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     except OSError:
         size = 0
-    return FileRef(path=shown_as, location=str(path), size=size)
+    # Names that are not UTF-8 stay as they are on disk and are shown as far as they can be.
+    shown_as = os.fsencode(shown_as).decode("utf-8", "replace")
+    return FileRef(path=shown_as, location=str(path.absolute()), size=size)
 
 
 def _list_url_folder(url: str) -> list[FileRef]:
@@ -168,7 +172,7 @@ def _list_zip(location: str) -> list[FileRef]:
     return [
         FileRef(
             path=entry.filename,
-            location=location,
+            location=location if is_url(location) else str(Path(location).absolute()),
             size=entry.file_size,
             crc32=entry.CRC,
             member=ZipMember(
@@ -200,8 +204,10 @@ def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
 
     Raises
     ------
+    InaccessibleFileError
+        When the file cannot be read.
     UnreadableImageError
-        When the file cannot be read or the zip is damaged there.
+        When the zip is damaged there.
     """
     try:
         with open_location(ref.location) as file:
@@ -211,7 +217,7 @@ def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
             else:
                 yield from _checked(_member_blocks(file, ref.member), ref.crc32)
     except OSError as error:
-        raise UnreadableImageError(f"cannot be read ({error.strerror or error})") from error
+        raise InaccessibleFileError(f"cannot be read ({error.strerror or error})") from error
 
 
 def _member_blocks(file: BinaryIO, member: ZipMember) -> Iterator[bytes]:

@@ -26,6 +26,7 @@ def close_run(result: RunResult, json_lines: bool) -> int:
             root_dir=str(result.root_dir),
             n_processed=result.n_processed,
             n_failed=result.n_failed,
+            n_failed_others=result.n_failed_others,
             n_changed_voxels=result.n_changed_voxels,
             seconds=round(result.seconds, 3),
             issues=dict(Counter(issue.code for issue in result.issues)),
@@ -41,6 +42,8 @@ def close_run(result: RunResult, json_lines: bool) -> int:
     click.echo(f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.")
     if result.n_failed:
         click.echo(f"{result.n_failed} samples failed; see issues.xlsx.")
+    if result.n_failed_others:
+        click.echo(f"{result.n_failed_others} samples of earlier runs have errors.")
     return int(result.exit_code)
 
 

@@ -9,26 +9,40 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.archive.discover import Discovery, discover, make_sample
+from amos_dask.archive.discover import Discovery, check_files, discover, make_sample
 from amos_dask.archive.sources import list_files
 from amos_dask.errors import ManifestError
 from amos_dask.issues import Issue
+from amos_dask.labels import DEFAULT_LABEL_MAP
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import (
     Session,
     failure_issue,
+    keep_label_map,
     open_session,
     record_issues,
+    require_outside_archive,
     step_results,
 )
 from amos_dask.progress import Listener
 from amos_dask.recipe.pairs import PairTask, pair_sample
-from amos_dask.records import SUBSETS, UNDEFINED, Audit, FileRef, Metadata, Sample, Step
-from amos_dask.stages.audit import audit_sample
-from amos_dask.store.layout import MANIFEST_SHEET, absolute, find_root, find_sample_folders
+from amos_dask.records import SUBSETS, UNDEFINED, Audit, FileRef, Metadata, Notice, Sample, Step
+from amos_dask.stages.audit import audit_sample, unknown
+from amos_dask.store.layout import (
+    MANIFEST_SHEET,
+    absolute,
+    find_root_beside_archive,
+    find_sample_folders,
+)
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
-from amos_dask.tables.workbook import read_sheet, require_columns, sheet_names, write_workbook
+from amos_dask.tables.workbook import (
+    read_sheet,
+    require_columns,
+    require_title,
+    sheet_names,
+    write_workbook,
+)
 
 _METADATA_COLUMNS = tuple(Metadata.__dataclass_fields__)
 
@@ -73,12 +87,15 @@ def archive_manifest(
         When the archive or the csv cannot be used as a whole.
     """
     output = Path(output_manifest_file)
+    require_title(sheet_name)
+    require_outside_archive(output, str(root_dir))
     found = discover(str(root_dir), _text(labeled_data_meta), mr_metadata_offset)
     with open_session(cluster, progress) as session:
         audits, issues = audit_archive(session, found)
     frame = archive_frame(found.samples, audits)
     write_workbook(output, {sheet_name: frame})
-    layout = find_root(Path(root_dir), output)
+    layout = find_root_beside_archive(str(root_dir), output)
+    keep_label_map(layout, DEFAULT_LABEL_MAP)
     record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
     summary = f"{len(frame)} files of {len(found.samples)} scans"
     return CommandResult((output,), len(found.samples), summary, tuple(issues), frame)
@@ -104,7 +121,10 @@ def _audit(task: _AuditTask) -> Audit:
 def audit_archive(session: Session, found: Discovery) -> tuple[dict[str, Audit], list[Issue]]:
     """Read all headers; return audits by sample and the issues of names, metadata and headers."""
     issues = list(found.issues)
-    audits = {}
+    for issue in issues:
+        if issue.code in ("mr_metadata_offset", "mr_metadata_offset_unknown"):
+            session.listener(Notice(issue.message))
+    audits = {sample.sample_id: unknown(sample) for sample in found.samples}
     tasks = [_AuditTask(sample) for sample in found.samples]
     for outcome in session.map("audit", _audit, tasks):
         if outcome.value is None:
@@ -152,22 +172,26 @@ def confirm_pairs(
     AmosDaskError
         When the manifest cannot be used or names files that the archive lacks.
     """
-    group, manifest = Path(output_dir), Path(archive_manifest)
-    samples = [s for s in _read_samples(manifest, str(root_dir)) if s.modality == modality]
-    samples = [s for s in selection.choose(samples) if s.volume is not None]
+    group, manifest = absolute(output_dir), Path(archive_manifest)
+    require_outside_archive(group, str(root_dir))
+    chosen = [s for s in _read_samples(manifest, str(root_dir)) if s.modality == modality]
+    chosen = selection.choose(chosen)
+    samples = [s for s in chosen if s.volume is not None]
     earlier: dict[str, list[Path]] = {}
     for folder in find_sample_folders(group):
         earlier.setdefault(folder.sample_id, []).append(folder.path)
-    tasks = [PairTask(s, absolute(group), tuple(earlier.get(s.sample_id, ()))) for s in samples]
+    tasks = [PairTask(s, group, tuple(earlier.get(s.sample_id, ()))) for s in samples]
     with open_session(cluster, progress) as session:
         session.prepare_kernels()
         results = step_results(session.map("pair", pair_sample, tasks))
     issues = [issue for result in results for issue in result.issues]
-    layout = find_root(Path(root_dir), group)
-    record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in samples})
+    issues += [issue for s in chosen if s.volume is None for issue in check_files(s)]
+    layout = find_root_beside_archive(str(root_dir), group)
+    keep_label_map(layout, DEFAULT_LABEL_MAP)
+    record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
     n_written = sum(result.value is not None for result in results)
-    summary = f"{n_written} of {len(samples)} {modality} samples written"
-    return CommandResult((group,), len(samples), summary, tuple(issues))
+    summary = f"{n_written} of {len(chosen)} {modality} samples written"
+    return CommandResult((group,), len(chosen), summary, tuple(issues))
 
 
 def _read_samples(manifest: Path, root_dir: str) -> list[Sample]:
@@ -177,7 +201,7 @@ def _read_samples(manifest: Path, root_dir: str) -> list[Sample]:
     require_columns(frame, ARCHIVE_COLUMNS, manifest)
     files = {ref.path: ref for ref in list_files(root_dir)}
     rows: dict[str, list[Any]] = {}
-    for row in frame.itertuples(index=False):
+    for row in frame.dropna(how="all").itertuples(index=False):
         rows.setdefault(str(row.seq), []).append(row)
     return [_read_sample(seq, group, files, manifest, root_dir) for seq, group in rows.items()]
 

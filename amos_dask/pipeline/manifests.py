@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -21,7 +20,7 @@ from amos_dask.pipeline.session import (
     step_results,
 )
 from amos_dask.progress import Listener
-from amos_dask.recipe.organised import FolderTask, describe_sample
+from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.records import SampleFiles, Step
 from amos_dask.store.layout import MANIFEST_SHEET, SPLIT_NAME, SampleFolder, absolute, find_root
 from amos_dask.tables.manifests import dataset_frame
@@ -77,23 +76,24 @@ def dataset_manifest(
     problems = _doubles(folders, root)
     with open_session(cluster, progress) as session:
         session.prepare_kernels()
-        tasks = [FolderTask(folder, layout, label_map) for folder in folders]
+        tasks = [DescribeTask(folder, layout, label_map, root) for folder in folders]
         results = step_results(session.map("describe", describe_sample, tasks))
     rows: list[SampleFiles] = []
     for result in results:
         if result.value is not None:
             row, found = result.value
-            rows.append(replace(row, folder=Path(row.folder).relative_to(root).as_posix()))
+            rows.append(row)
             problems += found
     if problems:
         raise InconsistentDatasetError(
             f"{len(problems)} inconsistencies; nothing was written:\n  " + "\n  ".join(problems)
         )
     frame = dataset_frame(rows, label_map)
-    write_workbook(output, {MANIFEST_SHEET: frame})
+    update_workbook(output, {MANIFEST_SHEET: frame})
     issues = [issue for result in results for issue in result.issues]
-    issues += missing_subset_issues(frame, root.name)
-    record_issues(layout, Step.DATASET_MANIFEST, issues, scope=root.name)
+    scope = tasks[0].shown(root)
+    issues += missing_subset_issues(frame, scope)
+    record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
     return CommandResult((output,), len(folders), f"{len(frame)} samples", tuple(issues), frame)
 
 
@@ -112,7 +112,7 @@ def missing_subset_issues(manifest: pd.DataFrame, group: str) -> list[Issue]:
     return [
         make_issue(
             "no_samples",
-            f"{group} has no {subset} samples",
+            f"{PurePosixPath(group).name} has no {subset} samples",
             file=group,
             action="no index manifest for it",
         )

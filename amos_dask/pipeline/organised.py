@@ -14,18 +14,21 @@ from amos_dask.pipeline.session import (
     open_session,
     record_issues,
     require_sample_folders,
+    require_threshold,
     step_results,
 )
 from amos_dask.progress import Listener
-from amos_dask.recipe.organised import (
+from amos_dask.recipe.denoising import (
     ALREADY_DONE,
     DenoiseTask,
-    FolderTask,
-    RegionsTask,
     denoise_sample,
+    is_restorable,
+)
+from amos_dask.recipe.folders import FolderTask
+from amos_dask.recipe.organised import (
+    RegionsTask,
     extract_binary_masks,
     find_sample_regions,
-    is_restorable,
     split_sample,
 )
 from amos_dask.records import DenoiseParams, Step, StepResult
@@ -79,7 +82,14 @@ def split_prostate_uterus(
     results = _run("split", split_sample, tasks, cluster, progress)
     n_changed = sum(result.value is True for result in results)
     summary = f"label 15 became 16 in {n_changed} of {len(tasks)} masks"
-    return _finish(Step.SPLIT_PROSTATE_UTERUS, layout, results, (root,), summary)
+    return _finish(
+        Step.SPLIT_PROSTATE_UTERUS,
+        layout,
+        results,
+        (root,),
+        summary,
+        covers_all=_covers_all(root, layout, selection),
+    )
 
 
 def binary_masks(
@@ -118,7 +128,14 @@ def binary_masks(
     results = _run("binary", extract_binary_masks, tasks, cluster, progress)
     n_files = sum(result.value or 0 for result in results)
     summary = f"{n_files} binary masks of {len(tasks)} samples"
-    return _finish(Step.BINARY_MASKS, layout, results, (root,), summary)
+    return _finish(
+        Step.BINARY_MASKS,
+        layout,
+        results,
+        (root,),
+        summary,
+        covers_all=_covers_all(root, layout, selection),
+    )
 
 
 def small_regions(
@@ -158,7 +175,12 @@ def small_regions(
     layout = find_root(root, output)
     label_map = find_label_map(layout, label_explanation)
     tasks = [
-        RegionsTask(folder, layout, label_map, float(region_volume_thresh))
+        RegionsTask(
+            folder,
+            layout,
+            label_map,
+            require_threshold("region_volume_thresh", region_volume_thresh),
+        )
         for folder in _masked(root, selection)
     ]
     results = _run("regions", find_sample_regions, tasks, cluster, progress)
@@ -168,7 +190,15 @@ def small_regions(
     summary = (
         f"{len(regions)} regions smaller than {region_volume_thresh:g} mm3 in {len(found)} masks"
     )
-    return _finish(Step.SMALL_REGIONS, layout, results, (output,), summary, regions)
+    return _finish(
+        Step.SMALL_REGIONS,
+        layout,
+        results,
+        (output,),
+        summary,
+        regions,
+        covers_all=_covers_all(root, layout, selection),
+    )
 
 
 def denoise(
@@ -215,7 +245,9 @@ def denoise(
     layout = find_root(root, output)
     label_map = find_label_map(layout, label_explanation)
     params = DenoiseParams(
-        (int(kernel_size[0]), int(kernel_size[1])), int(filter_halfedge), float(region_area_thresh)
+        (int(kernel_size[0]), int(kernel_size[1])),
+        int(filter_halfedge),
+        require_threshold("region_area_thresh", region_area_thresh),
     )
     tasks = [
         DenoiseTask(folder, layout, label_map, params, _moved(folder, root, output))
@@ -229,7 +261,14 @@ def denoise(
     summary = f"{n_voxels} voxels changed in {len(changes) - n_skipped} masks"
     if n_skipped:
         summary += f"; {n_skipped} were denoised before"
-    return _finish(Step.DENOISE, layout, results, (output,), summary)
+    return _finish(
+        Step.DENOISE,
+        layout,
+        results,
+        (output,),
+        summary,
+        covers_all=_covers_all(root, layout, selection),
+    )
 
 
 def _moved(folder: SampleFolder, root: Path, output: Path) -> SampleFolder:
@@ -263,6 +302,11 @@ def _run(
         return step_results(session.map(phase, function, tasks))
 
 
+def _covers_all(root: Path, layout: Layout, selection: Selection) -> bool:
+    """Return whether a command looked at every sample, so that its older issues are outdated."""
+    return selection.is_everything and absolute(root) == layout.grouped
+
+
 def _finish(
     step: Step,
     layout: Layout,
@@ -270,7 +314,10 @@ def _finish(
     outputs: tuple[Path, ...],
     summary: str,
     frame: Any = None,
+    *,
+    covers_all: bool,
 ) -> CommandResult:
     issues = tuple(issue for result in results for issue in result.issues)
-    record_issues(layout, step, issues, {result.sample_id for result in results})
+    samples = None if covers_all else {result.sample_id for result in results}
+    record_issues(layout, step, issues, samples)
     return CommandResult(outputs, len(results), summary, issues, frame)

@@ -58,6 +58,8 @@ class RunResult:
         All issues of ROOT_DIR.
     n_processed, n_failed : int
         Samples of this run, and how many of them have an error.
+    n_failed_others : int
+        Samples not chosen in this run that have an error from before.
     n_changed_voxels : int
         Voxels that denoising changed.
     seconds : float
@@ -74,6 +76,7 @@ class RunResult:
     issues: tuple[Issue, ...] = field(repr=False)
     n_processed: int
     n_failed: int
+    n_failed_others: int
     n_changed_voxels: int
     seconds: float
     outputs: tuple[Path, ...]

@@ -10,29 +10,42 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.archive.discover import Discovery, discover
+from amos_dask.archive.discover import discover
 from amos_dask.archive.sources import is_url
 from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue
+from amos_dask.labels import LabelMap
 from amos_dask.pipeline.from_archive import audit_archive
 from amos_dask.pipeline.results import RunPlan, RunResult
-from amos_dask.pipeline.run_tables import Tables, write_tables
+from amos_dask.pipeline.run_tables import write_tables
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import (
     Session,
     failure_issue,
     find_label_map,
     issue_log,
+    keep_label_map,
     open_session,
+    require_outside_archive,
+    require_threshold,
     sample_number,
     write_issues,
 )
 from amos_dask.progress import Listener
+from amos_dask.recipe.describing import DescribeTask, reread_sample
 from amos_dask.recipe.fused import RunTask, run_sample
-from amos_dask.records import Audit, DenoiseParams, Params, Sample, SampleRecord, Step
-from amos_dask.store.layout import Layout, absolute, find_sample_folders, sample_folder
+from amos_dask.records import (
+    DenoiseParams,
+    Outcome,
+    Params,
+    Sample,
+    SampleRecord,
+    Step,
+    StepIssue,
+)
+from amos_dask.store.layout import GROUPS, Layout, absolute, find_sample_folders, sample_folder
 from amos_dask.store.receipts import Receipts
-from amos_dask.store.staging import write_text
+from amos_dask.store.staging import remove_leftovers
 
 _SAMPLE_STEPS = (
     Step.CONFIRM_PAIRS,
@@ -100,29 +113,34 @@ def run(
     """
     start = time.perf_counter()
     layout = Layout(absolute(root_dir))
-    found = discover(
-        find_archive(layout, archive),
-        None if labeled_data_meta is None else str(labeled_data_meta),
-        mr_metadata_offset,
-    )
-    params = Params(
-        find_label_map(layout, label_explanation),
-        DenoiseParams(kernel_size, filter_halfedge, float(region_area_thresh)),
-        tuple(sorted({float(threshold) for threshold in region_volume_thresh})),
-    )
+    location = find_archive(layout, archive)
+    require_outside_archive(layout.root, location)
+    meta = None if labeled_data_meta is None else str(labeled_data_meta)
+    found = discover(location, meta, mr_metadata_offset)
     chosen = selection.choose(found.samples)
-    _require_thresholds_of_others(layout, found, chosen, params)
-    if not layout.label_map.exists():
-        write_text(layout.label_map, params.label_map.to_yaml())
+    params = Params(
+        _choose_label_map(layout, label_explanation, selection),
+        DenoiseParams(
+            (int(kernel_size[0]), int(kernel_size[1])),
+            int(filter_halfedge),
+            require_threshold("region_area_thresh", region_area_thresh),
+        ),
+        _thresholds(layout, region_volume_thresh),
+    )
+    _remove_leftovers(layout)
     with open_session(cluster, progress) as session:
         audits, audit_issues = audit_archive(session, found)
         processed = _process(session, layout, params, chosen)
+        records = _current_records(session, layout, params)
     log = issue_log(layout)
     log.replace(Step.ARCHIVE_MANIFEST, audit_issues)
     samples = None if selection.is_everything else {sample.sample_id for sample in chosen}
     for step in _SAMPLE_STEPS:
         log.replace(step, processed.issues_of(step), samples)
-    tables = _write_all(layout, params, found, audits)
+    tables = write_tables(layout, params, found.samples, audits, records)
+    rereading = [i.issue for r in records for i in r.issues if i.step == Step.DATASET_MANIFEST]
+    scope = layout.grouped.name
+    log.replace(Step.DATASET_MANIFEST, [*rereading, *tables.issues], scope=scope)
     issues = write_issues(layout)
     failed = {issue.sample for issue in issues if issue.severity == "error"}
     return RunResult(
@@ -134,6 +152,7 @@ def run(
         issues=issues,
         n_processed=len(chosen),
         n_failed=len(failed & {sample.sample_id for sample in chosen}),
+        n_failed_others=len(failed - {sample.sample_id for sample in chosen}),
         n_changed_voxels=sum(record.n_changed for record in processed.records),
         seconds=time.perf_counter() - start,
         outputs=tables.outputs,
@@ -175,6 +194,7 @@ def plan_run(
             .as_posix(),
         }
         for sample in selection.choose(found.samples)
+        if sample.volume is not None
     ]
     return RunPlan(layout.root, location, pd.DataFrame(rows))
 
@@ -186,7 +206,7 @@ def find_archive(layout: Layout, archive: str | Path | None) -> str:
     """
     if archive is None:
         candidates = [layout.root / "archive", layout.root / "amos22.zip"]
-        existing = [path for path in candidates if path.exists()]
+        existing = [p for p in candidates if p.is_file() or (p.is_dir() and any(p.iterdir()))]
         if not existing:
             raise AmosDaskError(
                 f"{layout.root}: neither archive/ nor amos22.zip here; name it with --archive."
@@ -240,36 +260,63 @@ def _bytes_to_read(sample: Sample) -> int:
     return sum(ref.size for ref in (sample.volume, sample.mask) if ref is not None)
 
 
-def _require_thresholds_of_others(
-    layout: Layout, found: Discovery, chosen: Sequence[Sample], params: Params
-) -> None:
-    """Raise when the samples that are not chosen were processed for other thresholds."""
-    others = {s.sample_id for s in found.samples} - {s.sample_id for s in chosen}
-    for record in _kept_records(layout):
-        thresholds = {threshold for threshold, _ in record.before}
-        missing = set(params.region_volume_thresh) - thresholds
-        if record.sample_id in others and record.before and missing:
-            raise AmosDaskError(
-                f"{record.sample_id} was processed without the region threshold "
-                f"{min(missing):g} mm3; run without a choice of samples to add it to all."
-            )
+def _current_records(session: Session, layout: Layout, params: Params) -> list[SampleRecord]:
+    """Return the records of all samples that are organised under ROOT, by number.
 
-
-def _kept_records(layout: Layout) -> list[SampleRecord]:
-    """Return the records of all samples that are organised under ROOT, by number."""
+    They come from receipts as far as those speak for the files as they are now; other samples are
+    described from their files.
+    """
     receipts = Receipts(layout.state / "receipts")
-    records = [receipts.read(sample_id) for sample_id in receipts.sample_ids()]
-    kept = [
-        record
-        for record in records
-        if record is not None
-        and record.files is not None
-        and (layout.grouped / record.files.folder).is_dir()
+    records, changed = [], []
+    folders = find_sample_folders(layout.grouped)
+    for folder in folders:
+        record = receipts.read(params, folder)
+        below = folder.path.relative_to(layout.grouped).as_posix()
+        if record is None or record.files is None or record.files.folder != below:
+            changed.append(folder)
+        else:
+            records.append(record)
+    tasks = [
+        DescribeTask(f, layout, params.label_map, layout.grouped, params.region_volume_thresh)
+        for f in changed
     ]
-    return sorted(kept, key=lambda record: sample_number(record.sample_id))
+    if tasks:
+        for outcome in session.map("describe", reread_sample, tasks):
+            records.append(outcome.value or _undescribed(outcome))
+    return sorted(records, key=lambda record: sample_number(record.sample_id))
 
 
-def _write_all(
-    layout: Layout, params: Params, found: Discovery, audits: dict[str, Audit]
-) -> Tables:
-    return write_tables(layout, params, found.samples, audits, _kept_records(layout))
+def _undescribed(outcome: Outcome[SampleRecord]) -> SampleRecord:
+    issue = StepIssue(Step.DATASET_MANIFEST, failure_issue(outcome))
+    return SampleRecord(outcome.name, None, (), (), 0, (issue,))
+
+
+def _choose_label_map(
+    layout: Layout, label_explanation: str | Path | None, selection: Selection
+) -> LabelMap:
+    """Return the label map and keep it in ROOT; a part of the samples cannot get another one."""
+    label_map = find_label_map(layout, label_explanation)
+    differs = label_explanation is not None and label_map != find_label_map(layout, None)
+    if differs and layout.label_map.exists() and not selection.is_everything:
+        raise AmosDaskError(
+            f"{label_explanation} differs from {layout.label_map}, which the other samples were "
+            "made with; run without a choice of samples."
+        )
+    keep_label_map(layout, label_map, replace=differs)
+    return label_map
+
+
+def _thresholds(layout: Layout, asked: Sequence[float]) -> tuple[float, ...]:
+    """Return the thresholds asked for, and those of region manifests that are there already."""
+    thresholds = {require_threshold("region_volume_thresh", threshold) for threshold in asked}
+    return tuple(sorted(thresholds | set(layout.region_thresholds())))
+
+
+def _remove_leftovers(layout: Layout) -> None:
+    """Remove temporary files of a killed run, except in sample folders, which tasks look after."""
+    folders = [layout.descriptor, layout.grouped, layout.state]
+    folders += [path for path in layout.state.glob("*") if path.is_dir()]
+    folders += [layout.splits(), *(layout.group(modality) for modality in GROUPS)]
+    folders += [layout.splits(modality) for modality in GROUPS]
+    for folder in folders:
+        remove_leftovers(folder)

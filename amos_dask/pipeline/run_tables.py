@@ -10,8 +10,7 @@ import pandas as pd
 
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.manifests import missing_subset_issues
-from amos_dask.pipeline.session import issue_log
-from amos_dask.records import Audit, Params, Sample, SampleRecord, Step
+from amos_dask.records import Audit, Params, Sample, SampleRecord
 from amos_dask.store.layout import GROUPS, MANIFEST_SHEET, REGIONS_SHEET, SPLIT_NAME, Layout
 from amos_dask.tables.manifests import archive_frame, dataset_frame, region_frames
 from amos_dask.tables.splits import (
@@ -31,6 +30,7 @@ class Tables:
     dataset: pd.DataFrame
     regions_before: dict[float, pd.DataFrame] = field(default_factory=dict)
     regions_after: dict[float, pd.DataFrame] = field(default_factory=dict)
+    issues: list[Issue] = field(default_factory=list)
     outputs: tuple[Path, ...] = ()
 
 
@@ -64,10 +64,11 @@ def write_tables(
     tables = Tables(archive, dataset_frame((), params.label_map))
     outputs = [layout.archive_manifest]
     outputs += _write_regions(layout, params, records, tables)
-    tables.dataset, written = _write_dataset(layout, params, records, None)
-    outputs += written
-    for modality in GROUPS:
-        outputs += _write_dataset(layout, params, records, modality)[1]
+    for modality in (None, *GROUPS):
+        frame, written = _write_dataset(layout, params, records, modality)
+        tables.dataset = frame if modality is None else tables.dataset
+        tables.issues += _missing(layout, frame, modality)
+        outputs += written
     tables.outputs = tuple(outputs)
     return tables
 
@@ -96,11 +97,9 @@ def _write_dataset(
 ) -> tuple[pd.DataFrame, list[Path]]:
     """Write the manifest, split and index manifests of everything or of one modality."""
     below = "" if modality is None else f"{GROUPS[modality]}/"
-    group = layout.grouped.name if modality is None else GROUPS[modality]
     rows = [r.files for r in records if r.files is not None and r.files.folder.startswith(below)]
     frame = dataset_frame(rows, params.label_map, below)
     path = layout.dataset_manifest(modality)
-    issue_log(layout).replace(Step.DATASET_MANIFEST, _missing(frame, group, modality), scope=group)
     _remove_outdated(layout, modality, available_subsets(frame))
     if frame.empty:
         return frame, []
@@ -126,10 +125,12 @@ def _remove_outdated(
         layout.dataset_manifest(modality).unlink(missing_ok=True)
 
 
-def _missing(frame: pd.DataFrame, group: str, modality: str | None) -> list[Issue]:
+def _missing(layout: Layout, frame: pd.DataFrame, modality: str | None) -> list[Issue]:
+    group = layout.grouped if modality is None else layout.group(modality)
+    shown = group.relative_to(layout.root).as_posix()
     if not frame.empty:
-        return missing_subset_issues(frame, group)
+        return missing_subset_issues(frame, shown)
     if modality == "und":  # no such samples are expected
         return []
-    message = f"{group} has no samples"
-    return [make_issue("no_samples", message, file=group, action="no manifests for it")]
+    message = f"{group.name} has no samples"
+    return [make_issue("no_samples", message, file=shown, action="no manifests for it")]

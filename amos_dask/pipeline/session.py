@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from amos_dask.archive.sources import is_url, is_zip
 from amos_dask.cluster import ClusterOptions, connect
 from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue, make_issue
@@ -114,6 +117,28 @@ def find_label_map(layout: Layout, label_explanation: str | Path | None) -> Labe
     if layout.label_map.exists():
         return read_label_map(layout.label_map)
     return DEFAULT_LABEL_MAP
+
+
+def keep_label_map(layout: Layout, label_map: LabelMap, *, replace: bool = False) -> None:
+    """Write ROOT's ``label_map.yaml`` where it is absent, or is to be replaced."""
+    if replace or not layout.label_map.exists():
+        write_text(layout.label_map, label_map.to_yaml())
+
+
+def require_threshold(name: str, value: float) -> float:
+    """Return a threshold as a float; raise unless it is finite and not negative."""
+    if not (math.isfinite(value) and value >= 0):
+        raise AmosDaskError(f"{name} must be a finite number of at least 0, not {value}.")
+    return float(value)
+
+
+def require_outside_archive(path: Path, archive: str) -> None:
+    """Raise when an output would lie inside the archive, which is never written to."""
+    if is_url(archive) or is_zip(archive):
+        return
+    inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(archive))
+    if inside.is_relative_to(outside):
+        raise AmosDaskError(f"{path} lies inside the archive {archive}; write somewhere else.")
 
 
 def require_sample_folders(root_dir: Path) -> list[SampleFolder]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from amos_dask.issues import Issue
 from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.recipe.pairs import (
+    EarlierOutputStaysError,
     PairTask,
     read_paired_mask,
     remove_outdated,
@@ -82,15 +83,21 @@ def run_sample(task: RunTask) -> SampleRecord:
     Returns
     -------
     SampleRecord
-        Its contribution to every table. A sample whose volume fails writes nothing; one whose
-        mask fails still gets its volume.
+        Its contribution to every table. A sample whose volume is damaged writes nothing and loses
+        what an earlier run wrote; one whose mask is damaged still gets its volume. Where a file
+        cannot be read for reasons outside it, earlier output stays.
     """
     receipts = Receipts(task.layout.state / "receipts")
-    record = _organise(task)
+    try:
+        record = _organise(task)
+    except EarlierOutputStaysError as stop:
+        issues = (StepIssue(Step.CONFIRM_PAIRS, stop.issue),)
+        return SampleRecord(task.name, None, (), (), 0, issues)
     if record.files is None:
         receipts.forget(record.sample_id)
     else:
-        receipts.write(record)
+        folder = task.layout.grouped / record.files.folder
+        receipts.write(record, task.params, SampleFolder(folder, task.sample.seq))
     return record
 
 
@@ -106,7 +113,7 @@ def _organise(task: RunTask) -> SampleRecord:
         if scan is None:
             remove_superseded(pair, written=False)
             return SampleRecord(sample.sample_id, None, (), (), 0, tuple(issues))
-        mask, found = read_paired_mask(sample, scan)
+        mask, found = read_paired_mask(sample, scan, has_earlier_output=bool(task.superseded))
         issues += _of(Step.CONFIRM_PAIRS, found)
         volume = written_info(scan)
         result = _MaskResult()

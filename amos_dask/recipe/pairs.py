@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amos_dask import geometry
-from amos_dask.errors import BadMaskError, UnreadableImageError
+from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, Mask, open_image, write_mask
 from amos_dask.records import Sample, StepResult
@@ -48,6 +48,20 @@ class PairTask:
         return sample_folder(self.group, self.sample)
 
 
+class EarlierOutputStaysError(Exception):
+    """A file could not be read for reasons outside it: what is there from earlier is not touched.
+
+    Parameters
+    ----------
+    issue : Issue
+        Which file, and why.
+    """
+
+    def __init__(self, issue: Issue) -> None:
+        super().__init__(issue)
+        self.issue = replace(issue, action="earlier output, if any, left as it is")
+
+
 def pair_sample(task: PairTask) -> StepResult[bool]:
     """Write a sample's info, volume and mask (tutorial routine 02).
 
@@ -56,6 +70,13 @@ def pair_sample(task: PairTask) -> StepResult[bool]:
     StepResult of bool
         True when the sample was written, with or without a mask.
     """
+    try:
+        return _pair(task)
+    except EarlierOutputStaysError as stop:
+        return StepResult(task.name, None, (stop.issue,))
+
+
+def _pair(task: PairTask) -> StepResult[bool]:
     folder = task.folder
     remove_leftovers(folder.path)
     with Staging() as staging:
@@ -63,7 +84,9 @@ def pair_sample(task: PairTask) -> StepResult[bool]:
         if volume is None:
             remove_superseded(task, written=False)
             return StepResult(task.name, None, tuple(issues))
-        mask, found = read_paired_mask(task.sample, volume)
+        mask, found = read_paired_mask(
+            task.sample, volume, has_earlier_output=bool(task.superseded)
+        )
         issues += found
         if mask is not None:
             write_mask(staging.path_for(folder.mask), volume, mask)
@@ -95,6 +118,8 @@ def stage_volume(
             all_finite = convert_volume(image, staging.path_for(folder.volume))
     except UnreadableImageError as error:
         return None, [unreadable(sample, ref, "volume", error)]
+    except InaccessibleFileError as error:
+        raise EarlierOutputStaysError(unreadable(sample, ref, "volume", error)) from error
     staging.write_text(folder.info, info_yaml(sample))
     issues = []
     if image.has_trailing_bytes:
@@ -104,7 +129,9 @@ def stage_volume(
     return image.info, issues
 
 
-def read_paired_mask(sample: Sample, volume: ImageInfo) -> tuple[Mask | None, list[Issue]]:
+def read_paired_mask(
+    sample: Sample, volume: ImageInfo, *, has_earlier_output: bool
+) -> tuple[Mask | None, list[Issue]]:
     """Read a sample's mask for a volume, given the scan's own header.
 
     Returns
@@ -122,6 +149,10 @@ def read_paired_mask(sample: Sample, volume: ImageInfo) -> tuple[Mask | None, li
             issues = check_pair(volume, image.info, sample.sample_id, ref.path)
             mask = read_mask(image)
     except UnreadableImageError as error:
+        return None, [unreadable(sample, ref, "mask", error)]
+    except InaccessibleFileError as error:
+        if has_earlier_output:
+            raise EarlierOutputStaysError(unreadable(sample, ref, "mask", error)) from error
         return None, [unreadable(sample, ref, "mask", error)]
     except BadMaskError as error:
         return None, [_oddity(sample, error.code, error.message, ref.path, "no mask written")]
@@ -142,8 +173,9 @@ def _oddity(sample: Sample, code: str, message: str, path: str, action: str = ""
 def remove_superseded(task: PairTask, *, written: bool) -> None:
     """Remove the sample's folders of earlier runs, except the one that was written now."""
     for path in task.superseded:
-        if not (written and path == task.folder.path):
-            shutil.rmtree(path, ignore_errors=True)
+        is_current = written and path.exists() and path.samefile(task.folder.path)
+        if path.exists() and not is_current:
+            shutil.rmtree(path)
 
 
 def remove_outdated(folder: SampleFolder, keep: tuple[Path, ...]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from amos_dask import geometry
-from amos_dask.errors import UnreadableImageError
+from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, read_info
 from amos_dask.records import Audit, FileAudit, FileRef, Kind, Sample
@@ -43,19 +43,27 @@ def audit_sample(sample: Sample) -> Audit:
     return Audit(sample.sample_id, tuple(rows), tuple(issues))
 
 
+def unknown(sample: Sample) -> Audit:
+    """Return the audit of a sample whose headers nobody could look at: rows without geometry."""
+    files: tuple[tuple[Kind, FileRef | None], ...]
+    files = (("volume", sample.volume), ("mask", sample.mask))
+    rows = tuple(_describe(ref, kind, None) for kind, ref in files if ref is not None)
+    return Audit(sample.sample_id, rows, ())
+
+
 def _read(sample: Sample, ref: FileRef | None, kind: Kind, issues: list[Issue]) -> ImageInfo | None:
     if ref is None:
         return None
     try:
         info = read_info(ref)
-    except UnreadableImageError as error:
+    except (UnreadableImageError, InaccessibleFileError) as error:
         issues.append(unreadable(sample, ref, kind, error))
         return None
     issues.extend(_check_geometry(sample.sample_id, ref, info, kind))
     return info
 
 
-def unreadable(sample: Sample, ref: FileRef, kind: Kind, error: UnreadableImageError) -> Issue:
+def unreadable(sample: Sample, ref: FileRef, kind: Kind, error: Exception) -> Issue:
     """Return the issue of a file that cannot be read."""
     return make_issue(
         f"unreadable_{kind}",

@@ -17,8 +17,8 @@ def describe_step(params: DenoiseParams) -> str:
     """Return the NIfTI ``descrip`` (at most 79 characters) of a mask denoised this way."""
     kx, ky = params.kernel_size
     return (
-        f"amos-dask denoise v{RESULT_VERSION} kernel {kx}x{ky} "
-        f"halfedge {params.filter_halfedge} area {float(params.region_area_thresh)!r} mm2"
+        f"amos-dask denoise v{RESULT_VERSION} kernel={kx}x{ky} "
+        f"halfedge={params.filter_halfedge} mm2={float(params.region_area_thresh)!r}"
     )
 
 

@@ -42,14 +42,14 @@ class IssueLog:
         samples : collection of str, optional
             The samples it looked at; by default all. Its issues of other samples stay.
         scope : str
-            What the step worked on, where it can run for several things side by side, such as
-            the datasets of a dataset manifest; issues of other scopes stay.
+            The folder that the step worked on, where it can run for several side by side, as
+            for dataset manifests; issues of folders outside it stay.
         """
         key = f"{step}:{scope}" if scope else str(step)
         kept = [
             (other, issue)
             for other, issue in self._read()
-            if other != key or (samples is not None and _is_of_others(issue, samples))
+            if not _is_within(other, key) or (samples is not None and _is_of_others(issue, samples))
         ]
         self._write([*kept, *((key, issue) for issue in issues)])
 
@@ -71,6 +71,10 @@ class IssueLog:
             json.dumps({"step": key, **asdict(issue)}, ensure_ascii=False) for key, issue in entries
         ]
         write_text(self.path, "".join(line + "\n" for line in lines))
+
+
+def _is_within(other: str, key: str) -> bool:
+    return other == key or other.startswith(f"{key}/")
 
 
 def _is_of_others(issue: Issue, samples: Collection[str]) -> bool:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from amos_dask.archive.sources import walk_folders
+from amos_dask.archive.sources import is_url, walk_folders
 from amos_dask.records import UNDEFINED, Sample
 
 GROUPS = {"ct": "AMOS-CT", "mri": "AMOS-MRI", "und": "AMOS-UND"}
@@ -18,6 +18,9 @@ SPLIT_NAME = "split01_standard"
 # Not allowed in names on one of the common file systems.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _LONGEST_NAME = 100  # bytes; file systems allow 255, and the sample's id goes before it
+_REGIONS = re.compile(
+    r"small_connected_region_(\d+(?:\.\d+)?(?:e[+-]\d+)?)(?:_after_modification)?_manifest\.xlsx"
+)
 _FOLDER = re.compile(r"amos_(\d{4,9})_(.+)")
 
 
@@ -69,6 +72,11 @@ class Layout:
         moment = "_after_modification" if after else ""
         threshold = repr(float(threshold_mm3)).removesuffix(".0")
         return self.descriptor / f"small_connected_region_{threshold}{moment}_manifest.xlsx"
+
+    def region_thresholds(self) -> list[float]:
+        """Return the volume thresholds in mm3 of the region manifests that are there."""
+        found = (_REGIONS.fullmatch(path.name) for path in self.descriptor.glob("*.xlsx"))
+        return sorted({float(match[1]) for match in found if match is not None})
 
     def group(self, modality: str) -> Path:
         """Return the folder of a modality's dataset, such as ``grouped/AMOS-CT``."""
@@ -139,7 +147,7 @@ class SampleFolder:
 def find_sample_folders(root: Path) -> list[SampleFolder]:
     """Find the organised samples below a folder, by number and then path.
 
-    A sample folder is named ``amos_{seq}_{sex}`` and holds a volume or a mask.
+    A sample folder is named ``amos_{seq}_{sex}`` and holds files of its sample.
     """
     found = []
     for folder, _ in walk_folders(root) if root.is_dir() else ():
@@ -147,7 +155,7 @@ def find_sample_folders(root: Path) -> list[SampleFolder]:
         hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
         if match is not None and not hidden:
             sample = SampleFolder(folder, match[1])
-            if sample.volume.exists() or sample.mask.exists():
+            if any(folder.glob(f"{sample.sample_id}_*")):
                 found.append(sample)
     return sorted(found, key=lambda sample: (int(sample.seq), sample.path))
 
@@ -163,9 +171,27 @@ def find_root(root_dir: Path, output: Path | None = None) -> Layout:
     The nearest ancestor of ``root_dir`` or of the output that holds ``descriptor/``, else the
     parent of ``root_dir``.
     """
-    start = absolute(root_dir)
-    for path in (start, *((absolute(output),) if output is not None else ())):
-        for folder in (path, *path.parents):
-            if (folder / "descriptor").is_dir():
-                return Layout(folder)
-    return Layout(start.parent)
+    found = [_nearest_root(path) for path in (root_dir, output) if path is not None]
+    _, root = min((f for f in found if f is not None), default=(0, absolute(root_dir).parent))
+    return Layout(root)
+
+
+def find_root_beside_archive(archive: str, output: Path) -> Layout:
+    """Return the layout of the ROOT_DIR that a command which reads the archive writes to.
+
+    As `find_root`, but the output is asked first: the archive may lie in another ROOT_DIR, or at a
+    URL, and is never written to.
+    """
+    if is_url(archive):
+        found = _nearest_root(output)
+        return Layout(found[1] if found is not None else absolute(output).parent)
+    found = _nearest_root(output) or _nearest_root(Path(archive))
+    return Layout(found[1] if found is not None else absolute(archive).parent)
+
+
+def _nearest_root(path: Path) -> tuple[int, Path] | None:
+    """Return the nearest ancestor with ``descriptor/`` and how far away it is."""
+    for distance, folder in enumerate((absolute(path), *absolute(path).parents)):
+        if (folder / "descriptor").is_dir():
+            return distance, folder
+    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from amos_dask.issues import Issue
 from amos_dask.records import (
     Metadata,
+    Params,
     Region,
     SampleFiles,
     SampleRecord,
@@ -18,6 +18,8 @@ from amos_dask.records import (
     Step,
     StepIssue,
 )
+from amos_dask.store.identity import identity
+from amos_dask.store.layout import SampleFolder
 from amos_dask.store.staging import write_text
 
 _FORMAT = 1
@@ -27,6 +29,9 @@ _FORMAT = 1
 class Receipts:
     """The folder of receipts, one JSON file for each sample.
 
+    A receipt holds what the sample contributes to the tables, the parameters it was made with,
+    and the identity of every file, so that it never speaks for files that have changed since.
+
     Parameters
     ----------
     folder : Path
@@ -35,22 +40,29 @@ class Receipts:
 
     folder: Path
 
-    def write(self, record: SampleRecord) -> None:
-        """Keep a sample's record."""
-        content = {"format": _FORMAT, **asdict(record)}
+    def write(self, record: SampleRecord, params: Params, files: SampleFolder) -> None:
+        """Keep a finished sample's record."""
+        content = {
+            "format": _FORMAT,
+            "made_with": _made_with(params),
+            "outputs": _identities(files),
+            "record": asdict(record),
+        }
         write_text(self._path(record.sample_id), json.dumps(content, ensure_ascii=False))
 
-    def read(self, sample_id: str) -> SampleRecord | None:
-        """Return a sample's record, or None without a usable one."""
+    def read(self, params: Params, files: SampleFolder) -> SampleRecord | None:
+        """Return a sample's record if its files and the parameters are those of the receipt."""
         try:
-            content = json.loads(self._path(sample_id).read_text(encoding="utf-8"))
-            return _record(content) if content["format"] == _FORMAT else None
+            content = json.loads(self._path(files.sample_id).read_text(encoding="utf-8"))
+            if content["format"] != _FORMAT or content["made_with"] != _made_with(params):
+                return None
+            record = _record(content["record"])
+            is_current = content["outputs"] == _identities(files)
         except (OSError, ValueError, KeyError, TypeError):
             return None
-
-    def sample_ids(self) -> Iterator[str]:
-        """Yield the samples that have a receipt."""
-        return (path.stem for path in sorted(self.folder.glob("amos_*.json")))
+        thresholds = {threshold for threshold, _ in record.before}
+        is_complete = not record.before or thresholds.issuperset(params.region_volume_thresh)
+        return record if is_current and is_complete else None
 
     def forget(self, sample_id: str) -> None:
         """Remove a sample's receipt."""
@@ -58,6 +70,21 @@ class Receipts:
 
     def _path(self, sample_id: str) -> Path:
         return self.folder / f"{sample_id}.json"
+
+
+def _made_with(params: Params) -> list[Any]:
+    """Return the parameters that all of a record depends on, as JSON restores them."""
+    denoise = params.denoise
+    return [
+        [list(entry) for entry in params.label_map.entries],
+        [*denoise.kernel_size, denoise.filter_halfedge, float(denoise.region_area_thresh)],
+    ]
+
+
+def _identities(files: SampleFolder) -> dict[str, str]:
+    """Return size and checksum of each file of a sample folder."""
+    paths = sorted(files.path.glob(f"{files.sample_id}_*"))
+    return {path.name: identity(path) for path in paths}
 
 
 def _record(content: dict[str, Any]) -> SampleRecord:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from amos_dask.store.identity import gzip_trailer
 from amos_dask.store.staging import Staging
 
 Mask = NDArray[np.uint8]
-_TRAILER_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,7 @@ class RestoreData:
 
     def path_for(self, sample_id: str, mask_file: Path) -> Path:
         """Return where the restore data of a mask file is kept."""
-        with mask_file.open("rb") as file:
-            file.seek(-min(_TRAILER_BYTES, mask_file.stat().st_size), io.SEEK_END)
-            return self.folder / f"{sample_id}-{file.read().hex()}.npz"
+        return self.folder / f"{sample_id}-{gzip_trailer(mask_file)}.npz"
 
     def restore(self, sample_id: str, mask_file: Path, denoised: Mask) -> Mask | None:
         """Return the undenoised mask, or None where nothing is kept for this file."""

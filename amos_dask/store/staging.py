@@ -22,6 +22,7 @@ class Staging:
 
     def __init__(self) -> None:
         self._staged: dict[Path, Path] = {}
+        self._made: list[Path] = []
 
     def __enter__(self) -> Self:
         return self
@@ -35,7 +36,7 @@ class Staging:
         for temporary in self._staged.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        for folder in {final.parent for final in self._staged}:
+        for folder in reversed(self._made) if self._staged else ():
             with contextlib.suppress(OSError):
                 folder.rmdir()  # nothing was published there: no empty folder stays behind
 
@@ -43,10 +44,21 @@ class Staging:
         """Return the temporary path that will become ``final``; makes its folder."""
         if final in self._staged:
             return self._staged[final]
-        final.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(final.parent)
         temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
         self._staged[final] = temporary
         return temporary
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue  # another sample made it
+            except FileNotFoundError:  # another sample's failure removed the empty parent
+                path.mkdir(parents=True, exist_ok=True)
+            self._made.append(path)
 
     def write_text(self, final: Path, text: str) -> None:
         """Stage a text file."""

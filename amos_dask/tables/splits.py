@@ -10,27 +10,16 @@ import pandas as pd
 from amos_dask.errors import ManifestError
 from amos_dask.records import SUBSETS
 from amos_dask.store.layout import MANIFEST_SHEET
-from amos_dask.tables.workbook import require_columns
+from amos_dask.tables.workbook import require_columns, require_title
 
-# Excel's rules for worksheet titles; the name is a column and part of file names as well.
-_FORBIDDEN = frozenset("[]:*?/\\'\"<>|")
-_LONGEST_TITLE = 31
 STANDARD_SUBSETS: tuple[tuple[str, ...], ...] = (("train", "val"), ("train",), ("val",), ("test",))
 
 
 def require_split_name(split_name: str) -> None:
     """Raise `ManifestError` when a name cannot be a worksheet's title and part of a file name."""
-    if (
-        not 1 <= len(split_name) <= _LONGEST_TITLE
-        or _FORBIDDEN & set(split_name)
-        or not split_name.isprintable()
-        or split_name.strip(" .") != split_name
-        or split_name.casefold() in (MANIFEST_SHEET.casefold(), "history")
-    ):
-        raise ManifestError(
-            f"{split_name!r} cannot name a split: use 1 to 31 letters, digits, _ or -, "
-            f"and not {MANIFEST_SHEET!r}."
-        )
+    require_title(split_name)
+    if split_name.casefold() == MANIFEST_SHEET.casefold():
+        raise ManifestError(f"a split cannot be named {split_name!r}, as the main worksheet is.")
 
 
 def official_split(manifest: pd.DataFrame, split_name: str, path: Path) -> pd.DataFrame:
@@ -58,7 +47,8 @@ def index_frames(
         When a subset has no rows in the split.
     """
     require_columns(split, (split_name,), path)
-    known = set(split[split_name].dropna())
+    values = split[split_name].astype(str).where(split[split_name].notna())
+    known = set(values.dropna())
     if not all(subsets):
         raise ManifestError("an index manifest needs at least one subset; nothing was written.")
     for name in (name for combination in subsets for name in combination):
@@ -68,7 +58,7 @@ def index_frames(
                 f"(it has {', '.join(sorted(known)) or 'none'}); nothing was written."
             )
     return {
-        f"{split_name}_{'_'.join(combination)}": split[split[split_name].isin(list(combination))]
+        f"{split_name}_{'_'.join(combination)}": split[values.isin(list(combination))]
         for combination in subsets
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 import zipfile
@@ -24,6 +25,9 @@ from amos_dask.store.staging import Staging
 
 LARGEST_CELL = 32_767
 LARGEST_SHEET = 1_048_575
+# Excel's rules for worksheet titles; a split's name is part of file names as well.
+_FORBIDDEN_IN_TITLE = frozenset("[]:*?/\\'\"<>|")
+_LONGEST_TITLE = 31
 _WIDTHS = (8, 48)
 _ROWS_THAT_SET_WIDTHS = 200
 _HEADER_FONT = Font(bold=True)
@@ -129,6 +133,20 @@ def sheet_names(path: Path) -> list[str]:
         workbook.close()
 
 
+def require_title(title: str) -> None:
+    """Raise `ManifestError` when a name cannot be a worksheet's title."""
+    if (
+        not 1 <= len(title) <= _LONGEST_TITLE
+        or _FORBIDDEN_IN_TITLE & set(title)
+        or not title.isprintable()
+        or title.strip(" .") != title
+        or title.casefold() == "history"
+    ):
+        raise ManifestError(
+            f"{title!r} cannot name a worksheet: use 1 to 31 letters, digits, _ or -."
+        )
+
+
 def require_columns(frame: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
     """Raise `ManifestError` naming the first of the columns that a frame lacks."""
     for name in columns:
@@ -163,18 +181,20 @@ def _cells(frame: pd.DataFrame) -> Iterable[list[Any]]:
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _cell_value(value: Any) -> str | int | float | None:
+def _cell_value(value: Any) -> Any:
     if isinstance(value, str):
         return _UNPRINTABLE.sub("\ufffd", value)[:LARGEST_CELL]
     if value is None or value is pd.NA or value is pd.NaT:
         return None
+    if isinstance(value, (datetime.date, datetime.time)):  # a datetime is a date
+        return value
     if isinstance(value, (bool, int, np.integer)):
         return int(value)
     number = float(value)
     return number if math.isfinite(number) else None
 
 
-def _fill(cell: Any, value: str | float) -> Any:
+def _fill(cell: Any, value: Any) -> Any:
     if isinstance(value, str):
         cell.value = value
         cell.data_type = "s"  # openpyxl takes a leading = for a formula

@@ -1,0 +1,122 @@
+"""Denoising one organised sample from its files: once, the same way again, or another way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from amos_dask.errors import InaccessibleFileError, UnreadableImageError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.nifti import write_mask
+from amos_dask.recipe.folders import (
+    FolderTask,
+    check_mask_labels,
+    expected_binary_masks,
+    open_mask,
+    read_header,
+    remove_other_binary_masks,
+    stage_binary_masks,
+)
+from amos_dask.records import DenoiseParams, StepResult
+from amos_dask.stages.denoise import denoise_mask, describe_step, is_denoised
+from amos_dask.stages.relabel import labels_present
+from amos_dask.store.layout import SampleFolder
+from amos_dask.store.restore import RestoreData
+from amos_dask.store.staging import Staging, remove_leftovers
+
+# Result of denoising a mask that was denoised with the same parameters before.
+ALREADY_DONE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseTask(FolderTask):
+    """An organised sample to denoise.
+
+    Parameters
+    ----------
+    params : DenoiseParams
+        How.
+    output : SampleFolder
+        Where the mask and its binary masks go; the sample's own folder to work in place.
+    """
+
+    params: DenoiseParams
+    output: SampleFolder
+
+
+def denoise_sample(task: DenoiseTask) -> StepResult[int]:
+    """Denoise a sample's mask and write it with its binary masks.
+
+    A mask that was denoised with the same parameters is not denoised again; with others, the
+    undenoised mask is restored first.
+
+    Returns
+    -------
+    StepResult of int
+        Number of voxels that changed, or `ALREADY_DONE`; None when it could not be done.
+    """
+    opened = open_mask(task)
+    if isinstance(opened, Issue):
+        return StepResult(task.name, None, (opened,))
+    mask, info = opened
+    present = labels_present(mask)
+    issues = check_mask_labels(task, present)
+    in_place = task.output.path == task.folder.path
+    if task.label_map.unknown(present):
+        if in_place:
+            remove_other_binary_masks(task.folder, ())
+        return StepResult(task.name, None, issues)
+    done = info.description == describe_step(task.params)
+    if done and in_place and _has_its_binary_masks(task):
+        return StepResult(task.name, ALREADY_DONE, issues)
+    restore = RestoreData(task.layout.state / "restore")
+    if is_denoised(info.description) and not done:
+        restored = restore.restore(task.name, task.folder.mask, mask)
+        if restored is None:
+            return StepResult(task.name, None, (*issues, _not_restorable(task)))
+        mask = restored
+    final = mask if done else denoise_mask(mask, info.spacing_mm, task.params)
+    remove_leftovers(task.output.path)
+    kept: Path | None = None
+    with Staging() as staging:
+        staged = staging.path_for(task.output.mask)
+        write_mask(staged, info, final, describe_step(task.params))
+        if not done:
+            kept = restore.stage(staging, task.name, staged, mask, final)
+        present = labels_present(final)
+        written = stage_binary_masks(task, task.output, final, info, present, staging)
+        staging.publish(last=task.output.mask)
+    remove_other_binary_masks(task.output, written)
+    if in_place and not done:
+        restore.forget_others(task.name, kept)
+    return StepResult(task.name, ALREADY_DONE if done else int((mask != final).sum()), issues)
+
+
+def _has_its_binary_masks(task: DenoiseTask) -> bool:
+    expected = expected_binary_masks(task.label_map, task.folder).values()
+    return sorted(expected) == task.folder.binary_masks()
+
+
+def _not_restorable(task: DenoiseTask) -> Issue:
+    return make_issue(
+        "not_restorable",
+        "denoised with other parameters, and the undenoised mask is not kept",
+        sample=task.name,
+        file=task.shown(task.folder.mask),
+        action="mask left as it is; write it anew with confirm-pairs, then denoise",
+    )
+
+
+def is_restorable(task: DenoiseTask) -> bool:
+    """Return whether a mask can be denoised: it was not, or the same way, or can be had back.
+
+    Reads the header only.
+    """
+    try:
+        description = read_header(task.folder.mask).description
+    except (UnreadableImageError, InaccessibleFileError):
+        return True  # the task itself says what is wrong with it
+    if not is_denoised(description) or description == describe_step(task.params):
+        return True
+    restore = RestoreData(task.layout.state / "restore")
+    return restore.path_for(task.name, task.folder.mask).exists()
