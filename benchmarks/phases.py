@@ -21,7 +21,6 @@ FUSED = {
     "Staging.publish": "flush",
     "RestoreData.stage": "restore data",
     "RestoreData.forget_others": "restore data",
-    "Receipts.write": "receipt, flush included",
     "remove_leftovers": "look for leftovers",
     "remove_superseded": "look for leftovers",
     "remove_outdated": "look for leftovers",

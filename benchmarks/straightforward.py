@@ -74,8 +74,9 @@ def run(archive: Path, root: Path) -> None:
 def find_scans(archive: Path) -> list[Scan]:
     """List the scans with their metadata; MR scans take the row before theirs."""
     table = pd.read_csv(next(archive.glob("*.csv")), dtype=str, keep_default_na=False)
-    is_mr = table["amos_id"].astype(int).duplicated() | (table["amos_id"].astype(int) > 500)
-    rows = {int(row["amos_id"]) + int(mr): row for mr, (_, row) in zip(is_mr, table.iterrows())}
+    numbers = table["amos_id"].astype(int)
+    is_mr = numbers.duplicated() | (numbers > 500)
+    rows = dict(zip(numbers + is_mr, table.to_dict("records"), strict=True))
     scans = []
     for suffix, subset in SUBSETS.items():
         for volume in sorted((archive / f"images{suffix}").glob("amos_*.nii.gz")):

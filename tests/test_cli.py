@@ -82,6 +82,7 @@ def run_result(*issues: amos_dask.Issue) -> RunResult:
         issues=tuple(issues),
         n_processed=2,
         n_failed=sum(issue.severity == "error" for issue in issues),
+        n_failed_others=0,
         n_changed_voxels=12_345,
         seconds=1.25,
         outputs=(Path("AMOS22/grouped/dataset_manifest.xlsx"),),

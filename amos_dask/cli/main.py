@@ -24,6 +24,8 @@ class Program(click.Group):
         """Run a command; its return value is the exit code."""
         try:
             code = super().invoke(ctx)
+        except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
+            raise  # click's own business
         except AmosDaskError as error:
             if ctx.params.get("debug"):
                 raise
@@ -35,10 +37,6 @@ class Program(click.Group):
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"amos-dask: {where}{error.strerror or error}", err=True)
             code = ExitCode.COULD_NOT_RUN
-        except click.exceptions.Exit:
-            raise
-        except (click.ClickException, click.Abort):
-            raise
         except Exception as error:
             if ctx.params.get("debug"):
                 raise

@@ -281,8 +281,8 @@ def _current_records(session: Session, layout: Layout, params: Params) -> list[S
         for f in changed
     ]
     if tasks:
-        for outcome in session.map("describe", reread_sample, tasks):
-            records.append(outcome.value or _undescribed(outcome))
+        described = session.map("describe", reread_sample, tasks)
+        records += [outcome.value or _undescribed(outcome) for outcome in described]
     return sorted(records, key=lambda record: sample_number(record.sample_id))
 
 

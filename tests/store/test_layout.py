@@ -156,7 +156,6 @@ def test_samples_are_found_anywhere_below_by_number_then_path(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("folder", "file"),
     [
-        ("amos_0001_F", "amos_0001_info.yaml"),
         ("amos_0001_F", "amos_0002_volume.nii.gz"),
         ("amos_0001_F", ".amos_0001_volume.nii.gz.12345678.part~"),
         ("amos_0001", "amos_0001_volume.nii.gz"),

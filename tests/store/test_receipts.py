@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amos_dask.issues import CATALOGUE, make_issue
+from amos_dask.labels import LabelMap
 from amos_dask.records import (
+    DenoiseParams,
     Metadata,
+    Params,
     Region,
     SampleFiles,
     SampleRecord,
@@ -20,6 +25,7 @@ from amos_dask.records import (
     Step,
     StepIssue,
 )
+from amos_dask.store.layout import SampleFolder
 from amos_dask.store.receipts import Receipts
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -70,14 +76,27 @@ records = st.builds(
 EMPTY = SampleRecord("amos_0001", None, (), (), 0, ())
 
 
+PARAMS = Params(region_volume_thresh=())
+
+
+def a_folder(path: Path) -> SampleFolder:
+    """Return a sample folder with a volume and an info file."""
+    folder = SampleFolder(path / "amos_0001_F", "0001")
+    folder.path.mkdir(exist_ok=True)
+    folder.volume.write_bytes(gzip.compress(b"voxels", mtime=0))
+    folder.info.write_text("seq: '0001'\n")
+    return folder
+
+
 @quick
 @given(record=records)
 def test_a_record_comes_back_equal(
     tmp_path_factory: pytest.TempPathFactory, record: SampleRecord
 ) -> None:
+    folder = a_folder(tmp_path_factory.getbasetemp())
     receipts = Receipts(tmp_path_factory.getbasetemp() / "receipts")
-    receipts.write(record)
-    restored = receipts.read("amos_0001")
+    receipts.write(record, PARAMS, folder)
+    restored = receipts.read(PARAMS, folder)
     assert restored == record
     assert hash(restored) == hash(record)  # tuples all the way down, no lists
     assert restored is not None
@@ -86,29 +105,62 @@ def test_a_record_comes_back_equal(
 
 def test_a_sample_without_a_receipt_has_none(tmp_path: Path) -> None:
     receipts = Receipts(tmp_path / "receipts")
-    assert receipts.read("amos_0001") is None
-    assert list(receipts.sample_ids()) == []
+    assert receipts.read(PARAMS, a_folder(tmp_path)) is None
     receipts.forget("amos_0001")
 
 
-def test_receipts_are_listed_in_order_and_can_be_forgotten(tmp_path: Path) -> None:
-    receipts = Receipts(tmp_path)
-    for sample_id in ("amos_0500", "amos_0001", "amos_0077"):
-        receipts.write(SampleRecord(sample_id, None, (), (), 0, ()))
-    (tmp_path / ".amos_0002.json.12345678.part~").touch()
-    (tmp_path / "notes.txt").touch()
-    assert list(receipts.sample_ids()) == ["amos_0001", "amos_0077", "amos_0500"]
-    receipts.forget("amos_0077")
-    assert list(receipts.sample_ids()) == ["amos_0001", "amos_0500"]
+def test_a_receipt_can_be_forgotten(tmp_path: Path) -> None:
+    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
+    receipts.write(EMPTY, PARAMS, folder)
+    receipts.forget("amos_0001")
+    assert receipts.read(PARAMS, folder) is None
 
 
 def test_a_later_receipt_replaces_the_earlier(tmp_path: Path) -> None:
-    receipts = Receipts(tmp_path)
-    receipts.write(EMPTY)
+    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
+    receipts.write(EMPTY, PARAMS, folder)
     later = SampleRecord("amos_0001", None, (), (), 7, ())
-    receipts.write(later)
-    assert receipts.read("amos_0001") == later
-    assert [path.name for path in tmp_path.iterdir()] == ["amos_0001.json"]
+    receipts.write(later, PARAMS, folder)
+    assert receipts.read(PARAMS, folder) == later
+    assert [path.name for path in receipts.folder.iterdir()] == ["amos_0001.json"]
+
+
+def change_a_voxel(folder: SampleFolder) -> None:
+    folder.volume.write_bytes(gzip.compress(b"voxelz", mtime=0))
+
+
+CHANGES: dict[str, Callable[[SampleFolder], object]] = {
+    "a file is gone": lambda folder: folder.volume.unlink(),
+    "a voxel is another": change_a_voxel,
+    "the info file is another": lambda folder: folder.info.write_text("seq: '0002'\n"),
+    "there is one more file": lambda folder: folder.mask.write_bytes(gzip.compress(b"mask")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_receipt_does_not_speak_for_changed_files(
+    tmp_path: Path, change: Callable[[SampleFolder], object]
+) -> None:
+    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
+    receipts.write(EMPTY, PARAMS, folder)
+    assert receipts.read(PARAMS, folder) == EMPTY
+    change(folder)
+    assert receipts.read(PARAMS, folder) is None
+
+
+OTHER_PARAMS = {
+    "label map": Params(LabelMap(((0, "background"), (1, "liver"))), region_volume_thresh=()),
+    "kernel": Params(denoise=DenoiseParams((3, 5)), region_volume_thresh=()),
+    "threshold": Params(region_volume_thresh=(300.0,)),
+}
+
+
+@pytest.mark.parametrize("params", OTHER_PARAMS.values(), ids=OTHER_PARAMS)
+def test_a_receipt_does_not_speak_for_other_parameters(tmp_path: Path, params: Params) -> None:
+    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
+    receipts.write(FULL, PARAMS, folder)
+    assert receipts.read(PARAMS, folder) == FULL
+    assert receipts.read(params, folder) is None
 
 
 FULL = SampleRecord(
@@ -137,41 +189,43 @@ FULL = SampleRecord(
 
 
 def test_a_receipt_cut_anywhere_is_no_receipt(tmp_path: Path) -> None:
-    receipts = Receipts(tmp_path)
-    receipts.write(FULL)
-    content = (tmp_path / "amos_0001.json").read_bytes()
+    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
+    receipts.write(FULL, PARAMS, folder)
+    content = (receipts.folder / "amos_0001.json").read_bytes()
     for n_bytes in range(0, len(content), 3):
-        (tmp_path / "amos_0001.json").write_bytes(content[:n_bytes])
-        assert receipts.read("amos_0001") is None
+        (receipts.folder / "amos_0001.json").write_bytes(content[:n_bytes])
+        assert receipts.read(PARAMS, folder) is None
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], {}, [1], [[1, 2]], {"a": 1}, True])
 def test_a_receipt_with_another_content_is_none_or_a_record(tmp_path: Path, value: Any) -> None:
-    receipts = Receipts(tmp_path)
-    receipts.write(FULL)
-    path = tmp_path / "amos_0001.json"
+    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
+    receipts.write(FULL, PARAMS, folder)
+    path = receipts.folder / "amos_0001.json"
     content = json.loads(path.read_text())
     for key in content:
         path.write_text(json.dumps({**content, key: value}))
-        found = receipts.read("amos_0001")
+        found = receipts.read(PARAMS, folder)
         assert found is None or isinstance(found, SampleRecord)
     path.write_text(json.dumps(value))
-    assert receipts.read("amos_0001") is None
+    assert receipts.read(PARAMS, folder) is None
 
 
 def test_a_receipt_of_another_format_is_none(tmp_path: Path) -> None:
-    receipts = Receipts(tmp_path)
-    receipts.write(FULL)
-    path = tmp_path / "amos_0001.json"
+    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
+    receipts.write(FULL, PARAMS, folder)
+    path = receipts.folder / "amos_0001.json"
     content = json.loads(path.read_text())
     for form in (0, 2, "1", None):
         path.write_text(json.dumps({**content, "format": form}))
-        assert receipts.read("amos_0001") is None
+        assert receipts.read(PARAMS, folder) is None
     del content["format"]
     path.write_text(json.dumps(content))
-    assert receipts.read("amos_0001") is None
+    assert receipts.read(PARAMS, folder) is None
 
 
 def test_bytes_that_are_no_text_are_no_receipt(tmp_path: Path) -> None:
-    (tmp_path / "amos_0001.json").write_bytes(b"\xff\xfe\x00")
-    assert Receipts(tmp_path).read("amos_0001") is None
+    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
+    receipts.write(FULL, PARAMS, folder)
+    (receipts.folder / "amos_0001.json").write_bytes(b"\xff\xfe\x00")
+    assert receipts.read(PARAMS, folder) is None

@@ -114,7 +114,7 @@ def test_text_that_looks_like_numbers_stays_text_in_the_split(workbook: Path) ->
 )  # fmt: skip
 def test_a_name_that_cannot_be_a_worksheet_and_file_is_refused(name: str, workbook: Path) -> None:
     before = workbook.read_bytes()
-    with pytest.raises(ManifestError, match="cannot name a split"):
+    with pytest.raises(ManifestError, match=r"cannot (name a worksheet|be named)"):
         amos_dask.make_split(workbook, split_name=name)
     assert workbook.read_bytes() == before
 

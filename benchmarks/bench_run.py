@@ -1,0 +1,162 @@
+"""The whole run: against the floor, and against a straightforward pipeline."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import amos_dask
+from amos_dask.cluster import ClusterOptions, connect
+from amos_dask.recipe import fused
+from amos_dask.records import Sample
+from benchmarks import straightforward
+from benchmarks.floor import Plan, plan, run_floor
+from benchmarks.harness import (
+    Claim,
+    Comparison,
+    Report,
+    Side,
+    Table,
+    benchmark,
+    compare,
+    median_of,
+    timing_rows,
+)
+from benchmarks.outputs import FreshRoot, run_task, samples_of
+from benchmarks.phases import FUSED, Phases
+from benchmarks.scans import ct_archive, mixed_archive
+from benchmarks.settings import Settings
+
+_FLOOR_LIMIT = 1.10
+_IN_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 4 << 30
+
+
+@benchmark("run")
+def bench_run(settings: Settings) -> Report:
+    """Compare one CT and the archive S, on disk and in memory."""
+    one, mixed = ct_archive(settings, 1), mixed_archive(settings)
+    n = settings.repeats
+    comparisons: dict[str, Comparison] = {}
+    with _one_worker(settings) as client:
+        for place, folder in _places(settings.work).items():
+            sample = samples_of(one)[0]
+            comparisons[f"one CT, the sample's task, {place}"] = _compare_task(sample, folder, n)
+            comparisons[f"one CT, run(), {place}"] = _compare_run(one, folder, client, n)
+        comparisons["S, run(), disk"] = _compare_run(mixed, settings.work, client, n)
+        phases = _phase_tables(samples_of(one)[0], settings)
+    rows = [row for case, found in comparisons.items() for row in timing_rows(case, found)]
+    return Report([Table("Whole runs", rows, _NOTE), *phases], _claims(comparisons))
+
+
+_NOTE = (
+    "Ratios are to the floor: the same bytes unpacked and packed with the fastest library, the "
+    "same kernels, as many files flushed. 'The sample's task' is `recipe.fused.run_sample` called "
+    "in this process; 'run()' is `amos_dask.run` with a connected client of one warm worker: "
+    "listing the archive, auditing headers, the task through Dask, and all workbooks. The "
+    "straightforward pipeline does not flush. CPU is this process's only."
+)
+
+
+@contextmanager
+def _one_worker(settings: Settings) -> Iterator[Any]:
+    options = ClusterOptions(
+        workers=1, dashboard_port=0, local_directory=str(settings.work), memory_limit="0"
+    )
+    with connect(options) as client:
+        yield client
+
+
+def _places(work: Path) -> dict[str, Path]:
+    """Return where to write: on disk, and in memory, where a flush costs nothing."""
+    places = {"disk": work}
+    if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM_BYTES:
+        places["memory"] = _IN_MEMORY / "amos-dask-benchmarks"
+    return places
+
+
+def _compare_task(sample: Sample, folder: Path, repeats: int) -> Comparison:
+    ours, floor = FreshRoot(folder / "ours"), FreshRoot(folder / "floor")
+    sides = {
+        "floor": Side(partial(_floors, [plan(sample)], floor.path), floor.clear),
+        "ours": Side(partial(fused.run_sample, run_task(sample, ours.path)), ours.clear),
+    }
+    try:
+        return compare(sides, repeats)
+    finally:
+        _remove(ours, floor)
+
+
+def _compare_run(archive: Path, folder: Path, client: Any, repeats: int) -> Comparison:
+    ours, floor = FreshRoot(folder / "ours"), FreshRoot(folder / "floor")
+    plain = FreshRoot(folder / "straightforward")
+    plans = [plan(sample) for sample in samples_of(archive)]
+    sides = {
+        "floor": Side(partial(_floors, plans, floor.path), floor.clear),
+        "ours": Side(partial(_run_ours, archive, ours.path, client), ours.clear),
+        "straightforward": Side(
+            partial(straightforward.run, archive, plain.path), plain.clear, max_runs=1
+        ),
+    }
+    try:
+        return compare(sides, repeats)
+    finally:
+        _remove(ours, floor, plain)
+
+
+def _remove(*roots: FreshRoot) -> None:
+    for root in roots:
+        shutil.rmtree(root.path, ignore_errors=True)
+
+
+def _floors(plans: list[Plan], root: Path) -> None:
+    for number, work in enumerate(plans):
+        run_floor(work, root / str(number))
+
+
+def _run_ours(archive: Path, root: Path, client: Any) -> None:
+    result = amos_dask.run(root, archive, cluster=client, progress="none")
+    if result.n_failed:
+        raise RuntimeError(f"{result.n_failed} samples failed: {result.issues}")
+
+
+def _phase_tables(sample: Sample, settings: Settings) -> list[Table]:
+    """Return where the time goes in the floor and in our task, on disk."""
+    floor, ours = FreshRoot(settings.work / "floor"), FreshRoot(settings.work / "ours")
+    runs: dict[str, list[Phases]] = {"floor": [], "ours": []}
+    for _ in range(settings.repeats):
+        floor.clear()
+        runs["floor"].append(Phases())
+        with runs["floor"][-1]("whole"):
+            run_floor(plan(sample), floor.path / "0", runs["floor"][-1])
+        ours.clear()
+        runs["ours"].append(Phases())
+        with runs["ours"][-1]("whole"), runs["ours"][-1].watching(fused, FUSED):
+            fused.run_sample(run_task(sample, ours.path))
+    _remove(floor, ours)
+    return [
+        Table(f"Where one CT's time goes: {side}", _phase_rows(found), "On disk; medians.")
+        for side, found in runs.items()
+    ]
+
+
+def _phase_rows(runs: list[Phases]) -> list[dict[str, Any]]:
+    medians = {name: median_of([run.seconds[name] for run in runs]) for name in runs[0].seconds}
+    whole = medians.pop("whole")
+    medians["unaccounted"] = whole - sum(medians.values())
+    rows = [
+        {"phase": name, "ms": 1e3 * seconds, "% of whole": 100 * seconds / whole}
+        for name, seconds in sorted(medians.items(), key=lambda item: -item[1])
+    ]
+    return [*rows, {"phase": "whole", "ms": 1e3 * whole, "% of whole": 100.0}]
+
+
+def _claims(comparisons: dict[str, Comparison]) -> list[Claim]:
+    return [
+        Claim(f"{case}: ours over the floor", comparison["ours"].ratio, _FLOOR_LIMIT, at_most=True)
+        for case, comparison in comparisons.items()
+    ]

@@ -1,0 +1,192 @@
+"""100,000 samples whose processing is a stub: the client's memory, and tasks a second."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from amos_dask.cluster import ClusterOptions, connect
+from amos_dask.graph import run_tasks
+from amos_dask.issues import make_issue
+from amos_dask.progress import ignore
+from amos_dask.recipe.fused import RunTask
+from amos_dask.records import (
+    FileRef,
+    Metadata,
+    Params,
+    Region,
+    Sample,
+    SampleFiles,
+    SampleRecord,
+    SampleRegions,
+    Step,
+    StepIssue,
+)
+from amos_dask.store.layout import Layout
+from benchmarks.harness import (
+    Claim,
+    Report,
+    Side,
+    Table,
+    benchmark,
+    compare,
+    timing_rows,
+)
+from benchmarks.settings import Settings
+
+N_SAMPLES = 100_000
+_SETTLED = 1_000
+_OUR_WINDOW = 16
+_LARGE_WINDOW = 1_000
+
+
+@benchmark("simulated")
+def bench_simulated(settings: Settings) -> Report:
+    """Map a stub over many samples; watch this process, which holds client and scheduler."""
+    n_samples = 300 if settings.tiny else N_SAMPLES
+    n_rate = 100 if settings.tiny else 5_000
+    tasks = _tasks(n_samples)
+    options = ClusterOptions(
+        workers=2, dashboard_port=0, local_directory=str(settings.work), memory_limit="0"
+    )
+    with connect(options) as client:
+        rates = compare(_sides(client, tasks[:n_rate]), settings.repeats)
+        dropped = _watch(client, tasks, keep=False)
+        kept = _watch(client, tasks[: n_samples // 5], keep=True)
+    rows = timing_rows(f"{n_rate} samples", rates)
+    for row in rows:
+        row["samples a second"] = 1e3 * n_rate / row["median ms"]
+    return Report(
+        [
+            Table("Rate", rows, _RATE_NOTE),
+            Table(f"Memory over {n_samples} samples, records dropped", dropped, _MEMORY_NOTE),
+            Table(f"Memory over {len(kept)} marks, records kept as run() does", kept),
+        ],
+        _claims(rates, dropped, n_samples),
+    )
+
+
+_RATE_NOTE = (
+    "Two local workers; the stub returns a record such as a labelled CT has (two dozen small "
+    "regions, one issue). Client.map submits a window, gathers it, and goes on."
+)
+_MEMORY_NOTE = (
+    "Resident size of this process: client, scheduler and the list of tasks, which exists "
+    "before the first mark."
+)
+
+
+def _sides(client: Any, tasks: Sequence[RunTask]) -> dict[str, Side]:
+    return {
+        "run_tasks": Side(partial(_drain, client, tasks)),
+        f"Client.map, windows of {_OUR_WINDOW}": Side(
+            partial(_map_in_windows, client, tasks, _OUR_WINDOW)
+        ),
+        f"Client.map, windows of {_LARGE_WINDOW}": Side(
+            partial(_map_in_windows, client, tasks, _LARGE_WINDOW)
+        ),
+    }
+
+
+def _drain(client: Any, tasks: Sequence[RunTask]) -> int:
+    return sum(1 for _ in run_tasks(client, "sample", stub, tasks, ignore))
+
+
+def _map_in_windows(client: Any, tasks: Sequence[RunTask], window: int) -> int:
+    n = 0
+    for start in range(0, len(tasks), window):
+        futures = client.map(stub, tasks[start : start + window], pure=False)
+        n += len(client.gather(futures))
+    return n
+
+
+def stub(task: RunTask) -> SampleRecord:
+    """Return what a labelled CT's task returns, without doing anything."""
+    record = _record()
+    regions = tuple((at, replace(r, sample_id=task.name)) for at, r in record.before)
+    return replace(record, sample_id=task.name, before=regions, after=regions)
+
+
+@cache
+def _record() -> SampleRecord:
+    regions = tuple(Region(i % 17, 100 + i, 200, 40, 3 + i, 7.5 * i) for i in range(24))
+    found = ((100.0, SampleRegions("amos_0001", regions)),)
+    issue = make_issue("affine_repaired", "differs by 0.02", sample="amos_0001", file="a.nii.gz")
+    files = SampleFiles(
+        sample_id="amos_0001",
+        seq="0001",
+        subset="train",
+        metadata=Metadata(),
+        folder="AMOS-CT/train/Aquilion ONE/amos_0001_F",
+        labels_present=tuple(range(17)),
+        binary_labels=tuple(range(17)),
+        shape=(512, 512, 90),
+        spacing_mm=(0.7, 0.7, 5.0),
+        orientation_from="RPI",
+        orientation_to="LAS",
+        vol_dtype="float32",
+        mask_dtype="uint8",
+        affine_json="[[0.7, 0, 0, 0], [0, 0.7, 0, 0], [0, 0, 5.0, 0], [0, 0, 0, 1]]",
+    )
+    issues = (StepIssue(Step.CONFIRM_PAIRS, issue),)
+    return SampleRecord("amos_0001", files, found, found, 500, issues)
+
+
+def _tasks(n: int) -> list[RunTask]:
+    layout, params = Layout(Path("/nowhere")), Params()
+    metadata = Metadata(sex="F", manufacturer_model_name="Aquilion ONE")
+    tasks = []
+    for i in range(n):
+        seq = f"{i:06d}"
+        volume, mask = (
+            FileRef(f"{kind}Tr/amos_{seq}.nii.gz", f"/archive/{kind}Tr/amos_{seq}.nii.gz", 20 << 20)
+            for kind in ("images", "labels")
+        )
+        sample = Sample(seq, "train", "ct", "Aquilion ONE", metadata, volume, mask)
+        tasks.append(RunTask(sample, layout, params))
+    return tasks
+
+
+def _watch(client: Any, tasks: Sequence[RunTask], *, keep: bool) -> list[dict[str, Any]]:
+    """Map the stub over the tasks; return a row of resident size at marks on the way."""
+    marks = {_SETTLED, *(len(tasks) * i // 10 for i in range(1, 11))}
+    kept, rows = [], []
+    gc.collect()
+    start = time.perf_counter()
+    for n_done, outcome in enumerate(run_tasks(client, "sample", stub, tasks, ignore), 1):
+        if keep:
+            kept.append(outcome.value)
+        if n_done in marks:
+            elapsed = time.perf_counter() - start
+            rows.append(
+                {
+                    "samples": n_done,
+                    "resident MB": _resident_bytes() / 1e6,
+                    "seconds": elapsed,
+                    "samples a second": n_done / elapsed,
+                }
+            )
+    return rows
+
+
+def _resident_bytes() -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError("VmRSS")
+
+
+def _claims(rates: Any, dropped: list[dict[str, Any]], n_samples: int) -> list[Claim]:
+    fastest = min(t.ratio for name, t in rates.items() if name != "run_tasks")
+    settled = dropped[0]
+    grown = 1e6 * (dropped[-1]["resident MB"] - settled["resident MB"])
+    a_sample = grown / max(n_samples - settled["samples"], 1)
+    return [
+        Claim("memory the client keeps of a sample", a_sample, 1000.0, True, "bytes"),
+        Claim("rate over that of the fastest bare Client.map", fastest, 0.5),
+    ]

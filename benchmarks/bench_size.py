@@ -1,0 +1,125 @@
+"""Time and memory of one labelled CT against its size, each size in a fresh worker."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from amos_dask.cluster import ClusterOptions, connect
+from amos_dask.graph import run_tasks
+from amos_dask.progress import ignore
+from amos_dask.recipe.fused import RunTask, run_sample
+from benchmarks.harness import Claim, Report, Table, benchmark, median_of
+from benchmarks.outputs import FreshRoot, run_task, samples_of
+from benchmarks.scans import CT_SHAPE, Shape, sized_archive
+from benchmarks.settings import Settings
+
+SHAPES: tuple[Shape, ...] = (
+    (64, 64, 64),
+    (128, 128, 128),
+    (256, 256, 128),
+    CT_SHAPE,
+    (768, 768, 128),
+    (768, 768, 512),
+)
+_TINY_SHAPES: tuple[Shape, ...] = ((24, 20, 8), (48, 40, 8))
+_SIDE_MEMORY = 1.3
+_LARGEST_BYTES = 2e9
+_STATUS = Path("/proc/self/status")
+
+
+@benchmark("size")
+def bench_size(settings: Settings) -> Report:
+    """Process one CT of each size in a worker started for it."""
+    shapes = _TINY_SHAPES if settings.tiny else SHAPES
+    rows = [_measure(settings, shape) for shape in shapes]
+    return Report([Table("One labelled CT, by size", rows, _NOTE)], _claims(rows))
+
+
+_NOTE = (
+    "Every size has a fresh worker process. 'idle' is its resident size with everything imported "
+    "and the kernels loaded; 'peak' the largest since (VmHWM, reset before the first run); "
+    "'above idle' their difference. Time is the median of the sample's task, flushes included."
+)
+
+
+def _measure(settings: Settings, shape: Shape) -> dict[str, Any]:
+    sample = samples_of(sized_archive(settings, shape))[0]
+    root = FreshRoot(settings.work / "size")
+    task = run_task(sample, root.path)
+    options = ClusterOptions(
+        workers=1, dashboard_port=0, local_directory=str(settings.work), memory_limit="0"
+    )
+    with connect(options) as client:
+        idle = _on_worker(client, _idle_bytes)
+        seconds = [_run_once(client, task, root) for _ in range(min(settings.repeats, 3))]
+        peak = _on_worker(client, _peak_bytes)
+    shutil.rmtree(root.path, ignore_errors=True)
+    float32 = 4 * math.prod(shape)
+    return {
+        "shape": "x".join(map(str, shape)),
+        "float32 MB": float32 / 1e6,
+        "median s": median_of(seconds),
+        "ns a voxel": 1e9 * median_of(seconds) / math.prod(shape),
+        "idle MB": idle / 1e6,
+        "peak MB": peak / 1e6,
+        "above idle MB": (peak - idle) / 1e6,
+        "above idle / float32": (peak - idle) / float32,
+    }
+
+
+def _run_once(client: Any, task: RunTask, root: FreshRoot) -> float:
+    root.clear()
+    (outcome,) = run_tasks(client, "sample", run_sample, [task], ignore)
+    if outcome.value is None:
+        raise RuntimeError(f"{outcome.name}: {outcome.failure}")
+    return float(outcome.seconds)
+
+
+def _on_worker(client: Any, function: Any) -> int:
+    (value,) = client.run(function).values()
+    return int(value)
+
+
+def _idle_bytes() -> int:
+    """Run on the worker: load everything a sample needs, tell its size, forget its peak."""
+    import amos_dask.recipe.fused  # noqa: F401
+    from amos_dask.kernels import warm_up
+
+    warm_up()
+    idle = _status_bytes("VmRSS")
+    # The kernel's way to reset a process's peak; where it is refused the peak includes start-up.
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+    return idle
+
+
+def _peak_bytes() -> int:
+    return _status_bytes("VmHWM")
+
+
+def _status_bytes(field: str) -> int:
+    """Return a line of this process's status; ru_maxrss would include its parent's size."""
+    for line in _STATUS.read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    raise LookupError(field)
+
+
+def _claims(rows: list[dict[str, Any]]) -> list[Claim]:
+    claims = []
+    for row, shape in zip(rows, SHAPES, strict=False):
+        text = f"{row['shape']}: peak above idle over the float32 size"
+        if math.prod(shape) <= math.prod(CT_SHAPE):
+            ratio = row["above idle / float32"]
+            claims.append(Claim(text, ratio, _SIDE_MEMORY, at_most=True))
+    if len(rows) == len(SHAPES):
+        peak = rows[-1]["peak MB"] / 1e3
+        text = f"{rows[-1]['shape']}: peak of the worker"
+        claims.append(Claim(text, peak, _LARGEST_BYTES / 1e9, at_most=True, unit="GB"))
+    return claims
