@@ -1,11 +1,19 @@
-"""Comparing two ROOT_DIRs: images and YAML byte by byte, workbooks cell by cell."""
+"""Comparing two ROOT_DIRs: images and YAML byte by byte, workbooks cell by cell; looking inside."""
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 from openpyxl import load_workbook
+
+from amos_dask.cli import main
 
 
 def contents(root: Path, *folders: str) -> dict[str, Any]:
@@ -29,3 +37,69 @@ def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
     """Fail with the names of the files that differ or are missing on one side."""
     assert sorted(first) == sorted(second)
     assert [name for name in first if first[name] != second[name]] == []
+
+
+def program(*arguments: str | Path, exit_code: int = 0) -> Result:
+    """Run the program and return what it said on stdout and stderr."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def sample_dir(root: Path, seq: str) -> Path:
+    """Return the only folder of an organised sample below a folder."""
+    (folder,) = (path for path in root.rglob(f"amos_{seq}_*") if path.is_dir())
+    return folder
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Return relative path -> bytes of every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def table(workbook: Path, title: str = "Manifest") -> dict[str, dict[str, Any]]:
+    """Return ID -> row of a worksheet with an ``ID`` column."""
+    header, *rows = load_workbook(workbook)[title].values
+    return {str(row["ID"]): row for row in (dict(zip(header, r, strict=True)) for r in rows)}
+
+
+def issues(root: Path) -> list[dict[str, str]]:
+    """Return the issues that a ROOT_DIR tells."""
+    lines = (root / "descriptor" / "issues.jsonl").read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
+
+
+def errors(root: Path) -> set[tuple[str, str]]:
+    """Return sample and code of every error that a ROOT_DIR tells."""
+    return {(i["sample"], i["code"]) for i in issues(root) if i["severity"] == "error"}
+
+
+def voxels(path: Path) -> NDArray[Any]:
+    """Return the voxels of an image."""
+    return np.asarray(nib.load(path).dataobj)
+
+
+def truncate(path: Path) -> None:
+    """Damage a file: its second half is lost."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def make_inaccessible(path: Path) -> None:
+    """Put a symbolic link that leads nowhere in a file's place."""
+    path.unlink()
+    path.symlink_to(path.with_name("not mounted"))
+
+
+def change_sex(metadata: Path, number: int, sex: str) -> None:
+    """Change a patient's sex in a metadata csv."""
+    rows = list(csv.reader(metadata.open(encoding="utf-8")))
+    column = rows[0].index("Patient's Sex")
+    for row in rows[1:]:
+        if row[0] == str(number):
+            row[column] = sex
+    with metadata.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)

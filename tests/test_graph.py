@@ -184,7 +184,8 @@ def test_a_task_that_always_kills_its_worker_fails_and_the_others_finish(
     killer = outcomes.pop("amos_0001")
     assert killer.value is None
     assert killer.failure is not None
-    assert killer.failure.startswith("KilledWorker: ")
+    assert "the worker died each time" in killer.failure
+    assert "tcp://" not in killer.failure
     assert "\n" not in killer.failure
     assert {name: o.failure for name, o in outcomes.items()} == {
         item.name: None for item in items[1:]

@@ -20,7 +20,7 @@ from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from amos_dask.archive.sources import file_ref
-from amos_dask.errors import UnreadableImageError
+from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.nifti import (
     ImageInfo,
     ImageWriter,
@@ -400,9 +400,14 @@ def test_a_stream_too_short_for_a_header_is_refused(tmp_path: Path, n_bytes: int
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     absent = tmp_path / "absent.nii.gz"
-    refusal(FileRef("absent.nii.gz", str(absent), 100), read_info)
-    refusal(file_ref(absent, "absent.nii.gz"), read_info)
-    refusal(file_ref(tmp_path, "a folder"), read_info)
+    refs = (
+        FileRef("absent.nii.gz", str(absent), 100),
+        file_ref(absent, "absent.nii.gz"),
+        file_ref(tmp_path, "a folder"),
+    )
+    for ref in refs:
+        with pytest.raises(InaccessibleFileError, match="cannot be read"):
+            read_info(ref)
 
 
 # ---------------------------------------------------------------- headers that are refused
