@@ -96,7 +96,7 @@ def make_inaccessible(path: Path) -> None:
 
 def change_sex(metadata: Path, number: int, sex: str) -> None:
     """Change a patient's sex in a metadata csv."""
-    rows = list(csv.reader(metadata.open(encoding="utf-8")))
+    rows = list(csv.reader(metadata.read_text(encoding="utf-8").splitlines()))
     column = rows[0].index("Patient's Sex")
     for row in rows[1:]:
         if row[0] == str(number):

@@ -78,18 +78,19 @@ def denoise_sample(task: DenoiseTask) -> StepResult[int]:
     final = mask if done else denoise_mask(mask, info.spacing_mm, task.params)
     remove_leftovers(task.output.path)
     kept: Path | None = None
+    n_changed = ALREADY_DONE
     with Staging() as staging:
         staged = staging.path_for(task.output.mask)
         write_mask(staged, info, final, describe_step(task.params))
         if not done:
-            kept = restore.stage(staging, task.name, staged, mask, final)
+            kept, n_changed = restore.stage(staging, task.name, staged, mask, final)
         present = labels_present(final)
         written = stage_binary_masks(task, task.output, final, info, present, staging)
         staging.publish(last=task.output.mask)
     remove_other_binary_masks(task.output, written)
     if in_place and not done:
         restore.forget_others(task.name, kept)
-    return StepResult(task.name, ALREADY_DONE if done else int((mask != final).sum()), issues)
+    return StepResult(task.name, n_changed, issues)
 
 
 def _has_its_binary_masks(task: DenoiseTask) -> bool:

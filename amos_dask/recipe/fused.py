@@ -168,11 +168,10 @@ def _stage_masks(
     staged = staging.path_for(folder.mask)
     write_mask(staged, volume, final, describe_step(params.denoise))
     restore = RestoreData(task.layout.state / "restore")
-    kept = restore.stage(staging, sample.sample_id, staged, split, final)
+    kept, n_changed = restore.stage(staging, sample.sample_id, staged, split, final)
     columns = params.label_map.columns()
     paths = {label: staging.path_for(folder.binary_mask(columns[label])) for label in columns}
     write_binary_masks(paths, final, present, volume)
-    n_changed = int((split != final).sum())
     return _MaskResult(present, tuple(columns), before, after, n_changed, kept)
 
 

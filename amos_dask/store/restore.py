@@ -32,7 +32,7 @@ class RestoreData:
 
     def stage(
         self, staging: Staging, sample_id: str, mask_file: Path, before: Mask, after: Mask
-    ) -> Path:
+    ) -> tuple[Path, int]:
         """Stage the labels of ``before`` where the (x, y, z) mask ``after`` differs.
 
         Parameters
@@ -48,8 +48,10 @@ class RestoreData:
 
         Returns
         -------
-        Path
+        path : Path
             The final name of the restore data.
+        n_changed : int
+            Voxels in which the masks differ.
         """
         flat_before, flat_after = before.ravel(order="F"), after.ravel(order="F")
         changed = np.flatnonzero(flat_before != flat_after)
@@ -57,7 +59,7 @@ class RestoreData:
         np.savez_compressed(content, voxels=changed, labels=flat_before[changed])
         path = self.path_for(sample_id, mask_file)
         staging.path_for(path).write_bytes(content.getvalue())
-        return path
+        return path, int(changed.size)
 
     def path_for(self, sample_id: str, mask_file: Path) -> Path:
         """Return where the restore data of a mask file is kept."""

@@ -30,7 +30,7 @@ def keep(data: RestoreData, file: Path, before: Mask, after: Mask) -> Path:
     """Stage and publish, as a step does."""
     write_mask(file, after)
     with Staging() as staging:
-        path = data.stage(staging, "amos_0001", file, before, after)
+        path, _ = data.stage(staging, "amos_0001", file, before, after)
         staging.publish()
     return path
 
@@ -80,7 +80,7 @@ def test_nothing_is_kept_before_publishing(tmp_path: Path, masks: tuple[Mask, Ma
     restore = RestoreData(tmp_path / "restore")
     file = write_mask(tmp_path / "mask.nii.gz", after)
     with Staging() as staging:
-        assert not restore.stage(staging, "amos_0001", file, before, after).exists()
+        assert not restore.stage(staging, "amos_0001", file, before, after)[0].exists()
     assert restore.restore("amos_0001", file, after) is None
 
 
