@@ -13,7 +13,14 @@ from amos_dask.nifti.header import (
     parse_header,
 )
 from amos_dask.nifti.read import ImageReader, open_image, read_info
-from amos_dask.nifti.write import ImageWriter, Mask, in_file_order, write_image, write_mask
+from amos_dask.nifti.write import (
+    ImageWriter,
+    Mask,
+    in_file_order,
+    mask_header,
+    write_image,
+    write_mask,
+)
 
 __all__ = [
     "DATA_OFFSET",
@@ -24,6 +31,7 @@ __all__ = [
     "Mask",
     "in_file_order",
     "make_header",
+    "mask_header",
     "open_image",
     "parse_header",
     "read_info",

@@ -73,9 +73,13 @@ def write_image(path: Path, header: bytes, array: NDArray[Any]) -> None:
         writer.write(in_file_order(array))
 
 
-def write_mask(path: Path, geometry_of: ImageInfo, mask: Mask, description: str = "") -> None:
-    """Write an (x, y, z) uint8 mask, multi-label or binary, with the geometry of its volume."""
-    header = make_header(
+def mask_header(geometry_of: ImageInfo, description: str = "") -> bytes:
+    """Return the header of a uint8 mask with the geometry of its volume."""
+    return make_header(
         geometry_of.shape, np.uint8, geometry_of.affine, geometry_of.affine_code, description
     )
-    write_image(path, header, mask)
+
+
+def write_mask(path: Path, geometry_of: ImageInfo, mask: Mask, description: str = "") -> None:
+    """Write an (x, y, z) uint8 mask, multi-label or binary, with the geometry of its volume."""
+    write_image(path, mask_header(geometry_of, description), mask)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amos_dask.issues import Issue, make_issue
-from amos_dask.kernels import select_label
+from amos_dask.kernels import count_labels, select_label
 from amos_dask.labels import LabelMap
-from amos_dask.nifti import ImageInfo, Mask, write_mask
+from amos_dask.nifti import ImageInfo, ImageWriter, Mask, in_file_order, mask_header
+
+_CHUNK_VOXELS = 1 << 19
 
 
 def check_labels(
@@ -53,13 +56,38 @@ def write_binary_masks(
     volume : ImageInfo
         Geometry of the written files.
     """
-    buffer = np.empty(mask.shape, np.uint8, order="F")
+    chunks = _Chunks(mask)
+    header = mask_header(volume)
     empty: Path | None = None
     for label, path in paths.items():
-        if label in present:
-            write_mask(path, volume, select_label(mask, label, buffer))
-        elif empty is None:
-            write_mask(path, volume, np.zeros(mask.shape, np.uint8, order="F"))
-            empty = path
-        else:
+        if label not in present and empty is not None:
             shutil.copyfile(empty, path)
+            continue
+        with ImageWriter(path, header) as writer:
+            for chunk in chunks.select(label):
+                writer.write(chunk)
+        empty = empty if label in present else path
+
+
+class _Chunks:
+    """A mask in pieces that stay in the processor's cache while they are compared and packed.
+
+    Organs fill a small part of a scan, so most pieces are known to be zero without looking again.
+    """
+
+    def __init__(self, mask: Mask) -> None:
+        voxels = in_file_order(mask).reshape(-1, 1, 1)
+        cuts = range(0, voxels.size, _CHUNK_VOXELS)
+        self._pieces = [voxels[start : start + _CHUNK_VOXELS] for start in cuts]
+        self._counts = [count_labels(piece) for piece in self._pieces]
+        self._zeros = np.zeros((_CHUNK_VOXELS, 1, 1), np.uint8)
+        self._buffer = np.empty((_CHUNK_VOXELS, 1, 1), np.uint8)
+
+    def select(self, label: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield the binary mask of one label, piece by piece; a piece is valid until the next."""
+        for piece, counts in zip(self._pieces, self._counts, strict=True):
+            if counts[label]:
+                selected = select_label(piece, label, self._buffer[: piece.size])
+            else:
+                selected = self._zeros[: piece.size]
+            yield selected.reshape(-1)

@@ -54,7 +54,7 @@ class RestoreData:
             Voxels in which the masks differ.
         """
         flat_before, flat_after = before.ravel(order="F"), after.ravel(order="F")
-        changed = np.flatnonzero(flat_before != flat_after)
+        changed = _find_differences(flat_before, flat_after)
         content = io.BytesIO()
         np.savez_compressed(content, voxels=changed, labels=flat_before[changed])
         path = self.path_for(sample_id, mask_file)
@@ -82,3 +82,13 @@ class RestoreData:
         for path in self.folder.glob(f"{sample_id}-*.npz"):
             if path != keep:
                 path.unlink(missing_ok=True)
+
+
+def _find_differences(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return where two flat masks differ; looks at eight voxels at a time, as few differ."""
+    n_words = first.size // 8
+    words = first[: n_words * 8].view(np.uint64) != second[: n_words * 8].view(np.uint64)
+    candidates = np.flatnonzero(words)[:, None] * 8 + np.arange(8)
+    tail = np.arange(n_words * 8, first.size)
+    candidates = np.concatenate([candidates.ravel(), tail])
+    return np.asarray(candidates[first[candidates] != second[candidates]], np.int64)
