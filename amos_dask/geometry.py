@@ -37,6 +37,10 @@ def shortest_decimal(value: float) -> float:
     return float(str(np.float32(value)))
 
 
+# What is_usable() denies, for issues.
+UNUSABLE = "the affine is not finite or cannot be inverted"
+
+
 def is_usable(affine: Affine) -> bool:
     """Return whether the affine is finite and invertible."""
     if not np.isfinite(affine).all():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 Listener = Callable[[Event], None]
+STYLES = ("auto", "bar", "plain", "json", "none")
 _SECONDS_BETWEEN_LINES = 5.0
 _PHASES = {
     "audit": "reading headers",
@@ -60,7 +60,7 @@ def report_to(stream: TextIO, style: str = "auto") -> Iterator[Listener]:
 class JsonLines:
     """One JSON object a line for every event."""
 
-    def __init__(self, stream: TextIO = sys.stdout) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def __call__(self, event: Event) -> None:
@@ -72,9 +72,7 @@ class JsonLines:
 class PlainLines:
     """A line at the start and end of each phase, for each failure, and every few seconds."""
 
-    def __init__(
-        self, stream: TextIO = sys.stderr, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
         self._done = self._total = self._issues = 0

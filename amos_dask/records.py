@@ -10,7 +10,6 @@ from amos_dask.issues import Issue
 from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
 
 UNDEFINED = "UND"
-MODALITIES = ("ct", "mri", "und")
 SUBSETS = ("train", "val", "test")
 
 Kind = Literal["volume", "mask"]
@@ -109,6 +108,11 @@ class Sample:
     def sample_id(self) -> str:
         """``amos_`` and the seq."""
         return f"amos_{self.seq}"
+
+    @property
+    def name(self) -> str:
+        """The sample's id, for the graph."""
+        return self.sample_id
 
 
 @dataclass(frozen=True, slots=True)

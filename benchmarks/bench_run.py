@@ -26,7 +26,7 @@ from benchmarks.harness import (
     median_of,
     timing_rows,
 )
-from benchmarks.outputs import FreshRoot, run_task, samples_of
+from benchmarks.outputs import FreshRoot, fresh_root, run_task, samples_of
 from benchmarks.phases import FUSED, Phases
 from benchmarks.scans import ct_archive, mixed_archive
 from benchmarks.settings import Settings
@@ -40,14 +40,13 @@ _ROOM_BYTES = 4 << 30
 def bench_run(settings: Settings) -> Report:
     """Compare one CT and the archive S, on disk and in memory."""
     one, mixed = ct_archive(settings, 1), mixed_archive(settings)
-    n = settings.repeats
     comparisons: dict[str, Comparison] = {}
     with _one_worker(settings) as client:
-        for place, folder in _places(settings.work).items():
-            sample = samples_of(one)[0]
-            comparisons[f"one CT, the sample's task, {place}"] = _compare_task(sample, folder, n)
-            comparisons[f"one CT, run(), {place}"] = _compare_run(one, folder, client, n)
-        comparisons["S, run(), disk"] = _compare_run(mixed, settings.work, client, n)
+        for place, folder in _places(settings).items():
+            task, run = (f"one CT, {what}, {place}" for what in ("the sample's task", "run()"))
+            comparisons[task] = _compare_task(samples_of(one)[0], settings, folder)
+            comparisons[run] = _compare_run(one, settings, folder, client)
+        comparisons["S, run(), disk"] = _compare_run(mixed, settings, settings.work, client)
         phases = _phase_tables(samples_of(one)[0], settings)
     rows = [row for case, found in comparisons.items() for row in timing_rows(case, found)]
     return Report([Table("Whole runs", rows, _NOTE), *phases], _claims(comparisons))
@@ -71,29 +70,31 @@ def _one_worker(settings: Settings) -> Iterator[Any]:
         yield client
 
 
-def _places(work: Path) -> dict[str, Path]:
+def _places(settings: Settings) -> dict[str, Path]:
     """Return where to write: on disk, and in memory, where a flush costs nothing."""
-    places = {"disk": work}
-    if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM_BYTES:
+    places = {"disk": settings.work}
+    if settings.tiny or not _IN_MEMORY.is_dir():
+        return places
+    if shutil.disk_usage(_IN_MEMORY).free > _ROOM_BYTES:
         places["memory"] = _IN_MEMORY / "amos-dask-benchmarks"
     return places
 
 
-def _compare_task(sample: Sample, folder: Path, repeats: int) -> Comparison:
-    ours, floor = FreshRoot(folder / "ours"), FreshRoot(folder / "floor")
+def _compare_task(sample: Sample, settings: Settings, folder: Path) -> Comparison:
+    ours, floor = (fresh_root(settings, name, folder) for name in ("ours", "floor"))
     sides = {
         "floor": Side(partial(_floors, [plan(sample)], floor.path), floor.clear),
         "ours": Side(partial(fused.run_sample, run_task(sample, ours.path)), ours.clear),
     }
     try:
-        return compare(sides, repeats)
+        return compare(sides, settings.repeats)
     finally:
         _remove(ours, floor)
 
 
-def _compare_run(archive: Path, folder: Path, client: Any, repeats: int) -> Comparison:
-    ours, floor = FreshRoot(folder / "ours"), FreshRoot(folder / "floor")
-    plain = FreshRoot(folder / "straightforward")
+def _compare_run(archive: Path, settings: Settings, folder: Path, client: Any) -> Comparison:
+    names = ("ours", "floor", "straightforward")
+    ours, floor, plain = (fresh_root(settings, name, folder) for name in names)
     plans = [plan(sample) for sample in samples_of(archive)]
     sides = {
         "floor": Side(partial(_floors, plans, floor.path), floor.clear),
@@ -103,7 +104,7 @@ def _compare_run(archive: Path, folder: Path, client: Any, repeats: int) -> Comp
         ),
     }
     try:
-        return compare(sides, repeats)
+        return compare(sides, settings.repeats)
     finally:
         _remove(ours, floor, plain)
 
@@ -126,7 +127,7 @@ def _run_ours(archive: Path, root: Path, client: Any) -> None:
 
 def _phase_tables(sample: Sample, settings: Settings) -> list[Table]:
     """Return where the time goes in the floor and in our task, on disk."""
-    floor, ours = FreshRoot(settings.work / "floor"), FreshRoot(settings.work / "ours")
+    floor, ours = (fresh_root(settings, name) for name in ("floor", "ours"))
     runs: dict[str, list[Phases]] = {"floor": [], "ours": []}
     for _ in range(settings.repeats):
         floor.clear()

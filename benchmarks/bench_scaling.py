@@ -25,7 +25,7 @@ from benchmarks.harness import (
     compare,
     timing_rows,
 )
-from benchmarks.outputs import FreshRoot, run_task, samples_of
+from benchmarks.outputs import FreshRoot, fresh_root, run_task, samples_of
 from benchmarks.scans import ct_archive
 from benchmarks.settings import Settings
 
@@ -36,8 +36,8 @@ _N_STUBS = 2000
 @benchmark("scaling")
 def bench_scaling(settings: Settings) -> Report:
     """Time 12 labelled CT with one and with two workers, and with no Dask in between."""
-    archive = ct_archive(settings, 3 if settings.tiny else N_SCANS)
-    n_stubs = 50 if settings.tiny else _N_STUBS
+    archive = ct_archive(settings, 2 if settings.tiny else N_SCANS)
+    n_stubs = 10 if settings.tiny else _N_STUBS
     with ExitStack() as stack:
         one, two = (stack.enter_context(connect(_options(settings, n))) for n in (1, 2))
         scaling = {
@@ -74,7 +74,7 @@ def _options(settings: Settings, workers: int) -> ClusterOptions:
 
 
 def _compare_runs(archive: Path, settings: Settings, one: Any, two: Any) -> Comparison:
-    root = FreshRoot(settings.work / "scaling")
+    root = fresh_root(settings, "scaling")
 
     def run(client: Any) -> None:
         result = amos_dask.run(root.path, archive, cluster=client, progress="none")
@@ -85,7 +85,7 @@ def _compare_runs(archive: Path, settings: Settings, one: Any, two: Any) -> Comp
 
 
 def _compare_tasks(archive: Path, settings: Settings, one: Any, two: Any) -> Comparison:
-    root = FreshRoot(settings.work / "scaling")
+    root = fresh_root(settings, "scaling")
     tasks = _tasks(archive, root)
     return _in_turns(partial(_map, tasks), root, settings, one, two)
 
@@ -102,7 +102,7 @@ def _in_turns(run: Any, root: FreshRoot, settings: Settings, one: Any, two: Any)
 
 
 def _compare_dask(archive: Path, settings: Settings, client: Any) -> Comparison:
-    root = FreshRoot(settings.work / "scaling")
+    root = fresh_root(settings, "scaling")
     tasks = _tasks(archive, root)
     sides = {
         "plain calls": Side(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from amos_dask.graph import run_tasks
 from amos_dask.progress import ignore
 from amos_dask.recipe.fused import RunTask, run_sample
 from benchmarks.harness import Claim, Report, Table, benchmark, median_of
-from benchmarks.outputs import FreshRoot, run_task, samples_of
+from benchmarks.outputs import FreshRoot, fresh_root, run_task, samples_of
 from benchmarks.scans import CT_SHAPE, Shape, sized_archive
 from benchmarks.settings import Settings
 
@@ -47,7 +48,7 @@ _NOTE = (
 
 def _measure(settings: Settings, shape: Shape) -> dict[str, Any]:
     sample = samples_of(sized_archive(settings, shape))[0]
-    root = FreshRoot(settings.work / "size")
+    root = fresh_root(settings, "size")
     task = run_task(sample, root.path)
     options = ClusterOptions(
         workers=1, dashboard_port=0, local_directory=str(settings.work), memory_limit="0"
@@ -91,10 +92,8 @@ def _idle_bytes() -> int:
     warm_up()
     idle = _status_bytes("VmRSS")
     # The kernel's way to reset a process's peak; where it is refused the peak includes start-up.
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
     return idle
 
 

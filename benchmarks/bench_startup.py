@@ -99,12 +99,12 @@ def _compile_claim(rows: list[dict[str, Any]]) -> Claim:
 
 def _runs(settings: Settings) -> list[dict[str, Any]]:
     archive = mixed_archive(Settings(settings.work, tiny=True))
-    rows = []
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
-        for process in ("first", "second"):
-            rows.append({"process": process, **_run_program(settings, archive, environment)})
-    return rows
+        return [
+            {"process": process, **_run_program(settings, archive, environment)}
+            for process in ("first", "second")
+        ]
 
 
 def _run_program(settings: Settings, archive: Path, environment: dict[str, str]) -> dict[str, Any]:

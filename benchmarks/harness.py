@@ -80,6 +80,7 @@ def compare(
         When a side that is a peer does not give the same as the first.
     """
     timings = {name: Timings(name) for name in sides}
+    gc.collect()
     _warm_up(sides, timings, same)
     for _ in range(repeats):
         pair: dict[str, tuple[float, float]] = {}
@@ -117,7 +118,6 @@ def _warm_up(
 def _time(side: Side) -> tuple[float, float, Any]:
     if side.prepare is not None:
         side.prepare()
-    gc.collect()
     cpu, wall = time.process_time(), time.perf_counter()
     result = side.run()
     wall = time.perf_counter() - wall
@@ -180,6 +180,7 @@ def timing_rows(case: str, comparison: Comparison, **extra: Any) -> list[dict[st
             "x first": timings.ratio,
             "x min": min(timings.ratios),
             "x max": max(timings.ratios),
+            "CPU x first": statistics.median(timings.cpu_ratios),
             "runs": len(timings.seconds),
             **extra,
         }

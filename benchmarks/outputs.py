@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from amos_dask.archive.discover import discover
 from amos_dask.recipe.fused import RunTask
 from amos_dask.records import Params, Sample
 from amos_dask.store.layout import Layout
+from benchmarks.settings import Settings
 
 
 @dataclass
 class FreshRoot:
-    """A ROOT_DIR that is emptied before each run, with all earlier writing settled on disk."""
+    """A ROOT_DIR that is emptied before each run.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    settle : bool
+        Wait until all earlier writing has reached the disk: it would slow down our flushes.
+    """
 
     path: Path
-    n_runs: int = field(default=0)
+    settle: bool = True
 
     def clear(self) -> None:
-        """Remove what the last run wrote and wait until the disk is quiet."""
+        """Remove what the last run wrote."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
-        os.sync()
-        self.n_runs += 1
+        if self.settle:
+            os.sync()
+
+
+def fresh_root(settings: Settings, name: str, folder: Path | None = None) -> FreshRoot:
+    """Return a root in the work folder, or in another."""
+    return FreshRoot((folder or settings.work) / name, settle=not settings.tiny)
 
 
 def samples_of(archive: Path) -> tuple[Sample, ...]:

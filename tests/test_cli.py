@@ -516,7 +516,7 @@ def test_an_interrupted_run_says_how_to_go_on(library: Library) -> None:
     library.answer("run", KeyboardInterrupt())
     result = invoke("run", "d")
     assert result.exit_code == 130
-    assert result.stderr == "amos-dask: interrupted; run the same command again to go on\n"
+    assert result.stderr == "amos-dask: interrupted; run the same command again\n"
 
 
 @pytest.mark.parametrize("debug", [False, True])

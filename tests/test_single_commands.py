@@ -498,7 +498,7 @@ def test_a_split_of_numbered_folds_can_be_indexed(place: Place, tmp_path: Path) 
 
 
 def test_a_date_that_excel_recognised_stays_a_date(place: Place) -> None:
-    day = datetime.datetime(1961, 4, 12)  # noqa: DTZ001
+    day = datetime.datetime(1961, 4, 12)
 
     def put_date(workbook: Any) -> None:
         sheet = workbook["Manifest"]

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from amos_dask.archive.definitions import DatasetDefinition
 from amos_dask.archive.sources import read_bytes
@@ -152,6 +152,8 @@ def decide_mr_offset(
     ArchiveError
         When the csv has MR rows for both numberings.
     """
+    if requested not in OFFSETS:
+        raise ArchiveError(f"mr_metadata_offset {requested!r} is not one of {', '.join(OFFSETS)}.")
     if requested != "auto":
         offset, evidence = int(requested), "chosen by the user"
     else:
@@ -244,8 +246,3 @@ def _row_issue(path: str, sample_id: str) -> Callable[[str, str, str], Issue]:
         return make_issue(code, message, sample=sample_id, file=path, action=action)
 
     return issue
-
-
-def as_dict(metadata: Metadata) -> dict[str, str]:
-    """Return the metadata as a dictionary of its fields."""
-    return {field.name: getattr(metadata, field.name) for field in fields(metadata)}

@@ -114,7 +114,10 @@ def list_beside(location: str) -> list[FileRef]:
     """List the files in the folder that holds an archive; none where that cannot be listed."""
     if not is_url(location):
         folder = Path(location).absolute().parent
-        return [file_ref(path, path.name) for path in sorted(folder.iterdir()) if path.is_file()]
+        try:
+            return [file_ref(path, path.name) for path in sorted(folder.iterdir())]
+        except OSError:
+            return []
     import fsspec
 
     try:

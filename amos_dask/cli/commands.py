@@ -246,7 +246,10 @@ def index_manifests(subsets: tuple[str, ...], **arguments: Any) -> int:
 @click.option("--defects", is_flag=True, help="Add four damaged samples.")
 def phantom(directory: Path, **arguments: Any) -> int:
     """Make a synthetic AMOS22 archive to try things on."""
-    return close_phantom(amos_dask.write_archive(directory, **arguments))
+    try:
+        return close_phantom(amos_dask.write_archive(directory, **arguments))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 @click.command(epilog="Example: amos-dask demo --workers 2")

@@ -26,30 +26,24 @@ class Program(click.Group):
             code = super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
             raise  # click's own business
-        except AmosDaskError as error:
-            if ctx.params.get("debug"):
-                raise
-            click.echo(f"amos-dask: {error}", err=True)
-            code = ExitCode.COULD_NOT_RUN
-        except OSError as error:
-            if ctx.params.get("debug"):
-                raise
-            where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"amos-dask: {where}{error.strerror or error}", err=True)
-            code = ExitCode.COULD_NOT_RUN
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(
-                f"amos-dask: unexpected {type(error).__name__}: {error}; "
-                "'amos-dask --debug …' shows where",
-                err=True,
-            )
+            click.echo(f"amos-dask: {_message(error)}", err=True)
             code = ExitCode.COULD_NOT_RUN
         except KeyboardInterrupt:
-            click.echo("amos-dask: interrupted; run the same command again to go on", err=True)
+            click.echo("amos-dask: interrupted; run the same command again", err=True)
             sys.exit(130)
         sys.exit(int(code or 0))
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, AmosDaskError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return f"unexpected {type(error).__name__}: {error}; 'amos-dask --debug …' shows where"
 
 
 @click.group(

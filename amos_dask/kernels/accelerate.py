@@ -1,10 +1,27 @@
 """numba's defaults for every kernel, in one place."""
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
+
+
+def _remove_outdated_code(folder: Path) -> None:
+    """Remove cached machine code that is older than the newest kernel file.
+
+    numba notices a change of the file that defines a kernel, not of the files it calls.
+    """
+    newest = max(path.stat().st_mtime for path in folder.glob("*.py"))
+    for path in (folder / "__pycache__").glob("*.nb[ic]"):
+        with contextlib.suppress(OSError):  # a read-only install, or another process was faster
+            if path.stat().st_mtime < newest:
+                path.unlink()
+
+
+_remove_outdated_code(Path(__file__).parent)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -24,9 +41,6 @@ def njit(function: _Function) -> _Function:
     The machine code is cached on disk and runs without the GIL. A kernel uses and slices the
     arrays it is given; it makes none and returns none. With ``NUMBA_DISABLE_JIT=1`` the function
     comes back as it is.
-
-    numba notices a change of the file that defines a kernel, not of the files that the kernel
-    calls: after editing one kernel file, touch the files that import it.
 
     Parameters
     ----------

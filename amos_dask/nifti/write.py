@@ -33,7 +33,7 @@ class ImageWriter:
     def __init__(self, path: Path, header: bytes) -> None:
         self._file = path.open("wb", buffering=0)
         self._packer = isal_zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP)
-        self._file.write(self._packer.compress(header))
+        self._write(self._packer.compress(header))
 
     def write(self, voxels: NDArray[Any]) -> None:
         """Append voxels in file order: a 1-D contiguous array of the header's dtype."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from amos_dask.archive.discover import discover
+from amos_dask.errors import AmosDaskError
 from amos_dask.phantom import write_archive
 from amos_dask.pipeline.results import RunResult
 from amos_dask.pipeline.run import run
@@ -39,6 +41,12 @@ def demo(
     """
     download = Path(directory) / "download"
     archive = download / "amos22.zip"
-    if not archive.exists():
+    if archive.exists():
+        n_scans = len(discover(str(archive)).samples)
+        if n_scans != n_ct + n_mri:
+            raise AmosDaskError(
+                f"{archive} of an earlier demo holds {n_scans} scans; choose another folder."
+            )
+    else:
         archive = write_archive(download, n_ct=n_ct, n_mri=n_mri, form="zip").path
     return run(Path(directory) / "AMOS22", archive, cluster=cluster, progress=progress)

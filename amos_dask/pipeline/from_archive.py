@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from amos_dask.pipeline.session import (
 from amos_dask.progress import Listener
 from amos_dask.recipe.pairs import PairTask, pair_sample
 from amos_dask.records import SUBSETS, UNDEFINED, Audit, FileRef, Metadata, Notice, Sample, Step
-from amos_dask.stages.audit import audit_sample, unknown
+from amos_dask.stages.audit import audit_sample, blank_audit
 from amos_dask.store.layout import (
     MANIFEST_SHEET,
     absolute,
@@ -105,28 +104,14 @@ def _text(path: str | Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-@dataclass(frozen=True, slots=True)
-class _AuditTask:
-    sample: Sample
-
-    @property
-    def name(self) -> str:
-        return self.sample.sample_id
-
-
-def _audit(task: _AuditTask) -> Audit:
-    return audit_sample(task.sample)
-
-
 def audit_archive(session: Session, found: Discovery) -> tuple[dict[str, Audit], list[Issue]]:
     """Read all headers; return audits by sample and the issues of names, metadata and headers."""
     issues = list(found.issues)
     for issue in issues:
         if issue.code in ("mr_metadata_offset", "mr_metadata_offset_unknown"):
             session.listener(Notice(issue.message))
-    audits = {sample.sample_id: unknown(sample) for sample in found.samples}
-    tasks = [_AuditTask(sample) for sample in found.samples]
-    for outcome in session.map("audit", _audit, tasks):
+    audits = {sample.sample_id: blank_audit(sample) for sample in found.samples}
+    for outcome in session.map("audit", audit_sample, found.samples):
         if outcome.value is None:
             issues.append(failure_issue(outcome))
         else:

@@ -13,6 +13,7 @@ from amos_dask.pipeline.session import (
     find_label_map,
     open_session,
     record_issues,
+    require_kernel,
     require_sample_folders,
     require_threshold,
     step_results,
@@ -245,8 +246,7 @@ def denoise(
     layout = find_root(root, output)
     label_map = find_label_map(layout, label_explanation)
     params = DenoiseParams(
-        (int(kernel_size[0]), int(kernel_size[1])),
-        int(filter_halfedge),
+        *require_kernel(kernel_size, filter_halfedge),
         require_threshold("region_area_thresh", region_area_thresh),
     )
     tasks = [

@@ -26,6 +26,7 @@ from amos_dask.pipeline.session import (
     issue_log,
     keep_label_map,
     open_session,
+    require_kernel,
     require_outside_archive,
     require_threshold,
     sample_number,
@@ -43,9 +44,9 @@ from amos_dask.records import (
     Step,
     StepIssue,
 )
-from amos_dask.store.layout import GROUPS, Layout, absolute, find_sample_folders, sample_folder
+from amos_dask.store.layout import Layout, absolute, find_sample_folders, sample_folder
 from amos_dask.store.receipts import Receipts
-from amos_dask.store.staging import remove_leftovers
+from amos_dask.store.staging import remove_all_leftovers
 
 _SAMPLE_STEPS = (
     Step.CONFIRM_PAIRS,
@@ -121,22 +122,23 @@ def run(
     params = Params(
         _choose_label_map(layout, label_explanation, selection),
         DenoiseParams(
-            (int(kernel_size[0]), int(kernel_size[1])),
-            int(filter_halfedge),
+            *require_kernel(kernel_size, filter_halfedge),
             require_threshold("region_area_thresh", region_area_thresh),
         ),
         _thresholds(layout, region_volume_thresh),
     )
-    _remove_leftovers(layout)
     with open_session(cluster, progress) as session:
+        remove_all_leftovers(layout.descriptor, layout.grouped, layout.state)
         audits, audit_issues = audit_archive(session, found)
-        processed = _process(session, layout, params, chosen)
+        outcomes = _run_samples(session, layout, params, chosen)
+        # Only now: a run that could not start must not change what the next one goes by.
+        keep_label_map(layout, params.label_map, replace=label_explanation is not None)
         records = _current_records(session, layout, params)
     log = issue_log(layout)
     log.replace(Step.ARCHIVE_MANIFEST, audit_issues)
     samples = None if selection.is_everything else {sample.sample_id for sample in chosen}
     for step in _SAMPLE_STEPS:
-        log.replace(step, processed.issues_of(step), samples)
+        log.replace(step, outcomes.issues_of(step), samples)
     tables = write_tables(layout, params, found.samples, audits, records)
     rereading = [i.issue for r in records for i in r.issues if i.step == Step.DATASET_MANIFEST]
     scope = layout.grouped.name
@@ -153,7 +155,7 @@ def run(
         n_processed=len(chosen),
         n_failed=len(failed & {sample.sample_id for sample in chosen}),
         n_failed_others=len(failed - {sample.sample_id for sample in chosen}),
-        n_changed_voxels=sum(record.n_changed for record in processed.records),
+        n_changed_voxels=sum(record.n_changed for record in outcomes.records),
         seconds=time.perf_counter() - start,
         outputs=tables.outputs,
     )
@@ -181,6 +183,7 @@ def plan_run(
     """
     layout = Layout(absolute(root_dir))
     location = find_archive(layout, archive)
+    require_outside_archive(layout.root, location)
     meta = None if labeled_data_meta is None else str(labeled_data_meta)
     found = discover(location, meta, mr_metadata_offset)
     rows = [
@@ -188,7 +191,7 @@ def plan_run(
             "ID": sample.sample_id,
             "subset": sample.subset,
             "modality": sample.modality,
-            "bytes": sum(ref.size for ref in (sample.volume, sample.mask) if ref is not None),
+            "bytes": _bytes_to_read(sample),
             "folder": sample_folder(layout.group(sample.modality), sample)
             .path.relative_to(layout.root)
             .as_posix(),
@@ -196,7 +199,8 @@ def plan_run(
         for sample in selection.choose(found.samples)
         if sample.volume is not None
     ]
-    return RunPlan(layout.root, location, pd.DataFrame(rows))
+    columns = ["ID", "subset", "modality", "bytes", "folder"]
+    return RunPlan(layout.root, location, pd.DataFrame(rows, columns=columns))
 
 
 def find_archive(layout: Layout, archive: str | Path | None) -> str:
@@ -222,7 +226,7 @@ def find_archive(layout: Layout, archive: str | Path | None) -> str:
 
 
 @dataclass(frozen=True)
-class _Processed:
+class _SampleOutcomes:
     """What the sample tasks returned."""
 
     records: tuple[SampleRecord, ...]
@@ -233,9 +237,9 @@ class _Processed:
         return [*found, *self.failures] if step == Step.CONFIRM_PAIRS else found
 
 
-def _process(
+def _run_samples(
     session: Session, layout: Layout, params: Params, samples: Iterable[Sample]
-) -> _Processed:
+) -> _SampleOutcomes:
     earlier: dict[str, list[Path]] = {}
     for folder in find_sample_folders(layout.grouped):
         earlier.setdefault(folder.sample_id, []).append(folder.path)
@@ -253,7 +257,7 @@ def _process(
             failures.append(failure_issue(outcome))
         else:
             records.append(outcome.value)
-    return _Processed(tuple(records), tuple(failures))
+    return _SampleOutcomes(tuple(records), tuple(failures))
 
 
 def _bytes_to_read(sample: Sample) -> int:
@@ -266,7 +270,7 @@ def _current_records(session: Session, layout: Layout, params: Params) -> list[S
     They come from receipts as far as those speak for the files as they are now; other samples are
     described from their files.
     """
-    receipts = Receipts(layout.state / "receipts")
+    receipts = Receipts(layout.receipts)
     records, changed = [], []
     folders = find_sample_folders(layout.grouped)
     for folder in folders:
@@ -294,7 +298,7 @@ def _undescribed(outcome: Outcome[SampleRecord]) -> SampleRecord:
 def _choose_label_map(
     layout: Layout, label_explanation: str | Path | None, selection: Selection
 ) -> LabelMap:
-    """Return the label map and keep it in ROOT; a part of the samples cannot get another one."""
+    """Return the label map; raise when a part of the samples would get another one."""
     label_map = find_label_map(layout, label_explanation)
     differs = label_explanation is not None and label_map != find_label_map(layout, None)
     if differs and layout.label_map.exists() and not selection.is_everything:
@@ -302,7 +306,6 @@ def _choose_label_map(
             f"{label_explanation} differs from {layout.label_map}, which the other samples were "
             "made with; run without a choice of samples."
         )
-    keep_label_map(layout, label_map, replace=differs)
     return label_map
 
 
@@ -310,13 +313,3 @@ def _thresholds(layout: Layout, asked: Sequence[float]) -> tuple[float, ...]:
     """Return the thresholds asked for, and those of region manifests that are there already."""
     thresholds = {require_threshold("region_volume_thresh", threshold) for threshold in asked}
     return tuple(sorted(thresholds | set(layout.region_thresholds())))
-
-
-def _remove_leftovers(layout: Layout) -> None:
-    """Remove temporary files of a killed run, except in sample folders, which tasks look after."""
-    folders = [layout.descriptor, layout.grouped, layout.state]
-    folders += [path for path in layout.state.glob("*") if path.is_dir()]
-    folders += [layout.splits(), *(layout.group(modality) for modality in GROUPS)]
-    folders += [layout.splits(modality) for modality in GROUPS]
-    for folder in folders:
-        remove_leftovers(folder)

@@ -17,7 +17,7 @@ from amos_dask.cluster import ClusterOptions, connect
 from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap, read_label_map
-from amos_dask.progress import Listener, report_to
+from amos_dask.progress import STYLES, Listener, report_to
 from amos_dask.records import Notice, Outcome, Step, StepResult
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders
@@ -98,6 +98,8 @@ def open_session(cluster: Any, progress: str | Listener) -> Iterator[Session]:
     with ExitStack() as stack:
         if callable(progress):
             listener = progress
+        elif progress not in STYLES:
+            raise AmosDaskError(f"progress {progress!r} is not known; choose from {STYLES}.")
         else:
             stream = sys.stdout if progress == "json" else sys.stderr
             listener = stack.enter_context(report_to(stream, progress))
@@ -130,6 +132,16 @@ def require_threshold(name: str, value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise AmosDaskError(f"{name} must be a finite number of at least 0, not {value}.")
     return float(value)
+
+
+def require_kernel(kernel_size: Sequence[int], filter_halfedge: int) -> tuple[tuple[int, int], int]:
+    """Return kernel size and half-edge as whole numbers; raise when they cannot be used."""
+    sizes = [int(size) for size in kernel_size]
+    if len(sizes) != 2 or min(sizes) < 1:
+        raise AmosDaskError(f"kernel_size must be two sizes of at least 1, not {kernel_size}.")
+    if int(filter_halfedge) < 0:
+        raise AmosDaskError(f"filter_halfedge must be at least 0, not {filter_halfedge}.")
+    return (sizes[0], sizes[1]), int(filter_halfedge)
 
 
 def require_outside_archive(path: Path, archive: str) -> None:
@@ -179,7 +191,7 @@ def sample_number(sample_id: str) -> int:
 
 def issue_log(layout: Layout) -> IssueLog:
     """Return ROOT's log of issues by step."""
-    return IssueLog(layout.state / "issues.jsonl")
+    return IssueLog(layout.issue_log)
 
 
 def record_issues(

@@ -69,7 +69,7 @@ def denoise_sample(task: DenoiseTask) -> StepResult[int]:
     done = info.description == describe_step(task.params)
     if done and in_place and _has_its_binary_masks(task):
         return StepResult(task.name, ALREADY_DONE, issues)
-    restore = RestoreData(task.layout.state / "restore")
+    restore = RestoreData(task.layout.restore)
     if is_denoised(info.description) and not done:
         restored = restore.restore(task.name, task.folder.mask, mask)
         if restored is None:
@@ -119,5 +119,5 @@ def is_restorable(task: DenoiseTask) -> bool:
         return True  # the task itself says what is wrong with it
     if not is_denoised(description) or description == describe_step(task.params):
         return True
-    restore = RestoreData(task.layout.state / "restore")
+    restore = RestoreData(task.layout.restore)
     return restore.path_for(task.name, task.folder.mask).exists()

@@ -204,6 +204,6 @@ def _find_regions(
     after = find_small_regions(mask, *find)
     if not is_denoised(info.description):
         return after, after
-    restore = RestoreData(task.layout.state / "restore")
+    restore = RestoreData(task.layout.restore)
     undenoised = restore.restore(task.name, task.folder.mask, mask)
     return (after if undenoised is None else find_small_regions(undenoised, *find)), after

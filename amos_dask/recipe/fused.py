@@ -87,7 +87,7 @@ def run_sample(task: RunTask) -> SampleRecord:
         what an earlier run wrote; one whose mask is damaged still gets its volume. Where a file
         cannot be read for reasons outside it, earlier output stays.
     """
-    receipts = Receipts(task.layout.state / "receipts")
+    receipts = Receipts(task.layout.receipts)
     try:
         record = _organise(task)
     except EarlierOutputStaysError as stop:
@@ -123,7 +123,7 @@ def _organise(task: RunTask) -> SampleRecord:
         staging.publish(last=folder.mask)
     remove_superseded(pair, written=True)
     remove_outdated(folder, keep=_written_masks(task, folder, result))
-    RestoreData(layout.state / "restore").forget_others(sample.sample_id, result.restore_data)
+    RestoreData(layout.restore).forget_others(sample.sample_id, result.restore_data)
     return SampleRecord(
         sample_id=sample.sample_id,
         files=_describe(task, folder, volume, result),
@@ -167,7 +167,7 @@ def _stage_masks(
     present = labels_present(final)
     staged = staging.path_for(folder.mask)
     write_mask(staged, volume, final, describe_step(params.denoise))
-    restore = RestoreData(task.layout.state / "restore")
+    restore = RestoreData(task.layout.restore)
     kept, n_changed = restore.stage(staging, sample.sample_id, staged, split, final)
     columns = params.label_map.columns()
     paths = {label: staging.path_for(folder.binary_mask(columns[label])) for label in columns}

@@ -63,7 +63,7 @@ def _restage_restore_data(
     task: FolderTask, staging: Staging, staged: Path, mask: Mask, split: Mask, sex: str
 ) -> None:
     """Keep what undoes denoising, for the mask under its new labels."""
-    restore = RestoreData(task.layout.state / "restore")
+    restore = RestoreData(task.layout.restore)
     undenoised = restore.restore(task.name, task.folder.mask, mask)
     if undenoised is not None:
         before = split_prostate_uterus(undenoised, sex, labels_present(undenoised))

@@ -11,12 +11,12 @@ from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImag
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, Mask, open_image, write_mask
 from amos_dask.records import Sample, StepResult
-from amos_dask.stages.audit import unreadable
+from amos_dask.stages.audit import bad_affine, unreadable
 from amos_dask.stages.describe import info_yaml
 from amos_dask.stages.mask import check_pair, read_mask
 from amos_dask.stages.volume import convert_volume
 from amos_dask.store.layout import SampleFolder, sample_folder
-from amos_dask.store.staging import Staging, remove_leftovers
+from amos_dask.store.staging import Staging, remove_if_empty, remove_leftovers
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def stage_volume(
     try:
         with open_image(ref) as image:
             if not geometry.is_usable(image.info.affine):
-                return None, [_unusable_affine(sample, ref.path)]
+                return None, [bad_affine(sample.sample_id, ref.path, "volume")]
             all_finite = convert_volume(image, staging.path_for(folder.volume))
     except UnreadableImageError as error:
         return None, [unreadable(sample, ref, "volume", error)]
@@ -161,11 +161,6 @@ def read_paired_mask(
     return mask, issues
 
 
-def _unusable_affine(sample: Sample, path: str) -> Issue:
-    message = "the affine is not finite or cannot be inverted"
-    return _oddity(sample, "bad_affine", message, path, "nothing written")
-
-
 def _oddity(sample: Sample, code: str, message: str, path: str, action: str = "") -> Issue:
     return make_issue(code, message, sample=sample.sample_id, file=path, action=action)
 
@@ -176,6 +171,7 @@ def remove_superseded(task: PairTask, *, written: bool) -> None:
         is_current = written and path.exists() and path.samefile(task.folder.path)
         if path.exists() and not is_current:
             shutil.rmtree(path)
+            remove_if_empty(path.parent, path.parent.parent)  # the scanner's, the subset's
 
 
 def remove_outdated(folder: SampleFolder, keep: tuple[Path, ...]) -> None:

@@ -43,7 +43,7 @@ def audit_sample(sample: Sample) -> Audit:
     return Audit(sample.sample_id, tuple(rows), tuple(issues))
 
 
-def unknown(sample: Sample) -> Audit:
+def blank_audit(sample: Sample) -> Audit:
     """Return the audit of a sample whose headers nobody could look at: rows without geometry."""
     files: tuple[tuple[Kind, FileRef | None], ...]
     files = (("volume", sample.volume), ("mask", sample.mask))
@@ -65,24 +65,22 @@ def _read(sample: Sample, ref: FileRef | None, kind: Kind, issues: list[Issue]) 
 
 def unreadable(sample: Sample, ref: FileRef, kind: Kind, error: Exception) -> Issue:
     """Return the issue of a file that cannot be read."""
-    return make_issue(
-        f"unreadable_{kind}",
-        str(error),
-        sample=sample.sample_id,
-        file=ref.path,
-        action="nothing written" if kind == "volume" else "no mask written",
-    )
+    return _unusable(sample.sample_id, ref.path, kind, f"unreadable_{kind}", str(error))
+
+
+def bad_affine(sample_id: str, path: str, kind: Kind) -> Issue:
+    """Return the issue of a file whose affine is not finite or cannot be inverted."""
+    return _unusable(sample_id, path, kind, "bad_affine", geometry.UNUSABLE)
+
+
+def _unusable(sample_id: str, path: str, kind: Kind, code: str, message: str) -> Issue:
+    action = "nothing written" if kind == "volume" else "no mask written"
+    return make_issue(code, message, sample=sample_id, file=path, action=action)
 
 
 def _check_geometry(sample_id: str, ref: FileRef, info: ImageInfo, kind: Kind) -> Iterator[Issue]:
     if not geometry.is_usable(info.affine):
-        yield make_issue(
-            "bad_affine",
-            "the affine is not finite or cannot be inverted",
-            sample=sample_id,
-            file=ref.path,
-            action="nothing written" if kind == "volume" else "no mask written",
-        )
+        yield bad_affine(sample_id, ref.path, kind)
     elif not geometry.same_spacing(info.pixdim_mm, info.spacing_mm):
         shown = " x ".join(f"{size:g}" for size in info.pixdim_mm)
         ours = " x ".join(f"{size:g}" for size in info.spacing_mm)
@@ -100,12 +98,11 @@ def _describe(ref: FileRef, kind: Kind, info: ImageInfo | None) -> FileAudit:
         return FileAudit(ref.path, kind)
     usable = geometry.is_usable(info.affine)
     finite = bool(np.isfinite(info.affine).all())
-    x, y, z = info.pixdim_mm
     return FileAudit(
         file_path=ref.path,
         kind=kind,
         shape=info.shape,
-        pixdim_mm=(x, y, z),
+        pixdim_mm=info.pixdim_mm,
         orientation_from=geometry.orientation_from(info.affine) if usable else None,
         orientation_to=geometry.orientation_to(info.affine) if usable else None,
         dtype=info.dtype,

@@ -62,7 +62,7 @@ def check_pair(volume: ImageInfo, mask: ImageInfo, sample_id: str, file: str) ->
             f"the mask has the shape {mask.shape}, its scan {volume.shape}",
         )
     if not geometry.is_usable(mask.affine):
-        raise BadMaskError("bad_affine", "the affine is not finite or cannot be inverted")
+        raise BadMaskError("bad_affine", geometry.UNUSABLE)
     norm = geometry.difference_norm(mask.affine, volume.affine)
     if norm <= geometry.SAME_AFFINE_NORM:
         return []

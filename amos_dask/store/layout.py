@@ -58,6 +58,21 @@ class Layout:
         return self.root / ".amos-dask"
 
     @property
+    def receipts(self) -> Path:
+        """Folder of the samples' receipts."""
+        return self.state / "receipts"
+
+    @property
+    def restore(self) -> Path:
+        """Folder of what is needed to undo denoising."""
+        return self.state / "restore"
+
+    @property
+    def issue_log(self) -> Path:
+        """The issues with the steps that found them."""
+        return self.state / "issues.jsonl"
+
+    @property
     def archive_manifest(self) -> Path:
         """The archive manifest."""
         return self.descriptor / "archive_manifest.xlsx"
@@ -88,10 +103,10 @@ class Layout:
             return self.grouped / "dataset_manifest.xlsx"
         return self.group(modality) / f"dataset_manifest_amos_{modality}.xlsx"
 
-    def splits(self, modality: str | None = None, split_name: str = SPLIT_NAME) -> Path:
-        """Return the folder of a split's index manifests."""
+    def splits(self, modality: str | None = None) -> Path:
+        """Return the folder of the official split's index manifests."""
         base = self.grouped if modality is None else self.group(modality)
-        return base / "splits" / split_name
+        return base / "splits" / SPLIT_NAME
 
 
 def sample_folder(group: Path, sample: Sample) -> SampleFolder:

@@ -13,11 +13,11 @@ _SUFFIX = ".part~"
 
 
 class Staging:
-    """A set of files that is published as a whole, or not at all.
+    """A set of files that get their final names only when all of them are complete.
 
     Within the ``with`` block, `path_for` gives the temporary name to write to; `publish` flushes
-    every file to disk and renames them. What was not published when
-    the block ends is removed.
+    every file to disk and renames them one after the other. What was not published when the block
+    ends is removed.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,8 @@ class Staging:
         for temporary in self._staged.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        for folder in reversed(self._made) if self._staged else ():
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # nothing was published there: no empty folder stays behind
+        if self._staged:  # nothing was published: no empty folder stays behind
+            remove_if_empty(*reversed(self._made))
 
     def path_for(self, final: Path) -> Path:
         """Return the temporary path that will become ``final``; makes its folder."""
@@ -93,6 +92,24 @@ def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that a killed run left in a folder."""
     for path in folder.glob(f".*{_SUFFIX}"):
         path.unlink(missing_ok=True)
+
+
+def remove_all_leftovers(*roots: Path) -> None:
+    """Remove temporary files that a killed run left anywhere below folders, and empty folders."""
+    for root in roots:
+        for folder, _, names in os.walk(root, topdown=False):
+            for name in names:
+                if name.startswith(".") and name.endswith(_SUFFIX):
+                    Path(folder, name).unlink(missing_ok=True)
+            if Path(folder) != root:
+                remove_if_empty(Path(folder))
+
+
+def remove_if_empty(*folders: Path) -> None:
+    """Remove folders, in this order, as far as they are empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _flush(path: Path) -> None:

@@ -24,7 +24,6 @@ from amos_dask.errors import ManifestError
 from amos_dask.store.staging import Staging
 
 LARGEST_CELL = 32_767
-LARGEST_SHEET = 1_048_575
 # Excel's rules for worksheet titles; a split's name is part of file names as well.
 _FORBIDDEN_IN_TITLE = frozenset("[]:*?/\\'\"<>|")
 _LONGEST_TITLE = 31
