@@ -4,8 +4,9 @@ Everything public is here and is imported when it is first used::
 
     import amos_dask
 
-    result = amos_dask.run("data/AMOS22", archive="downloads/amos22.zip")
-    result.dataset_manifest  # a pandas frame, as written to grouped/dataset_manifest.xlsx
+    if __name__ == "__main__":  # workers are processes of their own; not needed in a notebook
+        result = amos_dask.run("data/AMOS22", archive="downloads/amos22.zip")
+        result.dataset_manifest  # a pandas frame, as written to grouped/dataset_manifest.xlsx
 """
 
 from importlib import import_module

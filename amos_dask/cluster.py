@@ -67,7 +67,10 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
     try:
         local = _local_cluster(options)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ClusterError(f"the local Dask cluster cannot start: {error}") from error
+        raise ClusterError(
+            f"the local Dask cluster cannot start: {error} "
+            "(a script that calls amos_dask needs 'if __name__ == \"__main__\":')"
+        ) from error
     with local as cluster, Client(cluster, set_as_default=False) as client:
         client.run(_leave_interrupts_to_the_client)
         yield client

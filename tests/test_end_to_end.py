@@ -269,6 +269,53 @@ def test_damaged_samples_are_issues_and_harm_no_other(
     assert_same(good, {name: damaged[name] for name in good})
 
 
+def make_odd(archive: Path) -> None:
+    """Make an archive odd in the ways that its files' voxels do not show."""
+    csv_path = next(archive.glob("*.csv"))
+    rows = list(csv.reader(csv_path.open(encoding="utf-8")))
+    scanner = rows[0].index("Manufacturer's Model Name")
+    by_id = {row[0]: row for row in rows}
+    by_id["1"][scanner] = "Some/New Scanner"
+    by_id["4"][scanner] = ""
+    by_id["9"][scanner] = "Prisma"  # an MR scanner for a CT's number
+    with csv_path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(row for row in rows if row[0] != "50")
+    listing = json.loads((archive / "dataset.json").read_text())
+    moved = next(e for e in listing["training"] if "amos_0111" in e["image"])
+    listing["training"].remove(moved)
+    listing["validation"].append(moved)
+    (archive / "dataset.json").write_text(json.dumps(listing))
+    next(archive.glob("labels*/amos_0222*")).unlink()
+    next(archive.glob("images*/amos_0508*")).unlink()
+    (archive / "imagesTr" / "notes.txt").write_text("stray")
+
+
+def test_an_odd_archive_gives_what_the_reference_expects(
+    phantom: Archive, tmp_path: Path, cluster_address: str
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(phantom.path, archive)
+    make_odd(archive)
+    root = tmp_path / "AMOS22"
+    command(["run", root, "--archive", archive, "--cluster", cluster_address], exit_code=3)
+    expected = reference.expected(archive, reference.find_metadata_csv(archive))
+    reference.assert_root_matches(root, expected)
+    found = {
+        (issue["code"], issue["sample"])
+        for issue in map(json.loads, (root / "descriptor/issues.jsonl").open())
+    }
+    assert found >= {
+        ("unknown_scanner", "amos_0001"),
+        ("unknown_scanner", "amos_0004"),
+        ("modality_mismatch", "amos_0009"),
+        ("metadata_row_missing", "amos_0050"),
+        ("subset_mismatch", "amos_0111"),
+        ("missing_mask", "amos_0222"),
+        ("mask_without_volume", "amos_0508"),
+        ("unexpected_file", ""),
+    }
+
+
 def test_a_choice_of_samples_leaves_manifests_whole(
     finished: Finished, phantom: Archive, tmp_path: Path, cluster_address: str
 ) -> None:
