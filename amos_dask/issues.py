@@ -32,7 +32,10 @@ CATALOGUE: dict[str, IssueKind] = {
     # the archive and its metadata
     "junk_ignored": IssueKind("info", "System files and partial downloads were left aside"),
     "unexpected_file": IssueKind("warning", "A file that is not part of AMOS22 was left aside"),
-    "duplicate_file": IssueKind("warning", "Two files for one scan; the one in the outer folder, then the first by name, is used"),
+    "duplicate_file": IssueKind(
+        "warning",
+        "Two files for one scan; the one in the outer folder, then the first by name, is used",
+    ),
     "bad_dataset_json": IssueKind(
         "warning", "`dataset.json` cannot be used; subsets are taken from the folders"
     ),

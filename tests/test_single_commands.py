@@ -248,13 +248,14 @@ def test_issues_go_to_the_outputs_root_not_beside_the_archive(changeable: Place)
     assert (changeable.root / ".amos-dask").is_dir()
 
 
+@pytest.mark.parametrize("listed", ["descriptor/archive_manifest.xlsx", "listed.xlsx"])
 def test_a_url_makes_no_folder_of_its_name(
-    empty: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = snapshot(empty.archive.parent)
     url = empty.archive.as_uri()
-    output = ("--output_manifest_file", "AMOS22/descriptor/archive_manifest.xlsx")
+    output = ("--output_manifest_file", f"AMOS22/{listed}")
     empty.command("archive-manifest", "--root_dir", url, *output)
     manifest = ("--archive_manifest", output[1])
     words = ("confirm-pairs", "--modality", "ct", "--root_dir", url)

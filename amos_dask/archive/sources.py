@@ -18,6 +18,8 @@ from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImag
 from amos_dask.records import FileRef, ZipMember
 
 BLOCK_BYTES = 1 << 18
+# Read and unpacked first: enough for a header, so that an audit touches nothing more.
+FIRST_BYTES = 1 << 12
 UNPACKED_BYTES = 1 << 20
 _GZIP = 31
 _RAW_DEFLATE = -15
@@ -215,8 +217,10 @@ def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
     try:
         with open_location(ref.location) as file:
             if ref.member is None:
-                while block := file.read(BLOCK_BYTES):
+                block = file.read(FIRST_BYTES)
+                while block:
                     yield block
+                    block = file.read(BLOCK_BYTES)
             else:
                 yield from _checked(_member_blocks(file, ref.member), ref.crc32)
     except OSError as error:
@@ -252,8 +256,10 @@ def _checked(blocks: Iterator[bytes], crc32: int | None) -> Iterator[bytes]:
 
 
 def _limited_blocks(file: BinaryIO, n_bytes: int) -> Iterator[bytes]:
+    size = FIRST_BYTES
     while n_bytes:
-        block = file.read(min(n_bytes, BLOCK_BYTES))
+        block = file.read(min(n_bytes, size))
+        size = BLOCK_BYTES
         if not block:
             raise UnreadableImageError("the zip ends before this file does")
         n_bytes -= len(block)
@@ -263,8 +269,8 @@ def _limited_blocks(file: BinaryIO, n_bytes: int) -> Iterator[bytes]:
 def _inflate(blocks: Iterator[bytes]) -> Iterator[bytes]:
     unpacker = isal_zlib.decompressobj(wbits=_RAW_DEFLATE)
     try:
-        for block in blocks:
-            yield from _unpack(unpacker, block)
+        for number, block in enumerate(blocks):
+            yield from _unpack(unpacker, block, is_first=number == 0)
     except _DAMAGED as error:
         raise UnreadableImageError(f"damaged in the zip ({error})") from error
     if not unpacker.eof:
@@ -284,6 +290,7 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
     unpacker = isal_zlib.decompressobj(wbits=_GZIP)
     n_members = 0
     fresh = True  # nothing of the current member has been seen
+    is_first = True
     for block in blocks:
         while block:
             if fresh and n_members:
@@ -292,9 +299,10 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
                     break
             fresh = False
             try:
-                yield from _unpack(unpacker, block)
+                yield from _unpack(unpacker, block, is_first=is_first)
             except _DAMAGED as error:
                 raise _gzip_error(error, n_members) from error
+            is_first = False
             block = unpacker.unused_data
             if unpacker.eof:
                 n_members += 1
@@ -320,12 +328,14 @@ class TrailingBytesError(UnreadableImageError):
     """Bytes that do not belong to the image follow its complete gzip stream."""
 
 
-def _unpack(unpacker: Any, block: bytes) -> Iterator[bytes]:
+def _unpack(unpacker: Any, block: bytes, *, is_first: bool) -> Iterator[bytes]:
+    limit = FIRST_BYTES if is_first else UNPACKED_BYTES
     while True:
-        piece = unpacker.decompress(block, UNPACKED_BYTES)
+        piece = unpacker.decompress(block, limit)
         if piece:
             yield piece
         block = unpacker.unconsumed_tail
         # A full piece may leave output waiting inside even when the input is used up.
-        if unpacker.eof or (not block and len(piece) < UNPACKED_BYTES):
+        if unpacker.eof or (not block and len(piece) < limit):
             return
+        limit = UNPACKED_BYTES
