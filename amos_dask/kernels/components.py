@@ -55,7 +55,7 @@ def label_components(mask: NDArray[np.uint8]) -> Components:
     """
     flat = flat_fortran(mask)
     table = _scan_volume(flat, *mask.shape) if flat.size else np.empty((0, N_COLUMNS), np.int64)
-    table = table[np.argsort(table[:, FIRST_VOXEL])]
+    table = table.take(np.argsort(table[:, FIRST_VOXEL]), axis=0)
     return Components(
         label=table[:, LABEL].astype(np.uint8),
         n_voxels=table[:, N_VOXELS].copy(),
