@@ -10,17 +10,23 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from distributed import Client, Future, KilledWorker, as_completed
 
+from amos_dask.errors import ClusterError
 from amos_dask.records import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 
 # How often Dask runs a task again after the loss of its worker.
 RETRIES = 2
 _TASKS_PER_THREAD = 4
-_SMALLEST_WINDOW = 16
+_SMALLEST_WINDOW = 128
 # A result that was lost with its worker is computed again by the scheduler.
+_SECONDS_BETWEEN_LOOKS = 0.005
+_SECONDS_BETWEEN_COUNTS = 10.0
+# Longer than a batch system or a node takes to replace lost workers, shorter than for ever.
+SECONDS_WITHOUT_WORKERS = 600
 _TO_BE_COMPUTED_AGAIN = ("lost", "pending")
 
 
@@ -105,46 +111,80 @@ class _Window(Generic[Item, Value]):
 
     def _all_at_once(self) -> Iterator[Outcome[Value]]:
         completed = self._completed(self._submit_more())
-        for future in self._settled(completed):
-            item = self._running.pop(future)
-            if _died_with_its_worker(future):
-                self._suspects.append(item)
-            else:
-                yield _outcome(future, item.name)
-            future.release()
+        for batch in self._settled(completed):
+            blamed = {future for future in batch if _died_with_its_worker(future)}
+            self._suspects += [self._running.pop(future) for future in blamed]
+            outcomes = self._collect([future for future in batch if future not in blamed])
             completed.update(self._submit_more())
+            yield from outcomes
 
     def _alone(self, item: Item) -> Iterator[Outcome[Value]]:
-        for future in self._settled(self._completed([self._submit(item)])):
-            del self._running[future]
-            yield _outcome(future, item.name)
-            future.release()
+        for batch in self._settled(self._completed(self._submit([item]))):
+            yield from self._collect(batch)
 
     def _completed(self, futures: list[Future]) -> as_completed:
         return as_completed(futures, loop=self._client.loop, with_results=False)
 
-    def _settled(self, completed: as_completed) -> Iterator[Future]:
-        for future in completed:
-            if future.status in _TO_BE_COMPUTED_AGAIN:
-                completed.add(future)
-            else:
-                yield future
+    def _settled(self, completed: as_completed) -> Iterator[list[Future]]:
+        last_seen = time.monotonic()
+        while completed.count():
+            if not completed.has_ready():
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                last_seen = self._require_workers(last_seen)
+                continue
+            batch = completed.next_batch(block=False)
+            lost = [future for future in batch if future.status in _TO_BE_COMPUTED_AGAIN]
+            completed.update(lost)
+            yield [future for future in batch if future not in lost]
+
+    def _require_workers(self, last_seen: float) -> float:
+        """Return when workers were last seen; raise when that was too long ago."""
+        now = time.monotonic()
+        if now < last_seen + _SECONDS_BETWEEN_COUNTS:
+            return last_seen
+        if self._client.nthreads():
+            return now
+        if now > last_seen + SECONDS_WITHOUT_WORKERS:
+            raise ClusterError(
+                f"the cluster has had no workers for {SECONDS_WITHOUT_WORKERS} s; "
+                "run the same command again when it has some."
+            )
+        return last_seen
+
+    def _collect(self, futures: list[Future]) -> list[Outcome[Value]]:
+        """Fetch the outcomes of settled tasks, all in one request, and forget the tasks."""
+        # What was lost since it settled is computed again while it is fetched.
+        finished = [future for future in futures if future.status != "error"]
+        try:
+            values = dict(zip(finished, self._client.gather(finished), strict=True))
+        except Exception:  # one that was lost failed the second time: look at each
+            values = {f: f.result() for f in finished if f.exception() is None}
+        outcomes = []
+        for future in futures:
+            item = self._running.pop(future)
+            outcomes.append(values.get(future) or _failed(future, item.name))
+            future.release()
+        return outcomes
 
     def _submit_more(self) -> list[Future]:
-        submitted = []
-        n_tasks = _window(self._client)
-        while len(self._running) < n_tasks and (item := next(self._waiting, None)) is not None:
-            submitted.append(self._submit(item))
-        return submitted
+        free = _window(self._client) - len(self._running)
+        return self._submit(list(islice(self._waiting, max(0, free))))
 
-    def _submit(self, item: Item) -> Future:
+    def _submit(self, items: list[Item]) -> list[Future]:
+        if not items:
+            return []
         # Names carry a token: two clients of one scheduler must not share tasks.
-        key = f"{self._phase}-{item.name}-{secrets.token_hex(4)}"
-        future = self._client.submit(
-            _measured, self._function, item, key=key, retries=RETRIES, pure=False
+        token = secrets.token_hex(4)
+        futures: list[Future] = self._client.map(
+            _measured,
+            [self._function] * len(items),
+            items,
+            key=[f"{self._phase}-{item.name}-{token}" for item in items],
+            retries=RETRIES,
+            pure=False,
         )
-        self._running[future] = item
-        return future
+        self._running.update(zip(futures, items, strict=True))
+        return futures
 
 
 def _died_with_its_worker(future: Future) -> bool:
@@ -174,13 +214,8 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _outcome(future: Future, name: str) -> Outcome[Any]:
-    if future.status == "finished":
-        outcome: Outcome[Any] = future.result()
-        return outcome
-    if future.status == "error":
-        return Outcome(name, None, _describe(future.exception()))
-    return Outcome(name, None, f"the task was {future.status}")
+def _failed(future: Future, name: str) -> Outcome[Any]:
+    return Outcome(name, None, _describe(future.exception()))
 
 
 def _describe(error: BaseException) -> str:

@@ -34,7 +34,7 @@ CATALOGUE: dict[str, IssueKind] = {
     "unexpected_file": IssueKind("warning", "A file that is not part of AMOS22 was left aside"),
     "duplicate_file": IssueKind(
         "warning",
-        "Two files for one scan; the one in the outer folder, then the first by name, is used",
+        "Two files for one scan; the outermost, then the first by name, is used",
     ),
     "bad_dataset_json": IssueKind(
         "warning", "`dataset.json` cannot be used; subsets are taken from the folders"

@@ -46,12 +46,21 @@ def bench_scaling(settings: Settings) -> Report:
         }
         dask = _compare_dask(archive, settings, one)
         stubs = _compare_stubs(n_stubs, settings, one)
-    rows = [row for case, found in scaling.items() for row in timing_rows(case, found)]
+    rows = [
+        row for case, found in scaling.items() for row in timing_rows(case, found, in_process=False)
+    ]
     return Report(
         [
             Table(f"{len(samples_of(archive))} labelled CT", rows, _SCALING_NOTE),
-            Table("What Dask adds", timing_rows("the same CT on one worker", dask), _DASK_NOTE),
-            Table(f"{n_stubs} empty tasks on one worker", timing_rows("empty", stubs)),
+            Table(
+                "What Dask adds",
+                timing_rows("the same CT on one worker", dask, in_process=False),
+                _DASK_NOTE,
+            ),
+            Table(
+                f"{n_stubs} empty tasks on one worker",
+                timing_rows("empty", stubs, in_process=False),
+            ),
         ],
         _claims(scaling, dask),
     )
@@ -59,7 +68,7 @@ def bench_scaling(settings: Settings) -> Report:
 
 _SCALING_NOTE = (
     "Both clusters are connected and warm, and run in turns on fresh folders. 'run()' includes "
-    "what only the client does: listing, workbooks. CPU is the client's."
+    "what only the client does: listing, workbooks."
 )
 _DASK_NOTE = (
     "'plain calls' is one task that calls the function for every CT in a loop, in the same worker "

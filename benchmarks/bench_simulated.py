@@ -60,7 +60,7 @@ def bench_simulated(settings: Settings) -> Report:
         rates = compare(_sides(client, tasks[:n_rate]), settings.repeats)
         dropped = _watch(client, tasks, keep=False)
         kept = _watch(client, tasks[:n_kept], keep=True)
-    rows = timing_rows(f"{n_rate} samples", rates)
+    rows = timing_rows(f"{n_rate} samples", rates, in_process=False)
     for row in rows:
         row["samples a second"] = 1e3 * n_rate / row["median ms"]
     return Report(

@@ -32,7 +32,7 @@ def bench_startup(settings: Settings) -> Report:
     """Time the help, then a first and a second process on a machine without a kernel cache."""
     help_times = compare(_sides(), settings.repeats)
     ratio = help_times["amos-dask --help"].ratio
-    tables = [Table("Starting", timing_rows("process", help_times))]
+    tables = [Table("Starting", timing_rows("process", help_times, in_process=False))]
     claims = [Claim("--help over python -c 'import click'", ratio, 4.0, at_most=True)]
     if not settings.tiny:  # compiling takes a quarter of a minute whatever the data
         with tempfile.TemporaryDirectory() as cache:

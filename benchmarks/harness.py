@@ -167,8 +167,13 @@ class Report:
     claims: list[Claim] = field(default_factory=list)
 
 
-def timing_rows(case: str, comparison: Comparison, **extra: Any) -> list[dict[str, Any]]:
-    """Return a row a side: median, least and largest time, ratios to the first side."""
+def timing_rows(
+    case: str, comparison: Comparison, *, in_process: bool = True, **extra: Any
+) -> list[dict[str, Any]]:
+    """Return a row a side: median, least and largest time, ratios to the first side.
+
+    ``in_process`` is False where sides work in other processes: their CPU time is not known.
+    """
     return [
         {
             "case": case,
@@ -176,11 +181,11 @@ def timing_rows(case: str, comparison: Comparison, **extra: Any) -> list[dict[st
             "median ms": 1e3 * timings.median,
             "min ms": 1e3 * min(timings.seconds),
             "max ms": 1e3 * max(timings.seconds),
-            "CPU ms": 1e3 * statistics.median(timings.cpu_seconds),
+            "CPU ms": 1e3 * statistics.median(timings.cpu_seconds) if in_process else None,
             "x first": timings.ratio,
             "x min": min(timings.ratios),
             "x max": max(timings.ratios),
-            "CPU x first": statistics.median(timings.cpu_ratios),
+            "CPU x first": statistics.median(timings.cpu_ratios) if in_process else None,
             "runs": len(timings.seconds),
             **extra,
         }

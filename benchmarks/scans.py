@@ -75,6 +75,17 @@ def ct_archive(settings: Settings, n_scans: int) -> Path:
     return target
 
 
+def noisy_ct_archive(settings: Settings) -> Path:
+    """Return an archive of one labelled CT with some twenty times as many specks."""
+    target = settings.work / f"CT-{'tiny' if settings.tiny else 'full'}-noisy"
+    if not target.exists():
+        staging = target.with_name(f"{target.name}.part")
+        shutil.rmtree(staging, ignore_errors=True)
+        write_pair(ct_scan(settings, noisy=True), staging)
+        staging.rename(target)
+    return target
+
+
 def _link_pair(mask: Path, target: Path, number: int) -> None:
     volume = mask.parent.with_name(mask.parent.name.replace("labels", "images")) / mask.name
     for path, folder in ((volume, "imagesTr"), (mask, "labelsTr")):

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": VOCABULARY | {"nifti", "kernels"},
     "store": VOCABULARY | {"archive"},
     "recipe": VOCABULARY | {"stages", "store", "nifti", "archive"},
-    "graph": {"records"},
+    "graph": {"errors", "records"},
     "cluster": {"errors"},
     "progress": {"records"},
     "tables": VOCABULARY | {"store"},
