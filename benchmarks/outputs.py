@@ -13,6 +13,10 @@ from amos_dask.records import Params, Sample
 from amos_dask.store.layout import Layout
 from benchmarks.settings import Settings
 
+_IN_MEMORY = Path("/dev/shm")
+_OURS_IN_MEMORY = _IN_MEMORY / "amos-dask-benchmarks"
+_ROOM_BYTES = 4 << 30
+
 
 @dataclass
 class FreshRoot:
@@ -40,6 +44,13 @@ class FreshRoot:
 def fresh_root(settings: Settings, name: str, folder: Path | None = None) -> FreshRoot:
     """Return a root in the work folder, or in another."""
     return FreshRoot((folder or settings.work) / name, settle=not settings.tiny)
+
+
+def memory_folder(settings: Settings) -> Path | None:
+    """Return a folder in memory, where a flush costs nothing; None without room for it."""
+    if settings.tiny or not _IN_MEMORY.is_dir():
+        return None
+    return _OURS_IN_MEMORY if shutil.disk_usage(_IN_MEMORY).free > _ROOM_BYTES else None
 
 
 def samples_of(archive: Path) -> tuple[Sample, ...]:
