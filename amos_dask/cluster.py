@@ -13,6 +13,16 @@ from typing import Any
 
 from amos_dask.errors import ClusterError
 
+# Dask starts workers with a small MALLOC_TRIM_THRESHOLD_, which makes glibc map and unmap each
+# chunk of voxels: a fifth of a CT's time goes into page faults.
+_ALLOCATOR = {
+    "MALLOC_TRIM_THRESHOLD_": 256 << 20,
+    "MALLOC_MMAP_THRESHOLD_": 64 << 20,
+    "MALLOC_ARENA_MAX": 1,
+}
+_ONE_THREAD_EACH = dict.fromkeys(
+    ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), 1
+)
 LOOPBACK = "127.0.0.1"
 _ADDRESS = re.compile(
     r"(?:(?:tcp|tls|ucx|ws|wss)://)?[^/\s:]+:\d{1,5}|(?:tcp|tls)://\[[^]]+\]:\d{1,5}"
@@ -84,26 +94,32 @@ def _require_address(address: str) -> None:
 
 
 def _local_cluster(options: ClusterOptions) -> Any:
+    import dask
     from distributed import LocalCluster
 
-    n_workers = options.workers or _usable_cores()
-    return LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        processes=True,
-        host=LOOPBACK,
-        dashboard_address=f"{LOOPBACK}:{_free_port(options.dashboard_port)}",
-        memory_limit=options.memory_limit,
-        local_directory=options.local_directory,
-        silence_logs=logging.CRITICAL,  # lost workers become outcomes, not noise
-        worker_dashboard_address=None,
-        env=_one_thread_each(),
-    )
+    environment = _ALLOCATOR | _ONE_THREAD_EACH
+    # Before the process starts: the allocator and the libraries look once, when they are loaded.
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+        return LocalCluster(
+            n_workers=options.workers or _usable_cores(),
+            threads_per_worker=1,
+            processes=True,
+            host=LOOPBACK,
+            dashboard_address=f"{LOOPBACK}:{_free_port(options.dashboard_port)}",
+            memory_limit=options.memory_limit,
+            local_directory=options.local_directory,
+            silence_logs=logging.CRITICAL,  # lost workers become outcomes, not noise
+            worker_dashboard_address=None,
+        )
 
 
 def _leave_interrupts_to_the_client() -> None:
-    """On a worker: let Ctrl-C in the terminal reach the client alone, which ends all in order."""
+    """On a worker: Ctrl-C and SIGTERM, which reach all processes of a terminal or a job at once.
+
+    The client ends all in order, and a worker whose client dies ends by itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _usable_cores() -> int:
@@ -118,9 +134,3 @@ def _free_port(wanted: int) -> int:
 
     with socket.socket() as probe:
         return wanted if wanted and probe.connect_ex((LOOPBACK, wanted)) else 0
-
-
-def _one_thread_each() -> dict[str, str]:
-    """Return the environment that keeps each worker's libraries to its one thread."""
-    names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return dict.fromkeys(names, "1")

@@ -36,6 +36,10 @@ class ClusterError(AmosDaskError):
     """The Dask cluster could not be reached or started."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has arrived: the process was asked to end, by a batch system for example."""
+
+
 class BadMaskError(Exception):
     """A readable mask that cannot be used; caught in the sample's task and turned into an Issue.
 

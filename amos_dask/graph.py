@@ -10,12 +10,14 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from distributed import Client, Future, KilledWorker, as_completed
+from distributed import Client, Future, KilledWorker, as_completed, wait
 
-from amos_dask.errors import ClusterError
+from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.records import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 
 # How often Dask runs a task again after the loss of its worker.
@@ -27,6 +29,8 @@ _SECONDS_BETWEEN_LOOKS = 0.005
 _SECONDS_BETWEEN_COUNTS = 10.0
 # Longer than a batch system or a node takes to replace lost workers, shorter than for ever.
 SECONDS_WITHOUT_WORKERS = 600
+# Shorter than the grace that batch systems give between SIGTERM and SIGKILL.
+SECONDS_TO_FINISH = 15
 _TO_BE_COMPUTED_AGAIN = ("lost", "pending")
 
 
@@ -76,9 +80,16 @@ def run_tasks(
     Outcome
         In order of completion. A function that raised, or whose worker died again and again,
         gives an outcome with ``failure``.
+
+    Raises
+    ------
+    AmosDaskError
+        When the function raised one: it concerns the whole run.
     """
     listener(PhaseStarted(phase, len(items)))
     for outcome in _Window(client, phase, function, items).outcomes():
+        if outcome.stops_run:
+            raise AmosDaskError(outcome.failure)
         n_issues = 0 if outcome.value is None else count_issues(outcome.value)
         failed = outcome.failure is not None
         listener(TaskEnded(phase, outcome.name, failed, n_issues, outcome.seconds))
@@ -107,7 +118,19 @@ class _Window(Generic[Item, Value]):
             for item in self._suspects:
                 yield from self._alone(item)
         finally:
-            self._client.cancel(list(self._running))
+            self._stop()
+
+    def _stop(self) -> None:
+        """End in order: what waits is dropped, what runs gets the time to finish."""
+        if not self._running:
+            return
+        with suppress(OSError, TimeoutError):  # the scheduler may be gone
+            on_workers = {key for keys in self._client.processing().values() for key in keys}
+            finishing = [future for future in self._running if future.key in on_workers]
+            self._client.cancel([f for f in self._running if f.key not in on_workers])
+            wait(finishing, timeout=SECONDS_TO_FINISH)
+        self._client.cancel(list(self._running))
+        self._running.clear()
 
     def _all_at_once(self) -> Iterator[Outcome[Value]]:
         completed = self._completed(self._submit_more())
@@ -199,19 +222,26 @@ def _window(client: Client) -> int:
 def _measured(function: Callable[[Item], Value], item: Item) -> Outcome[Value]:
     """Run on a worker: the function with its wall time and peak memory; never raises for data."""
     start = time.perf_counter()
-    value, failure = None, None
+    value, failure, stops_run = None, None, False
     try:
         value = function(item)
+    except AmosDaskError as error:
+        failure, stops_run = str(error), True
     except Exception as error:
         failure = _describe(error)
     seconds = time.perf_counter() - start
-    return Outcome(item.name, value, failure, seconds, peak_memory_bytes())
+    return Outcome(item.name, value, failure, stops_run, seconds, peak_memory_bytes())
 
 
 def peak_memory_bytes() -> int:
     """Return the largest resident size this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    try:
+        # Unlike getrusage's, this peak does not begin with that of the process that forked it.
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError):  # not Linux
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _failed(future: Future, name: str) -> Outcome[Any]:

@@ -54,6 +54,8 @@ class FileRef:
         The zip directory's checksum of the file; None outside zips.
     member : ZipMember or None
         Place in the zip; None outside zips.
+    etag : str or None
+        What the server of a URL says identifies the content.
     """
 
     path: str
@@ -61,6 +63,7 @@ class FileRef:
     size: int
     crc32: int | None = None
     member: ZipMember | None = None
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +272,48 @@ class SampleRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleResult:
+    """How one sample ended: what the client keeps of it, the rest is in its receipt.
+
+    Parameters
+    ----------
+    sample_id : str
+        The sample.
+    folder : str or None
+        Its folder, POSIX and relative to ``grouped``; None when nothing was written.
+    digest : str
+        Checksum of its receipt; empty without one.
+    n_changed : int
+        Voxels that denoising changed.
+    issues : tuple of StepIssue
+        What the sample's steps found.
+    """
+
+    sample_id: str
+    folder: str | None
+    digest: str
+    n_changed: int
+    issues: tuple[StepIssue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableCounts:
+    """What the manifests of a ROOT_DIR hold.
+
+    Parameters
+    ----------
+    n_files, n_samples : int
+        Rows of the archive manifest and of the dataset manifest.
+    n_regions : tuple of (float, int, int)
+        Volume threshold in mm3, and the small regions below it before and after denoising.
+    """
+
+    n_files: int
+    n_samples: int
+    n_regions: tuple[tuple[float, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
     """How one task of the graph ended.
 
@@ -280,6 +325,8 @@ class Outcome(Generic[T]):
         What the function returned; None when it failed.
     failure : str or None
         One sentence, when the function raised or its worker died.
+    stops_run : bool
+        Whether the failure concerns the whole run, not this item alone.
     seconds : float
         Wall time of the function.
     peak_memory_bytes : int
@@ -289,6 +336,7 @@ class Outcome(Generic[T]):
     name: str
     value: T | None
     failure: str | None = None
+    stops_run: bool = False
     seconds: float = 0.0
     peak_memory_bytes: int = 0
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
 import struct
 import zipfile
-from collections.abc import Generator, Iterator
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
@@ -21,11 +24,17 @@ BLOCK_BYTES = 1 << 18
 # Read and unpacked first: enough for a header, so that an audit touches nothing more.
 FIRST_BYTES = 1 << 12
 UNPACKED_BYTES = 1 << 20
+# Deflate cannot pack more than 1032 bytes into one; who claims more is lying.
+LARGEST_RATIO = 1040
 _GZIP = 31
 _RAW_DEFLATE = -15
 _DAMAGED = cast(type[Exception], IsalError)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
+# Links can give a folder more names than anyone could list.
+_MOST_NAMES_OF_A_FOLDER = 32
+# What would break a line, or a worksheet, in which a name is shown.
+_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 def is_url(location: str) -> bool:
@@ -36,13 +45,22 @@ def is_url(location: str) -> bool:
 def open_location(location: str) -> BinaryIO:
     """Open a path or URL for reading bytes."""
     if not is_url(location):
-        return Path(location).open("rb", buffering=0)
+        return cast(BinaryIO, open(location, "rb", 0, opener=_open_file))
     import fsspec  # not needed for local archives
 
     try:
         return cast(BinaryIO, fsspec.open(location, "rb").open())
     except (ImportError, ValueError) as error:  # no driver for this kind of URL
         raise ArchiveError(f"{location}: {error}") from error
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open a file, and nothing that only looks like one: a pipe would be waited for forever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 def list_files(location: str) -> list[FileRef]:
@@ -91,25 +109,31 @@ def _list_folder(root: Path) -> list[FileRef]:
 def walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Yield a folder and all below it with their files, through symbolic links but not in circles.
 
+    Folders come before the links to them, and under a bounded number of names.
+
     Raises
     ------
     ArchiveError
         When a folder cannot be listed.
     """
-    waiting = [(root, frozenset[str]())]
-    while waiting:
-        folder, above = waiting.pop()
+    waiting, links = [(root, frozenset[str]())], deque[tuple[Path, frozenset[str]]]()
+    n_names: Counter[str] = Counter()
+    while waiting or links:
+        folder, above = waiting.pop() if waiting else links.popleft()
         real = os.path.realpath(folder)
-        if real in above:
+        n_names[real] += 1
+        if real in above or n_names[real] > _MOST_NAMES_OF_A_FOLDER:
             continue
         try:
             with os.scandir(folder) as entries:
                 paths = sorted(folder / entry.name for entry in entries)
         except OSError as error:
             raise ArchiveError(f"{folder}: cannot be listed ({error.strerror}).") from error
-        folders = [path for path in paths if path.is_dir()]
-        yield folder, [path for path in paths if not path.is_dir()]
-        waiting += [(path, above | {real}) for path in reversed(folders)]
+        # Unlike Path's, this is_dir does not raise where a link leads out of reach.
+        folders = [path for path in paths if os.path.isdir(path)]  # noqa: PTH112
+        yield folder, sorted(set(paths) - set(folders))
+        for path in reversed(folders):
+            (links if path.is_symlink() else waiting).append((path, above | {real}))
 
 
 def list_beside(location: str) -> list[FileRef]:
@@ -142,7 +166,11 @@ def file_ref(path: Path, shown_as: str) -> FileRef:
         size = 0
     # Names that are not UTF-8 stay as they are on disk and are shown as far as they can be.
     shown_as = os.fsencode(shown_as).decode("utf-8", "replace")
-    return FileRef(path=shown_as, location=str(path.absolute()), size=size)
+    return FileRef(path=_showable(shown_as), location=str(path.absolute()), size=size)
+
+
+def _showable(name: str) -> str:
+    return _UNSHOWABLE.sub("\ufffd", name)
 
 
 def _list_url_folder(url: str) -> list[FileRef]:
@@ -156,12 +184,19 @@ def _list_url_folder(url: str) -> list[FileRef]:
     prefix = root.rstrip("/") + "/"
     return [
         FileRef(
-            path=name.removeprefix(prefix),
+            path=_showable(name.removeprefix(prefix)),
             location=filesystem.unstrip_protocol(name),
             size=int(entry.get("size") or 0),
+            etag=_etag(entry),
         )
         for name, entry in found.items()
     ]
+
+
+def _etag(entry: Mapping[str, Any]) -> str | None:
+    """Return what a file system says changes whenever a file does."""
+    found = (entry.get(name) for name in ("ETag", "etag", "md5", "LastModified", "mtime"))
+    return next((str(value) for value in found if value), None)
 
 
 def _list_zip(location: str) -> list[FileRef]:
@@ -176,7 +211,7 @@ def _list_zip(location: str) -> list[FileRef]:
         ) from error
     return [
         FileRef(
-            path=entry.filename,
+            path=_showable(entry.filename),
             location=location if is_url(location) else str(Path(location).absolute()),
             size=entry.file_size,
             crc32=entry.CRC,
@@ -222,14 +257,16 @@ def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
                     yield block
                     block = file.read(BLOCK_BYTES)
             else:
-                yield from _checked(_member_blocks(file, ref.member), ref.crc32)
+                yield from _checked(_member_blocks(file, ref.member, ref.size), ref)
     except OSError as error:
         raise InaccessibleFileError(f"cannot be read ({error.strerror or error})") from error
 
 
-def _member_blocks(file: BinaryIO, member: ZipMember) -> Iterator[bytes]:
+def _member_blocks(file: BinaryIO, member: ZipMember, n_bytes: int) -> Iterator[bytes]:
     if member.flags & _ENCRYPTED:
         raise UnreadableImageError("encrypted in the zip")
+    if n_bytes > member.compressed_size * LARGEST_RATIO:
+        raise UnreadableImageError(f"the zip claims {n_bytes} bytes of it, more than it can hold")
     file.seek(member.header_offset)
     header = file.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
@@ -245,13 +282,16 @@ def _member_blocks(file: BinaryIO, member: ZipMember) -> Iterator[bytes]:
         raise UnreadableImageError(f"packed in the zip with unsupported method {member.method}")
 
 
-def _checked(blocks: Iterator[bytes], crc32: int | None) -> Iterator[bytes]:
-    """Pass blocks on; at the end, hold their checksum against the zip directory's."""
-    found = 0
+def _checked(blocks: Iterator[bytes], ref: FileRef) -> Iterator[bytes]:
+    """Pass blocks on; hold their size and checksum against the zip directory's."""
+    n_bytes = found = 0
     for block in blocks:
+        n_bytes += len(block)
+        if n_bytes > ref.size:
+            raise UnreadableImageError("is longer than the zip's directory tells")
         found = isal_zlib.crc32(block, found)
         yield block
-    if found != crc32:
+    if (n_bytes, found) != (ref.size, ref.crc32):
         raise UnreadableImageError("does not have the checksum that the zip's directory tells")
 
 
@@ -321,7 +361,7 @@ def _gzip_error(error: Exception, n_members: int) -> UnreadableImageError:
         return UnreadableImageError(f"the gzip stream is damaged ({error})")
     if n_members:
         return TrailingBytesError("bytes that are not gzip follow the image")
-    return UnreadableImageError("not a gzip file")
+    return UnreadableImageError("not a gzip file; only gzip-compressed NIfTI-1 is supported")
 
 
 class TrailingBytesError(UnreadableImageError):

@@ -31,19 +31,22 @@ from amos_dask.cli.show import close_command, close_demo, close_phantom, close_p
 )
 @opt.denoise_parameters
 @opt.selection
+@click.option("--force", is_flag=True, help="Process complete samples again.")
+@click.option("--break_lock", is_flag=True, help="Take over from a run that died elsewhere.")
 @click.option("--dry_run", is_flag=True, help="Say what would be done; write nothing.")
 @opt.cluster
 def run(dry_run: bool, **arguments: Any) -> int:
     """Do everything: archive in, clean dataset out.
 
     Without --archive, ROOT_DIR/archive or ROOT_DIR/amos22.zip is taken. The archive is never
-    written to. While it runs, open the dashboard that is printed first.
+    written to. While it runs, open the dashboard that is printed first. Run the same command again
+    after an interruption, or when something has changed: complete samples are not done twice.
     """
     json_lines = arguments["progress"] == "json"
     if dry_run:
-        names = ("root_dir", "archive", "labeled_data_meta", "mr_metadata_offset", "selection")
-        plan = amos_dask.plan_run(**{name: arguments[name] for name in names})
-        return close_plan(plan, json_lines)
+        for name in ("cluster", "progress", "break_lock"):
+            del arguments[name]
+        return close_plan(amos_dask.plan_run(**arguments), json_lines)
     return close_run(amos_dask.run(**arguments), json_lines)
 
 

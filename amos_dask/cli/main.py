@@ -10,7 +10,10 @@ import click
 from amos_dask import __version__
 from amos_dask.cli import commands
 from amos_dask.cli.options import same_word
-from amos_dask.errors import AmosDaskError, ExitCode
+from amos_dask.errors import AmosDaskError, ExitCode, Terminated
+
+# 128 and the signal's number, as shells report them.
+_INTERRUPTED, _TERMINATED = 130, 143
 
 
 class Program(click.Group):
@@ -31,9 +34,9 @@ class Program(click.Group):
                 raise
             click.echo(f"amos-dask: {_message(error)}", err=True)
             code = ExitCode.COULD_NOT_RUN
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
             click.echo("amos-dask: interrupted; run the same command again", err=True)
-            sys.exit(130)
+            sys.exit(_TERMINATED if isinstance(interruption, Terminated) else _INTERRUPTED)
         sys.exit(int(code or 0))
 
 

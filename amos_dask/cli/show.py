@@ -28,6 +28,7 @@ def close_run(result: RunResult, json_lines: bool) -> int:
             n_failed=result.n_failed,
             n_failed_others=result.n_failed_others,
             n_changed_voxels=result.n_changed_voxels,
+            reasons=dict(result.reasons),
             seconds=round(result.seconds, 3),
             issues=dict(Counter(issue.code for issue in result.issues)),
             outputs=[str(path) for path in result.outputs],
@@ -40,6 +41,9 @@ def close_run(result: RunResult, json_lines: bool) -> int:
     click.echo(f"issues:    {result.root_dir / 'descriptor' / 'issues.xlsx'}")
     good = result.n_processed - result.n_failed
     click.echo(f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.")
+    n_before = result.reasons.get("complete", 0)
+    if n_before:
+        click.echo(f"{n_before} of them were complete before; --force does them again.")
     if result.n_failed:
         click.echo(f"{result.n_failed} samples failed; see issues.xlsx.")
     if result.n_failed_others:
@@ -59,32 +63,42 @@ def close_demo(result: RunResult, json_lines: bool) -> int:
 
 def _found_and_repaired(result: RunResult) -> list[tuple[str, str]]:
     rows = [
-        ("files in the archive manifest", str(len(result.archive_manifest))),
-        ("samples in the dataset manifest", str(len(result.dataset_manifest))),
+        ("files in the archive manifest", str(result.counts.n_files)),
+        ("samples in the dataset manifest", str(result.counts.n_samples)),
         ("voxels changed by denoising", f"{result.n_changed_voxels:,}"),
     ]
-    for threshold, before in result.regions_before.items():
-        after = result.regions_after[threshold]
-        rows.append((f"regions below {threshold:g} mm3", f"{len(before):,} -> {len(after):,}"))
+    for threshold, n_before, n_after in result.counts.n_regions:
+        rows.append((f"regions below {threshold:g} mm3", f"{n_before:,} -> {n_after:,}"))
     return rows
 
 
 def close_plan(plan: RunPlan, json_lines: bool) -> int:
     """Say what a run would do; return 0."""
     samples = plan.samples
-    n_bytes = int(samples["bytes"].sum()) if len(samples) else 0
+    n_todo = int((samples["todo"] != "").sum())
     if json_lines:
         _echo_json(
             archive=plan.archive,
             n_samples=len(samples),
-            n_bytes=n_bytes,
+            n_todo=n_todo,
+            n_bytes_to_read=plan.n_bytes_to_read,
+            n_bytes_to_write=plan.n_bytes_to_write,
+            peak_memory_bytes=plan.peak_memory_bytes,
+            cpu_seconds=round(plan.cpu_seconds, 1),
             samples=samples.to_dict("records"),
         )
         return 0
-    click.echo(f"would read {len(samples)} samples, {n_bytes / 1e9:.2f} GB, from {plan.archive}")
-    click.echo(f"would write to {plan.root_dir}:")
-    for row in samples.to_dict("records"):
-        click.echo(f"  {row['ID']}  {row['bytes'] / 1e6:8.1f} MB  {row['folder']}")
+    for row in samples[samples["todo"] != ""].to_dict("records"):
+        size = f"{row['read_bytes'] / 1e6:8.1f} MB"
+        click.echo(f"  {row['ID']}  {row['reason']:<13}  {row['todo']:<12} {size}  {row['folder']}")
+    read, written = plan.n_bytes_to_read / 1e9, plan.n_bytes_to_write / 1e9
+    click.echo(f"archive: {plan.archive}")
+    click.echo(f"would process {n_todo} of {len(samples)} samples; the others are complete")
+    click.echo(f"would read {read:.2f} GB and write about {written:.2f} GB to {plan.root_dir}")
+    click.echo(
+        f"would take about {plan.cpu_seconds / 60:.1f} minutes of one core, and "
+        f"{plan.peak_memory_bytes / 1e9:.1f} GB of memory a worker"
+    )
     return 0
 
 

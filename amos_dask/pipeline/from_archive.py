@@ -13,27 +13,23 @@ from amos_dask.archive.sources import list_files
 from amos_dask.errors import ManifestError
 from amos_dask.issues import Issue
 from amos_dask.labels import DEFAULT_LABEL_MAP
+from amos_dask.pipeline.arguments import keep_label_map, require_outside_archive
+from amos_dask.pipeline.reporting import failure_issue, record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
-from amos_dask.pipeline.session import (
-    Session,
-    failure_issue,
-    keep_label_map,
-    open_session,
-    record_issues,
-    require_outside_archive,
-    step_results,
-)
+from amos_dask.pipeline.session import Session, open_session
 from amos_dask.progress import Listener
 from amos_dask.recipe.pairs import PairTask, pair_sample
 from amos_dask.records import SUBSETS, UNDEFINED, Audit, FileRef, Metadata, Notice, Sample, Step
 from amos_dask.stages.audit import audit_sample, blank_audit
+from amos_dask.store.audit_log import AuditLog
 from amos_dask.store.layout import (
     MANIFEST_SHEET,
     absolute,
     find_root_beside_archive,
     find_sample_folders,
 )
+from amos_dask.store.lock import require_unlocked
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
 from amos_dask.tables.workbook import (
     read_sheet,
@@ -88,12 +84,13 @@ def archive_manifest(
     output = Path(output_manifest_file)
     require_title(sheet_name)
     require_outside_archive(output, str(root_dir))
+    layout = find_root_beside_archive(str(root_dir), output)
+    require_unlocked(layout)
     found = discover(str(root_dir), _text(labeled_data_meta), mr_metadata_offset)
     with open_session(cluster, progress) as session:
         audits, issues = audit_archive(session, found)
     frame = archive_frame(found.samples, audits)
     write_workbook(output, {sheet_name: frame})
-    layout = find_root_beside_archive(str(root_dir), output)
     keep_label_map(layout, DEFAULT_LABEL_MAP)
     record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
     summary = f"{len(frame)} files of {len(found.samples)} scans"
@@ -104,20 +101,28 @@ def _text(path: str | Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def audit_archive(session: Session, found: Discovery) -> tuple[dict[str, Audit], list[Issue]]:
-    """Read all headers; return audits by sample and the issues of names, metadata and headers."""
+def audit_archive(
+    session: Session, found: Discovery, log: AuditLog | None = None
+) -> tuple[dict[str, Audit], list[Issue]]:
+    """Read all headers; return audits by sample and the issues of names, metadata and headers.
+
+    Where a log is given, headers of unchanged files are taken from it.
+    """
     issues = list(found.issues)
     for issue in issues:
         if issue.code in ("mr_metadata_offset", "mr_metadata_offset_unknown"):
             session.listener(Notice(issue.message))
-    audits = {sample.sample_id: blank_audit(sample) for sample in found.samples}
-    for outcome in session.map("audit", audit_sample, found.samples):
+    audits = log.read() if log is not None else {}
+    unread = [sample for sample in found.samples if sample.sample_id not in audits]
+    for outcome in session.map("audit", audit_sample, unread):
         if outcome.value is None:
             issues.append(failure_issue(outcome))
         else:
             audits[outcome.name] = outcome.value
-            issues += outcome.value.issues
-    return audits, issues
+            if log is not None:
+                log.append(outcome.value)
+    issues += [issue for audit in audits.values() for issue in audit.issues]
+    return {s.sample_id: audits.get(s.sample_id) or blank_audit(s) for s in found.samples}, issues
 
 
 def confirm_pairs(
@@ -159,6 +164,8 @@ def confirm_pairs(
     """
     group, manifest = absolute(output_dir), Path(archive_manifest)
     require_outside_archive(group, str(root_dir))
+    layout = find_root_beside_archive(str(root_dir), group)
+    require_unlocked(layout)
     chosen = [s for s in _read_samples(manifest, str(root_dir)) if s.modality == modality]
     chosen = selection.choose(chosen)
     samples = [s for s in chosen if s.volume is not None]
@@ -171,7 +178,6 @@ def confirm_pairs(
         results = step_results(session.map("pair", pair_sample, tasks))
     issues = [issue for result in results for issue in result.issues]
     issues += [issue for s in chosen if s.volume is None for issue in check_files(s)]
-    layout = find_root_beside_archive(str(root_dir), group)
     keep_label_map(layout, DEFAULT_LABEL_MAP)
     record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
     n_written = sum(result.value is not None for result in results)

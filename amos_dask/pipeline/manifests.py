@@ -11,18 +11,15 @@ import pandas as pd
 
 from amos_dask.errors import InconsistentDatasetError, ManifestError
 from amos_dask.issues import Issue, make_issue
+from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
+from amos_dask.pipeline.reporting import record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
-from amos_dask.pipeline.session import (
-    find_label_map,
-    open_session,
-    record_issues,
-    require_sample_folders,
-    step_results,
-)
+from amos_dask.pipeline.session import open_session
 from amos_dask.progress import Listener
 from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.records import SampleFiles, Step
 from amos_dask.store.layout import MANIFEST_SHEET, SPLIT_NAME, SampleFolder, absolute, find_root
+from amos_dask.store.lock import require_unlocked
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.splits import (
     index_frames,
@@ -71,6 +68,7 @@ def dataset_manifest(
     """
     root, output = absolute(root_dir), Path(output_manifest_file)
     layout = find_root(root, output)
+    require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     folders = require_sample_folders(root)
     problems = _doubles(folders, root)

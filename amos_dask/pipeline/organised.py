@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.errors import AmosDaskError
-from amos_dask.pipeline.results import CommandResult
-from amos_dask.pipeline.selection import EVERYTHING, Selection
-from amos_dask.pipeline.session import (
+from amos_dask.pipeline.arguments import (
     find_label_map,
-    open_session,
-    record_issues,
     require_kernel,
     require_sample_folders,
     require_threshold,
-    step_results,
 )
+from amos_dask.pipeline.reporting import record_issues, step_results
+from amos_dask.pipeline.results import CommandResult
+from amos_dask.pipeline.selection import EVERYTHING, Selection
+from amos_dask.pipeline.session import open_session
 from amos_dask.progress import Listener
 from amos_dask.recipe.denoising import (
     ALREADY_DONE,
@@ -41,6 +40,7 @@ from amos_dask.store.layout import (
     absolute,
     find_root,
 )
+from amos_dask.store.lock import require_unlocked
 from amos_dask.tables.manifests import region_frames
 from amos_dask.tables.workbook import write_workbook
 
@@ -77,6 +77,7 @@ def split_prostate_uterus(
     """
     root = Path(root_dir)
     layout = find_root(root)
+    require_unlocked(layout)
     label_map = find_label_map(layout, None)
     folders = _masked(root, selection)
     tasks = [FolderTask(folder, layout, label_map) for folder in folders]
@@ -124,6 +125,7 @@ def binary_masks(
     """
     root = Path(root_dir)
     layout = find_root(root)
+    require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     tasks = [FolderTask(folder, layout, label_map) for folder in _masked(root, selection)]
     results = _run("binary", extract_binary_masks, tasks, cluster, progress)
@@ -174,6 +176,7 @@ def small_regions(
     """
     root, output = Path(root_dir), Path(output_manifest)
     layout = find_root(root, output)
+    require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     tasks = [
         RegionsTask(
@@ -244,6 +247,7 @@ def denoise(
     """
     root, output = absolute(root_dir), absolute(output_dir)
     layout = find_root(root, output)
+    require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     params = DenoiseParams(
         *require_kernel(kernel_size, filter_halfedge),

@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from amos_dask.archive.discover import discover
-from amos_dask.archive.sources import is_url
+from amos_dask.archive.discover import Discovery, discover
 from amos_dask.errors import AmosDaskError
-from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
-from amos_dask.pipeline.from_archive import audit_archive
-from amos_dask.pipeline.results import RunPlan, RunResult
-from amos_dask.pipeline.run_tables import write_tables
-from amos_dask.pipeline.selection import EVERYTHING, Selection
-from amos_dask.pipeline.session import (
-    Session,
-    failure_issue,
+from amos_dask.pipeline.arguments import (
+    find_archive,
     find_label_map,
-    issue_log,
     keep_label_map,
-    open_session,
     require_kernel,
     require_outside_archive,
     require_threshold,
-    sample_number,
-    write_issues,
 )
+from amos_dask.pipeline.from_archive import audit_archive
+from amos_dask.pipeline.interruption import raise_on_sigterm
+from amos_dask.pipeline.plan import make_plan
+from amos_dask.pipeline.reporting import write_issues
+from amos_dask.pipeline.results import RunPlan, RunResult
+from amos_dask.pipeline.run_tables import fingerprint, write_tables
+from amos_dask.pipeline.samples import (
+    Order,
+    Organised,
+    Processed,
+    find_organised,
+    process_samples,
+    read_records,
+)
+from amos_dask.pipeline.selection import EVERYTHING, Selection
+from amos_dask.pipeline.session import Session, open_session
 from amos_dask.progress import Listener
-from amos_dask.recipe.describing import DescribeTask, reread_sample
-from amos_dask.recipe.fused import RunTask, run_sample
-from amos_dask.records import (
-    DenoiseParams,
-    Outcome,
-    Params,
-    Sample,
-    SampleRecord,
-    Step,
-    StepIssue,
-)
-from amos_dask.store.layout import Layout, absolute, find_sample_folders, sample_folder
-from amos_dask.store.receipts import Receipts
+from amos_dask.records import Audit, DenoiseParams, Notice, Params, Step, TableCounts
+from amos_dask.stages import audit
+from amos_dask.store.audit_log import AuditLog
+from amos_dask.store.issue_log import IssueLog
+from amos_dask.store.layout import Layout, absolute
+from amos_dask.store.lock import hold_lock
 from amos_dask.store.staging import remove_all_leftovers
+from amos_dask.store.table_state import read_table_state, write_table_state
 
 _SAMPLE_STEPS = (
     Step.CONFIRM_PAIRS,
@@ -69,10 +67,16 @@ def run(
     filter_halfedge: int = 3,
     region_area_thresh: float = 10.0,
     selection: Selection = EVERYTHING,
+    force: bool = False,
+    break_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> RunResult:
     """Turn the AMOS22 archive into a clean, organised dataset with manifests.
+
+    What an earlier run completed, also one that was killed, is not done again: a sample is
+    processed when its files in the archive, its metadata, the parameters or its outputs are not
+    as its receipt says, or when it failed.
 
     Parameters
     ----------
@@ -97,8 +101,13 @@ def run(
         Slice regions strictly below this area in mm2 may change.
     selection : Selection
         Which samples to process; manifests always cover all of ``root_dir``.
+    force : bool
+        Process complete samples again.
+    break_lock : bool
+        Take ``root_dir`` over from a run that died on another machine.
     cluster : ClusterOptions, distributed.Client, str or None
-        Where to run; None for a local cluster with a process for each core.
+        Where to run; None for a local cluster with a process for each core. It is started when
+        there is something to do.
     progress : str or callable
         ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
 
@@ -111,53 +120,43 @@ def run(
     ------
     AmosDaskError
         When nothing can be done at all; failed samples are issues instead.
+    KeyboardInterrupt
+        On Ctrl-C and SIGTERM, after running samples have ended; the next run goes on.
     """
     start = time.perf_counter()
-    layout = Layout(absolute(root_dir))
-    location = find_archive(layout, archive)
-    require_outside_archive(layout.root, location)
-    meta = None if labeled_data_meta is None else str(labeled_data_meta)
-    found = discover(location, meta, mr_metadata_offset)
-    chosen = selection.choose(found.samples)
-    params = Params(
-        _choose_label_map(layout, label_explanation, selection),
-        DenoiseParams(
-            *require_kernel(kernel_size, filter_halfedge),
-            require_threshold("region_area_thresh", region_area_thresh),
-        ),
-        _thresholds(layout, region_volume_thresh),
+    request = _understand(
+        Layout(absolute(root_dir)),
+        archive,
+        (labeled_data_meta, mr_metadata_offset),
+        label_explanation,
+        region_volume_thresh,
+        (kernel_size, filter_halfedge, region_area_thresh),
+        selection,
+        force=force,
     )
-    with open_session(cluster, progress) as session:
-        remove_all_leftovers(layout.descriptor, layout.grouped, layout.state)
-        audits, audit_issues = audit_archive(session, found)
-        outcomes = _run_samples(session, layout, params, chosen)
-        # Only now: a run that could not start must not change what the next one goes by.
-        keep_label_map(layout, params.label_map, replace=label_explanation is not None)
-        records = _current_records(session, layout, params)
-    log = issue_log(layout)
-    log.replace(Step.ARCHIVE_MANIFEST, audit_issues)
-    samples = None if selection.is_everything else {sample.sample_id for sample in chosen}
-    for step in _SAMPLE_STEPS:
-        log.replace(step, outcomes.issues_of(step), samples)
-    tables = write_tables(layout, params, found.samples, audits, records)
-    rereading = [i.issue for r in records for i in r.issues if i.step == Step.DATASET_MANIFEST]
-    scope = layout.grouped.name
-    log.replace(Step.DATASET_MANIFEST, [*rereading, *tables.issues], scope=scope)
-    issues = write_issues(layout)
+    layout = request.order.layout
+    with (
+        raise_on_sigterm(),
+        hold_lock(layout, break_lock=break_lock),
+        _without_leftovers(layout),
+        open_session(cluster, progress) as session,
+        _saying_how_to_go_on(session),
+    ):
+        processed, counts, outputs = _run(session, request)
+    issues = tuple(IssueLog(layout.issue_log).all())
+    chosen = {sample.sample_id for sample in request.order.samples}
     failed = {issue.sample for issue in issues if issue.severity == "error"}
     return RunResult(
         root_dir=layout.root,
-        archive_manifest=tables.archive,
-        dataset_manifest=tables.dataset,
-        regions_before=tables.regions_before,
-        regions_after=tables.regions_after,
+        counts=counts,
         issues=issues,
+        reasons=processed.reasons,
         n_processed=len(chosen),
-        n_failed=len(failed & {sample.sample_id for sample in chosen}),
-        n_failed_others=len(failed - {sample.sample_id for sample in chosen}),
-        n_changed_voxels=sum(record.n_changed for record in outcomes.records),
+        n_failed=len(failed & chosen),
+        n_failed_others=len(failed - chosen),
+        n_changed_voxels=sum(found.n_changed for found in processed.results),
         seconds=time.perf_counter() - start,
-        outputs=tables.outputs,
+        outputs=outputs,
     )
 
 
@@ -167,132 +166,150 @@ def plan_run(
     *,
     labeled_data_meta: str | Path | None = None,
     mr_metadata_offset: str = "auto",
+    label_explanation: str | Path | None = None,
+    region_volume_thresh: Sequence[float] = (100.0,),
+    kernel_size: tuple[int, int] = (5, 5),
+    filter_halfedge: int = 3,
+    region_area_thresh: float = 10.0,
     selection: Selection = EVERYTHING,
+    force: bool = False,
 ) -> RunPlan:
-    """Return what `run` would process, without reading an image or writing anything.
+    """Return what `run` would do, from headers and receipts, without writing anything.
 
     Parameters
     ----------
-    root_dir, archive, labeled_data_meta, mr_metadata_offset, selection
+    root_dir, archive, labeled_data_meta, mr_metadata_offset, label_explanation
+        As for `run`.
+    region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh, selection, force
         As for `run`.
 
     Returns
     -------
     RunPlan
-        A row a sample with the bytes to read and the folder to write.
+        A row a sample with what would be done and why, bytes to read and write, and estimates.
     """
-    layout = Layout(absolute(root_dir))
-    location = find_archive(layout, archive)
-    require_outside_archive(layout.root, location)
-    meta = None if labeled_data_meta is None else str(labeled_data_meta)
-    found = discover(location, meta, mr_metadata_offset)
-    rows = [
-        {
-            "ID": sample.sample_id,
-            "subset": sample.subset,
-            "modality": sample.modality,
-            "bytes": _bytes_to_read(sample),
-            "folder": sample_folder(layout.group(sample.modality), sample)
-            .path.relative_to(layout.root)
-            .as_posix(),
-        }
-        for sample in selection.choose(found.samples)
-        if sample.volume is not None
-    ]
-    columns = ["ID", "subset", "modality", "bytes", "folder"]
-    return RunPlan(layout.root, location, pd.DataFrame(rows, columns=columns))
-
-
-def find_archive(layout: Layout, archive: str | Path | None) -> str:
-    """Return where the archive is: as given, else ``archive`` or ``amos22.zip`` in ROOT_DIR.
-
-    A folder that holds nothing but the zip stands for the zip.
-    """
-    if archive is None:
-        candidates = [layout.root / "archive", layout.root / "amos22.zip"]
-        existing = [p for p in candidates if p.is_file() or (p.is_dir() and any(p.iterdir()))]
-        if not existing:
-            raise AmosDaskError(
-                f"{layout.root}: neither archive/ nor amos22.zip here; name it with --archive."
-            )
-        archive = existing[0]
-    if is_url(str(archive)):
-        return str(archive)
-    path = Path(archive)
-    inside = path / "amos22.zip"
-    if inside.is_file() and not any(path.glob("**/images*")):
-        return str(inside)
-    return str(path)
+    request = _understand(
+        Layout(absolute(root_dir)),
+        archive,
+        (labeled_data_meta, mr_metadata_offset),
+        label_explanation,
+        region_volume_thresh,
+        (kernel_size, filter_halfedge, region_area_thresh),
+        selection,
+        force=force,
+    )
+    return make_plan(request.order, request.found.location)
 
 
 @dataclass(frozen=True)
-class _SampleOutcomes:
-    """What the sample tasks returned."""
+class _Request:
+    """What is asked for, understood and found to be possible."""
 
-    records: tuple[SampleRecord, ...]
-    failures: tuple[Issue, ...]
-
-    def issues_of(self, step: Step) -> list[Issue]:
-        found = [i.issue for record in self.records for i in record.issues if i.step == step]
-        return [*found, *self.failures] if step == Step.CONFIRM_PAIRS else found
+    found: Discovery
+    order: Order
+    replaces_label_map: bool
+    is_everything: bool
 
 
-def _run_samples(
-    session: Session, layout: Layout, params: Params, samples: Iterable[Sample]
-) -> _SampleOutcomes:
-    earlier: dict[str, list[Path]] = {}
-    for folder in find_sample_folders(layout.grouped):
-        earlier.setdefault(folder.sample_id, []).append(folder.path)
-    tasks = [
-        RunTask(sample, layout, params, tuple(earlier.get(sample.sample_id, ())))
-        for sample in samples
-        if sample.volume is not None
-    ]
-    # Largest first: no worker is left with a large scan when the others are done.
-    tasks.sort(key=lambda task: -_bytes_to_read(task.sample))
-    session.prepare_kernels()
-    records, failures = [], []
-    for outcome in session.map("sample", run_sample, tasks):
-        if outcome.value is None:
-            failures.append(failure_issue(outcome))
-        else:
-            records.append(outcome.value)
-    return _SampleOutcomes(tuple(records), tuple(failures))
+def _understand(
+    layout: Layout,
+    archive: str | Path | None,
+    metadata: tuple[str | Path | None, str],
+    label_explanation: str | Path | None,
+    region_volume_thresh: Sequence[float],
+    denoise: tuple[tuple[int, int], int, float],
+    selection: Selection,
+    *,
+    force: bool,
+) -> _Request:
+    location = find_archive(layout, archive)
+    require_outside_archive(layout.root, location)
+    csv, offset = metadata
+    found = discover(location, None if csv is None else str(csv), offset)
+    chosen = selection.choose(found.samples)
+    kernel_size, filter_halfedge, region_area_thresh = denoise
+    params = Params(
+        _choose_label_map(layout, label_explanation, selection),
+        DenoiseParams(
+            *require_kernel(kernel_size, filter_halfedge),
+            require_threshold("region_area_thresh", region_area_thresh),
+        ),
+        _thresholds(layout, region_volume_thresh),
+    )
+    order = Order(layout, params, tuple(chosen), force)
+    return _Request(found, order, label_explanation is not None, selection.is_everything)
 
 
-def _bytes_to_read(sample: Sample) -> int:
-    return sum(ref.size for ref in (sample.volume, sample.mask) if ref is not None)
+@contextmanager
+def _without_leftovers(layout: Layout) -> Iterator[None]:
+    """Remove temporary files of killed runs, and our own after an interruption."""
+    places = (layout.descriptor, layout.grouped, layout.state)
+    remove_all_leftovers(*places)
+    try:
+        yield
+    except BaseException:
+        remove_all_leftovers(*places)
+        raise
 
 
-def _current_records(session: Session, layout: Layout, params: Params) -> list[SampleRecord]:
-    """Return the records of all samples that are organised under ROOT, by number.
-
-    They come from receipts as far as those speak for the files as they are now; other samples are
-    described from their files.
-    """
-    receipts = Receipts(layout.receipts)
-    records, changed = [], []
-    folders = find_sample_folders(layout.grouped)
-    for folder in folders:
-        record = receipts.read(params, folder)
-        below = folder.path.relative_to(layout.grouped).as_posix()
-        if record is None or record.files is None or record.files.folder != below:
-            changed.append(folder)
-        else:
-            records.append(record)
-    tasks = [
-        DescribeTask(f, layout, params.label_map, layout.grouped, params.region_volume_thresh)
-        for f in changed
-    ]
-    if tasks:
-        described = session.map("describe", reread_sample, tasks)
-        records += [outcome.value or _undescribed(outcome) for outcome in described]
-    return sorted(records, key=lambda record: sample_number(record.sample_id))
+@contextmanager
+def _saying_how_to_go_on(session: Session) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        session.listener(
+            Notice("interrupted; what is complete stays, the same command goes on from there")
+        )
+        raise
 
 
-def _undescribed(outcome: Outcome[SampleRecord]) -> SampleRecord:
-    issue = StepIssue(Step.DATASET_MANIFEST, failure_issue(outcome))
-    return SampleRecord(outcome.name, None, (), (), 0, (issue,))
+def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, tuple[Path, ...]]:
+    order, found = request.order, request.found
+    layout, params = order.layout, order.params
+    audit_log = AuditLog(layout.audits, audit.RESULT_VERSION, found.samples)
+    audits, audit_issues = audit_archive(session, found, audit_log)
+    processed = process_samples(session, order)
+    # Only now: a run that could not start must not change what the next one goes by.
+    keep_label_map(layout, params.label_map, replace=request.replaces_label_map)
+    organised = find_organised(session, order, processed)
+    log = IssueLog(layout.issue_log)
+    log.replace(Step.ARCHIVE_MANIFEST, audit_issues)
+    samples = None if request.is_everything else {sample.sample_id for sample in order.samples}
+    for step in _SAMPLE_STEPS:
+        log.replace(step, processed.issues_of(step), samples)
+    counts, outputs = _bring_up_to_date(request, audits, organised, log)
+    return processed, counts, outputs
+
+
+def _bring_up_to_date(
+    request: _Request,
+    audits: Mapping[str, Audit],
+    organised: Sequence[Organised],
+    log: IssueLog,
+) -> tuple[TableCounts, tuple[Path, ...]]:
+    """Write manifests and issues, unless they are there already, made from the same."""
+    layout, params = request.order.layout, request.order.params
+    samples = request.found.samples
+    digests = [sample.digest for sample in organised]
+    made_from = fingerprint(
+        params, samples, audits, digests, log.all(besides=Step.DATASET_MANIFEST)
+    )
+    state = read_table_state(layout)
+    if state is None or not state.is_current(layout, made_from):
+        tables = write_tables(layout, params, samples, audits, read_records(layout, organised))
+        rereading = [
+            found.issue
+            for sample in organised
+            if sample.record is not None
+            for found in sample.record.issues
+            if found.step == Step.DATASET_MANIFEST
+        ]
+        issues = [*rereading, *tables.issues]
+        log.replace(Step.DATASET_MANIFEST, issues, scope=layout.grouped.name)
+        files = write_issues(layout, log)
+        write_table_state(layout, made_from, tables.outputs, files, tables.counts)
+        return tables.counts, tables.outputs
+    return state.counts, tuple(layout.root / path for path in state.tables)
 
 
 def _choose_label_map(

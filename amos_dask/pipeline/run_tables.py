@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.manifests import missing_subset_issues
-from amos_dask.records import Audit, Params, Sample, SampleRecord
+from amos_dask.records import Audit, Params, Sample, SampleRecord, TableCounts
 from amos_dask.store.layout import GROUPS, MANIFEST_SHEET, REGIONS_SHEET, SPLIT_NAME, Layout
 from amos_dask.tables.manifests import archive_frame, dataset_frame, region_frames
 from amos_dask.tables.splits import (
@@ -21,17 +22,35 @@ from amos_dask.tables.splits import (
 )
 from amos_dask.tables.workbook import update_workbook, write_workbook
 
+# Raised when a manifest made from the same records would be another.
+RESULT_VERSION = 1
 
-@dataclass
+
+@dataclass(frozen=True)
 class Tables:
-    """Frames and files of a run."""
+    """What was written.
 
-    archive: pd.DataFrame
-    dataset: pd.DataFrame
-    regions_before: dict[float, pd.DataFrame] = field(default_factory=dict)
-    regions_after: dict[float, pd.DataFrame] = field(default_factory=dict)
-    issues: list[Issue] = field(default_factory=list)
-    outputs: tuple[Path, ...] = ()
+    Parameters
+    ----------
+    counts : TableCounts
+        Rows.
+    issues : tuple of Issue
+        Samples and modalities that are missing.
+    outputs : tuple of Path
+        The workbooks.
+    """
+
+    counts: TableCounts
+    issues: tuple[Issue, ...]
+    outputs: tuple[Path, ...]
+
+
+def fingerprint(*sources: object) -> str:
+    """Return a checksum of what the tables are made from, from its representation."""
+    digest = hashlib.sha256(f"{RESULT_VERSION}".encode())
+    for source in sources:
+        digest.update(repr(source).encode())
+    return digest.hexdigest()
 
 
 def write_tables(
@@ -39,7 +58,7 @@ def write_tables(
     params: Params,
     samples: Sequence[Sample],
     audits: Mapping[str, Audit],
-    records: Sequence[SampleRecord],
+    records: Iterable[SampleRecord],
 ) -> Tables:
     """Write every manifest of ROOT.
 
@@ -51,45 +70,51 @@ def write_tables(
         Label map and thresholds.
     samples, audits
         The archive, for its manifest.
-    records : sequence of SampleRecord
+    records : iterable of SampleRecord
         All organised samples, by number.
-
-    Returns
-    -------
-    Tables
-        The frames and the files written.
     """
     archive = archive_frame(samples, audits)
     write_workbook(layout.archive_manifest, {MANIFEST_SHEET: archive})
-    tables = Tables(archive, dataset_frame((), params.label_map))
     outputs = [layout.archive_manifest]
-    outputs += _write_regions(layout, params, records, tables)
+    records = list(records)
+    n_regions = []
+    for threshold in params.region_volume_thresh:
+        n_before, n_after = (
+            _write_regions(layout, params, records, threshold, after=after)
+            for after in (False, True)
+        )
+        n_regions.append((threshold, n_before, n_after))
+        outputs += [layout.regions_manifest(threshold, after=after) for after in (False, True)]
+    issues: list[Issue] = []
+    n_samples = 0
     for modality in (None, *GROUPS):
         frame, written = _write_dataset(layout, params, records, modality)
-        tables.dataset = frame if modality is None else tables.dataset
-        tables.issues += _missing(layout, frame, modality)
+        n_samples = len(frame) if modality is None else n_samples
+        issues += _missing(layout, frame, modality)
         outputs += written
-    tables.outputs = tuple(outputs)
-    return tables
+    counts = TableCounts(len(archive), n_samples, tuple(n_regions))
+    return Tables(counts, tuple(issues), tuple(outputs))
 
 
 def _write_regions(
-    layout: Layout, params: Params, records: Sequence[SampleRecord], tables: Tables
-) -> list[Path]:
-    outputs = []
-    for threshold in params.region_volume_thresh:
-        for after, frames in ((False, tables.regions_before), (True, tables.regions_after)):
-            found = [
-                regions
-                for record in records
-                for at, regions in (record.after if after else record.before)
-                if at == threshold
-            ]
-            manifest, frames[threshold] = region_frames(found, params.label_map)
-            path = layout.regions_manifest(threshold, after=after)
-            write_workbook(path, {MANIFEST_SHEET: manifest, REGIONS_SHEET: frames[threshold]})
-            outputs.append(path)
-    return outputs
+    layout: Layout,
+    params: Params,
+    records: Sequence[SampleRecord],
+    threshold: float,
+    *,
+    after: bool,
+) -> int:
+    """Write one manifest of small regions; return how many it lists."""
+    found = [
+        regions
+        for record in records
+        for at, regions in (record.after if after else record.before)
+        if at == threshold
+    ]
+    manifest, frame = region_frames(found, params.label_map)
+    path = layout.regions_manifest(threshold, after=after)
+    write_workbook(path, {MANIFEST_SHEET: manifest, REGIONS_SHEET: frame})
+    return len(frame)
 
 
 def _write_dataset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from amos_dask.issues import Issue
@@ -10,17 +10,18 @@ from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.recipe.pairs import (
     EarlierOutputStaysError,
     PairTask,
+    look_at_volume,
     read_paired_mask,
     remove_outdated,
     remove_superseded,
     stage_volume,
 )
+from amos_dask.recipe.work import RunTask, made_with, origin_of, summarise
 from amos_dask.records import (
-    Params,
-    Sample,
     SampleFiles,
     SampleRecord,
     SampleRegions,
+    SampleResult,
     Step,
     StepIssue,
 )
@@ -30,39 +31,20 @@ from amos_dask.stages.describe import describe_files
 from amos_dask.stages.regions import find_small_regions
 from amos_dask.stages.relabel import check_sex, labels_present, split_prostate_uterus
 from amos_dask.stages.volume import written_info
-from amos_dask.store.layout import Layout, SampleFolder
-from amos_dask.store.receipts import Receipts
+from amos_dask.store.layout import SampleFolder
+from amos_dask.store.receipts import EVERY_PART, Origin, Part, Receipt, Receipts
 from amos_dask.store.restore import RestoreData
 from amos_dask.store.staging import Staging, remove_leftovers
 
 Regions = tuple[tuple[float, SampleRegions], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RunTask:
-    """A sample to process from end to end.
+@dataclass
+class _VolumeResult:
+    """What became of the volume; without a header it cannot be used."""
 
-    Parameters
-    ----------
-    sample : Sample
-        The sample.
-    layout : Layout
-        ROOT_DIR.
-    params : Params
-        Label map, denoising and region parameters.
-    superseded : tuple of Path
-        Folders of the sample from earlier runs, removed unless written again.
-    """
-
-    sample: Sample
-    layout: Layout
-    params: Params
-    superseded: tuple[Path, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The sample's id."""
-        return self.sample.sample_id
+    scan: ImageInfo | None
+    issues: list[StepIssue]
 
 
 @dataclass
@@ -75,63 +57,119 @@ class _MaskResult:
     after: Regions = ()
     n_changed: int = 0
     restore_data: Path | None = None
+    issues: list[StepIssue] = field(default_factory=list)
 
 
-def run_sample(task: RunTask) -> SampleRecord:
+def run_sample(task: RunTask) -> SampleResult:
     """Organise, relabel, denoise and describe one sample, and leave its receipt.
 
     Returns
     -------
-    SampleRecord
-        Its contribution to every table. A sample whose volume is damaged writes nothing and loses
-        what an earlier run wrote; one whose mask is damaged still gets its volume. Where a file
-        cannot be read for reasons outside it, earlier output stays.
+    SampleResult
+        Its issues; the receipt holds its contribution to every table. A sample whose volume is
+        damaged writes nothing and loses what an earlier run wrote; one whose mask is damaged still
+        gets its volume. Where a file cannot be read for reasons outside it, earlier output stays.
     """
-    receipts = Receipts(task.layout.receipts)
+    receipts = Receipts(task.layout)
+    earlier = None if task.parts == EVERY_PART else receipts.read(task.name)
+    if earlier is None:
+        task = replace(task, parts=EVERY_PART)
+    origin = origin_of(task.sample)  # before reading: what changes meanwhile is read again
     try:
-        record = _organise(task)
+        receipt = _organise(task, origin, earlier)
     except EarlierOutputStaysError as stop:
         issues = (StepIssue(Step.CONFIRM_PAIRS, stop.issue),)
-        return SampleRecord(task.name, None, (), (), 0, issues)
-    if record.files is None:
-        receipts.forget(record.sample_id)
-    else:
-        folder = task.layout.grouped / record.files.folder
-        receipts.write(record, task.params, SampleFolder(folder, task.sample.seq))
-    return record
+        return SampleResult(task.name, None, "", 0, issues)
+    if receipt.record.files is None:
+        receipts.forget(task.name)
+        return summarise(receipt.record, "")
+    return summarise(receipt.record, receipts.write(receipt))
 
 
-def _organise(task: RunTask) -> SampleRecord:
-    sample, layout = task.sample, task.layout
-    pair = PairTask(sample, layout.group(sample.modality), task.superseded)
+def _organise(task: RunTask, origin: Origin, earlier: Receipt | None) -> Receipt:
+    pair = PairTask(task.sample, task.layout.group(task.sample.modality), task.superseded)
     folder = pair.folder
     remove_leftovers(folder.path)
-    issues: list[StepIssue] = []
     with Staging() as staging:
-        scan, found = stage_volume(sample, folder, staging)
-        issues += _of(Step.CONFIRM_PAIRS, found)
-        if scan is None:
+        volume = _volume(task, folder, staging, earlier)
+        if volume.scan is None:
             remove_superseded(pair, written=False)
-            return SampleRecord(sample.sample_id, None, (), (), 0, tuple(issues))
-        mask, found = read_paired_mask(sample, scan, has_earlier_output=bool(task.superseded))
-        issues += _of(Step.CONFIRM_PAIRS, found)
-        volume = written_info(scan)
-        result = _MaskResult()
-        if mask is not None:
-            result = _stage_masks(task, folder, volume, mask, staging, issues)
+            nothing = SampleRecord(task.name, None, (), (), 0, tuple(volume.issues))
+            return Receipt(origin, {}, {}, nothing)
+        masks = _masks(task, folder, volume.scan, staging, earlier)
         # The mask's description says that the files beside it are in place.
         staging.publish(last=folder.mask)
     remove_superseded(pair, written=True)
-    remove_outdated(folder, keep=_written_masks(task, folder, result))
-    RestoreData(layout.restore).forget_others(sample.sample_id, result.restore_data)
-    return SampleRecord(
-        sample_id=sample.sample_id,
-        files=_describe(task, folder, volume, result),
-        before=result.before,
-        after=result.after,
-        n_changed=result.n_changed,
-        issues=tuple(issues),
+    written = _written_masks(task, folder, masks)
+    if Part.MASKS in task.parts:
+        remove_outdated(folder, keep=written)
+        RestoreData(task.layout.restore).forget_others(task.name, masks.restore_data)
+    record = SampleRecord(
+        sample_id=task.name,
+        files=_describe(task, folder, written_info(volume.scan), masks),
+        before=masks.before,
+        after=masks.after,
+        n_changed=masks.n_changed,
+        issues=(*volume.issues, *masks.issues),
     )
+    restore = () if masks.restore_data is None else (masks.restore_data,)
+    files = {Part.VOLUME: (folder.info, folder.volume), Part.MASKS: (*written, *restore)}
+    receipts = Receipts(task.layout)
+    outputs = {
+        part: receipts.identities(*files[part])
+        if earlier is None or part in task.parts
+        else earlier.outputs[part]
+        for part in Part
+    }
+    return Receipt(origin, made_with(task.params), outputs, record)
+
+
+def _volume(
+    task: RunTask, folder: SampleFolder, staging: Staging, earlier: Receipt | None
+) -> _VolumeResult:
+    """Stage the volume, or look at the scan's header where the volume is complete."""
+    if earlier is not None and Part.VOLUME not in task.parts:
+        scan, found = look_at_volume(task.sample)
+        kept = [issue for issue in earlier.record.issues if _is_of_volume(task, issue)]
+        return _VolumeResult(scan, [*kept, *_of(Step.CONFIRM_PAIRS, found)])
+    scan, found = stage_volume(task.sample, folder, staging)
+    return _VolumeResult(scan, _of(Step.CONFIRM_PAIRS, found))
+
+
+def _masks(
+    task: RunTask,
+    folder: SampleFolder,
+    scan: ImageInfo,
+    staging: Staging,
+    earlier: Receipt | None,
+) -> _MaskResult:
+    """Stage the masks, or take over what is known of them where they are complete."""
+    if earlier is not None and Part.MASKS not in task.parts:
+        return _known_masks(task, earlier.record)
+    has_earlier_output = bool(task.superseded)
+    mask, found = read_paired_mask(task.sample, scan, has_earlier_output=has_earlier_output)
+    result = _MaskResult()
+    if mask is not None:
+        result = _stage_masks(task, folder, written_info(scan), mask, staging)
+    result.issues[:0] = _of(Step.CONFIRM_PAIRS, found)
+    return result
+
+
+def _known_masks(task: RunTask, record: SampleRecord) -> _MaskResult:
+    files = record.files
+    return _MaskResult(
+        present=None if files is None else files.labels_present,
+        binary_labels=() if files is None else files.binary_labels,
+        before=record.before,
+        after=record.after,
+        n_changed=record.n_changed,
+        issues=[issue for issue in record.issues if not _is_of_volume(task, issue)],
+    )
+
+
+def _is_of_volume(task: RunTask, found: StepIssue) -> bool:
+    volume = task.sample.volume
+    return volume is not None and found.issue.file == volume.path
 
 
 def _of(step: Step, issues: list[Issue]) -> list[StepIssue]:
@@ -144,13 +182,12 @@ def _stage_masks(
     volume: ImageInfo,
     mask: Mask,
     staging: Staging,
-    issues: list[StepIssue],
 ) -> _MaskResult:
     sample, params = task.sample, task.params
     file = folder.mask.relative_to(task.layout.root).as_posix()
     sex = sample.metadata.sex
     present = labels_present(mask)
-    issues += _of(Step.SPLIT_PROSTATE_UTERUS, check_sex(present, sex, sample.sample_id, file))
+    issues = _of(Step.SPLIT_PROSTATE_UTERUS, check_sex(present, sex, sample.sample_id, file))
     split = split_prostate_uterus(mask, sex, present)
     present = present if split is mask else labels_present(split)
     found = check_labels(present, params.label_map, sample.sample_id, file)
@@ -161,7 +198,7 @@ def _stage_masks(
     before = find_small_regions(split, *find)
     if params.label_map.unknown(present):
         write_mask(staging.path_for(folder.mask), volume, split)
-        return _MaskResult(present, (), before, before)
+        return _MaskResult(present, (), before, before, issues=issues)
     final = denoise_mask(split, spacing, params.denoise)
     after = find_small_regions(final, *find)
     present = labels_present(final)
@@ -172,7 +209,7 @@ def _stage_masks(
     columns = params.label_map.columns()
     paths = {label: staging.path_for(folder.binary_mask(columns[label])) for label in columns}
     write_binary_masks(paths, final, present, volume)
-    return _MaskResult(present, tuple(columns), before, after, n_changed, kept)
+    return _MaskResult(present, tuple(columns), before, after, n_changed, kept, issues)
 
 
 def _written_masks(task: RunTask, folder: SampleFolder, result: _MaskResult) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from amos_dask import geometry
 from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.nifti import ImageInfo, Mask, open_image, write_mask
+from amos_dask.nifti import ImageInfo, Mask, open_image, read_info, write_mask
 from amos_dask.records import Sample, StepResult
 from amos_dask.stages.audit import bad_affine, unreadable
 from amos_dask.stages.describe import info_yaml
@@ -127,6 +127,27 @@ def stage_volume(
     if not all_finite:
         issues.append(_oddity(sample, "non_finite_voxels", "NaN or infinite voxels", ref.path))
     return image.info, issues
+
+
+def look_at_volume(sample: Sample) -> tuple[ImageInfo | None, list[Issue]]:
+    """Read the header of a sample's scan, whose volume is written already.
+
+    Returns
+    -------
+    info : ImageInfo or None
+        The scan's own header; None when the scan cannot be used.
+    issues : list of Issue
+        Why not.
+    """
+    ref = sample.volume
+    if ref is None:
+        return None, []  # said when the archive was searched
+    try:
+        return read_info(ref), []
+    except UnreadableImageError as error:
+        return None, [unreadable(sample, ref, "volume", error)]
+    except InaccessibleFileError as error:
+        raise EarlierOutputStaysError(unreadable(sample, ref, "volume", error)) from error
 
 
 def read_paired_mask(

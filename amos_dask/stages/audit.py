@@ -13,6 +13,9 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, read_info
 from amos_dask.records import Audit, FileAudit, FileRef, Kind, Sample
 
+# Raised when what this stage makes changes: samples made with an older one are made again.
+RESULT_VERSION = 1
+
 
 def audit_sample(sample: Sample) -> Audit:
     """Read the headers of a sample's files and check them.

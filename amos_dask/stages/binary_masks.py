@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels import count_labels, select_label
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import ImageInfo, ImageWriter, Mask, in_file_order, mask_header
 
-_CHUNK_VOXELS = 1 << 19
+# Raised when what this stage makes changes: samples made with an older one are made again.
+RESULT_VERSION = 1
+_PIECE_VOXELS = 1 << 19
 
 
 def check_labels(
@@ -56,20 +56,14 @@ def write_binary_masks(
     volume : ImageInfo
         Geometry of the written files.
     """
-    chunks = _Chunks(mask)
+    pieces = _Pieces(mask)
     header = mask_header(volume)
-    empty: Path | None = None
     for label, path in paths.items():
-        if label not in present and empty is not None:
-            shutil.copyfile(empty, path)
-            continue
         with ImageWriter(path, header) as writer:
-            for chunk in chunks.select(label):
-                writer.write(chunk)
-        empty = empty if label in present else path
+            pieces.write(label, writer)
 
 
-class _Chunks:
+class _Pieces:
     """A mask in pieces that stay in the processor's cache while they are compared and packed.
 
     Organs fill a small part of a scan, so most pieces are known to be zero without looking again.
@@ -77,17 +71,20 @@ class _Chunks:
 
     def __init__(self, mask: Mask) -> None:
         voxels = in_file_order(mask).reshape(-1, 1, 1)
-        cuts = range(0, voxels.size, _CHUNK_VOXELS)
-        self._pieces = [voxels[start : start + _CHUNK_VOXELS] for start in cuts]
+        cuts = range(0, voxels.size, _PIECE_VOXELS)
+        self._pieces = [voxels[start : start + _PIECE_VOXELS] for start in cuts]
         self._counts = [count_labels(piece) for piece in self._pieces]
-        self._zeros = np.zeros((_CHUNK_VOXELS, 1, 1), np.uint8)
-        self._buffer = np.empty((_CHUNK_VOXELS, 1, 1), np.uint8)
+        self._buffer = np.empty((_PIECE_VOXELS, 1, 1), np.uint8)
 
-    def select(self, label: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield the binary mask of one label, piece by piece; a piece is valid until the next."""
+    def write(self, label: int, writer: ImageWriter) -> None:
+        """Write the binary mask of one label."""
+        n_zeros = 0
         for piece, counts in zip(self._pieces, self._counts, strict=True):
             if counts[label]:
+                writer.write_zeros(n_zeros)
+                n_zeros = 0
                 selected = select_label(piece, label, self._buffer[: piece.size])
+                writer.write(selected.reshape(-1))
             else:
-                selected = self._zeros[: piece.size]
-            yield selected.reshape(-1)
+                n_zeros += piece.size
+        writer.write_zeros(n_zeros)

@@ -11,6 +11,8 @@ from amos_dask import geometry
 from amos_dask.nifti import ImageInfo
 from amos_dask.records import UNDEFINED, Metadata, Sample, SampleFiles
 
+# Raised when what this stage makes changes: samples made with an older one are made again.
+RESULT_VERSION = 1
 _INFO_ORDER = (
     "sex",
     "age",
@@ -59,6 +61,8 @@ def parse_info_yaml(text: str) -> tuple[str, str, Metadata]:
     if not isinstance(content, dict) or not {"seq", "subset"} <= content.keys():
         raise ValueError("seq or subset is missing")
     found = {name: content.get(name) for name in _INFO_ORDER}
+    if any(isinstance(value, (dict, list, set)) for value in (*found.values(), content["seq"])):
+        raise ValueError("a value is not text")  # as text, aliases of lists would be endless
     values = {name: UNDEFINED if v is None else str(v) for name, v in found.items()}
     return str(content["seq"]), str(content["subset"]), Metadata(**values)
 

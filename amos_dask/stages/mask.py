@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from amos_dask import geometry
 from amos_dask.errors import BadMaskError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels import cast_to_labels
 from amos_dask.nifti import ImageInfo, ImageReader, Mask
+
+# Raised when what this stage makes changes: samples made with an older one are made again.
+RESULT_VERSION = 1
 
 
 def read_mask(image: ImageReader) -> Mask:
@@ -34,13 +40,20 @@ def read_mask(image: ImageReader) -> Mask:
     labels = np.empty(info.n_voxels, np.uint8)
     start = n_bad = 0
     for chunk in image.chunks():
-        # Scaling in float64 as nibabel does; masks are rarely scaled.
-        values = chunk.astype(np.float64) * info.slope + info.inter if info.is_scaled else chunk
+        values = _scale(chunk, info)
         n_bad += cast_to_labels(values, labels[start : start + values.size])
         start += values.size
     if n_bad:
         raise BadMaskError("bad_mask_values", f"{n_bad} voxels are not whole numbers in 0..255")
     return labels.reshape(info.shape, order="F")
+
+
+def _scale(chunk: NDArray[Any], info: ImageInfo) -> NDArray[Any]:
+    """Return the values that stored ones stand for, in float64 as nibabel does."""
+    if not info.is_scaled:  # masks rarely are
+        return chunk
+    with np.errstate(all="ignore"):  # what overflows is no label and is counted as such
+        return chunk.astype(np.float64) * info.slope + info.inter
 
 
 def check_pair(volume: ImageInfo, mask: ImageInfo, sample_id: str, file: str) -> list[Issue]:

@@ -12,6 +12,9 @@ from amos_dask.labels import LabelMap
 from amos_dask.nifti import Mask
 from amos_dask.records import Region, SampleRegions
 
+# Raised when what this stage makes changes: samples made with an older one are made again.
+RESULT_VERSION = 1
+
 
 def find_small_regions(
     mask: Mask,

@@ -9,6 +9,9 @@ from amos_dask.kernels import count_labels, remap_labels
 from amos_dask.labels import PROSTATE, UTERUS
 from amos_dask.nifti import Mask
 
+# Raised when what this stage makes changes: samples made with an older one are made again.
+RESULT_VERSION = 1
+
 
 def labels_present(mask: Mask) -> tuple[int, ...]:
     """Return the labels that occur in an (x, y, z) uint8 mask, ascending."""

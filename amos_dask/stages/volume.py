@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from amos_dask.kernels import scale_to_float32
 from amos_dask.nifti import ImageInfo, ImageReader, ImageWriter, make_header, parse_header
 
+# Raised when what this stage makes changes: samples made with an older one are made again.
+RESULT_VERSION = 1
+_CHUNK_VOXELS = 1 << 18  # one MB of float32, which stays in the cache from scaling to packing
+
 
 def volume_header(info: ImageInfo) -> bytes:
     """Return the header of the float32 volume written for a scan."""
@@ -21,21 +25,6 @@ def volume_header(info: ImageInfo) -> bytes:
 def written_info(info: ImageInfo) -> ImageInfo:
     """Return what the header of the written volume says; its affine is rounded to float32."""
     return parse_header(volume_header(info))
-
-
-def to_float32(chunk: NDArray[Any], slope: float, inter: float) -> NDArray[np.float32]:
-    """Return stored values as ``float32(float64(stored) * slope + inter)``.
-
-    Parameters
-    ----------
-    chunk : (n,) array of whole or floating-point numbers
-        Stored values.
-    slope, inter : float
-        The header's scaling; 1 and 0 for none.
-    """
-    out = np.empty(chunk.size, np.float32)
-    scale_to_float32(chunk, slope, inter, out)
-    return out
 
 
 def convert_volume(image: ImageReader, path: Path) -> bool:
@@ -59,18 +48,29 @@ def convert_volume(image: ImageReader, path: Path) -> bool:
         When the scan is damaged.
     """
     info = image.info
+    may_be_infinite = _may_be_infinite(info)
     all_finite = True
+    buffer = np.empty(_CHUNK_VOXELS, np.float32)
     with ImageWriter(path, volume_header(info)) as writer:
-        for chunk in _float32_chunks(image):
-            all_finite &= bool(np.isfinite(chunk).all()) if _may_be_infinite(info) else True
-            writer.write(chunk)
+        for stored in _small_chunks(image):
+            values = buffer[: stored.size]
+            scale_to_float32(stored, info.slope, info.inter, values)
+            if may_be_infinite:
+                all_finite &= bool(np.isfinite(values).all())
+            writer.write(values)
     return all_finite
 
 
-def _float32_chunks(image: ImageReader) -> Iterator[NDArray[np.float32]]:
+def _small_chunks(image: ImageReader) -> Iterator[NDArray[Any]]:
     for chunk in image.chunks():
-        yield to_float32(chunk, image.info.slope, image.info.inter)
+        for start in range(0, chunk.size, _CHUNK_VOXELS):
+            yield chunk[start : start + _CHUNK_VOXELS]
 
 
 def _may_be_infinite(info: ImageInfo) -> bool:
-    return info.stored_dtype.kind == "f" or info.is_scaled
+    """Return whether the header alone cannot tell that float32 holds every voxel."""
+    if info.stored_dtype.kind == "f":
+        return True
+    limits = np.iinfo(info.stored_dtype)
+    largest = max(-int(limits.min), int(limits.max)) * abs(info.slope) + abs(info.inter)
+    return not largest <= np.finfo(np.float32).max  # nor with a slope that is NaN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from amos_dask.issues import Issue
@@ -12,9 +12,8 @@ from amos_dask.records import Step
 from amos_dask.store.staging import write_text
 
 
-@dataclass(frozen=True)
 class IssueLog:
-    """The file that remembers which step found which issue.
+    """The file that remembers which step found which issue; read at once, written by `save`.
 
     Parameters
     ----------
@@ -22,7 +21,9 @@ class IssueLog:
         ``.amos-dask/issues.jsonl`` under ROOT_DIR.
     """
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries = self._read()
 
     def replace(
         self,
@@ -48,29 +49,33 @@ class IssueLog:
         key = f"{step}:{scope}" if scope else str(step)
         kept = [
             (other, issue)
-            for other, issue in self._read()
+            for other, issue in self._entries
             if not _is_within(other, key) or (samples is not None and _is_of_others(issue, samples))
         ]
-        self._write([*kept, *((key, issue) for issue in issues)])
+        self._entries = [*kept, *((key, issue) for issue in issues)]
 
-    def all(self) -> list[Issue]:
-        """Return every issue once, sorted by sample, file and code."""
-        return sorted({issue for _, issue in self._read()}, key=lambda issue: issue.sort_key)
+    def save(self) -> None:
+        """Write the log."""
+        lines = [
+            json.dumps({"step": key, **asdict(issue)}, ensure_ascii=False)
+            for key, issue in self._entries
+        ]
+        write_text(self._path, "".join(line + "\n" for line in lines))
+
+    def all(self, besides: Step | None = None) -> list[Issue]:
+        """Return every issue once, sorted by sample, file and code; those of a step left out."""
+        left_out = "" if besides is None else str(besides)
+        found = {issue for key, issue in self._entries if key.partition(":")[0] != left_out}
+        return sorted(found, key=lambda issue: issue.sort_key)
 
     def _read(self) -> list[tuple[str, Issue]]:
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
         # Not splitlines: a message may hold other characters that Unicode counts as line ends.
         entries = [json.loads(line) for line in text.split("\n") if line]
         return [(entry.pop("step"), Issue(**entry)) for entry in entries]
-
-    def _write(self, entries: Iterable[tuple[str, Issue]]) -> None:
-        lines = [
-            json.dumps({"step": key, **asdict(issue)}, ensure_ascii=False) for key, issue in entries
-        ]
-        write_text(self.path, "".join(line + "\n" for line in lines))
 
 
 def _is_within(other: str, key: str) -> bool:

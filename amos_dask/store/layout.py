@@ -54,7 +54,7 @@ class Layout:
 
     @property
     def state(self) -> Path:
-        """Folder of receipts, restore data and the issue log."""
+        """Folder of what is remembered between runs."""
         return self.root / ".amos-dask"
 
     @property
@@ -71,6 +71,21 @@ class Layout:
     def issue_log(self) -> Path:
         """The issues with the steps that found them."""
         return self.state / "issues.jsonl"
+
+    @property
+    def audits(self) -> Path:
+        """What the archive's headers said."""
+        return self.state / "audits.jsonl"
+
+    @property
+    def tables(self) -> Path:
+        """What the manifests were made from."""
+        return self.state / "tables.json"
+
+    @property
+    def lock(self) -> Path:
+        """Who works on ROOT_DIR."""
+        return self.state / "lock"
 
     @property
     def archive_manifest(self) -> Path:

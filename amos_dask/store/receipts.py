@@ -1,16 +1,18 @@
-"""Receipts: what each finished sample contributed, kept so that manifests cover all of ROOT_DIR."""
+"""Receipts: what a finished sample was made from, its files, and what it adds to the tables."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from amos_dask.issues import Issue
 from amos_dask.records import (
     Metadata,
-    Params,
     Region,
     SampleFiles,
     SampleRecord,
@@ -19,86 +21,169 @@ from amos_dask.records import (
     StepIssue,
 )
 from amos_dask.store.identity import identity
-from amos_dask.store.layout import SampleFolder
+from amos_dask.store.layout import Layout, SampleFolder
 from amos_dask.store.staging import write_text
 
-_FORMAT = 1
+_FORMAT = 2
+
+
+class Part(StrEnum):
+    """The parts of a sample's output that can be made one without the other."""
+
+    VOLUME = "volume"  # and the info file
+    MASKS = "masks"  # multi-label and binary, regions, restore data
+
+
+EVERY_PART = frozenset(Part)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a sample is made from.
+
+    Parameters
+    ----------
+    row : tuple of str
+        Subset, modality, scanner and the metadata row: they decide the folder and the info file.
+    inputs : mapping of Part to str or None
+        Identity of the archive's volume and mask; None where there is none.
+    """
+
+    row: tuple[str, ...]
+    inputs: Mapping[Part, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is known of a finished sample.
+
+    Parameters
+    ----------
+    origin : Origin
+        What it was made from.
+    made_with : mapping of Part to JSON value
+        Parameters and versions that the part depends on.
+    outputs : mapping of Part to mapping of str to str
+        Path relative to ROOT_DIR -> identity of the file.
+    record : SampleRecord
+        What it adds to the tables.
+    digest : str
+        Checksum of the receipt as it lies on disk; empty before it is written.
+    """
+
+    origin: Origin
+    made_with: Mapping[Part, Any]
+    outputs: Mapping[Part, Mapping[str, str]]
+    record: SampleRecord
+    digest: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Receipts:
-    """The folder of receipts, one JSON file for each sample.
-
-    A receipt holds what the sample contributes to the tables, the parameters it was made with,
-    and the identity of every file, so that it never speaks for files that have changed since.
+    """The receipts of a ROOT_DIR, one JSON file for each sample, written last.
 
     Parameters
     ----------
-    folder : Path
-        ``.amos-dask/receipts`` under ROOT_DIR.
+    layout : Layout
+        ROOT_DIR.
     """
 
-    folder: Path
+    layout: Layout
 
-    def write(self, record: SampleRecord, params: Params, files: SampleFolder) -> None:
-        """Keep a finished sample's record."""
-        content = {
-            "format": _FORMAT,
-            "made_with": _made_with(params),
-            "outputs": _identities(files),
-            "record": asdict(record),
-        }
-        write_text(self._path(record.sample_id), json.dumps(content, ensure_ascii=False))
+    def write(self, receipt: Receipt) -> str:
+        """Keep a finished sample's receipt; return its digest."""
+        text = json.dumps({"format": _FORMAT, **_to_json(receipt)}, ensure_ascii=False)
+        write_text(self._path(receipt.record.sample_id), text)
+        return _digest(text.encode())
 
-    def read(self, params: Params, files: SampleFolder) -> SampleRecord | None:
-        """Return a sample's record if its files and the parameters are those of the receipt."""
+    def read(self, sample_id: str) -> Receipt | None:
+        """Return a sample's receipt; None where there is none or it cannot be understood."""
         try:
-            content = json.loads(self._path(files.sample_id).read_text(encoding="utf-8"))
-            if content["format"] != _FORMAT or content["made_with"] != _made_with(params):
+            data = self._path(sample_id).read_bytes()
+            content = json.loads(data)
+            if content["format"] != _FORMAT:
                 return None
-            record = _record(content["record"])
-            is_current = content["outputs"] == _identities(files)
-        except (OSError, ValueError, KeyError, TypeError):
+            return _from_json(content, _digest(data))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
-        thresholds = {threshold for threshold, _ in record.before}
-        is_complete = not record.before or thresholds.issuperset(params.region_volume_thresh)
-        return record if is_current and is_complete else None
 
     def forget(self, sample_id: str) -> None:
         """Remove a sample's receipt."""
         self._path(sample_id).unlink(missing_ok=True)
 
+    def identities(self, *paths: Path) -> dict[str, str]:
+        """Return path relative to ROOT_DIR -> identity of files."""
+        return {path.relative_to(self.layout.root).as_posix(): identity(path) for path in paths}
+
+    def find_altered(self, receipt: Receipt) -> frozenset[Part]:
+        """Return the parts of which a file is missing, is another, or is too many."""
+        altered = {part for part, files in receipt.outputs.items() if not self._are_there(files)}
+        if Part.MASKS not in altered and not self._has_only(receipt):
+            altered.add(Part.MASKS)
+        return frozenset(altered)
+
+    def _are_there(self, files: Mapping[str, str]) -> bool:
+        try:
+            return all(identity(self.layout.root / path) == known for path, known in files.items())
+        except OSError:
+            return False
+
+    def _has_only(self, receipt: Receipt) -> bool:
+        files = receipt.record.files
+        if files is None:
+            return True
+        folder = SampleFolder(self.layout.grouped / files.folder, files.seq)
+        found = [folder.mask] if folder.mask.exists() else []
+        found += folder.binary_masks()
+        known = receipt.outputs[Part.MASKS]
+        return all(path.relative_to(self.layout.root).as_posix() in known for path in found)
+
     def _path(self, sample_id: str) -> Path:
-        return self.folder / f"{sample_id}.json"
+        return self.layout.receipts / f"{sample_id}.json"
 
 
-def _made_with(params: Params) -> list[Any]:
-    """Return the parameters that all of a record depends on, as JSON restores them."""
-    denoise = params.denoise
-    return [
-        [list(entry) for entry in params.label_map.entries],
-        [*denoise.kernel_size, denoise.filter_halfedge, float(denoise.region_area_thresh)],
-    ]
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
-def _identities(files: SampleFolder) -> dict[str, str]:
-    """Return size and checksum of each file of a sample folder."""
-    paths = sorted(files.path.glob(f"{files.sample_id}_*"))
-    return {path.name: identity(path) for path in paths}
+def _to_json(receipt: Receipt) -> dict[str, Any]:
+    record = receipt.record
+    return {
+        "row": receipt.origin.row,
+        "inputs": dict(receipt.origin.inputs),
+        "made_with": dict(receipt.made_with),
+        "outputs": {part: dict(files) for part, files in receipt.outputs.items()},
+        "record": {
+            "sample_id": record.sample_id,
+            "files": None if record.files is None else asdict(record.files),
+            "before": _regions_to_json(record.before),
+            "after": _regions_to_json(record.after),
+            "n_changed": record.n_changed,
+            "issues": [{"step": found.step, **asdict(found.issue)} for found in record.issues],
+        },
+    }
 
 
-def _record(content: dict[str, Any]) -> SampleRecord:
-    return SampleRecord(
-        sample_id=content["sample_id"],
-        files=_files(content["files"]) if content["files"] else None,
-        before=_regions(content["before"]),
-        after=_regions(content["after"]),
-        n_changed=content["n_changed"],
-        issues=tuple(StepIssue(Step(i["step"]), Issue(**i["issue"])) for i in content["issues"]),
+def _from_json(content: dict[str, Any], digest: str) -> Receipt:
+    record = content["record"]
+    sample_id = record["sample_id"]
+    return Receipt(
+        origin=Origin(tuple(content["row"]), {part: content["inputs"][part] for part in Part}),
+        made_with={part: content["made_with"][part] for part in Part},
+        outputs={part: dict(content["outputs"][part]) for part in Part},
+        record=SampleRecord(
+            sample_id=sample_id,
+            files=_files_from_json(record["files"]) if record["files"] else None,
+            before=_regions_from_json(sample_id, record["before"]),
+            after=_regions_from_json(sample_id, record["after"]),
+            n_changed=record["n_changed"],
+            issues=tuple(StepIssue(Step(i.pop("step")), Issue(**i)) for i in record["issues"]),
+        ),
+        digest=digest,
     )
 
 
-def _files(content: dict[str, Any]) -> SampleFiles:
+def _files_from_json(content: dict[str, Any]) -> SampleFiles:
     labels = content["labels_present"]
     return SampleFiles(
         **{
@@ -112,11 +197,16 @@ def _files(content: dict[str, Any]) -> SampleFiles:
     )
 
 
-def _regions(content: list[Any]) -> tuple[tuple[float, SampleRegions], ...]:
+def _regions_to_json(found: tuple[tuple[float, SampleRegions], ...]) -> list[Any]:
+    return [
+        [at, [(r.label, r.x, r.y, r.z, r.n_voxels, r.volume_mm3) for r in regions.regions]]
+        for at, regions in found
+    ]
+
+
+def _regions_from_json(
+    sample_id: str, content: list[Any]
+) -> tuple[tuple[float, SampleRegions], ...]:
     return tuple(
-        (
-            threshold,
-            SampleRegions(found["sample_id"], tuple(Region(**r) for r in found["regions"])),
-        )
-        for threshold, found in content
+        (at, SampleRegions(sample_id, tuple(Region(*row) for row in rows))) for at, rows in content
     )

@@ -22,6 +22,7 @@ class Staging:
 
     def __init__(self) -> None:
         self._staged: dict[Path, Path] = {}
+        self._folders: set[Path] = set()
         self._made: list[Path] = []
 
     def __enter__(self) -> Self:
@@ -43,7 +44,9 @@ class Staging:
         """Return the temporary path that will become ``final``; makes its folder."""
         if final in self._staged:
             return self._staged[final]
-        self._make_folder(final.parent)
+        if final.parent not in self._folders:
+            self._make_folder(final.parent)
+            self._folders.add(final.parent)
         temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
         self._staged[final] = temporary
         return temporary
@@ -75,10 +78,10 @@ class Staging:
             _flush(temporary)
         for final, temporary in sorted(self._staged.items(), key=lambda item: item[0] == last):
             temporary.replace(final)
-        folders = {final.parent for final in self._staged}
         self._staged.clear()
-        for folder in folders:
+        for folder in self._folders:
             _flush(folder)
+        self._folders.clear()
 
 
 def write_text(final: Path, text: str) -> None:

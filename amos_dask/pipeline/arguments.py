@@ -1,0 +1,87 @@
+"""What callers ask for, checked before anything is read or written."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from amos_dask.archive.sources import is_url, is_zip
+from amos_dask.errors import AmosDaskError
+from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap, read_label_map
+from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders
+from amos_dask.store.staging import write_text
+
+
+def find_label_map(layout: Layout, label_explanation: str | Path | None) -> LabelMap:
+    """Return the label map: the file given, else ROOT's ``label_map.yaml``, else AMOS22's."""
+    if label_explanation is not None:
+        return read_label_map(Path(label_explanation))
+    if layout.label_map.exists():
+        return read_label_map(layout.label_map)
+    return DEFAULT_LABEL_MAP
+
+
+def keep_label_map(layout: Layout, label_map: LabelMap, *, replace: bool = False) -> None:
+    """Write ROOT's ``label_map.yaml`` where it is absent, or is to be replaced."""
+    if replace or not layout.label_map.exists():
+        write_text(layout.label_map, label_map.to_yaml())
+
+
+def require_threshold(name: str, value: float) -> float:
+    """Return a threshold as a float; raise unless it is finite and not negative."""
+    if not (math.isfinite(value) and value >= 0):
+        raise AmosDaskError(f"{name} must be a finite number of at least 0, not {value}.")
+    return float(value)
+
+
+def require_kernel(kernel_size: Sequence[int], filter_halfedge: int) -> tuple[tuple[int, int], int]:
+    """Return kernel size and half-edge as whole numbers; raise when they cannot be used."""
+    sizes = [int(size) for size in kernel_size]
+    if len(sizes) != 2 or min(sizes) < 1:
+        raise AmosDaskError(f"kernel_size must be two sizes of at least 1, not {kernel_size}.")
+    if int(filter_halfedge) < 0:
+        raise AmosDaskError(f"filter_halfedge must be at least 0, not {filter_halfedge}.")
+    return (sizes[0], sizes[1]), int(filter_halfedge)
+
+
+def require_outside_archive(path: Path, archive: str) -> None:
+    """Raise when an output would lie inside the archive, which is never written to."""
+    if is_url(archive) or is_zip(archive):
+        return
+    inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(archive))
+    if inside.is_relative_to(outside):
+        raise AmosDaskError(f"{path} lies inside the archive {archive}; write somewhere else.")
+
+
+def require_sample_folders(root_dir: Path) -> list[SampleFolder]:
+    """Return the organised samples below a folder; raise when there are none."""
+    folders = find_sample_folders(root_dir)
+    if not folders:
+        raise AmosDaskError(
+            f"{root_dir}: no sample folders (amos_XXXX_*) here; run confirm-pairs first."
+        )
+    return folders
+
+
+def find_archive(layout: Layout, archive: str | Path | None) -> str:
+    """Return where the archive is: as given, else ``archive`` or ``amos22.zip`` in ROOT_DIR.
+
+    A folder that holds nothing but the zip stands for the zip.
+    """
+    if archive is None:
+        candidates = [layout.root / "archive", layout.root / "amos22.zip"]
+        existing = [p for p in candidates if p.is_file() or (p.is_dir() and any(p.iterdir()))]
+        if not existing:
+            raise AmosDaskError(
+                f"{layout.root}: neither archive/ nor amos22.zip here; name it with --archive."
+            )
+        archive = existing[0]
+    if is_url(str(archive)):
+        return str(archive)
+    path = Path(archive)
+    inside = path / "amos22.zip"
+    if inside.is_file() and not any(path.glob("**/images*")):
+        return str(inside)
+    return str(path)

@@ -1,0 +1,69 @@
+"""What went wrong, said and kept: issues of failed tasks, and ROOT's issues by step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from amos_dask.issues import Issue, make_issue
+from amos_dask.records import Outcome, Step, StepResult
+from amos_dask.store.issue_log import IssueLog
+from amos_dask.store.layout import Layout
+from amos_dask.store.staging import write_text
+from amos_dask.tables.manifests import issues_frame
+from amos_dask.tables.workbook import write_workbook
+
+Value = TypeVar("Value")
+
+
+def failure_issue(outcome: Outcome[Any]) -> Issue:
+    """Return the issue of a task that failed outside the data's own errors."""
+    return make_issue(
+        "sample_failed",
+        outcome.failure or "failed",
+        sample=outcome.name,
+        action="tried again next run",
+    )
+
+
+def step_results(outcomes: Iterable[Outcome[StepResult[Value]]]) -> list[StepResult[Value]]:
+    """Return the results sorted by sample; a failed task becomes a result with an issue."""
+    results = [
+        StepResult(outcome.name, None, (failure_issue(outcome),))
+        if outcome.value is None
+        else outcome.value
+        for outcome in outcomes
+    ]
+    return sorted(results, key=lambda result: sample_number(result.sample_id))
+
+
+def sample_number(sample_id: str) -> int:
+    """Return the number of ``amos_0004``, by which tables are sorted."""
+    return int(sample_id.removeprefix("amos_"))
+
+
+def record_issues(
+    layout: Layout,
+    step: Step,
+    issues: Iterable[Issue],
+    samples: Collection[str] | None = None,
+    scope: str = "",
+) -> None:
+    """Replace a step's issues and write issues.xlsx and issues.jsonl."""
+    log = IssueLog(layout.issue_log)
+    log.replace(step, issues, samples, scope)
+    write_issues(layout, log)
+
+
+def write_issues(layout: Layout, log: IssueLog) -> tuple[Path, ...]:
+    """Write the log, issues.xlsx and issues.jsonl; return the paths of the last two."""
+    log.save()
+    issues = log.all()
+    workbook, text = layout.descriptor / "issues.xlsx", layout.descriptor / "issues.jsonl"
+    write_workbook(workbook, {"Issues": issues_frame(issues)})
+    lines = [json.dumps(asdict(issue), ensure_ascii=False) + "\n" for issue in issues]
+    write_text(text, "".join(lines))
+    return workbook, text

@@ -1,0 +1,201 @@
+"""The samples of a run: what is left to do, doing it, and where each one's record is."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from amos_dask.errors import AmosDaskError
+from amos_dask.issues import Issue
+from amos_dask.pipeline.reporting import failure_issue, sample_number
+from amos_dask.pipeline.session import Session
+from amos_dask.recipe.describing import DescribeTask, reread_sample
+from amos_dask.recipe.fused import run_sample
+from amos_dask.recipe.work import Reason, RunTask, Work, current_record, find_work
+from amos_dask.records import (
+    Notice,
+    Outcome,
+    Params,
+    Sample,
+    SampleRecord,
+    SampleResult,
+    Step,
+    StepIssue,
+)
+from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders
+from amos_dask.store.receipts import Receipts
+
+# Network file systems show a file of another machine after at most a minute.
+_SECONDS_UNTIL_SEEN = 90.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """Samples to process, and how.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    params : Params
+        Label map, denoising and region parameters.
+    samples : tuple of Sample
+        The chosen ones.
+    force : bool
+        Do again what is complete.
+    """
+
+    layout: Layout
+    params: Params
+    samples: tuple[Sample, ...]
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Processed:
+    """How the chosen samples ended.
+
+    Parameters
+    ----------
+    results : tuple of SampleResult
+        Of all samples that did not fail outside the data's own errors, complete ones included.
+    failures : tuple of Issue
+        Of those that did.
+    reasons : mapping of str to int
+        How many samples were complete, new, changed, …
+    others : tuple of SampleFolder
+        Folders that were there before and belong to other samples, or to ones that failed.
+    """
+
+    results: tuple[SampleResult, ...]
+    failures: tuple[Issue, ...]
+    reasons: Mapping[str, int]
+    others: tuple[SampleFolder, ...]
+
+    def issues_of(self, step: Step) -> list[Issue]:
+        """Return the issues of a step; tasks that failed count as the first one's."""
+        found = [i.issue for result in self.results for i in result.issues if i.step == step]
+        return [*found, *self.failures] if step == Step.CONFIRM_PAIRS else found
+
+
+@dataclass(frozen=True)
+class Organised:
+    """A sample under ``grouped`` and where its record is.
+
+    Parameters
+    ----------
+    sample_id : str
+        The sample.
+    digest : str
+        Checksum of what it adds to the tables.
+    record : SampleRecord or None
+        What it adds; None while it is in its receipt.
+    """
+
+    sample_id: str
+    digest: str
+    record: SampleRecord | None = None
+
+
+def plan_samples(order: Order, folders: Iterable[SampleFolder]) -> list[tuple[RunTask, Work]]:
+    """Return a task for each sample that has a volume, and what is left to do for it."""
+    earlier: dict[str, list[SampleFolder]] = {}
+    for folder in folders:
+        earlier.setdefault(folder.sample_id, []).append(folder)
+    plan = []
+    for sample in order.samples:
+        if sample.volume is not None:
+            superseded = tuple(folder.path for folder in earlier.get(sample.sample_id, ()))
+            task = RunTask(sample, order.layout, order.params, superseded)
+            work = Work(Reason.FORCED) if order.force else find_work(task)
+            plan.append((replace(task, parts=work.parts), work))
+    return plan
+
+
+def process_samples(session: Session, order: Order) -> Processed:
+    """Process the samples that are not complete."""
+    folders = find_sample_folders(order.layout.grouped)
+    plan = plan_samples(order, folders)
+    reasons = Counter(str(work.reason) for _, work in plan)
+    if set(reasons) - {Reason.NEW}:
+        session.listener(Notice(describe_reasons(reasons)))
+    results = [work.result for _, work in plan if work.result is not None]
+    # Largest first: no worker is left with a large scan when the others are done.
+    tasks = sorted((t for t, work in plan if work.parts), key=lambda t: -bytes_to_read(t.sample))
+    failures = []
+    if tasks:
+        session.prepare_kernels()
+    with closing(session.map("sample", run_sample, tasks)) as outcomes:
+        for outcome in outcomes:
+            if outcome.value is None:
+                failures.append(failure_issue(outcome))
+            else:
+                results.append(outcome.value)
+    written = {result.sample_id for result in results if result.folder is not None}
+    others = tuple(folder for folder in folders if folder.sample_id not in written)
+    return Processed(tuple(results), tuple(failures), reasons, others)
+
+
+def describe_reasons(reasons: Mapping[str, int]) -> str:
+    """Return such as ``12 samples: 10 complete, 2 changed``."""
+    ordered = [f"{reasons[reason]} {reason}" for reason in Reason if reasons.get(reason)]
+    return f"{sum(reasons.values())} samples: {', '.join(ordered)}"
+
+
+def bytes_to_read(sample: Sample) -> int:
+    """Return the size of a sample's files in the archive."""
+    return sum(ref.size for ref in (sample.volume, sample.mask) if ref is not None)
+
+
+def find_organised(session: Session, order: Order, processed: Processed) -> list[Organised]:
+    """Return all samples that are organised under ROOT, by number.
+
+    Those of this run have receipts. Receipts of others are asked as far as they speak for the
+    files as they are; what then remains is described from its files.
+    """
+    layout, params = order.layout, order.params
+    found = [Organised(r.sample_id, r.digest) for r in processed.results if r.folder is not None]
+    unknown = []
+    for folder in processed.others:
+        known = current_record(folder, layout, params)
+        if known is not None:
+            found.append(Organised(folder.sample_id, known[1]))
+        elif any(folder.path.glob(f"{folder.sample_id}_*")):
+            unknown.append(folder)
+    tasks = [
+        DescribeTask(f, layout, params.label_map, layout.grouped, params.region_volume_thresh)
+        for f in unknown
+    ]
+    for outcome in session.map("describe", reread_sample, tasks):
+        record = outcome.value or _undescribed(outcome)
+        found.append(Organised(record.sample_id, repr(record), record))
+    return sorted(found, key=lambda sample: sample_number(sample.sample_id))
+
+
+def _undescribed(outcome: Outcome[SampleRecord]) -> SampleRecord:
+    issue = StepIssue(Step.DATASET_MANIFEST, failure_issue(outcome))
+    return SampleRecord(outcome.name, None, (), (), 0, (issue,))
+
+
+def read_records(layout: Layout, organised: Sequence[Organised]) -> Iterator[SampleRecord]:
+    """Yield the records, one at a time."""
+    receipts = Receipts(layout)
+    for sample in organised:
+        yield sample.record or _read_receipt(receipts, sample)
+
+
+def _read_receipt(receipts: Receipts, sample: Organised) -> SampleRecord:
+    deadline = time.monotonic() + _SECONDS_UNTIL_SEEN
+    while True:
+        receipt = receipts.read(sample.sample_id)
+        if receipt is not None and receipt.digest == sample.digest:
+            return receipt.record
+        if time.monotonic() > deadline:
+            raise AmosDaskError(
+                f"{receipts.layout.receipts}: what the workers wrote of {sample.sample_id} cannot "
+                "be seen here; is ROOT_DIR on a file system that all machines share?"
+            )
+        time.sleep(0.5)

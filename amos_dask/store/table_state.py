@@ -1,0 +1,81 @@
+"""What the manifests of ROOT_DIR were made from, so that nothing is rewritten without need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from amos_dask.records import TableCounts
+from amos_dask.store.identity import identity
+from amos_dask.store.layout import Layout
+from amos_dask.store.staging import write_text
+
+
+@dataclass(frozen=True)
+class TableState:
+    """What is remembered of the manifests.
+
+    Parameters
+    ----------
+    made_from : str
+        Checksum of everything that they depend on.
+    tables, others : mapping of str to str
+        Path relative to ROOT_DIR -> identity of the manifests, in the order of writing, and of the
+        files of issues.
+    counts : TableCounts
+        What they hold.
+    """
+
+    made_from: str
+    tables: Mapping[str, str]
+    others: Mapping[str, str]
+    counts: TableCounts
+
+    def is_current(self, layout: Layout, made_from: str) -> bool:
+        """Return whether the files are as they were written, from the same."""
+        try:
+            return self.made_from == made_from and all(
+                identity(layout.root / path) == known
+                for path, known in (*self.tables.items(), *self.others.items())
+            )
+        except OSError:
+            return False
+
+
+def read_table_state(layout: Layout) -> TableState | None:
+    """Return what is remembered; None where that is nothing, or cannot be understood."""
+    try:
+        content = json.loads(layout.tables.read_text(encoding="utf-8"))
+        counts = content["counts"]
+        regions = tuple((float(at), int(n), int(m)) for at, n, m in counts["n_regions"])
+        return TableState(
+            str(content["made_from"]),
+            {str(path): str(known) for path, known in content["tables"].items()},
+            {str(path): str(known) for path, known in content["others"].items()},
+            TableCounts(int(counts["n_files"]), int(counts["n_samples"]), regions),
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def write_table_state(
+    layout: Layout,
+    made_from: str,
+    tables: Iterable[Path],
+    others: Iterable[Path],
+    counts: TableCounts,
+) -> None:
+    """Remember what the manifests and other files at the given paths were made from."""
+    content = {
+        "made_from": made_from,
+        "tables": _identities(layout, tables),
+        "others": _identities(layout, others),
+        "counts": asdict(counts),
+    }
+    write_text(layout.tables, json.dumps(content, ensure_ascii=False))
+
+
+def _identities(layout: Layout, paths: Iterable[Path]) -> dict[str, str]:
+    return {path.relative_to(layout.root).as_posix(): identity(path) for path in paths}
