@@ -45,6 +45,9 @@ class ClusterOptions:
         Port of a local cluster's dashboard; another free one is taken when it is in use.
     local_directory : str, optional
         Where workers keep temporary files.
+    tls : bool
+        Encrypt and authenticate what passes between client, scheduler and workers: of a local
+        cluster with credentials made for it, at an address with those of Dask's configuration.
     """
 
     cluster: str = "local"
@@ -52,6 +55,7 @@ class ClusterOptions:
     memory_limit: str = "auto"
     dashboard_port: int = 8787
     local_directory: str | None = None
+    tls: bool = False
 
 
 @contextmanager
@@ -68,7 +72,9 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
     if options.cluster != "local":
         _require_address(options.cluster)
         try:
-            client = Client(options.cluster, timeout="10s", set_as_default=False)
+            client = Client(
+                options.cluster, timeout="10s", set_as_default=False, security=_security(options)
+            )
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(f"{options.cluster}: no Dask scheduler answers there.") from error
         with client:
@@ -84,6 +90,20 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
     with local as cluster, Client(cluster, set_as_default=False) as client:
         client.run(_leave_interrupts_to_the_client)
         yield client
+
+
+def _security(options: ClusterOptions) -> Any:
+    """Return Dask's TLS credentials: new ones for a local cluster, else the configured ones."""
+    if not options.tls:
+        return None
+    from distributed import Security
+
+    if options.cluster != "local":
+        return Security(require_encryption=True)
+    try:
+        return Security.temporary()
+    except ImportError as error:
+        raise ClusterError("--tls needs 'pip install \"amos-dask[tls]\"'.") from error
 
 
 def _require_address(address: str) -> None:
@@ -110,6 +130,7 @@ def _local_cluster(options: ClusterOptions) -> Any:
             local_directory=options.local_directory,
             silence_logs=logging.CRITICAL,  # lost workers become outcomes, not noise
             worker_dashboard_address=None,
+            security=_security(options),
         )
 
 

@@ -5,12 +5,13 @@ This module knows nothing of images. A task ships a small frozen item and return
 
 from __future__ import annotations
 
+import errno
 import resource
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -31,6 +32,8 @@ _SECONDS_BETWEEN_COUNTS = 10.0
 SECONDS_WITHOUT_WORKERS = 600
 # Shorter than the grace that batch systems give between SIGTERM and SIGKILL.
 SECONDS_TO_FINISH = 15
+# What the next item would meet as well.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _TO_BE_COMPUTED_AGAIN = ("lost", "pending")
 
 
@@ -84,16 +87,17 @@ def run_tasks(
     Raises
     ------
     AmosDaskError
-        When the function raised one: it concerns the whole run.
+        When the function raised one, or the disk is full: it concerns the whole run.
     """
     listener(PhaseStarted(phase, len(items)))
-    for outcome in _Window(client, phase, function, items).outcomes():
-        if outcome.stops_run:
-            raise AmosDaskError(outcome.failure)
-        n_issues = 0 if outcome.value is None else count_issues(outcome.value)
-        failed = outcome.failure is not None
-        listener(TaskEnded(phase, outcome.name, failed, n_issues, outcome.seconds))
-        yield outcome
+    with closing(_Window(client, phase, function, items).outcomes()) as outcomes:
+        for outcome in outcomes:
+            if outcome.stops_run:
+                raise AmosDaskError(outcome.failure)
+            n_issues = 0 if outcome.value is None else count_issues(outcome.value)
+            failed = outcome.failure is not None
+            listener(TaskEnded(phase, outcome.name, failed, n_issues, outcome.seconds))
+            yield outcome
     listener(PhaseEnded(phase))
 
 
@@ -111,7 +115,7 @@ class _Window(Generic[Item, Value]):
         # Items whose workers died. They run again one by one, so that what dies then is to blame.
         self._suspects: list[Item] = []
 
-    def outcomes(self) -> Iterator[Outcome[Value]]:
+    def outcomes(self) -> Generator[Outcome[Value], None, None]:
         """Yield outcomes as they finish; cancel what is left when the caller stops."""
         try:
             yield from self._all_at_once()
@@ -227,6 +231,9 @@ def _measured(function: Callable[[Item], Value], item: Item) -> Outcome[Value]:
         value = function(item)
     except AmosDaskError as error:
         failure, stops_run = str(error), True
+    except OSError as error:
+        failure, stops_run = _describe(error), error.errno in _NO_ROOM
+        failure += "; make room and run the same command again." if stops_run else ""
     except Exception as error:
         failure = _describe(error)
     seconds = time.perf_counter() - start

@@ -124,6 +124,7 @@ def cluster(command: F) -> F:
         memory_limit: str,
         dashboard_port: int,
         local_directory: Path | None,
+        tls: bool,
         json_lines: bool,
         quiet: bool,
         **kwargs: Any,
@@ -131,7 +132,7 @@ def cluster(command: F) -> F:
         from amos_dask import ClusterOptions
 
         scratch = None if local_directory is None else str(local_directory)
-        options = ClusterOptions(cluster, workers, memory_limit, dashboard_port, scratch)
+        options = ClusterOptions(cluster, workers, memory_limit, dashboard_port, scratch, tls)
         progress = "json" if json_lines else "none" if quiet else "auto"
         return command(*args, cluster=options, progress=progress, **kwargs)
 
@@ -140,6 +141,7 @@ def cluster(command: F) -> F:
         click.option(
             "--json", "json_lines", is_flag=True, help="Progress and result as JSON lines."
         ),
+        click.option("--tls", is_flag=True, help="Encrypt what passes between the processes."),
         click.option("--local_directory", type=FOLDER, help="Where workers keep temporary files."),
         click.option(
             "--dashboard_port",

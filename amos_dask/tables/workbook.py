@@ -94,7 +94,7 @@ def _replace_sheet(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
         for column, value in enumerate(values, start=1):
             if value is not None:
                 _fill(sheet.cell(row, column), value)
-    _lay_out(sheet, frame)
+    _lay_out(sheet, frame, _cells(frame))
 
 
 def read_sheet(path: Path, title: str) -> pd.DataFrame:
@@ -119,8 +119,12 @@ def read_sheet(path: Path, title: str) -> pd.DataFrame:
         raise ManifestError(f"{path}: worksheet {title!r} is empty.")
     # Notes that someone wrote beside the table have no column name; rows may end early.
     named = [index for index, name in enumerate(rows[0]) if name is not None]
+    columns = pd.Index([str(rows[0][i]) for i in named])
+    if not columns.is_unique:
+        repeated = columns[columns.duplicated()][0]
+        raise ManifestError(f"{path}: worksheet {title!r} has two columns {repeated!r}.")
     body = [[row[i] if i < len(row) else None for i in named] for row in rows[1:]]
-    return pd.DataFrame(body, columns=[str(rows[0][i]) for i in named], dtype=object)
+    return pd.DataFrame(body, columns=columns, dtype=object)
 
 
 def sheet_names(path: Path) -> list[str]:
@@ -164,20 +168,33 @@ def _load(path: Path, *, read_only: bool) -> Workbook:
 
 def _add_sheet(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
     sheet = workbook.create_sheet(title)
-    _lay_out(sheet, frame)  # before the rows: a write-only sheet is streamed
-    header = [WriteOnlyCell(sheet, str(name)) for name in frame.columns]
-    for cell in header:
-        _style_header(cell)
-    sheet.append(header)
-    for values in _cells(frame):
+    rows = _cells(frame)
+    _lay_out(sheet, frame, rows)  # before the rows: a write-only sheet is streamed
+    # Styled once: openpyxl looks a style up each time one is set.
+    header, text = _style_header(WriteOnlyCell(sheet)), _fill(WriteOnlyCell(sheet), "")
+    sheet.append([_text_cell(sheet, header, str(name)) for name in frame.columns])
+    for values in rows:
         sheet.append(
-            [None if value is None else _fill(WriteOnlyCell(sheet), value) for value in values]
+            [
+                _text_cell(sheet, text, value) if isinstance(value, str) else _number(sheet, value)
+                for value in values
+            ]
         )
 
 
-def _cells(frame: pd.DataFrame) -> Iterable[list[Any]]:
-    columns = [[_cell_value(value) for value in frame[name]] for name in frame.columns]
-    return [list(row) for row in zip(*columns, strict=True)]
+def _text_cell(sheet: Any, like: Any, value: str) -> Any:
+    cell: Any = WriteOnlyCell(sheet)
+    cell._style, cell._value, cell.data_type = like._style, value, "s"
+    return cell
+
+
+def _number(sheet: Any, value: Any) -> Any:
+    return value if value is None else _fill(WriteOnlyCell(sheet), value)
+
+
+def _cells(frame: pd.DataFrame) -> list[list[Any]]:
+    """Return the values of the cells row by row."""
+    return [[_cell_value(value) for value in row] for row in frame.to_numpy(object)]
 
 
 def _cell_value(value: Any) -> Any:
@@ -205,20 +222,20 @@ def _fill(cell: Any, value: Any) -> Any:
     return cell
 
 
-def _style_header(cell: Any) -> None:
+def _style_header(cell: Any) -> Any:
     cell.font = _HEADER_FONT
     cell.fill = _HEADER_FILL
     cell.data_type = "s"
+    return cell
 
 
-def _lay_out(sheet: Any, frame: pd.DataFrame) -> None:
+def _lay_out(sheet: Any, frame: pd.DataFrame, rows: list[list[Any]]) -> None:
     sheet.freeze_panes = "B2"
     narrowest, widest = _WIDTHS
-    for index, name in enumerate(frame.columns, start=1):
-        shown = (len(str(v)) for v in frame[name].iloc[:_ROWS_THAT_SET_WIDTHS] if v is not None)
-        longest = max(shown, default=0)
-        width = min(max(len(str(name)), longest, narrowest), widest) + 2
-        sheet.column_dimensions[get_column_letter(index)].width = width
+    for index, name in enumerate(frame.columns):
+        shown = [len(str(r[index])) for r in rows[:_ROWS_THAT_SET_WIDTHS] if r[index] is not None]
+        width = min(max([len(str(name)), narrowest, *shown]), widest) + 2
+        sheet.column_dimensions[get_column_letter(index + 1)].width = width
     if len(frame.columns):
         sheet.auto_filter.ref = f"A1:{get_column_letter(len(frame.columns))}{len(frame) + 1}"
 

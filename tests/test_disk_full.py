@@ -1,0 +1,55 @@
+"""The disk is full in the middle of a run: one clear error, nothing half-written; it goes on."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from roots import assert_same, contents, program
+
+from amos_dask.phantom import Archive
+
+
+class SmallDisk:
+    """A file system in memory whose size can be changed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def mount(self, options: str) -> bool:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.path)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 1 MiB; making one needs root."""
+    small = SmallDisk(tmp_path / "disk")
+    small.path.mkdir()
+    if not small.mount("size=1m"):
+        pytest.skip("a small tmpfs cannot be mounted here (root can)")
+    yield small
+    subprocess.run(["umount", "--lazy", str(small.path)], check=True)
+
+
+def test_a_full_disk_ends_the_run_and_the_next_one_completes_it(
+    disk: SmallDisk, tmp_path: Path, phantom: Archive, cluster_address: str
+) -> None:
+    options = ("--archive", phantom.path, "--cluster", cluster_address, "--quiet")
+    expected, root = tmp_path / "expected", disk.path / "AMOS22"
+    program("run", expected, *options)
+    whole = contents(expected)
+    said = program("run", root, *options, exit_code=1)
+    (line,) = said.stderr.strip().splitlines()
+    assert "No space left on device" in line
+    assert "run the same command again" in line
+    assert said.stdout == ""
+    assert list(root.rglob("*~")) == []
+    begun = contents(root)
+    assert set(begun) < set(whole)
+    assert {name for name in begun if begun[name] != whole[name]} == set()
+    assert disk.mount("remount,size=256m")
+    program("run", root, *options)
+    assert_same(whole, contents(root))

@@ -1,0 +1,21 @@
+"""Killed with SIGKILL at a drawn moment, run again: nothing lost, nothing done twice."""
+
+from __future__ import annotations
+
+import pytest
+import soak
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> soak.Place:
+    """An archive and what an undisturbed run makes of it."""
+    return soak.prepare(tmp_path_factory.mktemp("soak"), size="tiny")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_killed_run_goes_on_where_it_was(place: soak.Place, seed: int) -> None:
+    soak.one_round(place, soak.draw(seed, place.n_samples))
+
+
+def test_the_seeds_kill_both_clients_and_workers() -> None:
+    assert {soak.draw(seed, 12).victim for seed in range(4)} == set(soak.VICTIMS)
