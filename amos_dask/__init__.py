@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "run": "amos_dask.pipeline.run",
     "plan_run": "amos_dask.pipeline.run",
+    "verify": "amos_dask.pipeline.verify",
     "demo": "amos_dask.pipeline.demo",
     "archive_manifest": "amos_dask.pipeline.from_archive",
     "confirm_pairs": "amos_dask.pipeline.from_archive",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from amos_dask.pipeline.results import CommandResult, RunPlan, RunResult
     from amos_dask.pipeline.run import plan_run, run
     from amos_dask.pipeline.selection import Selection
+    from amos_dask.pipeline.verify import verify
 
 __all__ = [
     "AmosDaskError",
@@ -77,6 +79,7 @@ __all__ = [
     "run",
     "small_regions",
     "split_prostate_uterus",
+    "verify",
     "write_archive",
 ]
 

@@ -20,6 +20,10 @@ class ArchiveError(AmosDaskError):
     """The archive or its metadata cannot be used as a whole."""
 
 
+class DamagedZipError(ArchiveError):
+    """There is a zip file whose directory cannot be read."""
+
+
 class LabelMapError(AmosDaskError):
     """A label map file is not usable."""
 

@@ -42,12 +42,12 @@ UNUSABLE = "the affine is not finite or cannot be inverted"
 
 
 def is_usable(affine: Affine) -> bool:
-    """Return whether the affine is finite and invertible."""
-    if not np.isfinite(affine).all():
-        return False
+    """Return whether the affine is finite, also as float32, and invertible."""
     columns = affine[:3, :3]
-    norms = np.sqrt(np.sum(columns**2, axis=0))
-    if not (norms > 0).all():
+    with np.errstate(all="ignore"):
+        norms = np.sqrt(np.sum(columns**2, axis=0)).astype(np.float32)
+        is_finite = np.isfinite(affine.astype(np.float32)).all()
+    if not (is_finite and (norms > 0).all()):
         return False
     # Scaled to unit columns first: small voxels do not make an affine singular.
     return bool(abs(np.linalg.det(columns / norms)) > 1e-6)

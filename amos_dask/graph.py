@@ -16,7 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from distributed import Client, Future, KilledWorker, as_completed, wait
+import dask
+from distributed import Client, Future, KilledWorker, as_completed
 
 from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.records import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
@@ -132,7 +133,8 @@ class _Window(Generic[Item, Value]):
             on_workers = {key for keys in self._client.processing().values() for key in keys}
             finishing = [future for future in self._running if future.key in on_workers]
             self._client.cancel([f for f in self._running if f.key not in on_workers])
-            wait(finishing, timeout=SECONDS_TO_FINISH)
+            for _ in as_completed(finishing, loop=self._client.loop, timeout=SECONDS_TO_FINISH):
+                pass
         self._client.cancel(list(self._running))
         self._running.clear()
 
@@ -171,9 +173,10 @@ class _Window(Generic[Item, Value]):
             return last_seen
         if self._client.nthreads():
             return now
-        if now > last_seen + SECONDS_WITHOUT_WORKERS:
+        patience = dask.config.get("amos-dask.patience", None) or SECONDS_WITHOUT_WORKERS
+        if now > last_seen + patience:
             raise ClusterError(
-                f"the cluster has had no workers for {SECONDS_WITHOUT_WORKERS} s; "
+                f"the cluster has had no workers for {patience:.0f} s; "
                 "run the same command again when it has some."
             )
         return last_seen

@@ -92,6 +92,20 @@ CATALOGUE: dict[str, IssueKind] = {
         "error", "A mask denoised with other parameters whose undenoised form is not kept"
     ),
     "no_samples": IssueKind("info", "A modality or subset without samples gets no manifest"),
+    # what `verify` finds
+    "damaged_zip": IssueKind(
+        "error", "The zip's directory, or what it says of a file, does not hold"
+    ),
+    "incomplete_download": IssueKind("error", "The zip is smaller than the published one"),
+    "wrong_checksum": IssueKind("error", "The zip's MD5 is not the published one"),
+    "missing_output": IssueKind("error", "A file that `run` wrote is gone"),
+    "altered_output": IssueKind("error", "A file is not as `run` wrote it"),
+    "extra_file": IssueKind("error", "A file in a sample's folder that `run` did not write"),
+    "no_receipt": IssueKind("error", "A sample's folder of which `run` keeps no usable receipt"),
+    "leftover": IssueKind("error", "A temporary file or a lock of a run that was killed"),
+    "incomplete_run": IssueKind(
+        "error", "A run did not finish: manifests are missing or older than the samples"
+    ),
     "sample_failed": IssueKind("error", "A sample could not be processed; see the message"),
 }
 

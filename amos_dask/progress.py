@@ -26,6 +26,8 @@ _PHASES = {
     "regions": "finding small regions",
     "denoise": "denoising",
     "describe": "describing samples",
+    "verify": "verifying",
+    "md5": "computing the MD5",
 }
 
 

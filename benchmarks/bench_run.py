@@ -69,7 +69,7 @@ _NOTE = (
 @contextmanager
 def _one_worker(settings: Settings) -> Iterator[Any]:
     options = ClusterOptions(
-        workers=1, dashboard_port=0, local_directory=str(settings.work), memory_limit="0"
+        workers=1, dashboard_port=0, local_directory=str(settings.work), memory="0"
     )
     with connect(options) as client:
         yield client

@@ -16,7 +16,7 @@ import amos_dask
 from amos_dask.cluster import ClusterOptions, connect
 from amos_dask.graph import run_tasks
 from amos_dask.progress import ignore
-from amos_dask.recipe.fused import RunTask, run_sample
+from amos_dask.recipe.work import RunTask, run_sample
 from benchmarks.harness import (
     Claim,
     Comparison,
@@ -81,7 +81,7 @@ _DASK_NOTE = (
 
 def _options(settings: Settings, workers: int) -> ClusterOptions:
     return ClusterOptions(
-        workers=workers, dashboard_port=0, local_directory=str(settings.work), memory_limit="0"
+        workers=workers, dashboard_port=0, local_directory=str(settings.work), memory="0"
     )
 
 

@@ -14,7 +14,7 @@ from amos_dask.cluster import ClusterOptions, connect
 from amos_dask.graph import run_tasks
 from amos_dask.issues import make_issue
 from amos_dask.progress import ignore
-from amos_dask.recipe.fused import RunTask
+from amos_dask.recipe.work import RunTask
 from amos_dask.records import (
     FileRef,
     Metadata,
@@ -54,7 +54,7 @@ def bench_simulated(settings: Settings) -> Report:
     n_kept = n_samples // 5
     tasks = _tasks(n_samples)
     options = ClusterOptions(
-        workers=2, dashboard_port=0, local_directory=str(settings.work), memory_limit="0"
+        workers=2, dashboard_port=0, local_directory=str(settings.work), memory="0"
     )
     with connect(options) as client:
         rates = compare(_sides(client, tasks[:n_rate]), settings.repeats)

@@ -11,7 +11,7 @@ from typing import Any
 from amos_dask.cluster import ClusterOptions, connect
 from amos_dask.graph import run_tasks
 from amos_dask.progress import ignore
-from amos_dask.recipe.fused import RunTask, run_sample
+from amos_dask.recipe.work import RunTask, run_sample
 from benchmarks.harness import Claim, Report, Table, benchmark, median_of
 from benchmarks.outputs import FreshRoot, fresh_root, run_task, samples_of
 from benchmarks.scans import CT_SHAPE, Shape, sized_archive
@@ -51,7 +51,7 @@ def _measure(settings: Settings, shape: Shape) -> dict[str, Any]:
     root = fresh_root(settings, "size")
     task = run_task(sample, root.path)
     options = ClusterOptions(
-        workers=1, dashboard_port=0, local_directory=str(settings.work), memory_limit="0"
+        workers=1, dashboard_port=0, local_directory=str(settings.work), memory="0"
     )
     with connect(options) as client:
         idle = _on_worker(client, _idle_bytes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amos_dask.archive.discover import discover
-from amos_dask.recipe.fused import RunTask
+from amos_dask.recipe.work import RunTask
 from amos_dask.records import Params, Sample
 from amos_dask.store.layout import Layout
 from benchmarks.settings import Settings

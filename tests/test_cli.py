@@ -24,7 +24,7 @@ from amos_dask.issues import make_issue
 from amos_dask.phantom import Archive
 
 LOCAL = ClusterOptions()
-COMMANDS = ["run", "demo", "archive-manifest", "confirm-pairs", "split-prostate-uterus",
+COMMANDS = ["run", "verify", "demo", "archive-manifest", "confirm-pairs", "split-prostate-uterus",
             "binary-masks", "small-regions", "denoise", "dataset-manifest", "make-split",
             "index-manifests", "phantom"]  # fmt: skip
 

@@ -182,7 +182,7 @@ def test_a_malformed_address_is_one_line_at_once_and_nothing_more(address: str) 
 @pytest.mark.parametrize(
     "options",
     [
-        ClusterOptions(workers=1, dashboard_port=0, memory_limit="plenty"),
+        ClusterOptions(workers=1, dashboard_port=0, memory="plenty"),
         ClusterOptions(workers=1, dashboard_port=0, local_directory="/dev/null"),
     ],
     ids=["memory limit", "local directory"],

@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_MODULES = {
     ("nifti", "archive"): {"archive.sources"},
     ("store", "archive"): {"archive.sources"},
-    ("recipe", "archive"): {"archive.sources"},
+    ("recipe", "archive"): {"archive.sources", "archive.ends"},
     ("tables", "store"): {"store.layout", "store.staging"},
 }
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from isal import igzip, isal_zlib
 from nibabel.affines import from_matvec, voxel_sizes
 from nibabel.eulerangles import euler2mat
 from nibabel.nifti1 import Nifti1Header
@@ -31,6 +34,7 @@ from amos_dask.nifti import (
     write_image,
     write_mask,
 )
+from amos_dask.nifti import write as nifti_write
 from amos_dask.records import FileRef
 
 Array = NDArray[Any]
@@ -608,6 +612,72 @@ def test_pieces_written_one_by_one_give_the_same_file_content(tmp_path: Path) ->
     unpacked = gzip.decompress((tmp_path / "pieces.nii.gz").read_bytes())
     assert unpacked == gzip.decompress((tmp_path / "whole.nii.gz").read_bytes())
     assert unpacked == header + flat.tobytes()
+
+
+PATTERNS = [bytes(n) for n in (1, 7, 99)] + [
+    np.random.default_rng(n).integers(0, 3, n, dtype=np.uint8).tobytes()
+    for n in (1, 40, 300, 70_000)
+]
+
+
+@quick
+@given(
+    zeros_at_once=st.sampled_from([16, 300, 40_000, 1 << 19]),
+    parts=st.lists(st.sampled_from(PATTERNS) | st.integers(0, 100_000), max_size=8),
+)
+def test_zeros_and_voxels_in_any_sequence_are_read_back(
+    folder: Path, zeros_at_once: int, parts: list[bytes | int]
+) -> None:
+    header = make_header((2, 3, 4), np.uint8, LAS, 1)
+    expected = header + b"".join(bytes(part) for part in parts)
+    contents = []
+    with patch.object(nifti_write, "_ZEROS_BYTES", zeros_at_once):
+        for name in ("first.nii.gz", "second.nii.gz"):
+            with ImageWriter(folder / name, header) as writer:
+                for part in parts:
+                    if isinstance(part, int):
+                        writer.write_zeros(part)
+                    else:
+                        writer.write(np.frombuffer(part, np.uint8))
+            contents.append((folder / name).read_bytes())
+    assert contents[0] == contents[1]
+    assert gzip.decompress(contents[0]) == expected
+    assert igzip.decompress(contents[0]) == expected
+    single = zlib.decompressobj(wbits=31)
+    assert single.decompress(contents[0]) == expected
+    assert single.eof
+    assert single.unused_data == b""
+
+
+def test_zeros_in_an_image_are_read_back_and_take_no_room(tmp_path: Path) -> None:
+    shape = (128, 128, 200)
+    voxels = np.zeros(shape, np.uint8, order="F")
+    voxels[:, :, 0] = voxels[:, :, -1] = 1 + np.arange(128) % 3
+    flat = voxels.ravel(order="F")
+    path = tmp_path / "a.nii.gz"
+    with ImageWriter(path, make_header(shape, np.uint8, LAS, 1)) as writer:
+        writer.write(flat[: 128 * 128])
+        writer.write_zeros(128 * 128 * 198)
+        writer.write(flat[-128 * 128 :])
+    np.testing.assert_array_equal(np.asanyarray(nib.load(path).dataobj), voxels)
+    info, found, has_trailing_bytes = read(file_ref(path, "a.nii.gz"))
+    np.testing.assert_array_equal(found, voxels)
+    assert info.shape == shape
+    assert not has_trailing_bytes
+    write_image(tmp_path / "b.nii.gz", make_header(shape, np.uint8, LAS, 1), voxels)
+    assert path.stat().st_size < 1.03 * (tmp_path / "b.nii.gz").stat().st_size
+
+
+def test_the_length_of_a_large_file_is_told_modulo_4_gib(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    header = make_header((1 << 14, 1 << 14, 16), np.uint8, LAS, 1)
+    with ImageWriter(path, header) as writer:
+        writer.write_zeros(1 << 32)
+    crc32 = zlib.crc32(header)
+    zeros = bytes(1 << 24)
+    for _ in range(1 << 8):
+        crc32 = isal_zlib.crc32(zeros, crc32)
+    assert path.read_bytes()[-8:] == struct.pack("<II", crc32, len(header))
 
 
 def test_nan_and_infinity_are_written_as_they_are(tmp_path: Path) -> None:

@@ -10,6 +10,26 @@ from amos_dask.records import UNDEFINED, Kind
 
 
 @dataclass(frozen=True)
+class PublishedZip:
+    """The dataset's zip file as its publishers describe it.
+
+    Parameters
+    ----------
+    where : str
+        The page it is downloaded from.
+    md5 : str
+        Its MD5.
+    n_bytes, n_bytes_uncertain : int
+        Its size, and by how much that may be off: the page shows three digits.
+    """
+
+    where: str
+    md5: str
+    n_bytes: int
+    n_bytes_uncertain: int = 0
+
+
+@dataclass(frozen=True)
 class DatasetDefinition:
     """Names, modality rule and official counts of a dataset.
 
@@ -20,7 +40,8 @@ class DatasetDefinition:
     folders : mapping
         Folder name -> (kind of file, subset).
     file_name : re.Pattern
-        Matches the name of a scan's file; its first group is the scan's number.
+        Matches the name of a scan's file; its first group is the scan's number. Forms of images
+        that cannot be read match too: such a scan is an error and not a stray file.
     id_modalities : tuple of (int, int, str)
         First number, last number (inclusive) and their modality.
     scanners : mapping
@@ -29,6 +50,8 @@ class DatasetDefinition:
         MR scanners that no labelled scan was made with.
     official_counts : mapping
         (subset, modality) -> number of scans.
+    published_zip : PublishedZip or None
+        The download, where it is one zip file.
     """
 
     name: str
@@ -38,6 +61,7 @@ class DatasetDefinition:
     scanners: Mapping[str, str]
     unlabelled_mr_scanners: frozenset[str]
     official_counts: Mapping[tuple[str, str], int]
+    published_zip: PublishedZip | None = None
 
     @property
     def first_mr_number(self) -> int:
@@ -71,7 +95,7 @@ AMOS22 = DatasetDefinition(
         "imagesTs": ("volume", "test"),
         "labelsTs": ("mask", "test"),
     },
-    file_name=re.compile(r"amos_(\d{4,9})(?:_0000)?\.nii\.gz"),
+    file_name=re.compile(r"amos_([0-9]{4,9})(?:_0000)?\.(?:nii|hdr|img)(?:\.gz)?"),
     # The official readme says "less than 500" for CT; scan 500 is a CT too.
     id_modalities=((1, 500, "ct"), (501, 600, "mri")),
     scanners={
@@ -94,4 +118,10 @@ AMOS22 = DatasetDefinition(
         ("test", "ct"): 200,
         ("test", "mri"): 40,
     },
+    published_zip=PublishedZip(
+        where="https://zenodo.org/records/7262581",
+        md5="67717b2a483ac0744c89c3016b7aaef7",
+        n_bytes=24_200_000_000,
+        n_bytes_uncertain=50_000_000,
+    ),
 )

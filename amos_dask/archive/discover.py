@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ _JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
 _EXPECTED_NAMES = ("readme.md", "readme.txt", "readme", "license", "license.txt")
 _JSON_KEYS = {"training": "train", "validation": "val", "test": "test"}
-_LARGEST_JSON = 64 << 20
+_LARGEST_JSON = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,12 @@ class _Names:
 def _sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> _Names:
     names = _Names()
     junk: Counter[str] = Counter()
-    # Shallow paths first: of two dataset.json the outer one is the archive's.
-    for ref in sorted(files, key=lambda ref: (ref.path.count("/"), ref.path)):
+    for ref in sorted(files, key=_precedence):
         path = PurePosixPath(ref.path)
         if what := _junk(path):
             junk[what] += 1
+        elif path.is_absolute() or ".." in path.parts:  # only zips can hold such names
+            names.issues.append(_unexpected(ref, "its name leads outside the archive"))
         elif not _take_scan(names, ref, path, definition):
             _take_other(names, ref, path)
     if junk:
@@ -120,6 +122,15 @@ def _sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> _Nam
             make_issue("junk_ignored", f"{junk.total()} files: {found}", action="ignored")
         )
     return names
+
+
+def _precedence(ref: FileRef) -> tuple[bool, int, str]:
+    """Return what comes first where several files stand for one thing.
+
+    Images of the form that can be read; then shallow paths: of two dataset.json the outer one is
+    the archive's.
+    """
+    return (not ref.path.endswith(".nii.gz"), ref.path.count("/"), ref.path)
 
 
 def _junk(path: PurePosixPath) -> str | None:
@@ -165,9 +176,11 @@ def _take_other(names: _Names, ref: FileRef, path: PurePosixPath) -> None:
     elif meta.FILE_NAME.fullmatch(path.name) and _is_better_csv(ref, names.metadata_csv):
         names.metadata_csv = ref
     elif path.name.lower() not in _EXPECTED_NAMES:
-        names.issues.append(
-            make_issue("unexpected_file", "not a file of AMOS22", file=ref.path, action="ignored")
-        )
+        names.issues.append(_unexpected(ref, "not a file of AMOS22"))
+
+
+def _unexpected(ref: FileRef, message: str) -> Issue:
+    return make_issue("unexpected_file", message, file=ref.path, action="ignored")
 
 
 def _is_better_csv(ref: FileRef, chosen: FileRef | None) -> bool:
@@ -241,10 +254,10 @@ def _read_dataset_json(ref: FileRef) -> dict[int, str]:
             name = entry.get("image") if isinstance(entry, dict) else entry
             match = AMOS22.file_name.fullmatch(PurePosixPath(str(name)).name)
             if match is None:
-                raise ValueError(f"{key} lists {name!r}")
+                raise ValueError(f"{key} lists {reprlib.repr(name)}")
             number = int(match[1])
             if listed.setdefault(number, subset) != subset:
-                raise ValueError(f"{name} is listed as {listed[number]} and as {subset}")
+                raise ValueError(f"{match[0]} is listed as {listed[number]} and as {subset}")
     return listed
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -31,9 +32,10 @@ COLUMNS: Mapping[str, str] = {
 OFFSETS = ("auto", "0", "-1")
 OFFICIAL_NAME = "labeled_data_meta_0000_0599.csv"
 FILE_NAME = re.compile(r"labeled_data_meta.*\.csv", re.IGNORECASE)
-_ID = re.compile(r"(?:amos_)?(\d{1,9})(?:\.0*)?")
+_ID = re.compile(r"(?:amos_)?([0-9]{1,9})(?:\.0*)?")
 _MISSING = frozenset({"", "nan", "none", "null", "n/a"})
-_LARGEST_FILE = 64 << 20
+_LARGEST_FILE = 16 << 20
+_MOST_NAMED = 100  # rows or columns in issues and messages
 
 Rows = dict[int, list[Metadata]]
 
@@ -85,31 +87,33 @@ def _parse(lines: Iterable[list[str]], path: str) -> tuple[Rows, list[Issue]]:
     header = [name.strip() for name in next(lines, [])]
     missing = [name for name in (ID_COLUMN, *COLUMNS.values()) if name not in header]
     if missing:
-        raise ArchiveError(f"{path}: column {missing[0]!r} is missing; found {', '.join(header)}.")
+        found = ", ".join(map(reprlib.repr, header[:_MOST_NAMED]))
+        raise ArchiveError(f"{path}: column {missing[0]!r} is missing; found {found or 'none'}.")
     where = {name: header.index(column) for name, column in COLUMNS.items()}
     id_column = header.index(ID_COLUMN)
     rows: Rows = {}
-    issues = []
+    issues: list[Issue] = []
+    n_bad = 0
     for number, line in enumerate(lines, start=2):
         if not any(cell.strip() for cell in line):
             continue
         cells = line + [""] * (len(header) - len(line))
         match = _ID.fullmatch(cells[id_column].strip())
         if match is None:
-            issues.append(_bad_row(path, number, cells[id_column]))
+            n_bad += 1
+            if n_bad <= _MOST_NAMED:
+                shown = reprlib.repr(cells[id_column])
+                issues.append(_bad_row(path, f"row {number}: amos_id {shown} is not a number"))
             continue
         row = Metadata(**{name: _text(cells[index]) for name, index in where.items()})
         rows.setdefault(int(match[1]), []).append(row)
+    if n_bad > _MOST_NAMED:
+        issues.append(_bad_row(path, f"{n_bad - _MOST_NAMED} more rows without a number"))
     return rows, issues
 
 
-def _bad_row(path: str, number: int, cell: str) -> Issue:
-    return make_issue(
-        "bad_metadata_row",
-        f"row {number}: amos_id {cell!r} is not a number",
-        file=path,
-        action="row left aside",
-    )
+def _bad_row(path: str, message: str) -> Issue:
+    return make_issue("bad_metadata_row", message, file=path, action="left aside")
 
 
 def _text(cell: str) -> str:

@@ -17,7 +17,12 @@ from urllib.parse import urlsplit
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
-from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
+from amos_dask.errors import (
+    ArchiveError,
+    DamagedZipError,
+    InaccessibleFileError,
+    UnreadableImageError,
+)
 from amos_dask.records import FileRef, ZipMember
 
 BLOCK_BYTES = 1 << 18
@@ -205,8 +210,10 @@ def _list_zip(location: str) -> list[FileRef]:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     except FileNotFoundError as error:
         raise ArchiveError(f"{location}: there is no such zip file.") from error
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise ArchiveError(
+    except OSError as error:
+        raise ArchiveError(f"{location}: cannot be read ({error.strerror or error}).") from error
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise DamagedZipError(
             f"{location}: the zip's directory cannot be read ({error}); download it again."
         ) from error
     return [

@@ -9,7 +9,14 @@ import click
 
 import amos_dask
 from amos_dask.cli import options as opt
-from amos_dask.cli.show import close_command, close_demo, close_phantom, close_plan, close_run
+from amos_dask.cli.show import (
+    close_command,
+    close_demo,
+    close_phantom,
+    close_plan,
+    close_run,
+    close_verify,
+)
 
 
 @click.command(
@@ -48,6 +55,26 @@ def run(dry_run: bool, **arguments: Any) -> int:
             del arguments[name]
         return close_plan(amos_dask.plan_run(**arguments), json_lines)
     return close_run(amos_dask.run(**arguments), json_lines)
+
+
+@click.command(epilog="Example: amos-dask verify downloads/amos22.zip --md5")
+@click.argument("path", metavar="PATH_OR_URL")
+@click.option("--full", is_flag=True, help="Decode everything, so that all checksums are compared.")
+@click.option("--md5", is_flag=True, help="Compare amos22.zip with the published one first.")
+@opt.selection
+@opt.cluster
+def verify(**arguments: Any) -> int:
+    """Say whether a download or a result is sound.
+
+    PATH_OR_URL is an archive (folder, amos22.zip, or a URL of either) or a ROOT_DIR that 'run'
+    made. Nothing is written and, without --full, no voxel is decoded: of an archive, the ends of
+    every file are held against its header; of a ROOT_DIR, every file against the size and checksum
+    that 'run' kept. A file that was packed again in the zip is looked at by --full only. --json
+    lists everything that was found.
+
+    Exit status: 0 sound; 3 something is wrong and named; 1 neither an archive nor a ROOT_DIR.
+    """
+    return close_verify(amos_dask.verify(**arguments), arguments)
 
 
 @click.command(
@@ -269,6 +296,7 @@ def demo(**arguments: Any) -> int:
 
 ALL = (
     run,
+    verify,
     demo,
     archive_manifest,
     confirm_pairs,

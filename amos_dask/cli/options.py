@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,26 +114,46 @@ subset = click.option(
 )
 
 
+_CLUSTER_OPTIONS = (
+    click.option("--tls", is_flag=True, default=None, help="Encrypt between the processes."),
+    click.option("--account", help="Account of batch jobs."),
+    click.option("--walltime", metavar="HH:MM:SS", help="Walltime of batch jobs."),
+    click.option("--queue", help="Queue or partition of batch jobs."),
+    click.option(
+        "--local_directory", type=click.Path(file_okay=False), help="For workers' temporary files."
+    ),
+    click.option(
+        "--dashboard_port",
+        type=click.IntRange(0, 65535),
+        help="Port of the dashboard; a free one if taken.  [default: 8787]",
+    ),
+    click.option(
+        "--memory",
+        "--memory_limit",
+        metavar="SIZE",
+        help="Memory of each worker, such as 4GB; default: its share of this machine.",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(1), help="Processes; default: one a core of this machine."
+    ),
+    click.option(
+        "--cluster",
+        metavar="KIND|ADDRESS",
+        help="local, slurm, pbs, lsf, sge, …, kubernetes, or the address of a Dask scheduler.  "
+        "[default: local, or as configured]",
+    ),
+)
+
+
 def cluster(command: F) -> F:
     """Add where to run and how to show progress, passed on as ``cluster`` and ``progress``."""
 
     @wraps(command)
-    def with_cluster(
-        *args: Any,
-        cluster: str,
-        workers: int | None,
-        memory_limit: str,
-        dashboard_port: int,
-        local_directory: Path | None,
-        tls: bool,
-        json_lines: bool,
-        quiet: bool,
-        **kwargs: Any,
-    ) -> Any:
+    def with_cluster(*args: Any, json_lines: bool, quiet: bool, **kwargs: Any) -> Any:
         from amos_dask import ClusterOptions
 
-        scratch = None if local_directory is None else str(local_directory)
-        options = ClusterOptions(cluster, workers, memory_limit, dashboard_port, scratch, tls)
+        names = {field.name for field in fields(ClusterOptions)}
+        options = ClusterOptions(**{name: kwargs.pop(name) for name in names})
         progress = "json" if json_lines else "none" if quiet else "auto"
         return command(*args, cluster=options, progress=progress, **kwargs)
 
@@ -141,32 +162,7 @@ def cluster(command: F) -> F:
         click.option(
             "--json", "json_lines", is_flag=True, help="Progress and result as JSON lines."
         ),
-        click.option("--tls", is_flag=True, help="Encrypt what passes between the processes."),
-        click.option("--local_directory", type=FOLDER, help="Where workers keep temporary files."),
-        click.option(
-            "--dashboard_port",
-            type=click.IntRange(0, 65535),
-            default=8787,
-            show_default=True,
-            help="Port of the local dashboard, on loopback; a free one if taken.",
-        ),
-        click.option(
-            "--memory_limit",
-            default="auto",
-            show_default=True,
-            metavar="SIZE",
-            help="Memory of each local worker, such as 4GB.",
-        ),
-        click.option(
-            "--workers", type=click.IntRange(1), help="Local processes; default: one a core."
-        ),
-        click.option(
-            "--cluster",
-            default="local",
-            show_default=True,
-            metavar="local|ADDRESS",
-            help="Where to run: this machine, or the address of a Dask scheduler.",
-        ),
+        *_CLUSTER_OPTIONS,
     ):
         with_cluster = declare(with_cluster)
     return with_cluster  # type: ignore[return-value]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -121,6 +122,20 @@ def close_command(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     return code
 
 
+def close_verify(result: CommandResult, arguments: Mapping[str, Any]) -> int:
+    """Say what `verify` found; as JSON all of it, as it is written down nowhere else."""
+    if arguments.get("progress") != "json":
+        return close_command(result, arguments)
+    _echo_json(
+        exit_code=int(result.exit_code),
+        n_samples=result.n_samples,
+        summary=result.summary,
+        issues=dict(Counter(issue.code for issue in result.issues)),
+        found=[asdict(issue) for issue in result.issues],
+    )
+    return int(result.exit_code)
+
+
 def close_phantom(archive: Archive) -> int:
     """Say where a phantom archive is; return 0."""
     click.echo(
@@ -135,7 +150,8 @@ def _echo_issues(issues: Iterable[Issue]) -> None:
         return
     errors = [issue for issue in issues if issue.severity == "error"]
     for issue in errors[:_SHOWN_ERRORS]:
-        click.echo(f"error: {issue.sample} {issue.file}: {issue.code}: {issue.message}")
+        where = " ".join(filter(None, (issue.sample, issue.file)))
+        click.echo("error: " + ": ".join(filter(None, (where, issue.code, issue.message))))
     if len(errors) > _SHOWN_ERRORS:
         click.echo(f"… and {len(errors) - _SHOWN_ERRORS} more errors")
     kinds = Counter((issue.severity, issue.code) for issue in issues)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,12 @@ from amos_dask.errors import UnreadableImageError
 
 HEADER_BYTES = 348
 DATA_OFFSET = 352
+# sizeof_hdr, the first four bytes, in both byte orders.
+_SIZES_NIFTI1 = {struct.pack(f"{order}i", HEADER_BYTES): order for order in "<>"}
+_SIZES_NIFTI2 = {struct.pack(f"{order}i", 540): order for order in "<>"}
 # nibabel repairs headers when it loads an image (codes, negative sizes) and logs that.
 _UNHEARD = logging.Logger("nibabel repairs")
+_UNHEARD.addHandler(logging.NullHandler())  # without any, logging writes to stderr
 _NEVER = 1000
 
 
@@ -92,7 +97,8 @@ def parse_header(block: bytes) -> ImageInfo:
     block = block[:HEADER_BYTES]
     _require_nifti1(block)
     try:
-        header = Nifti1Header(block, check=False)
+        # nibabel would guess the byte order from dim[0], which may be wrong itself.
+        header = Nifti1Header(block, endianness=_SIZES_NIFTI1[block[:4]], check=False)
         repaired = header.copy()
         repaired.check_fix(logger=_UNHEARD, error_level=_NEVER)
         dtype = header.get_data_dtype()
@@ -101,6 +107,8 @@ def parse_header(block: bytes) -> ImageInfo:
         raise UnreadableImageError(f"the header is not valid ({error})") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UnreadableImageError(f"voxels of type {dtype.name} are not supported")
+    if np.isinf(header["scl_slope"]):  # nibabel takes it for no scaling; zero and NaN are that
+        raise UnreadableImageError("the header's scl_slope is infinite")
     offset = float(header["vox_offset"])
     if not DATA_OFFSET <= offset <= 1 << 30:
         raise UnreadableImageError(f"the header's vox_offset is {offset:g}")
@@ -119,10 +127,9 @@ def parse_header(block: bytes) -> ImageInfo:
 
 
 def _require_nifti1(block: bytes) -> None:
-    size = block[:4]
-    if size in (b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
+    if block[:4] in _SIZES_NIFTI2:
         raise UnreadableImageError("NIfTI-2 is not supported; convert the file to NIfTI-1")
-    if size not in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+    if block[:4] not in _SIZES_NIFTI1:
         raise UnreadableImageError("not a NIfTI-1 file")
     magic = block[344:348]
     if magic == b"ni1\0":

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.archive.sources import TrailingBytesError, gunzip, read_blocks
+from amos_dask.archive.sources import LARGEST_RATIO, TrailingBytesError, gunzip, read_blocks
 from amos_dask.errors import UnreadableImageError
 from amos_dask.nifti.header import HEADER_BYTES, ImageInfo, parse_header
 from amos_dask.records import FileRef
 
-# Deflate cannot pack more than 1032 bytes into one; a header that claims more is lying.
-_LARGEST_RATIO = 1040
 _LARGEST_TAIL = 1 << 30
 
 
@@ -49,7 +47,7 @@ def open_image(ref: FileRef) -> Iterator[ImageReader]:
                 raise UnreadableImageError("too short for a NIfTI header")
             data += piece
         info = parse_header(data)
-        if 0 < ref.size * _LARGEST_RATIO < info.n_bytes:  # the size of a URL may be unknown
+        if 0 < ref.size * LARGEST_RATIO < info.n_bytes:  # the size of a URL may be unknown
             raise UnreadableImageError(
                 f"the header claims {info.n_bytes} bytes of voxels, more than the file can hold"
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,9 +16,12 @@ from amos_dask.nifti.header import ImageInfo, make_header
 
 Mask = NDArray[np.uint8]
 
-_GZIP_LEVEL = 1
-_GZIP = 31
+_LEVEL = 1
+_RAW_DEFLATE = -15
+_GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # no name, no time, no system
+_GZIP_TRAILER = struct.Struct("<II")
 _CHUNK_BYTES = 1 << 20
+_ZEROS_BYTES = 1 << 19
 
 
 class ImageWriter:
@@ -32,14 +37,43 @@ class ImageWriter:
 
     def __init__(self, path: Path, header: bytes) -> None:
         self._file = path.open("wb", buffering=0)
-        self._packer = isal_zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP)
-        self._write(self._packer.compress(header))
+        self._packer = isal_zlib.compressobj(_LEVEL, wbits=_RAW_DEFLATE)
+        self._crc32 = 0
+        self._n_bytes = 0
+        self._write(_GZIP_HEADER)
+        self._pack(header)
 
     def write(self, voxels: NDArray[Any]) -> None:
         """Append voxels in file order: a 1-D contiguous array of the header's dtype."""
         data = voxels.view(np.uint8).data
         for start in range(0, len(data), _CHUNK_BYTES):
-            self._write(self._packer.compress(data[start : start + _CHUNK_BYTES]))
+            self._pack(data[start : start + _CHUNK_BYTES])
+
+    def write_zeros(self, n_bytes: int) -> None:
+        """Append voxels that are all zero; many of them cost next to nothing.
+
+        Parameters
+        ----------
+        n_bytes : int
+            How many bytes the voxels have.
+        """
+        n_pieces, n_rest = divmod(n_bytes, _ZEROS_BYTES)
+        if n_pieces:
+            packed, crc32 = _packed_zeros(_ZEROS_BYTES)
+            # What is packed later must not refer to what is before the zeros: the packer does not
+            # know of them, and would count too few bytes back.
+            self._write(self._packer.flush(isal_zlib.Z_FULL_FLUSH))
+            self._write(packed * n_pieces)
+            for _ in range(n_pieces):
+                self._crc32 = isal_zlib.crc32_combine(self._crc32, crc32, _ZEROS_BYTES)
+            self._n_bytes += n_pieces * _ZEROS_BYTES
+        if n_rest:
+            self._pack(bytes(n_rest))
+
+    def _pack(self, data: bytes | memoryview) -> None:
+        self._crc32 = isal_zlib.crc32(data, self._crc32)
+        self._n_bytes += len(data)
+        self._write(self._packer.compress(data))
 
     def _write(self, packed: bytes) -> None:
         view = memoryview(packed)
@@ -58,8 +92,18 @@ class ImageWriter:
         try:
             if exc_type is None:
                 self._write(self._packer.flush())
+                self._write(_GZIP_TRAILER.pack(self._crc32, self._n_bytes & 0xFFFFFFFF))
         finally:
             self._file.close()
+
+
+@cache
+def _packed_zeros(n_bytes: int) -> tuple[bytes, int]:
+    """Return packed zeros that can stand wherever a packer was flushed, and their CRC-32."""
+    zeros = bytes(n_bytes)
+    packer = isal_zlib.compressobj(_LEVEL, wbits=_RAW_DEFLATE)
+    packed = packer.compress(zeros) + packer.flush(isal_zlib.Z_FULL_FLUSH)
+    return packed, isal_zlib.crc32(zeros)
 
 
 def in_file_order(array: NDArray[Any]) -> NDArray[Any]:

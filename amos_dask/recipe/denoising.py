@@ -84,8 +84,7 @@ def denoise_sample(task: DenoiseTask) -> StepResult[int]:
         write_mask(staged, info, final, describe_step(task.params))
         if not done:
             kept, n_changed = restore.stage(staging, task.name, staged, mask, final)
-        present = labels_present(final)
-        written = stage_binary_masks(task, task.output, final, info, present, staging)
+        written = stage_binary_masks(task, task.output, final, info, staging)
         staging.publish(last=task.output.mask)
     remove_other_binary_masks(task.output, written)
     if in_place and not done:

@@ -97,13 +97,12 @@ def stage_binary_masks(
     folder: SampleFolder,
     mask: Mask,
     info: ImageInfo,
-    present: tuple[int, ...],
     staging: Staging,
 ) -> list[Path]:
     """Stage the binary masks of a multi-label mask; return their final names."""
     finals = expected_binary_masks(task.label_map, folder)
     staged = {label: staging.path_for(final) for label, final in finals.items()}
-    write_binary_masks(staged, mask, present, info)
+    write_binary_masks(staged, mask, info)
     return list(finals.values())
 
 

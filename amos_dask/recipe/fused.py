@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from amos_dask.issues import Issue
+from amos_dask.labels import PROSTATE, UTERUS
 from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.recipe.pairs import (
     EarlierOutputStaysError,
@@ -189,7 +190,8 @@ def _stage_masks(
     present = labels_present(mask)
     issues = _of(Step.SPLIT_PROSTATE_UTERUS, check_sex(present, sex, sample.sample_id, file))
     split = split_prostate_uterus(mask, sex, present)
-    present = present if split is mask else labels_present(split)
+    if split is not mask:  # known without counting a second time
+        present = tuple(sorted({*present, UTERUS} - {PROSTATE}))
     found = check_labels(present, params.label_map, sample.sample_id, file)
     issues += _of(Step.BINARY_MASKS, found)
     thresholds = params.region_volume_thresh
@@ -201,14 +203,13 @@ def _stage_masks(
         return _MaskResult(present, (), before, before, issues=issues)
     final = denoise_mask(split, spacing, params.denoise)
     after = find_small_regions(final, *find)
-    present = labels_present(final)
     staged = staging.path_for(folder.mask)
     write_mask(staged, volume, final, describe_step(params.denoise))
     restore = RestoreData(task.layout.restore)
     kept, n_changed = restore.stage(staging, sample.sample_id, staged, split, final)
     columns = params.label_map.columns()
     paths = {label: staging.path_for(folder.binary_mask(columns[label])) for label in columns}
-    write_binary_masks(paths, final, present, volume)
+    present = write_binary_masks(paths, final, volume)
     return _MaskResult(present, tuple(columns), before, after, n_changed, kept, issues)
 
 

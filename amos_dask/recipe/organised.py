@@ -52,7 +52,7 @@ def split_sample(task: FolderTask) -> StepResult[bool]:
         staged = staging.path_for(task.folder.mask)
         write_mask(staged, info, split, info.description)
         if task.folder.binary_masks() and not task.label_map.unknown(present):
-            stage_binary_masks(task, task.folder, split, info, present, staging)
+            stage_binary_masks(task, task.folder, split, info, staging)
         if is_denoised(info.description):
             _restage_restore_data(task, staging, staged, mask, split, metadata.sex)
         staging.publish(last=task.folder.mask)
@@ -86,7 +86,7 @@ def extract_binary_masks(task: FolderTask) -> StepResult[int]:
     written: list[Path] = []
     with Staging() as staging:
         if not task.label_map.unknown(present):
-            written = stage_binary_masks(task, task.folder, mask, info, present, staging)
+            written = stage_binary_masks(task, task.folder, mask, info, staging)
         staging.publish()
     remove_other_binary_masks(task.folder, written)
     return StepResult(task.name, len(written), check_mask_labels(task, present))

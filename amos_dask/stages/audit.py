@@ -68,7 +68,10 @@ def _read(sample: Sample, ref: FileRef | None, kind: Kind, issues: list[Issue]) 
 
 def unreadable(sample: Sample, ref: FileRef, kind: Kind, error: Exception) -> Issue:
     """Return the issue of a file that cannot be read."""
-    return _unusable(sample.sample_id, ref.path, kind, f"unreadable_{kind}", str(error))
+    issue = _unusable(sample.sample_id, ref.path, kind, f"unreadable_{kind}", str(error))
+    if isinstance(error, InaccessibleFileError):  # as all steps say it, so that it is said once
+        return replace(issue, action="earlier output, if any, left as it is")
+    return issue
 
 
 def bad_affine(sample_id: str, path: str, kind: Kind) -> Issue:

@@ -40,9 +40,7 @@ def check_labels(
     return issues
 
 
-def write_binary_masks(
-    paths: Mapping[int, Path], mask: Mask, present: tuple[int, ...], volume: ImageInfo
-) -> None:
+def write_binary_masks(paths: Mapping[int, Path], mask: Mask, volume: ImageInfo) -> tuple[int, ...]:
     """Write one uint8 mask of zeros and ones for each label.
 
     Parameters
@@ -51,16 +49,20 @@ def write_binary_masks(
         Label -> where to write (temporary names).
     mask : (x, y, z) uint8
         Multi-label mask.
-    present : tuple of int
-        Labels that occur in the mask; all others have the same empty file.
     volume : ImageInfo
         Geometry of the written files.
+
+    Returns
+    -------
+    tuple of int
+        Labels that occur in the mask, ascending; all others have the same empty file.
     """
     pieces = _Pieces(mask)
     header = mask_header(volume)
     for label, path in paths.items():
         with ImageWriter(path, header) as writer:
             pieces.write(label, writer)
+    return pieces.labels()
 
 
 class _Pieces:
@@ -75,6 +77,10 @@ class _Pieces:
         self._pieces = [voxels[start : start + _PIECE_VOXELS] for start in cuts]
         self._counts = [count_labels(piece) for piece in self._pieces]
         self._buffer = np.empty((_PIECE_VOXELS, 1, 1), np.uint8)
+
+    def labels(self) -> tuple[int, ...]:
+        """Return the labels that occur in the mask, ascending."""
+        return tuple(int(label) for label in np.flatnonzero(np.any(self._counts, axis=0)))
 
     def write(self, label: int, writer: ImageWriter) -> None:
         """Write the binary mask of one label."""

@@ -73,4 +73,4 @@ def _may_be_infinite(info: ImageInfo) -> bool:
         return True
     limits = np.iinfo(info.stored_dtype)
     largest = max(-int(limits.min), int(limits.max)) * abs(info.slope) + abs(info.inter)
-    return not largest <= np.finfo(np.float32).max  # nor with a slope that is NaN
+    return not largest <= float(np.finfo(np.float32).max)  # nor with a slope that is NaN

@@ -4,12 +4,42 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from amos_dask.archive.sources import is_url
 from amos_dask.records import FileRef
 
 _TRAILER_BYTES = 8
+
+
+class Change(StrEnum):
+    """What became of a file that was written."""
+
+    GONE = "gone"
+    OTHER = "other"  # its content, as far as it can be read
+    EXTRA = "extra"  # it was not written
+
+
+@dataclass(frozen=True, slots=True)
+class AlteredFile:
+    """A file that is not as it was written.
+
+    Parameters
+    ----------
+    path : str
+        POSIX, relative to ROOT_DIR.
+    change : Change
+        What became of it.
+    message : str
+        The same for people, without the file's name.
+    """
+
+    path: str
+    change: Change
+    message: str
 
 
 def gzip_trailer(path: Path) -> str:
@@ -25,6 +55,38 @@ def identity(path: Path) -> str:
     is_gzip = path.suffix == ".gz"
     checksum = gzip_trailer(path) if is_gzip else f"{zlib.crc32(path.read_bytes()):08x}"
     return f"{path.stat().st_size}-{checksum}"
+
+
+def find_altered(root: Path, known: Mapping[str, str]) -> list[AlteredFile]:
+    """Return the files that are not as they were written.
+
+    Parameters
+    ----------
+    root : Path
+        ROOT_DIR.
+    known : mapping of str to str
+        Path relative to ROOT_DIR -> identity of the file when it was written.
+    """
+    altered = []
+    for path, then in known.items():
+        try:
+            now = identity(root / path)
+        except (FileNotFoundError, NotADirectoryError):
+            altered.append(AlteredFile(path, Change.GONE, "is gone"))
+        except OSError as error:
+            message = f"cannot be read ({error.strerror or error})"
+            altered.append(AlteredFile(path, Change.OTHER, message))
+        else:
+            if now != then:
+                altered.append(AlteredFile(path, Change.OTHER, _difference(now, then)))
+    return altered
+
+
+def _difference(now: str, then: str) -> str:
+    n_bytes, n_written = now.partition("-")[0], str(then).partition("-")[0]
+    if n_bytes != n_written:
+        return f"has {n_bytes} bytes, was written with {n_written}"
+    return "has another checksum than when it was written"
 
 
 def input_identity(ref: FileRef) -> str | None:

@@ -20,7 +20,7 @@ from amos_dask.records import (
     Step,
     StepIssue,
 )
-from amos_dask.store.identity import identity
+from amos_dask.store.identity import AlteredFile, Change, find_altered, identity
 from amos_dask.store.layout import Layout, SampleFolder
 from amos_dask.store.staging import write_text
 
@@ -93,13 +93,13 @@ class Receipts:
     def write(self, receipt: Receipt) -> str:
         """Keep a finished sample's receipt; return its digest."""
         text = json.dumps({"format": _FORMAT, **_to_json(receipt)}, ensure_ascii=False)
-        write_text(self._path(receipt.record.sample_id), text)
+        write_text(self.path_for(receipt.record.sample_id), text)
         return _digest(text.encode())
 
     def read(self, sample_id: str) -> Receipt | None:
         """Return a sample's receipt; None where there is none or it cannot be understood."""
         try:
-            data = self._path(sample_id).read_bytes()
+            data = self.path_for(sample_id).read_bytes()
             content = json.loads(data)
             if content["format"] != _FORMAT:
                 return None
@@ -107,9 +107,14 @@ class Receipts:
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
 
+    def sample_ids(self) -> list[str]:
+        """Return the samples that have a receipt, be it usable or not."""
+        found = (path.stem for path in self.layout.receipts.glob("amos_*.json"))
+        return sorted(stem for stem in found if stem.removeprefix("amos_").isdecimal())
+
     def forget(self, sample_id: str) -> None:
         """Remove a sample's receipt."""
-        self._path(sample_id).unlink(missing_ok=True)
+        self.path_for(sample_id).unlink(missing_ok=True)
 
     def identities(self, *paths: Path) -> dict[str, str]:
         """Return path relative to ROOT_DIR -> identity of files."""
@@ -117,28 +122,33 @@ class Receipts:
 
     def find_altered(self, receipt: Receipt) -> frozenset[Part]:
         """Return the parts of which a file is missing, is another, or is too many."""
-        altered = {part for part, files in receipt.outputs.items() if not self._are_there(files)}
-        if Part.MASKS not in altered and not self._has_only(receipt):
-            altered.add(Part.MASKS)
-        return frozenset(altered)
+        return frozenset(part for part, files in self.altered_files(receipt).items() if files)
 
-    def _are_there(self, files: Mapping[str, str]) -> bool:
-        try:
-            return all(identity(self.layout.root / path) == known for path, known in files.items())
-        except OSError:
-            return False
+    def altered_files(self, receipt: Receipt) -> dict[Part, list[AlteredFile]]:
+        """Return for each part the files that are missing, are others, or are too many."""
+        root = self.layout.root
+        altered = {part: find_altered(root, files) for part, files in receipt.outputs.items()}
+        known = receipt.outputs.get(Part.MASKS, {})
+        paths = (path.relative_to(root).as_posix() for path in self._masks(receipt))
+        altered.setdefault(Part.MASKS, []).extend(
+            AlteredFile(path, Change.EXTRA, "a mask that was not written with the others")
+            for path in paths
+            if path not in known
+        )
+        return altered
 
-    def _has_only(self, receipt: Receipt) -> bool:
+    def _masks(self, receipt: Receipt) -> list[Path]:
         files = receipt.record.files
         if files is None:
-            return True
+            return []
         folder = SampleFolder(self.layout.grouped / files.folder, files.seq)
-        found = [folder.mask] if folder.mask.exists() else []
-        found += folder.binary_masks()
-        known = receipt.outputs[Part.MASKS]
-        return all(path.relative_to(self.layout.root).as_posix() in known for path in found)
+        try:
+            return [*([folder.mask] if folder.mask.exists() else []), *folder.binary_masks()]
+        except OSError:  # then none of the files that were written can be read either
+            return []
 
-    def _path(self, sample_id: str) -> Path:
+    def path_for(self, sample_id: str) -> Path:
+        """Return where a sample's receipt is kept."""
         return self.layout.receipts / f"{sample_id}.json"
 
 

@@ -91,6 +91,11 @@ def write_text(final: Path, text: str) -> None:
         staging.publish()
 
 
+def is_leftover(name: str) -> bool:
+    """Return whether a file's name is that of a temporary file, which only a killed run leaves."""
+    return name.startswith(".") and name.endswith(_SUFFIX)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that a killed run left in a folder."""
     for path in folder.glob(f".*{_SUFFIX}"):
@@ -101,9 +106,8 @@ def remove_all_leftovers(*roots: Path) -> None:
     """Remove temporary files that a killed run left anywhere below folders, and empty folders."""
     for root in roots:
         for folder, _, names in os.walk(root, topdown=False):
-            for name in names:
-                if name.startswith(".") and name.endswith(_SUFFIX):
-                    Path(folder, name).unlink(missing_ok=True)
+            for name in filter(is_leftover, names):
+                Path(folder, name).unlink(missing_ok=True)
             if Path(folder) != root:
                 remove_if_empty(Path(folder))
 

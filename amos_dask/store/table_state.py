@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from amos_dask.records import TableCounts
-from amos_dask.store.identity import identity
+from amos_dask.store.identity import AlteredFile, find_altered, identity
 from amos_dask.store.layout import Layout
 from amos_dask.store.staging import write_text
 
@@ -35,13 +35,11 @@ class TableState:
 
     def is_current(self, layout: Layout, made_from: str) -> bool:
         """Return whether the files are as they were written, from the same."""
-        try:
-            return self.made_from == made_from and all(
-                identity(layout.root / path) == known
-                for path, known in (*self.tables.items(), *self.others.items())
-            )
-        except OSError:
-            return False
+        return self.made_from == made_from and not self.altered_files(layout)
+
+    def altered_files(self, layout: Layout) -> list[AlteredFile]:
+        """Return the files that are missing or not as they were written."""
+        return find_altered(layout.root, {**self.tables, **self.others})
 
 
 def read_table_state(layout: Layout) -> TableState | None:

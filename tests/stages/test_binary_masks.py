@@ -28,7 +28,7 @@ def test_each_label_has_its_voxels_on_the_volumes_geometry(
     mask = np.random.default_rng(0).choice([0, 1, 5, 16], (4, 3, 5)).astype(np.uint8, order="F")
     before = mask.copy()
     paths = {label: tmp_path / f"{label}.nii.gz" for label in DEFAULT_LABEL_MAP}
-    write_binary_masks(paths, mask, (0, 1, 5, 16), volume)
+    assert write_binary_masks(paths, mask, volume) == (0, 1, 5, 16)
     for label, path in paths.items():
         image = nib.load(path)
         found = np.asanyarray(image.dataobj)
@@ -41,7 +41,7 @@ def test_each_label_has_its_voxels_on_the_volumes_geometry(
 def test_absent_labels_have_the_same_empty_file(tmp_path: Path, volume: ImageInfo) -> None:
     mask = np.ones((4, 3, 5), np.uint8, order="F")
     paths = {label: tmp_path / f"{label}.nii.gz" for label in (0, 1, 2, 3)}
-    write_binary_masks(paths, mask, (1,), volume)
+    assert write_binary_masks(paths, mask, volume) == (1,)
     assert paths[0].read_bytes() == paths[2].read_bytes() == paths[3].read_bytes()
     assert paths[0].read_bytes() != paths[1].read_bytes()
     assert not np.asanyarray(nib.load(paths[2]).dataobj).any()
@@ -52,10 +52,28 @@ def test_the_files_of_all_labels_add_up_to_one_everywhere(
 ) -> None:
     mask = np.random.default_rng(1).integers(0, 17, (4, 3, 5)).astype(np.uint8, order="F")
     paths = {label: tmp_path / f"{label}.nii.gz" for label in DEFAULT_LABEL_MAP}
-    present = tuple(np.unique(mask).tolist())
-    write_binary_masks(paths, mask, present, volume)
+    write_binary_masks(paths, mask, volume)
     total = sum(np.asanyarray(nib.load(path).dataobj).astype(int) for path in paths.values())
     np.testing.assert_array_equal(total, np.ones((4, 3, 5)))
+
+
+def test_labels_in_few_pieces_of_a_large_mask(tmp_path: Path, volume: ImageInfo) -> None:
+    shape = (160, 128, 100)
+    mask = np.zeros(shape, np.uint8, order="F")
+    mask[20:90, 30:60, 0:2] = 1  # the first piece
+    mask[40:42, 50:52, 47:60] = 3  # across two in the middle
+    mask[159, 127, 99] = 5  # the last voxel
+    large = parse_header(make_header(shape, np.float32, LAS, 2))
+    contents = []
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+        paths = {label: folder / f"{label}.nii.gz" for label in range(7)}
+        assert write_binary_masks(paths, mask, large) == (0, 1, 3, 5)
+        contents.append([path.read_bytes() for path in paths.values()])
+    assert contents[0] == contents[1]
+    for label, path in paths.items():
+        found = np.asanyarray(nib.load(path).dataobj)
+        np.testing.assert_array_equal(found, (mask == label).astype(np.uint8), strict=True)
 
 
 def codes(present: tuple[int, ...]) -> list[tuple[str, str]]:

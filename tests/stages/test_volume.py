@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from amos_dask.archive.sources import file_ref
 from amos_dask.errors import UnreadableImageError
 from amos_dask.nifti import open_image, read_info
-from amos_dask.stages.volume import convert_volume, to_float32, written_info
+from amos_dask.stages.volume import convert_volume, written_info
 
 Array = NDArray[Any]
 
@@ -131,6 +131,21 @@ def test_what_is_announced_of_the_written_header_is_what_it_says(tmp_path: Path)
     assert nib.load(tmp_path / "volume.nii.gz").shape == (2, 3, 4)
 
 
-def test_float64_arithmetic_comes_before_the_cast() -> None:
-    stored = np.array([16_777_217], np.int32)  # not a float32
-    assert to_float32(stored, 1.0, -16_777_216.0).tolist() == [1.0]
+def test_float64_arithmetic_comes_before_the_cast(tmp_path: Path) -> None:
+    stored = np.full((2, 3, 4), 16_777_217, "<i4")  # not a float32
+    source = write(tmp_path / "source.nii.gz", stored, 1, -16_777_216)
+    convert(source, tmp_path / "volume.nii.gz")
+    assert (np.asanyarray(nib.load(tmp_path / "volume.nii.gz").dataobj) == 1).all()
+
+
+@pytest.mark.parametrize("dtype", ["<i2", "<u2", "<i8"])
+@pytest.mark.parametrize(("slope", "inter"), [(1e30, 0), (-1e36, 5), (3e38, 3e38), (1, 3e38)])
+def test_finite_is_told_of_the_voxels_whatever_the_header_would_allow(
+    tmp_path: Path, dtype: str, slope: float, inter: float
+) -> None:
+    limits = np.iinfo(dtype)
+    stored = np.array([0, 1, limits.min, limits.max], dtype).reshape(4, 1, 1)
+    for part in (stored, stored[:2]):
+        source = write(tmp_path / "source.nii.gz", part, slope, inter)
+        expected = bool(np.isfinite(expected_of(source)).all())
+        assert convert(source, tmp_path / "volume.nii.gz") == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,16 @@ def test_published_files_have_their_names_and_contents(tmp_path: Path) -> None:
     assert names_below(tmp_path) == ["b", "c", "new/deep/a"]
     assert (tmp_path / "b").read_bytes() == b"b"
     assert (tmp_path / "c").read_bytes() == "größer\n".encode()
+
+
+def test_a_folder_that_vanished_after_publishing_is_made_again(tmp_path: Path) -> None:
+    with Staging() as staging:
+        staging.write_text(tmp_path / "folder" / "a", "first")
+        staging.publish()
+        shutil.rmtree(tmp_path / "folder")
+        staging.write_text(tmp_path / "folder" / "b", "second")
+        staging.publish()
+    assert names_below(tmp_path) == ["folder/b"]
 
 
 def test_nothing_has_its_final_name_before_publishing(tmp_path: Path) -> None:

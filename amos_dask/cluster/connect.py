@@ -1,0 +1,94 @@
+"""From options to a Dask client."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from amos_dask.cluster.environment import leave_signals_to_the_client
+from amos_dask.cluster.options import (
+    BATCH_SYSTEMS,
+    KUBERNETES,
+    LOCAL,
+    ClusterOptions,
+    complete,
+    configured,
+)
+from amos_dask.errors import ClusterError
+
+_ADDRESS = re.compile(
+    r"(?:(?:tcp|tls|ucx|ws|wss)://)?[^/\s:]+:\d{1,5}|(?:tcp|tls)://\[[^]]+\]:\d{1,5}"
+)
+# Without any worker. Batch jobs may wait in their queue for days.
+_PATIENCE_SECONDS = {LOCAL: 600}
+_PATIENCE_ELSEWHERE_SECONDS = 7 * 86400
+
+
+@contextmanager
+def connect(options: ClusterOptions) -> Iterator[Any]:
+    """Yield a `distributed.Client` and close what was started for it.
+
+    Raises
+    ------
+    ClusterError
+        When the cluster cannot be started or reached.
+    """
+    import dask
+    from distributed import Client
+
+    options = complete(options)
+    kind = str(options.cluster)
+    patience = configured("patience") or _PATIENCE_SECONDS.get(kind, _PATIENCE_ELSEWHERE_SECONDS)
+    with dask.config.set({"amos-dask.patience": patience}):
+        if kind not in (LOCAL, KUBERNETES, *BATCH_SYSTEMS):
+            with _client_at(kind, _security(options)) as client:
+                yield client
+            return
+        with _start(options) as cluster, Client(cluster, set_as_default=False) as client:
+            if kind == LOCAL:
+                client.run(leave_signals_to_the_client)
+            yield client
+
+
+def _start(options: ClusterOptions) -> Any:
+    if options.cluster == LOCAL:
+        from amos_dask.cluster.local import start_local
+
+        return start_local(options, _security(options))
+    if options.cluster == KUBERNETES:
+        from amos_dask.cluster.kubernetes import start_kubernetes
+
+        return start_kubernetes(options)
+    from amos_dask.cluster.batch import start_batch
+
+    return start_batch(options, _security(options))
+
+
+def _client_at(address: str, security: Any) -> Any:
+    from distributed import Client
+
+    if not _ADDRESS.fullmatch(address):
+        kinds = ", ".join((LOCAL, *BATCH_SYSTEMS, KUBERNETES))
+        raise ClusterError(
+            f"{address!r} is neither {kinds}, nor an address such as tcp://node1:8786."
+        )
+    try:
+        return Client(address, timeout="10s", set_as_default=False, security=security)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(f"{address}: no Dask scheduler answers there.") from error
+
+
+def _security(options: ClusterOptions) -> Any:
+    """Return TLS credentials: new ones for a cluster started here, else the configured ones."""
+    if not options.tls:
+        return None
+    from distributed import Security
+
+    if options.cluster not in (LOCAL, *BATCH_SYSTEMS):
+        return Security(require_encryption=True)
+    try:
+        return Security.temporary()
+    except ImportError as error:
+        raise ClusterError("--tls needs 'pip install \"amos-dask[tls]\"'.") from error

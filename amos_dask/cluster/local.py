@@ -1,0 +1,42 @@
+"""A cluster of processes on this machine. Listens on loopback only."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from amos_dask.cluster.environment import LOOPBACK, WORKER_ENVIRONMENT, free_port, usable_cores
+from amos_dask.cluster.options import ClusterOptions
+from amos_dask.errors import ClusterError
+
+
+def start_local(options: ClusterOptions, security: Any) -> Any:
+    """Return a started `distributed.LocalCluster`.
+
+    Raises
+    ------
+    ClusterError
+        When it cannot start.
+    """
+    import dask
+    from distributed import LocalCluster
+
+    try:
+        with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
+            return LocalCluster(
+                n_workers=options.workers or usable_cores(),
+                threads_per_worker=1,
+                processes=True,
+                host=LOOPBACK,
+                dashboard_address=f"{LOOPBACK}:{free_port(options.dashboard_port or 0)}",
+                memory_limit=options.memory or "auto",
+                local_directory=options.local_directory,
+                silence_logs=logging.CRITICAL,  # lost workers become outcomes, not noise
+                worker_dashboard_address=None,
+                security=security,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ClusterError(
+            f"the local Dask cluster cannot start: {error} "
+            "(a script that calls amos_dask needs 'if __name__ == \"__main__\":')"
+        ) from error
