@@ -16,7 +16,8 @@ import amos_dask
 from amos_dask.cluster import ClusterOptions, connect
 from amos_dask.graph import run_tasks
 from amos_dask.progress import ignore
-from amos_dask.recipe.work import RunTask, run_sample
+from amos_dask.recipe.fused import run_sample
+from amos_dask.recipe.work import RunTask
 from benchmarks.harness import (
     Claim,
     Comparison,

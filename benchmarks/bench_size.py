@@ -11,7 +11,8 @@ from typing import Any
 from amos_dask.cluster import ClusterOptions, connect
 from amos_dask.graph import run_tasks
 from amos_dask.progress import ignore
-from amos_dask.recipe.work import RunTask, run_sample
+from amos_dask.recipe.fused import run_sample
+from amos_dask.recipe.work import RunTask
 from benchmarks.harness import Claim, Report, Table, benchmark, median_of
 from benchmarks.outputs import FreshRoot, fresh_root, run_task, samples_of
 from benchmarks.scans import CT_SHAPE, Shape, sized_archive

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,15 @@ from click.testing import CliRunner, Result
 import amos_dask
 from amos_dask import ClusterOptions, CommandResult, RunPlan, RunResult, Selection
 from amos_dask.cli import main
-from amos_dask.errors import AmosDaskError, InconsistentDatasetError, ManifestError
+from amos_dask.errors import (
+    AmosDaskError,
+    InconsistentDatasetError,
+    ManifestError,
+    Terminated,
+)
 from amos_dask.issues import make_issue
 from amos_dask.phantom import Archive
+from amos_dask.records import TableCounts
 
 LOCAL = ClusterOptions()
 COMMANDS = ["run", "verify", "demo", "archive-manifest", "confirm-pairs", "split-prostate-uterus",
@@ -71,18 +79,17 @@ def command_result(*issues: amos_dask.Issue) -> CommandResult:
     return CommandResult((Path("out/manifest.xlsx"),), 3, "3 of 3 written", tuple(issues))
 
 
-def run_result(*issues: amos_dask.Issue) -> RunResult:
-    frame = pd.DataFrame({"ID": ["amos_0001", "amos_0004"]})
+def run_result(
+    *issues: amos_dask.Issue, reasons: Mapping[str, int] | None = None, n_failed_others: int = 0
+) -> RunResult:
     return RunResult(
         root_dir=Path("AMOS22"),
-        archive_manifest=frame,
-        dataset_manifest=frame,
-        regions_before={100.0: frame},
-        regions_after={100.0: frame.iloc[:1]},
+        counts=TableCounts(4, 2, ((100.0, 2, 1), (12.5, 1_000, 0))),
         issues=tuple(issues),
+        reasons=dict(reasons or {}),
         n_processed=2,
         n_failed=sum(issue.severity == "error" for issue in issues),
-        n_failed_others=0,
+        n_failed_others=n_failed_others,
         n_changed_voxels=12_345,
         seconds=1.25,
         outputs=(Path("AMOS22/grouped/dataset_manifest.xlsx"),),
@@ -90,9 +97,22 @@ def run_result(*issues: amos_dask.Issue) -> RunResult:
 
 
 def run_plan() -> RunPlan:
-    rows = [{"ID": "amos_0001", "subset": "train", "modality": "ct", "bytes": 2_000_000,
-             "folder": "grouped/AMOS-CT/train/UND/amos_0001_M"}]  # fmt: skip
-    return RunPlan(Path("AMOS22"), "AMOS22/archive", pd.DataFrame(rows))
+    folder = "grouped/AMOS-CT/{}/UND/amos_{}"
+    rows = [
+        ("amos_0001", "train", "ct", "changed", "masks", 2_000_000, 60_000,
+         folder.format("train", "0001_M")),
+        ("amos_0004", "val", "ct", "complete", "", 0, 0, folder.format("val", "0004_F")),
+    ]  # fmt: skip
+    columns = ["ID", "subset", "modality", "reason", "todo", "read_bytes", "write_bytes", "folder"]
+    return RunPlan(
+        root_dir=Path("AMOS22"),
+        archive="AMOS22/archive",
+        samples=pd.DataFrame(rows, columns=columns),
+        n_bytes_to_read=2_000_000,
+        n_bytes_to_write=60_000,
+        peak_memory_bytes=500_000_000,
+        cpu_seconds=90.04,
+    )
 
 
 @pytest.fixture
@@ -270,6 +290,8 @@ RUN_DEFAULTS: dict[str, Any] = {
     "filter_halfedge": 3,
     "region_area_thresh": 10.0,
     "selection": Selection(),
+    "force": False,
+    "break_lock": False,
     "cluster": LOCAL,
     "progress": "auto",
 }
@@ -298,11 +320,18 @@ RUN_DEFAULTS: dict[str, Any] = {
         ),
         ("--ids 1-20 --ids 507,510", {"selection": Selection(("1-20", "507,510"))}),
         ("--subset val --modality mri", {"selection": Selection(None, "val", "mri")}),
+        ("--force", {"force": True}),
+        ("--break_lock", {"break_lock": True}),
+        ("--force --break-lock", {"force": True, "break_lock": True}),
         ("--json", {"progress": "json"}),
         ("--quiet", {"progress": "none"}),
         (
             "--workers 8 --memory_limit 4GB --dashboard_port 9000 --local_directory /scratch",
-            {"cluster": ClusterOptions("local", 8, "4GB", 9000, "/scratch")},
+            {
+                "cluster": ClusterOptions(
+                    workers=8, memory="4GB", dashboard_port=9000, local_directory="/scratch"
+                )
+            },
         ),
         ("--cluster tcp://node1:8786", {"cluster": ClusterOptions("tcp://node1:8786")}),
     ],
@@ -315,18 +344,59 @@ def test_run_passes_its_options_on(
     assert library.calls == [("run", (), RUN_DEFAULTS | changed)]
 
 
-def test_dry_run_plans_only(library: Library, here: Path) -> None:
-    result = invoke("run", "data/AMOS22", "--dry-run", "--archive", "a.zip", "--ids", "4")
-    expected = {
-        "root_dir": Path("data/AMOS22"),
-        "archive": "a.zip",
-        "labeled_data_meta": None,
-        "mr_metadata_offset": "auto",
-        "selection": Selection(("4",)),
-    }
-    assert library.calls == [("plan_run", (), expected)]
-    assert "would read 1 samples" in result.stdout
-    assert "grouped/AMOS-CT/train/UND/amos_0001_M" in result.stdout
+PLAN_DEFAULTS = {
+    name: value
+    for name, value in RUN_DEFAULTS.items()
+    if name not in ("cluster", "progress", "break_lock")
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        ("", {}),
+        ("--archive a.zip --ids 4", {"archive": "a.zip", "selection": Selection(("4",))}),
+        ("--force", {"force": True}),
+        (
+            "--region_volume_thresh 300 --kernel_size 3 7 --filter_halfedge 2",
+            {"region_volume_thresh": (300.0,), "kernel_size": (3, 7), "filter_halfedge": 2},
+        ),
+        (
+            "--label_explanation root_dir/descriptor/label_map.yaml --region_area_thresh 4.5",
+            {"label_explanation": DESCRIPTOR / "label_map.yaml", "region_area_thresh": 4.5},
+        ),
+        (
+            "--labeled_data_meta m.csv --mr_metadata_offset -1",
+            {"labeled_data_meta": "m.csv", "mr_metadata_offset": "-1"},
+        ),
+        ("--workers 2 --break_lock --quiet", {}),  # these say how, not what
+    ],
+)
+def test_a_dry_run_plans_with_the_options_of_a_run(
+    options: str, changed: dict[str, Any], library: Library, here: Path
+) -> None:
+    result = invoke("run", "data/AMOS22", "--dry-run", *shlex.split(options))
+    assert result.exit_code == 0, result.output
+    assert library.calls == [("plan_run", (), PLAN_DEFAULTS | changed)]
+
+
+def test_run_and_plan_take_what_the_program_passes_on() -> None:
+    run, plan = (set(inspect.signature(f).parameters) for f in (amos_dask.run, amos_dask.plan_run))
+    assert run == set(RUN_DEFAULTS)
+    assert plan == set(PLAN_DEFAULTS)
+
+
+def test_a_plan_says_what_is_to_be_done_why_and_what_it_costs(library: Library) -> None:
+    lines = invoke("run", "d", "--dry-run").stdout.splitlines()
+    assert lines[0].split() == [
+        *("amos_0001", "changed", "masks", "2.0", "MB", "grouped/AMOS-CT/train/UND/amos_0001_M")
+    ]
+    assert lines[1:] == [
+        "archive: AMOS22/archive",
+        "would process 1 of 2 samples; the others are complete",
+        "would read 0.00 GB and write about 0.00 GB to AMOS22",
+        "would take about 1.5 minutes of one core, and 0.5 GB of memory a worker",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -401,7 +471,7 @@ def test_demo_passes_its_options_on(library: Library) -> None:
         "directory": Path("there"),
         "n_ct": 2,
         "n_mri": 1,
-        "cluster": ClusterOptions("local", 2),
+        "cluster": ClusterOptions(workers=2),
         "progress": "auto",
     }
     assert library.calls == [("demo", (), expected)]
@@ -512,11 +582,34 @@ def test_a_run_with_failures_does_not_say_that_all_is_complete(library: Library)
     assert "1 of 2 samples complete" in invoke("run", "d").stdout
 
 
-def test_an_interrupted_run_says_how_to_go_on(library: Library) -> None:
-    library.answer("run", KeyboardInterrupt())
+@pytest.mark.parametrize(("interruption", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_an_interrupted_run_says_how_to_go_on(
+    interruption: type[BaseException], code: int, library: Library
+) -> None:
+    library.answer("run", interruption())
     result = invoke("run", "d")
-    assert result.exit_code == 130
+    assert result.exit_code == code
     assert result.stderr == "amos-dask: interrupted; run the same command again\n"
+    assert result.stdout == ""
+
+
+def test_a_run_says_what_was_complete_before(library: Library) -> None:
+    library.answer("run", run_result(reasons={"complete": 1, "new": 1}))
+    line = "1 of them were complete before; --force does them again."
+    assert line in invoke("run", "d").stdout.splitlines()
+    library.answer("run", run_result(reasons={"new": 2}))
+    assert "complete before" not in invoke("run", "d").stdout
+
+
+def test_a_run_says_how_many_rows_and_regions_there_are(library: Library) -> None:
+    lines = [" ".join(line.split()) for line in invoke("run", "d").stdout.splitlines()]
+    assert lines[1:6] == [
+        "files in the archive manifest 4",
+        "samples in the dataset manifest 2",
+        "voxels changed by denoising 12,345",
+        "regions below 100 mm3 2 -> 1",
+        "regions below 12.5 mm3 1,000 -> 0",
+    ]
 
 
 @pytest.mark.parametrize("debug", [False, True])
@@ -619,18 +712,23 @@ def test_a_commands_result_is_one_json_line(library: Library, here: Path) -> Non
 
 @pytest.mark.parametrize("command", ["run", "demo"])
 def test_a_runs_result_is_one_json_line(command: str, library: Library) -> None:
-    library.answer(command, run_result(ERROR))
+    reasons = {"complete": 1, "failed before": 1}
+    library.answer(command, run_result(ERROR, reasons=reasons, n_failed_others=3))
     (line,) = json_lines(invoke(command, "d", "--json").stdout)
     assert line["event"] == "Result"
     assert (line["exit_code"], line["n_processed"], line["n_failed"]) == (3, 2, 1)
+    assert line["n_failed_others"] == 3
     assert line["issues"] == {"shape_mismatch": 1}
     assert line["n_changed_voxels"] == 12_345
+    assert line["reasons"] == reasons
 
 
 def test_a_plan_is_one_json_line(library: Library) -> None:
     (line,) = json_lines(invoke("run", "d", "--dry_run", "--json").stdout)
-    assert (line["n_samples"], line["n_bytes"]) == (1, 2_000_000)
-    assert line["samples"][0]["ID"] == "amos_0001"
+    assert (line["n_samples"], line["n_todo"]) == (2, 1)
+    assert (line["n_bytes_to_read"], line["n_bytes_to_write"]) == (2_000_000, 60_000)
+    assert (line["peak_memory_bytes"], line["cpu_seconds"]) == (500_000_000, 90.0)
+    assert line["samples"] == run_plan().samples.to_dict("records")
 
 
 def test_progress_and_result_of_a_real_command_are_json_line_by_line(
@@ -661,6 +759,12 @@ def test_a_real_plan_lists_every_scan_and_writes_nothing(tmp_path: Path) -> None
     result = invoke("run", root, "--archive", archive.path, "--dry_run", "--json")
     assert result.exit_code == 0, result.output
     (line,) = json_lines(result.stdout)
-    assert line["n_samples"] == len(line["samples"]) == len(archive.samples)
-    assert line["n_bytes"] == sum(sample["bytes"] for sample in line["samples"]) > 0
+    assert line["n_samples"] == line["n_todo"] == len(line["samples"]) == len(archive.samples)
+    files = [path for path in archive.path.rglob("amos_*.nii.gz") if path.parent.name[0] in "il"]
+    assert line["n_bytes_to_read"] == sum(path.stat().st_size for path in files) > 0
+    for key in ("read", "write"):
+        each = [sample[f"{key}_bytes"] for sample in line["samples"]]
+        assert line[f"n_bytes_to_{key}"] == sum(each)
+        assert min(each) > 0
+    assert {sample["reason"] for sample in line["samples"]} == {"new"}
     assert not root.exists()

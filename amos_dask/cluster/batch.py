@@ -49,8 +49,7 @@ def job_arguments(options: ClusterOptions) -> dict[str, Any]:
     """Return the arguments of dask-jobqueue's class; what is not said is left to jobqueue.yaml."""
     from dask.utils import parse_bytes
 
-    batch = configured("batch")
-    n_workers = batch["workers-per-job"]
+    n_workers = configured("batch.workers-per-job")
     memory = parse_bytes(options.memory or _MEMORY)
     exports = [f"export {name}={value}" for name, value in WORKER_ENVIRONMENT.items()]
     arguments = {
@@ -61,11 +60,11 @@ def job_arguments(options: ClusterOptions) -> dict[str, Any]:
         "queue": options.queue,
         "account": options.account,
         "walltime": options.walltime,
-        "interface": batch["interface"],
+        "interface": configured("batch.interface"),
         "local_directory": options.local_directory,
-        "log_directory": batch["log-directory"],
-        "job_extra_directives": batch["directives"] or None,
-        "job_script_prologue": [*batch["prologue"], *exports],
+        "log_directory": configured("batch.log-directory"),
+        "job_extra_directives": configured("batch.directives") or None,
+        "job_script_prologue": [*configured("batch.prologue"), *exports],
         "scheduler_options": {"dashboard_address": f":{free_port(options.dashboard_port or 0)}"},
     }
     if options.walltime:

@@ -66,7 +66,7 @@ def load_defaults() -> None:
 
 
 def configured(section: str) -> Any:
-    """Return a value of Dask's configuration below ``amos-dask``."""
+    """Return a value of Dask's configuration below ``amos-dask``, ``-`` or ``_`` in its name."""
     import dask
 
     return dask.config.get(f"amos-dask.{section}")

@@ -84,13 +84,13 @@ def archive_manifest(
     output = Path(output_manifest_file)
     require_title(sheet_name)
     require_outside_archive(output, str(root_dir))
-    layout = find_root_beside_archive(str(root_dir), output)
-    require_unlocked(layout)
+    require_unlocked(find_root_beside_archive(str(root_dir), output))
     found = discover(str(root_dir), _text(labeled_data_meta), mr_metadata_offset)
     with open_session(cluster, progress) as session:
         audits, issues = audit_archive(session, found)
     frame = archive_frame(found.samples, audits)
     write_workbook(output, {sheet_name: frame})
+    layout = find_root_beside_archive(str(root_dir), output)  # it may be new
     keep_label_map(layout, DEFAULT_LABEL_MAP)
     record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
     summary = f"{len(frame)} files of {len(found.samples)} scans"
@@ -164,8 +164,7 @@ def confirm_pairs(
     """
     group, manifest = absolute(output_dir), Path(archive_manifest)
     require_outside_archive(group, str(root_dir))
-    layout = find_root_beside_archive(str(root_dir), group)
-    require_unlocked(layout)
+    require_unlocked(find_root_beside_archive(str(root_dir), group))
     chosen = [s for s in _read_samples(manifest, str(root_dir)) if s.modality == modality]
     chosen = selection.choose(chosen)
     samples = [s for s in chosen if s.volume is not None]
@@ -178,6 +177,7 @@ def confirm_pairs(
         results = step_results(session.map("pair", pair_sample, tasks))
     issues = [issue for result in results for issue in result.issues]
     issues += [issue for s in chosen if s.volume is None for issue in check_files(s)]
+    layout = find_root_beside_archive(str(root_dir), group)  # it may be new
     keep_label_map(layout, DEFAULT_LABEL_MAP)
     record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
     n_written = sum(result.value is not None for result in results)

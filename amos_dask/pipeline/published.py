@@ -46,7 +46,8 @@ def compare_with_published(
     try:
         n_bytes = count_bytes(location)
         if n_bytes is not None and is_too_small(n_bytes, published):
-            return make_issue("incomplete_download", describe_progress(n_bytes, published))
+            message = describe_progress(n_bytes, published)
+            return make_issue("incomplete_download", message, file=file_name(location))
         md5 = _md5(location, n_bytes or published.n_bytes, listener)
     except FileNotFoundError as error:
         raise ArchiveError(f"{location}: there is no such zip file.") from error
@@ -54,8 +55,13 @@ def compare_with_published(
         raise ArchiveError(f"{location}: cannot be read ({error.strerror or error}).") from error
     if md5 == published.md5:
         return None
-    message = f"its MD5 is {md5}, published is {published.md5}; download it again"
-    return make_issue("wrong_checksum", f"{message} from {published.where}")
+    message = f"its MD5 is {md5}, published is {published.md5} at {published.where}"
+    return make_issue("wrong_checksum", message, file=file_name(location))
+
+
+def file_name(location: str) -> str:
+    """Return the last part of a path or URL."""
+    return location.rpartition("/")[2]
 
 
 def count_bytes(location: str) -> int | None:

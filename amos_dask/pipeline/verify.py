@@ -16,6 +16,7 @@ from amos_dask.pipeline.published import (
     compare_with_published,
     count_bytes,
     describe_progress,
+    file_name,
     is_too_small,
 )
 from amos_dask.pipeline.reporting import step_results
@@ -150,7 +151,7 @@ def _damaged_zip(location: str, error: DamagedZipError) -> Issue:
     published, n_bytes = AMOS22.published_zip, count_bytes(location)
     if published is not None and n_bytes is not None and is_too_small(n_bytes, published):
         message += f" If it is {published.where}'s, it {describe_progress(n_bytes, published)}."
-    return make_issue("damaged_zip", message, file=location.rpartition("/")[2])
+    return make_issue("damaged_zip", message, file=file_name(location))
 
 
 def _result(location: str, n_samples: int, issues: list[Issue], looked_at: str) -> CommandResult:

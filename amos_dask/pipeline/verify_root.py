@@ -44,7 +44,8 @@ def verify_root(
     n_errors = sum(issue.severity == "error" for issue in issues)
     if n_errors:
         state = (
-            f"not sound: {n_errors} errors, listed above; run the same command again repairs it."
+            f"not as it was written, {n_errors} findings (see above); running the same command "
+            "('amos-dask run') again repairs it."
         )
     issues.sort(key=lambda issue: issue.sort_key)
     return CommandResult((), len(results), f"{layout.root}: {state}", tuple(issues))

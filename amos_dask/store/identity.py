@@ -99,9 +99,10 @@ def input_identity(ref: FileRef) -> str | None:
         return f"{ref.size}-{ref.crc32:08x}"
     if ref.etag is not None:
         return f"{ref.size}-{ref.etag}"
-    if is_url(ref.location):
+    path = Path(ref.location)
+    if is_url(ref.location) or not path.is_file():  # a pipe would make us wait
         return None
     try:
-        return identity(Path(ref.location))
+        return identity(path)
     except OSError:
         return None

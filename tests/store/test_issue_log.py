@@ -118,6 +118,69 @@ def test_odd_characters_do_not_break_the_file(log: IssueLog) -> None:
     assert log.all() == [odd, issue("amos_0002")]
 
 
-def test_nothing_but_the_log_is_left(log: IssueLog) -> None:
+def test_nothing_but_the_log_is_left(log: IssueLog, tmp_path: Path) -> None:
     log.replace(Step.DENOISE, [issue("amos_0001")])
-    assert [path.name for path in log.path.parent.iterdir()] == ["issues.jsonl"]
+    log.save()
+    assert [path.name for path in (tmp_path / ".amos-dask").iterdir()] == ["issues.jsonl"]
+
+
+# ---------------------------------------------------------------- kept on disk
+
+
+@quick
+@given(found=st.lists(issues, max_size=6), scope=text)
+def test_what_was_saved_is_read_again(
+    tmp_path_factory: pytest.TempPathFactory, found: list[Issue], scope: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "saved.jsonl"
+    path.unlink(missing_ok=True)
+    log = IssueLog(path)
+    log.replace(Step.DENOISE, found)
+    log.replace(Step.DATASET_MANIFEST, found, scope=scope)
+    log.save()
+    assert IssueLog(path).all() == log.all()
+    assert IssueLog(path).all(besides=Step.DENOISE) == log.all(besides=Step.DENOISE)
+    again = IssueLog(path)
+    again.replace(Step.DENOISE, [])
+    again.replace(Step.DATASET_MANIFEST, [], scope=scope)
+    assert again.all() == []
+
+
+def test_nothing_is_written_before_it_is_saved(log: IssueLog, tmp_path: Path) -> None:
+    log.replace(Step.DENOISE, [issue("amos_0001")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_twice_gives_the_same_bytes(log: IssueLog, tmp_path: Path) -> None:
+    path = tmp_path / ".amos-dask" / "issues.jsonl"
+    log.replace(Step.DENOISE, [issue("amos_0002"), issue("amos_0001")])
+    log.save()
+    first = path.read_bytes()
+    again = IssueLog(path)
+    again.save()
+    assert path.read_bytes() == first
+
+
+# ---------------------------------------------------------------- besides a step
+
+
+def test_a_step_can_be_left_out_with_all_its_scopes(log: IssueLog) -> None:
+    log.replace(Step.DENOISE, [issue("amos_0001")])
+    log.replace(Step.DATASET_MANIFEST, [issue("amos_0002")], scope="grouped")
+    log.replace(Step.DATASET_MANIFEST, [issue("amos_0003")], scope="grouped/AMOS-CT/train")
+    log.replace(Step.DATASET_MANIFEST, [issue("amos_0004")])
+    assert log.all(besides=Step.DATASET_MANIFEST) == [issue("amos_0001")]
+    assert [i.sample[-1] for i in log.all(besides=Step.DENOISE)] == ["2", "3", "4"]
+
+
+def test_what_two_steps_found_stays_when_one_is_left_out(log: IssueLog) -> None:
+    for step in (Step.DENOISE, Step.BINARY_MASKS):
+        log.replace(step, [issue("amos_0001")])
+    assert log.all(besides=Step.DENOISE) == [issue("amos_0001")]
+
+
+def test_a_scope_takes_what_lies_below_it_along(log: IssueLog) -> None:
+    log.replace(Step.DATASET_MANIFEST, [issue("amos_0001")], scope="grouped/AMOS-CT")
+    log.replace(Step.DATASET_MANIFEST, [issue("amos_0002")], scope="grouped_too")
+    log.replace(Step.DATASET_MANIFEST, [], scope="grouped")
+    assert [one.sample for one in log.all()] == ["amos_0002"]

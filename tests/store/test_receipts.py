@@ -1,23 +1,24 @@
-"""Receipts come back as they were kept."""
+"""Receipts come back as they were kept, and tell which files are not as they were written."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from roots import truncate
 
 from amos_dask.issues import CATALOGUE, make_issue
-from amos_dask.labels import LabelMap
 from amos_dask.records import (
-    DenoiseParams,
     Metadata,
-    Params,
     Region,
     SampleFiles,
     SampleRecord,
@@ -25,8 +26,8 @@ from amos_dask.records import (
     Step,
     StepIssue,
 )
-from amos_dask.store.layout import SampleFolder
-from amos_dask.store.receipts import Receipts
+from amos_dask.store.layout import Layout, SampleFolder
+from amos_dask.store.receipts import EVERY_PART, Origin, Part, Receipt, Receipts
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -73,96 +74,27 @@ records = st.builds(
     n_changed=st.integers(0, 2**40),
     issues=st.lists(issues, max_size=3).map(tuple),
 )
-EMPTY = SampleRecord("amos_0001", None, (), (), 0, ())
+known = st.none() | text
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | size | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=5,
+)
 
 
-PARAMS = Params(region_volume_thresh=())
+def by_part(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[Part, Any]]:
+    return st.fixed_dictionaries(dict.fromkeys(Part, values))
 
 
-def a_folder(path: Path) -> SampleFolder:
-    """Return a sample folder with a volume and an info file."""
-    folder = SampleFolder(path / "amos_0001_F", "0001")
-    folder.path.mkdir(exist_ok=True)
-    folder.volume.write_bytes(gzip.compress(b"voxels", mtime=0))
-    folder.info.write_text("seq: '0001'\n")
-    return folder
+receipts_of_samples = st.builds(
+    Receipt,
+    origin=st.builds(Origin, st.lists(text, max_size=10).map(tuple), by_part(known)),
+    made_with=by_part(json_values),
+    outputs=by_part(st.dictionaries(text, text, max_size=3)),
+    record=records,
+)
 
-
-@quick
-@given(record=records)
-def test_a_record_comes_back_equal(
-    tmp_path_factory: pytest.TempPathFactory, record: SampleRecord
-) -> None:
-    folder = a_folder(tmp_path_factory.getbasetemp())
-    receipts = Receipts(tmp_path_factory.getbasetemp() / "receipts")
-    receipts.write(record, PARAMS, folder)
-    restored = receipts.read(PARAMS, folder)
-    assert restored == record
-    assert hash(restored) == hash(record)  # tuples all the way down, no lists
-    assert restored is not None
-    assert [type(found.step) for found in restored.issues] == [Step] * len(record.issues)
-
-
-def test_a_sample_without_a_receipt_has_none(tmp_path: Path) -> None:
-    receipts = Receipts(tmp_path / "receipts")
-    assert receipts.read(PARAMS, a_folder(tmp_path)) is None
-    receipts.forget("amos_0001")
-
-
-def test_a_receipt_can_be_forgotten(tmp_path: Path) -> None:
-    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
-    receipts.write(EMPTY, PARAMS, folder)
-    receipts.forget("amos_0001")
-    assert receipts.read(PARAMS, folder) is None
-
-
-def test_a_later_receipt_replaces_the_earlier(tmp_path: Path) -> None:
-    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
-    receipts.write(EMPTY, PARAMS, folder)
-    later = SampleRecord("amos_0001", None, (), (), 7, ())
-    receipts.write(later, PARAMS, folder)
-    assert receipts.read(PARAMS, folder) == later
-    assert [path.name for path in receipts.folder.iterdir()] == ["amos_0001.json"]
-
-
-def change_a_voxel(folder: SampleFolder) -> None:
-    folder.volume.write_bytes(gzip.compress(b"voxelz", mtime=0))
-
-
-CHANGES: dict[str, Callable[[SampleFolder], object]] = {
-    "a file is gone": lambda folder: folder.volume.unlink(),
-    "a voxel is another": change_a_voxel,
-    "the info file is another": lambda folder: folder.info.write_text("seq: '0002'\n"),
-    "there is one more file": lambda folder: folder.mask.write_bytes(gzip.compress(b"mask")),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_receipt_does_not_speak_for_changed_files(
-    tmp_path: Path, change: Callable[[SampleFolder], object]
-) -> None:
-    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
-    receipts.write(EMPTY, PARAMS, folder)
-    assert receipts.read(PARAMS, folder) == EMPTY
-    change(folder)
-    assert receipts.read(PARAMS, folder) is None
-
-
-OTHER_PARAMS = {
-    "label map": Params(LabelMap(((0, "background"), (1, "liver"))), region_volume_thresh=()),
-    "kernel": Params(denoise=DenoiseParams((3, 5)), region_volume_thresh=()),
-    "threshold": Params(region_volume_thresh=(300.0,)),
-}
-
-
-@pytest.mark.parametrize("params", OTHER_PARAMS.values(), ids=OTHER_PARAMS)
-def test_a_receipt_does_not_speak_for_other_parameters(tmp_path: Path, params: Params) -> None:
-    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
-    receipts.write(FULL, PARAMS, folder)
-    assert receipts.read(PARAMS, folder) == FULL
-    assert receipts.read(params, folder) is None
-
-
+FOLDER = "AMOS-CT/train/x/amos_0001_F"
 FULL = SampleRecord(
     "amos_0001",
     SampleFiles(
@@ -170,7 +102,7 @@ FULL = SampleRecord(
         "0001",
         "train",
         Metadata(),
-        "train/x/amos_0001_F",
+        FOLDER,
         (0, 1),
         (0, 1),
         (2, 3, 4),
@@ -186,46 +118,243 @@ FULL = SampleRecord(
     3,
     (StepIssue(Step.DENOISE, make_issue("empty_mask", "found", sample="amos_0001")),),
 )
+NO_FILES: dict[Part, dict[str, str]] = {part: {} for part in Part}
 
 
-def test_a_receipt_cut_anywhere_is_no_receipt(tmp_path: Path) -> None:
-    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
-    receipts.write(FULL, PARAMS, folder)
-    content = (receipts.folder / "amos_0001.json").read_bytes()
+def a_receipt(
+    record: SampleRecord = FULL, outputs: dict[Part, dict[str, str]] = NO_FILES
+) -> Receipt:
+    """Return a receipt of amos_0001."""
+    origin = Origin(("train", "ct", "x"), {Part.VOLUME: "12-ab", Part.MASKS: None})
+    return Receipt(origin, {Part.VOLUME: [1, 1], Part.MASKS: [[1], 2.5]}, outputs, record)
+
+
+@pytest.fixture
+def receipts(tmp_path: Path) -> Receipts:
+    return Receipts(Layout(tmp_path))
+
+
+def path_of(receipts: Receipts) -> Path:
+    return receipts.layout.receipts / "amos_0001.json"
+
+
+# ---------------------------------------------------------------- kept and had back
+
+
+@quick
+@given(receipt=receipts_of_samples)
+def test_a_receipt_comes_back_equal(
+    tmp_path_factory: pytest.TempPathFactory, receipt: Receipt
+) -> None:
+    receipts = Receipts(Layout(tmp_path_factory.getbasetemp()))
+    receipts.write(receipt)
+    restored = receipts.read("amos_0001")
+    assert restored == receipt
+    assert restored is not None
+    assert hash(restored.record) == hash(receipt.record)  # tuples all the way down, no lists
+    assert [type(i.step) for i in restored.record.issues] == [Step] * len(receipt.record.issues)
+    assert {type(part) for part in (*restored.outputs, *restored.made_with)} == {Part}
+
+
+def test_the_digest_is_of_the_file_as_it_lies_on_disk(receipts: Receipts) -> None:
+    digest = receipts.write(a_receipt())
+    restored = receipts.read("amos_0001")
+    assert restored is not None
+    assert restored.digest == digest == hashlib.sha256(path_of(receipts).read_bytes()).hexdigest()
+
+
+def test_the_digest_depends_on_the_content_alone(receipts: Receipts, tmp_path: Path) -> None:
+    elsewhere = Receipts(Layout(tmp_path / "elsewhere"))
+    assert (
+        receipts.write(a_receipt()) == elsewhere.write(a_receipt()) == receipts.write(a_receipt())
+    )
+    assert receipts.write(a_receipt(replace(FULL, n_changed=4))) != elsewhere.write(a_receipt())
+
+
+def test_a_sample_without_a_receipt_has_none(receipts: Receipts) -> None:
+    assert receipts.read("amos_0001") is None
+    receipts.forget("amos_0001")
+
+
+def test_a_receipt_can_be_forgotten(receipts: Receipts) -> None:
+    receipts.write(a_receipt())
+    receipts.forget("amos_0001")
+    assert receipts.read("amos_0001") is None
+
+
+def test_a_later_receipt_replaces_the_earlier(receipts: Receipts) -> None:
+    receipts.write(a_receipt())
+    later = a_receipt(replace(FULL, n_changed=7))
+    receipts.write(later)
+    assert receipts.read("amos_0001") == later
+    assert [path.name for path in receipts.layout.receipts.iterdir()] == ["amos_0001.json"]
+
+
+# ---------------------------------------------------------------- files as they are
+
+
+def a_folder(layout: Layout) -> SampleFolder:
+    """Return a sample folder with info, volume, mask and a binary mask."""
+    folder = SampleFolder(layout.grouped / FOLDER, "0001")
+    folder.path.mkdir(parents=True)
+    folder.volume.write_bytes(gzip.compress(b"voxels", mtime=0))
+    folder.info.write_text("seq: '0001'\n")
+    for path in (folder.mask, folder.binary_mask("mask_01_spleen")):
+        path.write_bytes(gzip.compress(b"labels", mtime=0))
+    return folder
+
+
+@pytest.fixture
+def folder(receipts: Receipts) -> SampleFolder:
+    return a_folder(receipts.layout)
+
+
+@pytest.fixture
+def of_files(receipts: Receipts, folder: SampleFolder) -> Receipt:
+    """Return a receipt that speaks for the files in the folder and for restore data."""
+    layout = receipts.layout
+    restore = layout.restore / "amos_0001-00.npz"
+    restore.parent.mkdir(parents=True)
+    restore.write_bytes(b"restore")
+    masks = (folder.mask, *folder.binary_masks(), restore)
+    volume = receipts.identities(folder.info, folder.volume)
+    return a_receipt(FULL, {Part.VOLUME: volume, Part.MASKS: receipts.identities(*masks)})
+
+
+def test_identities_are_of_all_files_by_path_below_the_root(of_files: Receipt) -> None:
+    assert [list(of_files.outputs[part]) for part in Part] == [
+        [f"grouped/{FOLDER}/amos_0001_{name}" for name in ("info.yaml", "volume.nii.gz")],
+        [
+            f"grouped/{FOLDER}/amos_0001_mask.nii.gz",
+            f"grouped/{FOLDER}/amos_0001_mask_01_spleen.nii.gz",
+            ".amos-dask/restore/amos_0001-00.npz",
+        ],
+    ]
+
+
+def test_files_as_they_were_are_not_altered(receipts: Receipts, of_files: Receipt) -> None:
+    assert receipts.find_altered(of_files) == frozenset()
+
+
+def other_voxels(folder: SampleFolder) -> None:
+    folder.volume.write_bytes(gzip.compress(b"voxelz", mtime=0))
+
+
+CHANGES: dict[str, tuple[Part, Callable[[SampleFolder], object]]] = {
+    "no volume": (Part.VOLUME, lambda folder: folder.volume.unlink()),
+    "other voxels": (Part.VOLUME, other_voxels),
+    "a volume cut short": (Part.VOLUME, lambda folder: truncate(folder.volume)),
+    "no info": (Part.VOLUME, lambda folder: folder.info.unlink()),
+    "another info": (Part.VOLUME, lambda folder: folder.info.write_text("seq: '0002'\n")),
+    "no mask": (Part.MASKS, lambda folder: folder.mask.unlink()),
+    "an empty mask": (Part.MASKS, lambda folder: folder.mask.write_bytes(b"")),
+    "no binary mask": (Part.MASKS, lambda folder: folder.binary_mask("mask_01_spleen").unlink()),
+    "one more binary mask": (
+        Part.MASKS,
+        lambda folder: folder.binary_mask("mask_02_right_kidney").write_bytes(gzip.compress(b"")),
+    ),
+    "a folder instead": (Part.MASKS, lambda folder: put_a_folder(folder.mask)),
+}
+
+
+def put_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_part_of_an_altered_file_is_found(
+    receipts: Receipts, folder: SampleFolder, of_files: Receipt, change: str
+) -> None:
+    part, make = CHANGES[change]
+    make(folder)
+    assert receipts.find_altered(of_files) == {part}
+
+
+@pytest.mark.parametrize("make", [Path.unlink, lambda path: path.write_bytes(b"restor3")])
+def test_restore_data_belongs_to_the_masks(
+    receipts: Receipts, of_files: Receipt, make: Callable[[Path], object]
+) -> None:
+    make(receipts.layout.restore / "amos_0001-00.npz")
+    assert receipts.find_altered(of_files) == {Part.MASKS}
+
+
+def test_a_folder_that_is_gone_alters_everything(
+    receipts: Receipts, folder: SampleFolder, of_files: Receipt
+) -> None:
+    shutil.rmtree(folder.path)
+    assert receipts.find_altered(of_files) == EVERY_PART
+
+
+def test_a_mask_beside_a_volume_without_one_is_too_many(
+    receipts: Receipts, folder: SampleFolder, of_files: Receipt
+) -> None:
+    without = a_receipt(FULL, {Part.VOLUME: dict(of_files.outputs[Part.VOLUME]), Part.MASKS: {}})
+    assert receipts.find_altered(without) == {Part.MASKS}
+    folder.mask.unlink()
+    assert receipts.find_altered(without) == {Part.MASKS}
+    folder.binary_mask("mask_01_spleen").unlink()
+    assert receipts.find_altered(without) == frozenset()
+
+
+def test_files_that_are_not_the_samples_do_not_matter(
+    receipts: Receipts, folder: SampleFolder, of_files: Receipt
+) -> None:
+    (folder.path / "notes.txt").write_text("mine")
+    assert receipts.find_altered(of_files) == frozenset()
+
+
+# ---------------------------------------------------------------- receipts that are none
+
+
+def test_a_receipt_cut_anywhere_is_no_receipt(receipts: Receipts) -> None:
+    receipts.write(a_receipt())
+    content = path_of(receipts).read_bytes()
     for n_bytes in range(0, len(content), 3):
-        (receipts.folder / "amos_0001.json").write_bytes(content[:n_bytes])
-        assert receipts.read(PARAMS, folder) is None
+        path_of(receipts).write_bytes(content[:n_bytes])
+        assert receipts.read("amos_0001") is None
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], {}, [1], [[1, 2]], {"a": 1}, True])
-def test_a_receipt_with_another_content_is_none_or_a_record(tmp_path: Path, value: Any) -> None:
-    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
-    receipts.write(FULL, PARAMS, folder)
-    path = receipts.folder / "amos_0001.json"
-    content = json.loads(path.read_text())
+def test_a_receipt_with_another_content_is_none_or_a_receipt(
+    receipts: Receipts, value: Any
+) -> None:
+    receipts.write(a_receipt())
+    content = json.loads(path_of(receipts).read_text())
+    others = [{**content, key: value} for key in content]
+    others += [
+        {**content, part: {**content[part], key: value}}
+        for part in ("inputs", "made_with", "outputs", "record")
+        for key in content[part]
+    ]
+    for other in others:
+        path_of(receipts).write_text(json.dumps(other))
+        found = receipts.read("amos_0001")
+        assert found is None or isinstance(found, Receipt)
+    path_of(receipts).write_text(json.dumps(value))
+    assert receipts.read("amos_0001") is None
+
+
+def test_a_receipt_that_lacks_something_is_none(receipts: Receipts) -> None:
+    receipts.write(a_receipt())
+    content = json.loads(path_of(receipts).read_text())
     for key in content:
-        path.write_text(json.dumps({**content, key: value}))
-        found = receipts.read(PARAMS, folder)
-        assert found is None or isinstance(found, SampleRecord)
-    path.write_text(json.dumps(value))
-    assert receipts.read(PARAMS, folder) is None
+        path_of(receipts).write_text(json.dumps({k: v for k, v in content.items() if k != key}))
+        assert receipts.read("amos_0001") is None
+    for key in ("inputs", "made_with", "outputs"):
+        path_of(receipts).write_text(json.dumps({**content, key: {"volume": {}}}))
+        assert receipts.read("amos_0001") is None
 
 
-def test_a_receipt_of_another_format_is_none(tmp_path: Path) -> None:
-    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
-    receipts.write(FULL, PARAMS, folder)
-    path = receipts.folder / "amos_0001.json"
-    content = json.loads(path.read_text())
-    for form in (0, 2, "1", None):
-        path.write_text(json.dumps({**content, "format": form}))
-        assert receipts.read(PARAMS, folder) is None
-    del content["format"]
-    path.write_text(json.dumps(content))
-    assert receipts.read(PARAMS, folder) is None
+def test_a_receipt_of_another_format_is_none(receipts: Receipts) -> None:
+    receipts.write(a_receipt())
+    content = json.loads(path_of(receipts).read_text())
+    for form in (0, content["format"] - 1, content["format"] + 1, "1", None):
+        path_of(receipts).write_text(json.dumps({**content, "format": form}))
+        assert receipts.read("amos_0001") is None
 
 
-def test_bytes_that_are_no_text_are_no_receipt(tmp_path: Path) -> None:
-    receipts, folder = Receipts(tmp_path / "receipts"), a_folder(tmp_path)
-    receipts.write(FULL, PARAMS, folder)
-    (receipts.folder / "amos_0001.json").write_bytes(b"\xff\xfe\x00")
-    assert receipts.read(PARAMS, folder) is None
+def test_bytes_that_are_no_text_are_no_receipt(receipts: Receipts) -> None:
+    receipts.write(a_receipt())
+    path_of(receipts).write_bytes(b"\xff\xfe\x00")
+    assert receipts.read("amos_0001") is None

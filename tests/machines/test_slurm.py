@@ -1,0 +1,146 @@
+"""On a real Slurm: the demo's archive end to end, a job cancelled, a walltime that is too short."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from machines.mini_slurm import MiniSlurm, why_not
+from required import missing
+from roots import assert_same, contents
+
+import amos_dask
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[MiniSlurm]:
+    """Two nodes with a core each."""
+    reason = why_not()
+    if reason is not None:
+        missing("slurm", reason)
+    pytest.importorskip("dask_jobqueue")
+    # Not pytest's folder, which is private: munge wants one that others may enter.
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        MiniSlurm(Path(folder), nodes=2, cpus=1) as started,
+    ):
+        yield started
+
+
+@dataclass(frozen=True)
+class Place:
+    """An archive, and the tree of a local run on it."""
+
+    archive: Path
+    expected: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Place:
+    """The demo's archive, larger so that something can happen meanwhile."""
+    folder = tmp_path_factory.mktemp("archive")
+    archive = amos_dask.write_archive(folder, n_ct=20, n_mri=10, form="zip").path
+    amos_dask.run(folder / "local", archive, cluster=cluster_address, progress="none")
+    return Place(archive, contents(folder / "local"))
+
+
+class Program:
+    """The program on the Slurm, telling its events."""
+
+    def __init__(self, slurm: MiniSlurm, place: Place, root: Path, *options: str) -> None:
+        command = ["run", root, "--archive", place.archive, "--cluster", "slurm", "--workers", "2"]
+        command += ["--memory", "1GB", "--queue", "debug", "--dashboard_port", "0", "--json"]
+        configuration = {
+            "DASK_AMOS_DASK__BATCH__INTERFACE": "lo",
+            "DASK_AMOS_DASK__BATCH__LOG_DIRECTORY": str(slurm.folder / "logs"),
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "amos_dask", *map(str, command), *options],
+            env=os.environ | slurm.environment | configuration,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            yield json.loads(line)
+
+    def wait_for_samples(self, count: int) -> None:
+        """Return when so many samples have ended."""
+        for event in self.events():
+            count -= event["event"] == "TaskEnded" and event["phase"] == "sample"
+            if count <= 0:
+                return
+        raise AssertionError("the run ended too early")
+
+    def finish(self) -> int:
+        with self.process:
+            for _ in self.events():
+                pass
+        return self.process.returncode
+
+
+def test_a_run_on_slurm_is_a_local_run(slurm: MiniSlurm, place: Place, tmp_path: Path) -> None:
+    program = Program(slurm, place, tmp_path / "R", "--walltime", "00:20:00")
+    assert program.finish() == 0
+    assert_same(place.expected, contents(tmp_path / "R"))
+    wait_until_empty(slurm)
+
+
+def test_a_cancelled_job_is_replaced_and_nothing_is_lost(
+    slurm: MiniSlurm, place: Place, tmp_path: Path
+) -> None:
+    program = Program(slurm, place, tmp_path / "R", "--walltime", "00:20:00")
+    program.wait_for_samples(4)
+    slurm.command("scancel", "--full", "--signal=KILL", slurm.running_jobs()[-1])
+    assert program.finish() == 0
+    assert_same(place.expected, contents(tmp_path / "R"))
+    wait_until_empty(slurm)
+
+
+def test_a_job_that_reaches_its_walltime_in_the_middle_of_a_sample_is_replaced(
+    slurm: MiniSlurm, place: Place, tmp_path: Path
+) -> None:
+    program = Program(slurm, place, tmp_path / "R", "--walltime", "00:20:00")
+    program.wait_for_samples(4)
+    job = slurm.running_jobs()[-1]
+    for process in processes_of(job):  # so that it is in the middle, however fast the machine is
+        process.suspend()
+    slurm.command("scontrol", "update", f"JobId={job}", "EndTime=now")
+    assert program.finish() == 0
+    assert "JobState=TIMEOUT" in slurm.command("scontrol", "show", "job", job)
+    assert_same(place.expected, contents(tmp_path / "R"))
+    wait_until_empty(slurm)
+
+
+def processes_of(job: str) -> list[psutil.Process]:
+    """Return the processes of a job on this machine, which is all nodes."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("SLURM_JOB_ID") == job:
+                found.append(process)
+    assert found
+    return found
+
+
+def wait_until_empty(slurm: MiniSlurm) -> None:
+    """Wait until no job is left: a run takes its workers with it."""
+    end = time.monotonic() + 30
+    while slurm.command("squeue", "-h"):
+        assert time.monotonic() < end, slurm.command("squeue")
+        time.sleep(0.1)
