@@ -137,7 +137,7 @@ def _tasks(archive: Path, root: FreshRoot) -> list[RunTask]:
 
 def _call_all(tasks: Sequence[RunTask]) -> int:
     """Run on the worker: the samples one after the other."""
-    return sum(run_sample(task).files is not None for task in tasks)
+    return sum(run_sample(task).folder is not None for task in tasks)
 
 
 def _map(tasks: Sequence[RunTask], client: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,18 +13,15 @@ from typing import Any
 
 from amos_dask.cluster import ClusterOptions, connect
 from amos_dask.graph import run_tasks
-from amos_dask.issues import make_issue
+from amos_dask.issues import Issue, make_issue
 from amos_dask.progress import ignore
 from amos_dask.recipe.work import RunTask
 from amos_dask.records import (
     FileRef,
     Metadata,
     Params,
-    Region,
     Sample,
-    SampleFiles,
-    SampleRecord,
-    SampleRegions,
+    SampleResult,
     Step,
     StepIssue,
 )
@@ -66,16 +64,16 @@ def bench_simulated(settings: Settings) -> Report:
     return Report(
         [
             Table("Rate", rows, _RATE_NOTE),
-            Table(f"Memory over {n_samples} samples, records dropped", dropped, _MEMORY_NOTE),
-            Table(f"Memory over {n_kept} samples, records kept as run() does", kept),
+            Table(f"Memory over {n_samples} samples, results dropped", dropped, _MEMORY_NOTE),
+            Table(f"Memory over {n_kept} samples, results kept as run() does", kept),
         ],
         _claims(rates, dropped, kept),
     )
 
 
 _RATE_NOTE = (
-    "Two local workers; the stub returns a record such as a labelled CT has (two dozen small "
-    "regions, one issue). Client.map submits a window, gathers it, and goes on."
+    "Two local workers; the stub returns a result such as a labelled CT has: one issue, the rest "
+    "is in its receipt. Client.map submits a window, gathers it, and goes on."
 )
 _MEMORY_NOTE = (
     "Resident size of this process: client, scheduler and the list of tasks, which exists "
@@ -107,36 +105,22 @@ def _map_in_windows(client: Any, tasks: Sequence[RunTask], window: int) -> int:
     return n
 
 
-def stub(task: RunTask) -> SampleRecord:
-    """Return what a labelled CT's task returns, without doing anything."""
-    record = _record()
-    regions = tuple((at, replace(r, sample_id=task.name)) for at, r in record.before)
-    return replace(record, sample_id=task.name, before=regions, after=regions)
+def stub(task: RunTask) -> SampleResult:
+    """Return what a labelled CT's task returns, without doing anything; nothing is shared."""
+    seq, issue = task.sample.seq, _issue()
+    found = replace(issue, sample=task.name, file=f"labelsTr/amos_{seq}.nii.gz")
+    return SampleResult(
+        sample_id=task.name,
+        folder=f"AMOS-CT/train/Aquilion ONE/amos_{seq}_F",
+        digest=hashlib.sha256(seq.encode()).hexdigest(),
+        n_changed=500,
+        issues=(StepIssue(Step.CONFIRM_PAIRS, found),),
+    )
 
 
 @cache
-def _record() -> SampleRecord:
-    regions = tuple(Region(i % 17, 100 + i, 200, 40, 3 + i, 7.5 * i) for i in range(24))
-    found = ((100.0, SampleRegions("amos_0001", regions)),)
-    issue = make_issue("affine_repaired", "differs by 0.02", sample="amos_0001", file="a.nii.gz")
-    files = SampleFiles(
-        sample_id="amos_0001",
-        seq="0001",
-        subset="train",
-        metadata=Metadata(),
-        folder="AMOS-CT/train/Aquilion ONE/amos_0001_F",
-        labels_present=tuple(range(17)),
-        binary_labels=tuple(range(17)),
-        shape=(512, 512, 90),
-        spacing_mm=(0.7, 0.7, 5.0),
-        orientation_from="RPI",
-        orientation_to="LAS",
-        vol_dtype="float32",
-        mask_dtype="uint8",
-        affine_json="[[0.7, 0, 0, 0], [0, 0.7, 0, 0], [0, 0, 5.0, 0], [0, 0, 0, 1]]",
-    )
-    issues = (StepIssue(Step.CONFIRM_PAIRS, issue),)
-    return SampleRecord("amos_0001", files, found, found, 500, issues)
+def _issue() -> Issue:
+    return make_issue("affine_repaired", "differs by 0.02")
 
 
 def _tasks(n: int) -> list[RunTask]:
@@ -189,8 +173,8 @@ def _claims(
     fastest = min(timings.ratio for name, timings in rates.items() if name != "run_tasks")
     text = "memory this process keeps of a sample"
     return [
-        Claim(f"{text}, records dropped", _growth(dropped), 1000.0, True, "bytes"),
-        Claim(f"{text}, records kept as run() does", _growth(kept), 1000.0, True, "bytes"),
+        Claim(f"{text}, results dropped", _growth(dropped), 1000.0, True, "bytes"),
+        Claim(f"{text}, results kept as run() does", _growth(kept), 1000.0, True, "bytes"),
         Claim("rate over that of the fastest bare Client.map", fastest, 0.5),
     ]
 

@@ -25,6 +25,9 @@ FUSED = {
     "remove_superseded": "look for leftovers",
     "remove_outdated": "look for leftovers",
     "_describe": "describe",
+    "origin_of": "receipt",
+    "Receipts.identities": "receipt",
+    "Receipts.write": "receipt",
 }
 
 

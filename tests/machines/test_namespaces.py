@@ -1,0 +1,90 @@
+"""On three hosts, scheduler and two workers: the link of a worker is cut in the middle of a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machines.namespaces import Hosts, why_not
+from required import missing
+from roots import assert_same, contents
+
+import amos_dask
+
+pytestmark = pytest.mark.netns
+_PORT = "8786"
+# How fast a lost worker is noticed; Dask's own values take half a minute (deploy/README.md).
+_WATCHFUL = {
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s",
+}
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    """A scheduler's host, where the client runs too, and two for workers."""
+    reason = why_not()
+    if reason is not None:
+        missing("netns", reason)
+    with Hosts("main", "one", "two") as started:
+        yield started
+
+
+def test_a_worker_is_cut_off_in_the_middle_of_a_run(
+    hosts: Hosts, tmp_path: Path, cluster_address: str, record_property: Any
+) -> None:
+    archive = amos_dask.write_archive(tmp_path, n_ct=20, n_mri=10, form="zip").path
+    amos_dask.run(tmp_path / "local", archive, cluster=cluster_address, progress="none")
+    start_cluster(hosts, tmp_path)
+    address = f"tcp://{hosts.address('main')}:{_PORT}"
+    command = ["run", tmp_path / "R", "--archive", archive, "--cluster", address, "--json"]
+    words = [sys.executable, "-m", "amos_dask", *map(str, command)]
+    program = hosts.start("main", *words, output=subprocess.PIPE, **_WATCHFUL)
+    told = events(program)
+    wait_for_samples(told, 4)
+    hosts.cut("two")
+    cut = time.monotonic()
+    result = list(told)[-1]
+    record_property("seconds from the cut to the end", time.monotonic() - cut)
+    assert program.wait(60) == 0
+    assert (result["n_processed"], result["n_failed"]) == (30, 0)
+    assert_same(contents(tmp_path / "local"), contents(tmp_path / "R"))
+    assert list((tmp_path / "R" / "grouped").rglob("*~")) == []
+
+
+def start_cluster(hosts: Hosts, scratch: Path) -> None:
+    dask = [sys.executable, "-m", "dask"]
+    main = hosts.address("main")
+    hosts.start("main", *dask, "scheduler", "--host", main, "--port", _PORT, **_WATCHFUL)
+    for name in ("one", "two"):
+        options = ["--host", hosts.address(name), "--nthreads", "1", "--name", name]
+        options += ["--local-directory", str(scratch / name)]
+        hosts.start(name, *dask, "worker", f"tcp://{main}:{_PORT}", *options, **_WATCHFUL)
+    time.sleep(1)
+    wait = (
+        "import sys; from distributed import Client\n"
+        "with Client(sys.argv[1], timeout=30) as client: client.wait_for_workers(2, 30)"
+    )
+    waiting = hosts.start("main", sys.executable, "-c", wait, f"tcp://{main}:{_PORT}")
+    assert waiting.wait(60) == 0
+
+
+def events(program: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    assert program.stdout is not None
+    with program.stdout:
+        for line in program.stdout:
+            yield json.loads(line)
+
+
+def wait_for_samples(told: Iterator[dict[str, Any]], count: int) -> None:
+    for event in told:
+        count -= event["event"] == "TaskEnded" and event["phase"] == "sample"
+        if count <= 0:
+            return
