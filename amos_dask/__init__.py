@@ -28,6 +28,8 @@ _HOMES = {
     "dataset_manifest": "amos_dask.pipeline.manifests",
     "make_split": "amos_dask.pipeline.manifests",
     "index_manifests": "amos_dask.pipeline.manifests",
+    "check_cluster": "amos_dask.pipeline.check",
+    "ClusterReport": "amos_dask.pipeline.check",
     "CommandResult": "amos_dask.pipeline.results",
     "RunPlan": "amos_dask.pipeline.results",
     "RunResult": "amos_dask.pipeline.results",
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from amos_dask.errors import AmosDaskError, ExitCode
     from amos_dask.issues import Issue
     from amos_dask.phantom import write_archive
+    from amos_dask.pipeline.check import ClusterReport, check_cluster
     from amos_dask.pipeline.demo import demo
     from amos_dask.pipeline.from_archive import archive_manifest, confirm_pairs
     from amos_dask.pipeline.manifests import dataset_manifest, index_manifests, make_split
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AmosDaskError",
     "ClusterOptions",
+    "ClusterReport",
     "CommandResult",
     "ExitCode",
     "Issue",
@@ -69,6 +73,7 @@ __all__ = [
     "Selection",
     "archive_manifest",
     "binary_masks",
+    "check_cluster",
     "confirm_pairs",
     "dataset_manifest",
     "demo",

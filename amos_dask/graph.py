@@ -10,11 +10,12 @@ import resource
 import secrets
 import sys
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import dask
 from distributed import Client, Future, KilledWorker, as_completed
@@ -35,6 +36,7 @@ SECONDS_WITHOUT_WORKERS = 600
 SECONDS_TO_FINISH = 15
 # What the next item would meet as well.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_LOG_LINES = 100
 _TO_BE_COMPUTED_AGAIN = ("lost", "pending")
 
 
@@ -192,9 +194,24 @@ class _Window(Generic[Item, Value]):
         outcomes = []
         for future in futures:
             item = self._running.pop(future)
-            outcomes.append(values.get(future) or _failed(future, item.name))
+            outcomes.append(values.get(future) or self._failed(future, item.name))
             future.release()
         return outcomes
+
+    def _failed(self, future: Future, name: str) -> Outcome[Value]:
+        error = future.exception()
+        return Outcome(name, None, _describe(error), details=self._last_words(error))
+
+    def _last_words(self, error: BaseException) -> str:
+        """Return what the worker that died last, and its nanny, had logged."""
+        worker = getattr(error, "last_worker", None)
+        if worker is None:
+            return ""
+        with suppress(Exception):  # it is dead, after all
+            logs = self._client.get_worker_logs(n=_LOG_LINES, workers=[worker.nanny], nanny=True)
+            lines = [line for found in logs.values() for _, line in reversed(found)]
+            return "\n".join([f"{worker.name} at {worker.address} died; its nanny said:", *lines])
+        return f"{worker.name} at {worker.address} died"
 
     def _submit_more(self) -> list[Future]:
         free = _window(self._client) - len(self._running)
@@ -229,7 +246,7 @@ def _window(client: Client) -> int:
 def _measured(function: Callable[[Item], Value], item: Item) -> Outcome[Value]:
     """Run on a worker: the function with its wall time and peak memory; never raises for data."""
     start = time.perf_counter()
-    value, failure, stops_run = None, None, False
+    value, failure, stops_run, details = None, None, False, ""
     try:
         value = function(item)
     except AmosDaskError as error:
@@ -238,9 +255,9 @@ def _measured(function: Callable[[Item], Value], item: Item) -> Outcome[Value]:
         failure, stops_run = _describe(error), error.errno in _NO_ROOM
         failure += "; make room and run the same command again." if stops_run else ""
     except Exception as error:
-        failure = _describe(error)
+        failure, details = _describe(error), traceback.format_exc()
     seconds = time.perf_counter() - start
-    return Outcome(item.name, value, failure, stops_run, seconds, peak_memory_bytes())
+    return Outcome(item.name, value, failure, stops_run, details, seconds, peak_memory_bytes())
 
 
 def peak_memory_bytes() -> int:
@@ -252,10 +269,6 @@ def peak_memory_bytes() -> int:
     except (OSError, IndexError):  # not Linux
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _failed(future: Future, name: str) -> Outcome[Any]:
-    return Outcome(name, None, _describe(future.exception()))
 
 
 def _describe(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO
 
-from amos_dask.records import Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.records import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Listener = Callable[[Event], None]
 STYLES = ("auto", "bar", "plain", "json", "none")
 _SECONDS_BETWEEN_LINES = 5.0
+_UNITS = ((1e9, "GB"), (1e6, "MB"))
 _PHASES = {
     "audit": "reading headers",
     "sample": "processing samples",
@@ -28,6 +29,7 @@ _PHASES = {
     "describe": "describing samples",
     "verify": "verifying",
     "md5": "computing the MD5",
+    "download": "downloading",
 }
 
 
@@ -79,6 +81,7 @@ class PlainLines:
         self._clock = clock
         self._done = self._total = self._issues = 0
         self._started = self._last = 0.0
+        self._first: dict[tuple[str, str], tuple[float, int]] = {}
 
     def __call__(self, event: Event) -> None:
         """Write what a reader of a log wants to know."""
@@ -93,6 +96,8 @@ class PlainLines:
                 if failed:
                     self._say(f"{_PHASES.get(phase, phase)}: {name} failed")
                 self._report_now_and_then(phase)
+            case BytesDone():
+                self._report_bytes_now_and_then(event)
             case PhaseEnded(phase):
                 seconds = self._clock() - self._started
                 self._say(
@@ -113,8 +118,31 @@ class PlainLines:
             f"{self._issues} issues, about {left:.0f} s left"
         )
 
+    def _report_bytes_now_and_then(self, event: BytesDone) -> None:
+        now = self._clock()
+        key = (event.phase, event.name)
+        begun, n_bytes_before = self._first.setdefault(key, (now, event.n_bytes))
+        if now - self._last < _SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        line = f"{_PHASES.get(event.phase, event.phase)} {event.name}: {_bytes_text(event)}"
+        n_new, total = event.n_bytes - n_bytes_before, event.n_bytes_total
+        if n_new > 0 and total is not None:
+            left = (now - begun) / n_new * max(0, total - event.n_bytes)
+            line += f", about {left:.0f} s left"
+        self._say(line)
+
     def _say(self, message: str) -> None:
         print(message, file=self._stream, flush=True)
+
+
+def _bytes_text(event: BytesDone) -> str:
+    n_largest = max(event.n_bytes, event.n_bytes_total or 0)
+    divisor, unit = next((unit for unit in _UNITS if n_largest >= unit[0]), (1e3, "kB"))
+    done = event.n_bytes / divisor
+    if event.n_bytes_total is None:
+        return f"{done:.1f} {unit}"
+    return f"{done:.1f} of {event.n_bytes_total / divisor:.1f} {unit}"
 
 
 @contextmanager
@@ -122,7 +150,6 @@ def _bar(stream: TextIO) -> Iterator[Listener]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeElapsedColumn,
@@ -132,8 +159,7 @@ def _bar(stream: TextIO) -> Iterator[Listener]:
     columns = (
         TextColumn("{task.description:<26}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[issues]} issues"),
+        TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -143,25 +169,42 @@ def _bar(stream: TextIO) -> Iterator[Listener]:
 
 
 class _Bar:
-    """A rich progress bar for each phase."""
+    """A rich progress bar for each phase, and for each file whose bytes are counted."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-        self._issues: dict[str, int] = {}
+        self._bars: dict[tuple[str, str], TaskID] = {}
+        self._counts: dict[str, tuple[int, int, int]] = {}
 
     def __call__(self, event: Event) -> None:
         match event:
             case PhaseStarted(phase, total):
-                shown = _PHASES.get(phase, phase)
-                self._tasks[phase] = self._progress.add_task(shown, total=total, issues=0)
-                self._issues[phase] = 0
+                self._counts[phase] = (0, total, 0)
+                count = self._count(phase)
+                self._bars[phase, ""] = self._add(phase, "", total, 0, count)
             case TaskEnded(phase, name, failed, n_issues, _):
-                self._issues[phase] += n_issues
-                self._progress.update(self._tasks[phase], advance=1, issues=self._issues[phase])
+                n_done, total, n_before = self._counts[phase]
+                self._counts[phase] = (n_done + 1, total, n_before + n_issues)
+                bar = self._bars[phase, ""]
+                self._progress.update(bar, advance=1, count=self._count(phase))
                 if failed:
                     self._progress.console.print(f"{name} failed")
+            case BytesDone(phase, name, n_bytes, total):
+                text = _bytes_text(event)
+                if (phase, name) not in self._bars:
+                    bar = self._add(phase, name, total, n_bytes, text)
+                    self._bars[phase, name] = bar
+                bar = self._bars[phase, name]
+                self._progress.update(bar, completed=n_bytes, total=total, count=text)
             case Notice(message):
                 self._progress.console.print(message, highlight=False, markup=False)
             case _:
                 pass
+
+    def _add(self, phase: str, name: str, total: int | None, done: int, count: str) -> TaskID:
+        shown = f"{_PHASES.get(phase, phase)} {name}".strip()
+        return self._progress.add_task(shown, total=total, completed=done, count=count)
+
+    def _count(self, phase: str) -> str:
+        n_done, total, n_issues = self._counts[phase]
+        return f"{n_done:{len(str(total))}}/{total} {n_issues} issues"

@@ -327,6 +327,8 @@ class Outcome(Generic[T]):
         One sentence, when the function raised or its worker died.
     stops_run : bool
         Whether the failure concerns the whole run, not this item alone.
+    details : str
+        Traceback, or the last words of the worker that died.
     seconds : float
         Wall time of the function.
     peak_memory_bytes : int
@@ -337,6 +339,7 @@ class Outcome(Generic[T]):
     value: T | None
     failure: str | None = None
     stops_run: bool = False
+    details: str = ""
     seconds: float = 0.0
     peak_memory_bytes: int = 0
 
@@ -361,6 +364,16 @@ class TaskEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class BytesDone:
+    """Event: so many bytes of a task's file are done, of so many if that is known."""
+
+    phase: str
+    name: str
+    n_bytes: int
+    n_bytes_total: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseEnded:
     """Event: a phase is over."""
 
@@ -374,4 +387,4 @@ class Notice:
     message: str
 
 
-Event = PhaseStarted | TaskEnded | PhaseEnded | Notice
+Event = PhaseStarted | TaskEnded | BytesDone | PhaseEnded | Notice

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.message import Message
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPResponse, InvalidURL
+from http.client import HTTPException, HTTPMessage, HTTPResponse, InvalidURL
 from typing import IO, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
@@ -24,7 +23,9 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 # Codes that another attempt may change: timeout, too early, too many requests, the server's own.
 _PASSING = frozenset({408, 425, 429, *range(500, 600)})
 _NOT_SATISFIABLE = 416
-_NEVER_FOUND = (InvalidURL, UnicodeError, ValueError)
+_NEVER_FOUND = (InvalidURL, ValueError)
+# An ETag that stands for exactly these bytes; weak ones, with W/ in front, do not.
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
 
 
 class TransferError(Exception):
@@ -107,10 +108,10 @@ class _OnlyHttp(HTTPRedirectHandler):
     """Follows redirects to http and https, and nowhere else."""
 
     def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
         require_http(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 _OPENER = build_opener(_OnlyHttp)
@@ -180,14 +181,14 @@ def open_reply(
     headers = {"User-Agent": "amos-dask", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-        if etag:
+        if etag and _STRONG_ETAG.fullmatch(etag):
             headers["If-Range"] = etag
     request = Request(url, headers=headers)  # noqa: S310  (the scheme has been looked at)
     try:
         response = cast(HTTPResponse, _OPENER.open(request, timeout=timeout_seconds))
     except HTTPError as error:
         with error:
-            raise _refusal(url, error) from error
+            raise _refusal(url, error, start) from error
     except (OSError, HTTPException, *_NEVER_FOUND) as error:
         raise _failure(url, error) from error
     with response:
@@ -231,12 +232,14 @@ def _understand(url: str, response: HTTPResponse, start: int) -> Reply:
     headers = response.headers
     if headers.get("Content-Encoding", "identity") != "identity":
         raise ArchiveError(f"{shown(url)}: the server sends the file packed.")
+    if headers.get_content_type() == "text/html":  # a log-in page, of a hotel for example
+        raise ArchiveError(f"{shown(url)}: a web page was sent instead of the file.")
     length = headers.get("Content-Length", "")
     left = int(length) if length.isdecimal() else None
     n_bytes, begins_at = left, 0
-    if response.status == 206:
+    if response.status == 206 and start:
         match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
-        if match is None or int(match[1]) != start or not start:
+        if match is None or int(match[1]) != start:
             raise WrongRangeError("another part of the file was sent")
         begins_at, n_bytes = start, None if match[3] == "*" else int(match[3])
     elif response.status != 200:
@@ -244,10 +247,9 @@ def _understand(url: str, response: HTTPResponse, start: int) -> Reply:
     return Reply(begins_at, n_bytes, _strong_etag(headers), _blocks(response, left))
 
 
-def _strong_etag(headers: Message) -> str | None:
-    """Return an ETag that stands for exactly these bytes; weak ones do not."""
+def _strong_etag(headers: HTTPMessage) -> str | None:
     etag = (headers.get("ETag") or "").strip()
-    return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else None
+    return etag if _STRONG_ETAG.fullmatch(etag) else None
 
 
 def _blocks(response: HTTPResponse, left: int | None) -> Iterator[bytes]:
@@ -265,8 +267,8 @@ def _blocks(response: HTTPResponse, left: int | None) -> Iterator[bytes]:
         yield block
 
 
-def _refusal(url: str, error: HTTPError) -> Exception:
-    if error.code == _NOT_SATISFIABLE:
+def _refusal(url: str, error: HTTPError, start: int) -> Exception:
+    if error.code == _NOT_SATISFIABLE and start:
         return WrongRangeError("the server has no such part of the file")
     answer = f"the server answers {error.code} {error.reason or ''}".strip()
     if error.code not in _PASSING:

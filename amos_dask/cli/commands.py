@@ -10,6 +10,7 @@ import click
 import amos_dask
 from amos_dask.cli import options as opt
 from amos_dask.cli.show import (
+    close_check,
     close_command,
     close_demo,
     close_phantom,
@@ -40,6 +41,7 @@ from amos_dask.cli.show import (
 @opt.selection
 @click.option("--force", is_flag=True, help="Process complete samples again.")
 @click.option("--break_lock", is_flag=True, help="Take over from a run that died elsewhere.")
+@click.option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
 @click.option("--dry_run", is_flag=True, help="Say what would be done; write nothing.")
 @opt.cluster
 def run(dry_run: bool, **arguments: Any) -> int:
@@ -51,7 +53,7 @@ def run(dry_run: bool, **arguments: Any) -> int:
     """
     json_lines = arguments["progress"] == "json"
     if dry_run:
-        for name in ("cluster", "progress", "break_lock"):
+        for name in ("cluster", "progress", "break_lock", "performance_report"):
             del arguments[name]
         return close_plan(amos_dask.plan_run(**arguments), json_lines)
     return close_run(amos_dask.run(**arguments), json_lines)
@@ -69,8 +71,8 @@ def verify(**arguments: Any) -> int:
     PATH_OR_URL is an archive (folder, amos22.zip, or a URL of either) or a ROOT_DIR that 'run'
     made. Nothing is written and, without --full, no voxel is decoded: of an archive, the ends of
     every file are held against its header; of a ROOT_DIR, every file against the size and checksum
-    that 'run' kept. A file that was packed again in the zip is looked at by --full only. --json
-    lists everything that was found.
+    that 'run' kept. The end of a file that the zip has packed again is seen with --full only.
+    --json lists everything that was found.
 
     Exit status: 0 sound; 3 something is wrong and named; 1 neither an archive nor a ROOT_DIR.
     """
@@ -294,6 +296,26 @@ def demo(**arguments: Any) -> int:
     return close_demo(amos_dask.demo(**arguments), arguments["progress"] == "json")
 
 
+@click.group(name="cluster")
+def cluster_group() -> None:
+    """Look at the cluster before work is given to it."""
+
+
+@cluster_group.command(
+    epilog="Example: amos-dask cluster check --cluster slurm --root_dir data/AMOS22"
+)
+@click.option("--root_dir", type=opt.FOLDER, help="ROOT_DIR: must be seen and written by all.")
+@click.option("--archive", metavar="PATH_OR_URL", help="The archive: must be seen by all.")
+@opt.cluster
+def check(**arguments: Any) -> int:
+    """Start or reach the cluster and say whether 'run' would work there.
+
+    Compares versions, looks at shared folders, memory and disk on every worker, and prints the
+    dashboard's link with the ssh command that forwards it. Exit status 1 when there are problems.
+    """
+    return close_check(amos_dask.check_cluster(**arguments), arguments["progress"] == "json")
+
+
 ALL = (
     run,
     verify,
@@ -308,4 +330,5 @@ ALL = (
     make_split,
     index_manifests,
     phantom,
+    cluster_group,
 )

@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from amos_dask.issues import Issue
     from amos_dask.phantom import Archive
+    from amos_dask.pipeline.check import ClusterReport
     from amos_dask.pipeline.results import CommandResult, RunPlan, RunResult
 
 _SEVERITIES = ("error", "warning", "info")
@@ -101,6 +102,29 @@ def close_plan(plan: RunPlan, json_lines: bool) -> int:
         f"{plan.peak_memory_bytes / 1e9:.1f} GB of memory a worker"
     )
     return 0
+
+
+def close_check(report: ClusterReport, json_lines: bool) -> int:
+    """Say what a cluster is like; return 1 when something stands in the way."""
+    workers = report.workers
+    if json_lines:
+        _echo_json(
+            dashboard=report.dashboard,
+            ssh=report.ssh,
+            problems=list(report.problems),
+            workers=workers.to_dict("records"),
+        )
+    else:
+        for row in workers.to_dict("records"):
+            memory = f"{row['memory_bytes'] / 1e9:.1f} GB of memory" if row["memory_bytes"] else ""
+            click.echo(f"  {row['host']}  {row['address']}  {memory}")
+        click.echo(f"{len(workers)} workers on {workers['host'].nunique()} machines")
+        click.echo(f"dashboard: {report.dashboard}")
+        click.echo(f"from your own machine: {report.ssh}")
+        for problem in report.problems:
+            click.echo(f"problem: {problem}")
+        click.echo("not usable yet" if report.problems else "ready")
+    return int(bool(report.problems))
 
 
 def close_command(result: CommandResult, arguments: Mapping[str, Any]) -> int:

@@ -92,3 +92,12 @@ def _security(options: ClusterOptions) -> Any:
         return Security.temporary()
     except ImportError as error:
         raise ClusterError("--tls needs 'pip install \"amos-dask[tls]\"'.") from error
+
+
+@contextmanager
+def reporting_performance(client: Any, path: str) -> Iterator[None]:
+    """Write Dask's performance report of what a client does within the ``with`` block."""
+    from distributed import performance_report
+
+    with client.as_current(), performance_report(filename=path):
+        yield

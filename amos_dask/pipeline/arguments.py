@@ -24,8 +24,9 @@ def find_label_map(layout: Layout, label_explanation: str | Path | None) -> Labe
 
 
 def keep_label_map(layout: Layout, label_map: LabelMap, *, replace: bool = False) -> None:
-    """Write ROOT's ``label_map.yaml`` where it is absent, or is to be replaced."""
-    if replace or not layout.label_map.exists():
+    """Write ROOT's ``label_map.yaml`` where it is absent, or is another and to be replaced."""
+    exists = layout.label_map.exists()
+    if not exists or (replace and read_label_map(layout.label_map) != label_map):
         write_text(layout.label_map, label_map.to_yaml())
 
 

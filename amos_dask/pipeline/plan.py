@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from amos_dask.nifti import read_info
 from amos_dask.pipeline.results import RunPlan
 from amos_dask.pipeline.samples import Order, plan_samples
 from amos_dask.recipe.work import RunTask
-from amos_dask.records import FileRef
+from amos_dask.records import FileRef, Sample
 from amos_dask.store.layout import find_sample_folders, sample_folder
 from amos_dask.store.receipts import Part
 
@@ -31,6 +32,7 @@ class _Cost:
 
 
 _COSTS = {Part.VOLUME: _Cost(15e-9, 1.1), Part.MASKS: _Cost(6e-9, 0.03)}
+_CANDIDATES = 10
 _IDLE_WORKER_BYTES = 250e6
 _PEAK_BYTES_A_VOXEL = 2.5
 
@@ -51,9 +53,24 @@ def make_plan(order: Order, location: str) -> RunPlan:
         samples=samples,
         n_bytes_to_read=int(samples["read_bytes"].sum()),
         n_bytes_to_write=int(samples["write_bytes"].sum()),
-        peak_memory_bytes=int(_IDLE_WORKER_BYTES + _PEAK_BYTES_A_VOXEL * max(sizes)),
+        peak_memory_bytes=_peak_bytes(max(sizes)),
         cpu_seconds=seconds,
     )
+
+
+def _peak_bytes(n_voxels: int) -> int:
+    """Return about how much memory a worker needs for a scan."""
+    return int(_IDLE_WORKER_BYTES + _PEAK_BYTES_A_VOXEL * n_voxels)
+
+
+def largest_scan_bytes(samples: Iterable[Sample]) -> int:
+    """Return about how much memory a worker needs for the largest of the samples.
+
+    Only the headers of the largest files are read.
+    """
+    volumes = [sample.volume for sample in samples if sample.volume is not None]
+    largest = sorted(volumes, key=lambda ref: -ref.size)[:_CANDIDATES]
+    return _peak_bytes(max(map(_count_voxels, largest), default=0))
 
 
 def _made(task: RunTask) -> list[Part]:

@@ -19,13 +19,21 @@ from amos_dask.tables.workbook import write_workbook
 Value = TypeVar("Value")
 
 
-def failure_issue(outcome: Outcome[Any]) -> Issue:
-    """Return the issue of a task that failed outside the data's own errors."""
+def failure_issue(outcome: Outcome[Any], log: str = "") -> Issue:
+    """Return the issue of a task that failed outside the data's own errors.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        With a failure.
+    log : str
+        Where more is to be read.
+    """
     return make_issue(
         "sample_failed",
         outcome.failure or "failed",
         sample=outcome.name,
-        action="tried again next run",
+        action=f"tried again next run; see {log}" if log else "tried again next run",
     )
 
 

@@ -35,7 +35,7 @@ from amos_dask.pipeline.samples import (
     read_records,
 )
 from amos_dask.pipeline.selection import EVERYTHING, Selection
-from amos_dask.pipeline.session import Session, open_session
+from amos_dask.pipeline.session import Needs, Session, open_session
 from amos_dask.progress import Listener
 from amos_dask.records import Audit, DenoiseParams, Notice, Params, Step, TableCounts
 from amos_dask.stages import audit
@@ -69,6 +69,7 @@ def run(
     selection: Selection = EVERYTHING,
     force: bool = False,
     break_lock: bool = False,
+    performance_report: str | Path | None = None,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> RunResult:
@@ -105,6 +106,8 @@ def run(
         Process complete samples again.
     break_lock : bool
         Take ``root_dir`` over from a run that died on another machine.
+    performance_report : str or Path, optional
+        File for Dask's own report on tasks, workers and transfers.
     cluster : ClusterOptions, distributed.Client, str or None
         Where to run; None for a local cluster with a process for each core. It is started when
         there is something to do.
@@ -135,11 +138,12 @@ def run(
         force=force,
     )
     layout = request.order.layout
+    needs = Needs.of(layout.root, request.found.location)
     with (
         raise_on_sigterm(),
         hold_lock(layout, break_lock=break_lock),
         _without_leftovers(layout),
-        open_session(cluster, progress) as session,
+        open_session(cluster, progress, needs, performance_report) as session,
         _saying_how_to_go_on(session),
     ):
         processed, counts, outputs = _run(session, request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from amos_dask.errors import AmosDaskError
@@ -27,6 +27,7 @@ from amos_dask.records import (
 )
 from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders
 from amos_dask.store.receipts import Receipts
+from amos_dask.store.staging import write_text
 
 # Network file systems show a file of another machine after at most a minute.
 _SECONDS_UNTIL_SEEN = 90.0
@@ -131,12 +132,20 @@ def process_samples(session: Session, order: Order) -> Processed:
     with closing(session.map("sample", run_sample, tasks)) as outcomes:
         for outcome in outcomes:
             if outcome.value is None:
-                failures.append(failure_issue(outcome))
+                failures.append(failure_issue(outcome, _keep_details(order.layout, outcome)))
             else:
                 results.append(outcome.value)
     written = {result.sample_id for result in results if result.folder is not None}
     others = tuple(folder for folder in folders if folder.sample_id not in written)
     return Processed(tuple(results), tuple(failures), reasons, others)
+
+
+def _keep_details(layout: Layout, outcome: Outcome[SampleResult]) -> str:
+    """Write a failure's traceback or its worker's last words; return the file, for the issue."""
+    path = layout.logs / f"{outcome.name}.log"
+    with suppress(OSError):  # the same reason may stop us here
+        write_text(path, f"{outcome.failure}\n\n{outcome.details}\n")
+    return path.relative_to(layout.root).as_posix()
 
 
 def describe_reasons(reasons: Mapping[str, int]) -> str:

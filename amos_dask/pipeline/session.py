@@ -5,19 +5,45 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from amos_dask.archive.sources import is_url
 from amos_dask.cluster import ClusterOptions, connect
-from amos_dask.errors import AmosDaskError
+from amos_dask.cluster.check import find_problems, is_on_this_machine, look_at_workers, ssh_line
+from amos_dask.cluster.connect import reporting_performance
+from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.progress import STYLES, Listener, report_to
 from amos_dask.records import Notice, Outcome
+from amos_dask.store.layout import absolute
 
 if TYPE_CHECKING:
     from amos_dask.graph import Item
 
 Value = TypeVar("Value")
 _SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What workers on other machines must see, checked before any work.
+
+    Parameters
+    ----------
+    to_read, to_write : tuple of str
+        Paths.
+    """
+
+    to_read: tuple[str, ...] = ()
+    to_write: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(root: Path, archive: str | None) -> Needs:
+        """Return what a run needs; a URL is no path."""
+        is_path = archive is not None and not is_url(archive)
+        return Needs((str(absolute(str(archive))),) if is_path else (), (str(root),))
 
 
 class Session:
@@ -29,17 +55,34 @@ class Session:
         Returns a `distributed.Client`; called at most once.
     listener : callable
         Is told every event.
+    needs : Needs
+        What workers on other machines must see.
     """
 
-    def __init__(self, connect: Callable[[], Any], listener: Listener) -> None:
+    def __init__(
+        self, connect: Callable[[], Any], listener: Listener, needs: Needs | None = None
+    ) -> None:
         self._connect = connect
         self.listener = listener
+        self._needs = needs
 
     @cached_property
     def client(self) -> Any:
-        """The `distributed.Client` where tasks run."""
+        """The `distributed.Client` where tasks run.
+
+        Raises
+        ------
+        ClusterError
+            When it cannot be reached, or its workers do not see what they need.
+        """
         client = self._connect()
         self.listener(Notice(f"dashboard: {client.dashboard_link}"))
+        if self._needs is not None and not is_on_this_machine(client):
+            self.listener(Notice(f"from elsewhere: {ssh_line(client.dashboard_link)}"))
+            views = look_at_workers(client, self._needs.to_read, self._needs.to_write)
+            problems = find_problems(views)
+            if problems:
+                raise ClusterError("; ".join(problems) + ".")
         return client
 
     def map(
@@ -60,7 +103,12 @@ class Session:
         workers = self.client.scheduler_info(n_workers=-1)["workers"]
         one_per_host = {info["host"]: address for address, info in workers.items()}
         futures = [
-            self.client.submit(_warm_up, key=f"prepare-kernels-{host}", workers=[address])
+            self.client.submit(
+                _warm_up,
+                key=f"prepare-kernels-{host}",
+                workers=[address],
+                allow_other_workers=True,  # it may be gone by now
+            )
             for host, address in one_per_host.items()
         ]
         for future in futures:
@@ -82,7 +130,12 @@ def _count_issues(value: Any) -> int:
 
 
 @contextmanager
-def open_session(cluster: Any, progress: str | Listener) -> Iterator[Session]:
+def open_session(
+    cluster: Any,
+    progress: str | Listener,
+    needs: Needs | None = None,
+    performance_report: str | Path | None = None,
+) -> Iterator[Session]:
     """Yield a session on a cluster, starting and stopping a local one where none is given.
 
     Nothing is started before the first task.
@@ -93,6 +146,10 @@ def open_session(cluster: Any, progress: str | Listener) -> Iterator[Session]:
         Options, a connected client, a scheduler's address, or None for a local cluster.
     progress : {"auto", "bar", "plain", "json", "none"} or callable
         How to show progress on stderr (``json``: on stdout), or who listens.
+    needs : Needs, optional
+        What workers on other machines must see.
+    performance_report : str or Path, optional
+        File for Dask's own report on tasks, workers and transfers.
     """
     with ExitStack() as stack:
         if callable(progress):
@@ -102,9 +159,15 @@ def open_session(cluster: Any, progress: str | Listener) -> Iterator[Session]:
         else:
             stream = sys.stdout if progress == "json" else sys.stderr
             listener = stack.enter_context(report_to(stream, progress))
-        if cluster is None or isinstance(cluster, (ClusterOptions, str)):
-            options = ClusterOptions(cluster) if isinstance(cluster, str) else cluster
-            start = partial(connect, options or ClusterOptions())
-            yield Session(lambda: stack.enter_context(start()), listener)
-        else:
-            yield Session(lambda: cluster, listener)
+        yield Session(partial(_client, stack, cluster, performance_report), listener, needs)
+
+
+def _client(stack: ExitStack, cluster: Any, performance_report: str | Path | None) -> Any:
+    """Return the client, to be closed with the session if it was opened here."""
+    client = cluster
+    if cluster is None or isinstance(cluster, (ClusterOptions, str)):
+        options = ClusterOptions(cluster) if isinstance(cluster, str) else cluster
+        client = stack.enter_context(connect(options or ClusterOptions()))
+    if performance_report is not None:
+        stack.enter_context(reporting_performance(client, str(performance_report)))
+    return client

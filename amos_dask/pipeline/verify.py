@@ -23,7 +23,7 @@ from amos_dask.pipeline.reporting import step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Session, open_session
-from amos_dask.pipeline.verify_root import verify_root
+from amos_dask.pipeline.verify_root import count_findings, verify_root
 from amos_dask.progress import Listener
 from amos_dask.recipe.verifying_archive import ArchiveCheck, Seen, verify_sample
 from amos_dask.store.layout import Layout, absolute
@@ -150,7 +150,7 @@ def _damaged_zip(location: str, error: DamagedZipError) -> Issue:
     message = str(error).removeprefix(f"{location}: ")
     published, n_bytes = AMOS22.published_zip, count_bytes(location)
     if published is not None and n_bytes is not None and is_too_small(n_bytes, published):
-        message += f" If it is {published.where}'s, it {describe_progress(n_bytes, published)}."
+        message += f" If it is the published one, it {describe_progress(n_bytes, published)}."
     return make_issue("damaged_zip", message, file=file_name(location))
 
 
@@ -159,5 +159,5 @@ def _result(location: str, n_samples: int, issues: list[Issue], looked_at: str) 
     n_errors = sum(issue.severity == "error" for issue in issues)
     state = f"sound: {looked_at}."
     if n_errors:
-        state = f"not sound, {n_errors} findings (see above); download those files again."
+        state = f"not sound, {count_findings(n_errors)}; download those files again."
     return CommandResult((), n_samples, f"{location}: {state}", tuple(issues))

@@ -44,11 +44,16 @@ def verify_root(
     n_errors = sum(issue.severity == "error" for issue in issues)
     if n_errors:
         state = (
-            f"not as it was written, {n_errors} findings (see above); running the same command "
+            f"not as it was written, {count_findings(n_errors)}; running the same command "
             "('amos-dask run') again repairs it."
         )
     issues.sort(key=lambda issue: issue.sort_key)
     return CommandResult((), len(results), f"{layout.root}: {state}", tuple(issues))
+
+
+def count_findings(n_errors: int) -> str:
+    """Return such as ``2 findings (see above)``."""
+    return f"{n_errors} finding{'s' if n_errors > 1 else ''} (see above)"
 
 
 def _checks(layout: Layout, selection: Selection, *, full: bool) -> list[OutputCheck]:

@@ -37,14 +37,16 @@ class AuditLog:
         for key, content in self._entries():
             try:
                 audit = _audit(content)
+                if key == self._keys.get(audit.sample_id) and None not in key:
+                    found[audit.sample_id] = audit
             except (LookupError, TypeError, AttributeError):
                 continue
-            if key == self._keys.get(audit.sample_id) and None not in key:
-                found[audit.sample_id] = audit
         return found
 
     def append(self, audit: Audit) -> None:
-        """Keep one more audit."""
+        """Keep one more audit, unless it is of a file that cannot be recognised."""
+        if None in self._keys[audit.sample_id]:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write("\n" + self._line(audit))  # the last line may have been cut short by a kill

@@ -73,6 +73,11 @@ class Layout:
         return self.state / "issues.jsonl"
 
     @property
+    def logs(self) -> Path:
+        """What is known of samples that failed."""
+        return self.state / "logs"
+
+    @property
     def audits(self) -> Path:
         """What the archive's headers said."""
         return self.state / "audits.jsonl"

@@ -75,12 +75,12 @@ class Staging:
             The final name to appear last: the file that tells that the others are in place.
         """
         for temporary in self._staged.values():
-            _flush(temporary)
+            flush_to_disk(temporary)
         for final, temporary in sorted(self._staged.items(), key=lambda item: item[0] == last):
             temporary.replace(final)
         self._staged.clear()
         for folder in self._folders:
-            _flush(folder)
+            flush_to_disk(folder)
         self._folders.clear()
 
 
@@ -119,7 +119,7 @@ def remove_if_empty(*folders: Path) -> None:
             folder.rmdir()
 
 
-def _flush(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
