@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "download": "amos_dask.pipeline.download",
     "run": "amos_dask.pipeline.run",
     "plan_run": "amos_dask.pipeline.run",
     "verify": "amos_dask.pipeline.verify",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from amos_dask.phantom import write_archive
     from amos_dask.pipeline.check import ClusterReport, check_cluster
     from amos_dask.pipeline.demo import demo
+    from amos_dask.pipeline.download import download
     from amos_dask.pipeline.from_archive import archive_manifest, confirm_pairs
     from amos_dask.pipeline.manifests import dataset_manifest, index_manifests, make_split
     from amos_dask.pipeline.organised import (
@@ -78,6 +80,7 @@ __all__ = [
     "dataset_manifest",
     "demo",
     "denoise",
+    "download",
     "index_manifests",
     "make_split",
     "plan_run",

@@ -32,8 +32,8 @@ from amos_dask.phantom import Archive
 from amos_dask.records import TableCounts
 
 LOCAL = ClusterOptions()
-COMMANDS = ["run", "verify", "demo", "archive-manifest", "confirm-pairs", "split-prostate-uterus",
-            "binary-masks", "small-regions", "denoise", "dataset-manifest", "make-split",
+COMMANDS = ["download", "run", "verify", "demo", "archive-manifest", "confirm-pairs",
+            "split-prostate-uterus", "binary-masks", "small-regions", "denoise", "dataset-manifest", "make-split",
             "index-manifests", "phantom"]  # fmt: skip
 
 

@@ -61,6 +61,7 @@ LIBRARY_ROOMS = {
     "fsspec": {"archive"},
     "nibabel": {"geometry", "nifti", "phantom"},
     "isal": {"archive", "nifti", "phantom"},
+    "urllib": {"archive"},
     "pandas": {"tables", "pipeline"},
     "scipy": {"phantom"},
     "yaml": {"labels", "stages"},

@@ -21,12 +21,15 @@ class PublishedZip:
         Its MD5.
     n_bytes, n_bytes_uncertain : int
         Its size, and by how much that may be off: the page shows three digits.
+    name : str
+        Its name there.
     """
 
     where: str
     md5: str
     n_bytes: int
     n_bytes_uncertain: int = 0
+    name: str = "amos22.zip"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class DatasetDefinition:
         (subset, modality) -> number of scans.
     published_zip : PublishedZip or None
         The download, where it is one zip file.
+    unlabelled_files : tuple of str
+        Names of the files of scans without labels, which nothing but `download` knows of.
     """
 
     name: str
@@ -62,6 +67,7 @@ class DatasetDefinition:
     unlabelled_mr_scanners: frozenset[str]
     official_counts: Mapping[tuple[str, str], int]
     published_zip: PublishedZip | None = None
+    unlabelled_files: tuple[str, ...] = ()
 
     @property
     def first_mr_number(self) -> int:
@@ -123,5 +129,13 @@ AMOS22 = DatasetDefinition(
         md5="67717b2a483ac0744c89c3016b7aaef7",
         n_bytes=24_200_000_000,
         n_bytes_uncertain=50_000_000,
+    ),
+    unlabelled_files=(
+        *(f"unlabeled_data_meta_{ids}.csv" for ids in ("5000_5399", "5400_5899", "5900_6199")),
+        *(
+            f"amos22_unlabeled_{part}.zip"
+            for part in ("ct_5000_5399", "ct_5400_5899", "ct_5900_6199", "ct_6200_6899")
+        ),
+        "amos22_unlabeled_mri_7000_8199.zip",
     ),
 )

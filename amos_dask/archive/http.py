@@ -54,8 +54,9 @@ class Patience:
 
     Parameters
     ----------
-    n_attempts : int
-        Attempts in a row that bring nothing new before it is given up.
+    n_attempts, n_first_attempts : int
+        Attempts in a row that bring nothing new before it is given up; and while nothing at all
+        has come.
     first_wait_seconds, longest_wait_seconds : float
         Pause after the first of them, which doubles from then on, and its limit.
     longest_asked_seconds : float
@@ -67,18 +68,20 @@ class Patience:
     """
 
     n_attempts: int = 8
+    n_first_attempts: int = 5
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 60.0
     longest_asked_seconds: float = 900.0
     timeout_seconds: float = 30.0
     sleep: Callable[[float], None] = time.sleep
 
-    def pause(self, n_failures: int, error: TransferError) -> float | None:
+    def pause(self, n_failures: int, error: TransferError, *, first: bool) -> float | None:
         """Return how long to wait after so many failures in a row; None to give up."""
         asked = error.wait_seconds or 0.0
-        if n_failures >= self.n_attempts or asked > self.longest_asked_seconds:
+        n_attempts = self.n_first_attempts if first else self.n_attempts
+        if n_failures >= n_attempts or asked > self.longest_asked_seconds:
             return None
-        own = min(self.first_wait_seconds * 2 ** (n_failures - 1), self.longest_wait_seconds)
+        own = min(self.first_wait_seconds * 2.0 ** (n_failures - 1), self.longest_wait_seconds)
         return max(own, asked)
 
 
@@ -212,7 +215,7 @@ def read_url(url: str, limit: int, patience: Patience) -> bytes:
             return _read(url, limit, patience.timeout_seconds)
         except TransferError as error:
             n_failures += 1
-            pause = patience.pause(n_failures, error)
+            pause = patience.pause(n_failures, error, first=True)
             if pause is None:
                 raise ArchiveError(f"{shown(url)}: {error}.") from error
             patience.sleep(pause)
@@ -242,6 +245,8 @@ def _understand(url: str, response: HTTPResponse, start: int) -> Reply:
         if match is None or int(match[1]) != start:
             raise WrongRangeError("another part of the file was sent")
         begins_at, n_bytes = start, None if match[3] == "*" else int(match[3])
+        if n_bytes is not None and start + (left or 0) > n_bytes:
+            raise WrongRangeError("more than the rest of the file was sent")
     elif response.status != 200:
         raise ArchiveError(f"{shown(url)}: the server answers {response.status} without a file.")
     return Reply(begins_at, n_bytes, _strong_etag(headers), _blocks(response, left))

@@ -20,6 +20,26 @@ from amos_dask.cli.show import (
 )
 
 
+@click.command(epilog="Example: amos-dask download data/AMOS22")
+@click.argument("root_dir", type=opt.FOLDER)
+@click.option("--unlabelled", is_flag=True, help="The scans without labels as well.")
+@click.option(
+    "--from",
+    "source",
+    metavar="URL",
+    help="A mirror that has the files under their names below this URL.",
+)
+@opt.progress
+def download(**arguments: Any) -> int:
+    """Download amos22.zip and its metadata csv.
+
+    From Zenodo, 24 GB, to ROOT_DIR, where 'run' finds them. After an interruption, run the same
+    command again: it goes on where it was. A file appears under its name when its size and MD5 are
+    the published ones; nothing that is there is overwritten.
+    """
+    return close_command(amos_dask.download(**arguments), arguments)
+
+
 @click.command(
     epilog="Example: amos-dask run data/AMOS22 --archive downloads/amos22.zip --workers 8"
 )
@@ -317,6 +337,7 @@ def check(**arguments: Any) -> int:
 
 
 ALL = (
+    download,
     run,
     verify,
     demo,

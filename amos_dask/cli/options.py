@@ -145,25 +145,37 @@ _CLUSTER_OPTIONS = (
 )
 
 
-def cluster(command: F) -> F:
-    """Add where to run and how to show progress, passed on as ``cluster`` and ``progress``."""
+def progress(command: F) -> F:
+    """Add ``--json`` and ``--quiet``, passed on as ``progress``."""
 
     @wraps(command)
-    def with_cluster(*args: Any, json_lines: bool, quiet: bool, **kwargs: Any) -> Any:
-        from amos_dask import ClusterOptions
-
-        names = {field.name for field in fields(ClusterOptions)}
-        options = ClusterOptions(**{name: kwargs.pop(name) for name in names})
-        progress = "json" if json_lines else "none" if quiet else "auto"
-        return command(*args, cluster=options, progress=progress, **kwargs)
+    def with_progress(*args: Any, json_lines: bool, quiet: bool, **kwargs: Any) -> Any:
+        style = "json" if json_lines else "none" if quiet else "auto"
+        return command(*args, progress=style, **kwargs)
 
     for declare in (
         click.option("--quiet", is_flag=True, help="No progress."),
         click.option(
             "--json", "json_lines", is_flag=True, help="Progress and result as JSON lines."
         ),
-        *_CLUSTER_OPTIONS,
     ):
+        with_progress = declare(with_progress)
+    return with_progress  # type: ignore[return-value]
+
+
+def cluster(command: F) -> F:
+    """Add where to run and how to show progress, passed on as ``cluster`` and ``progress``."""
+
+    @progress
+    @wraps(command)
+    def with_cluster(*args: Any, **kwargs: Any) -> Any:
+        from amos_dask import ClusterOptions
+
+        names = {field.name for field in fields(ClusterOptions)}
+        options = ClusterOptions(**{name: kwargs.pop(name) for name in names})
+        return command(*args, cluster=options, **kwargs)
+
+    for declare in _CLUSTER_OPTIONS:
         with_cluster = declare(with_cluster)
     return with_cluster  # type: ignore[return-value]
 

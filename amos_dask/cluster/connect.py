@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ _ADDRESS = re.compile(
 # Without any worker. Batch jobs may wait in their queue for days.
 _PATIENCE_SECONDS = {LOCAL: 600}
 _PATIENCE_ELSEWHERE_SECONDS = 7 * 86400
+# Of trying to reach a scheduler; also how long a client waits for one that is gone.
+_ATTEMPT_SECONDS = 10
 
 
 @contextmanager
@@ -74,10 +77,15 @@ def _client_at(address: str, security: Any) -> Any:
         raise ClusterError(
             f"{address!r} is neither {kinds}, nor an address such as tcp://node1:8786."
         )
-    try:
-        return Client(address, timeout="10s", set_as_default=False, security=security)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(f"{address}: no Dask scheduler answers there.") from error
+    attempts = max(1, math.ceil(configured("connect-timeout") / _ATTEMPT_SECONDS))
+    for left in reversed(range(attempts)):
+        try:
+            timeout = f"{_ATTEMPT_SECONDS}s"
+            return Client(address, timeout=timeout, set_as_default=False, security=security)
+        except (OSError, TimeoutError, ValueError) as error:
+            if not left or isinstance(error, ValueError):
+                raise ClusterError(f"{address}: no Dask scheduler answers there.") from error
+    raise AssertionError
 
 
 def _security(options: ClusterOptions) -> Any:

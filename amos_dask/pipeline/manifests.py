@@ -141,6 +141,7 @@ def make_split(manifest_file: str | Path, *, split_name: str = SPLIT_NAME) -> Co
     path = Path(manifest_file)
     require_split_name(split_name)
     _require_workbook(path)
+    require_unlocked(find_root(path.parent))
     split = official_split(read_sheet(path, MANIFEST_SHEET), split_name, path)
     update_workbook(path, {split_name: split})
     counts = ", ".join(f"{n} {name}" for name, n in split[split_name].value_counts().items())
@@ -180,6 +181,7 @@ def index_manifests(
     path, folder = Path(manifest_file), Path(output_index_manifest_dir)
     require_split_name(split_name)
     _require_workbook(path)
+    require_unlocked(find_root(path.parent, folder))
     if split_name not in sheet_names(path):
         raise ManifestError(f"{path}: there is no split {split_name!r}; run make-split first.")
     frames = index_frames(read_sheet(path, split_name), split_name, subsets, path)

@@ -91,7 +91,7 @@ def _row(task: RunTask, reason: str, n_voxels: int) -> dict[str, Any]:
         "subset": sample.subset,
         "modality": sample.modality,
         "reason": reason,
-        "todo": "+".join(made),
+        "todo": "+".join(made or sorted(task.parts)),  # masks may only have to go
         "read_bytes": sum(ref.size for ref in refs),
         "write_bytes": round(n_voxels * sum(_COSTS[part].written_bytes for part in made)),
         "folder": folder.relative_to(task.layout.root).as_posix(),

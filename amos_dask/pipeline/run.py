@@ -298,7 +298,7 @@ def _bring_up_to_date(
     made_from = fingerprint(
         params, samples, audits, digests, log.all(besides=Step.DATASET_MANIFEST)
     )
-    state = read_table_state(layout)
+    state = read_table_state(layout) if layout.issue_log.exists() else None
     if state is None or not state.is_current(layout, made_from):
         tables = write_tables(layout, params, samples, audits, read_records(layout, organised))
         rereading = [

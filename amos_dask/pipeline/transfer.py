@@ -57,6 +57,7 @@ class Transfer:
         self._patience = patience
         self._listener = listener
         self._asks_for_rest = True
+        self._has_received = False
         self._n_furthest = 0
         self._next_event = 0.0
 
@@ -79,7 +80,7 @@ class Transfer:
             except WrongRangeError as error:
                 if not self._asks_for_rest:
                     raise ArchiveError(f"{shown(self._file.url)}: {error}.") from error
-                self._say(f"{error}; it is fetched from its beginning")
+                self._say(f"{error}; it is fetched anew")
                 self._asks_for_rest = False
             except TransferError as error:
                 if self._partial.n_bytes > self._n_furthest:
@@ -94,15 +95,14 @@ class Transfer:
             return
         self._say(f"{partial.n_bytes / 1e9:.2f} GB of it are there already")
         partial.read_again(lambda n_read: self._tell("md5", n_read, partial.n_bytes))
-        self._n_furthest = partial.n_bytes
         if n_bytes is not None and partial.n_bytes >= n_bytes and not self._is_complete():
+            self._say("they are not its beginning; it is fetched anew")
             partial.restart()
+        self._n_furthest = partial.n_bytes
 
     def _is_complete(self) -> bool:
-        if self._file.md5 is not None:
-            return self._partial.md5 == self._file.md5
-        # Without a checksum, bytes of an earlier run are not known to be of the same file.
-        return False
+        """Return whether the checksum says so; without one, only the server can."""
+        return self._file.md5 is not None and self._partial.md5 == self._file.md5
 
     def _receive(self) -> None:
         """Make one request and write what comes."""
@@ -111,7 +111,8 @@ class Transfer:
         timeout = self._patience.timeout_seconds
         with open_reply(file.url, start=start, etag=etag, timeout_seconds=timeout) as reply:
             n_bytes = self._require_size(reply)
-            if reply.start == 0:
+            if reply.start == 0 and partial.n_bytes:
+                self._say("the server begins anew")
                 partial.restart()
             require_space(partial.final.parent, (n_bytes or 0) - partial.n_bytes)
             partial.came_from(Origin(file.url, reply.etag))
@@ -142,16 +143,22 @@ class Transfer:
         partial = self._partial
         self._tell("download", partial.n_bytes, n_bytes, now=True)
         for block in reply.blocks:
+            if n_bytes is not None and partial.n_bytes + len(block) > n_bytes:
+                raise ArchiveError(
+                    f"{shown(self._file.url)}: the server sends more than the {n_bytes} bytes it "
+                    "should have; choose another source."
+                )
             partial.append(block)
+            self._has_received = True
             self._tell("download", partial.n_bytes, n_bytes)
-            if n_bytes is not None and partial.n_bytes >= n_bytes:
-                break
         if n_bytes is not None and partial.n_bytes < n_bytes:
             raise TransferError("the connection was cut")
         self._tell("download", partial.n_bytes, n_bytes, now=True)
 
     def _require_as_published(self) -> None:
         file, partial = self._file, self._partial
+        if not partial.n_bytes:
+            raise ArchiveError(f"{shown(file.url)}: the server has nothing in it.")
         if file.md5 is not None and partial.md5 != file.md5:
             md5 = partial.md5
             partial.discard()
@@ -161,7 +168,7 @@ class Transfer:
             )
 
     def _wait(self, n_failures: int, error: TransferError) -> None:
-        pause = self._patience.pause(n_failures, error)
+        pause = self._patience.pause(n_failures, error, first=not self._has_received)
         if pause is None:
             kept = f"; {self._partial.n_bytes} bytes are kept" if self._partial.n_bytes else ""
             raise ArchiveError(

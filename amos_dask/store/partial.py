@@ -38,6 +38,11 @@ class Origin:
     etag: str | None
 
 
+def partial_path(final: Path) -> Path:
+    """Return where the beginning of a file lies."""
+    return final.with_name(f".{final.name}{_SUFFIX}")
+
+
 class PartialFile:
     """The beginning of a file, with its MD5; what is there stays for the next run.
 
@@ -52,7 +57,7 @@ class PartialFile:
 
     def __init__(self, final: Path) -> None:
         self.final = final
-        self.path = final.with_name(f".{final.name}{_SUFFIX}")
+        self.path = partial_path(final)
         self._origin_path = final.with_name(f".{final.name}.origin{_SUFFIX}")
         self.n_bytes = 0
         self._digest = hashlib.md5(usedforsecurity=False)  # what publishers choose
@@ -134,8 +139,12 @@ class PartialFile:
     def append(self, block: bytes) -> None:
         """Write what comes next."""
         rest = memoryview(block)
-        while rest:  # a file without buffer may take less than all
-            rest = rest[self._file.write(rest) or 0 :]
+        try:
+            while rest:  # a file without buffer may take less than all
+                rest = rest[self._file.write(rest) or 0 :]
+        except OSError as error:
+            error.filename = self.final  # where there is no space left, for example
+            raise
         self._digest.update(block)
         self.n_bytes += len(block)
 

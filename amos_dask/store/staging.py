@@ -120,6 +120,7 @@ def remove_if_empty(*folders: Path) -> None:
 
 
 def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

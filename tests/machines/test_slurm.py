@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import yaml
 from machines.mini_slurm import MiniSlurm, why_not
 from required import missing
 from roots import assert_same, contents
@@ -23,6 +25,7 @@ from roots import assert_same, contents
 import amos_dask
 
 pytestmark = pytest.mark.slurm
+BATCH_SCRIPT = Path(__file__).parents[2] / "deploy" / "slurm" / "run.sbatch"
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,44 @@ def processes_of(job: str) -> list[psutil.Process]:
                 found.append(process)
     assert found
     return found
+
+
+def test_the_batch_script_runs_the_client_as_a_job(
+    slurm: MiniSlurm, place: Place, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    script = ["sbatch", "--wait", "--mem=1500", f"--output={log}", str(BATCH_SCRIPT)]
+    options = ["--workers", "1", "--memory", "1GB", "--walltime", "00:20:00", "--quiet"]
+    program = str(Path(sys.executable).parent)
+    environment = {
+        "PATH": os.pathsep.join([program, slurm.environment["PATH"]]),
+        "DASK_AMOS_DASK__BATCH__INTERFACE": "lo",
+        "DASK_AMOS_DASK__BATCH__LOG_DIRECTORY": str(slurm.folder / "logs"),
+    }
+    done = subprocess.run(
+        [*script, str(tmp_path / "R"), str(place.archive), *options],
+        env=os.environ | slurm.environment | environment,
+        check=False,
+    )
+    assert done.returncode == 0, log.read_text()
+    assert "30 of 30 samples complete" in log.read_text()
+    assert_same(place.expected, contents(tmp_path / "R"))
+    wait_until_empty(slurm)
+
+
+def test_the_sites_configuration_has_only_keys_that_are_read() -> None:
+    def keys(tree: dict[str, Any], above: str = "") -> set[str]:
+        return {
+            name
+            for key, value in tree.items()
+            for name in (
+                keys(value, f"{above}{key}.") if isinstance(value, dict) else {above + key}
+            )
+        }
+
+    ours = yaml.safe_load(files("amos_dask.cluster").joinpath("amos-dask.yaml").read_text())
+    theirs = yaml.safe_load((BATCH_SCRIPT.parent / "amos-dask.yaml").read_text())
+    assert keys(theirs) <= keys(ours)
 
 
 def wait_until_empty(slurm: MiniSlurm) -> None:

@@ -1,4 +1,4 @@
-"""What is left to do for a sample: each change asks for what depends on it, and for nothing else."""
+"""What is left to do for a sample: a change asks for what depends on it, and for nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from roots import truncate
 
 from amos_dask.archive.discover import discover
-from amos_dask.archive.sources import file_ref
 from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
 from amos_dask.phantom import write_archive
 from amos_dask.recipe import work
@@ -176,11 +175,6 @@ def test_a_sample_in_two_folders_is_made_again(place: Place) -> None:
 
 
 # ---------------------------------------------------------------- changed
-
-
-def replace_content(path: Path, other: Path) -> FileRef:
-    shutil.copyfile(other, path)
-    return file_ref(str(path))
 
 
 def test_another_volume_changes_everything(places: Callable[[str], Place]) -> None:

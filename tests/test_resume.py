@@ -1,0 +1,678 @@
+"""``run`` again: what is complete stays untouched, the rest is done, and the end is the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from distributed import Client
+from openpyxl import load_workbook
+from roots import (
+    assert_same,
+    change_sex,
+    contents,
+    errors,
+    program,
+    sample_dir,
+    snapshot,
+    truncate,
+)
+
+import amos_dask
+from amos_dask import AmosDaskError, RunResult, Selection
+from amos_dask.phantom import METADATA_NAME
+from amos_dask.pipeline import session
+from amos_dask.records import Event, Notice, PhaseStarted, TaskEnded
+from amos_dask.store.layout import Layout
+from amos_dask.store.lock import Owner, hold_lock
+
+ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]
+MASKED = ["amos_0001", "amos_0004", "amos_0507", "amos_0508"]
+AREA = 100.0  # of denoising, seen on 16x14 slices
+VOLUME_4, MASK_4, MASK_507 = (
+    "imagesVa/amos_0004.nii.gz",
+    "labelsVa/amos_0004.nii.gz",
+    "labelsTr/amos_0507.nii.gz",
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an archive that no test changes: CT 1 (F), 4 (M), 500; MR 501, 507 (F), 508 (M)."""
+    folder = tmp_path_factory.mktemp("source")
+    return amos_dask.write_archive(folder, n_ct=3, n_mri=3, size="tiny", seed=7).path
+
+
+class Place:
+    """A ROOT_DIR and an archive that a test may change, and what the last run told."""
+
+    def __init__(self, folder: Path, client: Client) -> None:
+        self.root = folder / "AMOS22"
+        self.archive = folder / "archive"
+        self.state = self.root / ".amos-dask"
+        self.told: list[Event] = []
+        self._client = client
+
+    def run(self, **asked: Any) -> RunResult:
+        """Run, on the shared cluster unless asked otherwise."""
+        self.told.clear()
+        defaults: dict[str, Any] = {"cluster": self._client, "progress": self.told.append}
+        asked = {"region_area_thresh": AREA, **defaults, **asked}
+        return amos_dask.run(self.root, self.archive, **asked)
+
+    def plan(self, **asked: Any) -> dict[str, tuple[str, str]]:
+        """Return what a dry run says: sample -> reason and parts, of those with something to do."""
+        asked = {"region_area_thresh": AREA, **asked}
+        rows = amos_dask.plan_run(self.root, self.archive, **asked).samples.to_dict("records")
+        return {row["ID"]: (row["reason"], row["todo"]) for row in rows if row["todo"]}
+
+    def processed(self) -> list[str]:
+        """Return the samples that the last run processed."""
+        ended = [e for e in self.told if isinstance(e, TaskEnded) and e.phase == "sample"]
+        return sorted(event.name for event in ended)
+
+    def phases(self) -> list[str]:
+        return [event.phase for event in self.told if isinstance(event, PhaseStarted)]
+
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Return path -> inode and time of writing of every file."""
+        return {
+            path.relative_to(self.root).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
+            for path in self.root.rglob("*")
+            if path.is_file()
+        }
+
+    def written_since(self, before: dict[str, tuple[int, int]]) -> set[str]:
+        """Return the files that were written, or removed, since."""
+        return {path for path, _ in before.items() ^ self.stamps().items()}
+
+    def images_written_since(self, before: dict[str, tuple[int, int]]) -> set[str]:
+        """Return the names of the images and info files among them."""
+        names = {Path(path).name for path in self.written_since(before)}
+        return {name for name in names if name.endswith((".nii.gz", ".yaml"))}
+
+    def file(self, seq: str, name: str) -> Path:
+        """Return a file of an organised sample."""
+        return sample_dir(self.root / "grouped", seq) / f"amos_{seq}_{name}"
+
+    def lock(self, **changes: Any) -> Owner:
+        """Put a lock of a process that seems to be alive."""
+        owner = replace(Owner.of_this_process(), **changes)
+        self.state.mkdir(parents=True, exist_ok=True)
+        content = {name: getattr(owner, name) for name in owner.__slots__}
+        Layout(self.root).lock.write_text(json.dumps(content))
+        return owner
+
+    def assert_tidy(self) -> None:
+        """Fail when a temporary file or a lock is left."""
+        assert list(self.root.rglob("*~")) == []
+        assert not Layout(self.root).lock.exists()
+
+
+@pytest.fixture(scope="module")
+def client(cluster_address: str) -> Iterator[Client]:
+    with Client(cluster_address, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def made(source: Path, tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path:
+    """Return a folder with an archive and a ROOT_DIR after an undisturbed run."""
+    folder = tmp_path_factory.mktemp("made")
+    shutil.copytree(source, folder / "archive")
+    place = Place(folder, client)
+    assert place.run().reasons == {"new": 6}
+    assert place.processed() == ALL
+    return folder
+
+
+@pytest.fixture
+def empty(source: Path, tmp_path: Path, client: Client) -> Place:
+    """Return a place with an archive and nothing else."""
+    shutil.copytree(source, tmp_path / "archive")
+    return Place(tmp_path, client)
+
+
+@pytest.fixture
+def place(made: Path, empty: Place) -> Place:
+    """Return a place after a run; its archive is where it was not before."""
+    shutil.copytree(made / "AMOS22", empty.root)
+    empty.run()  # manifests of issues name nothing of the place; the state does
+    assert empty.processed() == []
+    return empty
+
+
+class NoCluster:
+    """A client that must not be used."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AssertionError(f"the cluster was asked for {name}")
+
+
+# ---------------------------------------------------------------- nothing to do
+
+
+def test_a_finished_root_is_not_touched(place: Place) -> None:
+    before, stamps = snapshot(place.root), place.stamps()
+    result = place.run(cluster=NoCluster())
+    assert result.reasons == {"complete": 6}
+    assert place.stamps() == stamps
+    assert snapshot(place.root) == before
+    assert place.phases() == []
+    assert [event.message for event in place.told if isinstance(event, Notice)][1:] == [
+        "6 samples: 6 complete"
+    ]
+
+
+def test_no_cluster_is_started_for_a_finished_root(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(options: object) -> NoReturn:
+        raise AssertionError("a cluster was started")
+
+    monkeypatch.setattr(session, "connect", refuse)
+    place.run(cluster=None)
+    assert place.processed() == []
+
+
+def test_a_run_with_nothing_to_do_returns_what_the_first_did(
+    made: Path, place: Place, client: Client
+) -> None:
+    again = place.run(cluster=NoCluster())
+    shutil.rmtree(place.root)
+    first = place.run()
+    for name in ("counts", "issues", "n_processed", "n_failed", "n_changed_voxels", "outputs"):
+        assert getattr(again, name) == getattr(first, name), name
+    assert again.dataset_manifest.equals(first.dataset_manifest)
+    assert again.n_changed_voxels > 0
+
+
+def test_the_same_label_map_again_writes_nothing(place: Place, tmp_path: Path) -> None:
+    same = tmp_path / "map.yaml"
+    shutil.copyfile(place.root / "descriptor" / "label_map.yaml", same)
+    before = place.stamps()
+    place.run(cluster=NoCluster(), label_explanation=same)
+    assert place.stamps() == before
+
+
+def test_a_killed_runs_lock_and_temporary_files_do_not_matter(place: Place) -> None:
+    before = place.stamps()
+    place.lock(started=0.0)
+    (place.file("0004", "volume.nii.gz").parent / ".a.nii.gz.0123abcd.part~").write_bytes(b"half")
+    place.run(cluster=NoCluster())
+    assert place.stamps() == before
+
+
+# ---------------------------------------------------------------- changed
+
+
+def test_a_new_threshold_makes_masks_and_no_volume(place: Place, made: Path) -> None:
+    before = place.stamps()
+    asked = {"region_volume_thresh": (100.0, 300.0)}
+    assert place.plan(**asked) == dict.fromkeys(MASKED, ("changed", "masks"))
+    result = place.run(**asked)
+    assert place.processed() == MASKED
+    assert result.reasons == {"complete": 2, "changed": 4}
+    written = place.images_written_since(before)
+    assert [name for name in written if "_mask" not in name] == []
+    assert {name[:9] for name in written} == set(MASKED)
+    tree = contents(place.root)
+    assert [t for t, _, _ in result.counts.n_regions] == [100.0, 300.0]
+    shutil.rmtree(place.root)
+    place.run(**asked)
+    assert_same(tree, contents(place.root))
+
+
+def test_other_denoising_and_back_gives_the_same_tree(place: Place) -> None:
+    before, stamps = contents(place.root), place.stamps()
+    place.run(region_area_thresh=300.0)
+    assert contents(place.root) != before
+    place.run()
+    assert place.processed() == MASKED
+    assert_same(before, contents(place.root))
+    volumes = [name for name in place.images_written_since(stamps) if "volume" in name]
+    assert volumes == []
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "sample", "parts"),
+    [
+        (VOLUME_4, "imagesTr/amos_0001.nii.gz", "amos_0004", "volume+masks"),
+        (MASK_4, "labelsTr/amos_0001.nii.gz", "amos_0004", "masks"),
+        (MASK_507, "labelsTr/amos_0001.nii.gz", "amos_0507", "masks"),
+    ],
+)
+def test_another_file_in_the_archive_costs_its_sample_only(
+    place: Place, name: str, other: str, sample: str, parts: str
+) -> None:
+    shutil.copyfile(place.archive / other, place.archive / name)
+    before = place.stamps()
+    assert place.plan() == {sample: ("changed", parts)}
+    place.run()
+    assert place.processed() == [sample]
+    assert {n[:9] for n in place.images_written_since(before)} <= {sample}
+    assert any("volume" in n for n in place.images_written_since(before)) == ("volume" in parts)
+    again = contents(place.root)
+    shutil.rmtree(place.root)
+    place.run()
+    assert_same(again, contents(place.root))
+
+
+def test_another_row_of_the_csv_moves_its_sample_only(place: Place) -> None:
+    change_sex(place.archive / METADATA_NAME, 4, "F")
+    before = place.stamps()
+    assert place.plan() == {"amos_0004": ("changed", "volume+masks")}
+    place.run()
+    assert place.processed() == ["amos_0004"]
+    assert sample_dir(place.root / "grouped", "0004").name == "amos_0004_F"
+    assert {name[:9] for name in place.images_written_since(before)} == {"amos_0004"}
+    again = contents(place.root)
+    shutil.rmtree(place.root)
+    place.run()
+    assert_same(again, contents(place.root))
+
+
+def test_a_mask_that_vanished_takes_the_samples_masks_along(place: Place) -> None:
+    (place.archive / MASK_4).unlink()
+    volume = place.file("0004", "volume.nii.gz").stat()
+    assert list(place.plan()) == ["amos_0004"]
+    place.run()
+    assert place.processed() == ["amos_0004"]
+    assert list(sample_dir(place.root / "grouped", "0004").glob("*mask*")) == []
+    assert place.file("0004", "volume.nii.gz").stat().st_mtime_ns == volume.st_mtime_ns
+    again = contents(place.root)
+    shutil.rmtree(place.root)
+    place.run()
+    assert_same(again, contents(place.root))
+
+
+def test_another_label_map_in_the_root_makes_masks_and_no_volume(place: Place) -> None:
+    path = place.root / "descriptor" / "label_map.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("spleen", "milt"), encoding="utf-8")
+    before = place.stamps()
+    assert place.plan() == dict.fromkeys(MASKED, ("changed", "masks"))
+    place.run()
+    assert place.processed() == MASKED
+    assert [n for n in place.images_written_since(before) if "_mask" not in n] == []
+    assert list(place.root.rglob("*spleen*")) == []
+
+
+# ---------------------------------------------------------------- repaired
+
+
+def unlink(path: Path) -> None:
+    path.unlink()
+
+
+def other_end(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+
+
+VOLUME_PART = {"volume.nii.gz", "info.yaml"}
+
+
+@pytest.mark.parametrize("alter", [unlink, other_end])
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("volume.nii.gz", "volume"),
+        ("info.yaml", "volume"),
+        ("mask.nii.gz", "masks"),
+        ("mask_06_liver.nii.gz", "masks"),
+    ],
+)
+def test_an_altered_output_is_made_again_with_its_part(
+    place: Place, name: str, part: str, alter: Callable[[Path], None]
+) -> None:
+    before = snapshot(place.root)
+    alter(place.file("0507", name))
+    stamps = place.stamps()
+    assert place.plan() == {"amos_0507": ("repaired", part)}
+    assert place.run().reasons == {"complete": 5, "repaired": 1}
+    assert place.processed() == ["amos_0507"]
+    assert snapshot(place.root) == before
+    written = place.images_written_since(stamps)
+    assert f"amos_0507_{name}" in written
+    assert {n[:9] for n in written} == {"amos_0507"}
+    assert all((n[10:] in VOLUME_PART) == (part == "volume") for n in written)
+    assert not [n for n in place.written_since(stamps) if n.endswith(".xlsx")]
+
+
+def test_deleted_restore_data_is_made_again(place: Place) -> None:
+    before = snapshot(place.root)
+    (restore,) = (place.state / "restore").glob("amos_0004-*")
+    restore.unlink()
+    assert place.plan() == {"amos_0004": ("repaired", "masks")}
+    place.run()
+    assert snapshot(place.root) == before
+
+
+def test_a_deleted_sample_is_made_again(place: Place) -> None:
+    before = snapshot(place.root)
+    shutil.rmtree(sample_dir(place.root / "grouped", "0001"))
+    assert place.plan() == {"amos_0001": ("repaired", "volume+masks")}
+    place.run()
+    assert place.processed() == ["amos_0001"]
+    assert snapshot(place.root) == before
+
+
+def edit(path: Path) -> None:
+    """Change a cell, or a line, as a user might."""
+    if path.suffix == ".xlsx":
+        workbook = load_workbook(path)
+        workbook.worksheets[0]["B2"] = "edited"
+        workbook.save(path)
+    else:
+        path.write_text(path.read_text(encoding="utf-8").replace("a", "b"), encoding="utf-8")
+
+
+MANIFESTS = [
+    "descriptor/archive_manifest.xlsx",
+    "descriptor/small_connected_region_100_manifest.xlsx",
+    "descriptor/issues.xlsx",
+    "descriptor/issues.jsonl",
+    "grouped/dataset_manifest.xlsx",
+    "grouped/AMOS-CT/splits/split01_standard/split01_standard_val.xlsx",
+]
+
+
+@pytest.mark.parametrize("alter", [unlink, edit])
+def test_altered_manifests_are_written_again(place: Place, alter: Callable[[Path], None]) -> None:
+    before = contents(place.root)
+    for name in MANIFESTS:
+        alter(place.root / name)
+        assert contents(place.root) != before
+        place.run(cluster=NoCluster())
+        assert_same(before, contents(place.root))
+    stamps = place.stamps()
+    place.run(cluster=NoCluster())
+    assert place.stamps() == stamps
+
+
+@pytest.mark.parametrize("name", ["tables.json", "issues.jsonl", "audits.jsonl", "receipts"])
+def test_state_that_was_lost_is_made_again(place: Place, name: str) -> None:
+    before = contents(place.root)
+    issues = place.run(cluster=NoCluster()).issues
+    state = snapshot(place.state)
+    lost = place.state / name
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    assert place.run().issues == issues
+    assert place.processed() == (ALL if name == "receipts" else [])
+    assert_same(before, contents(place.root))
+    assert state.keys() == snapshot(place.state).keys()
+
+
+# ---------------------------------------------------------------- failed, forced
+
+
+@pytest.mark.parametrize("name", [VOLUME_4, MASK_4])
+def test_a_failed_sample_is_tried_again_until_it_is_mended(
+    made: Path, empty: Place, name: str
+) -> None:
+    content = (empty.archive / name).read_bytes()
+    truncate(empty.archive / name)
+    assert empty.run().n_failed == 1
+    for _ in range(2):
+        before = contents(empty.root)
+        assert list(empty.plan()) == ["amos_0004"]
+        assert empty.run().exit_code == 3
+        assert empty.processed() == ["amos_0004"]
+        assert_same(before, contents(empty.root))
+    (empty.archive / name).write_bytes(content)
+    assert empty.run().exit_code == 0
+    assert empty.processed() == ["amos_0004"]
+    assert errors(empty.root) == set()
+    assert_same(contents(made / "AMOS22"), contents(empty.root))
+
+
+def test_force_does_everything_again_with_the_same_bytes(place: Place) -> None:
+    before, stamps = snapshot(place.root), place.stamps()
+    assert place.plan(force=True) == {
+        name: ("forced", "volume+masks" if name in MASKED else "volume") for name in ALL
+    }
+    assert place.run(force=True).reasons == {"forced": 6}
+    assert place.processed() == ALL
+    assert snapshot(place.root) == before
+    images = {p.name for p in place.root.rglob("amos_*") if p.suffix in (".gz", ".yaml")}
+    assert place.images_written_since(stamps) == images
+
+
+# ---------------------------------------------------------------- a part of the samples
+
+
+def test_a_part_of_the_samples_does_that_part(made: Path, empty: Place) -> None:
+    assert empty.run(selection=Selection(["1", "507"])).reasons == {"new": 2}
+    assert empty.processed() == ["amos_0001", "amos_0507"]
+    first = {**empty.stamps()}
+    assert empty.run(selection=Selection(None, "train")).reasons["complete"] == 2
+    assert empty.run().n_failed == 0
+    again = [n for n in empty.images_written_since(first) if n[:9] in ("amos_0001", "amos_0507")]
+    assert again == []
+    assert_same(contents(made / "AMOS22"), contents(empty.root))
+
+
+def test_a_finished_part_of_a_finished_root_is_not_touched(place: Place) -> None:
+    before = place.stamps()
+    result = place.run(cluster=NoCluster(), selection=Selection(["1", "4"]))
+    assert result.reasons == {"complete": 2}
+    assert place.stamps() == before
+
+
+def test_force_of_a_part_does_that_part(place: Place) -> None:
+    before = snapshot(place.root)
+    place.run(selection=Selection(["4"]), force=True)
+    assert place.processed() == ["amos_0004"]
+    assert snapshot(place.root) == before
+
+
+# ---------------------------------------------------------------- dry run
+
+
+def test_a_dry_run_says_what_is_done_and_writes_nothing(place: Place) -> None:
+    shutil.copyfile(place.archive / MASK_4, place.archive / MASK_507)
+    place.file("0001", "volume.nii.gz").unlink()
+    (place.state / "receipts" / "amos_0508.json").unlink()
+    truncate(place.archive / MASK_4)
+    place.run(selection=Selection(["4"]))
+    folders = sorted(path for path in place.root.rglob("*") if path.is_dir())
+    before, stamps = snapshot(place.root), place.stamps()
+    times = [folder.stat().st_mtime_ns for folder in folders]
+    planned = place.plan()
+    assert planned == {
+        "amos_0001": ("repaired", "volume"),
+        "amos_0004": ("failed before", "volume+masks"),
+        "amos_0507": ("changed", "masks"),
+        "amos_0508": ("new", "volume+masks"),
+    }
+    assert (snapshot(place.root), place.stamps()) == (before, stamps)
+    assert [folder.stat().st_mtime_ns for folder in folders] == times
+    result = place.run()
+    assert place.processed() == sorted(planned)
+    reasons = [reason for reason, _ in planned.values()]
+    assert result.reasons == {"complete": 2, **dict.fromkeys(reasons, 1)}
+
+
+def test_a_dry_run_asks_no_lock(place: Place) -> None:
+    place.lock()
+    before = snapshot(place.root)
+    assert place.plan() == {}
+    assert snapshot(place.root) == before
+
+
+def test_a_dry_run_names_a_sample_whose_masks_are_removed(place: Place) -> None:
+    (place.archive / MASK_4).unlink()
+    extra = place.file("0500", "mask_06_liver.nii.gz")
+    extra.write_bytes(b"extra")
+    assert list(place.plan()) == ["amos_0004", "amos_0500"]
+    place.run()
+    assert place.processed() == ["amos_0004", "amos_0500"]
+
+
+# ---------------------------------------------------------------- interrupted
+
+
+class Interrupting:
+    """A listener that interrupts when so many samples have ended."""
+
+    def __init__(self, after: int) -> None:
+        self.ended: list[str] = []
+        self.notices: list[str] = []
+        self._after = after
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            self.notices.append(event.message)
+        if isinstance(event, TaskEnded) and event.phase == "sample":
+            self.ended.append(event.name)
+            if len(self.ended) == self._after:
+                raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [1, 3, 6])
+def test_an_interrupted_run_goes_on_where_it_was(made: Path, empty: Place, after: int) -> None:
+    listener = Interrupting(after)
+    with pytest.raises(KeyboardInterrupt):
+        empty.run(progress=listener)
+    assert listener.notices[-1].startswith("interrupted; what is complete stays")
+    empty.assert_tidy()
+    receipts = {path.stem for path in (empty.state / "receipts").iterdir()}
+    assert receipts >= set(listener.ended)
+    before = empty.stamps()
+    assert list(empty.plan()) == sorted(set(ALL) - receipts)
+    assert empty.run().n_failed == 0
+    assert empty.processed() == sorted(set(ALL) - receipts)
+    assert not [n for n in empty.images_written_since(before) if n[:9] in receipts]
+    assert "audit" not in empty.phases()
+    assert_same(contents(made / "AMOS22"), contents(empty.root))
+    empty.assert_tidy()
+
+
+def test_an_interrupted_search_of_headers_goes_on_where_it_was(made: Path, empty: Place) -> None:
+    ended: list[str] = []
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, TaskEnded):
+            ended.append(event.name)
+            if len(ended) == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        empty.run(progress=interrupt)
+    empty.assert_tidy()
+    empty.run()
+    again = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.phase == "audit"]
+    assert not set(ended[:2]) & set(again)
+    assert_same(contents(made / "AMOS22"), contents(empty.root))
+
+
+def test_a_run_interrupted_before_its_manifests_writes_them_later(
+    made: Path, empty: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from amos_dask.pipeline import run_tables
+
+    written: list[Path] = []
+    write = run_tables.write_workbook
+
+    def full(path: Path, sheets: Any) -> None:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        write(path, sheets)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_tables, "write_workbook", full)
+        with pytest.raises(OSError, match="No space"):
+            empty.run()
+    empty.assert_tidy()
+    empty.run(cluster=NoCluster())
+    assert_same(contents(made / "AMOS22"), contents(empty.root))
+
+
+def test_sigterm_ends_a_run_in_order(made: Path, empty: Place) -> None:
+    words = ["run", empty.root, "--archive", empty.archive, "--region_area_thresh", AREA, "--json"]
+    words += ["--workers", "1", "--dashboard_port", "0"]
+    command = [sys.executable, "-m", "amos_dask", *(str(word) for word in words)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "TaskEnded" and event["phase"] == "sample":
+                break
+        process.send_signal(signal.SIGTERM)
+        told = [json.loads(line) for line in process.stdout]
+        said = process.stderr.read().splitlines()
+    assert process.returncode == 143, said
+    assert said == ["amos-dask: interrupted; run the same command again"]
+    notices = [event["message"] for event in told if event["event"] == "Notice"]
+    assert notices[-1].startswith("interrupted; what is complete stays")
+    assert "Result" not in {event["event"] for event in told}
+    empty.assert_tidy()
+    done = {path.stem for path in (empty.state / "receipts").iterdir()}
+    assert event["name"] in done
+    empty.run()
+    assert empty.processed() == sorted(set(ALL) - done)
+    assert_same(contents(made / "AMOS22"), contents(empty.root))
+
+
+# ---------------------------------------------------------------- one run at a time
+
+
+def test_a_second_run_is_refused_in_one_line(place: Place) -> None:
+    with hold_lock(Layout(place.root)):
+        me = Owner.of_this_process()
+        before = snapshot(place.root)
+        said = program("run", place.root, "--archive", place.archive, "--quiet", exit_code=1)
+        assert said.stderr.count("\n") == 1
+        assert f"process {me.pid} on {me.host}" in said.stderr
+        assert said.stdout == ""
+        assert snapshot(place.root) == before
+
+
+def test_a_run_of_another_machine_is_taken_over_when_asked(place: Place) -> None:
+    place.lock(host="elsewhere")
+    with pytest.raises(AmosDaskError, match="elsewhere"):
+        place.run(cluster=NoCluster())
+    assert Layout(place.root).lock.exists()
+    place.run(cluster=NoCluster(), break_lock=True)
+    place.assert_tidy()
+
+
+def single_commands(place: Place) -> dict[str, list[Any]]:
+    """Return the command lines of every command that writes below a ROOT_DIR."""
+    grouped, descriptor = place.root / "grouped", place.root / "descriptor"
+    root, manifest = ["--root_dir", grouped], grouped / "dataset_manifest.xlsx"
+    read, table = ["--root_dir", place.archive], descriptor / "archive_manifest.xlsx"
+    index = ["--output_index_manifest_dir", grouped / "splits" / "own", "--subsets", "train"]
+    pairs = ["--output_dir", grouped / "AMOS-CT", "--archive_manifest", table, "--modality", "ct"]
+    regions = ["--region_volume_thresh", "50", "--output_manifest", descriptor / "own.xlsx"]
+    return {
+        "archive-manifest": [*read, "--output_manifest_file", table],
+        "confirm-pairs": [*read, *pairs],
+        "split-prostate-uterus": root,
+        "binary-masks": root,
+        "small-regions": [*root, *regions],
+        "denoise": [*root, "--output_dir", grouped],
+        "dataset-manifest": [*root, "--output_manifest_file", manifest],
+        "make-split": ["--manifest_file", manifest],
+        "index-manifests": ["--manifest_file", manifest, *index],
+    }
+
+
+@pytest.mark.parametrize("command", single_commands(Place(Path(), None)))  # type: ignore[arg-type]
+def test_single_commands_refuse_while_a_run_works(place: Place, command: str) -> None:
+    place.lock()
+    before = snapshot(place.root)
+    said = program(command, *single_commands(place)[command], exit_code=1)
+    assert said.stderr.count("\n") == 1
+    assert f"process {Owner.of_this_process().pid} on" in said.stderr
+    assert snapshot(place.root) == before
