@@ -33,8 +33,8 @@ from amos_dask.records import TableCounts
 
 LOCAL = ClusterOptions()
 COMMANDS = ["download", "run", "verify", "demo", "archive-manifest", "confirm-pairs",
-            "split-prostate-uterus", "binary-masks", "small-regions", "denoise", "dataset-manifest", "make-split",
-            "index-manifests", "phantom"]  # fmt: skip
+            "split-prostate-uterus", "binary-masks", "small-regions", "denoise",
+            "dataset-manifest", "make-split", "index-manifests", "phantom"]  # fmt: skip
 
 
 def invoke(*arguments: str | Path, **settings: Any) -> Result:

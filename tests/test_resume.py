@@ -29,10 +29,11 @@ from roots import (
 import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
 from amos_dask.phantom import METADATA_NAME
-from amos_dask.pipeline import session
+from amos_dask.pipeline import run_tables, session
 from amos_dask.records import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.store.layout import Layout
 from amos_dask.store.lock import Owner, hold_lock
+from amos_dask.tables import workbook
 
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]
 MASKED = ["amos_0001", "amos_0004", "amos_0507", "amos_0508"]
@@ -367,9 +368,9 @@ def test_a_deleted_sample_is_made_again(place: Place) -> None:
 def edit(path: Path) -> None:
     """Change a cell, or a line, as a user might."""
     if path.suffix == ".xlsx":
-        workbook = load_workbook(path)
-        workbook.worksheets[0]["B2"] = "edited"
-        workbook.save(path)
+        book = load_workbook(path)
+        book.worksheets[0]["B2"] = "edited"
+        book.save(path)
     else:
         path.write_text(path.read_text(encoding="utf-8").replace("a", "b"), encoding="utf-8")
 
@@ -576,10 +577,8 @@ def test_an_interrupted_search_of_headers_goes_on_where_it_was(made: Path, empty
 def test_a_run_interrupted_before_its_manifests_writes_them_later(
     made: Path, empty: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from amos_dask.pipeline import run_tables
-
     written: list[Path] = []
-    write = run_tables.write_workbook
+    write = workbook.write_workbook
 
     def full(path: Path, sheets: Any) -> None:
         written.append(path)

@@ -201,36 +201,6 @@ def open_reply(
         yield reply
 
 
-def read_url(url: str, limit: int, patience: Patience) -> bytes:
-    """Return a small file whole.
-
-    Raises
-    ------
-    ArchiveError
-        When it cannot be had, or is larger than ``limit`` bytes.
-    """
-    n_failures = 0
-    while True:
-        try:
-            return _read(url, limit, patience.timeout_seconds)
-        except TransferError as error:
-            n_failures += 1
-            pause = patience.pause(n_failures, error, first=True)
-            if pause is None:
-                raise ArchiveError(f"{shown(url)}: {error}.") from error
-            patience.sleep(pause)
-
-
-def _read(url: str, limit: int, timeout_seconds: float) -> bytes:
-    content = b""
-    with open_reply(url, timeout_seconds=timeout_seconds) as reply:
-        for block in reply.blocks:
-            content += block
-            if len(content) > limit:
-                raise ArchiveError(f"{shown(url)}: larger than {limit} bytes.")
-    return content
-
-
 def _understand(url: str, response: HTTPResponse, start: int) -> Reply:
     headers = response.headers
     if headers.get("Content-Encoding", "identity") != "identity":

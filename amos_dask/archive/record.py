@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from amos_dask.archive.http import Patience, read_url, require_http, shown, url_of
+from amos_dask.archive.http import (
+    Patience,
+    TransferError,
+    open_reply,
+    require_http,
+    shown,
+    url_of,
+)
 from amos_dask.errors import ArchiveError
 
 _LARGEST_RECORD = 8 << 20
@@ -72,13 +79,36 @@ def ask_record(page: str, patience: Patience) -> dict[str, PublishedFile]:
     ArchiveError
         When the record cannot be had, or is not understood.
     """
-    content = read_url(_api(page), _LARGEST_RECORD, patience)
+    content = _read_patiently(_api(page), patience)
     try:
         entries = list(_entries(json.loads(content)))
     except (ValueError, RecursionError, AttributeError, TypeError) as error:
         raise ArchiveError(f"{shown(page)}: its list of files is not understood.") from error
     files = [_file(entry, page) for entry in entries if isinstance(entry, Mapping)]
     return {file.name: file for file in files if file is not None}
+
+
+def _read_patiently(url: str, patience: Patience) -> bytes:
+    n_failures = 0
+    while True:
+        try:
+            return _read(url, patience.timeout_seconds)
+        except TransferError as error:
+            n_failures += 1
+            pause = patience.pause(n_failures, error, first=True)
+            if pause is None:
+                raise ArchiveError(f"{shown(url)}: {error}.") from error
+            patience.sleep(pause)
+
+
+def _read(url: str, timeout_seconds: float) -> bytes:
+    content = b""
+    with open_reply(url, timeout_seconds=timeout_seconds) as reply:
+        for block in reply.blocks:
+            content += block
+            if len(content) > _LARGEST_RECORD:
+                raise ArchiveError(f"{shown(url)}: larger than {_LARGEST_RECORD} bytes.")
+    return content
 
 
 def _api(page: str) -> str:

@@ -20,7 +20,7 @@ from amos_dask.recipe.work import Reason, RunTask, current_record, find_work
 from amos_dask.records import DenoiseParams, FileRef, Params, Sample
 from amos_dask.stages import binary_masks, denoise, describe, mask, regions, relabel, volume
 from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders, sample_folder
-from amos_dask.store.receipts import EVERY_PART, Part, Receipts
+from amos_dask.store.receipts import EVERY_PART, Part, Receipt, Receipts
 
 VOLUME, MASKS = frozenset({Part.VOLUME}), frozenset({Part.MASKS})
 NOTHING: frozenset[Part] = frozenset()
@@ -206,7 +206,7 @@ def test_a_file_of_which_nothing_can_be_told_counts_as_changed(place: Place) -> 
     assert place.left() == (Reason.CHANGED, MASKS)
 
 
-def receipt_of(place: Place) -> work.Receipt:
+def receipt_of(place: Place) -> Receipt:
     receipt = Receipts(place.layout).read(place.task.name)
     assert receipt is not None
     return receipt

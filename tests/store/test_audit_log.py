@@ -109,7 +109,7 @@ def remove(file: Path, sample: Sample) -> Sample:
 CHANGES: dict[str, Callable[[Path, Sample], Sample]] = {
     "other content": rewrite,
     "out of reach": remove,
-    "another name": lambda file, s: replace(s, mask=replace(s.mask, path="labelsVa/x.nii.gz")),  # type: ignore[type-var,arg-type]
+    "another name": lambda file, s: replace(s, mask=replace(s.mask, path="labelsVa/x.nii.gz")),  # type: ignore[type-var]
     "no mask": lambda file, s: replace(s, mask=None),
 }
 

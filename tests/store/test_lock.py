@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import psutil
 import pytest
@@ -246,7 +246,7 @@ def test_of_many_at_once_one_gets_the_lock(layout: Layout) -> None:
         "except AmosDaskError: print('refused', flush=True)\n"
     )
     with ExitStack() as stack:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         processes = [
             stack.enter_context(
                 subprocess.Popen([sys.executable, "-c", program, str(layout.root)], **pipes)
