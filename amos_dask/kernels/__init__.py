@@ -10,11 +10,17 @@ from amos_dask.kernels.cast import cast_to_labels, scale_to_float32
 from amos_dask.kernels.components import Components, label_components
 from amos_dask.kernels.denoise import denoise_slices
 from amos_dask.kernels.remap import count_labels, remap_labels, select_label
+from amos_dask.kernels.values import LOWEST as LOWEST_VALUE
+from amos_dask.kernels.values import WIDTH as N_VALUES
+from amos_dask.kernels.values import count_values
 
 __all__ = [
+    "LOWEST_VALUE",
+    "N_VALUES",
     "Components",
     "cast_to_labels",
     "count_labels",
+    "count_values",
     "denoise_slices",
     "label_components",
     "remap_labels",
@@ -37,5 +43,7 @@ def warm_up() -> None:
     denoise_slices(mask, (1.0, 1.0), 10.0, (3, 3), 1)
     remap_labels(mask, np.arange(256, dtype=np.uint8))
     count_labels(mask)
+    rows, table = np.zeros(256, np.int64), np.zeros((1, N_VALUES), np.int64)
+    count_values(np.full(1, 0.5, np.float32), np.zeros(1, np.uint8), rows, table)
     for dtype in (np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64):
         scale_to_float32(np.zeros(1, dtype), 1.0, 0.0, np.empty(1, np.float32))
