@@ -7,7 +7,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -24,6 +24,8 @@ from amos_dask.errors import ManifestError
 from amos_dask.store.staging import Staging
 
 LARGEST_CELL = 32_767
+LARGEST_SHEET = 1_048_576  # rows, the header included
+_FURTHER_PART = re.compile(r"( \(\d+\))?")
 # Excel's rules for worksheet titles; a split's name is part of file names as well.
 _FORBIDDEN_IN_TITLE = frozenset("[]:*?/\\'\"<>|")
 _LONGEST_TITLE = 31
@@ -56,12 +58,28 @@ def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
         The ``.xlsx``; replaced if it exists.
     sheets : mapping of str to DataFrame
         Worksheet title -> frame. Missing values become blank cells, strings become text cells
-        whatever they look like (never formulas), numbers stay numbers.
+        whatever they look like (never formulas), numbers stay numbers. What is longer than a
+        worksheet can be goes on in ``title (2)`` and so on; `read_sheet` reads all of it.
     """
     workbook = Workbook(write_only=True)
     for title, frame in sheets.items():
-        _add_sheet(workbook, title, frame)
+        for part_title, part in _parts(title, frame):
+            _add_sheet(workbook, part_title, part)
     _save(workbook, path)
+
+
+def _parts(title: str, frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    n_rows = LARGEST_SHEET - 1  # without the header
+    yield title, frame.iloc[:n_rows]
+    for number, start in enumerate(range(n_rows, len(frame), n_rows), start=2):
+        yield f"{title} ({number})", frame.iloc[start : start + n_rows]
+
+
+def _is_part(name: str, title: str) -> bool:
+    """Return whether a worksheet is a table's first or a further part; to Excel case is nothing."""
+    name, title = name.casefold(), title.casefold()
+    rest = name.removeprefix(title)
+    return name.startswith(title) and _FURTHER_PART.fullmatch(rest) is not None
 
 
 def update_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
@@ -72,7 +90,9 @@ def update_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
     ManifestError
         When an existing workbook cannot be read.
     """
-    if not path.exists() or set(sheet_names(path)) <= set(sheets):
+    if not path.exists() or all(
+        any(_is_part(name, title) for title in sheets) for name in sheet_names(path)
+    ):
         write_workbook(path, sheets)
         return
     workbook = _load(path, read_only=False)
@@ -83,18 +103,24 @@ def update_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
 
 def _replace_sheet(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
     position = None
-    for index, existing in enumerate(workbook.sheetnames):
-        if existing.casefold() == title.casefold():  # to Excel the same worksheet
+    for index, existing in reversed(list(enumerate(workbook.sheetnames))):
+        if _is_part(existing, title):
             position = index
             del workbook[existing]
-    sheet = workbook.create_sheet(title, position)
+    for shift, (part_title, part) in enumerate(_parts(title, frame)):
+        place = None if position is None else position + shift
+        _fill_sheet(workbook.create_sheet(part_title, place), part)
+
+
+def _fill_sheet(sheet: Any, frame: pd.DataFrame) -> None:
+    rows = _cells(frame)
     for index, name in enumerate(frame.columns, start=1):
         _style_header(sheet.cell(1, index, str(name)))
-    for row, values in enumerate(_cells(frame), start=2):
+    for row, values in enumerate(rows, start=2):
         for column, value in enumerate(values, start=1):
             if value is not None:
                 _fill(sheet.cell(row, column), value)
-    _lay_out(sheet, frame, _cells(frame))
+    _lay_out(sheet, frame, rows)
 
 
 def read_sheet(path: Path, title: str) -> pd.DataFrame:
@@ -111,6 +137,10 @@ def read_sheet(path: Path, title: str) -> pd.DataFrame:
             found = ", ".join(workbook.sheetnames)
             raise ManifestError(f"{path}: there is no worksheet {title!r}; found {found}.")
         rows = list(workbook[title].iter_rows(values_only=True))
+        number = 2
+        while (further := f"{title} ({number})") in workbook.sheetnames:
+            rows += list(workbook[further].iter_rows(min_row=2, values_only=True))
+            number += 1
     except _DAMAGED as error:
         raise ManifestError(f"{path}: not a readable Excel workbook ({error}).") from error
     finally:

@@ -538,3 +538,29 @@ def test_a_workbook_that_may_not_be_replaced_is_a_manifest_error(
     with pytest.raises(ManifestError, match="another program") as caught:
         write_one(path, ["a"])
     assert str(path) in str(caught.value)
+
+
+def test_what_is_longer_than_a_worksheet_goes_on_in_further_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amos_dask.tables.workbook.LARGEST_SHEET", 4)
+    path = tmp_path / "long.xlsx"
+    frame = pd.DataFrame({"n": range(8), "text": [f"row {n}" for n in range(8)]}, dtype=object)
+    write_workbook(path, {"Manifest": frame, "Other": frame[:2]})
+    assert sheet_names(path) == ["Manifest", "Manifest (2)", "Manifest (3)", "Other"]
+    pd.testing.assert_frame_equal(read_sheet(path, "Manifest"), frame)
+    pd.testing.assert_frame_equal(read_sheet(path, "Other"), frame[:2])
+
+
+def test_further_worksheets_go_when_the_table_is_short_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amos_dask.tables.workbook.LARGEST_SHEET", 4)
+    path = tmp_path / "long.xlsx"
+    frame = pd.DataFrame({"n": range(8)}, dtype=object)
+    write_workbook(path, {"Manifest": frame, "Mine": frame[:1]})
+    update_workbook(path, {"Manifest": frame[:5]})
+    assert sheet_names(path) == ["Manifest", "Manifest (2)", "Mine"]
+    pd.testing.assert_frame_equal(read_sheet(path, "Manifest"), frame[:5])
+    update_workbook(path, {"Manifest": frame[:1]})
+    assert sheet_names(path) == ["Manifest", "Mine"]
