@@ -26,9 +26,14 @@ _HOMES = {
     "binary_masks": "amos_dask.pipeline.organised",
     "small_regions": "amos_dask.pipeline.organised",
     "denoise": "amos_dask.pipeline.organised",
+    "restore": "amos_dask.pipeline.organised",
     "dataset_manifest": "amos_dask.pipeline.manifests",
-    "make_split": "amos_dask.pipeline.manifests",
-    "index_manifests": "amos_dask.pipeline.manifests",
+    "make_split": "amos_dask.pipeline.splits",
+    "index_manifests": "amos_dask.pipeline.splits",
+    "leaks": "amos_dask.pipeline.leaks",
+    "export_nnunet": "amos_dask.pipeline.export",
+    "export_monai": "amos_dask.pipeline.export",
+    "AMOS": "amos_dask.loader",
     "check_cluster": "amos_dask.pipeline.check",
     "ClusterReport": "amos_dask.pipeline.check",
     "CommandResult": "amos_dask.pipeline.results",
@@ -46,24 +51,30 @@ if TYPE_CHECKING:
     from amos_dask.cluster import ClusterOptions
     from amos_dask.errors import AmosDaskError, ExitCode
     from amos_dask.issues import Issue
+    from amos_dask.loader import AMOS
     from amos_dask.phantom import write_archive
     from amos_dask.pipeline.check import ClusterReport, check_cluster
     from amos_dask.pipeline.demo import demo
     from amos_dask.pipeline.download import download
+    from amos_dask.pipeline.export import export_monai, export_nnunet
     from amos_dask.pipeline.from_archive import archive_manifest, confirm_pairs
-    from amos_dask.pipeline.manifests import dataset_manifest, index_manifests, make_split
+    from amos_dask.pipeline.leaks import leaks
+    from amos_dask.pipeline.manifests import dataset_manifest
     from amos_dask.pipeline.organised import (
         binary_masks,
         denoise,
+        restore,
         small_regions,
         split_prostate_uterus,
     )
     from amos_dask.pipeline.results import CommandResult, RunPlan, RunResult
     from amos_dask.pipeline.run import plan_run, run
     from amos_dask.pipeline.selection import Selection
+    from amos_dask.pipeline.splits import index_manifests, make_split
     from amos_dask.pipeline.verify import verify
 
 __all__ = [
+    "AMOS",
     "AmosDaskError",
     "ClusterOptions",
     "ClusterReport",
@@ -81,9 +92,13 @@ __all__ = [
     "demo",
     "denoise",
     "download",
+    "export_monai",
+    "export_nnunet",
     "index_manifests",
+    "leaks",
     "make_split",
     "plan_run",
+    "restore",
     "run",
     "small_regions",
     "split_prostate_uterus",

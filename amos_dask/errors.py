@@ -28,6 +28,10 @@ class LabelMapError(AmosDaskError):
     """A label map file is not usable."""
 
 
+class ExclusionsError(AmosDaskError):
+    """A file of exclusions from denoising is not usable."""
+
+
 class ManifestError(AmosDaskError):
     """A workbook is missing, is not one, or lacks a worksheet or column."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
-from nibabel.affines import obliquity
+from nibabel.affines import obliquity, voxel_sizes
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
@@ -30,6 +30,11 @@ def spacing_mm(affine: Affine) -> tuple[float, float, float]:
     """
     norms = np.sqrt(np.sum(affine[:3, :3] ** 2, axis=0)).astype(np.float32)
     return (float(norms[0]), float(norms[1]), float(norms[2]))
+
+
+def voxel_sizes_mm(affine: Affine) -> NDArray[np.float64]:
+    """Return the voxel size along x, y, z in mm, in float64, as nibabel does."""
+    return np.asarray(voxel_sizes(affine), dtype=np.float64)
 
 
 def shortest_decimal(value: float) -> float:

@@ -21,7 +21,7 @@ import dask
 from distributed import Client, Future, KilledWorker, as_completed
 
 from amos_dask.errors import AmosDaskError, ClusterError
-from amos_dask.records import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.records import Event, Notice, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 
 # How often Dask runs a task again after the loss of its worker.
 RETRIES = 2
@@ -93,7 +93,7 @@ def run_tasks(
         When the function raised one, or the disk is full: it concerns the whole run.
     """
     listener(PhaseStarted(phase, len(items)))
-    with closing(_Window(client, phase, function, items).outcomes()) as outcomes:
+    with closing(_Window(client, phase, function, items, listener).outcomes()) as outcomes:
         for outcome in outcomes:
             if outcome.stops_run:
                 raise AmosDaskError(outcome.failure)
@@ -108,9 +108,15 @@ class _Window(Generic[Item, Value]):
     """The tasks of one phase that are with the scheduler."""
 
     def __init__(
-        self, client: Client, phase: str, function: Callable[[Item], Value], items: Sequence[Item]
+        self,
+        client: Client,
+        phase: str,
+        function: Callable[[Item], Value],
+        items: Sequence[Item],
+        listener: Listener,
     ) -> None:
         self._client = client
+        self._listener = listener
         self._phase = phase
         self._function = function
         self._waiting = iter(items)
@@ -135,6 +141,8 @@ class _Window(Generic[Item, Value]):
             on_workers = {key for keys in self._client.processing().values() for key in keys}
             finishing = [future for future in self._running if future.key in on_workers]
             self._client.cancel([f for f in self._running if f.key not in on_workers])
+            if finishing:
+                self._listener(Notice(f"waiting for {len(finishing)} running tasks to end"))
             for _ in as_completed(finishing, loop=self._client.loop, timeout=SECONDS_TO_FINISH):
                 pass
         self._client.cancel(list(self._running))

@@ -89,9 +89,18 @@ CATALOGUE: dict[str, IssueKind] = {
     "missing_file": IssueKind("error", "A sample folder lacks some of the files that go together"),
     "bad_info_file": IssueKind("error", "A sample's `info.yaml` is missing or not usable"),
     "not_restorable": IssueKind(
-        "error", "A mask denoised with other parameters whose undenoised form is not kept"
+        "error", "A denoised mask whose undenoised form is not kept, so that it stays as it is"
+    ),
+    "unknown_changes": IssueKind(
+        "warning", "A denoised mask of which it is not known what was changed"
     ),
     "no_samples": IssueKind("info", "A modality or subset without samples gets no manifest"),
+    "patient_crosses_split": IssueKind(
+        "info", "Scans of one patient are in several subsets of the official split"
+    ),
+    "duplicate_scan": IssueKind(
+        "info", "Scans with the same voxels are in several subsets of the official split"
+    ),
     # what `verify` finds
     "damaged_zip": IssueKind(
         "error", "The zip's directory, or what it says of a file, does not hold"

@@ -180,8 +180,7 @@ class _Bar:
         match event:
             case PhaseStarted(phase, total):
                 self._counts[phase] = (0, total, 0)
-                count = self._count(phase)
-                self._bars[phase, ""] = self._add(phase, "", total, 0, count)
+                self._bars[phase, ""] = self._add(phase, "", total, 0, self._count(phase))
             case TaskEnded(phase, name, failed, n_issues, _):
                 n_done, total, n_before = self._counts[phase]
                 self._counts[phase] = (n_done + 1, total, n_before + n_issues)
@@ -192,8 +191,7 @@ class _Bar:
             case BytesDone(phase, name, n_bytes, total):
                 text = _bytes_text(event)
                 if (phase, name) not in self._bars:
-                    bar = self._add(phase, name, total, n_bytes, text)
-                    self._bars[phase, name] = bar
+                    self._bars[phase, name] = self._add(phase, name, total, n_bytes, text)
                 bar = self._bars[phase, name]
                 self._progress.update(bar, completed=n_bytes, total=total, count=text)
             case Notice(message):
@@ -202,7 +200,9 @@ class _Bar:
                 pass
 
     def _add(self, phase: str, name: str, total: int | None, done: int, count: str) -> TaskID:
-        shown = f"{_PHASES.get(phase, phase)} {name}".strip()
+        words = _PHASES.get(phase, phase)
+        # Below its phase's bar a file's name says enough.
+        shown = words if not name else name if (phase, "") in self._bars else f"{words} {name}"
         return self._progress.add_task(shown, total=total, completed=done, count=count)
 
     def _count(self, phase: str) -> str:

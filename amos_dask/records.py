@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from amos_dask.issues import Issue
 from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Step(StrEnum):
-    """The steps of the tutorial; each issue belongs to one of them."""
+    """The tutorial's steps, and leaks; each issue belongs to one of them."""
 
     ARCHIVE_MANIFEST = "archive-manifest"
     CONFIRM_PAIRS = "confirm-pairs"
@@ -26,6 +26,7 @@ class Step(StrEnum):
     SMALL_REGIONS = "small-regions"
     DENOISE = "denoise"
     DATASET_MANIFEST = "dataset-manifest"
+    LEAKS = "leaks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +140,15 @@ class DenoiseParams:
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """What the outcome of a sample depends on besides its files and metadata."""
+    """What the outcome of a sample depends on besides its files and metadata.
+
+    ``excluded`` are the labels that denoising leaves as they were in this sample.
+    """
 
     label_map: LabelMap = DEFAULT_LABEL_MAP
     denoise: DenoiseParams = field(default_factory=DenoiseParams)
     region_volume_thresh: tuple[float, ...] = (100.0,)
+    excluded: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +197,41 @@ class SampleRegions:
 
     sample_id: str
     regions: tuple[Region, ...]
+
+
+class LabelChange(NamedTuple):
+    """Voxels of one label that denoising gave another one.
+
+    Parameters
+    ----------
+    label_from, label_to : int
+        The label before and after.
+    n_voxels : int
+        How many voxels.
+    """
+
+    label_from: int
+    label_to: int
+    n_voxels: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleChanges:
+    """What denoising changed in one mask.
+
+    Parameters
+    ----------
+    sample_id : str
+        The sample.
+    spacing_mm : (float, float, float)
+        Voxel size along x, y, z in mm.
+    changes : tuple of LabelChange
+        By label before, then label after.
+    """
+
+    sample_id: str
+    spacing_mm: tuple[float, float, float]
+    changes: tuple[LabelChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +297,8 @@ class SampleRecord:
         Its row of the dataset manifest; None when nothing was written.
     before, after : tuple of (float, SampleRegions)
         Small regions by volume threshold in mm3, before and after denoising.
-    n_changed : int
-        Voxels that denoising changed.
+    changes : tuple of LabelChange
+        Voxels that denoising changed, by label before, then label after.
     issues : tuple of StepIssue
         What the sample's steps found.
     """
@@ -267,8 +307,13 @@ class SampleRecord:
     files: SampleFiles | None
     before: tuple[tuple[float, SampleRegions], ...]
     after: tuple[tuple[float, SampleRegions], ...]
-    n_changed: int
+    changes: tuple[LabelChange, ...]
     issues: tuple[StepIssue, ...]
+
+    @property
+    def n_changed(self) -> int:
+        """Voxels that denoising changed."""
+        return sum(change.n_voxels for change in self.changes)
 
 
 @dataclass(frozen=True, slots=True)

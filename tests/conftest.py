@@ -37,6 +37,18 @@ def damaged_phantom(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     return write_archive(tmp_path_factory.mktemp("damaged"), seed=7, defects=True)
 
 
+@pytest.fixture(scope="session")
+def processed_root(
+    cluster_address: str, phantom: Archive, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the ROOT_DIR that `run` made of the phantom; tests only read it."""
+    from amos_dask import run
+
+    root = tmp_path_factory.mktemp("processed") / "AMOS22"
+    run(root, phantom.path, cluster=cluster_address, progress="none")
+    return root
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Return a ROOT_DIR to be."""

@@ -353,6 +353,52 @@ def denoise(
     return result
 
 
+def undo_labels(before: Mask, after: Mask, labels: Iterable[int]) -> Mask:
+    """Undo what denoising did to some labels.
+
+    Parameters
+    ----------
+    before, after : (nx, ny, nz) uint8 array
+        The mask before and after denoising.
+    labels : iterable of int
+        The excluded labels.
+
+    Returns
+    -------
+    (nx, ny, nz) uint8 array
+        A new mask: the label before where it or the label after is excluded, else the label after.
+    """
+    excluded = set(labels)
+    result = after.copy()
+    for voxel in np.ndindex(before.shape):
+        if int(before[voxel]) in excluded or int(after[voxel]) in excluded:
+            result[voxel] = before[voxel]
+    return result
+
+
+def label_changes(before: Mask, after: Mask) -> list[tuple[int, int, int]]:
+    """Count the voxels that changed.
+
+    Parameters
+    ----------
+    before, after : uint8 array
+        The mask before and after denoising.
+
+    Returns
+    -------
+    list of (int, int, int)
+        Label before, another label after, number of voxels; in this order, none of zero.
+    """
+    return [
+        (old, new, n_voxels)
+        for old in range(256)
+        for new in range(256)
+        if old != new
+        and (before == old).any()
+        and (n_voxels := int(((before == old) & (after == new)).sum()))
+    ]
+
+
 def split_prostate_uterus(mask: Mask, sex: str) -> Mask:
     """Turn label 15 into 16 where the sex is F.
 

@@ -31,7 +31,7 @@ import numpy as np
 import openpyxl
 import yaml
 from numpy.typing import NDArray
-from oracle import EXCEL_CELL_LIMIT, denoise, small_regions
+from oracle import EXCEL_CELL_LIMIT, denoise, label_changes, small_regions, undo_labels
 
 Row = dict[str, Any]
 Affine = NDArray[np.float64]
@@ -133,6 +133,15 @@ DATASET_END = [
     "transform",
 ]
 REGION_COLUMNS = ["ID", "label_index", "label_name", "x", "y", "z", "n_voxels", "volume_mm3"]
+CHANGE_COLUMNS = [
+    "ID",
+    "label_from",
+    "label_from_name",
+    "label_to",
+    "label_to_name",
+    "n_voxels",
+    "volume_mm3",
+]
 ISSUE_KEYS = ("code", "severity", "sample", "file", "message", "action")
 NAMED_CODES = frozenset(
     {
@@ -275,6 +284,8 @@ class Expected:
         By seq; those whose volume is None write nothing under grouped.
     archive_manifest
         Rows in the order of the worksheet.
+    denoise_changes
+        Rows of the worksheet `Changes`.
     small_regions_before, small_regions_after
         Threshold to rows of the worksheets `Manifest` and `Regions`.
     datasets
@@ -300,6 +311,7 @@ class Expected:
     optional: set[str] = field(default_factory=set)
     samples: dict[str, Sample] = field(default_factory=dict)
     archive_manifest: list[Row] = field(default_factory=list)
+    denoise_changes: list[Row] = field(default_factory=list)
     small_regions_before: dict[float, RegionSheets] = field(default_factory=dict)
     small_regions_after: dict[float, RegionSheets] = field(default_factory=dict)
     datasets: dict[str, list[Row]] = field(default_factory=dict)
@@ -668,6 +680,7 @@ def expected(
     region_area_threshold: float = 10.0,
     mr_metadata_offset: str | int = "auto",
     label_map: Mapping[int, str] | None = None,
+    exclusions: Iterable[tuple[str | None, int | None]] = (),
 ) -> Expected:
     """Derive what `amos-dask run` must produce for an archive folder.
 
@@ -685,7 +698,10 @@ def expected(
         "auto", 0 or -1.
     label_map
         Index to name; None is the default map.
+    exclusions
+        Seq and label that denoising leaves as they were; None is all of them.
     """
+    exclusions = list(exclusions)
     result = Expected(
         label_map=dict(sorted((LABEL_MAP if label_map is None else label_map).items())),
         region_thresholds=tuple(region_thresholds),
@@ -717,7 +733,9 @@ def expected(
         _make_volume(sample, volume, result)
         _make_mask(sample, volume, mask, result)
         if sample.undenoised_mask is not None:
-            _finish_mask(sample, result, region_area_threshold, kernel_size, filter_halfedge)
+            excluded = {label for where, label in exclusions if where in (None, seq)}
+            how = (region_area_threshold, kernel_size, filter_halfedge)
+            _finish_mask(sample, result, *how, excluded)
     for seq in listed.subsets:
         if seq not in images or (seq in listed.labelled and seq not in labels):
             result.maybe_failed.add(f"amos_{seq}")
@@ -887,6 +905,7 @@ def _finish_mask(
     region_area_threshold: float,
     kernel_size: tuple[int, int],
     filter_halfedge: int,
+    excluded: set[int | None],
 ) -> None:
     """Denoise the mask and take the binary masks, unless it has an unknown label."""
     assert sample.undenoised_mask is not None
@@ -906,15 +925,24 @@ def _finish_mask(
         filter_halfedge,
         known,
     )
-    sample.denoised = True
+    sample.denoised = None not in excluded
+    undone = set(known) if None in excluded else {label for label in excluded if label is not None}
+    sample.mask = undo_labels(sample.undenoised_mask, sample.mask, undone)
     for label in known:
         sample.binary_masks[label] = (sample.mask == label).astype(np.uint8)
+    sx, sy, sz = sample.spacing_mm
+    names = result.label_map
+    for old, new, n_voxels in label_changes(sample.undenoised_mask, sample.mask):
+        values = (sample.sample_id, old, names[old], new, names[new])
+        values = (*values, n_voxels, n_voxels * sx * sy * sz)
+        result.denoise_changes.append(dict(zip(CHANGE_COLUMNS, values, strict=True)))
 
 
 def _add_files(result: Expected) -> None:
     """Add descriptor's and the samples' files to the tree."""
     for name in ("archive_manifest.xlsx", "label_map.yaml", "issues.xlsx", "issues.jsonl"):
         result.tree.add(f"descriptor/{name}")
+    result.tree.add("descriptor/denoise_changes.xlsx")
     for sample in result.samples.values():
         if sample.volume is None:
             continue
@@ -1120,6 +1148,8 @@ def compare_volumes_and_masks(root: Path, expected: Expected) -> Iterator[str]:
         mask_path = sample.path("mask.nii.gz")
         if sample.denoised and (root / mask_path).is_file() and not _descrip(root / mask_path):
             yield f"{mask_path}: descrip does not record the denoising"
+        elif not sample.denoised and sample.mask is not None and _descrip(root / mask_path):
+            yield f"{mask_path}: descrip records a denoising"
         info_path = sample.path("info.yaml")
         if not (root / info_path).is_file():
             yield f"{info_path}: missing"
@@ -1224,6 +1254,9 @@ def _compare_tables(root: Path, expected: Expected) -> Iterator[str]:
         ARCHIVE_COLUMNS,
         ["Manifest"],
     )
+    changes, sheet = root / "descriptor/denoise_changes.xlsx", "Changes"
+    rows = expected.denoise_changes
+    yield from compare_workbook(changes, sheet, rows, CHANGE_COLUMNS, [sheet])
     masks = [label_column(label, name) for label, name in expected.label_map.items()]
     for path, tables in (
         (BEFORE, expected.small_regions_before),

@@ -33,8 +33,8 @@ from amos_dask.records import TableCounts
 
 LOCAL = ClusterOptions()
 COMMANDS = ["download", "run", "verify", "demo", "archive-manifest", "confirm-pairs",
-            "split-prostate-uterus", "binary-masks", "small-regions", "denoise",
-            "dataset-manifest", "make-split", "index-manifests", "phantom"]  # fmt: skip
+            "split-prostate-uterus", "binary-masks", "small-regions", "denoise", "restore",
+            "dataset-manifest", "make-split", "index-manifests", "leaks", "phantom"]  # fmt: skip
 
 
 def invoke(*arguments: str | Path, **settings: Any) -> Result:
@@ -214,6 +214,7 @@ TUTORIAL: list[tuple[str, str, dict[str, Any]]] = [
             "kernel_size": (5, 5),
             "filter_halfedge": 3,
             "region_area_thresh": 10.0,
+            "exclude": None,
             "label_explanation": None,
             **ORGANISED,
         },
@@ -238,7 +239,17 @@ TUTORIAL: list[tuple[str, str, dict[str, Any]]] = [
             "--split_name split01_standard"
         ),
         "make_split",
-        {"manifest_file": GROUPED / "dataset_manifest.xlsx", "split_name": "split01_standard"},
+        {
+            "manifest_file": GROUPED / "dataset_manifest.xlsx",
+            "split_name": "split01_standard",
+            "kind": "official",
+            "folds": None,
+            "fractions": None,
+            "seed": None,
+            "stratify": (),
+            "group": None,
+            "unlabelled": False,
+        },
     ),
     *(
         (
@@ -289,9 +300,11 @@ RUN_DEFAULTS: dict[str, Any] = {
     "kernel_size": (5, 5),
     "filter_halfedge": 3,
     "region_area_thresh": 10.0,
+    "exclude": None,
     "selection": Selection(),
     "force": False,
     "break_lock": False,
+    "performance_report": None,
     "cluster": LOCAL,
     "progress": "auto",
 }
@@ -318,11 +331,16 @@ RUN_DEFAULTS: dict[str, Any] = {
             "--kernel_size 3 7 --filter_halfedge 2 --region_area_thresh 4.5",
             {"kernel_size": (3, 7), "filter_halfedge": 2, "region_area_thresh": 4.5},
         ),
+        (
+            "--exclude root_dir/descriptor/label_map.yaml",  # a file that is there
+            {"exclude": DESCRIPTOR / "label_map.yaml"},
+        ),
         ("--ids 1-20 --ids 507,510", {"selection": Selection(("1-20", "507,510"))}),
         ("--subset val --modality mri", {"selection": Selection(None, "val", "mri")}),
         ("--force", {"force": True}),
         ("--break_lock", {"break_lock": True}),
         ("--force --break-lock", {"force": True, "break_lock": True}),
+        ("--performance_report r.html", {"performance_report": Path("r.html")}),
         ("--json", {"progress": "json"}),
         ("--quiet", {"progress": "none"}),
         (
@@ -347,7 +365,7 @@ def test_run_passes_its_options_on(
 PLAN_DEFAULTS = {
     name: value
     for name, value in RUN_DEFAULTS.items()
-    if name not in ("cluster", "progress", "break_lock")
+    if name not in ("cluster", "progress", "break_lock", "performance_report")
 }
 
 
@@ -369,7 +387,10 @@ PLAN_DEFAULTS = {
             "--labeled_data_meta m.csv --mr_metadata_offset -1",
             {"labeled_data_meta": "m.csv", "mr_metadata_offset": "-1"},
         ),
-        ("--workers 2 --break_lock --quiet", {}),  # these say how, not what
+        (
+            "--workers 2 --break_lock --quiet --performance_report r.html",
+            {},
+        ),  # these say how, not what
     ],
 )
 def test_a_dry_run_plans_with_the_options_of_a_run(
@@ -412,6 +433,7 @@ def test_a_plan_says_what_is_to_be_done_why_and_what_it_costs(library: Library) 
             Selection(("4",), "val", "ct"),
         ),
         ("denoise --root_dir root_dir/grouped --output_dir o", Selection(("4",), "val", "ct")),
+        ("restore --root_dir root_dir/grouped", Selection(("4",), "val", "ct")),
         # here --modality says which group is made
         (
             "confirm-pairs --root_dir root_dir/archive --output_dir o --archive_manifest m.xlsx",
@@ -453,6 +475,54 @@ def test_subsets_take_several_values_each_time(
     line = f"{options} --manifest_file m.xlsx --output_index_manifest_dir out"
     assert invoke("index-manifests", *shlex.split(line)).exit_code == 0
     assert library.calls[0][2]["subsets"] == subsets
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        (
+            (
+                "--kind kfold --folds 3 --seed -7 --stratify scanner,sex,modality --group patient "
+                "--unlabelled"
+            ),
+            {
+                "split_name": None,
+                "kind": "kfold",
+                "folds": 3,
+                "fractions": None,
+                "seed": -7,
+                "stratify": ("scanner", "sex", "modality"),
+                "group": "patient",
+                "unlabelled": True,
+            },
+        ),
+        (
+            "--kind holdout --fractions 0.8,0.2 --stratify 'sex, scanner' --split_name mine",
+            {
+                "split_name": "mine",
+                "kind": "holdout",
+                "folds": None,
+                "fractions": (0.8, 0.2),
+                "seed": None,
+                "stratify": ("sex", "scanner"),
+                "group": None,
+                "unlabelled": False,
+            },
+        ),
+    ],
+)
+def test_make_split_passes_its_options_on(
+    options: str, given: dict[str, Any], library: Library
+) -> None:
+    result = invoke("make-split", "--manifest_file", "m.xlsx", *shlex.split(options))
+    assert result.exit_code == 0, result.output
+    assert library.calls == [("make_split", (), {"manifest_file": Path("m.xlsx"), **given})]
+
+
+def test_leaks_passes_its_options_on(library: Library) -> None:
+    assert invoke("leaks", "R", "--split_name", "split02_kfold5", "--quiet").exit_code == 0
+    given = {"split_name": "split02_kfold5", "cluster": LOCAL, "progress": "none"}
+    assert library.calls == [("leaks", (), {"root_dir": Path("R"), **given})]
 
 
 def test_phantom_passes_its_options_on(library: Library) -> None:
@@ -547,6 +617,12 @@ def test_all_inconsistencies_are_listed_below_one_another(library: Library) -> N
         "denoise --root_dir .",
         "dataset-manifest --root_dir .",
         "make-split",
+        "make-split --manifest_file m.xlsx --kind random",
+        "make-split --manifest_file m.xlsx --kind kfold --folds 1",
+        "make-split --manifest_file m.xlsx --kind kfold --stratify scanner,age",
+        "make-split --manifest_file m.xlsx --kind holdout --fractions many",
+        "make-split --manifest_file m.xlsx --kind kfold --group site",
+        "leaks",
         "index-manifests --manifest_file m.xlsx --output_index_manifest_dir o",
         "index-manifests --manifest_file m.xlsx --output_index_manifest_dir o --subsets",
         "index-manifests --manifest_file m.xlsx --output_index_manifest_dir o --subsets ''",
@@ -671,7 +747,8 @@ def test_no_summary_in_the_groups_help_is_cut_off(columns: int) -> None:
 
 def test_the_groups_help_lists_the_commands_in_the_tutorials_order() -> None:
     listed = help_of("").split("Commands:\n")[1]
-    assert re.findall(r"^  ([a-z][\w-]+)  ", listed, re.MULTILINE) == COMMANDS
+    groups = ["export", "cluster"]
+    assert re.findall(r"^  ([a-z][\w-]+)  ", listed, re.MULTILINE) == [*COMMANDS, *groups]
 
 
 @pytest.mark.parametrize("code", ["0", "1", "2", "3"])

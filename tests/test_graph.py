@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dask
 import psutil
@@ -15,6 +15,8 @@ import pytest
 from distributed import Client, LocalCluster, get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from amos_dask import graph
+from amos_dask.errors import AmosDaskError, LabelMapError
 from amos_dask.graph import run_tasks
 from amos_dask.records import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 
@@ -26,8 +28,9 @@ ALLOWED_DEATHS = 2
 class Work:
     """An item whose task follows a script: an action for each time it is called.
 
-    Actions are ``ok``, ``raise``, ``die`` (the worker process ends) and ``slow``. The last one
-    repeats. Calls are counted on disk, where they outlive the worker.
+    Actions are ``ok``, ``raise``, ``stop`` (the run cannot go on), ``die`` (the worker process
+    ends), ``slow``, and ``wait`` (until it may go on). The last one repeats. Calls and ends are
+    counted on disk, where they outlive the worker.
     """
 
     name: str
@@ -36,6 +39,9 @@ class Work:
 
     def calls(self) -> int:
         return len(list(self.folder.glob(f"{self.name}.call*")))
+
+    def ends(self) -> int:
+        return len(list(self.folder.glob(f"{self.name}.end*")))
 
 
 def follow_script(work: Work) -> str:
@@ -46,8 +52,13 @@ def follow_script(work: Work) -> str:
         raise ValueError(f"{work.name} is\n  damaged")
     if action == "die":
         os._exit(17)
+    if action == "stop":
+        raise LabelMapError("the label map is gone.")
     if action == "slow":
         time.sleep(0.5)
+    if action == "wait":
+        wait_until((work.folder / "go").exists)
+    (work.folder / f"{work.name}.end{call}").touch()
     return f"done {work.name}"
 
 
@@ -167,6 +178,26 @@ def test_an_exception_fails_its_item_only_and_is_not_tried_again(
     assert failed.failure == "ValueError: amos_0002 is damaged"
     assert {o.value for o in outcomes.values()} == {"done amos_0001", "done amos_0003"}
     assert [item.calls() for item in items] == [1, 1, 1]
+
+
+def test_an_error_of_the_whole_run_stops_it(fragile_client: Client, tmp_path: Path) -> None:
+    told: list[Event] = []
+    items = scripted(tmp_path, ("stop",), *[("slow",)] * 11)
+    with pytest.raises(AmosDaskError, match=r"^the label map is gone\.$"):
+        list(run_tasks(fragile_client, "sample", follow_script, items, told.append))
+    assert items[0].calls() == 1
+    begun = sum(item.calls() for item in items)
+    assert begun < len(items)
+    assert sum(item.ends() for item in items) == begun - 1  # what ran has finished
+    assert not [e for e in told if isinstance(e, PhaseEnded)]
+    assert "amos_0001" not in [e.name for e in told if isinstance(e, TaskEnded)]
+    wait_until(lambda: not fragile_client.cluster.scheduler.tasks)
+
+
+def test_no_other_failure_stops_the_run(client: Client, tmp_path: Path) -> None:
+    items = scripted(tmp_path, ("ok",), ("raise",))
+    outcomes = by_name(run_tasks(client, "sample", follow_script, items, ignore))
+    assert not any(outcome.stops_run for outcome in outcomes.values())
 
 
 def test_a_task_that_loses_its_worker_is_run_again(fragile_client: Client, tmp_path: Path) -> None:
@@ -291,8 +322,43 @@ def test_a_run_that_is_given_up_takes_its_tasks_along(
     outcomes = run_tasks(fragile_client, "sample", follow_script, items, ignore)
     next(outcomes)
     outcomes.close()  # type: ignore[attr-defined]
+    begun = sum(item.calls() for item in items)
+    assert begun == sum(item.ends() for item in items)  # what ran has finished
+    assert begun < len(items)
     wait_until(lambda: not fragile_client.cluster.scheduler.tasks)
-    assert sum(item.calls() for item in items) < len(items)
+    assert sum(item.calls() for item in items) == begun
+
+
+def test_what_runs_gets_a_limited_time_to_finish(
+    fragile_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "SECONDS_TO_FINISH", 0.2)
+    items = scripted(tmp_path, ("ok",), ("wait",))
+    outcomes = run_tasks(fragile_client, "sample", follow_script, items, ignore)
+    assert next(outcomes).name == "amos_0001"
+    wait_until(lambda: items[1].calls() == 1)
+    outcomes.close()  # type: ignore[attr-defined]
+    assert items[1].ends() == 0
+    (tmp_path / "go").touch()
+    wait_until(lambda: not fragile_client.cluster.scheduler.tasks)
+    wait_until(lambda: items[1].ends() == 1)
+
+
+def test_a_second_interruption_does_not_wait(
+    fragile_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: Any, **kwargs: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    items = scripted(tmp_path, ("ok",), ("wait",))
+    outcomes = run_tasks(fragile_client, "sample", follow_script, items, ignore)
+    assert next(outcomes).name == "amos_0001"
+    monkeypatch.setattr(graph, "as_completed", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        outcomes.close()  # type: ignore[attr-defined]
+    (tmp_path / "go").touch()
+    del outcomes
+    wait_until(lambda: not fragile_client.cluster.scheduler.tasks)
 
 
 def test_a_listener_that_raises_ends_the_run_and_takes_its_tasks_along(

@@ -14,7 +14,7 @@ import pytest
 import amos_dask
 
 PACKAGE = Path(amos_dask.__file__).parent
-VOCABULARY = {"errors", "labels", "geometry", "issues", "records"}
+VOCABULARY = {"errors", "labels", "exclusions", "geometry", "issues", "records"}
 FACADE = "amos_dask"
 
 # Room -> rooms it may import. A room is a module or a folder directly below the package; the
@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "issues": set(),
     "labels": {"errors"},
+    "exclusions": {"errors", "labels"},
     "geometry": {"errors"},
     "records": {"errors", "labels", "geometry", "issues"},
     "archive": VOCABULARY,
@@ -36,11 +37,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": {"records"},
     "tables": VOCABULARY | {"store"},
     "phantom": {"nifti", "labels"},
+    "exports": VOCABULARY | {"nifti", "kernels", "store", "recipe", "archive"},
+    "loader": VOCABULARY | {"archive", "nifti", "store", "tables"},
     "pipeline": VOCABULARY
     | {"archive", "nifti", "kernels", "stages", "store", "recipe", "graph", "cluster", "progress"}
-    | {"tables", "phantom"},
+    | {"tables", "phantom", "exports"},
     "cli": {FACADE, "pipeline", "cluster", "errors", "issues", "phantom"},
-    FACADE: {"pipeline", "cluster", "errors", "issues", "phantom"},
+    FACADE: {"pipeline", "loader", "cluster", "errors", "issues", "phantom"},
     "__main__": {"cli"},
 }
 
@@ -50,6 +53,11 @@ ONLY_MODULES = {
     ("store", "archive"): {"archive.sources"},
     ("recipe", "archive"): {"archive.sources", "archive.ends"},
     ("tables", "store"): {"store.layout", "store.staging"},
+    ("exports", "archive"): {"archive.sources"},
+    ("exports", "store"): {"store.layout", "store.staging"},
+    ("exports", "recipe"): {"recipe.folders"},
+    ("loader", "store"): {"store.layout"},
+    ("loader", "tables"): {"tables.workbook"},
 }
 
 # Library -> the only rooms that may import it.
@@ -61,10 +69,11 @@ LIBRARY_ROOMS = {
     "fsspec": {"archive"},
     "nibabel": {"geometry", "nifti", "phantom"},
     "isal": {"archive", "nifti", "phantom"},
-    "urllib": {"archive"},
-    "pandas": {"tables", "pipeline"},
+    "pandas": {"tables", "pipeline", "loader"},
     "scipy": {"phantom"},
-    "yaml": {"labels", "stages"},
+    "dask_jobqueue": {"cluster"},
+    "dask_kubernetes": {"cluster"},
+    "yaml": {"labels", "stages", "cluster"},
 }
 
 HEAVY = ("numpy", "pandas", "dask", "distributed", "nibabel", "numba", "openpyxl", "scipy", "yaml")
@@ -156,8 +165,20 @@ def test_a_library_is_imported_only_in_its_rooms(library: str) -> None:
 
 
 def test_only_graph_and_cluster_touch_dask() -> None:
-    users = {m for m, libraries in OUTSIDE.items() if libraries & {"dask", "distributed"}}
-    assert users == {"graph", "cluster"}
+    users = {room_of(m) for m, found in OUTSIDE.items() if found & {"dask", "distributed"}}
+    # The loader gives dask arrays to whoever asks for them; it runs nothing.
+    assert users == {"graph", "cluster", "loader"}
+    assert "distributed" not in OUTSIDE["loader"]
+
+
+def test_only_the_downloader_speaks_http_itself() -> None:
+    users = set()
+    for module, path in modules_of(PACKAGE).items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = imported_names(tree, module, path.name == "__init__.py")
+        if {parts[:2] for parts in names} & {("urllib", "request"), ("http", "client")}:
+            users.add(module)
+    assert users == {"archive.http"}
 
 
 def test_kernels_import_numpy_and_numba_only() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from amos_dask.progress import JsonLines, PlainLines, ignore, report_to
-from amos_dask.records import Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.records import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
 
 
 class Clock:
@@ -133,6 +133,34 @@ def test_every_phase_of_the_program_has_words_for_people(
     assert "ing " in f"{words} "
 
 
+def test_bytes_have_a_line_every_few_seconds_with_the_time_left(
+    lines: PlainLines, stream: io.StringIO, clock: Clock
+) -> None:
+    lines(PhaseStarted("download", 2))
+    for n_bytes in range(12_000_000_000, 13_100_000_000, 100_000_000):
+        lines(BytesDone("download", "amos22.zip", n_bytes, 24_000_000_000))
+        clock.now += 1.0
+    assert stream.getvalue().splitlines()[1:] == [
+        "downloading amos22.zip: 12.5 of 24.0 GB, about 115 s left",
+        "downloading amos22.zip: 13.0 of 24.0 GB, about 110 s left",
+    ]
+
+
+def test_bytes_without_a_known_end_or_from_the_beginning_again_tell_no_time(
+    lines: PlainLines, stream: io.StringIO, clock: Clock
+) -> None:
+    for n_bytes, total in ((500_000, None), (2_500_000, None), (1_000_000, 5_000_000)):
+        lines(BytesDone("download", "a.zip", n_bytes, total))
+        clock.now += 10
+    lines(BytesDone("download", "a.zip", 0, 5_000_000))
+    assert stream.getvalue().splitlines() == [
+        "downloading a.zip: 500.0 kB",
+        "downloading a.zip: 2.5 MB",
+        "downloading a.zip: 1.0 of 5.0 MB, about 160 s left",
+        "downloading a.zip: 0.0 of 5.0 MB",
+    ]
+
+
 # ---------------------------------------------------------------- JSON lines
 
 EVERY_EVENT: list[Event] = [
@@ -140,6 +168,7 @@ EVERY_EVENT: list[Event] = [
     PhaseStarted("sample", 2),
     ended(1, n_issues=3),
     ended(4, failed=True),
+    BytesDone("sample", "a.zip", 5, None),
     PhaseEnded("sample"),
 ]
 
@@ -156,6 +185,8 @@ def test_every_event_is_one_json_object_on_one_line(stream: io.StringIO) -> None
          "n_issues": 3, "seconds": 0.25},
         {"event": "TaskEnded", "phase": "sample", "name": "amos_0004", "failed": True,
          "n_issues": 0, "seconds": 0.25},
+        {"event": "BytesDone", "phase": "sample", "name": "a.zip", "n_bytes": 5,
+         "n_bytes_total": None},
         {"event": "PhaseEnded", "phase": "sample"},
     ]  # fmt: skip
 
@@ -279,3 +310,16 @@ def test_on_a_terminal_each_phase_has_its_bar(monkeypatch: pytest.MonkeyPatch) -
     text = show_on_terminal(events, monkeypatch)
     assert re.search(r"reading headers.*1/1", text)
     assert re.search(r"processing samples.*1/3", text)
+
+
+def test_on_a_terminal_a_file_has_a_bar_with_bytes_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = [BytesDone("download", "amos22.zip", n * 10**9, 24 * 10**9) for n in range(10)]
+    again = BytesDone("download", "amos22.zip", 10**6, 24 * 10**9)
+    reading = BytesDone("md5", "amos22.zip", 5 * 10**8, None)
+    events = [reading, PhaseStarted("download", 2), *counts, again, *counts]
+    text = show_on_terminal(events, monkeypatch, pause=0.1)
+    assert re.search(r"computing the MD5 amos22.zip .*500.0 MB", text)
+    assert re.search(r"downloading .*0/2", text)
+    assert re.search(r"\namos22.zip .*9.0 of 24.0 GB.*left 0:00:\d\d", text), text[-400:]

@@ -462,7 +462,7 @@ def write_root(root: Path, expected: ref.Expected) -> None:
             image.set_qform(sample.affine, 1)
             image.set_sform(sample.affine, 1)
             image.header.set_xyzt_units("mm")
-            image.header["descrip"] = b"denoised"
+            image.header["descrip"] = b"denoised" if sample.denoised else b""
             nib.save(image, path)
         (root / sample.path("info.yaml")).write_text(yaml.safe_dump(sample.info), encoding="utf-8")
     archive = (ref.ARCHIVE_COLUMNS, expected.archive_manifest)
@@ -470,6 +470,8 @@ def write_root(root: Path, expected: ref.Expected) -> None:
     (root / "descriptor/label_map.yaml").write_text(
         yaml.safe_dump(expected.label_map), encoding="utf-8"
     )
+    changes = (ref.CHANGE_COLUMNS, expected.denoise_changes)
+    write_book(root / "descriptor/denoise_changes.xlsx", {"Changes": changes})
     masks = [ref.label_column(label, name) for label, name in expected.label_map.items()]
     for pattern, tables in (
         (ref.BEFORE, expected.small_regions_before),

@@ -385,7 +385,7 @@ MANIFESTS = [
 ]
 
 
-@pytest.mark.parametrize("alter", [unlink, edit])
+@pytest.mark.parametrize("alter", [unlink, edit, truncate])
 def test_altered_manifests_are_written_again(place: Place, alter: Callable[[Path], None]) -> None:
     before = contents(place.root)
     for name in MANIFESTS:
@@ -667,7 +667,7 @@ def single_commands(place: Place) -> dict[str, list[Any]]:
     }
 
 
-@pytest.mark.parametrize("command", single_commands(Place(Path(), None)))  # type: ignore[arg-type]
+@pytest.mark.parametrize("command", single_commands(Place(Path(), None)))
 def test_single_commands_refuse_while_a_run_works(place: Place, command: str) -> None:
     place.lock()
     before = snapshot(place.root)
@@ -675,3 +675,21 @@ def test_single_commands_refuse_while_a_run_works(place: Place, command: str) ->
     assert said.stderr.count("\n") == 1
     assert f"process {Owner.of_this_process().pid} on" in said.stderr
     assert snapshot(place.root) == before
+
+
+def test_an_input_that_changes_after_planning_is_read_again_as_a_whole(place: Place) -> None:
+    place.run()
+    planned = amos_dask.plan_run(place.root, place.archive, region_area_thresh=AREA / 2)
+    assert set(planned.samples["todo"]) == {"masks", ""}
+
+    def swap(event: Event) -> None:
+        if isinstance(event, PhaseStarted) and event.phase == "sample":
+            scan = place.archive / VOLUME_4
+            scan.write_bytes((place.archive / "imagesTr/amos_0001.nii.gz").read_bytes())
+
+    place.run(region_area_thresh=AREA / 2, progress=swap)
+    once_more = place.plan(region_area_thresh=AREA / 2)
+    assert "amos_0004" not in once_more
+    volume = sample_dir(place.root / "grouped", "0004") / "amos_0004_volume.nii.gz"
+    other = sample_dir(place.root / "grouped", "0001") / "amos_0001_volume.nii.gz"
+    assert volume.read_bytes() == other.read_bytes()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from amos_dask.records import UNDEFINED, Kind
 
+_NEVER = re.compile(r"(?!)")
+
 
 @dataclass(frozen=True)
 class PublishedZip:
@@ -56,7 +58,11 @@ class DatasetDefinition:
     published_zip : PublishedZip or None
         The download, where it is one zip file.
     unlabelled_files : tuple of str
-        Names of the files of scans without labels, which nothing but `download` knows of.
+        Names of the files of scans without labels, as they are published.
+    unlabelled_zip, unlabelled_csv : re.Pattern
+        Match the name of such a zip, whose first group is the modality, and of its metadata.
+    damaged_numbers : frozenset of int
+        Scans whose published file is damaged.
     """
 
     name: str
@@ -68,6 +74,9 @@ class DatasetDefinition:
     official_counts: Mapping[tuple[str, str], int]
     published_zip: PublishedZip | None = None
     unlabelled_files: tuple[str, ...] = ()
+    unlabelled_zip: re.Pattern[str] = _NEVER
+    unlabelled_csv: re.Pattern[str] = _NEVER
+    damaged_numbers: frozenset[int] = frozenset()
 
     @property
     def first_mr_number(self) -> int:
@@ -138,4 +147,7 @@ AMOS22 = DatasetDefinition(
         ),
         "amos22_unlabeled_mri_7000_8199.zip",
     ),
+    unlabelled_zip=re.compile(r"amos22_unlabeled_(ct|mri)_[0-9_]+\.zip", re.IGNORECASE),
+    unlabelled_csv=re.compile(r"unlabeled_data_meta.*\.csv", re.IGNORECASE),
+    damaged_numbers=frozenset({5437, 5514}),
 )

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from amos_dask.archive import metadata as meta
 from amos_dask.archive.definitions import AMOS22, DatasetDefinition
+from amos_dask.archive.http import shown
 from amos_dask.archive.sources import file_ref, is_url, list_beside, list_files, read_bytes
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
@@ -82,7 +83,7 @@ def discover(
     names = _sort_names(list_files(location), definition)
     if not names.scans:
         raise ArchiveError(
-            f"{location}: no scans found; expected files such as imagesTr/amos_0001.nii.gz."
+            f"{shown(location)}: no scans found; expected files such as imagesTr/amos_0001.nii.gz."
         )
     issues = list(names.issues)
     subsets = _find_subsets(names, issues)
@@ -293,7 +294,7 @@ def _find_table(
 def _find_csv(names: _Names, location: str, labeled_data_meta: str | None) -> FileRef | None:
     if labeled_data_meta is not None:
         if is_url(labeled_data_meta):
-            return FileRef(labeled_data_meta.rsplit("/", 1)[-1], labeled_data_meta, 0)
+            return FileRef(shown(labeled_data_meta).rpartition("/")[2], labeled_data_meta, 0)
         if not Path(labeled_data_meta).is_file():
             raise ArchiveError(f"{labeled_data_meta}: there is no such metadata csv.")
         return file_ref(Path(labeled_data_meta), Path(labeled_data_meta).name)

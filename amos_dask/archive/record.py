@@ -54,6 +54,11 @@ class PublishedFile:
         """The size, if it is known to the byte."""
         return None if self.n_bytes_uncertain else self.n_bytes
 
+    @property
+    def least_n_bytes(self) -> int:
+        """The smallest size that it can have."""
+        return (self.n_bytes or 0) - self.n_bytes_uncertain
+
     def fits(self, n_bytes: int) -> bool:
         """Return whether a file of this size can be the published one."""
         return self.n_bytes is None or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import stat
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
+from amos_dask.archive import remote
+from amos_dask.archive.http import shown
 from amos_dask.errors import (
     ArchiveError,
     DamagedZipError,
@@ -51,12 +54,7 @@ def open_location(location: str) -> BinaryIO:
     """Open a path or URL for reading bytes."""
     if not is_url(location):
         return cast(BinaryIO, open(location, "rb", 0, opener=_open_file))
-    import fsspec  # not needed for local archives
-
-    try:
-        return cast(BinaryIO, fsspec.open(location, "rb").open())
-    except (ImportError, ValueError) as error:  # no driver for this kind of URL
-        raise ArchiveError(f"{location}: {error}") from error
+    return cast(BinaryIO, remote.RemoteFile(location))
 
 
 def _open_file(path: str, flags: int) -> int:
@@ -149,17 +147,7 @@ def list_beside(location: str) -> list[FileRef]:
             return [file_ref(path, path.name) for path in sorted(folder.iterdir())]
         except OSError:
             return []
-    import fsspec
-
-    try:
-        filesystem, path = fsspec.core.url_to_fs(location)
-        names = filesystem.ls(path.rstrip("/").rpartition("/")[0], detail=False)
-    except Exception:  # many servers have no listings; each filesystem raises its own
-        return []
-    return [
-        FileRef(name.rpartition("/")[2], filesystem.unstrip_protocol(name), 0)
-        for name in sorted(names)
-    ]
+    return [FileRef(name, url, 0) for name, url in remote.list_beside(location)]
 
 
 def file_ref(path: Path, shown_as: str) -> FileRef:
@@ -179,22 +167,14 @@ def _showable(name: str) -> str:
 
 
 def _list_url_folder(url: str) -> list[FileRef]:
-    import fsspec
-
-    try:
-        filesystem, root = fsspec.core.url_to_fs(url)
-        found = filesystem.find(root, detail=True)
-    except Exception as error:  # each filesystem raises its own
-        raise ArchiveError(f"{url}: cannot be listed ({error}).") from error
-    prefix = root.rstrip("/") + "/"
     return [
         FileRef(
-            path=_showable(name.removeprefix(prefix)),
-            location=filesystem.unstrip_protocol(name),
+            path=_showable(name),
+            location=location,
             size=int(entry.get("size") or 0),
             etag=_etag(entry),
         )
-        for name, entry in found.items()
+        for name, location, entry in remote.list_folder(url)
     ]
 
 
@@ -209,12 +189,15 @@ def _list_zip(location: str) -> list[FileRef]:
         with open_location(location) as file, zipfile.ZipFile(file) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     except FileNotFoundError as error:
-        raise ArchiveError(f"{location}: there is no such zip file.") from error
+        what = error.strerror if is_url(location) else "there is no such zip file"
+        raise ArchiveError(f"{shown(location)}: {what}.") from error
     except OSError as error:
-        raise ArchiveError(f"{location}: cannot be read ({error.strerror or error}).") from error
+        raise _unreadable_zip(location, error) from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        if isinstance(error.__context__, OSError):  # not known to be a zip as it cannot be read
+            raise _unreadable_zip(location, error.__context__) from error
         raise DamagedZipError(
-            f"{location}: the zip's directory cannot be read ({error}); download it again."
+            f"{shown(location)}: the zip's directory cannot be read ({error}); download it again."
         ) from error
     return [
         FileRef(
@@ -228,6 +211,10 @@ def _list_zip(location: str) -> list[FileRef]:
         )
         for entry in entries
     ]
+
+
+def _unreadable_zip(location: str, error: OSError) -> ArchiveError:
+    return ArchiveError(f"{shown(location)}: cannot be read ({error.strerror or error}).")
 
 
 def read_bytes(ref: FileRef, limit: int) -> bytes:
@@ -258,18 +245,36 @@ def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
     """
     try:
         with open_location(ref.location) as file:
+            sizes = _block_sizes(ref.location)
             if ref.member is None:
-                block = file.read(FIRST_BYTES)
-                while block:
-                    yield block
-                    block = file.read(BLOCK_BYTES)
+                while block := file.read(next(sizes)):
+                    yield from _cut(block)
             else:
-                yield from _checked(_member_blocks(file, ref.member, ref.size), ref)
+                yield from _checked(_member_blocks(file, ref.member, ref.size, sizes), ref)
     except OSError as error:
         raise InaccessibleFileError(f"cannot be read ({error.strerror or error})") from error
 
 
-def _member_blocks(file: BinaryIO, member: ZipMember, n_bytes: int) -> Iterator[bytes]:
+def _block_sizes(location: str) -> Iterator[int]:
+    """Yield how much to read at a time: little at first, for often only a header is wanted."""
+    yield FIRST_BYTES
+    yield BLOCK_BYTES
+    # Over a network a request costs time, however little it brings.
+    largest = remote.LARGEST_RANGE_BYTES if is_url(location) else BLOCK_BYTES
+    yield from itertools.repeat(largest)
+
+
+def _cut(block: bytes) -> Iterator[bytes]:
+    if len(block) <= BLOCK_BYTES:
+        yield block
+        return
+    for start in range(0, len(block), BLOCK_BYTES):
+        yield block[start : start + BLOCK_BYTES]
+
+
+def _member_blocks(
+    file: BinaryIO, member: ZipMember, n_bytes: int, sizes: Iterator[int]
+) -> Iterator[bytes]:
     if member.flags & _ENCRYPTED:
         raise UnreadableImageError("encrypted in the zip")
     if n_bytes > member.compressed_size * LARGEST_RATIO:
@@ -280,7 +285,7 @@ def _member_blocks(file: BinaryIO, member: ZipMember, n_bytes: int) -> Iterator[
         raise UnreadableImageError("the zip is damaged where this file should begin")
     _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
     file.seek(member.header_offset + _LOCAL_HEADER.size + name_length + extra_length)
-    packed = _limited_blocks(file, member.compressed_size)
+    packed = _limited_blocks(file, member.compressed_size, sizes)
     if member.method == zipfile.ZIP_STORED:
         yield from packed
     elif member.method == zipfile.ZIP_DEFLATED:
@@ -302,15 +307,13 @@ def _checked(blocks: Iterator[bytes], ref: FileRef) -> Iterator[bytes]:
         raise UnreadableImageError("does not have the checksum that the zip's directory tells")
 
 
-def _limited_blocks(file: BinaryIO, n_bytes: int) -> Iterator[bytes]:
-    size = FIRST_BYTES
+def _limited_blocks(file: BinaryIO, n_bytes: int, sizes: Iterator[int]) -> Iterator[bytes]:
     while n_bytes:
-        block = file.read(min(n_bytes, size))
-        size = BLOCK_BYTES
+        block = file.read(min(n_bytes, next(sizes)))
         if not block:
             raise UnreadableImageError("the zip ends before this file does")
         n_bytes -= len(block)
-        yield block
+        yield from _cut(block)
 
 
 def _inflate(blocks: Iterator[bytes]) -> Iterator[bytes]:

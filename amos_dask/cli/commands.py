@@ -13,6 +13,7 @@ from amos_dask.cli.show import (
     close_check,
     close_command,
     close_demo,
+    close_leaks,
     close_phantom,
     close_plan,
     close_run,
@@ -70,6 +71,10 @@ def run(dry_run: bool, **arguments: Any) -> int:
     Without --archive, ROOT_DIR/archive or ROOT_DIR/amos22.zip is taken. The archive is never
     written to. While it runs, open the dashboard that is printed first. Run the same command again
     after an interruption, or when something has changed: complete samples are not done twice.
+
+    --exclude is kept as ROOT_DIR/descriptor/denoise_exclude.csv, which later runs go by; edit it,
+    and the next run makes the masks of just the samples concerned. 'denoise --help' shows such a
+    file.
     """
     json_lines = arguments["progress"] == "json"
     if dry_run:
@@ -217,9 +222,27 @@ def denoise(**arguments: Any) -> int:
     """Remove islands and fill pinholes on slices.
 
     Binary masks are rewritten with the mask. A mask that was denoised with the same parameters is
-    left as it is; with others, the undenoised mask is restored first.
+    left as it is; with others, the undenoised mask is restored first. In place, what was changed is
+    listed in ROOT's descriptor/denoise_changes.xlsx.
+
+    --exclude names a csv file of what is left exactly as it was: a first line 'sample,label', then
+    lines such as 'amos_0004,' (a whole sample), 'amos_0507,bladder' or '*,15' (in all samples).
     """
     return close_command(amos_dask.denoise(**arguments), arguments)
+
+
+@click.command(epilog="Example: amos-dask restore --root_dir AMOS22/grouped --ids 4,507")
+@opt.root_dir
+@opt.selection
+@opt.cluster
+def restore(**arguments: Any) -> int:
+    """Undo denoising: masks as they were before.
+
+    Mask and binary masks get back every voxel; without --ids and the like, those of all samples.
+    The next 'run' denoises them again, unless ROOT's descriptor/denoise_exclude.csv excludes them:
+    see 'denoise --help'.
+    """
+    return close_command(amos_dask.restore(**arguments), arguments)
 
 
 @click.command(
@@ -242,12 +265,50 @@ def dataset_manifest(**arguments: Any) -> int:
 @click.command(
     "make-split",
     epilog="Example: amos-dask make-split --manifest_file AMOS22/grouped/dataset_manifest.xlsx "
-    "--split_name split01_standard",
+    "--kind kfold --folds 5 --seed 0 --stratify scanner,sex,modality --group patient",
 )
 @click.option("--manifest_file", required=True, type=opt.FILE, help="Workbook of dataset-manifest.")
-@opt.split_name
+@click.option(
+    "--split_name",
+    help="Worksheet of the split; default: split01_standard, for others the one made in the same "
+    "way before, else the next free number, such as split02_kfold5.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["official", "kfold", "holdout"]),
+    default="official",
+    show_default=True,
+    help="What to make; the options below are for kfold and holdout.",
+)
+@click.option("--folds", type=click.IntRange(2), help="Of kfold: how many.  [default: 5]")
+@click.option(
+    "--fractions",
+    metavar="X,Y[,Z]",
+    callback=opt.comma_separated(float),
+    help="Of holdout: train,val or train,val,test.  [default: 0.7,0.1,0.2]",
+)
+@click.option("--seed", type=int, help="Another seed, another split.  [default: 0]")
+@click.option(
+    "--stratify",
+    metavar="scanner,sex,modality",
+    default="",
+    callback=opt.comma_separated(click.Choice(["scanner", "sex", "modality"])),
+    help="Any of these: every part gets its share of each combination.",
+)
+@click.option(
+    "--group", type=click.Choice(["patient"]), help="Keep the scans of a patient together."
+)
+@click.option("--unlabelled", is_flag=True, help="Deal out the samples without masks as well.")
 def make_split(**arguments: Any) -> int:
-    """06: add the official split as a worksheet."""
+    """06: add a split as a worksheet.
+
+    The official one, or folds fold0, fold1, … for cross-validation (kfold), or train, val and test
+    of your own (holdout), of the samples that have masks. The same samples and options give the
+    same split anywhere; worksheet Splits says how it was made, with its SHA-256.
+
+    Scans are of one patient when birth date and sex are known and the same, and so are the site or
+    the day of the scan.
+    """
     return close_command(amos_dask.make_split(**arguments), arguments)
 
 
@@ -277,6 +338,70 @@ def index_manifests(subsets: tuple[str, ...], **arguments: Any) -> int:
     if not all(combinations):
         raise click.UsageError("--subsets needs at least one subset each time.")
     return close_command(amos_dask.index_manifests(subsets=combinations, **arguments), arguments)
+
+
+@click.group(name="export")
+def export_group() -> None:
+    """Hand the samples to a training program."""
+
+
+@export_group.command(epilog="Example: amos-dask export nnunet nnUNet_raw --root_dir data/AMOS22")
+@click.argument("directory", type=opt.FOLDER)
+@opt.exported_root
+@click.option(
+    "--dataset_id",
+    type=click.IntRange(1, 999),
+    metavar="N",
+    help="Number of the dataset.  [default: 622, 623 for CT alone, 624 for MR alone]",
+)
+@click.option(
+    "--link",
+    type=click.Choice(["auto", "hard", "symbolic", "copy"]),
+    default="auto",
+    show_default=True,
+    help="How unchanged files get there; auto: hard where possible, else symbolic.",
+)
+@opt.exported_labels
+@opt.label_explanation
+@opt.selection
+@opt.cluster
+def nnunet(**arguments: Any) -> int:
+    """Make a dataset of nnU-Net v2 in DIRECTORY, nnUNet_raw.
+
+    Training and validation scans are in imagesTr; splits_final.json makes the official validation
+    set fold 0. Masks are linked unless labels are merged or left out.
+    """
+    return close_command(amos_dask.export_nnunet(**arguments), arguments)
+
+
+@export_group.command("monai", epilog="Example: amos-dask export monai data/AMOS22/monai.json")
+@click.argument("file", type=opt.FILE)
+@opt.exported_root
+@opt.exported_labels
+@opt.label_explanation
+@opt.selection
+@opt.cluster
+def monai_datalist(**arguments: Any) -> int:
+    """Write a datalist of MONAI to FILE.
+
+    It lists scans and masks where they lie, relative to FILE; fold 0 is the official validation
+    set, fold 1 the training set. Changed masks are written beside FILE.
+    """
+    return close_command(amos_dask.export_monai(**arguments), arguments)
+
+
+@click.command(epilog="Example: amos-dask leaks data/AMOS22")
+@click.argument("root_dir", type=opt.FOLDER)
+@click.option("--split_name", help="Worksheet of another split than the official one.")
+@opt.cluster
+def leaks(**arguments: Any) -> int:
+    """List patients and duplicate scans that cross a split.
+
+    Of ROOT_DIR/grouped/dataset_manifest.xlsx. Duplicates have the same voxels, whatever their
+    headers and metadata say. 'run' looks for them as well and says so in its issues, for
+    information: the official split stays as it is.
+    """
+    return close_leaks(amos_dask.leaks(**arguments), arguments)
 
 
 @click.command(epilog="Example: amos-dask phantom /tmp/phantom --form zip --n_ct 8 --n_mri 4")
@@ -347,9 +472,12 @@ ALL = (
     binary_masks,
     small_regions,
     denoise,
+    restore,
     dataset_manifest,
     make_split,
     index_manifests,
+    leaks,
     phantom,
+    export_group,
     cluster_group,
 )

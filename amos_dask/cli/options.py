@@ -43,14 +43,64 @@ mr_metadata_offset = click.option(
     show_default=True,
     help="Which csv row MR scan N takes: N + offset (the official csv is shifted by one).",
 )
+
+
+def comma_separated(
+    kind: Any = str,
+) -> Callable[[click.Context, click.Parameter, str | None], tuple[Any, ...] | None]:
+    """Return a callback that makes a tuple of values with commas between them."""
+    one = click.types.convert_type(kind)
+
+    def split(
+        ctx: click.Context, parameter: click.Parameter, text: str | None
+    ) -> tuple[Any, ...] | None:
+        if text is None:
+            return None
+        values = (value.strip() for value in text.split(","))
+        return tuple(one.convert(value, parameter, ctx) for value in values if value)
+
+    return split
+
+
 split_name = click.option(
     "--split_name", default="split01_standard", show_default=True, help="Worksheet of the split."
 )
 
 
-def denoise_parameters(command: F) -> F:
-    """Add ``--kernel_size``, ``--filter_halfedge`` and ``--region_area_thresh``."""
+exported_root = click.option(
+    "--root_dir",
+    default=".",
+    show_default="this folder",
+    type=EXISTING_FOLDER,
+    help="ROOT_DIR that 'run' made, or a folder with sample folders below it.",
+)
+
+
+def exported_labels(command: F) -> F:
+    """Add ``--merge_prostate_uterus`` and ``--mr_without_14_16``."""
     for declare in (
+        click.option(
+            "--mr_without_14_16",
+            is_flag=True,
+            help="Leave bladder, prostate and uterus out of MR masks: too few are annotated.",
+        ),
+        click.option(
+            "--merge_prostate_uterus", is_flag=True, help="One label for both, as in the archive."
+        ),
+    ):
+        command = declare(command)
+    return command
+
+
+def denoise_parameters(command: F) -> F:
+    """Add ``--kernel_size``, ``--filter_halfedge``, ``--region_area_thresh``, ``--exclude``."""
+    for declare in (
+        click.option(
+            "--exclude",
+            type=EXISTING_FILE,
+            help="What denoising leaves as it was (csv: sample,label); default: ROOT's "
+            "descriptor/denoise_exclude.csv, if there is one.",
+        ),
         click.option(
             "--region_area_thresh",
             type=click.FloatRange(0),

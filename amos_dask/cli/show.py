@@ -146,6 +146,16 @@ def close_command(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     return code
 
 
+def close_leaks(result: CommandResult, arguments: Mapping[str, Any]) -> int:
+    """Say what `leaks` found, a line each, or as JSON."""
+    if arguments.get("progress") == "json":
+        return close_verify(result, arguments)
+    for issue in result.issues:
+        if issue.severity == "info":
+            click.echo(f"{issue.code}: {issue.message}")
+    return close_command(result, arguments)
+
+
 def close_verify(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     """Say what `verify` found; as JSON all of it, as it is written down nowhere else."""
     if arguments.get("progress") != "json":

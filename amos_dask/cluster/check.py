@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from amos_dask import __version__
 from amos_dask.errors import ClusterError
 
 # Results and pickles must agree between client and workers on these.
-_PACKAGES = ("amos_dask", "dask", "distributed", "numpy", "numba", "nibabel", "isal", "pandas")
+_PACKAGES = ("amos-dask", "dask", "distributed", "numpy", "numba", "nibabel", "isal", "pandas")
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,8 @@ def versions() -> tuple[tuple[str, str], ...]:
     """Return the versions that client and workers must share."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = [("python", ".".join(platform.python_version_tuple()[:2])), ("amos_dask", __version__)]
-    for name in _PACKAGES[1:]:
+    found = [("python", ".".join(platform.python_version_tuple()[:2]))]
+    for name in _PACKAGES:
         try:
             found.append((name, version(name)))
         except PackageNotFoundError:

@@ -168,8 +168,10 @@ def _memory_bytes(memory: str | None) -> int:
 
 def _worker_command(n_bytes: int, local_directory: str | None) -> list[str]:
     limit = math.floor(_WORKERS_PART * n_bytes / 2**20)
-    command = ["dask-worker", "--nthreads", "1", "--nworkers", "1", "--memory-limit", f"{limit}MiB"]
-    return command + (["--local-directory", local_directory] if local_directory else [])
+    one = ["--nthreads", "1", "--nworkers", "1", "--memory-limit", f"{limit}MiB"]
+    return ["dask", "worker", *one] + (
+        ["--local-directory", local_directory] if local_directory else []
+    )
 
 
 def _complete_scheduler(scheduler: dict[str, Any], kubernetes: dict[str, Any]) -> None:
@@ -177,6 +179,8 @@ def _complete_scheduler(scheduler: dict[str, Any], kubernetes: dict[str, Any]) -
     scheduler["metadata"] = {"annotations": keep}
     pod = scheduler["spec"]
     container = pod["containers"][0]
+    # dask-kubernetes still says "dask-scheduler", which Dask no longer has.
+    container["args"] = ["dask", "scheduler", *container["args"][1:]]
     container["resources"] = _resources("1", _SCHEDULER_MEMORY)
     container["env"] = [{"name": k, "value": v} for k, v in SCHEDULER_ENVIRONMENT.items()]
     _complete_pod(pod, kubernetes, kubernetes["scheduler-selector"])

@@ -123,9 +123,7 @@ class Pods:
             return int(response.status_code)
 
     def _call(self, api: Any, method: str, version: str, path: str, **options: Any) -> Any:
-        return api.call_api(
-            method, version=version, namespace=self.namespace, url=path, **options
-        )
+        return api.call_api(method, version=version, namespace=self.namespace, url=path, **options)
 
 
 def state_of(pod: dict[str, Any]) -> PodState:

@@ -36,7 +36,7 @@ def warm_up() -> None:
     Afterwards numba's cache on this machine holds the machine code, and no later process has to
     compile it. Harmless to repeat.
     """
-    mask = np.zeros((8, 8, 2), np.uint8, order="F")
+    mask = np.zeros((32, 8, 2), np.uint8, order="F")  # long runs: the way for ordinary masks
     mask[2, 2, 0] = 1
     label_components(mask)
     label_components(mask[:1])  # runs of one voxel: the way for noise

@@ -5,6 +5,7 @@ transposed. Supported are gzip-compressed single-file NIfTI-1 images (``.nii.gz`
 floating-point numbers, either byte order, with three axes (further axes of length 1 are dropped).
 """
 
+from amos_dask.nifti.checksum import told_voxel_crc32, voxel_crc32, voxel_sha256
 from amos_dask.nifti.header import (
     DATA_OFFSET,
     HEADER_BYTES,
@@ -35,6 +36,9 @@ __all__ = [
     "open_image",
     "parse_header",
     "read_info",
+    "told_voxel_crc32",
+    "voxel_crc32",
+    "voxel_sha256",
     "write_image",
     "write_mask",
 ]

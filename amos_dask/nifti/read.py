@@ -74,6 +74,12 @@ class ImageReader:
         self._data = data
         self._pieces = pieces
 
+    @property
+    def preamble(self) -> bytes | None:
+        """The bytes before the first voxel; None where not all of them are at hand."""
+        offset = self.info.data_offset
+        return self._data[:offset] if offset <= len(self._data) else None
+
     def chunks(self) -> Iterator[NDArray[Any]]:
         """Yield all stored voxels in file order: 1-D arrays of the stored dtype, native order.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from amos_dask.archive.sources import is_url, is_zip
 from amos_dask.errors import AmosDaskError
+from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap, read_label_map
 from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders
 from amos_dask.store.staging import write_text
@@ -28,6 +29,22 @@ def keep_label_map(layout: Layout, label_map: LabelMap, *, replace: bool = False
     exists = layout.label_map.exists()
     if not exists or (replace and read_label_map(layout.label_map) != label_map):
         write_text(layout.label_map, label_map.to_yaml())
+
+
+def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: LabelMap) -> Exclusions:
+    """Return what denoising leaves: as the file given says, else ROOT's, else nothing."""
+    if exclude is not None:
+        return read_exclusions(Path(exclude), label_map)
+    if layout.denoise_exclude.exists():
+        return read_exclusions(layout.denoise_exclude, label_map)
+    return NO_EXCLUSIONS
+
+
+def keep_exclusions(layout: Layout, exclusions: Exclusions) -> None:
+    """Write ROOT's ``denoise_exclude.csv``, unless it is the same."""
+    path = layout.denoise_exclude
+    if not path.exists() or path.read_text(encoding="utf-8-sig") != exclusions.text:
+        write_text(path, exclusions.text)
 
 
 def require_threshold(name: str, value: float) -> float:

@@ -1,15 +1,15 @@
-"""Commands that make tables: ``dataset-manifest``, ``make-split`` and ``index-manifests``."""
+"""``dataset-manifest``: an index of all organised samples."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
-from amos_dask.errors import InconsistentDatasetError, ManifestError
+from amos_dask.errors import InconsistentDatasetError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
 from amos_dask.pipeline.reporting import record_issues, step_results
@@ -18,16 +18,13 @@ from amos_dask.pipeline.session import open_session
 from amos_dask.progress import Listener
 from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.records import SampleFiles, Step
-from amos_dask.store.layout import MANIFEST_SHEET, SPLIT_NAME, SampleFolder, absolute, find_root
+from amos_dask.store.layout import MANIFEST_SHEET, SampleFolder, absolute, find_root
 from amos_dask.store.lock import require_unlocked
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.splits import (
-    index_frames,
     missing_subsets,
-    official_split,
-    require_split_name,
 )
-from amos_dask.tables.workbook import read_sheet, sheet_names, update_workbook, write_workbook
+from amos_dask.tables.workbook import update_workbook
 
 
 def dataset_manifest(
@@ -116,92 +113,3 @@ def missing_subset_issues(manifest: pd.DataFrame, group: str) -> list[Issue]:
         )
         for subset in missing_subsets(manifest)
     ]
-
-
-def make_split(manifest_file: str | Path, *, split_name: str = SPLIT_NAME) -> CommandResult:
-    """Add a worksheet with the official split to a dataset manifest (routine 06).
-
-    Parameters
-    ----------
-    manifest_file : str or Path
-        A workbook that `dataset_manifest` wrote. Its other worksheets stay.
-    split_name : str
-        Title of the worksheet and of its last column; an existing one is replaced.
-
-    Returns
-    -------
-    CommandResult
-        With the worksheet as ``frame``.
-
-    Raises
-    ------
-    ManifestError
-        When the workbook cannot be used or the name is not possible.
-    """
-    path = Path(manifest_file)
-    require_split_name(split_name)
-    _require_workbook(path)
-    require_unlocked(find_root(path.parent))
-    split = official_split(read_sheet(path, MANIFEST_SHEET), split_name, path)
-    update_workbook(path, {split_name: split})
-    counts = ", ".join(f"{n} {name}" for name, n in split[split_name].value_counts().items())
-    return CommandResult((path,), len(split), f"{split_name}: {counts}", (), split)
-
-
-def index_manifests(
-    manifest_file: str | Path,
-    output_index_manifest_dir: str | Path,
-    *,
-    subsets: Sequence[Sequence[str]],
-    split_name: str = SPLIT_NAME,
-) -> CommandResult:
-    """Write an index manifest for each combination of subsets of a split (routine 07).
-
-    Parameters
-    ----------
-    manifest_file : str or Path
-        A workbook to which `make_split` added the split.
-    output_index_manifest_dir : str or Path
-        Folder of the index manifests.
-    subsets : sequence of sequence of str
-        Combinations, such as ``[["train", "val"], ["test"]]``.
-    split_name : str
-        The split's worksheet.
-
-    Returns
-    -------
-    CommandResult
-        ``outputs`` are the files ``{split}_{subsets joined by _}.xlsx``.
-
-    Raises
-    ------
-    ManifestError
-        When the workbook, the split or a subset is missing: nothing is written then.
-    """
-    path, folder = Path(manifest_file), Path(output_index_manifest_dir)
-    require_split_name(split_name)
-    _require_workbook(path)
-    require_unlocked(find_root(path.parent, folder))
-    if split_name not in sheet_names(path):
-        raise ManifestError(f"{path}: there is no split {split_name!r}; run make-split first.")
-    frames = index_frames(read_sheet(path, split_name), split_name, subsets, path)
-    outputs = []
-    for stem, frame in frames.items():
-        outputs.append(folder / f"{stem}.xlsx")
-        write_workbook(outputs[-1], {MANIFEST_SHEET: frame})
-    return CommandResult(tuple(outputs), len(frames), f"{len(frames)} index manifests")
-
-
-def _require_workbook(path: Path) -> None:
-    """Raise when a manifest is missing, naming the place where the other spelling has it.
-
-    The tutorial writes a modality's manifest to ``grouped/`` and reads it from ``grouped/AMOS-CT``.
-    """
-    if path.is_file():
-        return
-    group = path.stem.removeprefix("dataset_manifest_").replace("_", "-").upper()
-    others = (path.parent / group / path.name, path.parent.parent / path.name)
-    for other in others:
-        if other.is_file():
-            raise ManifestError(f"{path}: there is no such workbook; did you mean {other}?")
-    raise ManifestError(f"{path}: there is no such workbook; run dataset-manifest first.")

@@ -1,4 +1,4 @@
-"""Commands that work on organised samples: relabel, binary masks, small regions, denoise."""
+"""Commands that work on organised samples: relabel, binary masks, regions, denoise, restore."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.errors import AmosDaskError
+from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import (
+    find_exclusions,
     find_label_map,
     require_kernel,
     require_sample_folders,
@@ -18,6 +20,7 @@ from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import open_session
 from amos_dask.progress import Listener
+from amos_dask.recipe.changes import read_changes
 from amos_dask.recipe.denoising import (
     ALREADY_DONE,
     DenoiseTask,
@@ -31,17 +34,20 @@ from amos_dask.recipe.organised import (
     find_sample_regions,
     split_sample,
 )
+from amos_dask.recipe.restoring import restore_sample
 from amos_dask.records import DenoiseParams, Step, StepResult
 from amos_dask.store.layout import (
+    CHANGES_SHEET,
     MANIFEST_SHEET,
     REGIONS_SHEET,
     Layout,
     SampleFolder,
     absolute,
     find_root,
+    find_sample_folders,
 )
 from amos_dask.store.lock import require_unlocked
-from amos_dask.tables.manifests import region_frames
+from amos_dask.tables.manifests import changes_frame, region_frames
 from amos_dask.tables.workbook import write_workbook
 
 
@@ -212,6 +218,7 @@ def denoise(
     kernel_size: tuple[int, int] = (5, 5),
     filter_halfedge: int = 3,
     region_area_thresh: float = 10.0,
+    exclude: str | Path | None = None,
     label_explanation: str | Path | None = None,
     selection: Selection = EVERYTHING,
     cluster: Any = None,
@@ -231,19 +238,23 @@ def denoise(
         Votes are counted in a box of ``2 * filter_halfedge + 1`` pixels.
     region_area_thresh : float
         Slice regions strictly below this area in mm2 may change.
+    exclude : str or Path, optional
+        What is left as it was: a csv file with columns ``sample`` and ``label``, where ``*`` or
+        nothing means all; by default ROOT's ``descriptor/denoise_exclude.csv``, if there is one.
     label_explanation, selection, cluster, progress
         As for `binary_masks`.
 
     Returns
     -------
     CommandResult
-        ``n_samples`` looked at. Masks denoised with the same parameters are left as they are.
+        ``n_samples`` looked at. Masks denoised with the same parameters and exclusions are left as
+        they are. In place, ``descriptor/denoise_changes.xlsx`` is written, of all samples of ROOT.
 
     Raises
     ------
     AmosDaskError
-        When there are no samples, the label map is not usable, or a mask was denoised with other
-        parameters and its undenoised form is not kept.
+        When there are no samples, the label map or the exclusions are not usable, or a mask was
+        denoised with other parameters and its undenoised form is not kept.
     """
     root, output = absolute(root_dir), absolute(output_dir)
     layout = find_root(root, output)
@@ -253,8 +264,16 @@ def denoise(
         *require_kernel(kernel_size, filter_halfedge),
         require_threshold("region_area_thresh", region_area_thresh),
     )
+    exclusions = find_exclusions(layout, exclude, label_map)
     tasks = [
-        DenoiseTask(folder, layout, label_map, params, _moved(folder, root, output))
+        DenoiseTask(
+            folder,
+            layout,
+            label_map,
+            params,
+            exclusions.for_sample(folder.sample_id),
+            _moved(folder, root, output),
+        )
         for folder in _masked(root, selection)
     ]
     _require_restorable(tasks)
@@ -269,10 +288,74 @@ def denoise(
         Step.DENOISE,
         layout,
         results,
-        (output,),
+        (output, *(_write_changes(root, layout, label_map) if output == root else ())),
         summary,
         covers_all=_covers_all(root, layout, selection),
     )
+
+
+def restore(
+    root_dir: str | Path,
+    *,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Put masks and binary masks back as they were before denoising, bit for bit.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it, such as ``root_dir/grouped``.
+    selection, cluster, progress
+        As for `split_prostate_uterus`.
+
+    Returns
+    -------
+    CommandResult
+        ``n_samples`` looked at; a mask that cannot be had back is an issue. The next `run` denoises
+        these samples again, unless they are excluded.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples.
+    """
+    root = absolute(root_dir)
+    layout = find_root(root)
+    require_unlocked(layout)
+    label_map = find_label_map(layout, None)
+    tasks = [FolderTask(folder, layout, label_map) for folder in _masked(root, selection)]
+    results = _run("restore", restore_sample, tasks, cluster, progress)
+    n_restored = sum(result.value is True for result in results)
+    n_others = sum(result.value is False for result in results)
+    summary = f"{n_restored} masks are as they were before denoising"
+    if n_others:
+        summary += f"; {n_others} were not denoised"
+    if n_restored:
+        summary += (
+            "; the next 'amos-dask run' denoises them again, except those that "
+            f"{layout.denoise_exclude} lists"
+        )
+    return _finish(
+        Step.DENOISE,
+        layout,
+        results,
+        (root, *_write_changes(root, layout, label_map)),
+        summary,
+        covers_all=_covers_all(root, layout, selection),
+    )
+
+
+def _write_changes(root: Path, layout: Layout, label_map: LabelMap) -> tuple[Path, ...]:
+    """Write what denoising changed in ROOT's masks, if those are what was worked on."""
+    if not (root.is_relative_to(layout.grouped) or layout.grouped.is_relative_to(root)):
+        return ()
+    folders = find_sample_folders(layout.grouped)
+    found = (read_changes(FolderTask(folder, layout, label_map)).value for folder in folders)
+    frame = changes_frame((sample for sample in found if sample is not None), label_map)
+    write_workbook(layout.denoise_changes, {CHANGES_SHEET: frame})
+    return (layout.denoise_changes,)
 
 
 def _moved(folder: SampleFolder, root: Path, output: Path) -> SampleFolder:

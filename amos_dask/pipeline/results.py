@@ -12,7 +12,7 @@ import pandas as pd
 from amos_dask.errors import ExitCode
 from amos_dask.issues import Issue
 from amos_dask.records import TableCounts
-from amos_dask.store.layout import MANIFEST_SHEET, REGIONS_SHEET, Layout
+from amos_dask.store.layout import CHANGES_SHEET, MANIFEST_SHEET, REGIONS_SHEET, Layout
 from amos_dask.tables.workbook import read_sheet
 
 
@@ -109,6 +109,11 @@ class RunResult:
     def regions_after(self) -> Mapping[float, pd.DataFrame]:
         """Threshold in mm3 -> worksheet ``Regions`` after denoising."""
         return self._regions(after=True)
+
+    @cached_property
+    def denoise_changes(self) -> pd.DataFrame:
+        """What denoising changed: a row for each sample, label before and label after."""
+        return read_sheet(Layout(self.root_dir).denoise_changes, CHANGES_SHEET)
 
     def _regions(self, *, after: bool) -> Mapping[float, pd.DataFrame]:
         layout = Layout(self.root_dir)

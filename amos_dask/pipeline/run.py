@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,13 @@ from typing import Any
 
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.errors import AmosDaskError
+from amos_dask.exclusions import Exclusions
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import (
     find_archive,
+    find_exclusions,
     find_label_map,
+    keep_exclusions,
     keep_label_map,
     require_kernel,
     require_outside_archive,
@@ -37,12 +40,13 @@ from amos_dask.pipeline.samples import (
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Needs, Session, open_session
 from amos_dask.progress import Listener
-from amos_dask.records import Audit, DenoiseParams, Notice, Params, Step, TableCounts
+from amos_dask.records import Audit, DenoiseParams, Notice, Params, Sample, Step, TableCounts
 from amos_dask.stages import audit
 from amos_dask.store.audit_log import AuditLog
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import Layout, absolute
 from amos_dask.store.lock import hold_lock
+from amos_dask.store.receipts import Receipts
 from amos_dask.store.staging import remove_all_leftovers
 from amos_dask.store.table_state import read_table_state, write_table_state
 
@@ -66,6 +70,7 @@ def run(
     kernel_size: tuple[int, int] = (5, 5),
     filter_halfedge: int = 3,
     region_area_thresh: float = 10.0,
+    exclude: str | Path | None = None,
     selection: Selection = EVERYTHING,
     force: bool = False,
     break_lock: bool = False,
@@ -100,6 +105,10 @@ def run(
         Denoising counts votes in a box of ``2 * filter_halfedge + 1`` pixels.
     region_area_thresh : float
         Slice regions strictly below this area in mm2 may change.
+    exclude : str or Path, optional
+        What denoising leaves as it was: a csv file with columns ``sample`` and ``label``, where
+        ``*`` or nothing means all; kept as ``root_dir/descriptor/denoise_exclude.csv``, which is
+        read by default.
     selection : Selection
         Which samples to process; manifests always cover all of ``root_dir``.
     force : bool
@@ -134,6 +143,7 @@ def run(
         label_explanation,
         region_volume_thresh,
         (kernel_size, filter_halfedge, region_area_thresh),
+        exclude,
         selection,
         force=force,
     )
@@ -175,6 +185,7 @@ def plan_run(
     kernel_size: tuple[int, int] = (5, 5),
     filter_halfedge: int = 3,
     region_area_thresh: float = 10.0,
+    exclude: str | Path | None = None,
     selection: Selection = EVERYTHING,
     force: bool = False,
 ) -> RunPlan:
@@ -184,7 +195,9 @@ def plan_run(
     ----------
     root_dir, archive, labeled_data_meta, mr_metadata_offset, label_explanation
         As for `run`.
-    region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh, selection, force
+    region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh, exclude
+        As for `run`.
+    selection, force
         As for `run`.
 
     Returns
@@ -199,6 +212,7 @@ def plan_run(
         label_explanation,
         region_volume_thresh,
         (kernel_size, filter_halfedge, region_area_thresh),
+        exclude,
         selection,
         force=force,
     )
@@ -212,6 +226,7 @@ class _Request:
     found: Discovery
     order: Order
     replaces_label_map: bool
+    replaces_exclusions: bool
     is_everything: bool
 
 
@@ -222,6 +237,7 @@ def _understand(
     label_explanation: str | Path | None,
     region_volume_thresh: Sequence[float],
     denoise: tuple[tuple[int, int], int, float],
+    exclude: str | Path | None,
     selection: Selection,
     *,
     force: bool,
@@ -240,8 +256,12 @@ def _understand(
         ),
         _thresholds(layout, region_volume_thresh),
     )
-    order = Order(layout, params, tuple(chosen), force)
-    return _Request(found, order, label_explanation is not None, selection.is_everything)
+    chosen_ids = {sample.sample_id for sample in chosen}
+    others = [sample for sample in found.samples if sample.sample_id not in chosen_ids]
+    exclusions = _choose_exclusions(layout, exclude, params.label_map, others)
+    order = Order(layout, params, tuple(chosen), force, exclusions)
+    replaces = (label_explanation is not None, exclude is not None)
+    return _Request(found, order, *replaces, selection.is_everything)
 
 
 @contextmanager
@@ -275,6 +295,8 @@ def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, t
     processed = process_samples(session, order)
     # Only now: a run that could not start must not change what the next one goes by.
     keep_label_map(layout, params.label_map, replace=request.replaces_label_map)
+    if request.replaces_exclusions:
+        keep_exclusions(layout, order.exclusions)
     organised = find_organised(session, order, processed)
     log = IssueLog(layout.issue_log)
     log.replace(Step.ARCHIVE_MANIFEST, audit_issues)
@@ -328,6 +350,24 @@ def _choose_label_map(
             "made with; run without a choice of samples."
         )
     return label_map
+
+
+def _choose_exclusions(
+    layout: Layout, exclude: str | Path | None, label_map: LabelMap, others: Iterable[Sample]
+) -> Exclusions:
+    """Return the exclusions; raise when they change for masks that are there and not chosen."""
+    exclusions = find_exclusions(layout, exclude, label_map)
+    if exclude is None:
+        return exclusions
+    kept = find_exclusions(layout, None, label_map)
+    masked = {sample.sample_id for sample in others if sample.mask is not None}
+    for name in Receipts(layout).sample_ids():
+        if name in masked and kept.for_sample(name) != exclusions.for_sample(name):
+            raise AmosDaskError(
+                f"{exclude} changes what is excluded of {name}, which was not chosen; run without "
+                "a choice of samples."
+            )
+    return exclusions
 
 
 def _thresholds(layout: Layout, asked: Sequence[float]) -> tuple[float, ...]:

@@ -9,11 +9,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from amos_dask.errors import ManifestError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.manifests import missing_subset_issues
-from amos_dask.records import Audit, Params, Sample, SampleRecord, TableCounts
-from amos_dask.store.layout import GROUPS, MANIFEST_SHEET, REGIONS_SHEET, SPLIT_NAME, Layout
-from amos_dask.tables.manifests import archive_frame, dataset_frame, region_frames
+from amos_dask.records import Audit, Params, Sample, SampleChanges, SampleRecord, TableCounts
+from amos_dask.store.layout import (
+    CHANGES_SHEET,
+    GROUPS,
+    MANIFEST_SHEET,
+    REGIONS_SHEET,
+    SPLIT_NAME,
+    Layout,
+)
+from amos_dask.tables.manifests import archive_frame, changes_frame, dataset_frame, region_frames
 from amos_dask.tables.splits import (
     STANDARD_SUBSETS,
     available_subsets,
@@ -23,7 +31,7 @@ from amos_dask.tables.splits import (
 from amos_dask.tables.workbook import update_workbook, write_workbook
 
 # Raised when a manifest made from the same records would be another.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,14 @@ class Tables:
         Samples and modalities that are missing.
     outputs : tuple of Path
         The workbooks.
+    dataset : DataFrame
+        The dataset manifest of everything.
     """
 
     counts: TableCounts
     issues: tuple[Issue, ...]
     outputs: tuple[Path, ...]
+    dataset: pd.DataFrame
 
 
 def fingerprint(*sources: object) -> str:
@@ -85,15 +96,16 @@ def write_tables(
         )
         n_regions.append((threshold, n_before, n_after))
         outputs += [layout.regions_manifest(threshold, after=after) for after in (False, True)]
+    write_workbook(layout.denoise_changes, {CHANGES_SHEET: _changes(params, records)})
+    outputs.append(layout.denoise_changes)
     issues: list[Issue] = []
-    n_samples = 0
+    frames = {}
     for modality in (None, *GROUPS):
-        frame, written = _write_dataset(layout, params, records, modality)
-        n_samples = len(frame) if modality is None else n_samples
-        issues += _missing(layout, frame, modality)
+        frames[modality], written = _write_dataset(layout, params, records, modality)
+        issues += _missing(layout, frames[modality], modality)
         outputs += written
-    counts = TableCounts(len(archive), n_samples, tuple(n_regions))
-    return Tables(counts, tuple(issues), tuple(outputs))
+    counts = TableCounts(len(archive), len(frames[None]), tuple(n_regions))
+    return Tables(counts, tuple(issues), tuple(outputs), frames[None])
 
 
 def _write_regions(
@@ -117,6 +129,15 @@ def _write_regions(
     return len(frame)
 
 
+def _changes(params: Params, records: Iterable[SampleRecord]) -> pd.DataFrame:
+    found = (
+        SampleChanges(record.sample_id, record.files.spacing_mm, record.changes)
+        for record in records
+        if record.files is not None
+    )
+    return changes_frame(found, params.label_map)
+
+
 def _write_dataset(
     layout: Layout, params: Params, records: Sequence[SampleRecord], modality: str | None
 ) -> tuple[pd.DataFrame, list[Path]]:
@@ -129,7 +150,11 @@ def _write_dataset(
     if frame.empty:
         return frame, []
     split = official_split(frame, SPLIT_NAME, path)
-    update_workbook(path, {MANIFEST_SHEET: frame, SPLIT_NAME: split})
+    sheets = {MANIFEST_SHEET: frame, SPLIT_NAME: split}
+    try:
+        update_workbook(path, sheets)
+    except ManifestError:  # damaged: there are no worksheets of others to keep
+        write_workbook(path, sheets)
     outputs = [path]
     indexes = index_frames(split, SPLIT_NAME, available_subsets(split), path)
     for stem, index in indexes.items():

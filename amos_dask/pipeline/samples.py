@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from amos_dask.errors import AmosDaskError
+from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions
 from amos_dask.issues import Issue
 from amos_dask.pipeline.reporting import failure_issue, sample_number
 from amos_dask.pipeline.session import Session
@@ -47,12 +48,19 @@ class Order:
         The chosen ones.
     force : bool
         Do again what is complete.
+    exclusions : Exclusions
+        What denoising leaves as it was.
     """
 
     layout: Layout
     params: Params
     samples: tuple[Sample, ...]
     force: bool = False
+    exclusions: Exclusions = NO_EXCLUSIONS
+
+    def params_for(self, sample_id: str) -> Params:
+        """Return the parameters of one sample, with its exclusions."""
+        return replace(self.params, excluded=self.exclusions.for_sample(sample_id))
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,8 @@ def plan_samples(order: Order, folders: Iterable[SampleFolder]) -> list[tuple[Ru
     for sample in order.samples:
         if sample.volume is not None:
             superseded = tuple(folder.path for folder in earlier.get(sample.sample_id, ()))
-            task = RunTask(sample, order.layout, order.params, superseded)
+            params = order.params_for(sample.sample_id)
+            task = RunTask(sample, order.layout, params, superseded)
             work = Work(Reason.FORCED) if order.force else find_work(task)
             plan.append((replace(task, parts=work.parts), work))
     return plan
@@ -169,7 +178,7 @@ def find_organised(session: Session, order: Order, processed: Processed) -> list
     found = [Organised(r.sample_id, r.digest) for r in processed.results if r.folder is not None]
     unknown = []
     for folder in processed.others:
-        known = current_record(folder, layout, params)
+        known = current_record(folder, layout, order.params_for(folder.sample_id))
         if known is not None:
             found.append(Organised(folder.sample_id, known[1]))
         elif any(folder.path.glob(f"{folder.sample_id}_*")):
@@ -186,7 +195,7 @@ def find_organised(session: Session, order: Order, processed: Processed) -> list
 
 def _undescribed(outcome: Outcome[SampleRecord]) -> SampleRecord:
     issue = StepIssue(Step.DATASET_MANIFEST, failure_issue(outcome))
-    return SampleRecord(outcome.name, None, (), (), 0, (issue,))
+    return SampleRecord(outcome.name, None, (), (), (), (issue,))
 
 
 def read_records(layout: Layout, organised: Sequence[Organised]) -> Iterator[SampleRecord]:

@@ -93,7 +93,7 @@ class Transfer:
         partial, n_bytes = self._partial, self._file.exact_n_bytes
         if not partial.n_bytes:
             return
-        self._say(f"{partial.n_bytes / 1e9:.2f} GB of it are there already")
+        self._say(f"{partial.n_bytes:,} bytes of it are there already")
         partial.read_again(lambda n_read: self._tell("md5", n_read, partial.n_bytes))
         if n_bytes is not None and partial.n_bytes >= n_bytes and not self._is_complete():
             self._say("they are not its beginning; it is fetched anew")
@@ -151,7 +151,9 @@ class Transfer:
             partial.append(block)
             self._has_received = True
             self._tell("download", partial.n_bytes, n_bytes)
-        if n_bytes is not None and partial.n_bytes < n_bytes:
+        # Where nobody tells the end of the reply, what is known of the size has to.
+        least = n_bytes if n_bytes is not None else self._file.least_n_bytes
+        if partial.n_bytes < least:
             raise TransferError("the connection was cut")
         self._tell("download", partial.n_bytes, n_bytes, now=True)
 

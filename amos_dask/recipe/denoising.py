@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.issues import Issue, make_issue
+from amos_dask.issues import Issue
 from amos_dask.nifti import write_mask
+from amos_dask.recipe.changes import read_changes
 from amos_dask.recipe.folders import (
     FolderTask,
     check_mask_labels,
     expected_binary_masks,
+    not_restorable,
     open_mask,
     read_header,
     remove_other_binary_masks,
@@ -36,19 +38,31 @@ class DenoiseTask(FolderTask):
     ----------
     params : DenoiseParams
         How.
+    excluded : frozenset of int
+        Labels left as they were before denoising.
     output : SampleFolder
         Where the mask and its binary masks go; the sample's own folder to work in place.
     """
 
     params: DenoiseParams
+    excluded: frozenset[int]
     output: SampleFolder
+
+    @property
+    def mark(self) -> str:
+        """The description of the mask; empty where all of the sample is excluded."""
+        return describe_step(self.params, self.excluded)
+
+    def is_done(self, description: str) -> bool:
+        """Return whether a mask with this description is as it is to be."""
+        return description == self.mark or not (self.mark or is_denoised(description))
 
 
 def denoise_sample(task: DenoiseTask) -> StepResult[int]:
     """Denoise a sample's mask and write it with its binary masks.
 
-    A mask that was denoised with the same parameters is not denoised again; with others, the
-    undenoised mask is restored first.
+    A mask that was denoised with the same parameters and exclusions is not denoised again; with
+    others, the undenoised mask is restored first.
 
     Returns
     -------
@@ -66,24 +80,25 @@ def denoise_sample(task: DenoiseTask) -> StepResult[int]:
         if in_place:
             remove_other_binary_masks(task.folder, ())
         return StepResult(task.name, None, issues)
-    done = info.description == describe_step(task.params)
+    done = task.is_done(info.description)
     if done and in_place and _has_its_binary_masks(task):
-        return StepResult(task.name, ALREADY_DONE, issues)
+        return StepResult(task.name, ALREADY_DONE, (*issues, *read_changes(task).issues))
     restore = RestoreData(task.layout.restore)
     if is_denoised(info.description) and not done:
         restored = restore.restore(task.name, task.folder.mask, mask)
         if restored is None:
-            return StepResult(task.name, None, (*issues, _not_restorable(task)))
+            return StepResult(task.name, None, (*issues, not_restorable(task)))
         mask = restored
-    final = mask if done else denoise_mask(mask, info.spacing_mm, task.params)
+    final = mask if done else denoise_mask(mask, info.spacing_mm, task.params, task.excluded)
     remove_leftovers(task.output.path)
     kept: Path | None = None
-    n_changed = ALREADY_DONE
+    n_changed = ALREADY_DONE if done else 0
     with Staging() as staging:
         staged = staging.path_for(task.output.mask)
-        write_mask(staged, info, final, describe_step(task.params))
-        if not done:
-            kept, n_changed = restore.stage(staging, task.name, staged, mask, final)
+        write_mask(staged, info, final, task.mark)
+        if task.mark and not done:
+            kept, changes = restore.stage(staging, task.name, staged, mask, final)
+            n_changed = sum(change.n_voxels for change in changes)
         written = stage_binary_masks(task, task.output, final, info, staging)
         staging.publish(last=task.output.mask)
     remove_other_binary_masks(task.output, written)
@@ -97,18 +112,8 @@ def _has_its_binary_masks(task: DenoiseTask) -> bool:
     return sorted(expected) == task.folder.binary_masks()
 
 
-def _not_restorable(task: DenoiseTask) -> Issue:
-    return make_issue(
-        "not_restorable",
-        "denoised with other parameters, and the undenoised mask is not kept",
-        sample=task.name,
-        file=task.shown(task.folder.mask),
-        action="mask left as it is; write it anew with confirm-pairs, then denoise",
-    )
-
-
 def is_restorable(task: DenoiseTask) -> bool:
-    """Return whether a mask can be denoised: it was not, or the same way, or can be had back.
+    """Return whether a mask can be made: it was not denoised, or the same way, or can be had back.
 
     Reads the header only.
     """
@@ -116,7 +121,7 @@ def is_restorable(task: DenoiseTask) -> bool:
         description = read_header(task.folder.mask).description
     except (UnreadableImageError, InaccessibleFileError):
         return True  # the task itself says what is wrong with it
-    if not is_denoised(description) or description == describe_step(task.params):
+    if not is_denoised(description) or task.is_done(description):
         return True
     restore = RestoreData(task.layout.restore)
     return restore.path_for(task.name, task.folder.mask).exists()

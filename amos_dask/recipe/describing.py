@@ -9,6 +9,7 @@ from amos_dask import geometry
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo
+from amos_dask.recipe.changes import read_changes
 from amos_dask.recipe.folders import (
     FolderTask,
     bad_info_file,
@@ -183,14 +184,17 @@ def reread_sample(task: DescribeTask) -> SampleRecord:
     described = describe_sample(task)
     issues = [StepIssue(Step.DATASET_MANIFEST, issue) for issue in described.issues]
     if described.value is None:
-        return SampleRecord(task.name, None, (), (), 0, tuple(issues))
+        return SampleRecord(task.name, None, (), (), (), tuple(issues))
     row, problems = described.value
     issues += [
         StepIssue(Step.DATASET_MANIFEST, make_issue("inconsistent", problem, sample=task.name))
         for problem in problems
     ]
     before, after = _find_regions(task)
-    return SampleRecord(task.name, row, before, after, 0, tuple(issues))
+    found = read_changes(task)
+    changes = () if found.value is None else found.value.changes
+    issues += [StepIssue(Step.DATASET_MANIFEST, issue) for issue in found.issues]
+    return SampleRecord(task.name, row, before, after, changes, tuple(issues))
 
 
 def _find_regions(

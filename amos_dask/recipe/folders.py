@@ -86,6 +86,17 @@ def unreadable_output(task: FolderTask, path: Path, kind: Kind, error: Exception
     return make_issue(f"unreadable_{kind}", str(error), sample=task.name, file=task.shown(path))
 
 
+def not_restorable(task: FolderTask) -> Issue:
+    """Return the issue of a denoised mask whose undenoised form is not kept."""
+    return make_issue(
+        "not_restorable",
+        "denoised, and the undenoised mask is not kept",
+        sample=task.name,
+        file=task.shown(task.folder.mask),
+        action="mask left as it is; write it anew with confirm-pairs",
+    )
+
+
 def check_mask_labels(task: FolderTask, present: tuple[int, ...]) -> tuple[Issue, ...]:
     """Return the issues of labels that the map lacks."""
     shown = task.shown(task.folder.mask)

@@ -17,8 +17,9 @@ from amos_dask.recipe.pairs import (
     remove_superseded,
     stage_volume,
 )
-from amos_dask.recipe.work import RunTask, made_with, origin_of, summarise
+from amos_dask.recipe.work import RunTask, made_with, may_keep_rest, origin_of, summarise
 from amos_dask.records import (
+    LabelChange,
     SampleFiles,
     SampleRecord,
     SampleRegions,
@@ -56,7 +57,7 @@ class _MaskResult:
     binary_labels: tuple[int, ...] = ()
     before: Regions = ()
     after: Regions = ()
-    n_changed: int = 0
+    changes: tuple[LabelChange, ...] = ()
     restore_data: Path | None = None
     issues: list[StepIssue] = field(default_factory=list)
 
@@ -72,10 +73,10 @@ def run_sample(task: RunTask) -> SampleResult:
         gets its volume. Where a file cannot be read for reasons outside it, earlier output stays.
     """
     receipts = Receipts(task.layout)
-    earlier = None if task.parts == EVERY_PART else receipts.read(task.name)
-    if earlier is None:
-        task = replace(task, parts=EVERY_PART)
     origin = origin_of(task.sample)  # before reading: what changes meanwhile is read again
+    earlier = None if task.parts == EVERY_PART else receipts.read(task.name)
+    if earlier is None or not may_keep_rest(origin, earlier, task.parts):
+        task, earlier = replace(task, parts=EVERY_PART), None
     try:
         receipt = _organise(task, origin, earlier)
     except EarlierOutputStaysError as stop:
@@ -95,7 +96,7 @@ def _organise(task: RunTask, origin: Origin, earlier: Receipt | None) -> Receipt
         volume = _volume(task, folder, staging, earlier)
         if volume.scan is None:
             remove_superseded(pair, written=False)
-            nothing = SampleRecord(task.name, None, (), (), 0, tuple(volume.issues))
+            nothing = SampleRecord(task.name, None, (), (), (), tuple(volume.issues))
             return Receipt(origin, {}, {}, nothing)
         masks = _masks(task, folder, volume.scan, staging, earlier)
         # The mask's description says that the files beside it are in place.
@@ -110,7 +111,7 @@ def _organise(task: RunTask, origin: Origin, earlier: Receipt | None) -> Receipt
         files=_describe(task, folder, written_info(volume.scan), masks),
         before=masks.before,
         after=masks.after,
-        n_changed=masks.n_changed,
+        changes=masks.changes,
         issues=(*volume.issues, *masks.issues),
     )
     restore = () if masks.restore_data is None else (masks.restore_data,)
@@ -163,7 +164,7 @@ def _known_masks(task: RunTask, record: SampleRecord) -> _MaskResult:
         binary_labels=() if files is None else files.binary_labels,
         before=record.before,
         after=record.after,
-        n_changed=record.n_changed,
+        changes=record.changes,
         issues=[issue for issue in record.issues if not _is_of_volume(task, issue)],
     )
 
@@ -201,16 +202,19 @@ def _stage_masks(
     if params.label_map.unknown(present):
         write_mask(staging.path_for(folder.mask), volume, split)
         return _MaskResult(present, (), before, before, issues=issues)
-    final = denoise_mask(split, spacing, params.denoise)
-    after = find_small_regions(final, *find)
+    final = denoise_mask(split, spacing, params.denoise, params.excluded)
+    mark = describe_step(params.denoise, params.excluded)
     staged = staging.path_for(folder.mask)
-    write_mask(staged, volume, final, describe_step(params.denoise))
-    restore = RestoreData(task.layout.restore)
-    kept, n_changed = restore.stage(staging, sample.sample_id, staged, split, final)
+    write_mask(staged, volume, final, mark)
     columns = params.label_map.columns()
     paths = {label: staging.path_for(folder.binary_mask(columns[label])) for label in columns}
     present = write_binary_masks(paths, final, volume)
-    return _MaskResult(present, tuple(columns), before, after, n_changed, kept, issues)
+    if not mark:  # all of the sample is excluded from denoising
+        return _MaskResult(present, tuple(columns), before, before, issues=issues)
+    restore = RestoreData(task.layout.restore)
+    kept, changes = restore.stage(staging, sample.sample_id, staged, split, final)
+    after = find_small_regions(final, *find)
+    return _MaskResult(present, tuple(columns), before, after, changes, kept, issues)
 
 
 def _written_masks(task: RunTask, folder: SampleFolder, result: _MaskResult) -> tuple[Path, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from amos_dask.exclusions import EVERY_LABEL
+from amos_dask.labels import LabelMap
 from amos_dask.records import Params, Sample, SampleRecord, SampleResult
 from amos_dask.stages import binary_masks, denoise, describe, mask, regions, relabel, volume
 from amos_dask.store.identity import input_identity
@@ -137,17 +139,51 @@ def origin_of(sample: Sample) -> Origin:
     return Origin(row, inputs)
 
 
+def may_keep_rest(origin: Origin, earlier: Receipt, parts: frozenset[Part]) -> bool:
+    """Return whether the parts that are not to be made are still made from the same.
+
+    The archive may have changed between planning and the task's turn.
+    """
+    known = earlier.origin
+    rest = [part for part in Part if part not in parts]
+    return origin.row == known.row and all(_is_same(origin, known, part) for part in rest)
+
+
 def made_with(params: Params) -> Mapping[Part, Any]:
     """Return the parameters and versions that each part depends on, as JSON restores them."""
-    how = params.denoise
     return {
         Part.VOLUME: _VOLUME_VERSIONS,
         Part.MASKS: [
             _MASK_VERSIONS,
             [list(entry) for entry in params.label_map.entries],
-            [*how.kernel_size, how.filter_halfedge, float(how.region_area_thresh)],
+            _denoised_with(params),
         ],
     }
+
+
+def _denoised_with(params: Params) -> list[Any] | None:
+    """Return what denoising depends on; None where all of the sample is excluded from it."""
+    if params.excluded >= EVERY_LABEL:
+        return None
+    how, excluded = params.denoise, sorted(params.excluded)
+    return [*how.kernel_size, how.filter_halfedge, float(how.region_area_thresh), excluded]
+
+
+def as_restored(receipt: Receipt, label_map: LabelMap) -> Receipt | None:
+    """Return a receipt as a run writes it when all of the sample is excluded from denoising.
+
+    None when its masks were made with another label map or by another version: then it says
+    nothing of them. What depends on the files as they are is left to the caller.
+    """
+    known = receipt.made_with[Part.MASKS]
+    undenoised = made_with(Params(label_map, excluded=EVERY_LABEL))[Part.MASKS]
+    if not isinstance(known, list) or known[:-1] != undenoised[:-1]:
+        return None
+    return replace(
+        receipt,
+        made_with={**receipt.made_with, Part.MASKS: undenoised},
+        record=replace(receipt.record, after=receipt.record.before, changes=()),
+    )
 
 
 def current_record(

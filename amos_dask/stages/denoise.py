@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
+import numpy as np
+
+from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.kernels import denoise_slices
 from amos_dask.nifti import Mask
 from amos_dask.records import DenoiseParams
@@ -11,15 +15,40 @@ from amos_dask.records import DenoiseParams
 # Raised when the result for the same input and parameters changes.
 RESULT_VERSION = 1
 _MARK = re.compile(r"amos-dask denoise v\d+ .*")
+_LONGEST_MARK = 79
 
 
-def describe_step(params: DenoiseParams) -> str:
-    """Return the NIfTI ``descrip`` (at most 79 characters) of a mask denoised this way."""
+def describe_step(params: DenoiseParams, excluded: frozenset[int] = frozenset()) -> str:
+    """Return the NIfTI ``descrip`` of a mask denoised this way.
+
+    Parameters
+    ----------
+    params : DenoiseParams
+        How.
+    excluded : frozenset of int
+        Labels left as they were.
+
+    Returns
+    -------
+    str
+        At most 79 characters, others for other parameters or labels; a checksum stands for what is
+        too long. Empty where every label is excluded: such a mask is not denoised.
+    """
+    if excluded >= EVERY_LABEL:
+        return ""
     kx, ky = params.kernel_size
-    return (
-        f"amos-dask denoise v{RESULT_VERSION} kernel={kx}x{ky} "
+    step = f"amos-dask denoise v{RESULT_VERSION}"
+    mark = (
+        f"{step} kernel={kx}x{ky} "
         f"halfedge={params.filter_halfedge} mm2={float(params.region_area_thresh)!r}"
     )
+    if not excluded:
+        return mark
+    labels = ",".join(map(str, sorted(excluded)))
+    spelled = f"{mark} not={labels}"
+    checksum = hashlib.sha256(spelled.encode()).hexdigest()
+    shorter = (spelled, f"{mark} not=#{checksum[:12]}", f"{step} #{checksum[:32]}")
+    return next(text for text in shorter if len(text) <= _LONGEST_MARK)
 
 
 def is_denoised(description: str) -> bool:
@@ -27,7 +56,12 @@ def is_denoised(description: str) -> bool:
     return _MARK.fullmatch(description) is not None
 
 
-def denoise_mask(mask: Mask, spacing_mm: tuple[float, float, float], params: DenoiseParams) -> Mask:
+def denoise_mask(
+    mask: Mask,
+    spacing_mm: tuple[float, float, float],
+    params: DenoiseParams,
+    excluded: frozenset[int] = frozenset(),
+) -> Mask:
     """Return the denoised mask; the definition is in `amos_dask.kernels.denoise_slices`.
 
     Parameters
@@ -38,11 +72,42 @@ def denoise_mask(mask: Mask, spacing_mm: tuple[float, float, float], params: Den
         Voxel size along x, y, z in mm.
     params : DenoiseParams
         Kernel (pixels), voting box, and area (mm2) below which slice regions are small.
+    excluded : frozenset of int
+        Labels left as they are, see `undo_labels`; with every label the mask itself is returned.
     """
-    return denoise_slices(
+    if excluded >= EVERY_LABEL:
+        return mask
+    denoised = denoise_slices(
         mask,
         spacing_mm[:2],
         params.region_area_thresh,
         params.kernel_size,
         params.filter_halfedge,
     )
+    return undo_labels(mask, denoised, excluded)
+
+
+def undo_labels(before: Mask, after: Mask, labels: frozenset[int]) -> Mask:
+    """Return the denoised mask with some labels as they were before.
+
+    A voxel whose label before or after denoising is one of ``labels`` gets its label before back,
+    every other voxel keeps its label after. So the voxels of such a label are exactly those that
+    it had before, and with every label the mask is as before.
+
+    Parameters
+    ----------
+    before, after : (x, y, z) uint8
+        The mask before and after denoising; not changed.
+    labels : frozenset of int
+        The excluded labels.
+    """
+    if not labels:
+        return after
+    is_excluded = np.zeros(256, np.bool_)
+    is_excluded[list(labels)] = True
+    old, new = before.ravel(order="F"), after.ravel(order="F")
+    changed = np.flatnonzero(old != new)
+    undone = changed[is_excluded[old[changed]] | is_excluded[new[changed]]]
+    result = new.copy()
+    result[undone] = old[undone]
+    return result.reshape(after.shape, order="F")

@@ -62,10 +62,10 @@ class IssueLog:
         ]
         write_text(self._path, "".join(line + "\n" for line in lines))
 
-    def all(self, besides: Step | None = None) -> list[Issue]:
-        """Return every issue once, sorted by sample, file and code; those of a step left out."""
-        left_out = "" if besides is None else str(besides)
-        found = {issue for key, issue in self._entries if key.partition(":")[0] != left_out}
+    def all(self, besides: Step | tuple[Step, ...] = ()) -> list[Issue]:
+        """Return every issue once, sorted by sample, file and code; those of steps left out."""
+        left_out = {besides} if isinstance(besides, Step) else set(besides)
+        found = {issue for key, issue in self._entries if key.partition(":")[0] not in left_out}
         return sorted(found, key=lambda issue: issue.sort_key)
 
     def _read(self) -> list[tuple[str, Issue]]:

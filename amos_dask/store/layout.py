@@ -13,6 +13,7 @@ from amos_dask.records import UNDEFINED, Sample
 GROUPS = {"ct": "AMOS-CT", "mri": "AMOS-MRI", "und": "AMOS-UND"}
 MANIFEST_SHEET = "Manifest"
 REGIONS_SHEET = "Regions"
+CHANGES_SHEET = "Changes"
 SPLIT_NAME = "split01_standard"
 
 # Not allowed in names on one of the common file systems.
@@ -101,6 +102,16 @@ class Layout:
     def label_map(self) -> Path:
         """The label map, read when present."""
         return self.descriptor / "label_map.yaml"
+
+    @property
+    def denoise_exclude(self) -> Path:
+        """What denoising leaves as it was, read when present."""
+        return self.descriptor / "denoise_exclude.csv"
+
+    @property
+    def denoise_changes(self) -> Path:
+        """What denoising changed."""
+        return self.descriptor / "denoise_changes.xlsx"
 
     def regions_manifest(self, threshold_mm3: float, *, after: bool) -> Path:
         """Return the manifest of small regions, before or after denoising."""

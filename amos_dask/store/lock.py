@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -17,6 +19,7 @@ from amos_dask.errors import AmosDaskError
 from amos_dask.store.layout import Layout
 
 _SAME_START_SECONDS = 2.0
+_SECONDS_TO_WRITE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +83,33 @@ def hold_lock(layout: Layout, *, break_lock: bool = False) -> Iterator[None]:
     layout.state.mkdir(parents=True, exist_ok=True)
     me = Owner.of_this_process()
     while not _take(layout.lock, me):
-        owner = read_owner(layout)
-        if owner is not None and not break_lock and not owner.is_dead:
-            raise AmosDaskError(_in_use(layout, owner))
-        layout.lock.unlink(missing_ok=True)
+        _remove_outdated(layout, break_lock=break_lock)
         break_lock = False  # whoever takes it now is alive
     try:
         yield
     finally:
         if read_owner(layout) == me:
             layout.lock.unlink(missing_ok=True)
+
+
+def _remove_outdated(layout: Layout, *, break_lock: bool) -> None:
+    """Remove the lock unless its owner may be alive; raise then.
+
+    One process at a time: a lock that was just taken over must not be taken for the old one.
+    """
+    turn = os.open(layout.state, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: then it is as good as it gets
+            fcntl.flock(turn, fcntl.LOCK_EX)
+        owner = read_owner(layout)
+        if owner is None and layout.lock.exists():
+            time.sleep(_SECONDS_TO_WRITE)  # it may just be written
+            owner = read_owner(layout)
+        if owner is not None and not break_lock and not owner.is_dead:
+            raise AmosDaskError(_in_use(layout, owner))
+        layout.lock.unlink(missing_ok=True)
+    finally:
+        os.close(turn)
 
 
 def require_unlocked(layout: Layout) -> None:
@@ -135,5 +155,5 @@ def _take_without_link(lock: Path, content: Path) -> bool:
 def _in_use(layout: Layout, owner: Owner) -> str:
     return (
         f"{layout.root}: in use since {owner.since} by process {owner.pid} on {owner.host}; wait "
-        "for it, or if it is dead, run with --break_lock."
+        "for it, or if it is dead, use 'amos-dask run --break_lock'."
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from amos_dask.issues import Issue
 from amos_dask.records import (
+    LabelChange,
     Metadata,
     Region,
     SampleFiles,
@@ -24,7 +25,7 @@ from amos_dask.store.identity import AlteredFile, Change, find_altered, identity
 from amos_dask.store.layout import Layout, SampleFolder
 from amos_dask.store.staging import write_text
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class Part(StrEnum):
@@ -168,7 +169,7 @@ def _to_json(receipt: Receipt) -> dict[str, Any]:
             "files": None if record.files is None else asdict(record.files),
             "before": _regions_to_json(record.before),
             "after": _regions_to_json(record.after),
-            "n_changed": record.n_changed,
+            "changes": record.changes,
             "issues": [{"step": found.step, **asdict(found.issue)} for found in record.issues],
         },
     }
@@ -186,7 +187,7 @@ def _from_json(content: dict[str, Any], digest: str) -> Receipt:
             files=_files_from_json(record["files"]) if record["files"] else None,
             before=_regions_from_json(sample_id, record["before"]),
             after=_regions_from_json(sample_id, record["after"]),
-            n_changed=record["n_changed"],
+            changes=tuple(LabelChange(*row) for row in record["changes"]),
             issues=tuple(StepIssue(Step(i.pop("step")), Issue(**i)) for i in record["issues"]),
         ),
         digest=digest,

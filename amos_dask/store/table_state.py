@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from amos_dask.records import TableCounts
@@ -66,11 +67,36 @@ def write_table_state(
     counts: TableCounts,
 ) -> None:
     """Remember what the manifests and other files at the given paths were made from."""
+    found = _identities(layout, tables), _identities(layout, others)
+    _write(layout, TableState(made_from, *found, counts))
+
+
+@contextmanager
+def adding_to_table(layout: Layout, path: Path) -> Iterator[None]:
+    """Remember the manifest at a path as it is after the ``with`` block.
+
+    For what adds worksheets of its own and leaves the others: a manifest that was as it was
+    remembered is so afterwards; one that somebody altered before is still altered.
+    """
+    state = read_table_state(layout)
+    known = {} if state is None else _remembered(layout, state, path)
+    was_as_written = not find_altered(layout.root, known)
+    yield
+    if state is not None and known and was_as_written:
+        _write(layout, replace(state, tables={**state.tables, **_identities(layout, [path])}))
+
+
+def _remembered(layout: Layout, state: TableState, path: Path) -> dict[str, str]:
+    """Return the name of a manifest and what is remembered of it, if anything is."""
+    return {name: known for name, known in state.tables.items() if layout.root / name == path}
+
+
+def _write(layout: Layout, state: TableState) -> None:
     content = {
-        "made_from": made_from,
-        "tables": _identities(layout, tables),
-        "others": _identities(layout, others),
-        "counts": asdict(counts),
+        "made_from": state.made_from,
+        "tables": dict(state.tables),
+        "others": dict(state.others),
+        "counts": asdict(state.counts),
     }
     write_text(layout.tables, json.dumps(content, ensure_ascii=False))
 

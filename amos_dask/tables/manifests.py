@@ -11,7 +11,15 @@ import pandas as pd
 from amos_dask import geometry
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
-from amos_dask.records import Audit, FileAudit, Region, Sample, SampleFiles, SampleRegions
+from amos_dask.records import (
+    Audit,
+    FileAudit,
+    Region,
+    Sample,
+    SampleChanges,
+    SampleFiles,
+    SampleRegions,
+)
 from amos_dask.tables.workbook import LARGEST_CELL
 
 ARCHIVE_COLUMNS = (
@@ -40,6 +48,15 @@ ARCHIVE_COLUMNS = (
 )
 ISSUE_COLUMNS = ("code", "severity", "sample", "file", "message", "action")
 REGION_COLUMNS = ("ID", "label_index", "label_name", "x", "y", "z", "n_voxels", "volume_mm3")
+CHANGE_COLUMNS = (
+    "ID",
+    "label_from",
+    "label_from_name",
+    "label_to",
+    "label_to_name",
+    "n_voxels",
+    "volume_mm3",
+)
 FILE_TYPES = {"volume": "v3d", "mask": "m3d"}
 
 
@@ -140,6 +157,26 @@ def region_cell(regions: Iterable[Region]) -> str | None:
 
 def _more(n_regions: int) -> str:
     return f" … ({n_regions} more; see Regions)"
+
+
+def changes_frame(found: Iterable[SampleChanges], label_map: LabelMap) -> pd.DataFrame:
+    """Return what denoising changed: a row for each label before and label after.
+
+    Parameters
+    ----------
+    found : iterable of SampleChanges
+        By number.
+    label_map : LabelMap
+        Labels and their names; a label that it lacks has none.
+    """
+    names = label_map.names()
+    rows = []
+    for sample in found:
+        sx, sy, sz = sample.spacing_mm
+        for old, new, n_voxels in sample.changes:
+            labels = (old, names.get(old), new, names.get(new))
+            rows.append((sample.sample_id, *labels, n_voxels, n_voxels * sx * sy * sz))
+    return pd.DataFrame(rows, columns=list(CHANGE_COLUMNS), dtype=object)
 
 
 def dataset_columns(label_map: LabelMap) -> list[str]:

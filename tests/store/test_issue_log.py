@@ -171,6 +171,8 @@ def test_a_step_can_be_left_out_with_all_its_scopes(log: IssueLog) -> None:
     log.replace(Step.DATASET_MANIFEST, [issue("amos_0004")])
     assert log.all(besides=Step.DATASET_MANIFEST) == [issue("amos_0001")]
     assert [i.sample[-1] for i in log.all(besides=Step.DENOISE)] == ["2", "3", "4"]
+    assert log.all(besides=(Step.DATASET_MANIFEST, Step.DENOISE)) == []
+    assert len(log.all(besides=())) == 4
 
 
 def test_what_two_steps_found_stays_when_one_is_left_out(log: IssueLog) -> None:

@@ -18,6 +18,7 @@ from roots import truncate
 
 from amos_dask.issues import CATALOGUE, make_issue
 from amos_dask.records import (
+    LabelChange,
     Metadata,
     Region,
     SampleFiles,
@@ -71,7 +72,9 @@ records = st.builds(
     files=st.none() | sample_files,
     before=by_threshold,
     after=by_threshold,
-    n_changed=st.integers(0, 2**40),
+    changes=st.lists(st.builds(LabelChange, small, small, st.integers(1, 2**40)), max_size=3).map(
+        tuple
+    ),
     issues=st.lists(issues, max_size=3).map(tuple),
 )
 known = st.none() | text
@@ -115,7 +118,7 @@ FULL = SampleRecord(
     ),
     ((100.0, SampleRegions("amos_0001", (Region(1, 2, 3, 4, 5, 6.0),))),),
     (),
-    3,
+    (LabelChange(1, 0, 2), LabelChange(1, 6, 1)),
     (StepIssue(Step.DENOISE, make_issue("empty_mask", "found", sample="amos_0001")),),
 )
 NO_FILES: dict[Part, dict[str, str]] = {part: {} for part in Part}
@@ -152,6 +155,8 @@ def test_a_receipt_comes_back_equal(
     assert restored == receipt
     assert restored is not None
     assert hash(restored.record) == hash(receipt.record)  # tuples all the way down, no lists
+    assert {type(change) for change in restored.record.changes} <= {LabelChange}
+    assert restored.record.n_changed == receipt.record.n_changed
     assert [type(i.step) for i in restored.record.issues] == [Step] * len(receipt.record.issues)
     assert {type(part) for part in (*restored.outputs, *restored.made_with)} == {Part}
 
@@ -168,7 +173,7 @@ def test_the_digest_depends_on_the_content_alone(receipts: Receipts, tmp_path: P
     assert (
         receipts.write(a_receipt()) == elsewhere.write(a_receipt()) == receipts.write(a_receipt())
     )
-    assert receipts.write(a_receipt(replace(FULL, n_changed=4))) != elsewhere.write(a_receipt())
+    assert receipts.write(a_receipt(replace(FULL, changes=()))) != elsewhere.write(a_receipt())
 
 
 def test_a_sample_without_a_receipt_has_none(receipts: Receipts) -> None:
@@ -184,7 +189,7 @@ def test_a_receipt_can_be_forgotten(receipts: Receipts) -> None:
 
 def test_a_later_receipt_replaces_the_earlier(receipts: Receipts) -> None:
     receipts.write(a_receipt())
-    later = a_receipt(replace(FULL, n_changed=7))
+    later = a_receipt(replace(FULL, changes=(LabelChange(1, 0, 3),)))
     receipts.write(later)
     assert receipts.read("amos_0001") == later
     assert [path.name for path in receipts.layout.receipts.iterdir()] == ["amos_0001.json"]

@@ -10,7 +10,12 @@ import pytest
 
 from amos_dask.records import TableCounts
 from amos_dask.store.layout import Layout
-from amos_dask.store.table_state import TableState, read_table_state, write_table_state
+from amos_dask.store.table_state import (
+    TableState,
+    adding_to_table,
+    read_table_state,
+    write_table_state,
+)
 
 COUNTS = TableCounts(12, 6, ((12.5, 3, 2), (100.0, 40, 7)))
 TABLES = ["descriptor/a.xlsx", "grouped/b.xlsx"]
@@ -97,3 +102,53 @@ def test_a_state_of_another_form_is_none_or_not_current(layout: Layout, value: A
 def test_bytes_that_are_no_text_are_no_state(layout: Layout) -> None:
     layout.tables.write_bytes(b"\xff\xfe\x00")
     assert read_table_state(layout) is None
+
+
+# ---------------------------------------------------------------- what others add
+
+
+def add_to(layout: Layout, name: str) -> None:
+    path = layout.root / name
+    with adding_to_table(layout, path):
+        path.write_text(path.read_text() + " and a worksheet")
+
+
+def test_a_manifest_with_an_addition_of_ours_is_as_it_is_remembered(layout: Layout) -> None:
+    before = restored(layout)
+    add_to(layout, TABLES[1])
+    assert restored(layout).is_current(layout, "ab12")
+    assert {**restored(layout).tables, TABLES[1]: ""} == {**before.tables, TABLES[1]: ""}
+    assert restored(layout).others == before.others
+
+
+def test_a_manifest_that_was_altered_before_stays_altered(layout: Layout) -> None:
+    (layout.root / TABLES[1]).write_text("by hand")
+    add_to(layout, TABLES[1])
+    assert [file.path for file in restored(layout).altered_files(layout)] == [TABLES[1]]
+
+
+def test_an_addition_hides_no_alteration_of_others(layout: Layout) -> None:
+    (layout.root / TABLES[0]).write_text("by hand")
+    add_to(layout, TABLES[1])
+    assert [file.path for file in restored(layout).altered_files(layout)] == [TABLES[0]]
+
+
+@pytest.mark.parametrize("name", ["grouped/other.xlsx", OTHERS[0], "../beside.xlsx"])
+def test_what_is_no_manifest_is_not_remembered(layout: Layout, name: str) -> None:
+    (layout.root / name).write_text("mine")
+    before = layout.tables.read_bytes()
+    add_to(layout, name)
+    assert layout.tables.read_bytes() == before
+
+
+def test_without_a_state_nothing_is_remembered(layout: Layout) -> None:
+    layout.tables.unlink()
+    add_to(layout, TABLES[1])
+    assert not layout.tables.exists()
+
+
+def test_an_addition_that_failed_changes_nothing(layout: Layout) -> None:
+    before = layout.tables.read_bytes()
+    with pytest.raises(OSError, match="full"), adding_to_table(layout, layout.root / TABLES[1]):
+        raise OSError("full")
+    assert layout.tables.read_bytes() == before

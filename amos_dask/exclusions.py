@@ -1,0 +1,143 @@
+"""Exclusions: what denoising leaves as it was, by sample, by label, or both."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from amos_dask.errors import ExclusionsError
+from amos_dask.labels import LabelMap
+
+EVERY_LABEL = frozenset(range(256))
+
+_COLUMNS = ("sample", "label")
+_ALL = "*"
+_SAMPLE = re.compile(r"(?:amos_)?([0-9]{1,9})")
+_INDEX = re.compile(r"[0-9]{1,3}")
+_LARGEST_FILE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusions:
+    """The labels that denoising leaves as they were.
+
+    Parameters
+    ----------
+    everywhere : frozenset of int
+        Labels excluded in every sample; `EVERY_LABEL` where no sample is denoised.
+    by_number : mapping of int to frozenset of int
+        AMOS number -> labels excluded in that sample besides; `EVERY_LABEL` for all of it.
+    text : str
+        The file that says so.
+    """
+
+    everywhere: frozenset[int] = frozenset()
+    by_number: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    text: str = field(default="", repr=False, compare=False)
+
+    def for_sample(self, sample_id: str) -> frozenset[int]:
+        """Return the excluded labels of such as ``amos_0004``; `EVERY_LABEL` for all of it."""
+        number = int(sample_id.removeprefix("amos_"))
+        return self.everywhere | self.by_number.get(number, frozenset())
+
+
+NO_EXCLUSIONS = Exclusions()
+
+
+def read_exclusions(path: Path, label_map: LabelMap) -> Exclusions:
+    """Read a file of exclusions.
+
+    Parameters
+    ----------
+    path : Path
+        A csv file with the columns ``sample`` and ``label``. A sample is ``amos_0004`` or ``4``, a
+        label a number or a name of the label map; ``*`` or nothing stands for all of them. Blank
+        rows and lines that begin with ``#`` are left aside.
+    label_map : LabelMap
+        Labels and their names.
+
+    Raises
+    ------
+    ExclusionsError
+        When the file cannot be read, or a line is not understood.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ExclusionsError(f"{path}: larger than 1 MiB, so not a list of exclusions.")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise ExclusionsError(f"{path}: not a readable list of exclusions ({reason}).") from error
+    labels = _labels_by_name(label_map)
+    everywhere: set[int] = set()
+    by_number: dict[int, set[int]] = {}
+    for where, sample, label in _rows(path, text.splitlines()):
+        number = _number(sample, where)
+        chosen = everywhere if number is None else by_number.setdefault(number, set())
+        chosen |= _labels(label, labels, where)
+    found = {number: frozenset(chosen) for number, chosen in by_number.items()}
+    return Exclusions(frozenset(everywhere), found, text)
+
+
+def _rows(path: Path, lines: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield where a row stands, its sample and its label."""
+    header: list[str] | None = None
+    for number, line in enumerate(lines, start=1):
+        if line.lstrip().startswith("#"):
+            continue
+        where = f"{path}, line {number}"
+        cells = _cells(line, where)
+        if not any(cells):
+            continue
+        if header is None:
+            header = [name.casefold() for name in cells]
+            if sorted(header) != sorted(_COLUMNS):
+                raise ExclusionsError(f"{where}: expected the columns {','.join(_COLUMNS)}.")
+            continue
+        if any(cells[len(header) :]):
+            raise ExclusionsError(f"{where}: more cells than the columns {','.join(_COLUMNS)}.")
+        row = dict(zip(header, [*cells, ""], strict=False))  # the last cell may be left out
+        yield where, row["sample"], row["label"]
+    if header is None:
+        raise ExclusionsError(f"{path}: expected a first line {','.join(_COLUMNS)}.")
+
+
+def _cells(line: str, where: str) -> list[str]:
+    try:
+        (row,) = csv.reader([line], strict=True) if line.strip() else [[""]]
+    except csv.Error as error:
+        raise ExclusionsError(f"{where}: not a line of a csv file ({error}).") from error
+    return [cell.strip() for cell in row]
+
+
+def _number(sample: str, where: str) -> int | None:
+    """Return the AMOS number, or None for all samples."""
+    if sample in ("", _ALL):
+        return None
+    match = _SAMPLE.fullmatch(sample)
+    if match is None:
+        raise ExclusionsError(f"{where}: {sample!r} is no sample such as amos_0004, 4 or *.")
+    return int(match[1])
+
+
+def _labels(label: str, known: Mapping[str, int], where: str) -> frozenset[int]:
+    if label in ("", _ALL):
+        return EVERY_LABEL
+    name = str(int(label)) if _INDEX.fullmatch(label) else _key(label)
+    if name not in known:
+        raise ExclusionsError(f"{where}: the label map has no label {label!r}.")
+    return frozenset({known[name]})
+
+
+def _labels_by_name(label_map: LabelMap) -> dict[str, int]:
+    """Return label by name and by number; where a name looks like a number, the number counts."""
+    names = {_key(name): label for label, name in label_map.names().items()}
+    return names | {str(label): label for label in label_map}
+
+
+def _key(name: str) -> str:
+    """Return what two spellings of a label's name have in common, as in names of files."""
+    return name.replace(" ", "_").casefold()

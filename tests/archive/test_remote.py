@@ -1,0 +1,96 @@
+"""URLs without a server: drivers, secrets in messages, a listing that does not come."""
+
+from __future__ import annotations
+
+import errno
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from amos_dask.archive import remote
+from amos_dask.archive.sources import list_files
+from amos_dask.errors import ArchiveError, DamagedZipError
+
+
+def refusal(url: str) -> str:
+    with pytest.raises(ArchiveError) as caught:
+        list_files(url)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [
+        ("s3://bucket/amos22.zip", '"amos-dask[s3]"'),
+        ("https://example.org/amos22", '"amos-dask[http]"'),
+        ("gs://bucket/amos22.zip", "gcsfs"),
+    ],
+)
+def test_a_driver_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, url: str, package: str
+) -> None:
+    def url_to_fs(url: str, **_: Any) -> None:
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", url_to_fs)
+    message = refusal(url)
+    assert message.startswith(f"{url}: there is no driver for {url.partition('://')[0]}:// here")
+    assert package in message
+
+
+@pytest.mark.parametrize("name", ["amos22", "amos22.zip"])
+@pytest.mark.parametrize("scheme", ["https", "s3", "simplecache::https"])
+def test_a_password_is_refused_and_not_shown(scheme: str, name: str) -> None:
+    message = refusal(f"{scheme}://someone:geheim@example.org/{name}")
+    assert "password" in message
+    assert "geheim" not in message
+
+
+def test_what_drivers_say_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def url_to_fs(url: str, **_: Any) -> None:
+        raise ValueError("'https://u:geheim@example.org/a?token=geheim' is\nnot known")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", url_to_fs)
+    message = refusal("https://example.org/a.zip?token=geheim")
+    assert message == "https://example.org/a.zip: 'https://example.org/a' is not known."
+
+
+def test_a_zip_that_cannot_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What zipfile says of both is the same: not a zip file."""
+    path = tmp_path / "amos22.zip"
+    path.write_bytes(b"no zip")
+    with pytest.raises(DamagedZipError):
+        list_files(str(path))
+
+    def fail(file: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(zipfile, "_EndRecData", fail)
+    message = refusal(str(path))
+    assert message == f"{path}: cannot be read (Input/output error)."
+
+
+def test_a_server_that_asks_for_patience_does_not_get_all_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, attempts = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def fail() -> None:
+        attempts.append(now[0])
+        now[0] += 50.0
+        raise TimeoutError
+
+    monkeypatch.setattr(remote.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(remote.time, "sleep", sleep)
+    with pytest.raises(remote.TransientError) as caught:
+        remote._persist(fail)
+    assert caught.value.strerror == "the server does not answer in time, at 3 attempts"
+    assert len(attempts) == 3

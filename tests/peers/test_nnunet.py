@@ -1,0 +1,55 @@
+"""nnU-Net's own integrity check accepts what `export nnunet` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers.peers import check, python_with
+
+from amos_dask import Selection, export_nnunet
+from amos_dask.phantom import Archive
+
+CT, MR = Selection(modality="ct"), Selection(modality="mri")
+
+
+@pytest.mark.parametrize(
+    ("options", "n_labels"),
+    [
+        ({}, 17),
+        ({"merge_prostate_uterus": True, "link": "symbolic"}, 16),
+        ({"selection": CT, "link": "copy"}, 17),
+        ({"selection": MR, "mr_without_14_16": True}, 14),
+    ],
+)
+def test_nnunet_accepts_the_export(
+    options: dict[str, Any],
+    n_labels: int,
+    processed_root: Path,
+    cluster_address: str,
+    tmp_path: Path,
+) -> None:
+    python_with("nnunetv2")  # before anything is done
+    options = {"cluster": cluster_address, "progress": "none", **options}
+    result = export_nnunet(processed_root, tmp_path / "nnUNet_raw", **options)
+    found, said = check("nnunetv2", "check_nnunet.py", result.outputs[0])
+    assert found["n_labels"] == n_labels
+    assert "verify_dataset_integrity Done" in said
+    assert "Error" not in said
+    assert "Warning" not in said
+
+
+def test_nnunet_takes_the_official_split_over(
+    phantom: Archive, processed_root: Path, cluster_address: str, tmp_path: Path
+) -> None:
+    python_with("nnunetv2")
+    options: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
+    result = export_nnunet(processed_root, tmp_path / "nnUNet_raw", selection=CT, **options)
+    found, _ = check("nnunetv2", "check_nnunet.py", result.outputs[0], "--plan")
+    by_subset = {
+        subset: [s.sample_id for s in phantom.samples if (s.subset, s.modality) == (subset, "ct")]
+        for subset in ("train", "val")
+    }
+    assert found["splits"] == [by_subset]
+    assert found["normalization"] == ["CTNormalization"]
