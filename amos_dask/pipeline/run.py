@@ -290,6 +290,7 @@ def _saying_how_to_go_on(session: Session) -> Iterator[None]:
 def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, tuple[Path, ...]]:
     order, found = request.order, request.found
     layout, params = order.layout, order.params
+    _name_absent(session, order.exclusions, found.samples)
     audit_log = AuditLog(layout.audits, audit.RESULT_VERSION, found.samples)
     audits, audit_issues = audit_archive(session, found, audit_log)
     processed = process_samples(session, order)
@@ -305,6 +306,13 @@ def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, t
         log.replace(step, processed.issues_of(step), samples)
     counts, outputs = _bring_up_to_date(request, audits, organised, log)
     return processed, counts, outputs
+
+
+def _name_absent(session: Session, exclusions: Exclusions, samples: Iterable[Sample]) -> None:
+    absent = sorted(exclusions.by_number.keys() - {int(sample.seq) for sample in samples})
+    if absent:
+        names = ", ".join(f"amos_{number:04d}" for number in absent)
+        session.listener(Notice(f"excluded from denoising, but not in the archive: {names}"))
 
 
 def _bring_up_to_date(
