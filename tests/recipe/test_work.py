@@ -12,6 +12,7 @@ import pytest
 from roots import truncate
 
 from amos_dask.archive.discover import discover
+from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
 from amos_dask.phantom import write_archive
 from amos_dask.recipe import work
@@ -259,6 +260,8 @@ OTHER_PARAMS: dict[str, dict[str, object]] = {
     "area": {"denoise": replace(PARAMS.denoise, region_area_thresh=99.5)},
     "new threshold": {"region_volume_thresh": (100.0, 300.0)},
     "another threshold": {"region_volume_thresh": (300.0,)},
+    "an excluded label": {"excluded": frozenset({6})},
+    "all excluded": {"excluded": EVERY_LABEL},
 }
 
 
