@@ -21,8 +21,10 @@ from roots import issues, program, sample_dir, snapshot, table, truncate, voxels
 
 import amos_dask
 from amos_dask.errors import AmosDaskError
+from amos_dask.issues import make_issue
 from amos_dask.phantom import METADATA_NAME
-from amos_dask.records import Event, PhaseStarted
+from amos_dask.pipeline import leaks as pipeline_leaks
+from amos_dask.records import Event, PhaseStarted, TaskEnded
 from amos_dask.tables.leaks import find_crossing, find_same_shape, leaks_frame
 
 # CT scans 1, 9, 111 are train, 4, 222 val, 50, 333, 500 test; MR scans 507, 508, 501 one of each.
@@ -264,6 +266,15 @@ def test_the_command_after_a_run_changes_nothing(copied: Path, cluster_address: 
     assert snapshot(copied) == before
 
 
+def test_the_command_again_asks_no_cluster(copied: Path) -> None:
+    class Nobody:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"the cluster was asked for {name}")
+
+    result = amos_dask.leaks(copied, cluster=Nobody(), progress="none")
+    assert groups(result.frame, "duplicate_scan") == DUPLICATES
+
+
 def phases(events: Iterable[Event]) -> list[str]:
     return [event.phase for event in events if isinstance(event, PhaseStarted)]
 
@@ -275,6 +286,35 @@ def test_a_run_with_nothing_to_do_compares_no_scans(
     amos_dask.run(copied, planted, cluster=cluster_address, progress=events.append)
     assert phases(events) == []
     assert snapshot(copied) == before
+
+
+def test_only_a_volume_that_changed_is_read_again(
+    copied: Path, planted: Path, tmp_path: Path, cluster_address: str
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(planted, archive)
+    path = archive / "imagesTs" / "amos_0050.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), path)
+    events = list[Event]()
+    amos_dask.run(copied, archive, cluster=cluster_address, progress=events.append)
+    read = [event.name for event in events if isinstance(event, TaskEnded)]
+    assert read == ["amos_0050"] * 3  # audit, sample, checksum
+    assert len(leak_issues(copied)) == 4
+
+
+def test_scans_that_could_not_be_compared_are_compared_by_the_next_run(
+    root: Path, planted: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = make_issue("unreadable_volume", "cannot be read", sample="amos_0004")
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline_leaks, "_find_same_voxels", lambda *_: ({}, [error]))
+        first = amos_dask.run(root, planted, cluster=cluster_address, progress="none")
+    assert first.exit_code == 3
+    assert len(leak_issues(root)) == 3
+    second = amos_dask.run(root, planted, cluster=cluster_address, progress="none")
+    assert second.exit_code == 0
+    assert len(leak_issues(root)) == 5
 
 
 def test_a_leak_that_was_mended_is_not_told_any_more(

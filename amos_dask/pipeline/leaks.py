@@ -10,16 +10,24 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.issues import Issue
+from amos_dask.labels import DEFAULT_LABEL_MAP
 from amos_dask.pipeline.reporting import step_results, write_issues
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.progress import Listener
-from amos_dask.recipe.voxels import VolumeTask, checksum_voxels, digest_voxels
-from amos_dask.records import Step, StepResult
+from amos_dask.recipe.voxels import (
+    RESULT_VERSION,
+    VolumeTask,
+    checksum_voxels,
+    digest_voxels,
+)
+from amos_dask.records import SampleRecord, Step, StepResult
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import MANIFEST_SHEET, Layout, absolute
 from amos_dask.store.lock import require_unlocked
+from amos_dask.store.voxel_log import VoxelLog
 from amos_dask.tables.leaks import Leak, find_crossing, find_same_shape, leaks_frame
+from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
 from amos_dask.tables.workbook import read_sheet, require_columns
 
@@ -98,6 +106,12 @@ def leaks(
     )
 
 
+def find_leaks_of(session: Session, layout: Layout, records: Iterable[SampleRecord]) -> Leaks:
+    """Find what crosses the official split among the records of ROOT's samples."""
+    rows = [record.files for record in records if record.files is not None]
+    return find_leaks(session, layout, dataset_frame(rows, DEFAULT_LABEL_MAP))
+
+
 def find_leaks(
     session: Session, layout: Layout, manifest: pd.DataFrame, column: str = "subset"
 ) -> Leaks:
@@ -106,7 +120,7 @@ def find_leaks(
     Parameters
     ----------
     session : Session
-        Where scans of one shape are compared; not asked when there are none.
+        Where scans of one shape are compared; not asked when all is known of them from before.
     layout : Layout
         ROOT_DIR.
     manifest : DataFrame
@@ -118,7 +132,9 @@ def find_leaks(
     parts = {str(i): str(part) for i, part in zip(rows["ID"], rows[column], strict=True)}
     files = dict(zip(rows["ID"].astype(str), rows["volume"], strict=True))
     tasks = [_task(layout, sample_id, files[sample_id]) for sample_id in find_same_shape(rows)]
-    voxels, issues = _find_same_voxels(session, tasks)
+    log = VoxelLog(layout.voxels, layout.root, RESULT_VERSION)
+    voxels, issues = _find_same_voxels(session, tasks, log)
+    log.save({_shown(layout, file) for file in manifest["volume"].dropna()})
     patients = find_crossing("patient_crosses_split", find_patients(rows), parts)
     duplicates = find_crossing("duplicate_scan", voxels, parts)
     issues += [leak.to_issue() for leak in patients]
@@ -129,19 +145,22 @@ def find_leaks(
 
 
 def _task(layout: Layout, sample_id: str, file: str) -> VolumeTask:
-    path = layout.grouped / file
-    return VolumeTask(sample_id, path, f"{layout.grouped.name}/{file}")
+    return VolumeTask(sample_id, layout.grouped / file, _shown(layout, file))
+
+
+def _shown(layout: Layout, file: str) -> str:
+    return f"{layout.grouped.name}/{file}"
 
 
 def _find_same_voxels(
-    session: Session, tasks: list[VolumeTask]
+    session: Session, tasks: list[VolumeTask], log: VoxelLog
 ) -> tuple[dict[str, str], list[Issue]]:
     """Return ID -> what only scans with the same voxels have, and what could not be compared."""
-    checksums, issues = _ask(session, "checksum", checksum_voxels, tasks)
+    checksums, issues = _ask(session, "checksum", checksum_voxels, tasks, log)
     alike = pd.Series(checksums, dtype=object)
     candidates = set(alike[alike.duplicated(keep=False)].index)
     left = [task for task in tasks if task.sample_id in candidates]
-    digests, unreadable = _ask(session, "compare", digest_voxels, left)
+    digests, unreadable = _ask(session, "compare", digest_voxels, left, log)
     return digests, [*issues, *unreadable]
 
 
@@ -150,10 +169,18 @@ def _ask(
     phase: str,
     function: Callable[[VolumeTask], StepResult[str]],
     tasks: list[VolumeTask],
+    log: VoxelLog,
 ) -> tuple[dict[str, str], list[Issue]]:
-    results = step_results(session.map(phase, function, tasks))
-    answers = {result.sample_id: result.value for result in results if result.value is not None}
-    return answers, [issue for result in results for issue in result.issues]
+    """Return ID -> answer, from before where the volume is the same, and what went wrong."""
+    known = {task.sample_id: log.known(task.shown_as, phase) for task in tasks}
+    new = {task.sample_id: task for task in tasks if known[task.sample_id] is None}
+    results = step_results(session.map(phase, function, list(new.values())))
+    for result in results:
+        if result.value is not None:
+            log.keep(new[result.sample_id].shown_as, phase, result.value)
+    answers = known | {result.sample_id: result.value for result in results}
+    issues = [issue for result in results for issue in result.issues]
+    return {name: answer for name, answer in answers.items() if answer is not None}, issues
 
 
 def _keep_issues(layout: Layout, issues: Iterable[Issue]) -> tuple[Path, ...]:

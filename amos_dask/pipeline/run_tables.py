@@ -46,14 +46,11 @@ class Tables:
         Samples and modalities that are missing.
     outputs : tuple of Path
         The workbooks.
-    dataset : DataFrame
-        The dataset manifest of everything.
     """
 
     counts: TableCounts
     issues: tuple[Issue, ...]
     outputs: tuple[Path, ...]
-    dataset: pd.DataFrame
 
 
 def fingerprint(*sources: object) -> str:
@@ -99,13 +96,14 @@ def write_tables(
     write_workbook(layout.denoise_changes, {CHANGES_SHEET: _changes(params, records)})
     outputs.append(layout.denoise_changes)
     issues: list[Issue] = []
-    frames = {}
+    n_samples = 0
     for modality in (None, *GROUPS):
-        frames[modality], written = _write_dataset(layout, params, records, modality)
-        issues += _missing(layout, frames[modality], modality)
+        frame, written = _write_dataset(layout, params, records, modality)
+        n_samples = len(frame) if modality is None else n_samples
+        issues += _missing(layout, frame, modality)
         outputs += written
-    counts = TableCounts(len(archive), len(frames[None]), tuple(n_regions))
-    return Tables(counts, tuple(issues), tuple(outputs), frames[None])
+    counts = TableCounts(len(archive), n_samples, tuple(n_regions))
+    return Tables(counts, tuple(issues), tuple(outputs))
 
 
 def _write_regions(

@@ -20,6 +20,9 @@ from amos_dask.nifti import (
 from amos_dask.records import StepResult
 from amos_dask.store.identity import gzip_trailer
 
+# Raised when what is returned of the same volume would be another.
+RESULT_VERSION = 1
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeTask:

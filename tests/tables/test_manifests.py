@@ -15,14 +15,18 @@ from amos_dask.records import (
     Audit,
     FileAudit,
     FileRef,
+    LabelChange,
     Metadata,
     Region,
     Sample,
+    SampleChanges,
     SampleFiles,
     SampleRegions,
 )
 from amos_dask.tables.manifests import (
+    CHANGE_COLUMNS,
     archive_frame,
+    changes_frame,
     dataset_frame,
     issues_frame,
     region_cell,
@@ -323,3 +327,21 @@ def test_issue_worksheet_without_issues_keeps_its_header() -> None:
 @pytest.mark.parametrize("code", sorted(CATALOGUE))
 def test_an_issue_takes_the_catalogues_severity(code: str) -> None:
     assert make_issue(code, "").severity == CATALOGUE[code].severity
+
+
+# ---------------------------------------------------------------- what denoising changed
+
+
+def test_changes_have_names_and_volumes() -> None:
+    spacing = (0.5, 0.25, 5.0)
+    found = [
+        SampleChanges("amos_0001", spacing, ()),
+        SampleChanges("amos_0002", spacing, (LabelChange(0, 6, 3), LabelChange(6, 99, 1))),
+    ]
+    frame = changes_frame(found, DEFAULT_LABEL_MAP)
+    assert tuple(frame.columns) == CHANGE_COLUMNS
+    assert [tuple(row) for row in frame.to_numpy(object)] == [
+        ("amos_0002", 0, "background", 6, "liver", 3, 1.875),
+        ("amos_0002", 6, "liver", 99, None, 1, 0.625),
+    ]
+    assert list(changes_frame([], DEFAULT_LABEL_MAP).columns) == list(CHANGE_COLUMNS)
