@@ -20,6 +20,7 @@ _HOMES = {
     "plan_run": "amos_dask.pipeline.run",
     "verify": "amos_dask.pipeline.verify",
     "demo": "amos_dask.pipeline.demo",
+    "stats": "amos_dask.pipeline.statistics",
     "archive_manifest": "amos_dask.pipeline.from_archive",
     "confirm_pairs": "amos_dask.pipeline.from_archive",
     "split_prostate_uterus": "amos_dask.pipeline.organised",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from amos_dask.pipeline.run import plan_run, run
     from amos_dask.pipeline.selection import Selection
     from amos_dask.pipeline.splits import index_manifests, make_split
+    from amos_dask.pipeline.statistics import stats
     from amos_dask.pipeline.verify import verify
 
 __all__ = [
@@ -102,6 +104,7 @@ __all__ = [
     "run",
     "small_regions",
     "split_prostate_uterus",
+    "stats",
     "verify",
     "write_archive",
 ]

@@ -27,6 +27,8 @@ _PHASES = {
     "regions": "finding small regions",
     "denoise": "denoising",
     "describe": "describing samples",
+    "count": "counting values",
+    "sum": "adding up counts",
     "verify": "verifying",
     "md5": "computing the MD5",
     "download": "downloading",

@@ -61,6 +61,7 @@ def download(**arguments: Any) -> int:
 @opt.denoise_parameters
 @opt.selection
 @click.option("--force", is_flag=True, help="Process complete samples again.")
+@click.option("--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well.")
 @click.option("--break_lock", is_flag=True, help="Take over from a run that died elsewhere.")
 @click.option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
 @click.option("--dry_run", is_flag=True, help="Say what would be done; write nothing.")
@@ -78,7 +79,7 @@ def run(dry_run: bool, **arguments: Any) -> int:
     """
     json_lines = arguments["progress"] == "json"
     if dry_run:
-        for name in ("cluster", "progress", "break_lock", "performance_report"):
+        for name in ("cluster", "progress", "break_lock", "performance_report", "statistics"):
             del arguments[name]
         return close_plan(amos_dask.plan_run(**arguments), json_lines)
     return close_run(amos_dask.run(**arguments), json_lines)
@@ -441,6 +442,19 @@ def demo(**arguments: Any) -> int:
     return close_demo(amos_dask.demo(**arguments), arguments["progress"] == "json")
 
 
+@click.command(epilog="Example: amos-dask stats data/AMOS22")
+@click.argument("root_dir", type=opt.EXISTING_FOLDER)
+@opt.label_explanation
+@opt.cluster
+def stats(**arguments: Any) -> int:
+    """Write statistics of intensities, organs and geometry.
+
+    ROOT_DIR/descriptor/statistics.xlsx and .json: by organ and modality, and by scanner, site and
+    subset. 'run' writes them already; this is for folders that other steps have changed.
+    """
+    return close_command(amos_dask.stats(**arguments), arguments)
+
+
 @click.group(name="cluster")
 def cluster_group() -> None:
     """Look at the cluster before work is given to it."""
@@ -477,6 +491,7 @@ ALL = (
     make_split,
     index_manifests,
     leaks,
+    stats,
     phantom,
     export_group,
     cluster_group,

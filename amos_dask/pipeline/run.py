@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.errors import AmosDaskError
 from amos_dask.exclusions import Exclusions
+from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import (
     find_archive,
@@ -39,6 +40,7 @@ from amos_dask.pipeline.samples import (
 )
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Needs, Session, open_session
+from amos_dask.pipeline.statistics import statistics_files, write_statistics
 from amos_dask.progress import Listener
 from amos_dask.records import Audit, DenoiseParams, Notice, Params, Sample, Step, TableCounts
 from amos_dask.stages import audit
@@ -73,6 +75,7 @@ def run(
     exclude: str | Path | None = None,
     selection: Selection = EVERYTHING,
     force: bool = False,
+    statistics: bool = True,
     break_lock: bool = False,
     performance_report: str | Path | None = None,
     cluster: Any = None,
@@ -113,6 +116,8 @@ def run(
         Which samples to process; manifests always cover all of ``root_dir``.
     force : bool
         Process complete samples again.
+    statistics : bool
+        Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does.
     break_lock : bool
         Take ``root_dir`` over from a run that died on another machine.
     performance_report : str or Path, optional
@@ -147,6 +152,7 @@ def run(
         selection,
         force=force,
     )
+    request = replace(request, order=replace(request.order, statistics=statistics))
     layout = request.order.layout
     needs = Needs.of(layout.root, request.found.location)
     with (
@@ -304,7 +310,7 @@ def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, t
     samples = None if request.is_everything else {sample.sample_id for sample in order.samples}
     for step in _SAMPLE_STEPS:
         log.replace(step, processed.issues_of(step), samples)
-    counts, outputs = _bring_up_to_date(request, audits, organised, log)
+    counts, outputs = _bring_up_to_date(session, request, audits, organised, log)
     return processed, counts, outputs
 
 
@@ -316,34 +322,47 @@ def _name_absent(session: Session, exclusions: Exclusions, samples: Iterable[Sam
 
 
 def _bring_up_to_date(
+    session: Session,
     request: _Request,
     audits: Mapping[str, Audit],
     organised: Sequence[Organised],
     log: IssueLog,
 ) -> tuple[TableCounts, tuple[Path, ...]]:
     """Write manifests and issues, unless they are there already, made from the same."""
-    layout, params = request.order.layout, request.order.params
-    samples = request.found.samples
+    order, samples = request.order, request.found.samples
+    layout, params = order.layout, order.params
     digests = [sample.digest for sample in organised]
-    made_from = fingerprint(
-        params, samples, audits, digests, log.all(besides=Step.DATASET_MANIFEST)
-    )
+    issues = log.all(besides=Step.DATASET_MANIFEST)
+    made_from = fingerprint(params, samples, audits, digests, order.statistics, issues)
     state = read_table_state(layout) if layout.issue_log.exists() else None
-    if state is None or not state.is_current(layout, made_from):
-        tables = write_tables(layout, params, samples, audits, read_records(layout, organised))
-        rereading = [
-            found.issue
-            for sample in organised
-            if sample.record is not None
-            for found in sample.record.issues
-            if found.step == Step.DATASET_MANIFEST
-        ]
-        issues = [*rereading, *tables.issues]
-        log.replace(Step.DATASET_MANIFEST, issues, scope=layout.grouped.name)
-        files = write_issues(layout, log)
-        write_table_state(layout, made_from, tables.outputs, files, tables.counts)
-        return tables.counts, tables.outputs
-    return state.counts, tuple(layout.root / path for path in state.tables)
+    if state is not None and state.is_current(layout, made_from):
+        return state.counts, tuple(layout.root / path for path in state.tables)
+    tables = write_tables(layout, params, samples, audits, read_records(layout, organised))
+    found = [*_issues_of_rereading(organised), *tables.issues]
+    outputs = tables.outputs
+    if order.statistics:
+        rows = [r.files for r in read_records(layout, organised) if r.files is not None]
+        counted = write_statistics(session, layout, params.label_map, rows)
+        found += counted.issues
+        outputs += counted.outputs
+    else:
+        for path in statistics_files(layout):  # those of an earlier run speak of other files
+            path.unlink(missing_ok=True)
+    log.replace(Step.DATASET_MANIFEST, found, scope=layout.grouped.name)
+    files = write_issues(layout, log)
+    write_table_state(layout, made_from, outputs, files, tables.counts)
+    return tables.counts, outputs
+
+
+def _issues_of_rereading(organised: Sequence[Organised]) -> list[Issue]:
+    """Return the issues of samples that were described from their files."""
+    return [
+        found.issue
+        for sample in organised
+        if sample.record is not None
+        for found in sample.record.issues
+        if found.step == Step.DATASET_MANIFEST
+    ]
 
 
 def _choose_label_map(

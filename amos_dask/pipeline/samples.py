@@ -50,6 +50,8 @@ class Order:
         Do again what is complete.
     exclusions : Exclusions
         What denoising leaves as it was.
+    statistics : bool
+        Count values for statistics.
     """
 
     layout: Layout
@@ -57,6 +59,7 @@ class Order:
     samples: tuple[Sample, ...]
     force: bool = False
     exclusions: Exclusions = NO_EXCLUSIONS
+    statistics: bool = True
 
     def params_for(self, sample_id: str) -> Params:
         """Return the parameters of one sample, with its exclusions."""
@@ -121,7 +124,8 @@ def plan_samples(order: Order, folders: Iterable[SampleFolder]) -> list[tuple[Ru
             params = order.params_for(sample.sample_id)
             task = RunTask(sample, order.layout, params, superseded)
             work = Work(Reason.FORCED) if order.force else find_work(task)
-            plan.append((replace(task, parts=work.parts), work))
+            task = replace(task, parts=work.parts, count_values=order.statistics)
+            plan.append((task, work))
     return plan
 
 

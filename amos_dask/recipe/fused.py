@@ -30,6 +30,7 @@ from amos_dask.records import (
 from amos_dask.stages.binary_masks import check_labels, write_binary_masks
 from amos_dask.stages.denoise import denoise_mask, describe_step
 from amos_dask.stages.describe import describe_files
+from amos_dask.stages.intensities import ValueCounter
 from amos_dask.stages.regions import find_small_regions
 from amos_dask.stages.relabel import check_sex, labels_present, split_prostate_uterus
 from amos_dask.stages.volume import written_info
@@ -37,16 +38,9 @@ from amos_dask.store.layout import SampleFolder
 from amos_dask.store.receipts import EVERY_PART, Origin, Part, Receipt, Receipts
 from amos_dask.store.restore import RestoreData
 from amos_dask.store.staging import Staging, remove_leftovers
+from amos_dask.store.value_counts import counts_path, forget_other_counts, pack_counts
 
 Regions = tuple[tuple[float, SampleRegions], ...]
-
-
-@dataclass
-class _VolumeResult:
-    """What became of the volume; without a header it cannot be used."""
-
-    scan: ImageInfo | None
-    issues: list[StepIssue]
 
 
 @dataclass
@@ -60,6 +54,7 @@ class _MaskResult:
     changes: tuple[LabelChange, ...] = ()
     restore_data: Path | None = None
     issues: list[StepIssue] = field(default_factory=list)
+    counter: ValueCounter | None = None
 
 
 def run_sample(task: RunTask) -> SampleResult:
@@ -93,12 +88,18 @@ def _organise(task: RunTask, origin: Origin, earlier: Receipt | None) -> Receipt
     folder = pair.folder
     remove_leftovers(folder.path)
     with Staging() as staging:
-        volume = _volume(task, folder, staging, earlier)
-        if volume.scan is None:
+        scan, found = look_at_volume(task.sample)
+        masks = _MaskResult()
+        if scan is not None:
+            # Before the volume, whose values are counted under the masks' labels as it streams by.
+            masks = _masks(task, folder, scan, staging, earlier)
+            scan, found = _volume(task, folder, scan, staging, masks.counter)
+        issues = _issues_of_volume(task, found, earlier)
+        if scan is None:
             remove_superseded(pair, written=False)
-            nothing = SampleRecord(task.name, None, (), (), (), tuple(volume.issues))
+            nothing = SampleRecord(task.name, None, (), (), (), tuple(issues))
             return Receipt(origin, {}, {}, nothing)
-        masks = _masks(task, folder, volume.scan, staging, earlier)
+        _stage_counts(task, folder, staging, masks.counter)
         # The mask's description says that the files beside it are in place.
         staging.publish(last=folder.mask)
     remove_superseded(pair, written=True)
@@ -108,11 +109,11 @@ def _organise(task: RunTask, origin: Origin, earlier: Receipt | None) -> Receipt
         RestoreData(task.layout.restore).forget_others(task.name, masks.restore_data)
     record = SampleRecord(
         sample_id=task.name,
-        files=_describe(task, folder, written_info(volume.scan), masks),
+        files=_describe(task, folder, written_info(scan), masks),
         before=masks.before,
         after=masks.after,
         changes=masks.changes,
-        issues=(*volume.issues, *masks.issues),
+        issues=(*issues, *masks.issues),
     )
     restore = () if masks.restore_data is None else (masks.restore_data,)
     files = {Part.VOLUME: (folder.info, folder.volume), Part.MASKS: (*written, *restore)}
@@ -127,15 +128,38 @@ def _organise(task: RunTask, origin: Origin, earlier: Receipt | None) -> Receipt
 
 
 def _volume(
-    task: RunTask, folder: SampleFolder, staging: Staging, earlier: Receipt | None
-) -> _VolumeResult:
-    """Stage the volume, or look at the scan's header where the volume is complete."""
-    if earlier is not None and Part.VOLUME not in task.parts:
-        scan, found = look_at_volume(task.sample)
-        kept = [issue for issue in earlier.record.issues if _is_of_volume(task, issue)]
-        return _VolumeResult(scan, [*kept, *_of(Step.CONFIRM_PAIRS, found)])
-    scan, found = stage_volume(task.sample, folder, staging)
-    return _VolumeResult(scan, _of(Step.CONFIRM_PAIRS, found))
+    task: RunTask,
+    folder: SampleFolder,
+    scan: ImageInfo,
+    staging: Staging,
+    counter: ValueCounter | None,
+) -> tuple[ImageInfo | None, list[Issue]]:
+    """Stage the volume unless it is complete; without a header in return it cannot be used."""
+    if Part.VOLUME not in task.parts:
+        return scan, []
+    return stage_volume(task.sample, folder, staging, None if counter is None else counter.add)
+
+
+def _issues_of_volume(
+    task: RunTask, found: list[Issue], earlier: Receipt | None
+) -> list[StepIssue]:
+    """Return what was found now, and before of a volume that is complete."""
+    known = () if earlier is None or Part.VOLUME in task.parts else earlier.record.issues
+    kept = [issue for issue in known if _is_of_volume(task, issue)]
+    return [*kept, *_of(Step.CONFIRM_PAIRS, found)]
+
+
+def _stage_counts(
+    task: RunTask, folder: SampleFolder, staging: Staging, counter: ValueCounter | None
+) -> None:
+    """Stage how often each value occurs; where the volume was not read, statistics count later."""
+    if counter is None or Part.VOLUME not in task.parts:
+        return
+    files = staging.path_for(folder.volume), staging.path_for(folder.mask)
+    path = counts_path(task.layout.values, task.name, *files)
+    found = {label: counts.columns for label, counts in counter.result().items()}
+    staging.path_for(path).write_bytes(pack_counts(found))
+    forget_other_counts(task.layout.values, task.name, path)
 
 
 def _masks(
@@ -209,12 +233,16 @@ def _stage_masks(
     columns = params.label_map.columns()
     paths = {label: staging.path_for(folder.binary_mask(columns[label])) for label in columns}
     present = write_binary_masks(paths, final, volume)
+    counter = ValueCounter(final, present) if task.count_values else None
+    result = _MaskResult(present, tuple(columns), before, before, issues=issues, counter=counter)
     if not mark:  # all of the sample is excluded from denoising
-        return _MaskResult(present, tuple(columns), before, before, issues=issues)
+        return result
     restore = RestoreData(task.layout.restore)
-    kept, changes = restore.stage(staging, sample.sample_id, staged, split, final)
-    after = find_small_regions(final, *find)
-    return _MaskResult(present, tuple(columns), before, after, changes, kept, issues)
+    result.restore_data, result.changes = restore.stage(
+        staging, sample.sample_id, staged, split, final
+    )
+    result.after = find_small_regions(final, *find)
+    return result
 
 
 def _written_masks(task: RunTask, folder: SampleFolder, result: _MaskResult) -> tuple[Path, ...]:

@@ -14,7 +14,7 @@ from amos_dask.records import Sample, StepResult
 from amos_dask.stages.audit import bad_affine, unreadable
 from amos_dask.stages.describe import info_yaml
 from amos_dask.stages.mask import check_pair, read_mask
-from amos_dask.stages.volume import convert_volume
+from amos_dask.stages.volume import Watcher, convert_volume
 from amos_dask.store.layout import SampleFolder, sample_folder
 from amos_dask.store.staging import Staging, remove_if_empty, remove_leftovers
 
@@ -97,9 +97,9 @@ def _pair(task: PairTask) -> StepResult[bool]:
 
 
 def stage_volume(
-    sample: Sample, folder: SampleFolder, staging: Staging
+    sample: Sample, folder: SampleFolder, staging: Staging, see: Watcher | None = None
 ) -> tuple[ImageInfo | None, list[Issue]]:
-    """Stage a sample's info file and float32 volume.
+    """Stage a sample's info file and float32 volume, showing the values to who wants to see them.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def stage_volume(
         with open_image(ref) as image:
             if not geometry.is_usable(image.info.affine):
                 return None, [bad_affine(sample.sample_id, ref.path, "volume")]
-            all_finite = convert_volume(image, staging.path_for(folder.volume))
+            all_finite = convert_volume(image, staging.path_for(folder.volume), see)
     except UnreadableImageError as error:
         return None, [unreadable(sample, ref, "volume", error)]
     except InaccessibleFileError as error:
@@ -130,7 +130,7 @@ def stage_volume(
 
 
 def look_at_volume(sample: Sample) -> tuple[ImageInfo | None, list[Issue]]:
-    """Read the header of a sample's scan, whose volume is written already.
+    """Read the header of a sample's scan.
 
     Returns
     -------
@@ -143,11 +143,14 @@ def look_at_volume(sample: Sample) -> tuple[ImageInfo | None, list[Issue]]:
     if ref is None:
         return None, []  # said when the archive was searched
     try:
-        return read_info(ref), []
+        info = read_info(ref)
     except UnreadableImageError as error:
         return None, [unreadable(sample, ref, "volume", error)]
     except InaccessibleFileError as error:
         raise EarlierOutputStaysError(unreadable(sample, ref, "volume", error)) from error
+    if not geometry.is_usable(info.affine):
+        return None, [bad_affine(sample.sample_id, ref.path, "volume")]
+    return info, []
 
 
 def read_paired_mask(

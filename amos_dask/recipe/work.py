@@ -47,6 +47,8 @@ class RunTask:
         Folders of the sample from earlier runs, removed unless written again.
     parts : frozenset of Part
         What to make; the rest is complete, as the receipt says.
+    count_values : bool
+        Count the volume's values under each label while it streams by, for statistics.
     """
 
     sample: Sample
@@ -54,6 +56,7 @@ class RunTask:
     params: Params
     superseded: tuple[Path, ...] = ()
     parts: frozenset[Part] = EVERY_PART
+    count_values: bool = False
 
     @property
     def name(self) -> str:

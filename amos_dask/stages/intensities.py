@@ -34,6 +34,11 @@ class ValueCounts:
     n_not_finite: int = 0
 
     @property
+    def columns(self) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+        """Values, counts and the number of voxels that are not finite, as they are stored."""
+        return self.values, self.counts, self.n_not_finite
+
+    @property
     def n_voxels(self) -> int:
         """All voxels, those that are not finite included."""
         return int(self.counts.sum()) + self.n_not_finite

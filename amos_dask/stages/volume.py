@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,10 @@ def written_info(info: ImageInfo) -> ImageInfo:
     return parse_header(volume_header(info))
 
 
-def convert_volume(image: ImageReader, path: Path) -> bool:
+Watcher = Callable[[NDArray[np.float32]], None]
+
+
+def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -> bool:
     """Write a scan as float32, chunk by chunk in bounded memory.
 
     Parameters
@@ -36,6 +39,8 @@ def convert_volume(image: ImageReader, path: Path) -> bool:
         The scan, opened; it is read to its end.
     path : Path
         Where to write (a temporary name).
+    see : callable, optional
+        Is shown all values in file order, chunk by chunk; a chunk is valid until it returns.
 
     Returns
     -------
@@ -58,6 +63,8 @@ def convert_volume(image: ImageReader, path: Path) -> bool:
             if may_be_infinite:
                 all_finite &= bool(np.isfinite(values).all())
             writer.write(values)
+            if see is not None:
+                see(values)
     return all_finite
 
 

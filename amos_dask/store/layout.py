@@ -74,6 +74,11 @@ class Layout:
         return self.state / "issues.jsonl"
 
     @property
+    def values(self) -> Path:
+        """How often each value occurs under each label, a file a sample."""
+        return self.state / "values"
+
+    @property
     def logs(self) -> Path:
         """What is known of samples that failed."""
         return self.state / "logs"

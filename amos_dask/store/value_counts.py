@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from amos_dask.store.identity import gzip_trailer
+
+# Raised when what is counted changes.
+_VERSION = 1
 Counts = Mapping[int, tuple[NDArray[np.float32], NDArray[np.int64], int]]
 _LEVEL = 1
 
@@ -58,3 +62,20 @@ def read_counts(path: Path) -> dict[int, tuple[NDArray[np.float32], NDArray[np.i
                 content["labels"], values, counts, content["not_finite"], strict=True
             )
         }
+
+
+def counts_path(folder: Path, sample_id: str, volume_file: Path, mask_file: Path) -> Path:
+    """Return where the counts of a volume under a mask are kept.
+
+    The name holds the gzip trailers of both (checksum and length), so that counts never speak for
+    files that have changed since.
+    """
+    trailers = f"{gzip_trailer(volume_file)}-{gzip_trailer(mask_file)}"
+    return folder / f"{sample_id}-{trailers}-v{_VERSION}.npz.gz"
+
+
+def forget_other_counts(folder: Path, sample_id: str, keep: Path | None) -> None:
+    """Remove a sample's counts except one file."""
+    for path in folder.glob(f"{sample_id}-*.npz.gz"):
+        if path != keep:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""Counting values under each label from a sample's files, and adding up what was counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from amos_dask.archive.sources import file_ref
+from amos_dask.errors import InaccessibleFileError, UnreadableImageError
+from amos_dask.issues import Issue
+from amos_dask.nifti import Mask, open_image
+from amos_dask.recipe.folders import FolderTask, open_mask, unreadable_output
+from amos_dask.records import StepResult
+from amos_dask.stages.intensities import ValueCounter, ValueCounts, merge_counts
+from amos_dask.stages.relabel import labels_present
+from amos_dask.store.staging import Staging
+from amos_dask.store.value_counts import (
+    counts_path,
+    forget_other_counts,
+    pack_counts,
+    read_counts,
+)
+
+
+def find_counts(task: FolderTask) -> Path | None:
+    """Return the file with a sample's counts; None where its files have not been counted."""
+    try:
+        path = counts_path(task.layout.values, task.name, task.folder.volume, task.folder.mask)
+    except OSError:
+        return None
+    return path if path.exists() else None
+
+
+def count_sample(task: FolderTask) -> StepResult[Path]:
+    """Count the values of a sample's volume under its mask and keep the counts.
+
+    Returns
+    -------
+    StepResult of Path
+        The file; None when volume or mask cannot be read.
+    """
+    opened = open_mask(task)
+    if isinstance(opened, Issue):
+        return StepResult(task.name, None, (opened,))
+    mask, _ = opened
+    counter = ValueCounter(mask, labels_present(mask))
+    try:
+        _show_volume(task, mask, counter)
+    except (UnreadableImageError, InaccessibleFileError) as error:
+        issue = unreadable_output(task, task.folder.volume, "volume", error)
+        return StepResult(task.name, None, (issue,))
+    path = counts_path(task.layout.values, task.name, task.folder.volume, task.folder.mask)
+    _write(path, counter.result())
+    forget_other_counts(task.layout.values, task.name, path)
+    return StepResult(task.name, path)
+
+
+def _show_volume(task: FolderTask, mask: Mask, counter: ValueCounter) -> None:
+    volume = task.folder.volume
+    with open_image(file_ref(volume, task.shown(volume))) as image:
+        if image.info.shape != mask.shape or image.info.dtype != "float32":
+            raise UnreadableImageError("is not the float32 volume of its mask")
+        for chunk in image.chunks():
+            counter.add(chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class MergeTask:
+    """Counts to add up.
+
+    Parameters
+    ----------
+    name : str
+        For the task.
+    sources : tuple of Path
+        Files of counts.
+    target : Path
+        File for their sum.
+    """
+
+    name: str
+    sources: tuple[Path, ...]
+    target: Path
+
+
+def merge_files(task: MergeTask) -> StepResult[Path]:
+    """Add up files of counts, label by label."""
+    found: dict[int, list[ValueCounts]] = {}
+    for source in task.sources:
+        for label, columns in read_counts(source).items():
+            found.setdefault(label, []).append(ValueCounts(*columns))
+    _write(task.target, {label: merge_counts(parts) for label, parts in found.items()})
+    return StepResult(task.name, task.target)
+
+
+def _write(path: Path, counts: dict[int, ValueCounts]) -> None:
+    with Staging() as staging:
+        content = pack_counts({label: found.columns for label, found in counts.items()})
+        staging.path_for(path).write_bytes(content)
+        staging.publish()

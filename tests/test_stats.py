@@ -1,0 +1,160 @@
+"""Statistics of the written volumes under the final masks are numpy's on the pooled voxels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from roots import assert_same, contents, program, voxels
+
+import amos_dask
+from amos_dask.tables.workbook import read_sheet
+
+AREA = 100.0  # of denoising, seen on small slices
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
+    """Return a finished ROOT_DIR of small scans with every quirk, float MR among them."""
+    folder = tmp_path_factory.mktemp("stats")
+    archive = amos_dask.write_archive(folder, seed=11).path
+    result = amos_dask.run(
+        folder / "R",
+        archive,
+        region_area_thresh=AREA,
+        cluster=cluster_address,
+        progress="none",
+    )
+    assert folder / "R/descriptor/statistics.xlsx" in result.outputs
+    return folder / "R"
+
+
+def sheet(root: Path, title: str) -> list[dict[str, Any]]:
+    path = root / "descriptor" / "statistics.xlsx"
+    return read_sheet(path, title).to_dict("records")
+
+
+def masked_samples(root: Path) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+    """Yield the manifest's row, the volume and the mask of each sample that has a mask."""
+    manifest = read_sheet(root / "grouped" / "dataset_manifest.xlsx", "Manifest")
+    for row in manifest.to_dict("records"):
+        if row["mask"] is not None:
+            yield (
+                row,
+                voxels(root / "grouped" / row["volume"]),
+                voxels(root / "grouped" / row["mask"]),
+            )
+
+
+def members(row: dict[str, Any]) -> dict[str, str]:
+    modality = "ct" if row["volume"].startswith("AMOS-CT/") else "mri"
+    return {
+        "modality": modality,
+        "scanner": row["manufacturer_model_name"],
+        "site": row["site"],
+        "subset": row["subset"],
+    }
+
+
+def test_intensities_are_those_of_the_pooled_voxels(root: Path) -> None:
+    pooled: dict[tuple[str, str, str, int], list[np.ndarray]] = {}
+    for row, volume, mask in masked_samples(root):
+        groups = members(row)
+        for label in np.unique(mask[mask > 0]):
+            for grouping, group in groups.items():
+                key = (groups["modality"], grouping, group, int(label))
+                pooled.setdefault(key, []).append(volume[mask == label])
+    rows = sheet(root, "Intensities")
+    found = {
+        (row["modality"], row["grouped_by"], row["group"], row["label_index"]): row for row in rows
+    }
+    assert sorted(found) == sorted(pooled)
+    assert {key[0] for key in found} == {"ct", "mri"}
+    for key, parts in pooled.items():
+        values = np.concatenate(parts).astype(np.float64)
+        finite = values[np.isfinite(values)]
+        row = found[key]
+        assert (row["n_samples"], row["n_voxels"]) == (len(parts), finite.size)
+        assert row["n_not_finite"] == values.size - finite.size
+        assert (row["min"], row["max"]) == (finite.min(), finite.max())
+        assert row["median"] == np.median(finite)
+        assert [row["p0.5"], row["p99.5"]] == list(np.percentile(finite, [0.5, 99.5]))
+        assert row["mean"] == pytest.approx(finite.mean(), rel=1e-12)
+        assert row["std"] == pytest.approx(finite.std(), rel=1e-12)
+
+
+def test_organs_and_geometry(root: Path) -> None:
+    ratios: dict[tuple[str, int], list[float]] = {}
+    spacings: dict[str, list[float]] = {}
+    for row, _, mask in masked_samples(root):
+        modality = members(row)["modality"]
+        for label in np.unique(mask[mask > 0]):
+            share = (mask == label).sum() / mask.size
+            ratios.setdefault((modality, int(label)), []).append(share)
+    manifest = read_sheet(root / "grouped" / "dataset_manifest.xlsx", "Manifest")
+    for row in manifest.to_dict("records"):
+        spacings.setdefault(members(row)["modality"], []).append(row["spz"])
+    organs = [row for row in sheet(root, "Organs") if row["grouped_by"] == "modality"]
+    assert {(row["modality"], row["label_index"]) for row in organs} == set(ratios)
+    for row in organs:
+        expected = ratios[row["modality"], row["label_index"]]
+        assert row["n_instances"] == len(expected)
+        assert row["voxel_ratio_max"] == max(expected)
+        assert row["voxel_ratio_median"] == pytest.approx(np.median(expected), rel=1e-15)
+    for row in sheet(root, "Geometry"):
+        if row["grouped_by"] == "modality" and row["quantity"] == "spacing_z":
+            expected = spacings[row["modality"]]
+            assert row["max"] == pytest.approx(max(expected), rel=1e-6)
+            assert row["n_samples"] == len(expected)
+
+
+def test_the_json_file_tells_the_same(root: Path) -> None:
+    told = json.loads((root / "descriptor" / "statistics.json").read_text(encoding="utf-8"))
+    assert sorted(told) == ["geometry", "intensities", "organs"]
+    assert told["intensities"] == sheet(root, "Intensities")
+
+
+def test_counted_again_from_the_files_it_is_the_same(
+    root: Path, tmp_path: Path, cluster_address: str
+) -> None:
+    copy = tmp_path / "R"
+    shutil.copytree(root, copy)
+    shutil.rmtree(copy / ".amos-dask" / "values")
+    program("stats", copy, "--cluster", cluster_address, "--quiet")
+    assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
+    counted = sorted(path.name for path in (copy / ".amos-dask" / "values").iterdir())
+    assert counted == sorted(path.name for path in (root / ".amos-dask" / "values").iterdir())
+
+
+def test_sums_of_many_files_go_over_several_levels(
+    root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amos_dask.pipeline.statistics._FAN_IN", 2)
+    copy = tmp_path / "R"
+    shutil.copytree(root, copy)
+    amos_dask.stats(copy, cluster=cluster_address, progress="none")
+    assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
+    assert not (copy / ".amos-dask" / "values" / "sums").exists()
+
+
+def test_without_statistics_there_are_none(
+    root: Path, tmp_path: Path, cluster_address: str
+) -> None:
+    copy = tmp_path / "R"
+    shutil.copytree(root, copy)
+    archive = root.parent / "amos22"
+    amos_dask.run(
+        copy,
+        archive,
+        region_area_thresh=AREA,
+        statistics=False,
+        cluster=cluster_address,
+        progress="none",
+    )
+    assert not (copy / "descriptor" / "statistics.xlsx").exists()
+    assert not (copy / "descriptor" / "statistics.json").exists()
