@@ -34,7 +34,7 @@ from amos_dask.records import TableCounts
 LOCAL = ClusterOptions()
 COMMANDS = ["download", "run", "verify", "demo", "archive-manifest", "confirm-pairs",
             "split-prostate-uterus", "binary-masks", "small-regions", "denoise", "restore",
-            "dataset-manifest", "make-split", "index-manifests", "leaks", "phantom"]  # fmt: skip
+            "dataset-manifest", "make-split", "index-manifests", "leaks", "stats", "phantom"]  # fmt: skip
 
 
 def invoke(*arguments: str | Path, **settings: Any) -> Result:
@@ -303,6 +303,7 @@ RUN_DEFAULTS: dict[str, Any] = {
     "exclude": None,
     "selection": Selection(),
     "force": False,
+    "statistics": True,
     "break_lock": False,
     "performance_report": None,
     "cluster": LOCAL,
@@ -339,6 +340,7 @@ RUN_DEFAULTS: dict[str, Any] = {
         ("--subset val --modality mri", {"selection": Selection(None, "val", "mri")}),
         ("--force", {"force": True}),
         ("--break_lock", {"break_lock": True}),
+        ("--no-statistics", {"statistics": False}),
         ("--force --break-lock", {"force": True, "break_lock": True}),
         ("--performance_report r.html", {"performance_report": Path("r.html")}),
         ("--json", {"progress": "json"}),
@@ -365,7 +367,7 @@ def test_run_passes_its_options_on(
 PLAN_DEFAULTS = {
     name: value
     for name, value in RUN_DEFAULTS.items()
-    if name not in ("cluster", "progress", "break_lock", "performance_report")
+    if name not in ("cluster", "progress", "break_lock", "performance_report", "statistics")
 }
 
 

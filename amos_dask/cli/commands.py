@@ -443,7 +443,7 @@ def demo(**arguments: Any) -> int:
 
 
 @click.command(epilog="Example: amos-dask stats data/AMOS22")
-@click.argument("root_dir", type=opt.EXISTING_FOLDER)
+@click.argument("root_dir", type=opt.FOLDER)
 @opt.label_explanation
 @opt.cluster
 def stats(**arguments: Any) -> int:
