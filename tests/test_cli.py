@@ -34,7 +34,8 @@ from amos_dask.records import TableCounts
 LOCAL = ClusterOptions()
 COMMANDS = ["download", "run", "verify", "demo", "archive-manifest", "confirm-pairs",
             "split-prostate-uterus", "binary-masks", "small-regions", "denoise", "restore",
-            "dataset-manifest", "make-split", "index-manifests", "leaks", "stats", "phantom"]  # fmt: skip
+            "dataset-manifest", "make-split", "index-manifests", "leaks", "stats",
+            "phantom"]  # fmt: skip
 
 
 def invoke(*arguments: str | Path, **settings: Any) -> Result:

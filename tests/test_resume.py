@@ -442,7 +442,9 @@ def test_force_does_everything_again_with_the_same_bytes(place: Place) -> None:
     assert place.run(force=True).reasons == {"forced": 6}
     assert place.processed() == ALL
     assert snapshot(place.root) == before
-    images = {p.name for p in place.root.rglob("amos_*") if p.suffix in (".gz", ".yaml")}
+    images = {
+        p.name for p in (place.root / "grouped").rglob("amos_*") if p.suffix in (".gz", ".yaml")
+    }
     assert place.images_written_since(stamps) == images
 
 

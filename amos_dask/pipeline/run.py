@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.errors import AmosDaskError
 from amos_dask.exclusions import Exclusions
-from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import (
     find_archive,
@@ -24,25 +23,21 @@ from amos_dask.pipeline.arguments import (
     require_outside_archive,
     require_threshold,
 )
+from amos_dask.pipeline.conclude import bring_up_to_date
 from amos_dask.pipeline.from_archive import audit_archive
 from amos_dask.pipeline.interruption import raise_on_sigterm
 from amos_dask.pipeline.plan import make_plan
-from amos_dask.pipeline.reporting import write_issues
 from amos_dask.pipeline.results import RunPlan, RunResult
-from amos_dask.pipeline.run_tables import fingerprint, write_tables
 from amos_dask.pipeline.samples import (
     Order,
-    Organised,
     Processed,
     find_organised,
     process_samples,
-    read_records,
 )
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Needs, Session, open_session
-from amos_dask.pipeline.statistics import statistics_files, write_statistics
 from amos_dask.progress import Listener
-from amos_dask.records import Audit, DenoiseParams, Notice, Params, Sample, Step, TableCounts
+from amos_dask.records import DenoiseParams, Notice, Params, Sample, Step, TableCounts
 from amos_dask.stages import audit
 from amos_dask.store.audit_log import AuditLog
 from amos_dask.store.issue_log import IssueLog
@@ -50,7 +45,6 @@ from amos_dask.store.layout import Layout, absolute
 from amos_dask.store.lock import hold_lock
 from amos_dask.store.receipts import Receipts
 from amos_dask.store.staging import remove_all_leftovers
-from amos_dask.store.table_state import read_table_state, write_table_state
 
 _SAMPLE_STEPS = (
     Step.CONFIRM_PAIRS,
@@ -310,7 +304,7 @@ def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, t
     samples = None if request.is_everything else {sample.sample_id for sample in order.samples}
     for step in _SAMPLE_STEPS:
         log.replace(step, processed.issues_of(step), samples)
-    counts, outputs = _bring_up_to_date(session, request, audits, organised, log)
+    counts, outputs = bring_up_to_date(session, order, found.samples, audits, organised, log)
     return processed, counts, outputs
 
 
@@ -319,50 +313,6 @@ def _name_absent(session: Session, exclusions: Exclusions, samples: Iterable[Sam
     if absent:
         names = ", ".join(f"amos_{number:04d}" for number in absent)
         session.listener(Notice(f"excluded from denoising, but not in the archive: {names}"))
-
-
-def _bring_up_to_date(
-    session: Session,
-    request: _Request,
-    audits: Mapping[str, Audit],
-    organised: Sequence[Organised],
-    log: IssueLog,
-) -> tuple[TableCounts, tuple[Path, ...]]:
-    """Write manifests and issues, unless they are there already, made from the same."""
-    order, samples = request.order, request.found.samples
-    layout, params = order.layout, order.params
-    digests = [sample.digest for sample in organised]
-    issues = log.all(besides=Step.DATASET_MANIFEST)
-    made_from = fingerprint(params, samples, audits, digests, order.statistics, issues)
-    state = read_table_state(layout) if layout.issue_log.exists() else None
-    if state is not None and state.is_current(layout, made_from):
-        return state.counts, tuple(layout.root / path for path in state.tables)
-    tables = write_tables(layout, params, samples, audits, read_records(layout, organised))
-    found = [*_issues_of_rereading(organised), *tables.issues]
-    outputs = tables.outputs
-    if order.statistics:
-        rows = [r.files for r in read_records(layout, organised) if r.files is not None]
-        counted = write_statistics(session, layout, params.label_map, rows)
-        found += counted.issues
-        outputs += counted.outputs
-    else:
-        for path in statistics_files(layout):  # those of an earlier run speak of other files
-            path.unlink(missing_ok=True)
-    log.replace(Step.DATASET_MANIFEST, found, scope=layout.grouped.name)
-    files = write_issues(layout, log)
-    write_table_state(layout, made_from, outputs, files, tables.counts)
-    return tables.counts, outputs
-
-
-def _issues_of_rereading(organised: Sequence[Organised]) -> list[Issue]:
-    """Return the issues of samples that were described from their files."""
-    return [
-        found.issue
-        for sample in organised
-        if sample.record is not None
-        for found in sample.record.issues
-        if found.step == Step.DATASET_MANIFEST
-    ]
 
 
 def _choose_label_map(

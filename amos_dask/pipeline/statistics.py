@@ -19,7 +19,7 @@ from amos_dask.pipeline.reporting import step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.progress import Listener
-from amos_dask.recipe.counting import MergeTask, count_sample, find_counts, merge_files
+from amos_dask.recipe.counting import MergeTask, add_up, count_sample, find_counts, merge_files
 from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.recipe.folders import FolderTask
 from amos_dask.records import SampleFiles
@@ -43,6 +43,7 @@ from amos_dask.tables.workbook import write_workbook
 
 # Files that one task adds up: about a megabyte each.
 _FAN_IN = 16
+_FEW = 32
 
 
 @dataclass(frozen=True)
@@ -196,14 +197,13 @@ def _add_up(
         path = counted.get(member.files.sample_id)
         if path is not None:
             level.setdefault(member.key, []).append(path)
+    if len(counted) <= _FEW:  # not worth starting a cluster
+        return {key: add_up(paths) for key, paths in level.items()}
     folder = layout.values / "sums"
     try:
         while any(len(paths) > 1 for paths in level.values()):
             level = _next_level(session, level, folder)
-        return {
-            key: {label: ValueCounts(*found) for label, found in read_counts(path).items()}
-            for key, (path,) in level.items()
-        }
+        return {key: add_up(paths) for key, paths in level.items()}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,12 +86,17 @@ class MergeTask:
 
 def merge_files(task: MergeTask) -> StepResult[Path]:
     """Add up files of counts, label by label."""
+    _write(task.target, add_up(task.sources))
+    return StepResult(task.name, task.target)
+
+
+def add_up(sources: Iterable[Path]) -> dict[int, ValueCounts]:
+    """Return the sum of files of counts, label by label."""
     found: dict[int, list[ValueCounts]] = {}
-    for source in task.sources:
+    for source in sources:
         for label, columns in read_counts(source).items():
             found.setdefault(label, []).append(ValueCounts(*columns))
-    _write(task.target, {label: merge_counts(parts) for label, parts in found.items()})
-    return StepResult(task.name, task.target)
+    return {label: merge_counts(parts) for label, parts in found.items()}
 
 
 def _write(path: Path, counts: dict[int, ValueCounts]) -> None:
