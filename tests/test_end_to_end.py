@@ -223,6 +223,7 @@ def test_the_tutorials_commands_give_the_same_files(
     shutil.copy(finished.root / "descriptor" / "label_map.yaml", root / "descriptor")
     for words in tutorial(root, phantom.path):
         command(on_cluster(words, cluster_address))
+    command(on_cluster(["stats", root], cluster_address))
     expected = contents(finished.root)
     of_300 = [name for name in expected if "_300_" in name]
     assert len(of_300) == 2

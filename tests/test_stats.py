@@ -125,6 +125,10 @@ def test_counted_again_from_the_files_it_is_the_same(
     copy = tmp_path / "R"
     shutil.copytree(root, copy)
     shutil.rmtree(copy / ".amos-dask" / "values")
+    shutil.copytree(root / ".amos-dask" / "values", copy / ".amos-dask" / "values")
+    damaged, missing = sorted((copy / ".amos-dask" / "values").iterdir())[:2]
+    damaged.write_bytes(b"no counts")
+    missing.unlink()
     program("stats", copy, "--cluster", cluster_address, "--quiet")
     assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
     counted = sorted(path.name for path in (copy / ".amos-dask" / "values").iterdir())

@@ -19,7 +19,14 @@ from amos_dask.pipeline.reporting import step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.progress import Listener
-from amos_dask.recipe.counting import MergeTask, add_up, count_sample, find_counts, merge_files
+from amos_dask.recipe.counting import (
+    Counted,
+    MergeTask,
+    add_up,
+    count_sample,
+    find_counts,
+    merge_files,
+)
 from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.recipe.folders import FolderTask
 from amos_dask.records import SampleFiles
@@ -27,7 +34,6 @@ from amos_dask.stages.intensities import ValueCounts, merge_counts
 from amos_dask.store.layout import GROUPS, Layout, SampleFolder, absolute
 from amos_dask.store.lock import require_unlocked
 from amos_dask.store.staging import write_text
-from amos_dask.store.value_counts import read_counts
 from amos_dask.tables.statistics import describe_values
 from amos_dask.tables.statistics_frames import (
     Group,
@@ -155,8 +161,8 @@ def statistics_files(layout: Layout) -> tuple[Path, Path]:
 
 def _count(
     session: Session, layout: Layout, label_map: LabelMap, rows: Iterable[SampleFiles]
-) -> tuple[dict[str, Path], list[Issue]]:
-    """Return each sample's file of counts, made now where it was missing."""
+) -> tuple[dict[str, Counted], list[Issue]]:
+    """Return each sample's counts, made now where they were missing."""
     tasks = {
         row.sample_id: FolderTask(
             SampleFolder(layout.grouped / row.folder, row.seq), layout, label_map
@@ -169,14 +175,12 @@ def _count(
     if unknown:
         session.prepare_kernels()
     results = step_results(session.map("count", count_sample, unknown))
-    found = {name: path for name, path in known.items() if path is not None}
+    found = {name: counted for name, counted in known.items() if counted is not None}
     found |= {r.sample_id: r.value for r in results if r.value is not None}
     return found, [issue for result in results for issue in result.issues]
 
 
-def _member(row: SampleFiles, counts: Path | None) -> Member:
-    found = {} if counts is None else read_counts(counts)
-    voxels = {label: ValueCounts(*columns).n_voxels for label, columns in found.items()}
+def _member(row: SampleFiles, counted: Counted | None) -> Member:
     names = {folder: modality for modality, folder in GROUPS.items()}
     return Member(
         names.get(row.folder.partition("/")[0], "und"),
@@ -184,19 +188,19 @@ def _member(row: SampleFiles, counts: Path | None) -> Member:
         row.metadata.site,
         row.subset,
         row,
-        voxels,
+        {} if counted is None else counted.label_voxels,
     )
 
 
 def _add_up(
-    session: Session, layout: Layout, members: Sequence[Member], counted: Mapping[str, Path]
+    session: Session, layout: Layout, members: Sequence[Member], counted: Mapping[str, Counted]
 ) -> dict[tuple[str, str, str, str], dict[int, ValueCounts]]:
     """Add up the counts of samples that are in the same groups, as a tree of tasks."""
     level: dict[tuple[str, str, str, str], list[Path]] = {}
     for member in members:
-        path = counted.get(member.files.sample_id)
-        if path is not None:
-            level.setdefault(member.key, []).append(path)
+        known = counted.get(member.files.sample_id)
+        if known is not None:
+            level.setdefault(member.key, []).append(known.path)
     if len(counted) <= _FEW:  # not worth starting a cluster
         return {key: add_up(paths) for key, paths in level.items()}
     folder = layout.values / "sums"

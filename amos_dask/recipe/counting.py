@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,22 +23,42 @@ from amos_dask.store.value_counts import (
 )
 
 
-def find_counts(task: FolderTask) -> Path | None:
-    """Return the file with a sample's counts; None where its files have not been counted."""
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Where a sample's counts are.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    label_voxels : mapping of int to int
+        Voxels of each label, the background left out.
+    """
+
+    path: Path
+    label_voxels: Mapping[int, int]
+
+
+def find_counts(task: FolderTask) -> Counted | None:
+    """Return a sample's counts; None where its files, as they are now, have not been counted."""
     try:
         path = counts_path(task.layout.values, task.name, task.folder.volume, task.folder.mask)
-    except OSError:
+        return _counted(path, add_up([path]))
+    except (OSError, ValueError, LookupError, EOFError):  # there is none, or it is damaged
         return None
-    return path if path.exists() else None
 
 
-def count_sample(task: FolderTask) -> StepResult[Path]:
+def _counted(path: Path, counts: Mapping[int, ValueCounts]) -> Counted:
+    return Counted(path, {label: found.n_voxels for label, found in counts.items()})
+
+
+def count_sample(task: FolderTask) -> StepResult[Counted]:
     """Count the values of a sample's volume under its mask and keep the counts.
 
     Returns
     -------
-    StepResult of Path
-        The file; None when volume or mask cannot be read.
+    StepResult of Counted
+        None when volume or mask cannot be read.
     """
     opened = open_mask(task)
     if isinstance(opened, Issue):
@@ -51,9 +71,10 @@ def count_sample(task: FolderTask) -> StepResult[Path]:
         issue = unreadable_output(task, task.folder.volume, "volume", error)
         return StepResult(task.name, None, (issue,))
     path = counts_path(task.layout.values, task.name, task.folder.volume, task.folder.mask)
-    _write(path, counter.result())
+    counts = counter.result()
+    _write(path, counts)
     forget_other_counts(task.layout.values, task.name, path)
-    return StepResult(task.name, path)
+    return StepResult(task.name, _counted(path, counts))
 
 
 def _show_volume(task: FolderTask, mask: Mask, counter: ValueCounter) -> None:

@@ -53,13 +53,13 @@ def read_counts(path: Path) -> dict[int, tuple[NDArray[np.float32], NDArray[np.i
     """
     data = io.BytesIO(gzip.decompress(path.read_bytes()))
     with np.load(data, allow_pickle=False) as content:
-        ends = np.cumsum(content["sizes"])[:-1]
-        values = np.split(content["values"], ends)
-        counts = np.split(content["counts"], ends)
+        ends = np.cumsum(content["sizes"])
+        starts = ends - content["sizes"]
+        values, counts = content["values"], content["counts"]
         return {
-            int(label): (value, count, int(rest))
-            for label, value, count, rest in zip(
-                content["labels"], values, counts, content["not_finite"], strict=True
+            int(label): (values[start:end], counts[start:end], int(rest))
+            for label, start, end, rest in zip(
+                content["labels"], starts, ends, content["not_finite"], strict=True
             )
         }
 
