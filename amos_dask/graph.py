@@ -12,13 +12,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from concurrent.futures import CancelledError
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import dask
 from distributed import Client, Future, KilledWorker, as_completed
+from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
 
 from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.records import Event, Notice, Outcome, PhaseEnded, PhaseStarted, TaskEnded
@@ -93,7 +96,8 @@ def run_tasks(
         When the function raised one, or the disk is full: it concerns the whole run.
     """
     listener(PhaseStarted(phase, len(items)))
-    with closing(_Window(client, phase, function, items, listener).outcomes()) as outcomes:
+    window = _Window(client, phase, function, items, listener)
+    with closing(window.outcomes()) as outcomes, _noticing_the_loss_of(client):
         for outcome in outcomes:
             if outcome.stops_run:
                 raise AmosDaskError(outcome.failure)
@@ -102,6 +106,18 @@ def run_tasks(
             listener(TaskEnded(phase, outcome.name, failed, n_issues, outcome.seconds))
             yield outcome
     listener(PhaseEnded(phase))
+
+
+@contextmanager
+def _noticing_the_loss_of(client: Client) -> Iterator[None]:
+    """Say in one sentence that the scheduler is gone."""
+    address = client.scheduler.address if client.scheduler is not None else "the cluster"
+    try:
+        yield
+    except (CommClosedError, CancelledError, FutureCancelledError) as error:
+        raise ClusterError(
+            f"the Dask scheduler at {address} is gone; run the same command again."
+        ) from error
 
 
 class _Window(Generic[Item, Value]):
@@ -123,6 +139,8 @@ class _Window(Generic[Item, Value]):
         self._running: dict[Future, Item] = {}
         # Items whose workers died. They run again one by one, so that what dies then is to blame.
         self._suspects: list[Item] = []
+        self._looked = 0.0
+        self._is_waiting = False
 
     def outcomes(self) -> Generator[Outcome[Value], None, None]:
         """Yield outcomes as they finish; cancel what is left when the caller stops."""
@@ -179,14 +197,22 @@ class _Window(Generic[Item, Value]):
     def _require_workers(self, last_seen: float) -> float:
         """Return when workers were last seen; raise when that was too long ago."""
         now = time.monotonic()
-        if now < last_seen + _SECONDS_BETWEEN_COUNTS:
+        if now < max(last_seen, self._looked) + _SECONDS_BETWEEN_COUNTS:
             return last_seen
-        if self._client.nthreads():
+        self._looked = now
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        # One that is paused has no memory left and takes no task.
+        if any(worker["status"] != "paused" for worker in workers):
+            self._is_waiting = False
             return now
+        if not self._is_waiting:
+            self._is_waiting = True
+            state = "all workers are out of memory" if workers else "there are no workers now"
+            self._listener(Notice(f"{state}; waiting"))
         patience = dask.config.get("amos-dask.patience", None) or SECONDS_WITHOUT_WORKERS
         if now > last_seen + patience:
             raise ClusterError(
-                f"the cluster has had no workers for {patience:.0f} s; "
+                f"the cluster has had no workers with free memory for {patience:.0f} s; "
                 "run the same command again when it has some."
             )
         return last_seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -25,6 +26,8 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; its return value is the exit code."""
+        if not ctx.params.get("debug"):
+            logging.disable(logging.CRITICAL)  # what libraries meet, we say in one sentence
         try:
             code = super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
@@ -37,6 +40,8 @@ class Program(click.Group):
         except KeyboardInterrupt as interruption:
             click.echo("amos-dask: interrupted; run the same command again", err=True)
             sys.exit(_TERMINATED if isinstance(interruption, Terminated) else _INTERRUPTED)
+        finally:
+            logging.disable(logging.NOTSET)
         sys.exit(int(code or 0))
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +14,7 @@ from amos_dask.errors import ClusterError
 
 # Results and pickles must agree between client and workers on these.
 _PACKAGES = ("amos-dask", "dask", "distributed", "numpy", "numba", "nibabel", "isal", "pandas")
+_MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class WorkerView:
     address, host : str
         Where it is.
     versions : tuple of (str, str)
-        Python, amos-dask and the libraries that results depend on.
+        Python, amos-dask and the libraries that results depend on; not all when it cannot tell.
     memory_bytes : int
         Its limit; 0 without one.
     unseen : tuple of str
@@ -35,22 +34,30 @@ class WorkerView:
     unwritable : tuple of str
         Folders in which it cannot write.
     free_bytes : int
-        Free disk under the first folder to write to.
+        Free disk under the first folder to write to; 0 also when that is not known.
+    failure : str
+        Why it cannot tell; empty when it can.
     """
 
     address: str
     host: str
     versions: tuple[tuple[str, str], ...]
     memory_bytes: int
-    unseen: tuple[str, ...]
-    unwritable: tuple[str, ...]
-    free_bytes: int
+    unseen: tuple[str, ...] = ()
+    unwritable: tuple[str, ...] = ()
+    free_bytes: int = 0
+    failure: str = ""
 
 
 def look_at_workers(
-    client: Any, to_read: Sequence[str], to_write: Sequence[str], wait_seconds: float = 300
+    client: Any,
+    to_read: Sequence[str],
+    to_write: Sequence[str],
+    wait_seconds: float = 300,
+    n_workers: int = 1,
+    seconds_for_others: float = 60,
 ) -> list[WorkerView]:
-    """Ask every worker; waits for the first one.
+    """Ask every worker; waits for the first one, and then a little for as many as are expected.
 
     Raises
     ------
@@ -64,26 +71,40 @@ def look_at_workers(
             f"no worker has started within {wait_seconds:.0f} s; look at the queue and at the "
             "workers' logs."
         ) from error
-    found = client.run(_look, tuple(to_read), tuple(to_write))
+    if n_workers > 1:
+        with suppress(TimeoutError):
+            client.wait_for_workers(n_workers, timeout=seconds_for_others)
+    pythons = {
+        address: _minor(found["host"]["python"])
+        for address, found in client.get_versions()["workers"].items()
+    }
+    # Bytecode of another Python is not to be run, not even for a look.
+    ours = _minor(platform.python_version())
+    strangers = {address: python for address, python in pythons.items() if python != ours}
     info = client.scheduler_info(n_workers=-1)["workers"]
-    return [
-        WorkerView(address, memory_bytes=info[address]["memory_limit"] or 0, **view)
-        for address, view in found.items()
-        if address in info
-    ]
+    to_ask = [address for address in info if address not in strangers]
+    look = _looker()
+    found = client.run(
+        look, _PACKAGES, tuple(to_read), tuple(to_write), workers=to_ask, on_error="return"
+    )
+    views = []
+    for address, worker in info.items():
+        memory = worker["memory_limit"] or 0
+        answer = found.get(address)
+        if isinstance(answer, dict):
+            views.append(WorkerView(address, memory_bytes=memory, **answer))
+        elif address in strangers:
+            versions = (("python", strangers[address]),)
+            views.append(WorkerView(address, worker["host"], versions, memory))
+        else:  # answers nothing, or not as one that can be used
+            reason = " ".join(f"{type(answer).__name__}: {answer}".split()) if answer else "is gone"
+            views.append(WorkerView(address, worker["host"], (), memory, failure=reason))
+    return views
 
 
 def versions() -> tuple[tuple[str, str], ...]:
     """Return the versions that client and workers must share."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = [("python", ".".join(platform.python_version_tuple()[:2]))]
-    for name in _PACKAGES:
-        try:
-            found.append((name, version(name)))
-        except PackageNotFoundError:
-            found.append((name, "missing"))
-    return tuple(found)
+    return tuple(_looker()(_PACKAGES, (), ())["versions"])
 
 
 def find_problems(views: Sequence[WorkerView]) -> list[str]:
@@ -91,8 +112,12 @@ def find_problems(views: Sequence[WorkerView]) -> list[str]:
     ours = dict(versions())
     problems = []
     for view in views:
+        if view.failure:
+            problems.append(f"{view.host} cannot be used: {view.failure}")
         problems += [
-            f"{view.host} has {name} {version}, this machine {ours[name]}"
+            f"{view.host} has no {name}, this machine {ours[name]}"
+            if version == _MISSING
+            else f"{view.host} has {name} {version}, this machine {ours[name]}"
             for name, version in view.versions
             if version != ours[name]
         ]
@@ -112,22 +137,46 @@ def is_on_this_machine(client: Any) -> bool:
     return isinstance(client.cluster, LocalCluster)
 
 
-def _look(to_read: Sequence[str], to_write: Sequence[str]) -> dict[str, Any]:
-    """Run on a worker."""
-    return {
-        "host": socket.gethostname(),
-        "versions": versions(),
-        "unseen": tuple(path for path in (*to_read, *to_write) if not Path(path).exists()),
-        "unwritable": tuple(path for path in to_write if not os.access(path, os.W_OK)),
-        "free_bytes": _free_bytes(to_write),
-    }
+def _minor(python: str) -> str:
+    return ".".join(python.split(".")[:2])
 
 
-def _free_bytes(folders: Sequence[str]) -> int:
-    try:
-        return shutil.disk_usage(folders[0]).free if folders else 0
-    except OSError:
-        return 0
+def _looker() -> Callable[..., dict[str, Any]]:
+    """Return what runs on a worker.
+
+    A function within a function is sent as a whole: it works where amos-dask is not installed, or
+    is another version. So it must use nothing of this module.
+    """
+
+    def look(
+        packages: Sequence[str], to_read: Sequence[str], to_write: Sequence[str]
+    ) -> dict[str, Any]:
+        import os
+        import platform
+        import shutil
+        import socket
+        from importlib.metadata import PackageNotFoundError, version
+
+        versions = [("python", ".".join(platform.python_version_tuple()[:2]))]
+        for name in packages:
+            try:
+                versions.append((name, version(name)))
+            except PackageNotFoundError:
+                versions.append((name, "missing"))
+        try:
+            free_bytes = shutil.disk_usage(to_write[0]).free if to_write else 0
+        except OSError:
+            free_bytes = 0
+        unseen = [path for path in (*to_read, *to_write) if not os.path.exists(path)]  # noqa: PTH110
+        return {
+            "host": socket.gethostname(),
+            "versions": tuple(versions),
+            "unseen": tuple(unseen),
+            "unwritable": tuple(path for path in to_write if not os.access(path, os.W_OK)),
+            "free_bytes": free_bytes,
+        }
+
+    return look
 
 
 def ssh_line(dashboard_link: str) -> str:

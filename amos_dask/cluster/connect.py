@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from amos_dask.cluster.environment import leave_signals_to_the_client
+from amos_dask.cluster.environment import leave_signals_to_the_client, usable_cores
 from amos_dask.cluster.options import (
     BATCH_SYSTEMS,
     KUBERNETES,
@@ -27,6 +27,7 @@ _PATIENCE_SECONDS = {LOCAL: 600}
 _PATIENCE_ELSEWHERE_SECONDS = 7 * 86400
 # Of trying to reach a scheduler; also how long a client waits for one that is gone.
 _ATTEMPT_SECONDS = 10
+_SIGNALS = "amos-dask-signals"
 
 
 @contextmanager
@@ -51,8 +52,36 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
             return
         with _start(options) as cluster, Client(cluster, set_as_default=False) as client:
             if kind == LOCAL:
-                client.run(leave_signals_to_the_client)
+                client.register_plugin(_leaving_signals(), name=_SIGNALS)
             yield client
+
+
+def count_workers(options: ClusterOptions) -> int | None:
+    """Return how many workers a cluster will have; None when it is not started here."""
+    options = complete(options)
+    if options.cluster == LOCAL:
+        return options.workers or usable_cores()
+    if options.cluster == KUBERNETES:
+        from amos_dask.cluster.kubernetes import DEFAULT_WORKERS
+
+        least = configured("kubernetes.minimum-workers")
+        return least if least is not None else options.workers or DEFAULT_WORKERS
+    if options.cluster in BATCH_SYSTEMS:
+        from amos_dask.cluster.batch import DEFAULT_WORKERS
+
+        return options.workers or DEFAULT_WORKERS
+    return None
+
+
+def _leaving_signals() -> Any:
+    """Return a plugin, since it reaches also workers that replace others later."""
+    from distributed import WorkerPlugin
+
+    class LeavingSignals(WorkerPlugin):  # type: ignore[misc]
+        def setup(self, worker: Any) -> None:
+            leave_signals_to_the_client()
+
+    return LeavingSignals()
 
 
 def _start(options: ClusterOptions) -> Any:

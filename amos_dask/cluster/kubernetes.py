@@ -13,7 +13,7 @@ from amos_dask.cluster.environment import WORKER_ENVIRONMENT, free_port
 from amos_dask.cluster.options import ClusterOptions, configured
 from amos_dask.errors import ClusterError
 
-_WORKERS = 4
+DEFAULT_WORKERS = 4
 # Twice the peak on the largest scan of AMOS22: 0.25 GB, and 2 bytes for each voxel of 768x768x512.
 _MEMORY = "2GiB"
 _SMALLEST_MEMORY = "512MiB"
@@ -93,7 +93,7 @@ def start_kubernetes(options: ClusterOptions) -> Any:
         )
         least = configured("kubernetes.minimum-workers")
         if least is not None:
-            cluster.adapt(minimum=least, maximum=options.workers or _WORKERS)
+            cluster.adapt(minimum=least, maximum=options.workers or DEFAULT_WORKERS)
     except BaseException as error:
         with suppress(Exception):
             pods.delete(name)
@@ -140,7 +140,7 @@ def cluster_spec(options: ClusterOptions) -> dict[str, Any]:
     spec: dict[str, Any] = make_cluster_spec(
         name=f"amos-dask-{secrets.token_hex(4)}",
         image=kubernetes["image"],
-        n_workers=(options.workers or _WORKERS) if least is None else least,
+        n_workers=(options.workers or DEFAULT_WORKERS) if least is None else least,
         resources=_resources("1", f"{math.ceil(n_bytes / 2**20)}Mi"),
         env={name: str(value) for name, value in WORKER_ENVIRONMENT.items()},
         worker_command=_worker_command(n_bytes, options.local_directory),

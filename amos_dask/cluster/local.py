@@ -6,8 +6,10 @@ import logging
 from typing import Any
 
 from amos_dask.cluster.environment import LOOPBACK, WORKER_ENVIRONMENT, free_port, usable_cores
-from amos_dask.cluster.options import ClusterOptions
+from amos_dask.cluster.options import ClusterOptions, memory_bytes
 from amos_dask.errors import ClusterError
+
+_SHARED, _NO_LIMIT = "auto", "0"
 
 
 def start_local(options: ClusterOptions, security: Any) -> Any:
@@ -21,6 +23,9 @@ def start_local(options: ClusterOptions, security: Any) -> Any:
     import dask
     from distributed import LocalCluster
 
+    memory = options.memory or _SHARED
+    if memory not in (_SHARED, _NO_LIMIT):
+        memory_bytes(memory)
     try:
         with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
             return LocalCluster(
@@ -29,7 +34,7 @@ def start_local(options: ClusterOptions, security: Any) -> Any:
                 processes=True,
                 host=LOOPBACK,
                 dashboard_address=f"{LOOPBACK}:{free_port(options.dashboard_port or 0)}",
-                memory_limit=options.memory or "auto",
+                memory_limit=memory,
                 local_directory=options.local_directory,
                 silence_logs=logging.CRITICAL,  # lost workers become outcomes, not noise
                 worker_dashboard_address=None,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from typing import Any
 
+from amos_dask.errors import ClusterError
+
 # Names of batch systems and dask-jobqueue's classes for them.
 BATCH_SYSTEMS = {
     "slurm": "SLURMCluster",
@@ -70,6 +72,25 @@ def configured(section: str) -> Any:
     import dask
 
     return dask.config.get(f"amos-dask.{section}")
+
+
+def memory_bytes(memory: str) -> int:
+    """Return the bytes of an amount such as ``4GB``.
+
+    Raises
+    ------
+    ClusterError
+        When it is none.
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        n_bytes = int(parse_bytes(memory))
+    except ValueError:
+        n_bytes = 0
+    if n_bytes <= 0:
+        raise ClusterError(f"memory {memory!r} is not an amount such as 4GB.")
+    return n_bytes
 
 
 def complete(options: ClusterOptions) -> ClusterOptions:

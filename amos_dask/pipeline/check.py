@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,17 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.archive.discover import discover
+from amos_dask.cluster import ClusterOptions
 from amos_dask.cluster.check import WorkerView, find_problems, look_at_workers, ssh_line
+from amos_dask.cluster.connect import count_workers
+from amos_dask.errors import AmosDaskError
 from amos_dask.pipeline.arguments import find_archive
-from amos_dask.pipeline.plan import largest_scan_bytes
+from amos_dask.pipeline.estimates import largest_scan_bytes
 from amos_dask.pipeline.session import Needs, open_session
 from amos_dask.progress import Listener
+from amos_dask.records import Sample
 from amos_dask.store.layout import Layout, absolute
+from amos_dask.store.receipts import Receipts
 
 # Of the archive's size; float32 volumes take more room than what they are made from.
 _ROOM_FOR_ARCHIVE = 1.5
@@ -57,7 +62,8 @@ def check_cluster(
     root_dir : str or Path, optional
         ROOT_DIR to be; every worker must see it and be able to write there.
     archive : str or Path, optional
-        The archive; every worker must see it. By default the one in ``root_dir``, if any.
+        The archive; every worker must see it. By default ``archive`` or ``amos22.zip`` in
+        ``root_dir``, if any.
     cluster : ClusterOptions, distributed.Client, str or None
         Which cluster.
     progress : str or callable
@@ -74,38 +80,69 @@ def check_cluster(
         When the cluster cannot be reached or no worker starts.
     """
     layout = None if root_dir is None else Layout(absolute(root_dir))
-    location = None if archive is None else str(archive)
     if layout is not None:
         layout.root.mkdir(parents=True, exist_ok=True)
-        if archive is not None or (layout.root / "archive").exists():
-            location = find_archive(layout, archive)
-    root = () if layout is None else (str(layout.root),)
-    read = () if layout is None else Needs.of(layout.root, location).to_read
+    location = _find_location(layout, archive)
+    write = () if layout is None else (str(layout.root),)
+    read = Needs.of(Path(), location).to_read
     with open_session(cluster, progress) as session:
-        views = look_at_workers(session.client, read, root)
+        expected = _expected_workers(cluster)
+        views = look_at_workers(session.client, read, write, n_workers=expected)
         problems = find_problems(views)
+        if len(views) < expected:
+            problems.append(f"{len(views)} of {expected} workers have started")
         if location is not None:
-            problems += _find_shortages(views, location)
+            problems += _find_shortages(views, location, layout)
         link = session.client.dashboard_link
     frame = pd.DataFrame([asdict(view) for view in views])
     return ClusterReport(link, ssh_line(link), frame, tuple(problems))
 
 
-def _find_shortages(views: Iterable[WorkerView], location: str) -> list[str]:
+def _find_location(layout: Layout | None, archive: str | Path | None) -> str | None:
+    """Return where the archive is, by default the one that `run` would take; None without one."""
+    if layout is None:
+        return None if archive is None else str(archive)
+    try:
+        return find_archive(layout, archive)
+    except AmosDaskError:
+        return None
+
+
+def _expected_workers(cluster: Any) -> int:
+    """Return how many workers were asked for; 1 where others have started them."""
+    if cluster is None or isinstance(cluster, (ClusterOptions, str)):
+        options = ClusterOptions(cluster) if isinstance(cluster, str) else cluster
+        return count_workers(options or ClusterOptions()) or 1
+    return 1
+
+
+def _find_shortages(views: Sequence[WorkerView], location: str, layout: Layout | None) -> list[str]:
     samples = discover(location).samples
     needed = largest_scan_bytes(samples)
-    n_bytes = sum(ref.size for s in samples for ref in (s.volume, s.mask) if ref is not None)
-    room = _ROOM_FOR_ARCHIVE * n_bytes
     problems = [
         f"{view.host} gives a worker {view.memory_bytes / 1e9:.1f} GB of memory, the largest scan "
         f"needs {needed / 1e9:.1f} GB"
         for view in views
         if 0 < view.memory_bytes < needed
     ]
-    problems += [
-        f"{view.host} has {view.free_bytes / 1e9:.1f} GB of free disk, about {room / 1e9:.1f} GB "
-        "are needed"
-        for view in views
-        if 0 < view.free_bytes < room
-    ]
+    if layout is not None:
+        room = _ROOM_FOR_ARCHIVE * _bytes_left(samples, layout)
+        problems += [
+            f"{view.host} has {view.free_bytes / 1e9:.1f} GB of free disk, about "
+            f"{room / 1e9:.1f} GB are needed"
+            for view in views
+            if view.free_bytes < room and not view.failure and _sees(view, layout)
+        ]
     return list(dict.fromkeys(problems))
+
+
+def _sees(view: WorkerView, layout: Layout) -> bool:
+    """Return whether a worker could look at ROOT_DIR."""
+    return len(view.versions) > 1 and str(layout.root) not in view.unseen
+
+
+def _bytes_left(samples: Iterable[Sample], layout: Layout) -> int:
+    """Return the size in the archive of the samples that have no receipt yet."""
+    done = set(Receipts(layout).sample_ids())
+    refs = [ref for s in samples if s.sample_id not in done for ref in (s.volume, s.mask)]
+    return sum(ref.size for ref in refs if ref is not None)

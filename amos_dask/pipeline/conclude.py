@@ -54,7 +54,7 @@ def bring_up_to_date(
     state = read_table_state(layout) if layout.issue_log.exists() else None
     if state is not None and state.is_current(layout, made_from):
         return state.counts, tuple(layout.root / path for path in state.tables)
-    records = list(read_records(layout, organised))
+    records = list(read_records(session, layout, organised))
     # Tasks first: a run that dies while it writes manifests needs no cluster to write them later.
     leaks = find_leaks_of(session, layout, records)
     log.replace(Step.LEAKS, leaks.issues)

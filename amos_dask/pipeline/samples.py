@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from amos_dask.errors import AmosDaskError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions
 from amos_dask.issues import Issue
+from amos_dask.pipeline.estimates import largest_scan_bytes
 from amos_dask.pipeline.reporting import failure_issue, sample_number
 from amos_dask.pipeline.session import Session
 from amos_dask.recipe.describing import DescribeTask, reread_sample
@@ -141,6 +142,7 @@ def process_samples(session: Session, order: Order) -> Processed:
     tasks = sorted((t for t, work in plan if work.parts), key=lambda t: -bytes_to_read(t.sample))
     failures = []
     if tasks:
+        session.require_memory(largest_scan_bytes(task.sample for task in tasks))
         session.prepare_kernels()
     with closing(session.map("sample", run_sample, tasks)) as outcomes:
         for outcome in outcomes:
@@ -202,22 +204,24 @@ def _undescribed(outcome: Outcome[SampleRecord]) -> SampleRecord:
     return SampleRecord(outcome.name, None, (), (), (), (issue,))
 
 
-def read_records(layout: Layout, organised: Sequence[Organised]) -> Iterator[SampleRecord]:
-    """Yield the records, one at a time."""
+def read_records(
+    session: Session, layout: Layout, organised: Sequence[Organised]
+) -> Iterator[SampleRecord]:
+    """Yield the records, one at a time; waits for those that other machines have just written."""
     receipts = Receipts(layout)
+    deadline = time.monotonic() + (_SECONDS_UNTIL_SEEN if session.is_elsewhere else 0.0)
     for sample in organised:
-        yield sample.record or _read_receipt(receipts, sample)
+        yield sample.record or _read_receipt(receipts, sample, deadline)
 
 
-def _read_receipt(receipts: Receipts, sample: Organised) -> SampleRecord:
-    deadline = time.monotonic() + _SECONDS_UNTIL_SEEN
+def _read_receipt(receipts: Receipts, sample: Organised, deadline: float) -> SampleRecord:
     while True:
         receipt = receipts.read(sample.sample_id)
         if receipt is not None and receipt.digest == sample.digest:
             return receipt.record
         if time.monotonic() > deadline:
             raise AmosDaskError(
-                f"{receipts.layout.receipts}: what the workers wrote of {sample.sample_id} cannot "
-                "be seen here; is ROOT_DIR on a file system that all machines share?"
+                f"{receipts.layout.receipts}: what was written of {sample.sample_id} cannot be "
+                "seen here; was ROOT_DIR removed, or is it not on a disk that all machines share?"
             )
         time.sleep(0.5)

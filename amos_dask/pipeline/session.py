@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from amos_dask.archive.sources import is_url
 from amos_dask.cluster import ClusterOptions, connect
 from amos_dask.cluster.check import find_problems, is_on_this_machine, look_at_workers, ssh_line
 from amos_dask.cluster.connect import reporting_performance
+from amos_dask.cluster.options import configured
 from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.progress import STYLES, Listener, report_to
 from amos_dask.records import Notice, Outcome
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 _SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
+_SECONDS_FOR_COMPILING = 300
+# Dask gives a worker no more tasks when it has used so much of its limit.
+_USABLE_MEMORY = 0.8
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,20 @@ class Session:
         self.listener(Notice(f"dashboard: {client.dashboard_link}"))
         if self._needs is not None and not is_on_this_machine(client):
             self.listener(Notice(f"from elsewhere: {ssh_line(client.dashboard_link)}"))
-            views = look_at_workers(client, self._needs.to_read, self._needs.to_write)
+            self.listener(Notice("waiting for the first worker"))
+            patience = configured("patience")
+            views = look_at_workers(
+                client, self._needs.to_read, self._needs.to_write, wait_seconds=patience
+            )
             problems = find_problems(views)
             if problems:
                 raise ClusterError("; ".join(problems) + ".")
         return client
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether tasks ran on other machines, whose files may take a while to be seen here."""
+        return "client" in vars(self) and not is_on_this_machine(self.client)
 
     def map(
         self,
@@ -97,6 +111,17 @@ class Session:
         from amos_dask.graph import run_tasks
 
         yield from run_tasks(self.client, phase, function, items, self.listener, _count_issues)
+
+    def require_memory(self, n_bytes: int) -> None:
+        """Raise `ClusterError` when a worker has less memory than a scan needs."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
+        if limits and min(limits) * _USABLE_MEMORY < n_bytes:
+            raise ClusterError(
+                f"a worker has {min(limits) / 1e9:.2f} GB of memory and the largest scan needs "
+                f"about {n_bytes / _USABLE_MEMORY / 1e9:.2f} GB; use fewer --workers or more "
+                "--memory."
+            )
 
     def prepare_kernels(self) -> None:
         """Compile the kernels on one worker of each host, so that the others load them."""
@@ -116,7 +141,8 @@ class Session:
                 future.result(timeout=_SECONDS_BEFORE_COMPILING_IS_SAID)
             except TimeoutError:
                 self.listener(Notice("compiling kernels (once per machine, about 15 s)"))
-                future.result()
+                with suppress(TimeoutError):  # then the samples' tasks do it
+                    future.result(timeout=_SECONDS_FOR_COMPILING)
 
 
 def _warm_up() -> None:
@@ -151,6 +177,8 @@ def open_session(
     performance_report : str or Path, optional
         File for Dask's own report on tasks, workers and transfers.
     """
+    if performance_report is not None:
+        _require_writable(Path(performance_report))
     with ExitStack() as stack:
         if callable(progress):
             listener = progress
@@ -160,6 +188,13 @@ def open_session(
             stream = sys.stdout if progress == "json" else sys.stderr
             listener = stack.enter_context(report_to(stream, progress))
         yield Session(partial(_client, stack, cluster, performance_report), listener, needs)
+
+
+def _require_writable(path: Path) -> None:
+    """Raise when a file could not be written in the end."""
+    folder = path.absolute().parent
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        raise AmosDaskError(f"{path}: cannot be written; is {folder} there?")
 
 
 def _client(stack: ExitStack, cluster: Any, performance_report: str | Path | None) -> Any:
