@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amos_dask.issues import Issue
 from amos_dask.pipeline.leaks import find_leaks_of
-from amos_dask.pipeline.reporting import write_issues
+from amos_dask.pipeline.reporting import has_whole_log, write_issues
 from amos_dask.pipeline.run_tables import fingerprint, write_tables
 from amos_dask.pipeline.samples import Order, Organised, read_records
 from amos_dask.pipeline.session import Session
@@ -51,7 +51,7 @@ def bring_up_to_date(
     digests = [sample.digest for sample in organised]
     issues = log.all(besides=(Step.DATASET_MANIFEST, Step.LEAKS))
     made_from = fingerprint(params, samples, audits, digests, order.statistics, issues)
-    state = read_table_state(layout) if layout.issue_log.exists() else None
+    state = read_table_state(layout) if has_whole_log(layout) else None
     if state is not None and state.is_current(layout, made_from):
         return state.counts, tuple(layout.root / path for path in state.tables)
     records = list(read_records(session, layout, organised))

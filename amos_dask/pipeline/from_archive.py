@@ -18,6 +18,7 @@ from amos_dask.pipeline.reporting import failure_issue, record_issues, step_resu
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Session, open_session
+from amos_dask.pipeline.working import working_on
 from amos_dask.progress import Listener
 from amos_dask.recipe.pairs import PairTask, pair_sample
 from amos_dask.records import SUBSETS, UNDEFINED, Audit, FileRef, Metadata, Notice, Sample, Step
@@ -84,15 +85,16 @@ def archive_manifest(
     output = Path(output_manifest_file)
     require_title(sheet_name)
     require_outside_archive(output, str(root_dir))
-    require_unlocked(find_root_beside_archive(str(root_dir), output))
+    layout = find_root_beside_archive(str(root_dir), output)
+    require_unlocked(layout)
     found = discover(str(root_dir), _text(labeled_data_meta), mr_metadata_offset)
-    with open_session(cluster, progress) as session:
-        audits, issues = audit_archive(session, found)
-    frame = archive_frame(found.samples, audits)
-    write_workbook(output, {sheet_name: frame})
-    layout = find_root_beside_archive(str(root_dir), output)  # it may be new
-    keep_label_map(layout, DEFAULT_LABEL_MAP)
-    record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
+    with working_on(layout):
+        with open_session(cluster, progress) as session:
+            audits, issues = audit_archive(session, found)
+        frame = archive_frame(found.samples, audits)
+        write_workbook(output, {sheet_name: frame})
+        keep_label_map(layout, DEFAULT_LABEL_MAP)
+        record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
     summary = f"{len(frame)} files of {len(found.samples)} scans"
     return CommandResult((output,), len(found.samples), summary, tuple(issues), frame)
 
@@ -106,7 +108,8 @@ def audit_archive(
 ) -> tuple[dict[str, Audit], list[Issue]]:
     """Read all headers; return audits by sample and the issues of names, metadata and headers.
 
-    Where a log is given, headers of unchanged files are taken from it.
+    Where a log is given, headers of unchanged files are taken from it, and those of files that are
+    no longer the same leave it.
     """
     issues = list(found.issues)
     for issue in issues:
@@ -121,6 +124,8 @@ def audit_archive(
             audits[outcome.name] = outcome.value
             if log is not None:
                 log.append(outcome.value)
+    if log is not None:
+        log.compact(audits)
     issues += [issue for audit in audits.values() for issue in audit.issues]
     return {s.sample_id: audits.get(s.sample_id) or blank_audit(s) for s in found.samples}, issues
 
@@ -164,22 +169,23 @@ def confirm_pairs(
     """
     group, manifest = absolute(output_dir), Path(archive_manifest)
     require_outside_archive(group, str(root_dir))
-    require_unlocked(find_root_beside_archive(str(root_dir), group))
+    layout = find_root_beside_archive(str(root_dir), group)
+    require_unlocked(layout)
     chosen = [s for s in _read_samples(manifest, str(root_dir)) if s.modality == modality]
     chosen = selection.choose(chosen)
     samples = [s for s in chosen if s.volume is not None]
-    earlier: dict[str, list[Path]] = {}
-    for folder in find_sample_folders(group):
-        earlier.setdefault(folder.sample_id, []).append(folder.path)
-    tasks = [PairTask(s, group, tuple(earlier.get(s.sample_id, ()))) for s in samples]
-    with open_session(cluster, progress) as session:
-        session.prepare_kernels()
-        results = step_results(session.map("pair", pair_sample, tasks))
-    issues = [issue for result in results for issue in result.issues]
-    issues += [issue for s in chosen if s.volume is None for issue in check_files(s)]
-    layout = find_root_beside_archive(str(root_dir), group)  # it may be new
-    keep_label_map(layout, DEFAULT_LABEL_MAP)
-    record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
+    with working_on(layout, group):
+        earlier: dict[str, list[Path]] = {}
+        for folder in find_sample_folders(group):
+            earlier.setdefault(folder.sample_id, []).append(folder.path)
+        tasks = [PairTask(s, group, tuple(earlier.get(s.sample_id, ()))) for s in samples]
+        with open_session(cluster, progress) as session:
+            session.prepare_kernels()
+            results = step_results(session.map("pair", pair_sample, tasks))
+        issues = [issue for result in results for issue in result.issues]
+        issues += [issue for s in chosen if s.volume is None for issue in check_files(s)]
+        keep_label_map(layout, DEFAULT_LABEL_MAP)
+        record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
     n_written = sum(result.value is not None for result in results)
     summary = f"{n_written} of {len(chosen)} {modality} samples written"
     return CommandResult((group,), len(chosen), summary, tuple(issues))

@@ -14,6 +14,7 @@ from amos_dask.labels import DEFAULT_LABEL_MAP
 from amos_dask.pipeline.reporting import step_results, write_issues
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
+from amos_dask.pipeline.working import working_where_possible
 from amos_dask.progress import Listener
 from amos_dask.recipe.voxels import (
     RESULT_VERSION,
@@ -94,9 +95,10 @@ def leaks(
     manifest = read_sheet(path, split_name or MANIFEST_SHEET)
     column = split_name or "subset"
     require_columns(manifest, (*_COLUMNS, column), path)
-    with open_session(cluster, progress) as session:
-        found = find_leaks(session, layout, manifest, column)
-    outputs = _keep_issues(layout, found.issues) if split_name is None else ()
+    with working_where_possible(layout):
+        with open_session(cluster, progress) as session:
+            found = find_leaks(session, layout, manifest, column)
+        outputs = _keep_issues(layout, found.issues) if split_name is None else ()
     return CommandResult(
         outputs,
         len(manifest),

@@ -15,6 +15,7 @@ from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
 from amos_dask.pipeline.reporting import record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import open_session
+from amos_dask.pipeline.working import working_on
 from amos_dask.progress import Listener
 from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.records import SampleFiles, Step
@@ -68,27 +69,28 @@ def dataset_manifest(
     require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     folders = require_sample_folders(root)
-    problems = _doubles(folders, root)
-    with open_session(cluster, progress) as session:
-        session.prepare_kernels()
-        tasks = [DescribeTask(folder, layout, label_map, root) for folder in folders]
-        results = step_results(session.map("describe", describe_sample, tasks))
-    rows: list[SampleFiles] = []
-    for result in results:
-        if result.value is not None:
-            row, found = result.value
-            rows.append(row)
-            problems += found
-    if problems:
-        raise InconsistentDatasetError(
-            f"{len(problems)} inconsistencies; nothing was written:\n  " + "\n  ".join(problems)
-        )
-    frame = dataset_frame(rows, label_map)
-    update_workbook(output, {MANIFEST_SHEET: frame})
-    issues = [issue for result in results for issue in result.issues]
-    scope = tasks[0].shown(root)
-    issues += missing_subset_issues(frame, scope)
-    record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
+    with working_on(layout):
+        problems = _doubles(folders, root)
+        with open_session(cluster, progress) as session:
+            session.prepare_kernels()
+            tasks = [DescribeTask(folder, layout, label_map, root) for folder in folders]
+            results = step_results(session.map("describe", describe_sample, tasks))
+        rows: list[SampleFiles] = []
+        for result in results:
+            if result.value is not None:
+                row, found = result.value
+                rows.append(row)
+                problems += found
+        if problems:
+            raise InconsistentDatasetError(
+                f"{len(problems)} inconsistencies; nothing was written:\n  " + "\n  ".join(problems)
+            )
+        frame = dataset_frame(rows, label_map)
+        update_workbook(output, {MANIFEST_SHEET: frame})
+        issues = [issue for result in results for issue in result.issues]
+        scope = tasks[0].shown(root)
+        issues += missing_subset_issues(frame, scope)
+        record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
     return CommandResult((output,), len(folders), f"{len(frame)} samples", tuple(issues), frame)
 
 

@@ -19,6 +19,7 @@ from amos_dask.pipeline.reporting import record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import open_session
+from amos_dask.pipeline.working import working_on
 from amos_dask.progress import Listener
 from amos_dask.recipe.changes import read_changes
 from amos_dask.recipe.denoising import (
@@ -87,17 +88,18 @@ def split_prostate_uterus(
     label_map = find_label_map(layout, None)
     folders = _masked(root, selection)
     tasks = [FolderTask(folder, layout, label_map) for folder in folders]
-    results = _run("split", split_sample, tasks, cluster, progress)
-    n_changed = sum(result.value is True for result in results)
-    summary = f"label 15 became 16 in {n_changed} of {len(tasks)} masks"
-    return _finish(
-        Step.SPLIT_PROSTATE_UTERUS,
-        layout,
-        results,
-        (root,),
-        summary,
-        covers_all=_covers_all(root, layout, selection),
-    )
+    with working_on(layout, absolute(root)):
+        results = _run("split", split_sample, tasks, cluster, progress)
+        n_changed = sum(result.value is True for result in results)
+        summary = f"label 15 became 16 in {n_changed} of {len(tasks)} masks"
+        return _finish(
+            Step.SPLIT_PROSTATE_UTERUS,
+            layout,
+            results,
+            (root,),
+            summary,
+            covers_all=_covers_all(root, layout, selection),
+        )
 
 
 def binary_masks(
@@ -134,17 +136,18 @@ def binary_masks(
     require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     tasks = [FolderTask(folder, layout, label_map) for folder in _masked(root, selection)]
-    results = _run("binary", extract_binary_masks, tasks, cluster, progress)
-    n_files = sum(result.value or 0 for result in results)
-    summary = f"{n_files} binary masks of {len(tasks)} samples"
-    return _finish(
-        Step.BINARY_MASKS,
-        layout,
-        results,
-        (root,),
-        summary,
-        covers_all=_covers_all(root, layout, selection),
-    )
+    with working_on(layout, absolute(root)):
+        results = _run("binary", extract_binary_masks, tasks, cluster, progress)
+        n_files = sum(result.value or 0 for result in results)
+        summary = f"{n_files} binary masks of {len(tasks)} samples"
+        return _finish(
+            Step.BINARY_MASKS,
+            layout,
+            results,
+            (root,),
+            summary,
+            covers_all=_covers_all(root, layout, selection),
+        )
 
 
 def small_regions(
@@ -193,22 +196,21 @@ def small_regions(
         )
         for folder in _masked(root, selection)
     ]
-    results = _run("regions", find_sample_regions, tasks, cluster, progress)
-    found = [result.value for result in results if result.value is not None]
-    manifest, regions = region_frames(found, label_map)
-    write_workbook(output, {MANIFEST_SHEET: manifest, REGIONS_SHEET: regions})
-    summary = (
-        f"{len(regions)} regions smaller than {region_volume_thresh:g} mm3 in {len(found)} masks"
-    )
-    return _finish(
-        Step.SMALL_REGIONS,
-        layout,
-        results,
-        (output,),
-        summary,
-        regions,
-        covers_all=_covers_all(root, layout, selection),
-    )
+    with working_on(layout):
+        results = _run("regions", find_sample_regions, tasks, cluster, progress)
+        found = [result.value for result in results if result.value is not None]
+        manifest, regions = region_frames(found, label_map)
+        write_workbook(output, {MANIFEST_SHEET: manifest, REGIONS_SHEET: regions})
+        summary = f"{len(regions)} regions smaller than {region_volume_thresh:g} mm3 in {len(found)} masks"
+        return _finish(
+            Step.SMALL_REGIONS,
+            layout,
+            results,
+            (output,),
+            summary,
+            regions,
+            covers_all=_covers_all(root, layout, selection),
+        )
 
 
 def denoise(
@@ -277,21 +279,22 @@ def denoise(
         for folder in _masked(root, selection)
     ]
     _require_restorable(tasks)
-    results = _run("denoise", denoise_sample, tasks, cluster, progress)
-    changes = [result.value for result in results if result.value is not None]
-    n_skipped = changes.count(ALREADY_DONE)
-    n_voxels = sum(changes) - n_skipped * ALREADY_DONE
-    summary = f"{n_voxels} voxels changed in {len(changes) - n_skipped} masks"
-    if n_skipped:
-        summary += f"; {n_skipped} were denoised before"
-    return _finish(
-        Step.DENOISE,
-        layout,
-        results,
-        (output, *(_write_changes(root, layout, label_map) if output == root else ())),
-        summary,
-        covers_all=_covers_all(root, layout, selection),
-    )
+    with working_on(layout, root, output):
+        results = _run("denoise", denoise_sample, tasks, cluster, progress)
+        changes = [result.value for result in results if result.value is not None]
+        n_skipped = changes.count(ALREADY_DONE)
+        n_voxels = sum(changes) - n_skipped * ALREADY_DONE
+        summary = f"{n_voxels} voxels changed in {len(changes) - n_skipped} masks"
+        if n_skipped:
+            summary += f"; {n_skipped} were denoised before"
+        return _finish(
+            Step.DENOISE,
+            layout,
+            results,
+            (output, *(_write_changes(root, layout, label_map) if output == root else ())),
+            summary,
+            covers_all=_covers_all(root, layout, selection),
+        )
 
 
 def restore(
@@ -326,25 +329,26 @@ def restore(
     require_unlocked(layout)
     label_map = find_label_map(layout, None)
     tasks = [FolderTask(folder, layout, label_map) for folder in _masked(root, selection)]
-    results = _run("restore", restore_sample, tasks, cluster, progress)
-    n_restored = sum(result.value is True for result in results)
-    n_others = sum(result.value is False for result in results)
-    summary = f"{n_restored} masks are as they were before denoising"
-    if n_others:
-        summary += f"; {n_others} were not denoised"
-    if n_restored:
-        summary += (
-            "; the next 'amos-dask run' denoises them again, except those that "
-            f"{layout.denoise_exclude} lists"
+    with working_on(layout, root):
+        results = _run("restore", restore_sample, tasks, cluster, progress)
+        n_restored = sum(result.value is True for result in results)
+        n_others = sum(result.value is False for result in results)
+        summary = f"{n_restored} masks are as they were before denoising"
+        if n_others:
+            summary += f"; {n_others} were not denoised"
+        if n_restored:
+            summary += (
+                "; the next 'amos-dask run' denoises them again, except those that "
+                f"{layout.denoise_exclude} lists"
+            )
+        return _finish(
+            Step.DENOISE,
+            layout,
+            results,
+            (root, *_write_changes(root, layout, label_map)),
+            summary,
+            covers_all=_covers_all(root, layout, selection),
         )
-    return _finish(
-        Step.DENOISE,
-        layout,
-        results,
-        (root, *_write_changes(root, layout, label_map)),
-        summary,
-        covers_all=_covers_all(root, layout, selection),
-    )
 
 
 def _write_changes(root: Path, layout: Layout, label_map: LabelMap) -> tuple[Path, ...]:

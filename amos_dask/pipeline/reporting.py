@@ -72,6 +72,22 @@ def write_issues(layout: Layout, log: IssueLog) -> tuple[Path, ...]:
     issues = log.all()
     workbook, text = layout.descriptor / "issues.xlsx", layout.descriptor / "issues.jsonl"
     write_workbook(workbook, {"Issues": issues_frame(issues)})
-    lines = [json.dumps(asdict(issue), ensure_ascii=False) + "\n" for issue in issues]
-    write_text(text, "".join(lines))
+    write_text(text, _to_text(issues))
     return workbook, text
+
+
+def has_whole_log(layout: Layout) -> bool:
+    """Return whether the log of issues is there and says what issues.jsonl does.
+
+    They are written together: a log that says something else was damaged.
+    """
+    try:
+        told = (layout.descriptor / "issues.jsonl").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    return layout.issue_log.exists() and told == _to_text(IssueLog(layout.issue_log).all())
+
+
+def _to_text(issues: Iterable[Issue]) -> str:
+    lines = (json.dumps(asdict(issue), ensure_ascii=False) for issue in issues)
+    return "".join(line + "\n" for line in lines)

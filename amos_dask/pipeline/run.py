@@ -25,7 +25,6 @@ from amos_dask.pipeline.arguments import (
 )
 from amos_dask.pipeline.conclude import bring_up_to_date
 from amos_dask.pipeline.from_archive import audit_archive
-from amos_dask.pipeline.interruption import raise_on_sigterm
 from amos_dask.pipeline.plan import make_plan
 from amos_dask.pipeline.results import RunPlan, RunResult
 from amos_dask.pipeline.samples import (
@@ -36,13 +35,14 @@ from amos_dask.pipeline.samples import (
 )
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Needs, Session, open_session
+from amos_dask.pipeline.working import working_on
 from amos_dask.progress import Listener
+from amos_dask.recipe.work import is_denoised_otherwise
 from amos_dask.records import DenoiseParams, Notice, Params, Sample, Step, TableCounts
 from amos_dask.stages import audit
 from amos_dask.store.audit_log import AuditLog
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import Layout, absolute
-from amos_dask.store.lock import hold_lock
 from amos_dask.store.receipts import Receipts
 from amos_dask.store.staging import remove_all_leftovers
 
@@ -150,9 +150,7 @@ def run(
     layout = request.order.layout
     needs = Needs.of(layout.root, request.found.location)
     with (
-        raise_on_sigterm(),
-        hold_lock(layout, break_lock=break_lock),
-        _without_leftovers(layout),
+        working_on(layout, break_lock=break_lock),
         open_session(cluster, progress, needs, performance_report) as session,
         _saying_how_to_go_on(session),
     ):
@@ -265,18 +263,6 @@ def _understand(
 
 
 @contextmanager
-def _without_leftovers(layout: Layout) -> Iterator[None]:
-    """Remove temporary files of killed runs, and our own after an interruption."""
-    places = (layout.descriptor, layout.grouped, layout.state)
-    remove_all_leftovers(*places)
-    try:
-        yield
-    except BaseException:
-        remove_all_leftovers(*places)
-        raise
-
-
-@contextmanager
 def _saying_how_to_go_on(session: Session) -> Iterator[None]:
     try:
         yield
@@ -290,6 +276,7 @@ def _saying_how_to_go_on(session: Session) -> Iterator[None]:
 def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, tuple[Path, ...]]:
     order, found = request.order, request.found
     layout, params = order.layout, order.params
+    remove_all_leftovers(layout.descriptor, layout.grouped, layout.state)  # of killed runs
     _name_absent(session, order.exclusions, found.samples)
     audit_log = AuditLog(layout.audits, audit.RESULT_VERSION, found.samples)
     audits, audit_issues = audit_archive(session, found, audit_log)
@@ -299,6 +286,7 @@ def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, t
     if request.replaces_exclusions:
         keep_exclusions(layout, order.exclusions)
     organised = find_organised(session, order, processed)
+    _name_denoised_otherwise(session, order, found.samples)
     log = IssueLog(layout.issue_log)
     log.replace(Step.ARCHIVE_MANIFEST, audit_issues)
     samples = None if request.is_everything else {sample.sample_id for sample in order.samples}
@@ -313,6 +301,24 @@ def _name_absent(session: Session, exclusions: Exclusions, samples: Iterable[Sam
     if absent:
         names = ", ".join(f"amos_{number:04d}" for number in absent)
         session.listener(Notice(f"excluded from denoising, but not in the archive: {names}"))
+
+
+def _name_denoised_otherwise(session: Session, order: Order, samples: Iterable[Sample]) -> None:
+    """Say how many samples that were not chosen were denoised with other parameters."""
+    others = {sample.sample_id for sample in samples}
+    others -= {sample.sample_id for sample in order.samples}
+    receipts = (Receipts(order.layout).read(name) for name in others)
+    n_others = sum(
+        receipt is not None and is_denoised_otherwise(receipt, order.params) for receipt in receipts
+    )
+    if n_others:
+        one = n_others == 1
+        session.listener(
+            Notice(
+                f"{n_others} other sample{' was' if one else 's were'} denoised with other "
+                "parameters; run without a choice of samples to make all alike"
+            )
+        )
 
 
 def _choose_label_map(

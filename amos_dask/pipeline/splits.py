@@ -12,6 +12,7 @@ import pandas as pd
 from amos_dask.archive.definitions import AMOS22
 from amos_dask.errors import AmosDaskError, ManifestError
 from amos_dask.pipeline.results import CommandResult
+from amos_dask.pipeline.working import working_where_possible
 from amos_dask.records import UNDEFINED
 from amos_dask.store.layout import MANIFEST_SHEET, SPLIT_NAME, absolute, find_root
 from amos_dask.store.lock import require_unlocked
@@ -107,16 +108,17 @@ def make_split(
     layout = find_root(path.parent)
     require_unlocked(layout)
     _require_workbook(path)
-    manifest = read_sheet(path, MANIFEST_SHEET)
-    listed = _read_listed(path)
-    if split_name is None:
-        split_name = _choose_name(wish.recipe, listed, path)
-    split = _split(manifest, split_name, wish, path)
-    sheets = {split_name: split}
-    if wish.shares or not listed.empty:
-        sheets[SPLITS_SHEET] = list_split(listed, split_name, wish.recipe, split)
-    with adding_to_table(layout, absolute(path)):
-        update_workbook(path, sheets)
+    with working_where_possible(layout):
+        manifest = read_sheet(path, MANIFEST_SHEET)
+        listed = _read_listed(path)
+        if split_name is None:
+            split_name = _choose_name(wish.recipe, listed, path)
+        split = _split(manifest, split_name, wish, path)
+        sheets = {split_name: split}
+        if wish.shares or not listed.empty:
+            sheets[SPLITS_SHEET] = list_split(listed, split_name, wish.recipe, split)
+        with adding_to_table(layout, absolute(path)):
+            update_workbook(path, sheets)
     return CommandResult((path,), len(split), _describe(split, split_name), (), split)
 
 
@@ -273,14 +275,16 @@ def index_manifests(
     path, folder = Path(manifest_file), Path(output_index_manifest_dir)
     require_split_name(split_name)
     _require_workbook(path)
-    require_unlocked(find_root(path.parent, folder))
+    layout = find_root(path.parent, folder)
+    require_unlocked(layout)
     if split_name not in sheet_names(path):
         raise ManifestError(f"{path}: there is no split {split_name!r}; run make-split first.")
     frames = index_frames(read_sheet(path, split_name), split_name, subsets, path)
     outputs = []
-    for stem, frame in frames.items():
-        outputs.append(folder / f"{stem}.xlsx")
-        write_workbook(outputs[-1], {MANIFEST_SHEET: frame})
+    with working_where_possible(layout):
+        for stem, frame in frames.items():
+            outputs.append(folder / f"{stem}.xlsx")
+            write_workbook(outputs[-1], {MANIFEST_SHEET: frame})
     return CommandResult(tuple(outputs), len(frames), f"{len(frames)} index manifests")
 
 

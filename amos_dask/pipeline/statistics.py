@@ -18,6 +18,7 @@ from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
 from amos_dask.pipeline.reporting import step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
+from amos_dask.pipeline.working import working_on
 from amos_dask.progress import Listener
 from amos_dask.recipe.counting import (
     Counted,
@@ -109,7 +110,7 @@ def stats(
     label_map = find_label_map(layout, label_explanation)
     folders = require_sample_folders(layout.grouped)
     tasks = [DescribeTask(folder, layout, label_map, layout.grouped) for folder in folders]
-    with open_session(cluster, progress) as session:
+    with working_on(layout), open_session(cluster, progress) as session:
         results = step_results(session.map("describe", describe_sample, tasks))
         rows = [result.value[0] for result in results if result.value is not None]
         found = write_statistics(session, layout, label_map, rows)

@@ -172,6 +172,15 @@ def _denoised_with(params: Params) -> list[Any] | None:
     return [*how.kernel_size, how.filter_halfedge, float(how.region_area_thresh), excluded]
 
 
+def is_denoised_otherwise(receipt: Receipt, params: Params) -> bool:
+    """Return whether masks were denoised with other parameters, whatever was excluded."""
+    known = receipt.made_with[Part.MASKS]
+    if not receipt.outputs[Part.MASKS] or not isinstance(known, list) or not known[-1]:
+        return False  # no mask, or all of it excluded
+    asked = _denoised_with(replace(params, excluded=frozenset()))
+    return asked is not None and known[-1][:-1] != asked[:-1]
+
+
 def as_restored(receipt: Receipt, label_map: LabelMap) -> Receipt | None:
     """Return a receipt as a run writes it when all of the sample is excluded from denoising.
 

@@ -51,27 +51,32 @@ class AuditLog:
         with self._path.open("a", encoding="utf-8") as file:
             file.write("\n" + self._line(audit))  # the last line may have been cut short by a kill
 
-    def replace(self, audits: Mapping[str, Audit]) -> None:
-        """Keep these audits and no others."""
-        write_text(self._path, "\n".join(self._line(audit) for audit in audits.values()))
+    def compact(self, audits: Mapping[str, Audit]) -> None:
+        """Keep these audits and no others; nothing is written when there are no others."""
+        kept = [audit for name, audit in audits.items() if None not in self._keys[name]]
+        if len(self._lines()) > len(kept):
+            write_text(self._path, "\n".join(self._line(audit) for audit in kept))
 
     def _line(self, audit: Audit) -> str:
         content = {"key": self._keys[audit.sample_id], "audit": asdict(audit)}
         return json.dumps(content, ensure_ascii=False)
 
     def _entries(self) -> list[tuple[list[Any], Any]]:
-        try:
-            text = self._path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return []
         entries = []
-        for line in text.split("\n"):
+        for line in self._lines():
             try:
                 content = json.loads(line)
                 entries.append((list(content["key"]), content["audit"]))
             except (ValueError, LookupError, TypeError):
                 continue
         return entries
+
+    def _lines(self) -> list[str]:
+        try:
+            text = self._path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return []
+        return [line for line in text.split("\n") if line]
 
 
 def _identities(sample: Sample) -> list[Any]:

@@ -15,6 +15,8 @@ from amos_dask.store.staging import write_text
 class IssueLog:
     """The file that remembers which step found which issue; read at once, written by `save`.
 
+    Lines that cannot be understood, as a full disk or a power cut leaves them, are passed over.
+
     Parameters
     ----------
     path : Path
@@ -70,12 +72,23 @@ class IssueLog:
 
     def _read(self) -> list[tuple[str, Issue]]:
         try:
-            text = self._path.read_text(encoding="utf-8")
+            text = self._path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
         # Not splitlines: a message may hold other characters that Unicode counts as line ends.
-        entries = [json.loads(line) for line in text.split("\n") if line]
-        return [(entry.pop("step"), Issue(**entry)) for entry in entries]
+        found = (_entry(line) for line in text.split("\n") if line)
+        return [entry for entry in found if entry is not None]
+
+
+def _entry(line: str) -> tuple[str, Issue] | None:
+    """Return what a line says; None when it cannot be understood."""
+    try:
+        content = json.loads(line)
+        if not all(isinstance(value, str) for value in content.values()):
+            return None
+        return content.pop("step"), Issue(**content)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def _is_within(other: str, key: str) -> bool:

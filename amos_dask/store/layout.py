@@ -245,18 +245,22 @@ def find_root_beside_archive(archive: str, output: Path) -> Layout:
     """Return the layout of the ROOT_DIR that a command which reads the archive writes to.
 
     As `find_root`, but the output is asked first: the archive may lie in another ROOT_DIR, or at a
-    URL, and is never written to.
+    URL, and is never written to. A ``descriptor/`` that writing the output makes counts as well.
     """
+    found = _nearest_root(output, is_made=True)
     if is_url(archive):
-        found = _nearest_root(output)
         return Layout(found[1] if found is not None else absolute(output).parent)
-    found = _nearest_root(output) or _nearest_root(Path(archive))
+    found = found or _nearest_root(Path(archive))
     return Layout(found[1] if found is not None else absolute(archive).parent)
 
 
-def _nearest_root(path: Path) -> tuple[int, Path] | None:
-    """Return the nearest ancestor with ``descriptor/`` and how far away it is."""
+def _nearest_root(path: Path, *, is_made: bool = False) -> tuple[int, Path] | None:
+    """Return the nearest ancestor with ``descriptor/`` and how far away it is.
+
+    Where the path is yet to be made, the folders on the way to it count as if they were there.
+    """
     for distance, folder in enumerate((absolute(path), *absolute(path).parents)):
-        if (folder / "descriptor").is_dir():
+        descriptor = folder / "descriptor"
+        if descriptor.is_dir() or (is_made and absolute(path).is_relative_to(descriptor)):
             return distance, folder
     return None

@@ -112,6 +112,18 @@ def remove_all_leftovers(*roots: Path) -> None:
                 remove_if_empty(Path(folder))
 
 
+def remove_leftovers_below(*roots: Path) -> None:
+    """Remove temporary files anywhere below folders, and the folders that this leaves empty."""
+    for root in roots:
+        for folder, _, names in os.walk(root, topdown=False):
+            found = [Path(folder, name) for name in names if is_leftover(name)]
+            for path in found:
+                path.unlink(missing_ok=True)
+            if found and Path(folder) != root:
+                above = Path(folder).relative_to(root).parents
+                remove_if_empty(Path(folder), *(root / path for path in above if path.name))
+
+
 def remove_if_empty(*folders: Path) -> None:
     """Remove folders, in this order, as far as they are empty."""
     for folder in folders:
