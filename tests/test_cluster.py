@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,6 +66,29 @@ def environment_of_a_worker() -> dict[str, str]:
 def test_libraries_in_a_worker_are_held_to_its_thread(local: Client, name: str) -> None:
     environments = local.run(environment_of_a_worker).values()
     assert {environment.get(name) for environment in environments} == {"1"}
+
+
+def signals_of_a_worker() -> bool:
+    found = {signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)}
+    return found == {signal.SIG_IGN}
+
+
+def test_workers_leave_signals_to_the_client_also_after_a_restart(local: Client) -> None:
+    before = local.run(os.getpid)
+    assert set(local.run(signals_of_a_worker).values()) == {True}
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 30
+    while (now := set(pids_of(local))) & set(before.values()) or len(now) < len(before):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert list(local.run(signals_of_a_worker).values()) == [True, True]
+
+
+def pids_of(client: Client) -> list[int]:
+    """Return the processes of workers that answer."""
+    found = client.run(os.getpid, on_error="ignore")
+    return [pid for pid in found.values() if pid is not None]
 
 
 def test_the_client_does_not_become_the_default_of_the_process(local: Client) -> None:
@@ -192,3 +217,18 @@ def test_a_local_cluster_that_cannot_start_is_a_cluster_error(options: ClusterOp
     with pytest.raises(ClusterError) as caught, connect(options):
         pass
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("memory", ["4XB", "plenty", "-4GB"])
+def test_a_memory_that_is_no_amount_is_a_sentence_about_memory(memory: str) -> None:
+    with (
+        pytest.raises(ClusterError, match=f"^memory '{memory}' is not an amount such as 4GB.$"),
+        connect(ClusterOptions(workers=1, dashboard_port=0, memory=memory)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("memory", ["auto", "0", "4GB"])
+def test_these_are_memories(settings: dict[str, Any], memory: str) -> None:
+    start(ClusterOptions(memory=memory))
+    assert settings["memory_limit"] == memory

@@ -132,15 +132,15 @@ def test_a_removed_root_ends_the_run(phantom: Archive, tmp_path: Path) -> None:
             shutil.rmtree(root, ignore_errors=True)
 
     start = time.monotonic()
+    options = ClusterOptions(workers=1, dashboard_port=0)
     with pytest.raises((AmosDaskError, OSError)):
-        options = ClusterOptions(workers=1, dashboard_port=0)
         amos_dask.run(root, phantom.path, cluster=options, progress=remove)
     assert time.monotonic() - start < 60
 
 
 def test_a_client_that_is_given_may_be_of_a_local_cluster(phantom: Archive, tmp_path: Path) -> None:
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         result = amos_dask.run(tmp_path / "R", phantom.path, cluster=client, progress="none")

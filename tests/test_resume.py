@@ -29,7 +29,7 @@ from roots import (
 import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
 from amos_dask.phantom import METADATA_NAME
-from amos_dask.pipeline import run_tables, session
+from amos_dask.pipeline import run_tables, session, splits
 from amos_dask.records import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.store.layout import Layout
 from amos_dask.store.lock import Owner, hold_lock
@@ -206,7 +206,7 @@ def test_the_same_label_map_again_writes_nothing(place: Place, tmp_path: Path) -
 
 def test_a_killed_runs_lock_and_temporary_files_do_not_matter(place: Place) -> None:
     before = place.stamps()
-    place.lock(started=0.0)
+    place.lock(started=0.0, ticks=0)
     (place.file("0004", "volume.nii.gz").parent / ".a.nii.gz.0123abcd.part~").write_bytes(b"half")
     place.run(cluster=NoCluster())
     assert place.stamps() == before
@@ -411,6 +411,41 @@ def test_state_that_was_lost_is_made_again(place: Place, name: str) -> None:
     assert state.keys() == snapshot(place.state).keys()
 
 
+@pytest.mark.parametrize("alter", ["cut", "cut at a line", "emptied", "zeros"])
+def test_a_damaged_log_of_issues_costs_nothing_else(place: Place, alter: str) -> None:
+    before = contents(place.root)
+    issues = place.run(cluster=NoCluster()).issues
+    path = place.state / "issues.jsonl"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    assert len(lines) > 1
+    cuts = {
+        "cut": [whole[:n] for n in (1, len(whole) // 3, len(whole) // 2, len(whole) - 2)],
+        "cut at a line": [b"".join(lines[:n]) for n in range(1, len(lines))],
+        "emptied": [b""],
+        "zeros": [whole[: len(whole) // 2] + bytes(len(whole) // 2)],
+    }
+    for damaged in cuts[alter]:
+        path.write_bytes(damaged)
+        assert place.run(cluster=NoCluster()).issues == issues
+        assert path.read_bytes() == whole
+        assert_same(before, contents(place.root))
+        stamps = place.stamps()
+        place.run(cluster=NoCluster())
+        assert place.stamps() == stamps
+
+
+def test_outdated_audits_leave_their_log(place: Place) -> None:
+    path = place.state / "audits.jsonl"
+    n_lines = path.read_text(encoding="utf-8").count("\n{")
+    shutil.copyfile(place.archive / "imagesTr/amos_0001.nii.gz", place.archive / VOLUME_4)
+    place.run()
+    assert path.read_text(encoding="utf-8").strip().count("\n{") == len(ALL) - 1 <= n_lines
+    stamps = place.stamps()
+    place.run(cluster=NoCluster())
+    assert place.stamps() == stamps
+
+
 # ---------------------------------------------------------------- failed, forced
 
 
@@ -467,6 +502,26 @@ def test_a_finished_part_of_a_finished_root_is_not_touched(place: Place) -> None
     result = place.run(cluster=NoCluster(), selection=Selection(["1", "4"]))
     assert result.reasons == {"complete": 2}
     assert place.stamps() == before
+
+
+OTHERWISE = "were denoised with other parameters; run without a choice of samples to make all alike"
+
+
+def test_other_parameters_for_a_part_are_told(place: Place) -> None:
+    def notices() -> list[str]:
+        found = (event.message for event in place.told if isinstance(event, Notice))
+        return [message for message in found if "other parameters" in message]
+
+    place.run(selection=Selection(["1"]))
+    assert notices() == []
+    place.run(selection=Selection(["1"]), region_area_thresh=AREA / 2)
+    assert notices() == [f"3 other samples {OTHERWISE}"]
+    place.run(selection=Selection(["4"]), exclude=None)
+    assert notices() == ["1 other sample was" + OTHERWISE.removeprefix("were")]
+    place.run(region_area_thresh=AREA / 2)
+    assert notices() == []
+    place.run(selection=Selection(["500", "501"]), region_area_thresh=AREA / 2)
+    assert notices() == []
 
 
 def test_force_of_a_part_does_that_part(place: Place) -> None:
@@ -664,6 +719,9 @@ def single_commands(place: Place) -> dict[str, list[Any]]:
         "small-regions": [*root, *regions],
         "denoise": [*root, "--output_dir", grouped],
         "dataset-manifest": [*root, "--output_manifest_file", manifest],
+        "restore": root,
+        "stats": [place.root],
+        "leaks": [place.root],
         "make-split": ["--manifest_file", manifest],
         "index-manifests": ["--manifest_file", manifest, *index],
     }
@@ -677,6 +735,95 @@ def test_single_commands_refuse_while_a_run_works(place: Place, command: str) ->
     assert said.stderr.count("\n") == 1
     assert f"process {Owner.of_this_process().pid} on" in said.stderr
     assert snapshot(place.root) == before
+
+
+@pytest.mark.parametrize("command", single_commands(Place(Path(), None)))
+def test_a_run_is_refused_while_a_single_command_works(
+    place: Place, cluster_address: str, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    refused: list[str] = []
+    half = place.file("0004", "volume.nii.gz").with_name(".a.nii.gz.0123abcd.part~")
+
+    def run_meanwhile() -> None:
+        half.write_bytes(b"of a task that works on it")
+        with pytest.raises(AmosDaskError) as error:
+            place.run(cluster=NoCluster())
+        refused.append(str(error.value))
+        half.unlink()  # it is still there
+
+    def with_a_run_meanwhile(function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*words: Any, **options: Any) -> Any:
+            run_meanwhile()
+            return function(*words, **options)
+
+        return called
+
+    monkeypatch.setattr(session.Session, "map", with_a_run_meanwhile(session.Session.map))
+    for name in ("update_workbook", "write_workbook"):
+        monkeypatch.setattr(splits, name, with_a_run_meanwhile(getattr(splits, name)))
+    words = single_commands(place)[command]
+    if command not in ("make-split", "index-manifests"):
+        words = [*words, "--cluster", cluster_address]
+    program(command, *words)
+    assert refused
+    assert all("\n" not in said for said in refused)
+    assert f"process {Owner.of_this_process().pid} on" in refused[0]
+    place.assert_tidy()
+
+
+def test_a_single_command_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+    grouped = tmp_path / "data" / "AMOS22" / "grouped"
+    grouped.mkdir(parents=True)
+    for command in ("split-prostate-uterus", "binary-masks", "restore"):
+        program(command, "--root_dir", grouped, exit_code=1)
+    program("stats", grouped.parent, exit_code=1)
+    program("leaks", grouped.parent, exit_code=1)
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "AMOS22", "grouped"]
+
+
+def test_a_single_command_that_fails_leaves_no_folder_for_its_lock(
+    source: Path, tmp_path: Path
+) -> None:
+    archive = shutil.copytree(source, tmp_path / "a" / "archive")
+    output = tmp_path / "b" / "AMOS22" / "descriptor" / "archive_manifest.xlsx"
+    with pytest.raises(AmosDaskError, match="progress"):
+        amos_dask.archive_manifest(archive, output, progress="unknown")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["archive"]
+
+
+def test_a_split_of_a_workbook_anywhere_leaves_the_workbook_alone(
+    place: Place, tmp_path: Path
+) -> None:
+    folder = tmp_path / "elsewhere" / "tables"
+    folder.mkdir(parents=True)
+    shutil.copyfile(place.root / "grouped" / "dataset_manifest.xlsx", folder / "own.xlsx")
+    program("make-split", "--manifest_file", folder / "own.xlsx")
+    assert [path.name for path in folder.parent.rglob("*")] == ["tables", "own.xlsx"]
+
+
+def test_sigterm_ends_a_single_command_in_order(place: Place) -> None:
+    """What was complete stays, and what a killed task left half goes."""
+    words = ["confirm-pairs", *single_commands(place)["confirm-pairs"], "--json"]
+    words += ["--workers", "1", "--dashboard_port", "0"]
+    command = [sys.executable, "-m", "amos_dask", *(str(word) for word in words)]
+    half = place.root / "grouped/AMOS-CT/val/.a.nii.gz.0123abcd.part~"
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "PhaseStarted":
+                break
+        assert Layout(place.root).lock.exists()
+        half.write_bytes(b"half")
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        said = process.stderr.read().splitlines()
+    assert process.returncode == 143, said
+    assert said == ["amos-dask: interrupted; run the same command again"]
+    place.assert_tidy()
 
 
 def test_an_input_that_changes_after_planning_is_read_again_as_a_whole(place: Place) -> None:

@@ -16,15 +16,13 @@ from amos_dask.cluster.options import (
     ClusterOptions,
     complete,
     configured,
+    patience_seconds,
 )
 from amos_dask.errors import ClusterError
 
 _ADDRESS = re.compile(
     r"(?:(?:tcp|tls|ucx|ws|wss)://)?[^/\s:]+:\d{1,5}|(?:tcp|tls)://\[[^]]+\]:\d{1,5}"
 )
-# Without any worker. Batch jobs may wait in their queue for days.
-_PATIENCE_SECONDS = {LOCAL: 600}
-_PATIENCE_ELSEWHERE_SECONDS = 7 * 86400
 # Of trying to reach a scheduler; also how long a client waits for one that is gone.
 _ATTEMPT_SECONDS = 10
 _SIGNALS = "amos-dask-signals"
@@ -44,8 +42,7 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
 
     options = complete(options)
     kind = str(options.cluster)
-    patience = configured("patience") or _PATIENCE_SECONDS.get(kind, _PATIENCE_ELSEWHERE_SECONDS)
-    with dask.config.set({"amos-dask.patience": patience}):
+    with dask.config.set({"amos-dask.patience": patience_seconds(kind)}):
         if kind not in (LOCAL, KUBERNETES, *BATCH_SYSTEMS):
             with _client_at(kind, _security(options)) as client:
                 yield client

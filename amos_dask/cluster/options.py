@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -58,6 +59,7 @@ class ClusterOptions:
     account: str | None = None
 
 
+@cache
 def load_defaults() -> None:
     """Make the packaged defaults part of Dask's configuration; what is set already stays."""
     import dask
@@ -71,7 +73,14 @@ def configured(section: str) -> Any:
     """Return a value of Dask's configuration below ``amos-dask``, ``-`` or ``_`` in its name."""
     import dask
 
+    load_defaults()
     return dask.config.get(f"amos-dask.{section}")
+
+
+def patience_seconds(kind: str) -> float:
+    """Return how long to wait without any worker: batch jobs may be queued for days."""
+    elsewhere = 7 * 86400
+    return float(configured("patience") or (600 if kind == LOCAL else elsewhere))
 
 
 def memory_bytes(memory: str) -> int:

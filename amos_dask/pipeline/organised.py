@@ -201,7 +201,8 @@ def small_regions(
         found = [result.value for result in results if result.value is not None]
         manifest, regions = region_frames(found, label_map)
         write_workbook(output, {MANIFEST_SHEET: manifest, REGIONS_SHEET: regions})
-        summary = f"{len(regions)} regions smaller than {region_volume_thresh:g} mm3 in {len(found)} masks"
+        below = f"smaller than {region_volume_thresh:g} mm3"
+        summary = f"{len(regions)} regions {below} in {len(found)} masks"
         return _finish(
             Step.SMALL_REGIONS,
             layout,

@@ -15,7 +15,7 @@ from amos_dask.archive.sources import is_url
 from amos_dask.cluster import ClusterOptions, connect
 from amos_dask.cluster.check import find_problems, is_on_this_machine, look_at_workers, ssh_line
 from amos_dask.cluster.connect import reporting_performance
-from amos_dask.cluster.options import configured
+from amos_dask.cluster.options import patience_seconds
 from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.progress import STYLES, Listener, report_to
 from amos_dask.records import Notice, Outcome
@@ -85,7 +85,7 @@ class Session:
         if self._needs is not None and not is_on_this_machine(client):
             self.listener(Notice(f"from elsewhere: {ssh_line(client.dashboard_link)}"))
             self.listener(Notice("waiting for the first worker"))
-            patience = configured("patience")
+            patience = patience_seconds("elsewhere")
             views = look_at_workers(
                 client, self._needs.to_read, self._needs.to_write, wait_seconds=patience
             )

@@ -162,8 +162,9 @@ def _take(lock: Path, me: Owner) -> bool:
     """Make the lock with its content in one go; a link cannot replace a file that is there."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     content = lock.with_name(f".{lock.name}.{me.host}.{me.pid}.part~")
+    text = json.dumps(asdict(me))
     try:
-        content.write_text(json.dumps(asdict(me)), encoding="utf-8")
+        content.write_text(text, encoding="utf-8")
     except FileNotFoundError:  # somebody who was done has just removed the empty folder
         return False
     try:
@@ -171,18 +172,18 @@ def _take(lock: Path, me: Owner) -> bool:
     except FileExistsError:
         return False
     except OSError:  # a file system without links
-        return _take_without_link(lock, content)
+        return _take_without_link(lock, text)
     finally:
         with suppress(OSError):
             content.unlink()
     return True
 
 
-def _take_without_link(lock: Path, content: Path) -> bool:
+def _take_without_link(lock: Path, text: str) -> bool:
     try:
         with lock.open("x", encoding="utf-8") as file:
-            file.write(content.read_text(encoding="utf-8"))
-    except FileExistsError:
+            file.write(text)
+    except (FileExistsError, FileNotFoundError):  # held, or the empty folder was just removed
         return False
     return True
 

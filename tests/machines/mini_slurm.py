@@ -52,7 +52,11 @@ _NODE = (
     "NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
     "CPUs={cpus} RealMemory={memory_mb} State=UNKNOWN\n"
 )
-_PARTITION = "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
+_PARTITIONS = (
+    "EnforcePartLimits=ALL\n"
+    "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
+    "PartitionName=short Nodes=ALL MaxTime=60 State=UP\n"
+)
 
 
 def why_not() -> str | None:
@@ -126,7 +130,7 @@ class MiniSlurm:
             text += _NODE.format(
                 number=number, host=host, port=port, cpus=self.cpus, memory_mb=self.memory_mb
             )
-        (self.folder / "slurm.conf").write_text(text + _PARTITION)
+        (self.folder / "slurm.conf").write_text(text + _PARTITIONS)
 
     def _start(self, program: str, *options: str) -> None:
         words = (str(shutil.which(program, path=_PATH)), *options)
@@ -143,7 +147,7 @@ class MiniSlurm:
             )
 
     def _is_idle(self) -> bool:
-        states = self.command("sinfo", "-h", "-N", "-o", "%T", check=False).split()
+        states = self.command("sinfo", "-h", "-N", "-p", "debug", "-o", "%T", check=False).split()
         return states == ["idle"] * self.nodes
 
     def _wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 30) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -162,6 +163,53 @@ def test_the_batch_script_runs_the_client_as_a_job(
     assert "30 of 30 samples complete" in log.read_text()
     assert_same(place.expected, contents(tmp_path / "R"))
     wait_until_empty(slurm)
+
+
+REFUSED = {
+    "queue": (["--queue", "nonsense"], "invalid partition specified: nonsense"),
+    "time": (["--queue", "short", "--walltime", "1-0"], "time limit"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_slurm_refuses_is_one_line_at_once(
+    slurm: MiniSlurm, place: Place, tmp_path: Path, case: str
+) -> None:
+    options, words = REFUSED[case]
+    done = run_and_fail(slurm.environment, place, tmp_path, *options)
+    assert words in done.stderr
+    assert not slurm.command("squeue", "-h")
+
+
+def test_a_slurm_that_does_not_answer_is_one_line(
+    slurm: MiniSlurm, place: Place, tmp_path: Path
+) -> None:
+    there = (slurm.folder / "slurm.conf").read_text()
+    (tmp_path / "slurm.conf").write_text(
+        re.sub(r"SlurmctldPort=\d+", "SlurmctldPort=1", there) + "MessageTimeout=2\n"
+    )
+    away = {**slurm.environment, "SLURM_CONF": str(tmp_path / "slurm.conf")}
+    done = run_and_fail(away, place, tmp_path, "--queue", "debug")
+    assert "sbatch: error: " in done.stderr
+
+
+def run_and_fail(
+    environment: dict[str, str], place: Place, folder: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the program where it cannot; check that it says so in one line, soon."""
+    command = ["run", folder / "R", "--archive", place.archive, "--cluster", "slurm", "--quiet"]
+    command += ["--workers", "3", "--memory", "1GB", "--dashboard_port", "0"]
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "amos_dask", *map(str, command), *options],
+        env=os.environ | environment | {"DASK_AMOS_DASK__BATCH__INTERFACE": "lo"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"amos-dask: slurm takes no job: [^\n]+\.\n", done.stderr), done.stderr
+    assert time.monotonic() - start < 30
+    return done
 
 
 def test_the_sites_configuration_has_only_keys_that_are_read() -> None:

@@ -219,11 +219,47 @@ def test_audits_of_another_form_are_passed_over(
         assert {"amos_0004", "amos_0500"} <= found.keys()
 
 
-def test_replacing_keeps_these_audits_and_no_others(
+def test_compacting_keeps_these_audits_and_no_others(
     path: Path, samples: list[Sample], kept: dict[str, Audit]
 ) -> None:
     some = {name: kept[name] for name in ("amos_0004", "amos_0500")}
-    AuditLog(path, VERSION, samples).replace(some)
+    AuditLog(path, VERSION, samples).compact(some)
     assert read(path, samples) == some
+    assert len(path.read_text(encoding="utf-8").splitlines()) >= 2
+    assert path.read_text(encoding="utf-8").count("\n") == 1
     AuditLog(path, VERSION, samples).append(kept["amos_0001"])
     assert read(path, samples) == kept
+
+
+def test_a_log_without_others_is_not_written_again(
+    path: Path, samples: list[Sample], kept: dict[str, Audit]
+) -> None:
+    before = (path.stat().st_ino, path.read_bytes())
+    log = AuditLog(path, VERSION, samples)
+    log.compact(log.read())
+    assert (path.stat().st_ino, path.read_bytes()) == before
+
+
+def test_a_log_that_is_not_there_is_not_made(path: Path) -> None:
+    ref = FileRef("a.nii.gz", "https://host/a.nii.gz", 5)  # of which nothing can be told
+    sample = Sample("0001", "train", "ct", "x", Metadata(), ref, None)
+    AuditLog(path, VERSION, [sample]).compact({sample.sample_id: an_audit(sample)})
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("outdated", ["twice", "another version", "half a line", "gone"])
+def test_what_is_outdated_leaves_the_log(
+    path: Path, samples: list[Sample], kept: dict[str, Audit], outdated: str
+) -> None:
+    if outdated == "twice":
+        AuditLog(path, VERSION, samples).append(kept["amos_0001"])
+    elif outdated == "another version":
+        AuditLog(path, VERSION - 1, samples).append(kept["amos_0001"])
+    elif outdated == "half a line":
+        path.write_text(path.read_text(encoding="utf-8") + "\n{", encoding="utf-8")
+    else:
+        samples, kept = samples[1:], {k: v for k, v in kept.items() if k != "amos_0001"}
+    log = AuditLog(path, VERSION, samples)
+    log.compact(log.read())
+    assert read(path, samples) == kept
+    assert path.read_text(encoding="utf-8").count("\n{") == len(kept) - 1

@@ -186,3 +186,42 @@ def test_a_scope_takes_what_lies_below_it_along(log: IssueLog) -> None:
     log.replace(Step.DATASET_MANIFEST, [issue("amos_0002")], scope="grouped_too")
     log.replace(Step.DATASET_MANIFEST, [], scope="grouped")
     assert [one.sample for one in log.all()] == ["amos_0002"]
+
+
+# ---------------------------------------------------------------- a file that was cut or damaged
+
+
+def saved(path: Path) -> list[bytes]:
+    """Return the lines of a log of three issues."""
+    log = IssueLog(path)
+    log.replace(Step.DENOISE, [issue(f"amos_000{n}", message="größe") for n in (1, 2, 3)])
+    log.save()
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def test_a_log_cut_anywhere_has_what_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "issues.jsonl"
+    content = b"".join(saved(path))
+    for n_bytes in range(len(content)):
+        path.write_bytes(content[:n_bytes])
+        found = [one.sample for one in IssueLog(path).all()]
+        assert found == ["amos_0001", "amos_0002", "amos_0003"][: len(found)]
+        assert len(found) >= content[:n_bytes].count(b"\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"5", b"null", b"[]", b"{}", b'{"step": 5}', b'{"step": "denoise"}', b"\x00\x00", b"\xff{"],
+)
+def test_a_line_that_says_nothing_is_passed_over(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "issues.jsonl"
+    first, *others = saved(path)
+    path.write_bytes(first + line + b"\n" + b"".join(others))
+    assert [one.sample for one in IssueLog(path).all()] == ["amos_0001", "amos_0002", "amos_0003"]
+
+
+def test_an_issue_of_another_form_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "issues.jsonl"
+    first, *others = saved(path)
+    path.write_bytes(first.replace(b'"amos_0001"', b"1") + b"".join(others))
+    assert [one.sample for one in IssueLog(path).all()] == ["amos_0002", "amos_0003"]

@@ -14,6 +14,7 @@ from amos_dask.store.layout import (
     Layout,
     SampleFolder,
     find_root,
+    find_root_beside_archive,
     find_sample_folders,
     safe_name,
     sample_folder,
@@ -251,3 +252,12 @@ def test_a_folder_below_is_no_ancestor_of_dots(
     folders(tmp_path, "r/descriptor", "r/grouped", "r/grouped/tool/descriptor")
     monkeypatch.chdir(tmp_path / "r/grouped/tool")
     assert find_root(Path("..")).root.resolve() == tmp_path / "r"
+
+
+@pytest.mark.parametrize("archive", ["elsewhere/archive", "https://host/amos22.zip"])
+def test_a_root_that_the_output_makes_is_known_before(tmp_path: Path, archive: str) -> None:
+    archive = archive if "//" in archive else str(tmp_path / archive)
+    output = tmp_path / "AMOS22" / "descriptor" / "archive_manifest.xlsx"
+    before = find_root_beside_archive(archive, output)
+    output.parent.mkdir(parents=True)
+    assert before == find_root_beside_archive(archive, output) == Layout(tmp_path / "AMOS22")

@@ -50,7 +50,12 @@ def another_process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def of_process(process: subprocess.Popen[bytes]) -> Owner:
-    return replace(ME, pid=process.pid, started=psutil.Process(process.pid).create_time())
+    return Owner.of_process(process.pid)
+
+
+def by_the_clock(owner: Owner) -> Owner:
+    """Return an owner as told where there is no ``/proc``."""
+    return replace(owner, ticks=None, boot=None)
 
 
 def lock_for(layout: Layout, owner: Owner) -> None:
@@ -131,7 +136,7 @@ def test_a_process_that_cannot_be_asked_keeps_its_lock(
     def denied(pid: int) -> NoReturn:
         raise psutil.AccessDenied(pid)
 
-    lock_for(layout, replace(ME, started=0.0))
+    lock_for(layout, by_the_clock(replace(ME, started=0.0)))
     with monkeypatch.context() as patched:
         patched.setattr(psutil, "Process", denied)
         with pytest.raises(AmosDaskError):
@@ -167,9 +172,87 @@ def test_a_lock_of_a_number_that_came_again_is_taken_over(
     layout: Layout, another_process: subprocess.Popen[bytes]
 ) -> None:
     owner = of_process(another_process)
-    lock_for(layout, replace(owner, started=owner.started - 3600))
+    lock_for(layout, by_the_clock(replace(owner, started=owner.started - 3600)))
     require_unlocked(layout)
     assert is_taken(layout)
+    assert owner.ticks is not None
+    lock_for(layout, replace(owner, ticks=owner.ticks - 1))
+    require_unlocked(layout)
+    assert is_taken(layout)
+
+
+def test_a_step_of_the_clock_kills_nobody(
+    layout: Layout, another_process: subprocess.Popen[bytes]
+) -> None:
+    owner = of_process(another_process)
+    lock_for(layout, replace(owner, started=owner.started - 86400))
+    assert f"process {owner.pid} on" in refusal(layout)
+
+
+def test_a_lock_of_before_the_machine_was_started_is_taken_over(
+    layout: Layout, another_process: subprocess.Popen[bytes]
+) -> None:
+    lock_for(layout, replace(of_process(another_process), boot="another"))
+    require_unlocked(layout)
+    assert is_taken(layout)
+
+
+def test_a_process_that_proc_does_not_show_keeps_its_lock(
+    layout: Layout, another_process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_for(layout, of_process(another_process))
+    monkeypatch.setattr(lock, "_read_ticks", lambda pid: None)
+    with pytest.raises(AmosDaskError):
+        require_unlocked(layout)
+
+
+def test_without_proc_the_clock_tells(
+    layout: Layout,
+    another_process: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    known = of_process(another_process)
+    monkeypatch.setattr(lock, "_PROC", str(tmp_path / "no proc"))
+    owner = of_process(another_process)
+    assert (owner.ticks, owner.boot) == (None, None)
+    for living in (owner, known):
+        lock_for(layout, living)
+        assert refusal(layout)
+    lock_for(layout, replace(known, started=known.started - 3600))
+    assert is_taken_by_the_clock(layout)
+
+
+def is_taken_by_the_clock(layout: Layout) -> bool:
+    with hold_lock(layout):
+        owner = read_owner(layout)
+    return owner is not None and owner.pid == ME.pid
+
+
+def test_the_ticks_of_a_process_with_an_odd_name_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(lock, "_PROC", str(tmp_path))
+    (tmp_path / "7").mkdir()
+    fields = " ".join(str(n) for n in range(4, 53))
+    (tmp_path / "7" / "stat").write_text(f"7 (a) S 1) S {fields}\n")
+    assert lock._read_ticks(7) == 22
+    (tmp_path / "7" / "stat").write_text("")
+    assert lock._read_ticks(7) is None
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_lock_of_an_earlier_version_counts(
+    layout: Layout, another_process: subprocess.Popen[bytes], *, is_alive: bool
+) -> None:
+    content = asdict(of_process(another_process))
+    del content["ticks"], content["boot"]
+    layout.state.mkdir(parents=True)
+    layout.lock.write_text(json.dumps(content if is_alive else content | {"pid": a_dead_pid()}))
+    if is_alive:
+        assert f"process {another_process.pid} on" in refusal(layout)
+    else:
+        assert is_taken(layout)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 1.0])
@@ -177,7 +260,7 @@ def test_a_clock_that_is_not_exact_kills_nobody(
     layout: Layout, another_process: subprocess.Popen[bytes], seconds: float
 ) -> None:
     owner = of_process(another_process)
-    lock_for(layout, replace(owner, started=owner.started + seconds))
+    lock_for(layout, by_the_clock(replace(owner, started=owner.started + seconds)))
     assert refusal(layout)
 
 
@@ -216,6 +299,37 @@ def test_a_lock_that_says_nothing_is_taken_over(layout: Layout, content: str) ->
     layout.state.mkdir(parents=True)
     layout.lock.write_bytes(content.encode("latin-1"))
     require_unlocked(layout)
+    assert is_taken(layout)
+
+
+# ---------------------------------------------------------------- no place for it
+
+
+@pytest.mark.parametrize("what", ["mkdir", "write_text"])
+def test_a_root_that_cannot_be_written_to_is_named(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def refuse(path: Path, *words: Any, **options: Any) -> NoReturn:
+        raise OSError(30, "Read-only file system", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, what, refuse)
+        said = refusal(layout)
+    assert said == f"{layout.root}: cannot be written to (Read-only file system)."
+
+
+def test_a_folder_that_another_removed_meanwhile_is_made_again(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, removed = Path.write_text, list[Path]()
+
+    def remove_first(path: Path, *words: Any, **options: Any) -> int:
+        if not removed:
+            removed.append(path)
+            path.parent.rmdir()
+        return write(path, *words, **options)
+
+    monkeypatch.setattr(Path, "write_text", remove_first)
     assert is_taken(layout)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from amos_dask.store import staging
 from amos_dask.store.staging import Staging, remove_leftovers, write_text
 
 
@@ -202,3 +203,15 @@ def test_clearing_leaves_other_files_alone(tmp_path: Path) -> None:
 def test_line_ends_are_written_as_given(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "1\r\n2\n")
     assert (tmp_path / "a").read_bytes() == b"1\r\n2\n"
+
+
+def test_leftovers_go_with_the_folders_they_filled_and_no_others(tmp_path: Path) -> None:
+    full, empty, mixed = (tmp_path / name for name in ("a/b/full", "empty", "mixed"))
+    for folder in (full, empty, mixed):
+        folder.mkdir(parents=True)
+    for folder in (full, mixed, tmp_path):
+        (folder / ".x.nii.gz.0123abcd.part~").write_bytes(b"half")
+    (mixed / "x.nii.gz").write_bytes(b"whole")
+    staging.remove_leftovers_below(tmp_path, tmp_path / "not there")
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+    assert found == ["empty", "mixed", "mixed/x.nii.gz"]

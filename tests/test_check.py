@@ -1,0 +1,259 @@
+"""``cluster check``: what it sees of workers, and what it says stands in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster
+
+import amos_dask
+from amos_dask.cluster import ClusterOptions
+from amos_dask.cluster.check import WorkerView, find_problems, look_at_workers, versions
+from amos_dask.cluster.connect import count_workers
+from amos_dask.phantom import Archive
+from amos_dask.pipeline import check as pipeline_check
+
+GOOD = WorkerView("tcp://10.0.0.1:1", "node1", versions(), 4_000_000_000, free_bytes=10**12)
+
+# A worker on whose machine a distribution is not installed.
+WORKER_WITHOUT = """
+import importlib.metadata, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "amos_dask":
+            raise ModuleNotFoundError(f"No module named {name!r}")
+sys.meta_path.insert(0, Absent())
+true = importlib.metadata.version
+def version(name):
+    if name == "amos-dask":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return true(name)
+importlib.metadata.version = version
+from distributed.cli.dask_worker import main
+main([sys.argv[1], "--no-nanny", "--nthreads", "1", "--no-dashboard"])
+"""
+
+
+# ---------------------------------------------------------------- problems
+
+
+def with_version(name: str, version: str) -> WorkerView:
+    return replace(GOOD, versions=tuple((dict(versions()) | {name: version}).items()))
+
+
+@pytest.mark.parametrize(
+    ("view", "problem"),
+    [
+        (with_version("numba", "0.1"), "node1 has numba 0.1, this machine "),
+        (with_version("amos-dask", "missing"), "node1 has no amos-dask, this machine "),
+        (replace(GOOD, unseen=("/shared",), unwritable=("/shared",)), "node1 does not see /shared"),
+        (replace(GOOD, unwritable=("/shared",)), "node1 cannot write to /shared"),
+        (replace(GOOD, versions=(("python", "3.9"),)), "node1 has python 3.9, this machine "),
+        (replace(GOOD, versions=(), failure="is gone"), "node1 cannot be used: is gone"),
+    ],
+)
+def test_a_problem_is_a_sentence_with_the_host(view: WorkerView, problem: str) -> None:
+    found = find_problems([GOOD, view, view])
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_good_workers_are_no_problem() -> None:
+    assert find_problems([GOOD, GOOD]) == []
+
+
+# ---------------------------------------------------------------- workers
+
+
+@pytest.fixture
+def lone_cluster() -> Iterator[LocalCluster]:
+    """A cluster of one worker, for tests that add others."""
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+    ) as cluster:
+        yield cluster
+
+
+def test_a_worker_without_amos_dask_is_named(lone_cluster: LocalCluster, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WORKER_WITHOUT, lone_cluster.scheduler_address]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=tmp_path) as worker:
+        try:
+            with Client(lone_cluster, set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=30)
+            report = amos_dask.check_cluster(
+                tmp_path / "R", cluster=lone_cluster.scheduler_address, progress="none"
+            )
+        finally:
+            worker.terminate()
+    assert len(report.workers) == 2
+    assert len(report.problems) == 1
+    host = report.workers["host"].iloc[0]
+    assert report.problems[0].startswith(f"{host} has no amos-dask, this machine ")
+
+
+def test_a_worker_with_another_python_is_not_asked(
+    lone_cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Client(lone_cluster, set_as_default=False) as client:
+        truth = client.get_versions()
+        for found in truth["workers"].values():
+            found["host"]["python"] = "3.9.1.final.0"
+        monkeypatch.setattr(client, "get_versions", lambda: truth)
+        (view,) = look_at_workers(client, (), ())
+    assert view.versions == (("python", "3.9"),)
+    assert "has python 3.9, this machine 3." in " ".join(find_problems([view]))
+
+
+def test_a_worker_that_cannot_answer_is_named(lone_cluster: LocalCluster) -> None:
+    class Path(str):
+        """Cannot be unpickled."""
+
+        def __reduce__(self) -> Any:
+            return (int, ("not a number",))
+
+    with Client(lone_cluster, set_as_default=False) as client:
+        views = look_at_workers(client, (Path("/"),), ())
+    (problem,) = find_problems(views)
+    assert "cannot be used: " in problem
+
+
+def test_the_workers_asked_for_are_waited_for(lone_cluster: LocalCluster) -> None:
+    with Client(lone_cluster, set_as_default=False) as client:
+        start = time.monotonic()
+        assert len(look_at_workers(client, (), (), n_workers=3, seconds_for_others=0.5)) == 1
+        assert time.monotonic() - start >= 0.5
+        lone_cluster.scale(3)
+        assert len(look_at_workers(client, (), (), n_workers=3)) == 3
+
+
+def test_workers_that_have_not_started_are_counted(
+    cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impatient(*arguments: Any, n_workers: int) -> list[WorkerView]:
+        return look_at_workers(*arguments, n_workers=n_workers, seconds_for_others=0.1)
+
+    monkeypatch.setattr(pipeline_check, "count_workers", lambda options: 32)
+    monkeypatch.setattr(pipeline_check, "look_at_workers", impatient)
+    report = amos_dask.check_cluster(cluster=cluster_address, progress="none")
+    assert report.problems == ("2 of 32 workers have started",)
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (ClusterOptions("local"), len(os.sched_getaffinity(0))),
+        (ClusterOptions("local", 3), 3),
+        (ClusterOptions("slurm"), 4),
+        (ClusterOptions("slurm", 32), 32),
+        (ClusterOptions("kubernetes", 5), 5),
+        (ClusterOptions("tcp://node1:8786", 5), None),
+    ],
+)
+def test_how_many_workers_are_asked_for(options: ClusterOptions, count: int | None) -> None:
+    assert count_workers(options) == count
+
+
+# ---------------------------------------------------------------- check_cluster
+
+
+def check(root: Path | None, cluster: str, archive: Path | None = None) -> tuple[str, ...]:
+    return amos_dask.check_cluster(root, archive, cluster=cluster, progress="none").problems
+
+
+def free_disk(monkeypatch: pytest.MonkeyPatch, n_bytes: int) -> None:
+    """Let the workers tell of so much free disk."""
+
+    def look(*arguments: Any, **options: Any) -> list[WorkerView]:
+        return [replace(v, free_bytes=n_bytes) for v in look_at_workers(*arguments, **options)]
+
+    monkeypatch.setattr(pipeline_check, "look_at_workers", look)
+
+
+def test_a_root_to_be_without_an_archive_is_fine(cluster_address: str, root: Path) -> None:
+    assert check(root, cluster_address) == ()
+
+
+@pytest.mark.parametrize("form", ["archive", "amos22.zip"])
+def test_the_archive_in_root_is_looked_at(
+    cluster_address: str, root: Path, form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root.mkdir()
+    made = amos_dask.write_archive(tmp_path, form="zip" if form == "amos22.zip" else "folder").path
+    shutil.move(made, root / form)
+    free_disk(monkeypatch, 1)
+    (problem,) = check(root, cluster_address)
+    assert "GB of free disk" in problem
+
+
+def test_no_free_disk_at_all_is_a_problem(
+    cluster_address: str, root: Path, phantom: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free_disk(monkeypatch, 0)
+    (problem,) = check(root, cluster_address, phantom.path)
+    assert "has 0.0 GB of free disk" in problem
+
+
+def test_what_is_done_needs_no_room_again(
+    cluster_address: str,
+    processed_root: Path,
+    phantom: Archive,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free_disk(monkeypatch, 0)
+    assert check(processed_root, cluster_address, phantom.path) == ()
+
+
+def test_an_archive_without_a_root_needs_no_disk(cluster_address: str, phantom: Archive) -> None:
+    assert check(None, cluster_address, phantom.path) == ()
+
+
+def test_too_little_memory_is_a_problem(
+    cluster_address: str, root: Path, phantom: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_check, "largest_scan_bytes", lambda samples: 10**15)
+    problems = check(root, cluster_address, phantom.path)
+    assert len(problems) == 1
+    assert "GB of memory, the largest scan needs 1000000.0 GB" in problems[0]
+
+
+# ---------------------------------------------------------------- the command
+
+
+def command(*options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "amos_dask", "cluster", "check", *map(str, options)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command_tells_as_json(cluster_address: str, root: Path, phantom: Archive) -> None:
+    done = command(
+        *("--cluster", cluster_address, "--root_dir", root, "--archive", phantom.path, "--json")
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["problems"] == []
+    assert len(report["workers"]) == 2
+    assert {worker["failure"] for worker in report["workers"]} == {""}
+    assert all(worker["free_bytes"] > 0 for worker in report["workers"])
+
+
+def test_the_command_fails_with_the_problems(cluster_address: str) -> None:
+    done = command("--cluster", cluster_address, "--archive", "/nowhere/amos22.zip")
+    assert done.returncode == 1
+    assert "/nowhere/amos22.zip" in done.stdout + done.stderr
