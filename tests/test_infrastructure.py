@@ -17,6 +17,7 @@ from roots import program
 
 import amos_dask
 from amos_dask import AmosDaskError, ClusterOptions
+from amos_dask.cluster import connect
 from amos_dask.phantom import Archive
 from amos_dask.records import Event, Notice, PhaseStarted
 
@@ -143,5 +144,16 @@ def test_a_client_that_is_given_may_be_of_a_local_cluster(phantom: Archive, tmp_
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        result = amos_dask.run(tmp_path / "R", phantom.path, cluster=client, progress="none")
+    assert result.n_failed == 0
+
+
+def test_with_tls_everything_is_encrypted(phantom: Archive, tmp_path: Path) -> None:
+    options = ClusterOptions(workers=1, dashboard_port=0, tls=True)
+    with connect(options) as client:
+        addresses = [client.scheduler.address, *client.nthreads()]
+        assert {address.partition("://")[0] for address in addresses} == {"tls"}
+        with pytest.raises((OSError, TypeError)):  # without credentials nobody gets in
+            Client(client.scheduler.address.replace("tls", "tcp"), timeout="2s")
         result = amos_dask.run(tmp_path / "R", phantom.path, cluster=client, progress="none")
     assert result.n_failed == 0
