@@ -14,12 +14,13 @@ import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import dask
-from distributed import Client, Future, KilledWorker, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
@@ -201,6 +202,7 @@ class _Window(Generic[Item, Value]):
             return last_seen
         self._looked = now
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        self._revive(len(workers))
         # One that is paused has no memory left and takes no task.
         if any(worker["status"] != "paused" for worker in workers):
             self._is_waiting = False
@@ -217,12 +219,36 @@ class _Window(Generic[Item, Value]):
             )
         return last_seen
 
+    def _revive(self, n_alive: int) -> None:
+        """Let a local cluster start again what has died for good.
+
+        A nanny whose new worker dies while it starts, of a task that kills, gives up.
+        """
+        cluster = self._client.cluster
+        if isinstance(cluster, LocalCluster) and n_alive < len(cluster.worker_spec):
+            cluster.scale(len(cluster.worker_spec))
+
+    def _gather(self, futures: list[Future]) -> list[Outcome[Value]]:
+        """Fetch results; what was lost since is computed again, for which there must be workers."""
+        last_seen = time.monotonic()
+        fetch = partial(self._client.gather, futures, asynchronous=True)
+        while True:
+            try:
+                found: list[Outcome[Value]] = self._client.sync(
+                    fetch, callback_timeout=_SECONDS_BETWEEN_COUNTS
+                )
+                return found
+            except TimeoutError:
+                last_seen = self._require_workers(last_seen)
+
     def _collect(self, futures: list[Future]) -> list[Outcome[Value]]:
         """Fetch the outcomes of settled tasks, all in one request, and forget the tasks."""
         # What was lost since it settled is computed again while it is fetched.
         finished = [future for future in futures if future.status != "error"]
         try:
-            values = dict(zip(finished, self._client.gather(finished), strict=True))
+            values = dict(zip(finished, self._gather(finished), strict=True))
+        except ClusterError:
+            raise
         except Exception:  # one that was lost failed the second time: look at each
             values = {f: f.result() for f in finished if f.exception() is None}
         outcomes = []
