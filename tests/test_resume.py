@@ -380,6 +380,8 @@ MANIFESTS = [
     "descriptor/small_connected_region_100_manifest.xlsx",
     "descriptor/issues.xlsx",
     "descriptor/issues.jsonl",
+    "descriptor/statistics.xlsx",
+    "descriptor/statistics.json",
     "grouped/dataset_manifest.xlsx",
     "grouped/AMOS-CT/splits/split01_standard/split01_standard_val.xlsx",
 ]

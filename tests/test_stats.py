@@ -163,3 +163,12 @@ def test_without_statistics_there_are_none(
     )
     assert not (copy / "descriptor" / "statistics.xlsx").exists()
     assert not (copy / "descriptor" / "statistics.json").exists()
+
+
+def test_statistics_that_say_the_same_are_left_as_they_are(
+    root: Path, cluster_address: str
+) -> None:
+    before = (root / "descriptor" / "statistics.xlsx").read_bytes()
+    program("stats", root, "--cluster", cluster_address, "--quiet")
+    assert (root / "descriptor" / "statistics.xlsx").read_bytes() == before
+    program("verify", root, "--cluster", cluster_address, "--quiet")

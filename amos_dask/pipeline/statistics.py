@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, ManifestError
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
@@ -46,7 +46,7 @@ from amos_dask.tables.statistics_frames import (
     intensity_row,
     organ_frame,
 )
-from amos_dask.tables.workbook import write_workbook
+from amos_dask.tables.workbook import read_sheet, sheet_names, write_workbook
 
 # Files that one task adds up: about a megabyte each.
 _FAN_IN = 16
@@ -149,10 +149,25 @@ def write_statistics(
         "Geometry": geometry_frame(members),
     }
     book, text = statistics_files(layout)
-    write_workbook(book, sheets)
     content = {title.lower(): frame.to_dict("records") for title, frame in sheets.items()}
-    write_text(text, json.dumps(content, ensure_ascii=False, indent=1, default=float) + "\n")
+    told = json.dumps(content, ensure_ascii=False, indent=1, default=float) + "\n"
+    # A workbook holds the time of its writing: what says the same stays the file it was.
+    if not _says(book, sheets):
+        write_workbook(book, sheets)
+    if not text.exists() or text.read_text(encoding="utf-8") != told:
+        write_text(text, told)
     return Statistics(sheets, (book, text), tuple(issues))
+
+
+def _says(book: Path, sheets: Mapping[str, pd.DataFrame]) -> bool:
+    """Return whether a workbook holds just these worksheets."""
+    try:
+        return sheet_names(book) == list(sheets) and all(
+            read_sheet(book, title).to_dict("records") == frame.to_dict("records")
+            for title, frame in sheets.items()
+        )
+    except ManifestError:  # there is none, or it is damaged
+        return False
 
 
 def statistics_files(layout: Layout) -> tuple[Path, Path]:
