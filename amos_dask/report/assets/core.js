@@ -1,0 +1,97 @@
+// What every part needs: the data, elements, numbers, names of labels.
+
+const NONE = "–";
+const byId = (id) => document.getElementById(id);
+const readJson = (id) => JSON.parse(byId(id).textContent);
+
+const content = readJson("content");
+const times = readJson("times");
+const sampleById = new Map(content.samples.map((sample) => [sample.id, sample]));
+
+// Text of the data only ever becomes text nodes and attributes: it comes from files nobody vouched for.
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "colour") node.style.setProperty("--colour", value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+const el = (tag, attributes = {}, ...children) =>
+  fill(document.createElement(tag), attributes, children);
+const svg = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+const known = (value) => value !== null && value !== undefined && value !== "";
+const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const collator = new Intl.Collator("en", { numeric: true });
+
+const count = (value) => (known(value) ? grouped.format(value) : NONE);
+const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
+
+// As many decimals as three significant digits need, so that columns of one kind stay comparable.
+function decimal(value, digits = 3) {
+  if (!known(value)) return NONE;
+  const size = Math.abs(value);
+  if (size !== 0 && size < 1e-3) return value.toExponential(1);
+  const decimals = size === 0 ? 0 : Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
+  return value.toLocaleString("en-US", { maximumFractionDigits: Math.min(decimals, 4) });
+}
+
+const fixed = (value, decimals) =>
+  known(value)
+    ? value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals })
+    : NONE;
+
+const MODALITIES = { ct: "CT", mri: "MR" };
+const modalityName = (modality) => MODALITIES[modality] ?? modality;
+
+const labels = new Map(content.labels.map((label) => [label.index, label]));
+const COLOUR = /^#[0-9a-f]{3,8}$/i;
+
+function labelName(index) {
+  return labels.get(index)?.name ?? `label ${index}`;
+}
+
+function labelColour(index) {
+  const colour = labels.get(index)?.colour ?? "";
+  return index !== 0 && COLOUR.test(colour) ? colour : null;
+}
+
+function chip(index) {
+  return el("span", { class: index === 0 ? "chip none" : "chip" },
+    el("span", { class: "swatch", colour: labelColour(index) }), labelName(index));
+}
+
+function sampleLink(id) {
+  const sample = sampleById.get(id);
+  if (!sample) return el("span", { class: "id" }, id || "dataset");
+  if (sample.changed_voxels === 0) return el("span", { class: "id" }, id);
+  return el("a", { class: "id", href: `#card-${id}`, onclick: (event) => {
+    event.preventDefault();
+    goToCard(id);
+  } }, id);
+}
+
+const calm = (text) => el("p", { class: "calm" }, text);
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+// Between order statistics as numpy's default rule; the values ascend.
+function quantile(sorted, fraction) {
+  const place = (sorted.length - 1) * fraction;
+  const below = Math.floor(place);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+}
+
+// What was remembered may be forbidden, full or of another time: the page works without it.
+const STORE = `amos-dask:${content.root}:${content.samples.length}`;
+function remember(name, value) {
+  try { localStorage.setItem(name, JSON.stringify(value)); } catch { /* not kept */ }
+}
+function remembered(name) {
+  try { return JSON.parse(localStorage.getItem(name)); } catch { return null; }
+}

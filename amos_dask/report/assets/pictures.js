@@ -1,0 +1,254 @@
+// Pictures of slices: grey image, labels and rings in layers; and the viewer that enlarges them.
+
+const OPPOSITE = { R: "L", L: "R", A: "P", P: "A", S: "I", I: "S" };
+const view = { mode: "pair", shown: "after" };
+
+const picturesOf = (id) => byId(`pictures-${id}`);
+
+function slicesOf(id) {
+  try { return JSON.parse(picturesOf(id)?.textContent ?? "[]"); } catch { return []; }
+}
+
+function blobUrl(base64, type) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return URL.createObjectURL(new Blob([bytes], { type }));
+}
+
+// The grey image and the rings are the same before and after: one URL each, decoded once.
+function openSlice(slice) {
+  return {
+    image: blobUrl(slice.image, "image/jpeg"),
+    before: blobUrl(slice.before, "image/png"),
+    after: blobUrl(slice.after, "image/png"),
+    halo: blobUrl(slice.halo, "image/png"),
+  };
+}
+
+const closeSlice = (urls) => Object.values(urls).forEach((url) => URL.revokeObjectURL(url));
+
+function makeView(slice, urls, which) {
+  const [left, top] = slice.letters;
+  const stack = el("span", { class: "stack" },
+    el("img", { src: urls.image, alt: "", class: "grey", decoding: "async" }),
+    el("img", { src: urls[which], alt: "", class: "labels", decoding: "async" }),
+    el("img", { src: urls.halo, alt: "", class: "halo", decoding: "async" }));
+  stack.style.setProperty("--ratio", (slice.width * slice.mm[0]) / (slice.height * slice.mm[1]) || 1);
+  return el("span", { class: `view ${which}` }, stack,
+    [["left", left], ["top", top], ["right", OPPOSITE[left]], ["bottom", OPPOSITE[top]]].map(([edge, letter]) =>
+      el("span", { class: `letter ${edge}`, "aria-hidden": "true" }, letter ?? "")),
+    el("span", { class: "tag", "aria-hidden": "true" }, which));
+}
+
+const changedLabels = (changes) =>
+  [...new Set(changes.flatMap(([from, to]) => [from, to]))].filter((label) => label !== 0).sort((a, b) => a - b);
+
+const sliceTitle = (sample, slice) =>
+  `${slice.plane} slice ${slice.k}${sample.shape ? ` of 0–${sample.shape[2] - 1}` : ""}`;
+
+function sliceCaption(sample, slice) {
+  return [
+    el("span", { class: "where" }, sliceTitle(sample, slice)),
+    el("span", { class: "muted" }, plural(sum(slice.changes.map((change) => change[2])), "voxel")),
+    changedLabels(slice.changes).map(chip),
+  ];
+}
+
+// The pictures of one card: made when it comes near the window, let go when it is far away.
+const farAndNear = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    entry.target.isNear = entry.isIntersecting;
+    if (entry.isIntersecting) entry.target.show(); else entry.target.hide();
+  }
+}, { rootMargin: "900px" });
+
+const emptyView = () => el("span", { class: "view" });
+
+function makePictures(sample) {
+  const box = el("div", { class: "pictures" });
+  let open = [];
+
+  function place(children) {
+    box.replaceChildren(...children);
+  }
+
+  const placeholders = () => Array.from({ length: sample.n_pictures }, () =>
+    el("figure", { class: "slice" }, el("span", { class: "views" }, emptyView(), emptyView()),
+      el("figcaption", {}, "…")));
+
+  box.show = () => {
+    if (open.length || sample.n_pictures === 0) return;
+    if (!picturesOf(sample.id) && document.readyState === "loading") {
+      document.addEventListener("DOMContentLoaded", () => { if (box.isNear) box.show(); }, { once: true });
+      return;
+    }
+    const slices = slicesOf(sample.id);
+    const figures = slices.map((slice, index) => {
+      try {
+        const urls = openSlice(slice);
+        open.push(urls);
+        return el("figure", { class: "slice" },
+          el("button", { type: "button", class: "views",
+            "aria-label": `Enlarge ${sliceTitle(sample, slice)} of ${sample.id}, before and after`,
+            onclick: () => openViewer(sample, index) },
+            makeView(slice, urls, "before"), makeView(slice, urls, "after")),
+          el("figcaption", {}, sliceCaption(sample, slice)));
+      } catch {
+        return el("figure", { class: "slice" }, calm("This picture is damaged."));
+      }
+    });
+    place(figures.length ? figures : [calm("No pictures.")]);
+    box.style.minHeight = "";
+  };
+
+  box.hide = () => {
+    if (!open.length || box.contains(document.activeElement)) return;
+    box.style.minHeight = `${box.offsetHeight}px`;
+    open.forEach(closeSlice);
+    open = [];
+    place(placeholders());
+  };
+
+  box.dispose = () => { farAndNear.unobserve(box); open.forEach(closeSlice); open = []; };
+
+  place(sample.n_pictures ? placeholders() : [calm("No pictures.")]);
+  if (sample.n_pictures) farAndNear.observe(box);
+  return box;
+}
+
+// How pictures are shown, for all of them.
+
+function showAs(mode, shown = view.shown) {
+  view.mode = mode;
+  view.shown = shown;
+  document.body.classList.toggle("single", mode === "single");
+  document.body.dataset.shown = shown;
+  const pressed = { pair: mode === "pair", before: mode === "single" && shown === "before", after: mode === "single" && shown === "after" };
+  for (const [name, on] of Object.entries(pressed)) byId(`view-${name}`).setAttribute("aria-pressed", String(on));
+}
+
+function flipView() {
+  if (view.mode === "pair") showAs("single", "before");
+  else showAs("single", view.shown === "before" ? "after" : "before");
+}
+
+function showHalo(on) {
+  byId("halo").checked = on;
+  document.body.classList.toggle("no-halo", !on);
+}
+
+function startViews() {
+  byId("view-pair").addEventListener("click", () => showAs("pair"));
+  byId("view-before").addEventListener("click", () => showAs("single", "before"));
+  byId("view-after").addEventListener("click", () => showAs("single", "after"));
+  byId("halo").addEventListener("change", (event) => showHalo(event.target.checked));
+  const setOpacity = () => document.documentElement.style.setProperty("--overlay", byId("opacity").value / 100);
+  byId("opacity").addEventListener("input", setOpacity);
+  setOpacity();
+  showAs("pair");
+  showHalo(true);
+}
+
+// The viewer.
+
+const viewer = { sample: null, slices: [], index: 0, zoomed: false, urls: null, holding: false };
+
+function openViewer(sample, index) {
+  viewer.sample = sample;
+  viewer.slices = slicesOf(sample.id);
+  viewer.index = index;
+  viewer.from = document.activeElement;
+  setCurrent(sample.id, { scroll: false });
+  drawViewer();
+  byId("viewer").showModal();
+  byId("viewer-close").focus();
+}
+
+function drawViewer() {
+  const { sample, slices, index } = viewer;
+  const slice = slices[index];
+  if (viewer.urls) closeSlice(viewer.urls);
+  viewer.urls = openSlice(slice);
+  byId("viewer-title").textContent = `${sample.id} · ${sliceTitle(sample, slice)}`;
+  byId("viewer-position").textContent = `${index + 1} / ${slices.length}`;
+  byId("viewer-views").replaceChildren(
+    makeView(slice, viewer.urls, "before"), makeView(slice, viewer.urls, "after"));
+  byId("viewer-foot").replaceChildren(...sliceCaption(sample, slice).flat());
+  drawViewerReject();
+  zoomViewer();
+}
+
+function drawViewerReject() {
+  if (!viewer.sample) return;
+  const on = isRejected(viewer.sample.id, null);
+  const button = byId("viewer-reject");
+  button.setAttribute("aria-pressed", String(on));
+  button.replaceChildren(on ? "Rejected " : "Reject sample ", el("kbd", {}, "r"));
+}
+
+function stepViewer(by) {
+  viewer.index = (viewer.index + by + viewer.slices.length) % viewer.slices.length;
+  drawViewer();
+}
+
+// The box around the rings, in fractions of the picture.
+async function changedBox(halo) {
+  const bytes = Uint8Array.from(atob(halo), (character) => character.charCodeAt(0));
+  const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+  const canvas = el("canvas", { width: bitmap.width, height: bitmap.height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
+  let [left, top, right, bottom] = [bitmap.width, bitmap.height, -1, -1];
+  for (let place = 3; place < data.length; place += 4) {
+    if (data[place] === 0) continue;
+    const x = ((place - 3) / 4) % bitmap.width;
+    const y = Math.floor((place - 3) / 4 / bitmap.width);
+    [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x), Math.max(bottom, y)];
+  }
+  if (right < 0) return null;
+  const size = Math.max((right - left + 1) / bitmap.width, (bottom - top + 1) / bitmap.height);
+  return { x: (left + right + 1) / 2 / bitmap.width, y: (top + bottom + 1) / 2 / bitmap.height, size };
+}
+
+async function zoomViewer() {
+  byId("viewer-zoom").setAttribute("aria-pressed", String(viewer.zoomed));
+  const stacks = byId("viewer-views").querySelectorAll(".stack");
+  const place = viewer.zoomed ? await changedBox(viewer.slices[viewer.index].halo) : null;
+  for (const stack of stacks) {
+    if (!place) { stack.style.transform = ""; continue; }
+    const scale = Math.min(8, Math.max(2, 0.7 / place.size));
+    stack.style.transformOrigin = `${place.x * 100}% ${place.y * 100}%`;
+    stack.style.transform = `translate(${(0.5 - place.x) * 100}%, ${(0.5 - place.y) * 100}%) scale(${scale})`;
+  }
+}
+
+function toggleZoom() {
+  viewer.zoomed = !viewer.zoomed;
+  zoomViewer();
+}
+
+// Pressed and held, a picture shows the mask before.
+function hold(on) {
+  viewer.holding = on;
+  byId("viewer").classList.toggle("holding", on);
+}
+
+function startViewer() {
+  const dialog = byId("viewer");
+  byId("viewer-previous").addEventListener("click", () => stepViewer(-1));
+  byId("viewer-next").addEventListener("click", () => stepViewer(1));
+  byId("viewer-flip").addEventListener("click", flipView);
+  byId("viewer-zoom").addEventListener("click", toggleZoom);
+  byId("viewer-close").addEventListener("click", () => dialog.close());
+  byId("viewer-reject").addEventListener("click", () => toggleRejection(viewer.sample.id, null));
+  byId("viewer-views").addEventListener("pointerdown", (event) => { if (event.button === 0) hold(true); });
+  for (const name of ["pointerup", "pointercancel", "blur"]) window.addEventListener(name, () => hold(false));
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("close", () => {
+    if (viewer.urls) closeSlice(viewer.urls);
+    viewer.urls = null;
+    byId("viewer-views").replaceChildren();
+    viewer.from?.focus({ preventScroll: true });
+  });
+  onReject.push(drawViewerReject);
+}

@@ -1,0 +1,158 @@
+// The cards: what was changed in each sample, worst first, and the rejecting of it.
+
+const CARDS_AT_ONCE = 20;
+// Keys of a card's labels, in order, without the letters that mean something else.
+const LABEL_KEYS = [..."123456789acdefgilmnopqtuwxy"];
+
+const review = { samples: [], shown: 0, current: null };
+const worstFirst = content.samples
+  .filter((sample) => sample.changed_voxels > 0)
+  .sort((a, b) => b.changed_voxels - a.changed_voxels || collator.compare(a.id, b.id));
+
+const cardOf = (id) => byId(`card-${id}`);
+
+function makeCard(sample) {
+  const labelsChanged = changedLabels(sample.changes);
+  const [before, after] = [new Map(sample.regions_before), new Map(sample.regions_after)];
+  const total = (regions) => sum([...regions.values()]);
+  const facts = [sample.subset, modalityName(sample.modality), sample.scanner, sample.sex];
+
+  const labelRows = labelsChanged.map((label, index) => {
+    const key = LABEL_KEYS[index];
+    return el("tr", {},
+      el("th", { scope: "row" }, chip(label)),
+      el("td", { class: "number" }, before.has(label) || after.has(label)
+        ? `${count(before.get(label) ?? 0)} → ${count(after.get(label) ?? 0)}` : NONE),
+      el("td", { class: "action" }, el("button", { type: "button", class: "small reject", "data-label": label, "data-keys": key,
+        "aria-label": `Reject changes of ${labelName(label)} in ${sample.id}`,
+        onclick: () => toggleRejection(sample.id, label) },
+        el("span", {}, "Reject"), key ? el("kbd", {}, key) : null)));
+  });
+  const changeRows = [...sample.changes].sort((a, b) => b[2] - a[2]).map(([from, to, n]) =>
+    el("tr", { "data-from": from, "data-to": to },
+      el("td", {}, chip(from)), el("td", { class: "arrow" }, "→"), el("td", {}, chip(to)),
+      el("td", { class: "number" }, count(n))));
+
+  const card = el("article", { class: "card", id: `card-${sample.id}`, tabindex: "-1", "aria-labelledby": `name-${sample.id}`,
+    onfocusin: () => setCurrent(sample.id, { scroll: false }),
+    onpointerdown: () => setCurrent(sample.id, { scroll: false }) },
+    el("header", {},
+      el("h3", { class: "id", id: `name-${sample.id}` }, sample.id),
+      el("span", { class: "facts" }, facts.filter(known).map((fact) => el("span", { class: "fact" }, fact))),
+      el("span", { class: "spring" }),
+      figureOf("changed voxels", count(sample.changed_voxels)),
+      figureOf("mm³", decimal(sample.changed_mm3, 4)),
+      figureOf("regions", `${count(total(before))} → ${count(total(after))}`),
+      el("button", { type: "button", class: "reject whole",
+        "aria-label": `Reject all changes of ${sample.id}`,
+        onclick: () => toggleRejection(sample.id, null) }, el("span", {}, "Reject sample"), el("kbd", {}, "r"))),
+    el("div", { class: "body" },
+      makePictures(sample),
+      el("div", { class: "tables" },
+        el("table", { class: "small" },
+          el("caption", { class: "hidden" }, `Labels changed in ${sample.id}`),
+          el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Label"),
+            el("th", { scope: "col", class: "number" }, "Regions"),
+            el("th", { scope: "col" }, el("span", { class: "hidden" }, "Reject")))),
+          el("tbody", {}, labelRows)),
+        el("table", { class: "small" },
+          el("caption", { class: "hidden" }, `Changes in ${sample.id}`),
+          el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "From"), el("th", { scope: "col" }, el("span", { class: "hidden" }, "to")),
+            el("th", { scope: "col" }, "To"), el("th", { scope: "col", class: "number" }, "Voxels"))),
+          el("tbody", {}, changeRows)))));
+  markCard(card, sample);
+  return card;
+}
+
+const figureOf = (name, value) =>
+  el("span", { class: "figure" }, el("b", {}, value), " ", el("span", { class: "muted" }, name));
+
+function markCard(card, sample) {
+  const whole = isRejected(sample.id, null) || isRejected("*", null);
+  card.classList.toggle("rejected", whole);
+  const button = card.querySelector("button.whole");
+  button.setAttribute("aria-pressed", String(isRejected(sample.id, null)));
+  button.firstChild.textContent = isRejected(sample.id, null) ? "Rejected" : "Reject sample";
+  for (const one of card.querySelectorAll("button[data-label]")) {
+    const on = isRejected(sample.id, Number(one.dataset.label));
+    one.setAttribute("aria-pressed", String(on));
+    one.firstChild.textContent = on ? "Rejected" : "Reject";
+  }
+  for (const row of card.querySelectorAll("tr[data-from]")) {
+    const { from, to } = row.dataset;
+    row.classList.toggle("undone", isLeftUndone(sample.id, Number(from)) || isLeftUndone(sample.id, Number(to)));
+  }
+}
+
+function drawCards() {
+  const label = filters.organ === "" ? null : Number(filters.organ);
+  for (const box of byId("cards").querySelectorAll(".pictures")) box.dispose();
+  byId("cards").replaceChildren();
+  review.samples = worstFirst.filter((one) => chosenIds.has(one.id) && (label === null || touches(one, label)));
+  review.shown = 0;
+  if (!review.samples.some((one) => one.id === review.current)) review.current = null;
+  if (review.samples.length === 0) {
+    byId("cards").append(calm(worstFirst.length ? "No changed sample in this selection." : "No mask was changed."));
+  }
+  showCards(CARDS_AT_ONCE);
+}
+
+function showCards(upTo) {
+  const more = review.samples.slice(review.shown, upTo);
+  byId("cards").append(...more.map(makeCard));
+  review.shown += more.length;
+  if (review.current) cardOf(review.current)?.classList.add("current");
+  const rest = review.samples.length - review.shown;
+  byId("cards-more").replaceChildren(...(rest > 0 ? [
+    el("button", { type: "button", onclick: () => showCards(review.shown + CARDS_AT_ONCE) },
+      `Show ${Math.min(rest, CARDS_AT_ONCE)} more`),
+    el("button", { type: "button", class: "quiet", onclick: () => showCards(review.samples.length) },
+      `Show all ${count(review.samples.length)}`),
+    el("span", { class: "muted" }, `${count(review.shown)} of ${plural(review.samples.length, "changed sample")} shown`),
+  ] : []));
+}
+
+function setCurrent(id, { scroll = true } = {}) {
+  if (review.current !== id) {
+    if (review.current) cardOf(review.current)?.classList.remove("current");
+    review.current = id;
+  }
+  const card = cardOf(id);
+  card?.classList.add("current");
+  if (card && scroll) {
+    card.focus({ preventScroll: true });
+    card.scrollIntoView({ block: "start" });
+  }
+}
+
+function goToCard(id) {
+  let place = review.samples.findIndex((one) => one.id === id);
+  if (place < 0) {
+    byId("filter-clear").click();
+    place = review.samples.findIndex((one) => one.id === id);
+  }
+  if (place < 0) return;
+  if (place >= review.shown) showCards(place + 1);
+  setCurrent(id);
+}
+
+function stepCard(by) {
+  const place = review.samples.findIndex((one) => one.id === review.current);
+  const next = place < 0 ? 0 : Math.min(Math.max(place + by, 0), review.samples.length - 1);
+  if (review.samples.length === 0) return;
+  if (next >= review.shown) showCards(next + CARDS_AT_ONCE);
+  setCurrent(review.samples[next].id);
+}
+
+function rejectByKey(key) {
+  const button = cardOf(review.current)?.querySelector(`button[data-keys="${CSS.escape(key)}"]`);
+  button?.click();
+  return Boolean(button);
+}
+
+function startReview() {
+  onFilter.push(drawCards);
+  onReject.push(() => {
+    for (const card of byId("cards").querySelectorAll(".card")) markCard(card, sampleById.get(card.id.slice("card-".length)));
+  });
+}

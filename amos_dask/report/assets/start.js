@@ -1,0 +1,51 @@
+// Light and dark, what is wide or narrow, and the first drawing.
+
+const THEMES = { auto: ["Auto", "as the system"], light: ["Light", "light"], dark: ["Dark", "dark"] };
+
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  byId("theme").textContent = THEMES[name][0];
+  byId("theme").setAttribute("aria-label", `Colours: ${THEMES[name][1]}`);
+}
+
+function startTheme() {
+  const names = Object.keys(THEMES);
+  const before = remembered("amos-dask:theme");
+  setTheme(names.includes(before) ? before : "auto");
+  byId("theme").addEventListener("click", () => {
+    const next = names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length];
+    setTheme(next);
+    remember("amos-dask:theme", next);
+  });
+}
+
+function startLayout() {
+  const narrow = matchMedia("(max-width: 760px)");
+  const fold = () => { byId("controls").open = !narrow.matches; };
+  narrow.addEventListener("change", fold);
+  fold();
+  // What is scrolled to must not end up under the bar.
+  new ResizeObserver(() => {
+    document.documentElement.style.setProperty("--topbar", `${byId("topbar").offsetHeight}px`);
+  }).observe(byId("topbar"));
+  window.addEventListener("beforeprint", () => {
+    for (const box of document.querySelectorAll(".pictures")) if (box.show) box.show();
+    for (const box of document.querySelectorAll(".plot")) box.draw();
+  });
+}
+
+startTheme();
+startLayout();
+startChoices();
+startViews();
+startViewer();
+drawHead();
+drawFailed();
+startReview();
+startSamples();
+startDistributions();
+startRepairs();
+startTimes();
+startIssues();
+startKeys();
+applyFilters();
