@@ -110,7 +110,7 @@ function intensitiesChart(width, modality) {
     const text = `${labelName(one.label)}: 0.5 to 99.5 % ${decimal(one.p0_5, 4)} to ${decimal(one.p99_5, 4)}, median ${decimal(one.median, 4)}, mean ${decimal(one.mean, 4)} ± ${decimal(one.std, 4)}, minimum ${decimal(one.min, 4)}, maximum ${decimal(one.max, 4)}`;
     const within = (value) => Math.min(Math.max(value, one.p0_5), one.p99_5);
     return svg("g", { class: kind, ...tipOn(text) },
-      svg("rect", { class: "catch", x: left, width: width - left, y: top, height: ROW }),
+      svg("rect", { class: "catch", x: 0, width, y: top, height: ROW }),
       svg("rect", { class: "range", x: x(one.p0_5), width: Math.max(1, x(one.p99_5) - x(one.p0_5)), y: middle - 5, height: 10, rx: 2 }),
       svg("line", { class: "spread", x1: x(within(one.mean - one.std)), x2: x(within(one.mean + one.std)), y1: middle, y2: middle }),
       svg("line", { class: "median", x1: x(one.median), x2: x(one.median), y1: middle - 8, y2: middle + 8 }),

@@ -172,7 +172,7 @@ function drawViewer() {
   byId("viewer-position").textContent = `${index + 1} / ${slices.length}`;
   byId("viewer-views").replaceChildren(
     makeView(slice, viewer.urls, "before"), makeView(slice, viewer.urls, "after"));
-  byId("viewer-foot").replaceChildren(...sliceCaption(sample, slice).flat());
+  byId("viewer-foot").replaceChildren(...sliceCaption(sample, slice).slice(1).flat());
   drawViewerReject();
   zoomViewer();
 }

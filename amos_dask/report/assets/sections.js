@@ -51,9 +51,12 @@ function drawFailed() {
     table.node);
 }
 
+// Alike in their decimals, except where those would show nothing.
+const norm = (value) => (value > 0 && value < 5e-4 ? value.toExponential(1) : fixed(value, 3));
+
 function startSamples() {
   const total = (regions) => sum(regions.map((one) => one[1]));
-  const spacing = (sample) => (sample.spacing_mm ? sample.spacing_mm.map((mm) => decimal(mm)).join(" × ") : NONE);
+  const spacing = (sample) => (sample.spacing_mm ? sample.spacing_mm.map((mm) => fixed(mm, 3)).join(" × ") : NONE);
   const issuesOf = new Map();
   for (const { sample } of content.issues) issuesOf.set(sample, (issuesOf.get(sample) ?? 0) + 1);
   const table = makeTable({
@@ -73,7 +76,7 @@ function startSamples() {
       { title: "Size", number: true, value: (one) => one.shape?.[2], cell: (one) => (one.shape ? one.shape.join(" × ") : NONE) },
       { title: "Spacing mm", number: true, value: (one) => one.spacing_mm?.[2], cell: spacing },
       textColumn("Axes", (one) => one.orientation),
-      numberColumn("Repair norm", (one) => one.repair_norm, decimal),
+      numberColumn("Repair norm", (one) => one.repair_norm, norm),
       numberColumn("Issues", (one) => issuesOf.get(one.id) ?? 0),
       textColumn("Site", (one) => one.site),
       textColumn("Manufacturer", (one) => one.manufacturer),
@@ -103,7 +106,7 @@ function startRepairs() {
     caption: "Repaired affines", sortedBy: 1, descending: true, empty: "No repaired mask in this selection.",
     columns: [
       sampleColumn((one) => one.id),
-      numberColumn("Norm of the difference", (one) => one.repair_norm, decimal),
+      numberColumn("Norm of the difference", (one) => one.repair_norm, norm),
       { title: "", class: "bar", cell: (one) => meter(one.repair_norm, most) },
       textColumn("Subset", (one) => one.subset),
       { title: "Modality", value: (one) => one.modality, cell: (one) => modalityName(one.modality) },
