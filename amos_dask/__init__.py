@@ -12,7 +12,7 @@ Everything public is here and is imported when it is first used::
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from amos_dask.version import __version__
 
 _HOMES = {
     "download": "amos_dask.pipeline.download",
@@ -21,6 +21,7 @@ _HOMES = {
     "verify": "amos_dask.pipeline.verify",
     "demo": "amos_dask.pipeline.demo",
     "stats": "amos_dask.pipeline.statistics",
+    "make_report": "amos_dask.pipeline.report",
     "archive_manifest": "amos_dask.pipeline.from_archive",
     "confirm_pairs": "amos_dask.pipeline.from_archive",
     "split_prostate_uterus": "amos_dask.pipeline.organised",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         small_regions,
         split_prostate_uterus,
     )
+    from amos_dask.pipeline.report import make_report
     from amos_dask.pipeline.results import CommandResult, RunPlan, RunResult
     from amos_dask.pipeline.run import plan_run, run
     from amos_dask.pipeline.selection import Selection
@@ -86,6 +88,7 @@ __all__ = [
     "RunPlan",
     "RunResult",
     "Selection",
+    "__version__",
     "archive_manifest",
     "binary_masks",
     "check_cluster",
@@ -98,6 +101,7 @@ __all__ = [
     "export_nnunet",
     "index_manifests",
     "leaks",
+    "make_report",
     "make_split",
     "plan_run",
     "restore",

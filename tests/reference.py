@@ -943,8 +943,9 @@ def _add_files(result: Expected) -> None:
     for name in ("archive_manifest.xlsx", "label_map.yaml", "issues.xlsx", "issues.jsonl"):
         result.tree.add(f"descriptor/{name}")
     result.tree.add("descriptor/denoise_changes.xlsx")
-    # What is in them is held against numpy in test_stats.py.
+    # What is in them is held against numpy in test_stats.py, and looked at in tests/report.
     result.tree |= {"descriptor/statistics.xlsx", "descriptor/statistics.json"}
+    result.tree.add("descriptor/report.html")
     for sample in result.samples.values():
         if sample.volume is None:
             continue

@@ -20,6 +20,7 @@ FACADE = "amos_dask"
 # Room -> rooms it may import. A room is a module or a folder directly below the package; the
 # facade is the package itself, which imports the public API when it is first used.
 MAY_IMPORT: dict[str, set[str]] = {
+    "version": set(),
     "errors": set(),
     "issues": set(),
     "labels": {"errors"},
@@ -29,7 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "archive": VOCABULARY,
     "nifti": {"geometry", "errors", "records", "archive"},
     "kernels": set(),
-    "stages": VOCABULARY | {"nifti", "kernels"},
+    "overlay": set(),
+    "stages": VOCABULARY | {"nifti", "kernels", "overlay"},
     "store": VOCABULARY | {"archive"},
     "recipe": VOCABULARY | {"stages", "store", "nifti", "archive"},
     "graph": {"errors", "records"},
@@ -37,13 +39,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": {"records"},
     "tables": VOCABULARY | {"store"},
     "phantom": {"nifti", "labels"},
+    "report": VOCABULARY | {"overlay"},
     "exports": VOCABULARY | {"nifti", "kernels", "store", "recipe", "archive"},
     "loader": VOCABULARY | {"archive", "nifti", "store", "tables"},
     "pipeline": VOCABULARY
     | {"archive", "nifti", "kernels", "stages", "store", "recipe", "graph", "cluster", "progress"}
-    | {"tables", "phantom", "exports"},
-    "cli": {FACADE, "pipeline", "cluster", "errors", "issues", "phantom"},
-    FACADE: {"pipeline", "loader", "cluster", "errors", "issues", "phantom"},
+    | {"tables", "phantom", "exports", "report", "version"},
+    "cli": {FACADE, "version", "pipeline", "cluster", "errors", "issues", "phantom"},
+    FACADE: {"version", "pipeline", "loader", "cluster", "errors", "issues", "phantom"},
     "__main__": {"cli"},
 }
 
@@ -71,6 +74,7 @@ LIBRARY_ROOMS = {
     "isal": {"archive", "nifti", "phantom"},
     "pandas": {"tables", "pipeline", "loader"},
     "scipy": {"phantom"},
+    "PIL": {"overlay"},
     "dask_jobqueue": {"cluster"},
     "dask_kubernetes": {"cluster"},
     "yaml": {"labels", "stages", "cluster"},

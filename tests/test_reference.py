@@ -466,7 +466,7 @@ def write_root(root: Path, expected: ref.Expected) -> None:
             nib.save(image, path)
         (root / sample.path("info.yaml")).write_text(yaml.safe_dump(sample.info), encoding="utf-8")
     archive = (ref.ARCHIVE_COLUMNS, expected.archive_manifest)
-    for name in ("statistics.xlsx", "statistics.json"):  # test_stats.py looks into them
+    for name in ("statistics.xlsx", "statistics.json", "report.html"):  # others look into them
         (root / "descriptor" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "descriptor" / name).touch()
     write_book(root / "descriptor/archive_manifest.xlsx", {"Manifest": archive})

@@ -382,6 +382,7 @@ MANIFESTS = [
     "descriptor/issues.jsonl",
     "descriptor/statistics.xlsx",
     "descriptor/statistics.json",
+    "descriptor/report.html",
     "grouped/dataset_manifest.xlsx",
     "grouped/AMOS-CT/splits/split01_standard/split01_standard_val.xlsx",
 ]

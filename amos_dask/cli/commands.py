@@ -20,6 +20,9 @@ from amos_dask.cli.show import (
     close_verify,
 )
 
+# Options of run that say what is written besides the dataset.
+_OUTPUTS_OF_RUN = ("performance_report", "statistics", "report")
+
 
 @click.command(epilog="Example: amos-dask download data/AMOS22")
 @click.argument("root_dir", type=opt.FOLDER)
@@ -62,6 +65,7 @@ def download(**arguments: Any) -> int:
 @opt.selection
 @click.option("--force", is_flag=True, help="Process complete samples again.")
 @click.option("--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well.")
+@click.option("--report/--no_report", default=True, help="Write report.html as well.")
 @click.option("--break_lock", is_flag=True, help="Take over from a run that died elsewhere.")
 @click.option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
 @click.option("--dry_run", is_flag=True, help="Say what would be done; write nothing.")
@@ -79,7 +83,7 @@ def run(dry_run: bool, **arguments: Any) -> int:
     """
     json_lines = arguments["progress"] == "json"
     if dry_run:
-        for name in ("cluster", "progress", "break_lock", "performance_report", "statistics"):
+        for name in ("cluster", "progress", "break_lock", *_OUTPUTS_OF_RUN):
             del arguments[name]
         return close_plan(amos_dask.plan_run(**arguments), json_lines)
     return close_run(amos_dask.run(**arguments), json_lines)
@@ -455,6 +459,22 @@ def stats(**arguments: Any) -> int:
     return close_command(amos_dask.stats(**arguments), arguments)
 
 
+@click.command(epilog="Example: amos-dask report data/AMOS22")
+@click.argument("root_dir", type=opt.FOLDER)
+@opt.label_explanation
+@click.option("--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well.")
+@opt.cluster
+def report(**arguments: Any) -> int:
+    """Write the page that shows what was changed.
+
+    ROOT_DIR/descriptor/report.html, one file to open in a browser: before and after of the slices
+    that denoising changed most, counts, issues, distributions, repairs and times. Reject changes
+    in it and save the file that --exclude takes. 'run' writes it already; this is for folders that
+    other steps have changed.
+    """
+    return close_command(amos_dask.make_report(**arguments), arguments)
+
+
 @click.group(name="cluster")
 def cluster_group() -> None:
     """Look at the cluster before work is given to it."""
@@ -492,6 +512,7 @@ ALL = (
     index_manifests,
     leaks,
     stats,
+    report,
     phantom,
     export_group,
     cluster_group,

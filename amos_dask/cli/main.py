@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from amos_dask import __version__
 from amos_dask.cli import commands
 from amos_dask.cli.options import same_word
 from amos_dask.errors import AmosDaskError, ExitCode, Terminated
+from amos_dask.version import __version__
 
 # 128 and the signal's number, as shells report them.
 _INTERRUPTED, _TERMINATED = 130, 143

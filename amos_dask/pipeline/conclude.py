@@ -1,4 +1,4 @@
-"""The end of a run: manifests, leaks, statistics and issues, written when they are outdated."""
+"""The end of a run: manifests, leaks, statistics, issues and report, unless they are current."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from pathlib import Path
 
 from amos_dask.issues import Issue
 from amos_dask.pipeline.leaks import find_leaks_of
+from amos_dask.pipeline.report import (
+    Findings,
+    gather_pictures,
+    norms_of_audits,
+    write_report,
+)
 from amos_dask.pipeline.reporting import has_whole_log, write_issues
 from amos_dask.pipeline.run_tables import fingerprint, write_tables
 from amos_dask.pipeline.samples import Order, Organised, read_records
@@ -14,6 +20,7 @@ from amos_dask.pipeline.session import Session
 from amos_dask.pipeline.statistics import statistics_files, write_statistics
 from amos_dask.records import Audit, Sample, Step, TableCounts
 from amos_dask.store.issue_log import IssueLog
+from amos_dask.store.layout import Layout
 from amos_dask.store.table_state import read_table_state, write_table_state
 
 
@@ -25,7 +32,7 @@ def bring_up_to_date(
     organised: Sequence[Organised],
     log: IssueLog,
 ) -> tuple[TableCounts, tuple[Path, ...]]:
-    """Write manifests, statistics and issues, unless they are there already, made from the same.
+    """Write manifests, statistics, issues and report, unless they are there, made from the same.
 
     Parameters
     ----------
@@ -50,7 +57,9 @@ def bring_up_to_date(
     layout, params = order.layout, order.params
     digests = [sample.digest for sample in organised]
     issues = log.all(besides=(Step.DATASET_MANIFEST, Step.LEAKS))
-    made_from = fingerprint(params, samples, audits, digests, order.statistics, issues)
+    made_from = fingerprint(
+        params, samples, audits, digests, order.statistics, order.report, order.exclusions, issues
+    )
     state = read_table_state(layout) if has_whole_log(layout) else None
     if state is not None and state.is_current(layout, made_from):
         return state.counts, tuple(layout.root / path for path in state.tables)
@@ -61,20 +70,35 @@ def bring_up_to_date(
     tables = write_tables(layout, params, samples, audits, records)
     found = [*_issues_of_rereading(organised), *tables.issues]
     outputs = tables.outputs
+    counted, unseen = None, list[Issue]()
+    pictures: Mapping[str, Path] = {}
     if order.statistics:
         rows = [record.files for record in records if record.files is not None]
         counted = write_statistics(session, layout, params.label_map, rows)
-        found += counted.issues
+        unseen += counted.issues
         outputs += counted.outputs
-    else:
-        for path in statistics_files(layout):  # those of an earlier run speak of other files
-            path.unlink(missing_ok=True)
+    if order.report:
+        pictures, issues = gather_pictures(session, layout, params.label_map, records)
+        unseen += issues
+    found += dict.fromkeys(unseen)
     log.replace(Step.DATASET_MANIFEST, found, scope=layout.grouped.name)
     files = write_issues(layout, log)
-    # What could not be compared or counted now is tried again.
-    is_whole = leaks.is_complete and not (order.statistics and counted.issues)
+    if order.report:
+        norms = norms_of_audits(audits)
+        findings = Findings(records, params.label_map, order.exclusions, norms, counted)
+        outputs += (write_report(layout, findings, pictures, log.all()),)
+    _remove_outdated(layout, order)
+    # What could not be compared, counted or pictured now is tried again.
+    is_whole = leaks.is_complete and not unseen
     write_table_state(layout, made_from if is_whole else "", outputs, files, tables.counts)
     return tables.counts, outputs
+
+
+def _remove_outdated(layout: Layout, order: Order) -> None:
+    """Remove what was not asked for now: that of an earlier run speaks of other files."""
+    unwanted = () if order.statistics else statistics_files(layout)
+    for path in (*unwanted, *(() if order.report else (layout.report,))):
+        path.unlink(missing_ok=True)
 
 
 def _issues_of_rereading(organised: Sequence[Organised]) -> list[Issue]:

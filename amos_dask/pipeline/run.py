@@ -70,6 +70,7 @@ def run(
     selection: Selection = EVERYTHING,
     force: bool = False,
     statistics: bool = True,
+    report: bool = True,
     break_lock: bool = False,
     performance_report: str | Path | None = None,
     cluster: Any = None,
@@ -112,6 +113,8 @@ def run(
         Process complete samples again.
     statistics : bool
         Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does.
+    report : bool
+        Write ``descriptor/report.html`` as well, as `make_report` does.
     break_lock : bool
         Take ``root_dir`` over from a run that died on another machine.
     performance_report : str or Path, optional
@@ -146,7 +149,8 @@ def run(
         selection,
         force=force,
     )
-    request = replace(request, order=replace(request.order, statistics=statistics))
+    wanted = replace(request.order, statistics=statistics, report=report)
+    request = replace(request, order=wanted)
     layout = request.order.layout
     needs = Needs.of(layout.root, request.found.location)
     with (

@@ -51,8 +51,8 @@ class Order:
         Do again what is complete.
     exclusions : Exclusions
         What denoising leaves as it was.
-    statistics : bool
-        Count values for statistics.
+    statistics, report : bool
+        Count values for statistics; take pictures for the report.
     """
 
     layout: Layout
@@ -61,6 +61,7 @@ class Order:
     force: bool = False
     exclusions: Exclusions = NO_EXCLUSIONS
     statistics: bool = True
+    report: bool = True
 
     def params_for(self, sample_id: str) -> Params:
         """Return the parameters of one sample, with its exclusions."""
@@ -125,7 +126,12 @@ def plan_samples(order: Order, folders: Iterable[SampleFolder]) -> list[tuple[Ru
             params = order.params_for(sample.sample_id)
             task = RunTask(sample, order.layout, params, superseded)
             work = Work(Reason.FORCED) if order.force else find_work(task)
-            task = replace(task, parts=work.parts, count_values=order.statistics)
+            task = replace(
+                task,
+                parts=work.parts,
+                count_values=order.statistics,
+                take_pictures=order.report,
+            )
             plan.append((task, work))
     return plan
 

@@ -65,11 +65,14 @@ class Statistics:
         The workbook, and the same as JSON.
     issues : tuple of Issue
         Samples that could not be counted.
+    label_voxels : mapping of str to mapping of int to int
+        Sample -> label -> voxels, the background left out.
     """
 
     sheets: Mapping[str, pd.DataFrame]
     outputs: tuple[Path, ...]
     issues: tuple[Issue, ...]
+    label_voxels: Mapping[str, Mapping[int, int]]
 
 
 def stats(
@@ -156,7 +159,8 @@ def write_statistics(
         write_workbook(book, sheets)
     if not text.exists() or text.read_text(encoding="utf-8") != told:
         write_text(text, told)
-    return Statistics(sheets, (book, text), tuple(issues))
+    voxels = {name: found.label_voxels for name, found in counted.items()}
+    return Statistics(sheets, (book, text), tuple(issues), voxels)
 
 
 def _says(book: Path, sheets: Mapping[str, pd.DataFrame]) -> bool:

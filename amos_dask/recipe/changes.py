@@ -28,9 +28,9 @@ def read_changes(task: FolderTask) -> StepResult[SampleChanges]:
         return StepResult(task.name, None)
     if not is_denoised(info.description):
         return StepResult(task.name, SampleChanges(task.name, info.spacing_mm, ()))
-    changes = RestoreData(task.layout.restore).changes(task.name, mask)
-    if changes is not None:
-        return StepResult(task.name, SampleChanges(task.name, info.spacing_mm, changes))
+    difference = RestoreData(task.layout.restore).read(task.name, mask)
+    if difference is not None:
+        return StepResult(task.name, SampleChanges(task.name, info.spacing_mm, difference.changes))
     issue = make_issue(
         "unknown_changes",
         "what denoising changed in the mask is not kept",

@@ -6,21 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from amos_dask.archive.sources import file_ref
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue
-from amos_dask.nifti import Mask, open_image
-from amos_dask.recipe.folders import FolderTask, open_mask, unreadable_output
+from amos_dask.recipe.folders import FolderTask, open_mask, show_volume, unreadable_output
 from amos_dask.records import StepResult
 from amos_dask.stages.intensities import ValueCounter, ValueCounts, merge_counts
 from amos_dask.stages.relabel import labels_present
+from amos_dask.store.derived import forget_others
 from amos_dask.store.staging import Staging
-from amos_dask.store.value_counts import (
-    counts_path,
-    forget_other_counts,
-    pack_counts,
-    read_counts,
-)
+from amos_dask.store.value_counts import counts_path, pack_counts, read_counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +60,15 @@ def count_sample(task: FolderTask) -> StepResult[Counted]:
     mask, _ = opened
     counter = ValueCounter(mask, labels_present(mask))
     try:
-        _show_volume(task, mask, counter)
+        show_volume(task, mask.shape, counter.add)
     except (UnreadableImageError, InaccessibleFileError) as error:
         issue = unreadable_output(task, task.folder.volume, "volume", error)
         return StepResult(task.name, None, (issue,))
     path = counts_path(task.layout.values, task.name, task.folder.volume, task.folder.mask)
     counts = counter.result()
     _write(path, counts)
-    forget_other_counts(task.layout.values, task.name, path)
+    forget_others(task.layout.values, task.name, path)
     return StepResult(task.name, _counted(path, counts))
-
-
-def _show_volume(task: FolderTask, mask: Mask, counter: ValueCounter) -> None:
-    volume = task.folder.volume
-    with open_image(file_ref(volume, task.shown(volume))) as image:
-        if image.info.shape != mask.shape or image.info.dtype != "float32":
-            raise UnreadableImageError("is not the float32 volume of its mask")
-        for chunk in image.chunks():
-            counter.add(chunk)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from amos_dask.records import DenoiseParams, StepResult
 from amos_dask.stages.denoise import denoise_mask, describe_step, is_denoised
 from amos_dask.stages.relabel import labels_present
 from amos_dask.store.layout import SampleFolder
-from amos_dask.store.restore import RestoreData
+from amos_dask.store.restore import RestoreData, find_difference
 from amos_dask.store.staging import Staging, remove_leftovers
 
 # Result of denoising a mask that was denoised with the same parameters before.
@@ -97,8 +97,9 @@ def denoise_sample(task: DenoiseTask) -> StepResult[int]:
         staged = staging.path_for(task.output.mask)
         write_mask(staged, info, final, task.mark)
         if task.mark and not done:
-            kept, changes = restore.stage(staging, task.name, staged, mask, final)
-            n_changed = sum(change.n_voxels for change in changes)
+            difference = find_difference(mask, final)
+            kept = restore.stage(staging, task.name, staged, difference)
+            n_changed = difference.voxels.size
         written = stage_binary_masks(task, task.output, final, info, staging)
         staging.publish(last=task.output.mask)
     remove_other_binary_masks(task.output, written)

@@ -15,6 +15,7 @@ from amos_dask.records import Kind, Metadata
 from amos_dask.stages.binary_masks import check_labels, write_binary_masks
 from amos_dask.stages.describe import parse_info_yaml
 from amos_dask.stages.mask import read_mask
+from amos_dask.stages.volume import Watcher
 from amos_dask.store.layout import Layout, SampleFolder
 from amos_dask.store.staging import Staging
 
@@ -60,6 +61,22 @@ def open_mask(task: FolderTask) -> tuple[Mask, ImageInfo] | Issue:
         return unreadable_output(task, path, "mask", error)
     except BadMaskError as error:
         return make_issue(error.code, error.message, sample=task.name, file=task.shown(path))
+
+
+def show_volume(task: FolderTask, shape: tuple[int, ...], see: Watcher) -> None:
+    """Show all values of a sample's float32 volume in file order, chunk by chunk.
+
+    Raises
+    ------
+    UnreadableImageError, InaccessibleFileError
+        When it cannot be read, or is not the float32 volume of a mask of this shape.
+    """
+    volume = task.folder.volume
+    with open_image(file_ref(volume, task.shown(volume))) as image:
+        if image.info.shape != shape or image.info.dtype != "float32":
+            raise UnreadableImageError("is not the float32 volume of its mask")
+        for chunk in image.chunks():
+            see(chunk)
 
 
 def read_header(path: Path) -> ImageInfo:

@@ -20,7 +20,7 @@ from amos_dask.records import SampleRegions, StepResult
 from amos_dask.stages.denoise import is_denoised
 from amos_dask.stages.regions import find_small_regions
 from amos_dask.stages.relabel import check_sex, labels_present, split_prostate_uterus
-from amos_dask.store.restore import RestoreData
+from amos_dask.store.restore import RestoreData, find_difference
 from amos_dask.store.staging import Staging
 
 
@@ -67,7 +67,7 @@ def _restage_restore_data(
     undenoised = restore.restore(task.name, task.folder.mask, mask)
     if undenoised is not None:
         before = split_prostate_uterus(undenoised, sex, labels_present(undenoised))
-        restore.stage(staging, task.name, staged, before, split)
+        restore.stage(staging, task.name, staged, find_difference(before, split))
 
 
 def extract_binary_masks(task: FolderTask) -> StepResult[int]:

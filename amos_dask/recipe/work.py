@@ -49,6 +49,8 @@ class RunTask:
         What to make; the rest is complete, as the receipt says.
     count_values : bool
         Count the volume's values under each label while it streams by, for statistics.
+    take_pictures : bool
+        Keep pictures of the slices that denoising changed most, for the report.
     """
 
     sample: Sample
@@ -57,6 +59,7 @@ class RunTask:
     superseded: tuple[Path, ...] = ()
     parts: frozenset[Part] = EVERY_PART
     count_values: bool = False
+    take_pictures: bool = False
 
     @property
     def name(self) -> str:
@@ -206,14 +209,29 @@ def current_record(
     None when the receipt does not speak for the files as they are or for these parameters; the
     archive is not asked.
     """
+    receipt = _receipt_of(folder, layout)
+    if receipt is None or not all(_is_current(receipt, params, part) for part in Part):
+        return None
+    return receipt.record, receipt.digest
+
+
+def written_record(folder: SampleFolder, layout: Layout) -> SampleRecord | None:
+    """Return what is known of a sample since it was made, whatever the parameters were.
+
+    None when the receipt does not speak for the files as they are.
+    """
+    receipt = _receipt_of(folder, layout)
+    return None if receipt is None else receipt.record
+
+
+def _receipt_of(folder: SampleFolder, layout: Layout) -> Receipt | None:
+    """Return the receipt that speaks for a folder's files as they are."""
     receipts = Receipts(layout)
     receipt = receipts.read(folder.sample_id)
     if receipt is None or receipt.record.files is None:
         return None
     is_here = layout.grouped / receipt.record.files.folder == folder.path
-    if not is_here or not all(_is_current(receipt, params, part) for part in Part):
-        return None
-    return None if receipts.find_altered(receipt) else (receipt.record, receipt.digest)
+    return receipt if is_here and not receipts.find_altered(receipt) else None
 
 
 def has_error(record: SampleRecord) -> bool:

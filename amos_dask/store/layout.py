@@ -79,6 +79,16 @@ class Layout:
         return self.state / "values"
 
     @property
+    def pictures(self) -> Path:
+        """Pictures of the slices that denoising changed most, a file a sample."""
+        return self.state / "pictures"
+
+    @property
+    def times(self) -> Path:
+        """How long the stages of a sample took, a file a sample."""
+        return self.state / "times"
+
+    @property
     def logs(self) -> Path:
         """What is known of samples that failed."""
         return self.state / "logs"
@@ -122,6 +132,11 @@ class Layout:
     def denoise_changes(self) -> Path:
         """What denoising changed."""
         return self.descriptor / "denoise_changes.xlsx"
+
+    @property
+    def report(self) -> Path:
+        """The report that people look at."""
+        return self.descriptor / "report.html"
 
     def regions_manifest(self, threshold_mm3: float, *, after: bool) -> Path:
         """Return the manifest of small regions, before or after denoising."""

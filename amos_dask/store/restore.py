@@ -16,6 +16,46 @@ from amos_dask.store.staging import Staging
 Mask = NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two masks differ, and how.
+
+    Parameters
+    ----------
+    voxels : (n,) int64
+        Positions in file order (x fastest), ascending.
+    before, after : (n,) uint8
+        The labels there.
+    """
+
+    voxels: NDArray[np.int64]
+    before: NDArray[np.uint8]
+    after: NDArray[np.uint8]
+
+    @property
+    def changes(self) -> tuple[LabelChange, ...]:
+        """How many voxels of which label became which, by label before, then label after."""
+        counts = np.bincount(self.before.astype(np.int64) * 256 + self.after)
+        pairs = np.flatnonzero(counts)
+        return tuple(
+            LabelChange(*divmod(int(pair), 256), int(n))
+            for pair, n in zip(pairs, counts[pairs], strict=True)
+        )
+
+    def undo(self, after: Mask) -> Mask:
+        """Return the (x, y, z) mask before, given the one after."""
+        flat = after.ravel(order="F").copy()
+        flat[self.voxels] = self.before
+        return flat.reshape(after.shape, order="F")
+
+
+def find_difference(before: Mask, after: Mask) -> Difference:
+    """Return where the (x, y, z) mask ``after`` differs from ``before``."""
+    flat_before, flat_after = before.ravel(order="F"), after.ravel(order="F")
+    changed = _find_differences(flat_before, flat_after)
+    return Difference(changed, flat_before[changed], flat_after[changed])
+
+
 @dataclass(frozen=True)
 class RestoreData:
     """The folder of restore data, one small file for each denoised mask.
@@ -32,9 +72,9 @@ class RestoreData:
     folder: Path
 
     def stage(
-        self, staging: Staging, sample_id: str, mask_file: Path, before: Mask, after: Mask
-    ) -> tuple[Path, tuple[LabelChange, ...]]:
-        """Stage the labels of ``before`` where the (x, y, z) mask ``after`` differs.
+        self, staging: Staging, sample_id: str, mask_file: Path, difference: Difference
+    ) -> Path:
+        """Stage what is needed to undo denoising; return its final name.
 
         Parameters
         ----------
@@ -43,43 +83,22 @@ class RestoreData:
         sample_id : str
             The sample.
         mask_file : Path
-            The written file of ``after``, under its temporary name.
-        before, after : (x, y, z) uint8
-            The mask as it was and as it was denoised.
-
-        Returns
-        -------
-        path : Path
-            The final name of the restore data.
-        changes : tuple of LabelChange
-            How many voxels of which label became which, by label before, then label after.
+            The written file of the denoised mask, under its temporary name.
+        difference : Difference
+            Of the mask as it was and as it was denoised.
         """
-        flat_before, flat_after = before.ravel(order="F"), after.ravel(order="F")
-        changed = _find_differences(flat_before, flat_after)
-        labels = np.stack([flat_before[changed], flat_after[changed]])
+        labels = np.stack([difference.before, difference.after])
         content = io.BytesIO()
-        np.savez_compressed(content, voxels=changed, labels=labels)
+        np.savez_compressed(content, voxels=difference.voxels, labels=labels)
         path = self.path_for(sample_id, mask_file)
         staging.path_for(path).write_bytes(content.getvalue())
-        return path, _count_changes(*labels)
+        return path
 
     def path_for(self, sample_id: str, mask_file: Path) -> Path:
         """Return where the restore data of a mask file is kept."""
         return self.folder / f"{sample_id}-{gzip_trailer(mask_file)}.npz"
 
-    def restore(self, sample_id: str, mask_file: Path, denoised: Mask) -> Mask | None:
-        """Return the undenoised mask, or None where nothing is kept for this file."""
-        try:
-            data = io.BytesIO(self.path_for(sample_id, mask_file).read_bytes())
-            with np.load(data, allow_pickle=False) as content:
-                voxels, (labels, _) = content["voxels"], content["labels"]
-            flat = denoised.ravel(order="F").copy()
-            flat[voxels] = labels
-        except Exception:  # numpy and zipfile raise many kinds for a damaged file
-            return None
-        return flat.reshape(denoised.shape, order="F")
-
-    def changes(self, sample_id: str, mask_file: Path) -> tuple[LabelChange, ...] | None:
+    def read(self, sample_id: str, mask_file: Path) -> Difference | None:
         """Return what denoising changed, or None where nothing is kept for this file.
 
         Does not read the mask.
@@ -87,8 +106,21 @@ class RestoreData:
         try:
             data = io.BytesIO(self.path_for(sample_id, mask_file).read_bytes())
             with np.load(data, allow_pickle=False) as content:
-                return _count_changes(*content["labels"])
-        except Exception:  # as above
+                voxels, (before, after) = content["voxels"], content["labels"]
+                if voxels.dtype != np.int64 or before.dtype != np.uint8:
+                    return None
+                return Difference(voxels, before, after)
+        except Exception:  # numpy and zipfile raise many kinds for a damaged file
+            return None
+
+    def restore(self, sample_id: str, mask_file: Path, denoised: Mask) -> Mask | None:
+        """Return the undenoised mask, or None where nothing is kept for this file."""
+        difference = self.read(sample_id, mask_file)
+        if difference is None:
+            return None
+        try:
+            return difference.undo(denoised)
+        except (IndexError, ValueError):  # damaged, or of a mask of another shape
             return None
 
     def forget_others(self, sample_id: str, keep: Path | None) -> None:
@@ -106,13 +138,3 @@ def _find_differences(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> ND
     tail = np.arange(n_words * 8, first.size)
     candidates = np.concatenate([candidates.ravel(), tail])
     return np.asarray(candidates[first[candidates] != second[candidates]], np.int64)
-
-
-def _count_changes(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[LabelChange, ...]:
-    """Count the pairs of label before and label after, in this order."""
-    counts = np.bincount(before.astype(np.int64) * 256 + after)
-    pairs = np.flatnonzero(counts)
-    return tuple(
-        LabelChange(*divmod(int(pair), 256), int(n))
-        for pair, n in zip(pairs, counts[pairs], strict=True)
-    )

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from amos_dask.store.derived import derived_path
 from amos_dask.store.identity import gzip_trailer
 
 # Raised when what is counted changes.
@@ -65,17 +66,6 @@ def read_counts(path: Path) -> dict[int, tuple[NDArray[np.float32], NDArray[np.i
 
 
 def counts_path(folder: Path, sample_id: str, volume_file: Path, mask_file: Path) -> Path:
-    """Return where the counts of a volume under a mask are kept.
-
-    The name holds the gzip trailers of both (checksum and length), so that counts never speak for
-    files that have changed since.
-    """
-    trailers = f"{gzip_trailer(volume_file)}-{gzip_trailer(mask_file)}"
-    return folder / f"{sample_id}-{trailers}-v{_VERSION}.npz.gz"
-
-
-def forget_other_counts(folder: Path, sample_id: str, keep: Path | None) -> None:
-    """Remove a sample's counts except one file."""
-    for path in folder.glob(f"{sample_id}-*.npz.gz"):
-        if path != keep:
-            path.unlink(missing_ok=True)
+    """Return where the counts of a volume under a mask are kept."""
+    made_from = (gzip_trailer(volume_file), gzip_trailer(mask_file))
+    return derived_path(folder, sample_id, made_from, f"v{_VERSION}.npz.gz")

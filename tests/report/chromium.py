@@ -62,7 +62,9 @@ class Browser:
         address = f"http://127.0.0.1:{self._port()}/json"
         with urlopen(address, timeout=20) as answer:
             pages = [one for one in json.load(answer) if one["type"] == "page"]
-        self._socket = self._loop.run_until_complete(self._connect(pages[0]["webSocketDebuggerUrl"]))
+        self._socket = self._loop.run_until_complete(
+            self._connect(pages[0]["webSocketDebuggerUrl"])
+        )
         for domain in ("Network", "Runtime", "Page", "Log"):
             self.call(f"{domain}.enable")
         return self

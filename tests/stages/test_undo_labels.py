@@ -18,7 +18,7 @@ from strategies import layouts
 from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.records import DenoiseParams
 from amos_dask.stages.denoise import denoise_mask, describe_step, is_denoised, undo_labels
-from amos_dask.store.restore import RestoreData
+from amos_dask.store.restore import RestoreData, find_difference
 from amos_dask.store.staging import Staging
 
 Mask = NDArray[np.uint8]
@@ -172,12 +172,16 @@ def test_changes_are_counted_as_the_oracle_counts_them(
     file, restore = base / "mask.nii.gz", RestoreData(base / "restore")
     file.write_bytes(gzip.compress(after.tobytes(order="F"), mtime=0))
     with Staging() as staging:
-        _, changes = restore.stage(staging, "amos_0001", file, before, after)
+        difference = find_difference(before, after)
+        restore.stage(staging, "amos_0001", file, difference)
         staging.publish()
+    changes = difference.changes
     assert list(changes) == oracle.label_changes(before, after)
     assert {type(value) for change in changes for value in change} <= {int}
-    assert restore.changes("amos_0001", file) == changes
-    assert restore.changes("amos_0002", file) is None
+    kept = restore.read("amos_0001", file)
+    assert kept is not None
+    assert kept.changes == changes
+    assert restore.read("amos_0002", file) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", b"no zip"])
@@ -186,8 +190,10 @@ def test_changes_of_damaged_data_are_none(tmp_path: Path, damage: bytes) -> None
     file, restore = tmp_path / "mask.nii.gz", RestoreData(tmp_path / "restore")
     file.write_bytes(gzip.compress(mask.tobytes(order="F"), mtime=0))
     with Staging() as staging:
-        path, _ = restore.stage(staging, "amos_0001", file, mask, mask)
+        path = restore.stage(staging, "amos_0001", file, find_difference(mask, mask))
         staging.publish()
-    assert restore.changes("amos_0001", file) == ()
+    kept = restore.read("amos_0001", file)
+    assert kept is not None
+    assert kept.changes == ()
     path.write_bytes(damage)
-    assert restore.changes("amos_0001", file) is None
+    assert restore.read("amos_0001", file) is None

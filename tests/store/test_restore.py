@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from amos_dask.store.restore import RestoreData
+from amos_dask.store.restore import RestoreData, find_difference
 from amos_dask.store.staging import Staging
 
 Mask = NDArray[np.uint8]
@@ -30,7 +30,7 @@ def keep(data: RestoreData, file: Path, before: Mask, after: Mask) -> Path:
     """Stage and publish, as a step does."""
     write_mask(file, after)
     with Staging() as staging:
-        path, _ = data.stage(staging, "amos_0001", file, before, after)
+        path = data.stage(staging, "amos_0001", file, find_difference(before, after))
         staging.publish()
     return path
 
@@ -80,7 +80,8 @@ def test_nothing_is_kept_before_publishing(tmp_path: Path, masks: tuple[Mask, Ma
     restore = RestoreData(tmp_path / "restore")
     file = write_mask(tmp_path / "mask.nii.gz", after)
     with Staging() as staging:
-        assert not restore.stage(staging, "amos_0001", file, before, after)[0].exists()
+        difference = find_difference(before, after)
+        assert not restore.stage(staging, "amos_0001", file, difference).exists()
     assert restore.restore("amos_0001", file, after) is None
 
 

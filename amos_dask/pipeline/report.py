@@ -1,0 +1,257 @@
+"""``report``: the page that shows what was changed, and lets it be rejected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amos_dask import geometry
+from amos_dask.errors import ManifestError
+from amos_dask.exclusions import Exclusions
+from amos_dask.issues import Issue
+from amos_dask.labels import LabelMap
+from amos_dask.pipeline.arguments import find_exclusions, find_label_map, require_sample_folders
+from amos_dask.pipeline.reporting import sample_number, step_results
+from amos_dask.pipeline.results import CommandResult
+from amos_dask.pipeline.session import Session, open_session
+from amos_dask.pipeline.statistics import Statistics, write_statistics
+from amos_dask.pipeline.working import working_on
+from amos_dask.progress import Listener
+from amos_dask.recipe.describing import DescribeTask, reread_sample
+from amos_dask.recipe.picturing import PictureTask, find_pictures, take_pictures
+from amos_dask.recipe.work import written_record
+from amos_dask.records import Audit, SampleFiles, SampleRecord
+from amos_dask.report.content import ReportSample, make_content, make_times
+from amos_dask.report.page import write_page
+from amos_dask.store.issue_log import IssueLog
+from amos_dask.store.layout import GROUPS, MANIFEST_SHEET, Layout, SampleFolder, absolute
+from amos_dask.store.lock import require_unlocked
+from amos_dask.store.staging import Staging
+from amos_dask.store.times import read_times
+from amos_dask.tables.manifests import FILE_TYPES
+from amos_dask.tables.workbook import read_sheet
+from amos_dask.version import __version__
+
+# More cards than this nobody looks through; the page would be slow to open.
+MOST_PICTURED = 1000
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the report tells of.
+
+    Parameters
+    ----------
+    records : sequence of SampleRecord
+        All organised samples, by number.
+    label_map : LabelMap
+        Names of the labels.
+    exclusions : Exclusions
+        What denoising leaves as it was.
+    repair_norms : mapping of str to float
+        Sample -> Frobenius norm of the difference of its mask's affine, where it was repaired.
+    statistics : Statistics or None
+        Organ volumes and intensities, where they were counted.
+    """
+
+    records: Sequence[SampleRecord]
+    label_map: LabelMap
+    exclusions: Exclusions
+    repair_norms: Mapping[str, float]
+    statistics: Statistics | None
+
+
+def make_report(
+    root_dir: str | Path,
+    *,
+    label_explanation: str | Path | None = None,
+    statistics: bool = True,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Write ``descriptor/report.html`` of an organised dataset, as `run` does.
+
+    One file that needs nothing else: counts and issues, before and after of the slices that
+    denoising changed most, distributions, repairs and times. Changes can be rejected in it, which
+    gives the file that `denoise` and `run` take as ``exclude``.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        ROOT_DIR, with ``grouped``.
+    label_explanation : str or Path, optional
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else AMOS22's.
+    statistics : bool
+        Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does; without them
+        the report has no organ volumes and intensities.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        With the page as its output.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples.
+    """
+    layout = Layout(absolute(root_dir))
+    require_unlocked(layout)
+    label_map = find_label_map(layout, label_explanation)
+    exclusions = find_exclusions(layout, None, label_map)
+    folders = require_sample_folders(layout.grouped)
+    with working_on(layout), open_session(cluster, progress) as session:
+        records = _records(session, layout, label_map, folders)
+        rows = [record.files for record in records if record.files is not None]
+        counted = write_statistics(session, layout, label_map, rows) if statistics else None
+        norms = _norms_of_manifest(layout)
+        findings = Findings(records, label_map, exclusions, norms, counted)
+        pictures, issues = gather_pictures(session, layout, label_map, records)
+        issues += [found.issue for record in records for found in record.issues]
+        issues += [] if counted is None else counted.issues
+        write_report(layout, findings, pictures, IssueLog(layout.issue_log).all())
+    outputs = (layout.report, *(() if counted is None else counted.outputs))
+    summary = f"{len(rows)} samples, {len(pictures)} of them with pictures"
+    return CommandResult(outputs, len(folders), summary, tuple(dict.fromkeys(issues)))
+
+
+def _records(
+    session: Session, layout: Layout, label_map: LabelMap, folders: Sequence[SampleFolder]
+) -> list[SampleRecord]:
+    """Return each sample's record, from its receipt or else from its files."""
+    known = {folder: written_record(folder, layout) for folder in folders}
+    found = [record for record in known.values() if record is not None]
+    thresholds = tuple(layout.region_thresholds())
+    tasks = [
+        DescribeTask(folder, layout, label_map, layout.grouped, thresholds)
+        for folder, record in known.items()
+        if record is None
+    ]
+    if tasks:
+        session.prepare_kernels()
+    outcomes = session.map("describe", reread_sample, tasks)
+    found += [outcome.value for outcome in outcomes if outcome.value is not None]
+    return sorted(found, key=lambda record: sample_number(record.sample_id))
+
+
+def gather_pictures(
+    session: Session, layout: Layout, label_map: LabelMap, records: Sequence[SampleRecord]
+) -> tuple[dict[str, Path], list[Issue]]:
+    """Return the files of pictures by sample, most changed first; take those that are missing."""
+    changed = [record for record in records if record.files is not None and record.n_changed]
+    changed.sort(key=lambda record: (-record.n_changed, sample_number(record.sample_id)))
+    tasks = [
+        PictureTask(
+            SampleFolder(layout.grouped / record.files.folder, record.files.seq),
+            layout,
+            label_map,
+            _modality(record.files),
+        )
+        for record in changed[:MOST_PICTURED]
+        if record.files is not None
+    ]
+    found = {task.name: find_pictures(task) for task in tasks}
+    missing = [task for task in tasks if found[task.name] is None]
+    results = step_results(session.map("pictures", take_pictures, missing))
+    found |= {result.sample_id: result.value for result in results}
+    issues = [issue for result in results for issue in result.issues]
+    return {name: path for name, path in found.items() if path is not None}, issues
+
+
+def write_report(
+    layout: Layout,
+    findings: Findings,
+    pictures: Mapping[str, Path],
+    issues: Sequence[Issue],
+) -> Path:
+    """Write the page.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    findings : Findings
+        What it tells of.
+    pictures : mapping of str to Path
+        Sample -> the file of its pictures, in the order in which they are shown.
+    issues : sequence of Issue
+        All of ROOT's.
+    """
+    counted = findings.statistics
+    samples = [
+        ReportSample(
+            record,
+            record.files,
+            _modality(record.files),
+            record.files.folder.split("/")[2],
+            None if counted is None else counted.label_voxels.get(record.sample_id),
+            findings.repair_norms.get(record.sample_id),
+            _count_pictures(pictures.get(record.sample_id)),
+        )
+        for record in findings.records
+        if record.files is not None
+    ]
+    names = {
+        "program": f"amos-dask {__version__}",
+        "dataset": "AMOS22",
+        "root": layout.root.name,
+    }
+    rows = [] if counted is None else _by_modality(counted.sheets["Intensities"])
+    content = make_content(names, samples, issues, findings.label_map, findings.exclusions, rows)
+    with Staging() as staging:
+        page = staging.path_for(layout.report)
+        told = ((name, path.read_text(encoding="utf-8")) for name, path in pictures.items())
+        write_page(page, content, make_times(read_times(layout.times)), told)
+        staging.publish()
+    return layout.report
+
+
+def _count_pictures(path: Path | None) -> int:
+    return 0 if path is None else len(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _by_modality(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = frame[frame["grouped_by"] == "modality"]
+    return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
+
+
+def _modality(files: SampleFiles) -> str:
+    names = {folder: modality for modality, folder in GROUPS.items()}
+    return names.get(files.folder.partition("/")[0], "und")
+
+
+def norms_of_audits(audits: Mapping[str, Audit]) -> dict[str, float]:
+    """Return sample -> norm of the difference of its mask's affine, where it was repaired."""
+    norms = (
+        (name, file.diff_trans_f_norm)
+        for name, audit in audits.items()
+        for file in audit.files
+        if file.kind == "mask"
+    )
+    return dict(_repaired(norms))
+
+
+def _norms_of_manifest(layout: Layout) -> dict[str, float]:
+    """Return the same from the archive manifest, if there is one."""
+    try:
+        frame = read_sheet(layout.archive_manifest, MANIFEST_SHEET)
+        masks = frame[frame["type"] == FILE_TYPES["mask"]]
+        names = (f"amos_{seq}" for seq in masks["seq"])
+        return dict(_repaired(zip(names, masks["diff_trans_f_norm"], strict=True)))
+    except (ManifestError, KeyError):
+        return {}
+
+
+def _repaired(norms: Any) -> Iterator[tuple[str, float]]:
+    for name, norm in norms:
+        if isinstance(norm, (int, float)) and norm > geometry.SAME_AFFINE_NORM:
+            yield str(name), round(float(norm), 6)

@@ -1,0 +1,221 @@
+"""Pictures: the slices that denoising changed most, as people look at them."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amos_dask import geometry
+from amos_dask.nifti import Mask
+from amos_dask.overlay import grey_jpeg, halo_png, labels_png
+from amos_dask.records import LabelChange
+
+# Raised when what this stage makes changes: pictures made with an older one are made again.
+RESULT_VERSION = 1
+# Slices that show the most changes, and with those that show a label not seen in these.
+_USUAL_SLICES = 3
+_MOST_SLICES = 6
+_MARGIN_PIXELS = 16
+_LEAST_PIXELS = 96
+# Hounsfield units from black to white: the usual window for soft tissue of the abdomen.
+_CT_WINDOW = (-160.0, 240.0)
+# Percentiles of the slice from black to white, where the unit is not fixed.
+_WINDOW_PERCENTILES = (0.5, 99.5)
+_PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}
+# What the left and the top edge of a picture face in radiology's convention.
+_EDGES = {"axial": ("R", "A"), "coronal": ("R", "S"), "sagittal": ("A", "S")}
+_OPPOSITE = str.maketrans("LRPAIS", "RLAPSI")
+
+
+def choose_slices(
+    voxels: NDArray[np.int64],
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    shape: tuple[int, int, int],
+) -> tuple[int, ...]:
+    """Return the slices to show, most changed voxels first.
+
+    The three that changed most, and for each label that changes in none of them, those with the
+    most voxels first, the slice in which it changed most; six slices at most.
+
+    Parameters
+    ----------
+    voxels : (n,) int64
+        Positions of the changed voxels in file order.
+    before, after : (n,) uint8
+        Their labels.
+    shape : (int, int, int)
+        Of the mask; slices are counted along z.
+    """
+    slices = voxels // (shape[0] * shape[1])
+    n_changed = np.bincount(slices, minlength=shape[2])
+    chosen = [int(k) for k in np.argsort(-n_changed, kind="stable")[:_USUAL_SLICES] if n_changed[k]]
+    labels = np.unique(np.concatenate([before, after]))
+    involved = {int(label): (before == label) | (after == label) for label in labels if label}
+    for label in sorted(involved, key=lambda label: -int(involved[label].sum())):
+        having = np.bincount(slices[involved[label]], minlength=shape[2])
+        if len(chosen) < _MOST_SLICES and not having[chosen].any():
+            chosen.append(int(np.argmax(having)))
+    return tuple(sorted(chosen, key=lambda k: (-int(n_changed[k]), k)))
+
+
+class PictureTaker:
+    """Takes pictures of slices while the volume streams by.
+
+    Parameters
+    ----------
+    mask : (x, y, z) uint8
+        The denoised mask.
+    changed : (voxels, before)
+        Positions of the changed voxels in file order, and their labels before denoising.
+    affine : (4, 4) float64
+        Voxel index to RAS+ mm.
+    modality : str
+        ``ct`` is shown in Hounsfield units.
+    """
+
+    def __init__(
+        self,
+        mask: Mask,
+        changed: tuple[NDArray[np.int64], NDArray[np.uint8]],
+        affine: geometry.Affine,
+        modality: str,
+    ) -> None:
+        self._view = _View.of(affine)
+        self._modality = modality
+        self._size = mask.shape[0] * mask.shape[1]
+        self._position = 0
+        voxels, before = changed
+        after = mask.ravel(order="F")[voxels]
+        chosen = choose_slices(voxels, before, after, mask.shape)
+        self._masks = {k: self._slice_masks(mask, k, voxels, before) for k in chosen}
+        self._grey = {k: np.zeros(self._size, np.float32) for k in chosen}
+
+    def _slice_masks(
+        self, mask: Mask, k: int, voxels: NDArray[np.int64], before: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return a slice before and after denoising, (x, y)."""
+        first, last = np.searchsorted(voxels, [k * self._size, (k + 1) * self._size])
+        old = mask[:, :, k].ravel(order="F").copy()
+        old[voxels[first:last] - k * self._size] = before[first:last]
+        return old.reshape(mask.shape[:2], order="F"), mask[:, :, k]
+
+    def add(self, chunk: NDArray[np.float32]) -> None:
+        """Look at the next voxels, in file order."""
+        start, end = self._position, self._position + chunk.size
+        self._position = end
+        for k, grey in self._grey.items():
+            first, last = max(start, k * self._size), min(end, (k + 1) * self._size)
+            if first < last:
+                grey[first - k * self._size : last - k * self._size] = chunk[
+                    first - start : last - start
+                ]
+
+    def result(self) -> list[dict[str, Any]]:
+        """Return the pictures, most changed voxels first, as JSON values."""
+        return [self._picture(k) for k in self._masks]
+
+    def _picture(self, k: int) -> dict[str, Any]:
+        before, after = self._masks[k]
+        grey = to_grey(self._grey[k], self._modality).reshape(before.shape, order="F")
+        box = _crop((before > 0) | (after > 0) | (before != after))
+        shown = [self._view.turn(part[box]) for part in (grey, before, after)]
+        layers = {
+            "image": grey_jpeg(shown[0]),
+            "before": labels_png(shown[1]),
+            "after": labels_png(shown[2]),
+            "halo": halo_png(shown[1] != shown[2]),
+        }
+        height, width = shown[0].shape
+        return {
+            "k": k,
+            "plane": self._view.plane,
+            "width": width,
+            "height": height,
+            "mm": list(self._view.mm),
+            "letters": list(self._view.letters),
+            "changes": [list(change) for change in _count_changes(before, after)],
+            **{name: base64.b64encode(data).decode("ascii") for name, data in layers.items()},
+        }
+
+
+def to_grey(values: NDArray[np.float32], modality: str) -> NDArray[np.uint8]:
+    """Return values as 0..255: CT by its usual window, others by what the slice holds."""
+    finite = values[np.isfinite(values)]
+    low, high = _CT_WINDOW
+    if modality != "ct":
+        low, high = np.percentile(finite, _WINDOW_PERCENTILES) if finite.size else (0.0, 1.0)
+    scaled = (np.nan_to_num(values.astype(np.float64)) - low) / max(high - low, 1e-6)
+    return np.asarray(np.rint(np.clip(scaled, 0.0, 1.0) * 255), np.uint8)
+
+
+def _count_changes(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[LabelChange, ...]:
+    pairs, counts = np.unique(
+        np.stack([before, after])[:, before != after], axis=1, return_counts=True
+    )
+    return tuple(
+        LabelChange(int(old), int(new), int(n))
+        for (old, new), n in zip(pairs.T, counts, strict=True)
+    )
+
+
+def _crop(shown: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the box of what is shown with a margin, and not too small a part of the slice."""
+    across, down = (np.asarray(shown.any(axis=axis)) for axis in (1, 0))
+    return _extent(across), _extent(down)
+
+
+def _extent(is_shown: NDArray[np.bool_]) -> slice:
+    places = np.flatnonzero(is_shown)
+    first, last = int(places[0]) - _MARGIN_PIXELS, int(places[-1]) + 1 + _MARGIN_PIXELS
+    missing = max(0, _LEAST_PIXELS - (last - first))
+    first = max(0, min(first - missing // 2, is_shown.size - _LEAST_PIXELS))
+    return slice(first, min(is_shown.size, max(last + missing // 2, first + _LEAST_PIXELS)))
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How a slice across z is turned to be looked at.
+
+    Parameters
+    ----------
+    plane : {"axial", "coronal", "sagittal"}
+        The nearest plane of the body.
+    letters : (str, str)
+        What the left and the top edge face.
+    mm : (float, float)
+        Size of a pixel along columns (left to right) and rows.
+    is_transposed : bool
+        Whether x runs along the columns.
+    flips : (bool, bool)
+        Whether left and right, top and bottom are exchanged.
+    """
+
+    plane: str
+    letters: tuple[str, str]
+    mm: tuple[float, float]
+    is_transposed: bool
+    flips: tuple[bool, bool]
+
+    @classmethod
+    def of(cls, affine: geometry.Affine) -> _View:
+        codes = geometry.axis_codes(affine)
+        spacing = geometry.spacing_mm(affine)
+        plane = _PLANES.get(codes[2], "sagittal")
+        left, top = _EDGES[plane]
+        # The axis that runs from left to right in the picture: 0 for x, 1 for y.
+        across = 0 if codes[0] in (left, left.translate(_OPPOSITE)) else 1
+        down = 1 - across
+        flips = (codes[across] == left, codes[down] == top)
+        mm = (spacing[across], spacing[down])
+        return cls(plane, (left, top), mm, across == 0, flips)
+
+    def turn(self, part: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a slice (x, y) as (rows, columns) of its picture."""
+        turned = part.T if self.is_transposed else part
+        across, down = (slice(None, None, -1 if flip else 1) for flip in self.flips)
+        return np.ascontiguousarray(turned[down, across])
