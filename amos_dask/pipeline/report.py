@@ -16,7 +16,7 @@ from amos_dask.exclusions import Exclusions
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import find_exclusions, find_label_map, require_sample_folders
-from amos_dask.pipeline.reporting import sample_number, step_results
+from amos_dask.pipeline.reporting import failure_issue, sample_number, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.statistics import Statistics, write_statistics
@@ -110,14 +110,13 @@ def make_report(
     exclusions = find_exclusions(layout, None, label_map)
     folders = require_sample_folders(layout.grouped)
     with working_on(layout), open_session(cluster, progress) as session:
-        records = _records(session, layout, label_map, folders)
+        records, issues = _records(session, layout, label_map, folders)
         rows = [record.files for record in records if record.files is not None]
         counted = write_statistics(session, layout, label_map, rows) if statistics else None
         norms = _norms_of_manifest(layout)
         findings = Findings(records, label_map, exclusions, norms, counted)
-        pictures, issues = gather_pictures(session, layout, label_map, records)
-        issues += [found.issue for record in records for found in record.issues]
-        issues += [] if counted is None else counted.issues
+        pictures, found = gather_pictures(session, layout, label_map, records)
+        issues += [*found, *(() if counted is None else counted.issues)]
         write_report(layout, findings, pictures, IssueLog(layout.issue_log).all())
     outputs = (layout.report, *(() if counted is None else counted.outputs))
     summary = f"{len(rows)} samples, {len(pictures)} of them with pictures"
@@ -126,10 +125,11 @@ def make_report(
 
 def _records(
     session: Session, layout: Layout, label_map: LabelMap, folders: Sequence[SampleFolder]
-) -> list[SampleRecord]:
-    """Return each sample's record, from its receipt or else from its files."""
+) -> tuple[list[SampleRecord], list[Issue]]:
+    """Return each sample's record, from its receipt or else its files, and what is wrong there."""
     known = {folder: written_record(folder, layout) for folder in folders}
-    found = [record for record in known.values() if record is not None]
+    records = [record for record in known.values() if record is not None]
+    issues = []
     thresholds = tuple(layout.region_thresholds())
     tasks = [
         DescribeTask(folder, layout, label_map, layout.grouped, thresholds)
@@ -138,9 +138,13 @@ def _records(
     ]
     if tasks:
         session.prepare_kernels()
-    outcomes = session.map("describe", reread_sample, tasks)
-    found += [outcome.value for outcome in outcomes if outcome.value is not None]
-    return sorted(found, key=lambda record: sample_number(record.sample_id))
+    for outcome in session.map("describe", reread_sample, tasks):
+        if outcome.value is None:
+            issues.append(failure_issue(outcome))
+        else:
+            records.append(outcome.value)
+            issues += [found.issue for found in outcome.value.issues]
+    return sorted(records, key=lambda record: sample_number(record.sample_id)), issues
 
 
 def gather_pictures(
