@@ -14,10 +14,11 @@ from PIL import Image, ImageDraw, ImageFilter
 from amos_dask.labels import AMOS22_LABELS
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028<!--<script>'\"&"
-COLOURS = (
-    "#000000 #ff0000 #00ff00 #0000ff #ffff00 #00ffff #ff00ff #ffefd5 #0000cd #cd853f #d2b48c "
-    "#66cdaa #000080 #008b8b #2e8b57 #ffe4e1 #6a5acd"
-).split()
+COLOURS = [
+    *("#000000", "#ff0000", "#00ff00", "#0000ff", "#ffff00", "#00ffff", "#ff00ff", "#ffefd5"),
+    *("#0000cd", "#cd853f", "#d2b48c", "#66cdaa", "#000080", "#008b8b", "#2e8b57", "#ffe4e1"),
+    "#6a5acd",
+]
 SCANNERS = {
     "ct": ("Aquilion ONE", "Brilliance16", "Somatom Force", "Optima CT660", "Optima CT540"),
     "mri": ("Prisma", "SIGNA HDe", "Achieva"),
@@ -81,9 +82,7 @@ def make_content(n_samples: int, *, hostile: str = "", seed: int = 3) -> dict[st
     }  # fmt: skip
 
 
-def _sample(
-    index: int, n_samples: int, hostile: str, rng: np.random.Generator
-) -> dict[str, Any]:
+def _sample(index: int, n_samples: int, hostile: str, rng: np.random.Generator) -> dict[str, Any]:
     modality = "mri" if index % 6 == 5 else "ct"
     number = index + (501 if modality == "mri" else 1)
     scanner = SCANNERS[modality][int(rng.integers(len(SCANNERS[modality])))]
@@ -154,9 +153,7 @@ def _issues(samples: list[dict[str, Any]], hostile: str) -> list[dict[str, str]]
     ]  # fmt: skip
 
 
-def _intensity(
-    modality: str, label: int, name: str, rng: np.random.Generator
-) -> dict[str, Any]:
+def _intensity(modality: str, label: int, name: str, rng: np.random.Generator) -> dict[str, Any]:
     middle = float(rng.normal(90, 35)) if modality == "ct" else float(rng.uniform(200, 900))
     std = float(rng.uniform(20, 60)) * (1 if modality == "ct" else 4)
     return {
@@ -238,7 +235,14 @@ def _torso(width: int, height: int, rng: np.random.Generator) -> Image.Image:
         ellipse(x, y, rx, ry, 118 + 7 * (label % 5))
     ellipse(0.5, 0.74, 0.06, 0.075, 205)
     ellipse(0.5, 0.83, 0.02, 0.05, 190)
-    for x, y in ((0.16, 0.42), (0.84, 0.42), (0.17, 0.62), (0.83, 0.62), (0.29, 0.81), (0.71, 0.81)):
+    for x, y in (
+        (0.16, 0.42),
+        (0.84, 0.42),
+        (0.17, 0.62),
+        (0.83, 0.62),
+        (0.29, 0.81),
+        (0.71, 0.81),
+    ):
         ellipse(x, y, 0.017, 0.035, 200)
     smooth = np.asarray(image.filter(ImageFilter.GaussianBlur(width / 250)), np.float32)
     noise = rng.normal(0, 7, smooth.shape) * (smooth > 10)
