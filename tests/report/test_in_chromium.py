@@ -322,6 +322,9 @@ def test_a_report_of_nothing_says_so_in_each_section(browser: Browser, tmp_path:
     write_page(tmp_path / "empty.html", nothing, {"stages": [], "samples": []}, [])
     browser.messages.clear()
     browser.open(tmp_path / "empty.html")
-    calm = "[...document.querySelectorAll('main > section')].map((one) => one.querySelectorAll('.calm:not([hidden])').length)"
+    calm = (
+        "[...document.querySelectorAll('main > section')].map("
+        "(one) => one.querySelectorAll('.calm:not([hidden])').length)"
+    )
     assert browser.run(calm) == [1] * len(SECTIONS)
     assert browser.messages == []
