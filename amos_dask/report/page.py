@@ -78,7 +78,7 @@ def _asset(name: str) -> str:
 def _policy(style: str, script: str) -> str:
     """Return the policy under which this one script and style run, and nothing is ever fetched."""
     return (
-        "default-src 'none'; img-src data: blob:; base-uri 'none'; form-action 'none'; "
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     )
 

@@ -38,7 +38,7 @@ def find_chromium() -> str:
     for name in _NAMES:
         if found := shutil.which(name):
             return found
-    missing("chromium", f"none of {', '.join(_NAMES)} is on the PATH")
+    return missing("chromium", f"none of {', '.join(_NAMES)} is on the PATH")
 
 
 class Browser:
@@ -67,6 +67,8 @@ class Browser:
         )
         for domain in ("Network", "Runtime", "Page", "Log"):
             self.call(f"{domain}.enable")
+        # Without a window nothing would ever be told that it has the focus.
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -145,15 +147,18 @@ class Browser:
             time.sleep(0.03)
 
     def open(self, path: Path) -> None:
-        """Open a file and wait until it is loaded."""
+        """Open a file, anew where it is open already, and wait until it is loaded."""
+        self.run("window.isOld = true")
         self.call("Page.navigate", url=path.as_uri())
-        self.wait_for(f"location.href.startsWith({json.dumps(path.as_uri())})")
-        self.wait_for("document.readyState === 'complete'", 60)
+        self._loaded()
 
     def reload(self) -> None:
         """Load the page again."""
         self.run("window.isOld = true")
         self.call("Page.reload")
+        self._loaded()
+
+    def _loaded(self) -> None:
         self.wait_for("!window.isOld && document.readyState === 'complete'", 60)
 
     def press(self, *keys: str) -> None:

@@ -15,22 +15,8 @@ from amos_dask.labels import AMOS22_LABELS
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028<!--<script>'\"&"
 COLOURS = [
-    "#000000",
-    "#ff0000",
-    "#00ff00",
-    "#0000ff",
-    "#ffff00",
-    "#00ffff",
-    "#ff00ff",
-    "#ffefd5",
-    "#0000cd",
-    "#cd853f",
-    "#d2b48c",
-    "#66cdaa",
-    "#000080",
-    "#008b8b",
-    "#2e8b57",
-    "#ffe4e1",
+    *("#000000", "#ff0000", "#00ff00", "#0000ff", "#ffff00", "#00ffff", "#ff00ff", "#ffefd5"),
+    *("#0000cd", "#cd853f", "#d2b48c", "#66cdaa", "#000080", "#008b8b", "#2e8b57", "#ffe4e1"),
     "#6a5acd",
 ]
 SCANNERS = {

@@ -26,10 +26,20 @@ const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
 const known = (value) => value !== null && value !== undefined && value !== "";
-const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const formats = new Map();
+
+// Formats are kept: to make one costs more than to use it a thousand times.
+function formatted(value, least, most) {
+  const key = `${least} ${most}`;
+  if (!formats.has(key)) {
+    formats.set(key, new Intl.NumberFormat("en-US", { minimumFractionDigits: least, maximumFractionDigits: most }));
+  }
+  return formats.get(key).format(value);
+}
+
 const collator = new Intl.Collator("en", { numeric: true });
 
-const count = (value) => (known(value) ? grouped.format(value) : NONE);
+const count = (value) => (known(value) ? formatted(value, 0, 0) : NONE);
 const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
 // As many decimals as three significant digits need, so that columns of one kind stay comparable.
@@ -38,13 +48,10 @@ function decimal(value, digits = 3) {
   const size = Math.abs(value);
   if (size !== 0 && size < 1e-3) return value.toExponential(1);
   const decimals = size === 0 ? 0 : Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
-  return value.toLocaleString("en-US", { maximumFractionDigits: Math.min(decimals, 4) });
+  return formatted(value, 0, Math.min(decimals, 4));
 }
 
-const fixed = (value, decimals) =>
-  known(value)
-    ? value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals })
-    : NONE;
+const fixed = (value, decimals) => (known(value) ? formatted(value, decimals, decimals) : NONE);
 
 const MODALITIES = { ct: "CT", mri: "MR" };
 const modalityName = (modality) => MODALITIES[modality] ?? modality;

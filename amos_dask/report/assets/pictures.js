@@ -9,29 +9,16 @@ function slicesOf(id) {
   try { return JSON.parse(picturesOf(id)?.textContent ?? "[]"); } catch { return []; }
 }
 
-function blobUrl(base64, type) {
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  return URL.createObjectURL(new Blob([bytes], { type }));
-}
+// The browser decodes equal addresses once: the grey image and the rings serve before and after.
+const jpeg = (base64) => `data:image/jpeg;base64,${base64}`;
+const png = (base64) => `data:image/png;base64,${base64}`;
 
-// The grey image and the rings are the same before and after: one URL each, decoded once.
-function openSlice(slice) {
-  return {
-    image: blobUrl(slice.image, "image/jpeg"),
-    before: blobUrl(slice.before, "image/png"),
-    after: blobUrl(slice.after, "image/png"),
-    halo: blobUrl(slice.halo, "image/png"),
-  };
-}
-
-const closeSlice = (urls) => Object.values(urls).forEach((url) => URL.revokeObjectURL(url));
-
-function makeView(slice, urls, which) {
+function makeView(slice, which) {
   const [left, top] = slice.letters;
   const stack = el("span", { class: "stack" },
-    el("img", { src: urls.image, alt: "", class: "grey", decoding: "async" }),
-    el("img", { src: urls[which], alt: "", class: "labels", decoding: "async" }),
-    el("img", { src: urls.halo, alt: "", class: "halo", decoding: "async" }));
+    el("img", { src: jpeg(slice.image), alt: "", class: "grey", decoding: "async" }),
+    el("img", { src: png(slice[which]), alt: "", class: "labels", decoding: "async" }),
+    el("img", { src: png(slice.halo), alt: "", class: "halo", decoding: "async" }));
   stack.style.setProperty("--ratio", (slice.width * slice.mm[0]) / (slice.height * slice.mm[1]) || 1);
   return el("span", { class: `view ${which}` }, stack,
     [["left", left], ["top", top], ["right", OPPOSITE[left]], ["bottom", OPPOSITE[top]]].map(([edge, letter]) =>
@@ -65,52 +52,37 @@ const emptyView = () => el("span", { class: "view" });
 
 function makePictures(sample) {
   const box = el("div", { class: "pictures" });
-  let open = [];
-
-  function place(children) {
-    box.replaceChildren(...children);
-  }
+  let open = false;
 
   const placeholders = () => Array.from({ length: sample.n_pictures }, () =>
     el("figure", { class: "slice" }, el("span", { class: "views" }, emptyView(), emptyView()),
       el("figcaption", {}, "…")));
 
   box.show = () => {
-    if (open.length || sample.n_pictures === 0) return;
+    if (open || sample.n_pictures === 0) return;
     if (!picturesOf(sample.id) && document.readyState === "loading") {
       document.addEventListener("DOMContentLoaded", () => { if (box.isNear) box.show(); }, { once: true });
       return;
     }
-    const slices = slicesOf(sample.id);
-    const figures = slices.map((slice, index) => {
-      try {
-        const urls = openSlice(slice);
-        open.push(urls);
-        return el("figure", { class: "slice" },
-          el("button", { type: "button", class: "views",
-            "aria-label": `Enlarge ${sliceTitle(sample, slice)} of ${sample.id}, before and after`,
-            onclick: () => openViewer(sample, index) },
-            makeView(slice, urls, "before"), makeView(slice, urls, "after")),
-          el("figcaption", {}, sliceCaption(sample, slice)));
-      } catch {
-        return el("figure", { class: "slice" }, calm("This picture is damaged."));
-      }
-    });
-    place(figures.length ? figures : [calm("No pictures.")]);
+    const figures = slicesOf(sample.id).map((slice, index) => el("figure", { class: "slice" },
+      el("button", { type: "button", class: "views",
+        "aria-label": `Enlarge ${sliceTitle(sample, slice)} of ${sample.id}, before and after`,
+        onclick: () => openViewer(sample, index) },
+        makeView(slice, "before"), makeView(slice, "after")),
+      el("figcaption", {}, sliceCaption(sample, slice))));
+    open = true;
+    box.replaceChildren(...(figures.length ? figures : [calm("No pictures.")]));
     box.style.minHeight = "";
   };
 
   box.hide = () => {
-    if (!open.length || box.contains(document.activeElement)) return;
+    if (!open || box.contains(document.activeElement)) return;
+    open = false;
     box.style.minHeight = `${box.offsetHeight}px`;
-    open.forEach(closeSlice);
-    open = [];
-    place(placeholders());
+    box.replaceChildren(...placeholders());
   };
 
-  box.dispose = () => { farAndNear.unobserve(box); open.forEach(closeSlice); open = []; };
-
-  place(sample.n_pictures ? placeholders() : [calm("No pictures.")]);
+  box.replaceChildren(...(sample.n_pictures ? placeholders() : [calm("No pictures.")]));
   if (sample.n_pictures) farAndNear.observe(box);
   return box;
 }
@@ -150,7 +122,7 @@ function startViews() {
 
 // The viewer.
 
-const viewer = { sample: null, slices: [], index: 0, zoomed: false, urls: null, holding: false };
+const viewer = { sample: null, slices: [], index: 0, zoomed: false };
 
 function openViewer(sample, index) {
   viewer.sample = sample;
@@ -166,12 +138,10 @@ function openViewer(sample, index) {
 function drawViewer() {
   const { sample, slices, index } = viewer;
   const slice = slices[index];
-  if (viewer.urls) closeSlice(viewer.urls);
-  viewer.urls = openSlice(slice);
   byId("viewer-title").textContent = `${sample.id} · ${sliceTitle(sample, slice)}`;
   byId("viewer-position").textContent = `${index + 1} / ${slices.length}`;
   byId("viewer-views").replaceChildren(
-    makeView(slice, viewer.urls, "before"), makeView(slice, viewer.urls, "after"));
+    makeView(slice, "before"), makeView(slice, "after"));
   byId("viewer-foot").replaceChildren(...sliceCaption(sample, slice).slice(1).flat());
   drawViewerReject();
   zoomViewer();
@@ -192,28 +162,29 @@ function stepViewer(by) {
 
 // The box around the rings, in fractions of the picture.
 async function changedBox(halo) {
-  const bytes = Uint8Array.from(atob(halo), (character) => character.charCodeAt(0));
-  const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
-  const canvas = el("canvas", { width: bitmap.width, height: bitmap.height });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
-  let [left, top, right, bottom] = [bitmap.width, bitmap.height, -1, -1];
+  const image = el("img", { src: png(halo) });
+  await image.decode();
+  const [width, height] = [image.naturalWidth, image.naturalHeight];
+  const context = el("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, width, height);
+  let [left, top, right, bottom] = [width, height, -1, -1];
   for (let place = 3; place < data.length; place += 4) {
     if (data[place] === 0) continue;
-    const x = ((place - 3) / 4) % bitmap.width;
-    const y = Math.floor((place - 3) / 4 / bitmap.width);
+    const x = ((place - 3) / 4) % width;
+    const y = Math.floor((place - 3) / 4 / width);
     [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x), Math.max(bottom, y)];
   }
   if (right < 0) return null;
-  const size = Math.max((right - left + 1) / bitmap.width, (bottom - top + 1) / bitmap.height);
-  return { x: (left + right + 1) / 2 / bitmap.width, y: (top + bottom + 1) / 2 / bitmap.height, size };
+  const size = Math.max((right - left + 1) / width, (bottom - top + 1) / height);
+  return { x: (left + right + 1) / 2 / width, y: (top + bottom + 1) / 2 / height, size };
 }
 
 async function zoomViewer() {
   byId("viewer-zoom").setAttribute("aria-pressed", String(viewer.zoomed));
   const stacks = byId("viewer-views").querySelectorAll(".stack");
-  const place = viewer.zoomed ? await changedBox(viewer.slices[viewer.index].halo) : null;
+  const slice = viewer.slices[viewer.index];
+  const place = viewer.zoomed ? await changedBox(slice.halo) : null;
   for (const stack of stacks) {
     if (!place) { stack.style.transform = ""; continue; }
     const scale = Math.min(8, Math.max(2, 0.7 / place.size));
@@ -229,7 +200,6 @@ function toggleZoom() {
 
 // Pressed and held, a picture shows the mask before.
 function hold(on) {
-  viewer.holding = on;
   byId("viewer").classList.toggle("holding", on);
 }
 
@@ -245,8 +215,6 @@ function startViewer() {
   for (const name of ["pointerup", "pointercancel", "blur"]) window.addEventListener(name, () => hold(false));
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => {
-    if (viewer.urls) closeSlice(viewer.urls);
-    viewer.urls = null;
     byId("viewer-views").replaceChildren();
     viewer.from?.focus({ preventScroll: true });
   });

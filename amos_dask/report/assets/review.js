@@ -86,7 +86,7 @@ function markCard(card, sample) {
 
 function drawCards() {
   const label = filters.organ === "" ? null : Number(filters.organ);
-  for (const box of byId("cards").querySelectorAll(".pictures")) box.dispose();
+  for (const box of byId("cards").querySelectorAll(".pictures")) farAndNear.unobserve(box);
   byId("cards").replaceChildren();
   review.samples = worstFirst.filter((one) => chosenIds.has(one.id) && (label === null || touches(one, label)));
   review.shown = 0;
