@@ -213,8 +213,11 @@ def _stage_masks(
     file = folder.mask.relative_to(task.layout.root).as_posix()
     sex = sample.metadata.sex
     present = labels_present(mask)
-    issues = _of(Step.SPLIT_PROSTATE_UTERUS, check_sex(present, sex, sample.sample_id, file))
-    split = split_prostate_uterus(mask, sex, present)
+    issues, split = [], mask
+    if params.splits_prostate_uterus:
+        found = check_sex(present, sex, sample.sample_id, file)
+        issues += _of(Step.SPLIT_PROSTATE_UTERUS, found)
+        split = split_prostate_uterus(mask, sex, present)
     if split is not mask:  # known without counting a second time
         present = tuple(sorted({*present, UTERUS} - {PROSTATE}))
     found = check_labels(present, params.label_map, sample.sample_id, file)
@@ -257,7 +260,7 @@ def _describe(
     task: RunTask, folder: SampleFolder, volume: ImageInfo, result: _MaskResult
 ) -> SampleFiles:
     return describe_files(
-        seq=task.sample.seq,
+        sample_id=task.sample.sample_id,
         subset=task.sample.subset,
         metadata=task.sample.metadata,
         folder=folder.path.relative_to(task.layout.grouped).as_posix(),
