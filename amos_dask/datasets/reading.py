@@ -112,7 +112,7 @@ def make_definition(content: object, where: str) -> DatasetDefinition:
         unlabelled_zip=_pattern(unlabelled.text("zips", "")),
         unlabelled_csv=_pattern(unlabelled.text("csvs", "")),
         damaged_numbers=frozenset(map(int, unlabelled.numbers("damaged"))),
-        nnunet_id=top.number("nnunet_id", None),
+        nnunet_id=top.number("nnunet_id", 0) or None,
         reference=top.text("reference", ""),
         licence=top.text("licence", ""),
         open_questions=unknown,
@@ -161,7 +161,7 @@ class _Section:
             raise DatasetError(f"{self.where}: {found!r} is not possible as {key}.")
         return found
 
-    def number(self, key: str, default: int | None) -> int | None:
+    def number(self, key: str, default: int) -> int:
         found = self.get(key)
         if found is None:
             return default
@@ -231,7 +231,9 @@ def _read_files(
 def _read_rules(
     top: _Section, kind: str, prefix: str, ranges: Collection[object]
 ) -> Iterable[FileRule]:
-    found, digits = top.get(f"{kind}s"), top.number("digits", 1) or 1
+    found, digits = top.get(f"{kind}s"), top.number("digits", 1)
+    if not 1 <= digits <= 9:
+        raise DatasetError(f"{top.where}: digits must be a number from 1 to 9, not {digits}.")
     if isinstance(found, str):
         if not ranges:
             raise DatasetError(
@@ -249,7 +251,7 @@ def _rule(
     section: _Section, kind: str, subset: str | None, place: str, prefix: str, digits: int
 ) -> FileRule:
     place = place.replace("{prefix}", prefix)
-    if not _PLACE.fullmatch(place) or not 1 <= digits <= 9:
+    if not _PLACE.fullmatch(place):
         raise DatasetError(
             f"{section.where}: {place!r} is not such as 'imagesTr/amos_{{number}}': a folder or "
             "none, a name, and the number at its end."
@@ -318,7 +320,7 @@ def _read_counts(top: _Section) -> Mapping[tuple[str, str], int]:
     for subset in section.keys_among(SUBSETS):
         row = section.section(subset)
         for modality in row.keys_among(MODALITIES):
-            counts[subset, modality] = row.number(modality, 0) or 0
+            counts[subset, modality] = row.number(modality, 0)
     return counts
 
 
@@ -345,8 +347,8 @@ def _read_published(top: _Section) -> PublishedZip | None:
     published = PublishedZip(
         where=section.text("where"),
         md5=section.text("md5"),
-        n_bytes=section.number("n_bytes", 0) or 0,
-        n_bytes_uncertain=section.number("n_bytes_uncertain", 0) or 0,
+        n_bytes=section.number("n_bytes", 0),
+        n_bytes_uncertain=section.number("n_bytes_uncertain", 0),
         name=section.text("name"),
     )
     section.require_no_more()
