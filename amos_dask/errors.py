@@ -28,6 +28,10 @@ class LabelMapError(AmosDaskError):
     """A label map file is not usable."""
 
 
+class DatasetError(AmosDaskError):
+    """A dataset's definition is not usable, or is not the one of a ROOT_DIR."""
+
+
 class ExclusionsError(AmosDaskError):
     """A file of exclusions from denoising is not usable."""
 

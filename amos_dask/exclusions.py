@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from amos_dask.datasets import AMOS22
 from amos_dask.errors import ExclusionsError
 from amos_dask.labels import LabelMap
 
@@ -15,7 +16,7 @@ EVERY_LABEL = frozenset(range(256))
 
 _COLUMNS = ("sample", "label")
 _ALL = "*"
-_SAMPLE = re.compile(r"(?:amos_)?([0-9]{1,9})")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _INDEX = re.compile(r"[0-9]{1,3}")
 _LARGEST_FILE = 1 << 20
 
@@ -29,7 +30,7 @@ class Exclusions:
     everywhere : frozenset of int
         Labels excluded in every sample; `EVERY_LABEL` where no sample is denoised.
     by_number : mapping of int to frozenset of int
-        AMOS number -> labels excluded in that sample besides; `EVERY_LABEL` for all of it.
+        Number -> labels excluded in that sample besides; `EVERY_LABEL` for all of it.
     text : str
         The file that says so.
     """
@@ -40,14 +41,14 @@ class Exclusions:
 
     def for_sample(self, sample_id: str) -> frozenset[int]:
         """Return the excluded labels of such as ``amos_0004``; `EVERY_LABEL` for all of it."""
-        number = int(sample_id.removeprefix("amos_"))
+        number = int(sample_id.rpartition("_")[2])
         return self.everywhere | self.by_number.get(number, frozenset())
 
 
 NO_EXCLUSIONS = Exclusions()
 
 
-def read_exclusions(path: Path, label_map: LabelMap) -> Exclusions:
+def read_exclusions(path: Path, label_map: LabelMap, prefix: str = AMOS22.prefix) -> Exclusions:
     """Read a file of exclusions.
 
     Parameters
@@ -58,6 +59,8 @@ def read_exclusions(path: Path, label_map: LabelMap) -> Exclusions:
         rows and lines that begin with ``#`` are left aside.
     label_map : LabelMap
         Labels and their names.
+    prefix : str
+        Before the number in the ids of the dataset's samples.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def read_exclusions(path: Path, label_map: LabelMap) -> Exclusions:
     everywhere: set[int] = set()
     by_number: dict[int, set[int]] = {}
     for where, sample, label in _rows(path, text.splitlines()):
-        number = _number(sample, where)
+        number = _number(sample, prefix, where)
         chosen = everywhere if number is None else by_number.setdefault(number, set())
         chosen |= _labels(label, labels, where)
     found = {number: frozenset(chosen) for number, chosen in by_number.items()}
@@ -113,14 +116,14 @@ def _cells(line: str, where: str) -> list[str]:
     return [cell.strip() for cell in row]
 
 
-def _number(sample: str, where: str) -> int | None:
-    """Return the AMOS number, or None for all samples."""
+def _number(sample: str, prefix: str, where: str) -> int | None:
+    """Return the sample's number, or None for all samples."""
     if sample in ("", _ALL):
         return None
-    match = _SAMPLE.fullmatch(sample)
-    if match is None:
-        raise ExclusionsError(f"{where}: {sample!r} is no sample such as amos_0004, 4 or *.")
-    return int(match[1])
+    number = sample.removeprefix(f"{prefix}_")
+    if not _NUMBER.fullmatch(number):
+        raise ExclusionsError(f"{where}: {sample!r} is no sample such as {prefix}_0004, 4 or *.")
+    return int(number)
 
 
 def _labels(label: str, known: Mapping[str, int], where: str) -> frozenset[int]:

@@ -31,7 +31,9 @@ class IssueKind:
 CATALOGUE: dict[str, IssueKind] = {
     # the archive and its metadata
     "junk_ignored": IssueKind("info", "System files and partial downloads were left aside"),
-    "unexpected_file": IssueKind("warning", "A file that is not part of AMOS22 was left aside"),
+    "unexpected_file": IssueKind(
+        "warning", "A file that is not part of the dataset was left aside"
+    ),
     "duplicate_file": IssueKind(
         "warning",
         "Two files for one scan; the outermost, then the first by name, is used",
@@ -54,14 +56,16 @@ CATALOGUE: dict[str, IssueKind] = {
     "duplicate_metadata_row": IssueKind(
         "warning", "Several csv rows for a scan and not exactly one fits; the first of them is used"
     ),
-    "bad_metadata_row": IssueKind("warning", "A csv row whose `amos_id` is not a number"),
+    "bad_metadata_row": IssueKind(
+        "warning", "A csv row whose id, such as `amos_id`, is not a number"
+    ),
     "mr_metadata_offset": IssueKind("info", "Which csv row MR scans take, and the evidence"),
     "mr_metadata_offset_unknown": IssueKind(
         "warning", "The csv does not tell which row MR scans take; row N is used for scan N"
     ),
     "modality_mismatch": IssueKind("warning", "Id and scanner disagree on CT or MR; the id wins"),
     "unknown_scanner": IssueKind(
-        "warning", "Scanner missing or not among AMOS22's nine; the folder is `UND`"
+        "warning", "Scanner missing or not among the dataset's; the folder is `UND`"
     ),
     # the image files
     "unreadable_volume": IssueKind("error", "The scan's file is damaged or not supported"),

@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from amos_dask.errors import LabelMapError
+from amos_dask.strict_yaml import read_yaml
 
 BACKGROUND = 0
 PROSTATE = 15
 UTERUS = 16
 
-AMOS22_LABELS: Mapping[int, str] = {
-    0: "background",
-    1: "spleen",
-    2: "right kidney",
-    3: "left kidney",
-    4: "gall bladder",
-    5: "esophagus",
-    6: "liver",
-    7: "stomach",
-    8: "aorta",
-    9: "postcava",
-    10: "pancreas",
-    11: "right adrenal gland",
-    12: "left adrenal gland",
-    13: "duodenum",
-    14: "bladder",
-    15: "prostate",
-    16: "uterus",
-}
-
 _INDEX = re.compile(r"0|[1-9][0-9]{0,2}")
 _NAME = re.compile(r"[\w .+()-]{1,50}")
-_LARGEST_FILE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +56,6 @@ class LabelMap:
         return yaml.safe_dump(self.names(), sort_keys=True, allow_unicode=True)
 
 
-DEFAULT_LABEL_MAP = LabelMap(tuple(sorted(AMOS22_LABELS.items())))
-
-
 def read_label_map(path: Path) -> LabelMap:
     """Read a label map from a YAML file.
 
@@ -94,55 +70,45 @@ def read_label_map(path: Path) -> LabelMap:
         When the file cannot be read or does not hold whole indexes 0..255 with distinct names.
     """
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise LabelMapError(f"{path}: larger than 1 MiB, so not a label map.")
-        content = _StrictLoader(path.read_text(encoding="utf-8-sig")).get_single_data()
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise LabelMapError(f"{path}: not a readable label map ({reason}).") from error
+        content = read_yaml(path, "label map")
+    except ValueError as error:
+        raise LabelMapError(str(error)) from error
     if isinstance(content, dict) and list(content) == ["full_form_index_map"]:
         content = content["full_form_index_map"]
-    return _parse(content, path)
+    return make_label_map(content, str(path))
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML where plain text stays text, without aliases and without duplicate keys.
+def make_label_map(content: object, where: str) -> LabelMap:
+    """Return the label map that a mapping of text to text stands for.
 
-    Aliases make small files huge; YAML's own numbers would read ``010`` as 8.
+    Parameters
+    ----------
+    content : object
+        Label index -> name.
+    where : str
+        Where it stands, for messages.
+
+    Raises
+    ------
+    LabelMapError
+        When it is not a mapping of whole indexes 0..255 to distinct names.
     """
-
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (as PyYAML declares it)
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        repeated = [key for key, times in keys.items() if times > 1]
-        if repeated:
-            raise yaml.YAMLError(f"key {repeated[0]} occurs twice")
-        return super().construct_mapping(node, deep)
-
-
-def _parse(content: object, path: Path) -> LabelMap:
     if not isinstance(content, dict) or not content:
-        raise LabelMapError(f"{path}: expected lines such as '1: spleen'.")
+        raise LabelMapError(f"{where}: expected lines such as '1: spleen'.")
     entries = []
     for index, name in content.items():
         if not isinstance(index, str) or not _INDEX.fullmatch(index) or int(index) > 255:
-            raise LabelMapError(f"{path}: label index {index!r} is not a whole number in 0..255.")
+            raise LabelMapError(f"{where}: label index {index!r} is not a whole number in 0..255.")
         if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.strip(" ."):
             raise LabelMapError(
-                f"{path}: the name {name!r} of label {index} must be made of at most 50 letters, "
+                f"{where}: the name {name!r} of label {index} must be made of at most 50 letters, "
                 "digits, spaces and . _ + - ( )."
             )
         entries.append((int(index), name))
     if BACKGROUND not in dict(entries):
-        raise LabelMapError(f"{path}: label 0 (background) is missing.")
+        raise LabelMapError(f"{where}: label 0 (background) is missing.")
     stems = Counter(name.replace(" ", "_").casefold() for _, name in entries)
     repeated = [stem for stem, times in stems.items() if times > 1]
     if repeated:
-        raise LabelMapError(f"{path}: the name {repeated[0]!r} is used for two labels.")
+        raise LabelMapError(f"{where}: the name {repeated[0]!r} is used for two labels.")
     return LabelMap(tuple(sorted(entries)))

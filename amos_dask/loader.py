@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from amos_dask import geometry
 from amos_dask.archive import metadata as meta
-from amos_dask.archive.definitions import AMOS22
-from amos_dask.archive.discover import discover
+from amos_dask.archive.discover import Discovery, discover
 from amos_dask.archive.sources import file_ref, is_url, is_zip, list_beside, list_files
+from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition
 from amos_dask.errors import (
     AmosDaskError,
     ArchiveError,
@@ -26,7 +26,13 @@ from amos_dask.errors import (
 )
 from amos_dask.nifti import open_image, read_info
 from amos_dask.records import SUBSETS, UNDEFINED, FileRef, Metadata
-from amos_dask.store.layout import MANIFEST_SHEET, Layout, absolute, find_sample_folders
+from amos_dask.store.layout import (
+    MANIFEST_SHEET,
+    Layout,
+    absolute,
+    find_root,
+    find_samples_of,
+)
 from amos_dask.tables.workbook import read_sheet, require_columns
 
 if TYPE_CHECKING:
@@ -49,7 +55,7 @@ class _Scan:
 
 
 class AMOS:
-    """The scans of AMOS22 by id, read where they lie.
+    """The scans of AMOS22, or of another dataset, by id, read where they lie.
 
     Parameters
     ----------
@@ -61,6 +67,9 @@ class AMOS:
         The metadata csv; by default the one inside or beside the archive.
     mr_metadata_offset : {"auto", "0", "-1"}
         Which row of the csv MR scans take.
+    dataset : str or Path
+        Of an archive: ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML). A
+        ROOT_DIR says itself what it holds.
 
     Raises
     ------
@@ -80,16 +89,22 @@ class AMOS:
         *,
         labeled_data_meta: str | None = None,
         mr_metadata_offset: str = "auto",
+        dataset: str | Path = "amos22",
     ) -> None:
         self.root = str(root)
+        self._definition = find_definition(dataset)
         place = _find_place(self.root)
         if place.manifest is not None:
-            found = dict(_from_manifest(place.manifest))
+            self._definition = find_root(place.manifest.parent).dataset
+            found = dict(_from_manifest(place.manifest, self._definition))
         elif place.archive is not None:
-            found = dict(_from_archive(place.archive, labeled_data_meta, mr_metadata_offset))
+            csv = (labeled_data_meta, mr_metadata_offset)
+            archive = discover(place.archive, *csv, self._definition)
+            self._definition = archive.definition
+            found = dict(_from_archive(archive))
         else:
             found = {}
-        for number, scan in _from_unlabelled_zips(place.around):
+        for number, scan in _from_unlabelled_zips(place.around, self._definition):
             found.setdefault(number, scan)
         self._scans = {f"{number:04d}": found[number] for number in sorted(found)}
 
@@ -126,7 +141,7 @@ class AMOS:
         AmosDaskError
             When the file is damaged; of two ids without labels the published file itself is.
         """
-        return _read(self._scan(i).image, _number(i), lazy)
+        return self._read(i, self._scan(i).image, lazy)
 
     def mask(self, i: str | int, *, lazy: bool = False) -> Any:
         """Return the labels of a scan's voxels as stored, or None without a mask.
@@ -136,7 +151,7 @@ class AMOS:
         i, lazy
             As for `image`.
         """
-        return _read(self._scan(i).mask, _number(i), lazy)
+        return self._read(i, self._scan(i).mask, lazy)
 
     def affine(self, i: str | int) -> NDArray[np.float64] | None:
         """Return the (4, 4) matrix from voxel index to RAS+ mm, or None without a scan."""
@@ -146,7 +161,7 @@ class AMOS:
         try:
             return read_info(ref).affine
         except (UnreadableImageError, InaccessibleFileError) as error:
-            raise _damaged(ref, _number(i), error) from error
+            raise _damaged(ref, self._published_damaged(i), error) from error
 
     def spacing(self, i: str | int) -> NDArray[np.float64] | None:
         """Return the voxel size along x, y, z in mm, or None without a scan."""
@@ -201,7 +216,7 @@ class AMOS:
                 **{_METHODS.get(name, name): self._metadata(i, name) for name in _FIELDS},
                 "image": None if scan.image is None else scan.image.path,
                 "mask": None if scan.mask is None else scan.mask.path,
-                "damaged": int(i) in AMOS22.damaged_numbers,
+                "damaged": int(i) in self._definition.damaged_numbers,
             }
             for i, scan in self._scans.items()
         }
@@ -210,9 +225,21 @@ class AMOS:
 
     def _scan(self, i: str | int) -> _Scan:
         try:
-            return self._scans[f"{_number(i):04d}"]
+            return self._scans[f"{self._number(i):04d}"]
         except KeyError:
             raise AmosDaskError(f"{self.root}: there is no scan {i!r}.") from None
+
+    def _number(self, i: str | int) -> int:
+        return _number(str(i).removeprefix(f"{self._definition.prefix}_"))
+
+    def _read(self, i: str | int, ref: FileRef | None, lazy: bool) -> Any:
+        return _read(ref, self._published_damaged(i), lazy)
+
+    def _published_damaged(self, i: str | int) -> str:
+        """Return the id of a scan whose published file is damaged; empty for all others."""
+        number = self._number(i)
+        is_damaged = number in self._definition.damaged_numbers
+        return self._definition.sample_id(number) if is_damaged else ""
 
     def _metadata(self, i: str | int, name: str) -> str | None:
         value = str(getattr(self._scan(i).metadata, name))
@@ -222,8 +249,7 @@ class AMOS:
 _METHODS = {"manufacturer_model_name": "manufacturer_model"}
 
 
-def _number(i: str | int) -> int:
-    text = str(i).removeprefix("amos_")
+def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else -1
 
 
@@ -275,18 +301,20 @@ def _files_inside(root: str) -> list[FileRef]:
 
 
 def _has_scans(root: str) -> bool:
+    folders = {rule.folder for rule in AMOS22.files}
     if is_url(root):
         paths = (PurePosixPath(ref.path).parent.name for ref in list_files(root))
-        return any(name in AMOS22.folders for name in paths)
-    return any(path.name in AMOS22.folders for path in Path(root).glob("**/images*"))
+        return any(name in folders for name in paths)
+    return any(path.name in folders for path in Path(root).glob("**/images*"))
 
 
 def _find_manifest(root: Path) -> Path | None:
     """Return the dataset manifest of a ROOT_DIR, of its ``grouped``, or of one modality."""
-    candidates = [Layout(root).dataset_manifest(), root / "dataset_manifest.xlsx"]
+    layout = Layout.of(root)
+    candidates = [layout.dataset_manifest(), root / "dataset_manifest.xlsx"]
     candidates += sorted(root.glob("dataset_manifest_*.xlsx"))
     found = next((path for path in candidates if path.is_file()), None)
-    if found is None and find_sample_folders(Layout(root).grouped):
+    if found is None and find_samples_of(layout):
         raise ManifestError(f"{root}: samples but no dataset manifest yet; finish 'amos-dask run'.")
     return found
 
@@ -294,18 +322,18 @@ def _find_manifest(root: Path) -> Path | None:
 # ---------------------------------------------------------------- what is there
 
 
-def _from_manifest(path: Path) -> Iterator[tuple[int, _Scan]]:
+def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[tuple[int, _Scan]]:
     frame = read_sheet(path, MANIFEST_SHEET)
     require_columns(frame, _MANIFEST_COLUMNS, path)
     for row in frame.to_dict("records"):
-        number = _number(row["seq"] or "")
+        number = _number(str(row["seq"] or ""))
         if number < 0:
             raise ManifestError(f"{path}: {row['seq']!r} in column 'seq' is not a number.")
         scanner = str(row["manufacturer_model_name"])
         yield (
             number,
             _Scan(
-                modality=AMOS22.modality(number, scanner),
+                modality=definition.modality(number, scanner),
                 subset=str(row["subset"]) if row["subset"] in SUBSETS else "",
                 metadata=Metadata(**{name: _text(row.get(name)) for name in _FIELDS}),
                 image=_beside(path, row["volume"]),
@@ -322,39 +350,39 @@ def _beside(manifest: Path, path: Any) -> FileRef | None:
     return None if path is None else file_ref(manifest.parent / str(path), str(path))
 
 
-def _from_archive(
-    location: str, labeled_data_meta: str | None, mr_metadata_offset: str
-) -> Iterator[tuple[int, _Scan]]:
-    for sample in discover(location, labeled_data_meta, mr_metadata_offset).samples:
+def _from_archive(found: Discovery) -> Iterator[tuple[int, _Scan]]:
+    for sample in found.samples:
         yield (
             int(sample.seq),
             _Scan(sample.modality, sample.subset, sample.metadata, sample.volume, sample.mask),
         )
 
 
-def _from_unlabelled_zips(around: Iterable[FileRef]) -> Iterator[tuple[int, _Scan]]:
+def _from_unlabelled_zips(
+    around: Iterable[FileRef], definition: DatasetDefinition
+) -> Iterator[tuple[int, _Scan]]:
     around = list({ref.location: ref for ref in around}.values())
-    rows = _unlabelled_metadata(around)
+    rows = _unlabelled_metadata(around, definition)
     for zip_ref in around:
-        kind = AMOS22.unlabelled_zip.fullmatch(_name(zip_ref.path))
+        kind = definition.unlabelled_zip.fullmatch(_name(zip_ref.path))
         if kind is None:
             continue
         for ref in list_files(zip_ref.location):
             path = PurePosixPath(ref.path)
-            match = AMOS22.file_name.fullmatch(path.name)
-            if match is not None and "__MACOSX" not in path.parts:
-                number = int(match[1])
-                metadata, _ = meta.find_row(meta.MetadataTable(rows), number, AMOS22, path.name)
+            number = definition.number_of(path.name)
+            if number is not None and "__MACOSX" not in path.parts:
+                table = meta.MetadataTable(rows)
+                metadata, _ = meta.find_row(table, number, definition, path.name)
                 yield number, _Scan(kind[1].lower(), "", metadata, ref, None)
 
 
-def _unlabelled_metadata(around: Iterable[FileRef]) -> meta.Rows:
+def _unlabelled_metadata(around: Iterable[FileRef], definition: DatasetDefinition) -> meta.Rows:
     """Return the rows of the csv files of scans without labels; one that is unusable is said."""
     rows: meta.Rows = {}
     for ref in around:
-        if AMOS22.unlabelled_csv.fullmatch(ref.path):
+        if definition.unlabelled_csv.fullmatch(ref.path):
             try:
-                found, _ = meta.read_rows(ref)
+                found, _ = meta.read_rows(ref, definition)
             except ArchiveError as error:
                 warnings.warn(f"{error} Metadata of its scans is None.", stacklevel=4)
                 continue
@@ -366,23 +394,23 @@ def _unlabelled_metadata(around: Iterable[FileRef]) -> meta.Rows:
 # ---------------------------------------------------------------- reading
 
 
-def _read(ref: FileRef | None, number: int, lazy: bool) -> Any:
+def _read(ref: FileRef | None, damaged: str, lazy: bool) -> Any:
     if ref is None:
         return None
     if not lazy:
-        return _read_voxels(ref, number)
+        return _read_voxels(ref, damaged)
     import dask.array
     from dask import delayed
 
     try:
         info = read_info(ref)
     except (UnreadableImageError, InaccessibleFileError) as error:
-        raise _damaged(ref, number, error) from error
-    voxels = delayed(_read_voxels, pure=True)(ref, number)
+        raise _damaged(ref, damaged, error) from error
+    voxels = delayed(_read_voxels, pure=True)(ref, damaged)
     return dask.array.from_delayed(voxels, info.shape, np.dtype(info.dtype))
 
 
-def _read_voxels(ref: FileRef, number: int) -> NDArray[Any]:
+def _read_voxels(ref: FileRef, damaged: str) -> NDArray[Any]:
     """Return the voxels that nibabel would give; the file is read to its end and so verified."""
     try:
         with open_image(ref) as image:
@@ -398,15 +426,15 @@ def _read_voxels(ref: FileRef, number: int) -> NDArray[Any]:
                     part[:] = chunk
                 start += chunk.size
     except (UnreadableImageError, InaccessibleFileError) as error:
-        raise _damaged(ref, number, error) from error
+        raise _damaged(ref, damaged, error) from error
     return values.reshape(info.shape, order="F")
 
 
-def _damaged(ref: FileRef, number: int, error: Exception) -> AmosDaskError:
+def _damaged(ref: FileRef, damaged: str, error: Exception) -> AmosDaskError:
     where = ref.location if ref.member is None else f"{ref.location}, {ref.path}"
-    if isinstance(error, UnreadableImageError) and number in AMOS22.damaged_numbers:
+    if isinstance(error, UnreadableImageError) and damaged:
         return ArchiveError(
-            f"{where}: amos_{number} is damaged in the archive as it was published; downloading "
+            f"{where}: {damaged} is damaged in the archive as it was published; downloading "
             f"it again does not help ({error})."
         )
     return ArchiveError(f"{where}: {error}; 'amos-dask verify' says whether more is wrong.")

@@ -6,14 +6,21 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from amos_dask.datasets import AMOS22
 from amos_dask.issues import Issue
-from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
+from amos_dask.labels import LabelMap
 
 UNDEFINED = "UND"
 SUBSETS = ("train", "val", "test")
+MODALITIES = ("ct", "mri", "und")
 
 Kind = Literal["volume", "mask"]
 T = TypeVar("T")
+
+
+def sample_number(sample_id: str) -> int:
+    """Return the number of such as ``amos_0004``, by which tables are sorted."""
+    return int(sample_id.rpartition("_")[2])
 
 
 class Step(StrEnum):
@@ -87,17 +94,19 @@ class Sample:
     Parameters
     ----------
     seq : str
-        The AMOS number with at least four digits, such as ``0001``.
+        The scan's number with at least four digits, such as ``0001``.
     subset : {"train", "val", "test"}
         Official subset.
     modality : {"ct", "mri", "und"}
-        Decides between ``AMOS-CT`` and ``AMOS-MRI``.
+        Decides between such as ``AMOS-CT`` and ``AMOS-MRI``.
     scanner : str
         Name of the scanner's folder: a known scanner model, or ``UND``.
     metadata : Metadata
         The scan's row of the csv.
     volume, mask : FileRef or None
         The scan's files.
+    prefix : str
+        The dataset's.
     """
 
     seq: str
@@ -107,11 +116,12 @@ class Sample:
     metadata: Metadata
     volume: FileRef | None
     mask: FileRef | None
+    prefix: str = AMOS22.prefix
 
     @property
     def sample_id(self) -> str:
-        """``amos_`` and the seq."""
-        return f"amos_{self.seq}"
+        """Prefix and seq, such as ``amos_0001``."""
+        return f"{self.prefix}_{self.seq}"
 
     @property
     def name(self) -> str:
@@ -142,13 +152,15 @@ class DenoiseParams:
 class Params:
     """What the outcome of a sample depends on besides its files and metadata.
 
-    ``excluded`` are the labels that denoising leaves as they were in this sample.
+    ``excluded`` are the labels that denoising leaves as they were in this sample;
+    ``splits_prostate_uterus`` is whether label 15 becomes 16 for female patients.
     """
 
-    label_map: LabelMap = DEFAULT_LABEL_MAP
+    label_map: LabelMap = AMOS22.label_map
     denoise: DenoiseParams = field(default_factory=DenoiseParams)
     region_volume_thresh: tuple[float, ...] = (100.0,)
     excluded: frozenset[int] = frozenset()
+    splits_prostate_uterus: bool = AMOS22.splits_prostate_uterus
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from amos_dask.labels import DEFAULT_LABEL_MAP
+from amos_dask.datasets import AMOS22
 from benchmarks import vectorised_denoise
 from benchmarks.peers import find_scipy
 from benchmarks.scans import Mask
@@ -25,7 +25,7 @@ SUBSETS = {"Tr": "train", "Va": "val", "Ts": "test"}
 INDEXES = (("train", "val"), ("train",), ("val",), ("test",))
 THRESHOLD_MM3 = 100.0
 SPLIT = "split01_standard"
-COLUMNS = DEFAULT_LABEL_MAP.columns()
+COLUMNS = AMOS22.label_map.columns()
 METADATA = {
     "sex": "Patient's Sex",
     "manufacturer_model_name": "Manufacturer's Model Name",

@@ -144,6 +144,7 @@ TUTORIAL: list[tuple[str, str, dict[str, Any]]] = [
         {
             "root_dir": "root_dir/archive",
             "output_manifest_file": DESCRIPTOR / "archive_manifest.xlsx",
+            "dataset": None,
             "labeled_data_meta": None,
             "sheet_name": "Manifest",
             "mr_metadata_offset": "auto",
@@ -294,6 +295,7 @@ def test_a_command_line_of_the_tutorial_makes_exactly_this_call(
 RUN_DEFAULTS: dict[str, Any] = {
     "root_dir": Path("data/AMOS22"),
     "archive": None,
+    "dataset": None,
     "labeled_data_meta": None,
     "mr_metadata_offset": "auto",
     "label_explanation": None,
@@ -317,6 +319,7 @@ RUN_DEFAULTS: dict[str, Any] = {
     [
         ("", {}),
         ("--archive downloads/amos22.zip", {"archive": "downloads/amos22.zip"}),
+        ("--dataset ct-org", {"dataset": "ct-org"}),
         ("--archive s3://bucket/amos22", {"archive": "s3://bucket/amos22"}),
         ("--labeled_data_meta m.csv", {"labeled_data_meta": "m.csv"}),
         ("--mr_metadata_offset -1", {"mr_metadata_offset": "-1"}),

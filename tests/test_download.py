@@ -26,10 +26,10 @@ from scripted_server import Plan, ScriptedServer
 
 import amos_dask
 from amos_dask import AmosDaskError, CommandResult
-from amos_dask.archive.definitions import AMOS22, PublishedZip
 from amos_dask.archive.discover import discover
 from amos_dask.archive.http import Patience
 from amos_dask.cli import main
+from amos_dask.datasets import AMOS22, PublishedZip
 from amos_dask.records import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.store.staging import is_leftover, remove_leftovers
 
@@ -710,7 +710,7 @@ PROGRAM = """
 import sys
 from dataclasses import replace
 import amos_dask.pipeline.download as module
-from amos_dask.archive.definitions import AMOS22, PublishedZip
+from amos_dask.datasets import AMOS22, PublishedZip
 from amos_dask.cli import main
 published = PublishedZip(sys.argv.pop(1), sys.argv.pop(1), 300_000)
 module.AMOS22 = replace(AMOS22, published_zip=published)

@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amos_dask.datasets import AMOS22
 from amos_dask.errors import AmosDaskError, ExclusionsError
 from amos_dask.exclusions import EVERY_LABEL, NO_EXCLUSIONS, Exclusions, read_exclusions
-from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
+from amos_dask.labels import LabelMap
 
 quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 NOTHING: frozenset[int] = frozenset()
 
 
-def read(folder: Path, text: str | bytes, label_map: LabelMap = DEFAULT_LABEL_MAP) -> Exclusions:
+def read(folder: Path, text: str | bytes, label_map: LabelMap = AMOS22.label_map) -> Exclusions:
     path = folder / "exclude.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_exclusions(path, label_map)
@@ -129,7 +130,7 @@ def test_what_is_not_understood_is_said_in_one_sentence(
 
 def test_a_missing_file_is_said_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ExclusionsError, match="No such file"):
-        read_exclusions(tmp_path / "none.csv", DEFAULT_LABEL_MAP)
+        read_exclusions(tmp_path / "none.csv", AMOS22.label_map)
 
 
 @quick

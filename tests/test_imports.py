@@ -14,7 +14,7 @@ import pytest
 import amos_dask
 
 PACKAGE = Path(amos_dask.__file__).parent
-VOCABULARY = {"errors", "labels", "exclusions", "geometry", "issues", "records"}
+VOCABULARY = {"errors", "labels", "datasets", "exclusions", "geometry", "issues", "records"}
 FACADE = "amos_dask"
 
 # Room -> rooms it may import. A room is a module or a folder directly below the package; the
@@ -23,10 +23,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
     "issues": set(),
-    "labels": {"errors"},
-    "exclusions": {"errors", "labels"},
+    "strict_yaml": set(),
+    "labels": {"errors", "strict_yaml"},
+    "datasets": {"errors", "labels", "strict_yaml"},
+    "exclusions": {"errors", "labels", "datasets"},
     "geometry": {"errors"},
-    "records": {"errors", "labels", "geometry", "issues"},
+    "records": {"errors", "labels", "datasets", "geometry", "issues"},
     "archive": VOCABULARY,
     "nifti": {"geometry", "errors", "records", "archive"},
     "kernels": set(),
@@ -77,7 +79,7 @@ LIBRARY_ROOMS = {
     "PIL": {"overlay"},
     "dask_jobqueue": {"cluster"},
     "dask_kubernetes": {"cluster"},
-    "yaml": {"labels", "stages", "cluster"},
+    "yaml": {"labels", "strict_yaml", "stages", "cluster"},
 }
 
 HEAVY = ("numpy", "pandas", "dask", "distributed", "nibabel", "numba", "openpyxl", "scipy", "yaml")

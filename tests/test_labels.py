@@ -9,8 +9,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amos_dask.datasets import AMOS22
 from amos_dask.errors import LabelMapError
-from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap, read_label_map
+from amos_dask.labels import LabelMap, read_label_map
 
 TUTORIAL = [
     "background",
@@ -51,13 +52,13 @@ def error_of(folder: Path, text: str | bytes) -> str:
 
 
 def test_the_default_is_the_tutorials_seventeen_names() -> None:
-    assert DEFAULT_LABEL_MAP.names() == dict(enumerate(TUTORIAL))
-    assert list(DEFAULT_LABEL_MAP) == list(range(17))
-    assert len(DEFAULT_LABEL_MAP) == 17
+    assert AMOS22.label_map.names() == dict(enumerate(TUTORIAL))
+    assert list(AMOS22.label_map) == list(range(17))
+    assert len(AMOS22.label_map) == 17
 
 
 def test_columns_have_two_digits_and_no_spaces() -> None:
-    columns = DEFAULT_LABEL_MAP.columns()
+    columns = AMOS22.label_map.columns()
     assert columns[0] == "mask_00_background"
     assert columns[2] == "mask_02_right_kidney"
     assert columns[11] == "mask_11_right_adrenal_gland"
@@ -65,14 +66,14 @@ def test_columns_have_two_digits_and_no_spaces() -> None:
 
 
 def test_unknown_labels_are_ascending_and_given_once() -> None:
-    assert DEFAULT_LABEL_MAP.unknown([99, 3, 17, 99, 0]) == (17, 99)
-    assert DEFAULT_LABEL_MAP.unknown(range(17)) == ()
+    assert AMOS22.label_map.unknown([99, 3, 17, 99, 0]) == (17, 99)
+    assert AMOS22.label_map.unknown(range(17)) == ()
 
 
 def test_the_default_file_has_a_line_for_each_label_and_reads_back(tmp_path: Path) -> None:
-    text = DEFAULT_LABEL_MAP.to_yaml()
+    text = AMOS22.label_map.to_yaml()
     assert text.splitlines() == [f"{index}: {name}" for index, name in enumerate(TUTORIAL)]
-    assert read(tmp_path, text) == DEFAULT_LABEL_MAP
+    assert read(tmp_path, text) == AMOS22.label_map
 
 
 # ---------------------------------------------------------------- forms that are read

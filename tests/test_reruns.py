@@ -29,7 +29,8 @@ from roots import (
 
 import amos_dask
 from amos_dask.cli import main
-from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
+from amos_dask.datasets import AMOS22
+from amos_dask.labels import LabelMap
 from amos_dask.phantom import METADATA_NAME
 
 # Seen on 16x14 slices; the tutorial's own 10 mm2 is less than a pixel of these.
@@ -116,7 +117,7 @@ def place(made: Path, empty: Place) -> Place:
 
 def write_label_map(path: Path, names: dict[int, str]) -> Path:
     """Write a label map that differs from AMOS22's in some names."""
-    entries = tuple((DEFAULT_LABEL_MAP.names() | names).items())
+    entries = tuple((AMOS22.label_map.names() | names).items())
     path.write_text(LabelMap(entries).to_yaml(), encoding="utf-8")
     return path
 

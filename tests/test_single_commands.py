@@ -25,7 +25,8 @@ from roots import (
 )
 
 import amos_dask
-from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
+from amos_dask.datasets import AMOS22
+from amos_dask.labels import LabelMap
 from amos_dask.records import DenoiseParams
 from amos_dask.stages.denoise import describe_step, is_denoised
 
@@ -170,7 +171,7 @@ def changeable(source: Path, empty: Place) -> Place:
 
 def write_label_map(path: Path, names: dict[int, str], without: tuple[int, ...] = ()) -> Path:
     """Write AMOS22's label map with some names changed and some labels left out."""
-    entries = (DEFAULT_LABEL_MAP.names() | names).items()
+    entries = (AMOS22.label_map.names() | names).items()
     label_map = LabelMap(tuple(entry for entry in entries if entry[0] not in without))
     path.write_text(label_map.to_yaml(), encoding="utf-8")
     return path
@@ -220,10 +221,10 @@ def test_every_command_twice_with_relative_paths_keeps_all_files(
 def test_the_first_command_writes_the_label_map_that_the_tutorial_names(empty: Place) -> None:
     empty.archive_manifest()
     label_map = empty.descriptor / "label_map.yaml"
-    assert label_map.read_text(encoding="utf-8") == DEFAULT_LABEL_MAP.to_yaml()
+    assert label_map.read_text(encoding="utf-8") == AMOS22.label_map.to_yaml()
     label_map.unlink()
     empty.confirm_pairs()
-    assert label_map.read_text(encoding="utf-8") == DEFAULT_LABEL_MAP.to_yaml()
+    assert label_map.read_text(encoding="utf-8") == AMOS22.label_map.to_yaml()
     empty.binary_masks("--label_explanation", label_map)
 
 

@@ -24,8 +24,8 @@ from roots import program, sample_dir, snapshot
 
 import amos_dask
 from amos_dask import AmosDaskError, CommandResult, Selection
-from amos_dask.archive.definitions import AMOS22, PublishedZip
 from amos_dask.archive.discover import discover
+from amos_dask.datasets import AMOS22, PublishedZip
 from amos_dask.phantom import Archive, write_archive
 from amos_dask.pipeline import published
 from amos_dask.pipeline import verify as pipeline

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 
 from amos_dask.archive import metadata as meta
-from amos_dask.archive.definitions import AMOS22, DatasetDefinition
+from amos_dask.archive.dataset_json import complete_definition, find_subsets
 from amos_dask.archive.http import shown
-from amos_dask.archive.sources import file_ref, is_url, list_beside, list_files, read_bytes
-from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
+from amos_dask.archive.names import Names, Scan, sort_names
+from amos_dask.archive.sources import file_ref, is_url, list_beside, list_files
+from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
+from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import SUBSETS, UNDEFINED, FileRef, Kind, Metadata, Sample
-
-_JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-_JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
-_EXPECTED_NAMES = ("readme.md", "readme.txt", "readme", "license", "license.txt")
-_JSON_KEYS = {"training": "train", "validation": "val", "test": "test"}
-_LARGEST_JSON = 8 << 20
+from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample
 
 
 @dataclass(frozen=True)
@@ -36,24 +30,14 @@ class Discovery:
         By number; a sample has at least one of volume and mask.
     issues : tuple of Issue
         Oddities of names, subsets and metadata.
+    definition : DatasetDefinition
+        The dataset, with what the archive itself tells of it.
     """
 
     location: str
     samples: tuple[Sample, ...]
     issues: tuple[Issue, ...]
-
-
-@dataclass
-class _Scan:
-    """The files found for one number."""
-
-    number: int
-    files: dict[Kind, FileRef] = field(default_factory=dict)
-    folder_subset: str = ""
-
-    @property
-    def sample_id(self) -> str:
-        return f"amos_{self.number:04d}"
+    definition: DatasetDefinition = AMOS22
 
 
 def discover(
@@ -80,208 +64,64 @@ def discover(
     ArchiveError
         When the archive or the csv cannot be used as a whole, or holds no scans.
     """
-    names = _sort_names(list_files(location), definition)
+    _require_metadata(definition, labeled_data_meta, mr_metadata_offset)
+    files = list_files(location)
+    definition = complete_definition(definition, files, shown(location))
+    names = sort_names(files, definition)
     if not names.scans:
         raise ArchiveError(
-            f"{shown(location)}: no scans found; expected files such as imagesTr/amos_0001.nii.gz."
+            f"{shown(location)}: no scans found; expected files such as {definition.example}."
         )
     issues = list(names.issues)
-    subsets = _find_subsets(names, issues)
-    table = _find_table(names, location, labeled_data_meta, mr_metadata_offset, definition, issues)
+    subsets = find_subsets(names, issues)
+    table = _find_table(names, location, labeled_data_meta, mr_metadata_offset, issues)
     samples = tuple(
         _make_sample(scan, subsets[scan.number], table, definition, issues)
         for scan in sorted(names.scans.values(), key=lambda scan: scan.number)
     )
     issues.extend(_check_counts(samples, definition))
-    return Discovery(location, samples, tuple(issues))
+    return Discovery(location, samples, tuple(issues), definition)
 
 
-@dataclass
-class _Names:
-    """The archive's files by what their names say."""
-
-    scans: dict[int, _Scan] = field(default_factory=dict)
-    dataset_json: FileRef | None = None
-    metadata_csv: FileRef | None = None
-    issues: list[Issue] = field(default_factory=list)
-
-
-def _sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> _Names:
-    names = _Names()
-    junk: Counter[str] = Counter()
-    for ref in sorted(files, key=_precedence):
-        path = PurePosixPath(ref.path)
-        if what := _junk(path):
-            junk[what] += 1
-        elif path.is_absolute() or ".." in path.parts:  # only zips can hold such names
-            names.issues.append(_unexpected(ref, "its name leads outside the archive"))
-        elif not _take_scan(names, ref, path, definition):
-            _take_other(names, ref, path)
-    if junk:
-        found = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
-        names.issues.append(
-            make_issue("junk_ignored", f"{junk.total()} files: {found}", action="ignored")
+def _require_metadata(
+    definition: DatasetDefinition, labeled_data_meta: str | None, mr_metadata_offset: str
+) -> None:
+    """Raise when something is said of a metadata csv that the dataset has not."""
+    csv = definition.metadata
+    if csv is None and labeled_data_meta is not None:
+        raise ArchiveError(f"{definition.name} has no metadata csv; leave --labeled_data_meta out.")
+    is_shifted = mr_metadata_offset not in ("auto", "0")
+    if is_shifted and (csv is None or not csv.mr_rows_may_be_shifted):
+        raise ArchiveError(
+            f"--mr_metadata_offset {mr_metadata_offset} is for AMOS22; {definition.name} has no "
+            "metadata with shifted rows."
         )
-    return names
-
-
-def _precedence(ref: FileRef) -> tuple[bool, int, str]:
-    """Return what comes first where several files stand for one thing.
-
-    Images of the form that can be read; then shallow paths: of two dataset.json the outer one is
-    the archive's.
-    """
-    return (not ref.path.endswith(".nii.gz"), ref.path.count("/"), ref.path)
-
-
-def _junk(path: PurePosixPath) -> str | None:
-    if "__MACOSX" in path.parts:
-        return "in __MACOSX"
-    if path.name.startswith("._"):
-        return "named ._*"
-    if path.name in _JUNK_NAMES:
-        return path.name
-    if path.name.lower().endswith(_JUNK_SUFFIXES):
-        return "partial downloads"
-    return None
-
-
-def _take_scan(
-    names: _Names, ref: FileRef, path: PurePosixPath, definition: DatasetDefinition
-) -> bool:
-    match = definition.file_name.fullmatch(path.name)
-    where = definition.folders.get(path.parent.name)
-    if match is None or where is None:
-        return False
-    kind, subset = where
-    scan = names.scans.setdefault(int(match[1]), _Scan(int(match[1])))
-    taken = scan.files.setdefault(kind, ref)
-    if taken is not ref:
-        names.issues.append(
-            make_issue(
-                "duplicate_file",
-                f"a second {kind} beside {taken.path}",
-                sample=scan.sample_id,
-                file=ref.path,
-                action=f"{taken.path} used",
-            )
-        )
-    elif kind == "volume" or not scan.folder_subset:
-        scan.folder_subset = subset  # the volume's folder decides
-    return True
-
-
-def _take_other(names: _Names, ref: FileRef, path: PurePosixPath) -> None:
-    if path.name == "dataset.json" and names.dataset_json is None:
-        names.dataset_json = ref
-    elif meta.FILE_NAME.fullmatch(path.name) and _is_better_csv(ref, names.metadata_csv):
-        names.metadata_csv = ref
-    elif path.name.lower() not in _EXPECTED_NAMES:
-        names.issues.append(_unexpected(ref, "not a file of AMOS22"))
-
-
-def _unexpected(ref: FileRef, message: str) -> Issue:
-    return make_issue("unexpected_file", message, file=ref.path, action="ignored")
-
-
-def _is_better_csv(ref: FileRef, chosen: FileRef | None) -> bool:
-    """Return whether a csv is to be taken: the first, or the first with the official name."""
-    if chosen is None:
-        return True
-    names = PurePosixPath(ref.path).name, PurePosixPath(chosen.path).name
-    return names[0] == meta.OFFICIAL_NAME != names[1]
-
-
-def _find_subsets(names: _Names, issues: list[Issue]) -> dict[int, str]:
-    subsets = {number: scan.folder_subset for number, scan in names.scans.items()}
-    if names.dataset_json is None:
-        return subsets
-    try:
-        listed = _read_dataset_json(names.dataset_json)
-    except (UnreadableImageError, InaccessibleFileError, ValueError, RecursionError) as error:
-        issues.append(
-            make_issue(
-                "bad_dataset_json",
-                f"not usable: {error}",
-                file=names.dataset_json.path,
-                action="subsets taken from the folders",
-            )
-        )
-        return subsets
-    for number, scan in sorted(names.scans.items()):
-        issues.extend(_check_subset(scan, listed.get(number), names.dataset_json.path))
-        subsets[number] = listed.get(number, scan.folder_subset)
-    issues.extend(
-        make_issue(
-            "listed_but_absent",
-            f"listed as {listed[number]}, but there is no file of it",
-            sample=f"amos_{number:04d}",
-            file=names.dataset_json.path,
-        )
-        for number in sorted(set(listed) - set(subsets))
-    )
-    return subsets
-
-
-def _check_subset(scan: _Scan, listed: str | None, path: str) -> Iterator[Issue]:
-    if listed is None:
-        yield make_issue(
-            "not_in_dataset_json",
-            "not listed",
-            sample=scan.sample_id,
-            file=path,
-            action=f"{scan.folder_subset} taken from the folder",
-        )
-    elif listed != scan.folder_subset:
-        yield make_issue(
-            "subset_mismatch",
-            f"listed as {listed}, but its folder says {scan.folder_subset}",
-            sample=scan.sample_id,
-            file=path,
-            action=f"{listed} used",
-        )
-
-
-def _read_dataset_json(ref: FileRef) -> dict[int, str]:
-    content = json.loads(read_bytes(ref, _LARGEST_JSON))
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    listed: dict[int, str] = {}
-    for key, subset in _JSON_KEYS.items():
-        entries = content.get(key) or []
-        if not isinstance(entries, list):
-            raise ValueError(f"{key} is not a list")
-        for entry in entries:
-            name = entry.get("image") if isinstance(entry, dict) else entry
-            match = AMOS22.file_name.fullmatch(PurePosixPath(str(name)).name)
-            if match is None:
-                raise ValueError(f"{key} lists {reprlib.repr(name)}")
-            number = int(match[1])
-            if listed.setdefault(number, subset) != subset:
-                raise ValueError(f"{match[0]} is listed as {listed[number]} and as {subset}")
-    return listed
 
 
 def _find_table(
-    names: _Names,
+    names: Names,
     location: str,
     labeled_data_meta: str | None,
     mr_metadata_offset: str,
-    definition: DatasetDefinition,
     issues: list[Issue],
 ) -> meta.MetadataTable:
-    ref = _find_csv(names, location, labeled_data_meta)
+    definition = names.definition
+    if definition.metadata is None:
+        return meta.MetadataTable({})
+    ref = _find_csv(names, definition.metadata, location, labeled_data_meta)
     if ref is None:
         issues.append(
             make_issue(
                 "metadata_missing",
-                "no labeled_data_meta*.csv inside or beside the archive",
+                f"no {definition.metadata.files} inside or beside the archive",
                 action="all metadata UND; name the csv with --labeled_data_meta",
             )
         )
         return meta.MetadataTable({})
-    rows, found = meta.read_rows(ref)
+    rows, found = meta.read_rows(ref, definition)
     issues.extend(found)
+    if not definition.metadata.mr_rows_may_be_shifted:
+        return meta.MetadataTable(rows, 0, ref.path)
     mr_scans = [n for n in names.scans if definition.id_modality(n) == "mri"]
     labelled = [n for n in mr_scans if "mask" in names.scans[n].files]
     offset, found = meta.decide_mr_offset(
@@ -291,7 +131,9 @@ def _find_table(
     return meta.MetadataTable(rows, offset, ref.path)
 
 
-def _find_csv(names: _Names, location: str, labeled_data_meta: str | None) -> FileRef | None:
+def _find_csv(
+    names: Names, csv: MetadataCsv, location: str, labeled_data_meta: str | None
+) -> FileRef | None:
     if labeled_data_meta is not None:
         if is_url(labeled_data_meta):
             return FileRef(shown(labeled_data_meta).rpartition("/")[2], labeled_data_meta, 0)
@@ -300,12 +142,12 @@ def _find_csv(names: _Names, location: str, labeled_data_meta: str | None) -> Fi
         return file_ref(Path(labeled_data_meta), Path(labeled_data_meta).name)
     if names.metadata_csv is not None:
         return names.metadata_csv
-    beside = [ref for ref in list_beside(location) if meta.FILE_NAME.fullmatch(ref.path)]
-    return min(beside, key=lambda ref: ref.path != meta.OFFICIAL_NAME, default=None)
+    beside = [ref for ref in list_beside(location) if csv.is_name_of(ref.path)]
+    return min(beside, key=lambda ref: ref.path != csv.official_file, default=None)
 
 
 def _make_sample(
-    scan: _Scan,
+    scan: Scan,
     subset: str,
     table: meta.MetadataTable,
     definition: DatasetDefinition,
@@ -313,7 +155,9 @@ def _make_sample(
 ) -> Sample:
     metadata = Metadata()
     if table.path:
-        metadata, found = meta.find_row(table, scan.number, definition, scan.sample_id)
+        metadata, found = meta.find_row(
+            table, scan.number, definition, definition.sample_id(scan.number)
+        )
         issues.extend(found)
     sample = make_sample(
         scan.number,
@@ -324,7 +168,7 @@ def _make_sample(
         definition,
     )
     issues.extend(_check_scanner(sample, table.path, definition))
-    issues.extend(check_files(sample))
+    issues.extend(check_files(sample, definition))
     return sample
 
 
@@ -340,6 +184,7 @@ def make_sample(
     scanner = metadata.manufacturer_model_name
     return Sample(
         seq=f"{number:04d}",
+        prefix=definition.prefix,
         subset=subset,
         modality=definition.modality(number, scanner),
         scanner=scanner if scanner in definition.scanners else UNDEFINED,
@@ -351,6 +196,8 @@ def make_sample(
 
 def _check_scanner(sample: Sample, path: str, definition: DatasetDefinition) -> Iterator[Issue]:
     name = sample.metadata.manufacturer_model_name
+    if not definition.scanners:
+        return
     if sample.scanner == UNDEFINED:
         yield make_issue(
             "unknown_scanner",
@@ -369,7 +216,7 @@ def _check_scanner(sample: Sample, path: str, definition: DatasetDefinition) -> 
         )
 
 
-def check_files(sample: Sample) -> Iterator[Issue]:
+def check_files(sample: Sample, definition: DatasetDefinition) -> Iterator[Issue]:
     """Yield an issue when a sample lacks its volume, or its mask where one is expected."""
     if sample.volume is None and sample.mask is not None:
         yield make_issue(
@@ -379,7 +226,11 @@ def check_files(sample: Sample) -> Iterator[Issue]:
             file=sample.mask.path,
             action="nothing written",
         )
-    elif sample.mask is None and sample.volume is not None and sample.subset != "test":
+    elif (
+        sample.mask is None
+        and sample.volume is not None
+        and sample.subset in definition.subsets_with_masks
+    ):
         yield make_issue(
             "missing_mask",
             f"a {sample.subset} scan without a mask",
@@ -391,15 +242,17 @@ def check_files(sample: Sample) -> Iterator[Issue]:
 
 def _check_counts(samples: Iterable[Sample], definition: DatasetDefinition) -> Iterator[Issue]:
     found = Counter((s.subset, s.modality) for s in samples if s.volume is not None)
-    if found != Counter(definition.official_counts):
-        ours = _describe_counts(found)
-        official = _describe_counts(Counter(definition.official_counts))
-        yield make_issue("subset_counts", f"found {ours}; official {official}")
+    official = Counter(definition.official_counts)
+    if official and found != official:
+        ours, theirs = _describe_counts(found, definition), _describe_counts(official, definition)
+        yield make_issue("subset_counts", f"found {ours}; official {theirs}")
 
 
-def _describe_counts(counts: Counter[tuple[str, str]]) -> str:
-    modalities = ("ct", "mri", *(("und",) if any(m == "und" for _, m in counts) else ()))
+def _describe_counts(counts: Counter[tuple[str, str]], definition: DatasetDefinition) -> str:
+    """Return such as ``train 200+40, val 100+20``: of each modality that there may be."""
+    others = ("und",) if any(m == "und" for _, m in counts) else ()
+    modalities = tuple(dict.fromkeys((*definition.modalities, *others)))
     return ", ".join(
         f"{subset} " + "+".join(str(counts[subset, modality]) for modality in modalities)
-        for subset in SUBSETS
+        for subset in definition.subsets
     )

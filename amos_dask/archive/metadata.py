@@ -10,29 +10,16 @@ import csv
 import io
 import re
 import reprlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from amos_dask.archive.definitions import DatasetDefinition
 from amos_dask.archive.sources import read_bytes
+from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import UNDEFINED, FileRef, Metadata
 
-ID_COLUMN = "amos_id"
-COLUMNS: Mapping[str, str] = {
-    "birth_date": "Patient's Birth Date",
-    "sex": "Patient's Sex",
-    "age": "Patient's Age",
-    "manufacturer_model_name": "Manufacturer's Model Name",
-    "manufacturer": "Manufacturer",
-    "acquisition_date": "Acquisition Date",
-    "site": "Site",
-}
 OFFSETS = ("auto", "0", "-1")
-OFFICIAL_NAME = "labeled_data_meta_0000_0599.csv"
-FILE_NAME = re.compile(r"labeled_data_meta.*\.csv", re.IGNORECASE)
-_ID = re.compile(r"(?:amos_)?([0-9]{1,9})(?:\.0*)?")
 _MISSING = frozenset({"", "nan", "none", "null", "n/a"})
 _LARGEST_FILE = 16 << 20
 _MOST_NAMED = 100  # rows or columns in issues and messages
@@ -47,7 +34,7 @@ class MetadataTable:
     Parameters
     ----------
     rows : dict of int to list of Metadata
-        Rows by ``amos_id``, in file order.
+        Rows by number, in file order.
     mr_offset : int
         0 or -1: what is added to an MR scan's number to find its row.
     path : str
@@ -59,14 +46,24 @@ class MetadataTable:
     path: str = ""
 
 
-def read_rows(ref: FileRef) -> tuple[Rows, list[Issue]]:
+def read_rows(ref: FileRef, definition: DatasetDefinition = AMOS22) -> tuple[Rows, list[Issue]]:
     """Read the rows of a metadata csv.
+
+    Parameters
+    ----------
+    ref : FileRef
+        The csv.
+    definition : DatasetDefinition
+        Whose csv; its columns.
 
     Raises
     ------
     ArchiveError
         When the file cannot be read or lacks a column.
     """
+    csv_form = definition.metadata
+    if csv_form is None:
+        raise ArchiveError(f"{ref.path}: {definition.name} has no metadata csv.")
     try:
         content = read_bytes(ref, _LARGEST_FILE)
     except (UnreadableImageError, InaccessibleFileError) as error:
@@ -77,20 +74,23 @@ def read_rows(ref: FileRef) -> tuple[Rows, list[Issue]]:
         text = content.decode("latin-1")
     reader = csv.reader(io.StringIO(text, newline=""), strict=False)
     try:
-        return _parse(reader, ref.path)
+        return _parse(reader, csv_form, definition.prefix, ref.path)
     except csv.Error as error:
         raise ArchiveError(f"{ref.path}: not a readable csv ({error}).") from error
 
 
-def _parse(lines: Iterable[list[str]], path: str) -> tuple[Rows, list[Issue]]:
+def _parse(
+    lines: Iterable[list[str]], form: MetadataCsv, prefix: str, path: str
+) -> tuple[Rows, list[Issue]]:
     lines = iter(lines)
+    scan_id = re.compile(rf"(?:{re.escape(prefix)}_)?([0-9]{{1,9}})(?:\.0*)?")
     header = [name.strip() for name in next(lines, [])]
-    missing = [name for name in (ID_COLUMN, *COLUMNS.values()) if name not in header]
+    missing = [name for name in (form.id_column, *form.columns.values()) if name not in header]
     if missing:
         found = ", ".join(map(reprlib.repr, header[:_MOST_NAMED]))
         raise ArchiveError(f"{path}: column {missing[0]!r} is missing; found {found or 'none'}.")
-    where = {name: header.index(column) for name, column in COLUMNS.items()}
-    id_column = header.index(ID_COLUMN)
+    where = {name: header.index(column) for name, column in form.columns.items()}
+    id_column = header.index(form.id_column)
     rows: Rows = {}
     issues: list[Issue] = []
     n_bad = 0
@@ -98,12 +98,12 @@ def _parse(lines: Iterable[list[str]], path: str) -> tuple[Rows, list[Issue]]:
         if not any(cell.strip() for cell in line):
             continue
         cells = line + [""] * (len(header) - len(line))
-        match = _ID.fullmatch(cells[id_column].strip())
+        match = scan_id.fullmatch(cells[id_column].strip())
         if match is None:
             n_bad += 1
             if n_bad <= _MOST_NAMED:
-                shown = reprlib.repr(cells[id_column])
-                issues.append(_bad_row(path, f"row {number}: amos_id {shown} is not a number"))
+                cell = f"{form.id_column} {reprlib.repr(cells[id_column])}"
+                issues.append(_bad_row(path, f"row {number}: {cell} is not a number"))
             continue
         row = Metadata(**{name: _text(cells[index]) for name, index in where.items()})
         rows.setdefault(int(match[1]), []).append(row)
@@ -226,7 +226,9 @@ def find_row(
 ) -> tuple[Metadata, list[Issue]]:
     """Return the metadata of a scan, and an issue where its row is missing or ambiguous."""
     modality = definition.id_modality(number)
-    row_number = number + (table.mr_offset if number >= definition.first_mr_number else 0)
+    row_number = number
+    if table.mr_offset and number >= definition.first_mr_number:
+        row_number += table.mr_offset
     candidates = table.rows.get(row_number, [])
     issue = _row_issue(table.path, sample_id)
     if not candidates:

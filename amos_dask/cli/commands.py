@@ -49,6 +49,7 @@ def download(**arguments: Any) -> int:
 )
 @click.argument("root_dir", type=opt.FOLDER)
 @click.option("--archive", metavar="PATH_OR_URL", help="Folder, amos22.zip, or a URL of either.")
+@opt.dataset
 @opt.labeled_data_meta
 @opt.mr_metadata_offset
 @opt.label_explanation
@@ -93,6 +94,7 @@ def run(dry_run: bool, **arguments: Any) -> int:
 @click.argument("path", metavar="PATH_OR_URL")
 @click.option("--full", is_flag=True, help="Decode everything, so that all checksums are compared.")
 @click.option("--md5", is_flag=True, help="Compare amos22.zip with the published one first.")
+@opt.dataset
 @opt.selection
 @opt.cluster
 def verify(**arguments: Any) -> int:
@@ -116,6 +118,7 @@ def verify(**arguments: Any) -> int:
 )
 @click.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
 @click.option("--output_manifest_file", required=True, type=opt.FILE, help="Workbook to write.")
+@opt.dataset
 @opt.labeled_data_meta
 @click.option("--sheet_name", default="Manifest", show_default=True, help="Worksheet to write.")
 @opt.mr_metadata_offset
@@ -485,6 +488,7 @@ def cluster_group() -> None:
 )
 @click.option("--root_dir", type=opt.FOLDER, help="ROOT_DIR: must be seen and written by all.")
 @click.option("--archive", metavar="PATH_OR_URL", help="The archive: must be seen by all.")
+@opt.dataset
 @opt.cluster
 def check(**arguments: Any) -> int:
     """Start or reach the cluster and say whether 'run' would work there.

@@ -29,7 +29,13 @@ root_dir = click.option(
 label_explanation = click.option(
     "--label_explanation",
     type=EXISTING_FILE,
-    help="Label map (YAML); default: ROOT's descriptor/label_map.yaml, else AMOS22's.",
+    help="Label map (YAML); default: ROOT's descriptor/label_map.yaml, else the dataset's.",
+)
+dataset = click.option(
+    "--dataset",
+    metavar="NAME|FILE",
+    help="amos22, ct-org, decathlon, or a definition (YAML); default: what ROOT_DIR holds, else "
+    "amos22.",
 )
 labeled_data_meta = click.option(
     "--labeled_data_meta",

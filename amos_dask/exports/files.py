@@ -17,7 +17,7 @@ from amos_dask.store.staging import Staging, remove_leftovers, write_text
 LINKS = ("auto", "hard", "symbolic", "copy")
 MARKER = "amos-dask.json"
 OWN_KEY = "amos_dask"  # in JSON files of others' forms
-_EXPORTED = re.compile(r"amos_\d{4,9}(?:_\d{4})?\.nii\.gz")
+_EXPORTED = re.compile(r"[A-Za-z][A-Za-z0-9-]*_\d{4,9}(?:_\d{4})?\.nii\.gz")
 # Another file system, one without hard links, a file with too many, or one of another owner.
 _NO_HARD_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EACCES)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from amos_dask.labels import AMOS22_LABELS, BACKGROUND, PROSTATE, UTERUS, LabelMap
+from amos_dask.labels import BACKGROUND, PROSTATE, UTERUS, LabelMap
 
 # Bladder, prostate, uterus: in MR too few are annotated to train on, as the tutorial says.
 RARE_IN_MR = (14, PROSTATE, UTERUS)
@@ -68,7 +68,7 @@ def plan_labels(
         at all.
     """
     names = label_map.names()
-    names[BACKGROUND] = AMOS22_LABELS[BACKGROUND]  # nnU-Net knows it by this name
+    names[BACKGROUND] = "background"  # nnU-Net knows it by this name
     merged = {label: label for label in label_map}
     if merge_prostate_uterus and {PROSTATE, UTERUS} <= names.keys():
         merged[UTERUS] = PROSTATE

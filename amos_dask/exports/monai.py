@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import AmosDaskError
 from amos_dask.exports.files import OWN_KEY
 from amos_dask.exports.labels import ExportLabels
@@ -40,6 +41,7 @@ def require_own(file: Path) -> None:
 def datalist(
     file: Path,
     samples: Sequence[tuple[str, Exported]],
+    definition: DatasetDefinition,
     modalities: Collection[str],
     labels: ExportLabels,
     extra: Mapping[str, Any],
@@ -52,6 +54,8 @@ def datalist(
         Where it will be.
     samples : sequence of (str, Exported)
         Subset and files of each sample.
+    definition : DatasetDefinition
+        Whose samples.
     modalities : collection of str
         Of the samples.
     labels : ExportLabels
@@ -75,11 +79,11 @@ def datalist(
     ]
     testing = [entry(exported) for subset, exported in samples if subset == "test"]
     return {
-        "name": "AMOS22",
-        "description": "AMOS22, organised and denoised by amos-dask; fold 0 is the official "
-        "validation set, fold 1 the training set",
-        "reference": "https://zenodo.org/records/7262581",
-        "licence": "CC BY 4.0",
+        "name": definition.name,
+        "description": f"{definition.name}, organised and denoised by amos-dask; fold 0 is the "
+        "official validation set, fold 1 the training set",
+        "reference": definition.reference,
+        "licence": definition.licence,
         "tensorImageSize": "3D",
         "modality": {"0": "_or_".join(_CHANNELS.get(m, "UND") for m in sorted(modalities))},
         "labels": {str(value): name for name, value in labels.by_name().items()},

@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import AmosDaskError
 from amos_dask.exports.files import OWN_KEY
 from amos_dask.exports.labels import ExportLabels
 
 FILE_ENDING = ".nii.gz"
 _FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
-# Name after AMOS22, number, channel name. nnU-Net clips and scales "CT" with values of all scans
-# together, and any other channel scan by scan; CT and MR under one roof need the latter.
+# After the dataset's name, added to its number, channel name. nnU-Net clips and scales "CT" with
+# values of all scans together, and any other channel scan by scan; CT and MR under one roof need
+# the latter.
 _KINDS: Mapping[frozenset[str], tuple[str, int, str]] = {
-    frozenset({"ct"}): ("CT", 623, "CT"),
-    frozenset({"mri"}): ("MR", 624, "MR"),
+    frozenset({"ct"}): ("CT", 1, "CT"),
+    frozenset({"mri"}): ("MR", 2, "MR"),
 }
-_BOTH = ("", 622, "CT_or_MR")
+_BOTH = ("", 0, "CT_or_MR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,16 @@ class NnunetDataset:
     Parameters
     ----------
     folder : Path
-        ``DatasetXXX_AMOS22…``.
+        Such as ``DatasetXXX_AMOS22…``.
     channel : str
         Name of the only channel.
+    definition : DatasetDefinition
+        Whose samples.
     """
 
     folder: Path
     channel: str
+    definition: DatasetDefinition
 
     @property
     def dataset_json(self) -> Path:
@@ -70,7 +75,10 @@ def _suffix(subset: str) -> str:
 
 
 def plan_dataset(
-    directory: Path, modalities: Collection[str], dataset_id: int | None
+    directory: Path,
+    definition: DatasetDefinition,
+    modalities: Collection[str],
+    dataset_id: int | None,
 ) -> NnunetDataset:
     """Return the dataset for scans of these modalities.
 
@@ -79,15 +87,20 @@ def plan_dataset(
     AmosDaskError
         When the number is not one of nnU-Net's, or another dataset has it.
     """
-    name, number, channel = _KINDS.get(frozenset(modalities), _BOTH)
-    number = number if dataset_id is None else dataset_id
+    part, step, channel = _KINDS.get(frozenset(modalities), _BOTH)
+    name = "".join(filter(str.isalnum, definition.name))
+    if len(definition.modalities) > 1:  # then a part of the dataset has a name of its own
+        name += part
+    if dataset_id is None and definition.nnunet_id is None:
+        raise AmosDaskError(f"{definition.name} has no number for nnU-Net; give --dataset_id.")
+    number = (definition.nnunet_id or 0) + step if dataset_id is None else dataset_id
     if not 1 <= number <= 999:
         raise AmosDaskError(f"dataset_id must be a number from 1 to 999, not {number}.")
-    folder = directory / f"Dataset{number:03d}_AMOS22{name}"
+    folder = directory / f"Dataset{number:03d}_{name}"
     others = [path for path in directory.glob(f"Dataset{number:03d}*") if path != folder]
     if others:
         raise AmosDaskError(f"{others[0]} has the number {number} already; give --dataset_id.")
-    return NnunetDataset(folder, channel)
+    return NnunetDataset(folder, channel, definition)
 
 
 def dataset_json(
@@ -108,9 +121,9 @@ def dataset_json(
     """
     return {
         "name": dataset.folder.name.partition("_")[2],
-        "description": "AMOS22, organised and denoised by amos-dask",
-        "reference": "https://zenodo.org/records/7262581",
-        "licence": "CC BY 4.0",
+        "description": f"{dataset.definition.name}, organised and denoised by amos-dask",
+        "reference": dataset.definition.reference,
+        "licence": dataset.definition.licence,
         "channel_names": {"0": dataset.channel},
         "labels": labels.by_name(),
         "numTraining": n_training,

@@ -10,18 +10,18 @@ from pathlib import Path
 from amos_dask.archive.sources import is_url, is_zip
 from amos_dask.errors import AmosDaskError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
-from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap, read_label_map
+from amos_dask.labels import LabelMap, read_label_map
 from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders
 from amos_dask.store.staging import write_text
 
 
 def find_label_map(layout: Layout, label_explanation: str | Path | None) -> LabelMap:
-    """Return the label map: the file given, else ROOT's ``label_map.yaml``, else AMOS22's."""
+    """Return the label map: the file given, else ROOT's ``label_map.yaml``, else the dataset's."""
     if label_explanation is not None:
         return read_label_map(Path(label_explanation))
     if layout.label_map.exists():
         return read_label_map(layout.label_map)
-    return DEFAULT_LABEL_MAP
+    return layout.dataset.label_map
 
 
 def keep_label_map(layout: Layout, label_map: LabelMap, *, replace: bool = False) -> None:
@@ -34,9 +34,9 @@ def keep_label_map(layout: Layout, label_map: LabelMap, *, replace: bool = False
 def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: LabelMap) -> Exclusions:
     """Return what denoising leaves: as the file given says, else ROOT's, else nothing."""
     if exclude is not None:
-        return read_exclusions(Path(exclude), label_map)
+        return read_exclusions(Path(exclude), label_map, layout.dataset.prefix)
     if layout.denoise_exclude.exists():
-        return read_exclusions(layout.denoise_exclude, label_map)
+        return read_exclusions(layout.denoise_exclude, label_map, layout.dataset.prefix)
     return NO_EXCLUSIONS
 
 
@@ -73,12 +73,13 @@ def require_outside_archive(path: Path, archive: str) -> None:
         raise AmosDaskError(f"{path} lies inside the archive {archive}; write somewhere else.")
 
 
-def require_sample_folders(root_dir: Path) -> list[SampleFolder]:
-    """Return the organised samples below a folder; raise when there are none."""
-    folders = find_sample_folders(root_dir)
+def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]:
+    """Return the organised samples of ROOT_DIR's dataset below a folder; raise without any."""
+    prefix = layout.dataset.prefix
+    folders = find_sample_folders(root_dir, prefix)
     if not folders:
         raise AmosDaskError(
-            f"{root_dir}: no sample folders (amos_XXXX_*) here; run confirm-pairs first."
+            f"{root_dir}: no sample folders ({prefix}_XXXX_*) here; run confirm-pairs first."
         )
     return folders
 
@@ -88,18 +89,22 @@ def find_archive(layout: Layout, archive: str | Path | None) -> str:
 
     A folder that holds nothing but the zip stands for the zip.
     """
+    published = layout.dataset.published_zip
+    zips = () if published is None else (published.name,)
     if archive is None:
-        candidates = [layout.root / "archive", layout.root / "amos22.zip"]
+        candidates = [layout.root / name for name in ("archive", *zips)]
         existing = [p for p in candidates if p.is_file() or (p.is_dir() and any(p.iterdir()))]
         if not existing:
-            raise AmosDaskError(
-                f"{layout.root}: neither archive/ nor amos22.zip here; name it with --archive."
-            )
+            raise AmosDaskError(f"{layout.root}: {_neither(zips)} here; name it with --archive.")
         archive = existing[0]
     if is_url(str(archive)):
         return str(archive)
     path = Path(archive)
-    inside = path / "amos22.zip"
-    if inside.is_file() and not any(path.glob("**/images*")):
-        return str(inside)
+    inside = [path / name for name in zips if (path / name).is_file()]
+    if inside and not any(path.glob("**/images*")):
+        return str(inside[0])
     return str(path)
+
+
+def _neither(zips: Sequence[str]) -> str:
+    return " nor ".join(("neither archive/", *zips)) if zips else "no archive/"

@@ -13,8 +13,10 @@ from amos_dask.archive.discover import discover
 from amos_dask.cluster import ClusterOptions
 from amos_dask.cluster.check import WorkerView, find_problems, look_at_workers, ssh_line
 from amos_dask.cluster.connect import count_workers
+from amos_dask.datasets import DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError
 from amos_dask.pipeline.arguments import find_archive
+from amos_dask.pipeline.dataset import layout_for
 from amos_dask.pipeline.estimates import largest_scan_bytes
 from amos_dask.pipeline.session import Needs, open_session
 from amos_dask.progress import Listener
@@ -52,6 +54,7 @@ def check_cluster(
     root_dir: str | Path | None = None,
     archive: str | Path | None = None,
     *,
+    dataset: str | Path | None = None,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> ClusterReport:
@@ -64,6 +67,9 @@ def check_cluster(
     archive : str or Path, optional
         The archive; every worker must see it. By default ``archive`` or ``amos22.zip`` in
         ``root_dir``, if any.
+    dataset : str or Path, optional
+        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
+        ROOT_DIR holds already, else AMOS22.
     cluster : ClusterOptions, distributed.Client, str or None
         Which cluster.
     progress : str or callable
@@ -79,7 +85,8 @@ def check_cluster(
     ClusterError
         When the cluster cannot be reached or no worker starts.
     """
-    layout = None if root_dir is None else Layout(absolute(root_dir))
+    layout = None if root_dir is None else layout_for(absolute(root_dir), dataset)
+    definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
     if layout is not None:
         layout.root.mkdir(parents=True, exist_ok=True)
     location = _find_location(layout, archive)
@@ -92,7 +99,7 @@ def check_cluster(
         if len(views) < expected:
             problems.append(f"{len(views)} of {expected} workers have started")
         if location is not None:
-            problems += _find_shortages(views, location, layout)
+            problems += _find_shortages(views, location, definition, layout)
         link = session.client.dashboard_link
     frame = pd.DataFrame([asdict(view) for view in views])
     return ClusterReport(link, ssh_line(link), frame, tuple(problems))
@@ -116,8 +123,13 @@ def _expected_workers(cluster: Any) -> int:
     return 1
 
 
-def _find_shortages(views: Sequence[WorkerView], location: str, layout: Layout | None) -> list[str]:
-    samples = discover(location).samples
+def _find_shortages(
+    views: Sequence[WorkerView],
+    location: str,
+    definition: DatasetDefinition,
+    layout: Layout | None,
+) -> list[str]:
+    samples = discover(location, definition=definition).samples
     needed = largest_scan_bytes(samples)
     problems = [
         f"{view.host} gives a worker {view.memory_bytes / 1e9:.1f} GB of memory, the largest scan "

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amos_dask.archive.definitions import AMOS22, PublishedZip
 from amos_dask.archive.http import Patience, url_of
-from amos_dask.archive.metadata import OFFICIAL_NAME
 from amos_dask.archive.record import PublishedFile, ask_record, file_url
+from amos_dask.datasets import AMOS22, PublishedZip
 from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.pipeline.interruption import raise_on_sigterm
 from amos_dask.pipeline.published import compare_with_published
@@ -100,7 +99,7 @@ def download(
         has not enough room.
     """
     root = absolute(root_dir)
-    if AMOS22.published_zip is None:
+    if AMOS22.published_zip is None or AMOS22.metadata is None:
         raise AmosDaskError(f"{AMOS22.name} is not published as one zip file.")
     if source is not None:
         url_of(source, AMOS22.published_zip.name)  # raises when it is of no use
@@ -108,7 +107,7 @@ def download(
         raise AmosDaskError(f"{root}: is not a folder.")
     with raise_on_sigterm(), open_session(None, progress) as session:
         where = _ask(AMOS22.published_zip, source, session.listener)
-        names = [OFFICIAL_NAME, AMOS22.published_zip.name]
+        names = [AMOS22.metadata.official_file, AMOS22.published_zip.name]
         if unlabelled:
             names += _unlabelled_names(where)
         files = [where.file(name) for name in names]

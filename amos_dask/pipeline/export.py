@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.archive.definitions import AMOS22
 from amos_dask.errors import AmosDaskError
 from amos_dask.exports import monai, nnunet
 from amos_dask.exports.files import (
@@ -36,11 +35,10 @@ from amos_dask.pipeline.session import Needs, open_session
 from amos_dask.progress import Listener
 from amos_dask.records import SUBSETS, StepResult
 from amos_dask.store.issue_log import IssueLog
-from amos_dask.store.layout import GROUPS, Layout, SampleFolder, absolute, find_root
+from amos_dask.store.layout import Layout, SampleFolder, absolute, find_root
 from amos_dask.store.lock import require_unlocked
 from amos_dask.store.staging import Staging, remove_if_empty, write_text
 
-_MODALITIES = {folder: modality for modality, folder in GROUPS.items()}
 _COLUMNS = ("ID", "subset", "modality", "image", "label")
 
 
@@ -65,9 +63,10 @@ def export_nnunet(
         ROOT_DIR made by `run`, or a folder with sample folders below it.
     directory : str or Path
         ``nnUNet_raw``; the dataset becomes ``DatasetXXX_AMOS22``, ``…_AMOS22CT`` or ``…_AMOS22MR``
-        in it. An earlier export there is replaced, anything else never.
+        in it, or such as ``DatasetXXX_Spleen`` for other datasets. An earlier export there is
+        replaced, anything else never.
     dataset_id : int, optional
-        Its number; by default 622, 623 for CT alone, 624 for MR alone.
+        Its number; by default 622, 623 for CT alone, 624 for MR alone; needed for other datasets.
     link : {"auto", "hard", "symbolic", "copy"}
         How volumes and unchanged masks get there. ``auto``: hard links where the file system
         allows them, else symbolic links.
@@ -76,7 +75,7 @@ def export_nnunet(
     mr_without_14_16 : bool
         Leave bladder, prostate and uterus out of MR masks, as the tutorial advises.
     label_explanation : str or Path, optional
-        Label map; by default ROOT's ``descriptor/label_map.yaml``, else AMOS22's.
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
     selection : Selection
         Choice of samples, such as one modality.
     cluster : ClusterOptions, distributed.Client, str or None
@@ -100,7 +99,7 @@ def export_nnunet(
     )
     target = absolute(directory)
     request.require_outside_archive(target)
-    dataset = nnunet.plan_dataset(target, request.modalities, dataset_id)
+    dataset = nnunet.plan_dataset(target, request.layout.dataset, request.modalities, dataset_id)
     claim_folder(dataset.folder, request.record)
     tasks = [
         scan.task(
@@ -184,7 +183,14 @@ def export_monai(
         if request.labels.is_as_stored:
             remove_if_only_marked(masks)
     samples = [(scan.subset, found) for scan, found in done]
-    content = monai.datalist(target, samples, request.modalities, request.labels, request.record)
+    content = monai.datalist(
+        target,
+        samples,
+        request.layout.dataset,
+        request.modalities,
+        request.labels,
+        request.record,
+    )
     write_text(target, to_json(content))
     return _finish(results, done, target)
 
@@ -246,24 +252,29 @@ def _prepare(
     root = absolute(root_dir)
     layout = find_root(root)
     require_unlocked(layout)
+    wishes = {
+        "merge_prostate_uterus": merge_prostate_uterus,
+        "mr_without_14_16": mr_without_14_16,
+    }
+    for name, is_wished in wishes.items():
+        if is_wished and not layout.dataset.splits_prostate_uterus:
+            raise AmosDaskError(f"--{name} is for AMOS22, and {root} is {layout.dataset.name}.")
     label_map = find_label_map(layout, label_explanation)
     below = layout.grouped if root == layout.root else root
-    folders = selection.choose_folders(require_sample_folders(below))
+    folders = selection.choose_folders(require_sample_folders(below, layout))
     _require_unique(folders)
-    scans = tuple(_look_at(folder) for folder in folders)
+    scans = tuple(_look_at(layout, folder) for folder in folders)
     if not any(scan.subset != "test" for scan in scans):
         raise AmosDaskError(f"{root_dir}: no training or validation samples among those chosen.")
     labels = plan_labels(
         label_map,
         {scan.modality for scan in scans},
-        merge_prostate_uterus=merge_prostate_uterus,
-        mr_without_14_16=mr_without_14_16,
+        **wishes,
     )
     issues = IssueLog(layout.issue_log).all()
     record = {
         "made_by": "amos-dask export",
-        "merge_prostate_uterus": merge_prostate_uterus,
-        "mr_without_14_16": mr_without_14_16,
+        **wishes,
         "label_values": labels.record(),
     }
     non_finite = frozenset(issue.sample for issue in issues if issue.code == "non_finite_voxels")
@@ -277,11 +288,12 @@ def _require_unique(folders: Iterable[SampleFolder]) -> None:
         raise AmosDaskError(f"{repeated[0]} has {count[repeated[0]]} folders; run again first.")
 
 
-def _look_at(folder: SampleFolder) -> _Scan:
+def _look_at(layout: Layout, folder: SampleFolder) -> _Scan:
     group, subset = folder.path.parents[2].name, folder.path.parents[1].name
     if subset not in SUBSETS:
         raise AmosDaskError(f"{folder.path}: not in a folder train, val or test.")
-    return _Scan(folder, subset, _MODALITIES.get(group) or AMOS22.modality(int(folder.seq), ""))
+    modality = next((m for m, name in layout.groups.items() if name == group), None)
+    return _Scan(folder, subset, modality or layout.dataset.modality(int(folder.seq), ""))
 
 
 def _run(

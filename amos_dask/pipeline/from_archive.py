@@ -10,10 +10,11 @@ import pandas as pd
 
 from amos_dask.archive.discover import Discovery, check_files, discover, make_sample
 from amos_dask.archive.sources import list_files
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import ManifestError
 from amos_dask.issues import Issue
-from amos_dask.labels import DEFAULT_LABEL_MAP
 from amos_dask.pipeline.arguments import keep_label_map, require_outside_archive
+from amos_dask.pipeline.dataset import keep_dataset, layout_for, settle_dataset
 from amos_dask.pipeline.reporting import failure_issue, record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
@@ -48,6 +49,7 @@ def archive_manifest(
     output_manifest_file: str | Path,
     *,
     labeled_data_meta: str | Path | None = None,
+    dataset: str | Path | None = None,
     sheet_name: str = MANIFEST_SHEET,
     mr_metadata_offset: str = "auto",
     cluster: Any = None,
@@ -63,6 +65,9 @@ def archive_manifest(
         The workbook to write.
     labeled_data_meta : str or Path, optional
         The metadata csv; by default the one inside or beside the archive.
+    dataset : str or Path, optional
+        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
+        ROOT_DIR holds already, else AMOS22.
     sheet_name : str
         Title of the worksheet.
     mr_metadata_offset : {"auto", "0", "-1"}
@@ -87,20 +92,20 @@ def archive_manifest(
     require_outside_archive(output, str(root_dir))
     layout = find_root_beside_archive(str(root_dir), output)
     require_unlocked(layout)
-    found = discover(str(root_dir), _text(labeled_data_meta), mr_metadata_offset)
+    layout = layout_for(layout.root, dataset)
+    csv = None if labeled_data_meta is None else str(labeled_data_meta)
+    found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset)
+    layout = settle_dataset(layout, found.definition)
     with working_on(layout):
         with open_session(cluster, progress) as session:
             audits, issues = audit_archive(session, found)
         frame = archive_frame(found.samples, audits)
         write_workbook(output, {sheet_name: frame})
-        keep_label_map(layout, DEFAULT_LABEL_MAP)
+        keep_dataset(layout)
+        keep_label_map(layout, layout.dataset.label_map)
         record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
     summary = f"{len(frame)} files of {len(found.samples)} scans"
     return CommandResult((output,), len(found.samples), summary, tuple(issues), frame)
-
-
-def _text(path: str | Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def audit_archive(
@@ -171,27 +176,30 @@ def confirm_pairs(
     require_outside_archive(group, str(root_dir))
     layout = find_root_beside_archive(str(root_dir), group)
     require_unlocked(layout)
-    chosen = [s for s in _read_samples(manifest, str(root_dir)) if s.modality == modality]
-    chosen = selection.choose(chosen)
+    dataset = layout.dataset
+    listed = _read_samples(manifest, str(root_dir), dataset)
+    chosen = selection.choose(sample for sample in listed if sample.modality == modality)
     samples = [s for s in chosen if s.volume is not None]
     with working_on(layout, group):
         earlier: dict[str, list[Path]] = {}
-        for folder in find_sample_folders(group):
+        for folder in find_sample_folders(group, dataset.prefix):
             earlier.setdefault(folder.sample_id, []).append(folder.path)
         tasks = [PairTask(s, group, tuple(earlier.get(s.sample_id, ()))) for s in samples]
         with open_session(cluster, progress) as session:
             session.prepare_kernels()
             results = step_results(session.map("pair", pair_sample, tasks))
         issues = [issue for result in results for issue in result.issues]
-        issues += [issue for s in chosen if s.volume is None for issue in check_files(s)]
-        keep_label_map(layout, DEFAULT_LABEL_MAP)
+        issues += [
+            issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)
+        ]
+        keep_label_map(layout, dataset.label_map)
         record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
     n_written = sum(result.value is not None for result in results)
     summary = f"{n_written} of {len(chosen)} {modality} samples written"
     return CommandResult((group,), len(chosen), summary, tuple(issues))
 
 
-def _read_samples(manifest: Path, root_dir: str) -> list[Sample]:
+def _read_samples(manifest: Path, root_dir: str, definition: DatasetDefinition) -> list[Sample]:
     titles = sheet_names(manifest)
     title = MANIFEST_SHEET if MANIFEST_SHEET in titles else titles[0]
     frame = read_sheet(manifest, title)
@@ -200,11 +208,19 @@ def _read_samples(manifest: Path, root_dir: str) -> list[Sample]:
     rows: dict[str, list[Any]] = {}
     for row in frame.dropna(how="all").itertuples(index=False):
         rows.setdefault(str(row.seq), []).append(row)
-    return [_read_sample(seq, group, files, manifest, root_dir) for seq, group in rows.items()]
+    return [
+        _read_sample(seq, group, files, manifest, root_dir, definition)
+        for seq, group in rows.items()
+    ]
 
 
 def _read_sample(
-    seq: str, rows: Sequence[Any], files: Mapping[str, FileRef], manifest: Path, root_dir: str
+    seq: str,
+    rows: Sequence[Any],
+    files: Mapping[str, FileRef],
+    manifest: Path,
+    root_dir: str,
+    definition: DatasetDefinition,
 ) -> Sample:
     refs: dict[str, FileRef] = {}
     for row in rows:
@@ -226,6 +242,7 @@ def _read_sample(
         metadata,
         refs.get(FILE_TYPES["volume"]),
         refs.get(FILE_TYPES["mask"]),
+        definition,
     )
 
 

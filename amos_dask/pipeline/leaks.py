@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.issues import Issue
-from amos_dask.labels import DEFAULT_LABEL_MAP
 from amos_dask.pipeline.reporting import step_results, write_issues
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
@@ -89,7 +88,7 @@ def leaks(
     AmosDaskError
         When the manifest or the split cannot be read, or a run is at work there.
     """
-    layout = Layout(absolute(root_dir))
+    layout = Layout.of(absolute(root_dir))
     path = layout.dataset_manifest()
     require_unlocked(layout)
     manifest = read_sheet(path, split_name or MANIFEST_SHEET)
@@ -111,7 +110,7 @@ def leaks(
 def find_leaks_of(session: Session, layout: Layout, records: Iterable[SampleRecord]) -> Leaks:
     """Find what crosses the official split among the records of ROOT's samples."""
     rows = [record.files for record in records if record.files is not None]
-    return find_leaks(session, layout, dataset_frame(rows, DEFAULT_LABEL_MAP))
+    return find_leaks(session, layout, dataset_frame(rows, layout.dataset.label_map))
 
 
 def find_leaks(

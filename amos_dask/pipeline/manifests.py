@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import InconsistentDatasetError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
@@ -45,7 +46,7 @@ def dataset_manifest(
     output_manifest_file : str or Path
         The workbook to write.
     label_explanation : str or Path, optional
-        Label map; by default ROOT's ``descriptor/label_map.yaml``, else AMOS22's.
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
     cluster : ClusterOptions, distributed.Client, str or None
         Where to run; None for a local cluster.
     progress : str or callable
@@ -68,7 +69,7 @@ def dataset_manifest(
     layout = find_root(root, output)
     require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
-    folders = require_sample_folders(root)
+    folders = require_sample_folders(root, layout)
     with working_on(layout):
         problems = _doubles(folders, root)
         with open_session(cluster, progress) as session:
@@ -89,7 +90,7 @@ def dataset_manifest(
         update_workbook(output, {MANIFEST_SHEET: frame})
         issues = [issue for result in results for issue in result.issues]
         scope = tasks[0].shown(root)
-        issues += missing_subset_issues(frame, scope)
+        issues += missing_subset_issues(frame, scope, layout.dataset)
         record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
     return CommandResult((output,), len(folders), f"{len(frame)} samples", tuple(issues), frame)
 
@@ -104,8 +105,10 @@ def _doubles(folders: Iterable[SampleFolder], root: Path) -> list[str]:
     ]
 
 
-def missing_subset_issues(manifest: pd.DataFrame, group: str) -> list[Issue]:
-    """Return ``no_samples`` for each official subset that a dataset manifest lacks."""
+def missing_subset_issues(
+    manifest: pd.DataFrame, group: str, definition: DatasetDefinition
+) -> list[Issue]:
+    """Return ``no_samples`` for each subset of the dataset that a dataset manifest lacks."""
     return [
         make_issue(
             "no_samples",
@@ -114,4 +117,5 @@ def missing_subset_issues(manifest: pd.DataFrame, group: str) -> list[Issue]:
             action="no index manifest for it",
         )
         for subset in missing_subsets(manifest)
+        if subset in definition.subsets
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from amos_dask.store.layout import (
     SampleFolder,
     absolute,
     find_root,
-    find_sample_folders,
+    find_samples_of,
 )
 from amos_dask.store.lock import require_unlocked
 from amos_dask.tables.manifests import changes_frame, region_frames
@@ -85,8 +86,10 @@ def split_prostate_uterus(
     root = Path(root_dir)
     layout = find_root(root)
     require_unlocked(layout)
+    if not layout.dataset.splits_prostate_uterus:
+        raise AmosDaskError(f"{root}: {layout.dataset.name} has no label of prostate or uterus.")
     label_map = find_label_map(layout, None)
-    folders = _masked(root, selection)
+    folders = _masked(root, layout, selection)
     tasks = [FolderTask(folder, layout, label_map) for folder in folders]
     with working_on(layout, absolute(root)):
         results = _run("split", split_sample, tasks, cluster, progress)
@@ -117,7 +120,7 @@ def binary_masks(
     root_dir : str or Path
         Folder with sample folders anywhere below it.
     label_explanation : str or Path, optional
-        Label map; by default ROOT's ``descriptor/label_map.yaml``, else AMOS22's.
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
     selection, cluster, progress
         As for `split_prostate_uterus`.
 
@@ -135,7 +138,7 @@ def binary_masks(
     layout = find_root(root)
     require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
-    tasks = [FolderTask(folder, layout, label_map) for folder in _masked(root, selection)]
+    tasks = [FolderTask(folder, layout, label_map) for folder in _masked(root, layout, selection)]
     with working_on(layout, absolute(root)):
         results = _run("binary", extract_binary_masks, tasks, cluster, progress)
         n_files = sum(result.value or 0 for result in results)
@@ -194,7 +197,7 @@ def small_regions(
             label_map,
             require_threshold("region_volume_thresh", region_volume_thresh),
         )
-        for folder in _masked(root, selection)
+        for folder in _masked(root, layout, selection)
     ]
     with working_on(layout):
         results = _run("regions", find_sample_regions, tasks, cluster, progress)
@@ -277,7 +280,7 @@ def denoise(
             exclusions.for_sample(folder.sample_id),
             _moved(folder, root, output),
         )
-        for folder in _masked(root, selection)
+        for folder in _masked(root, layout, selection)
     ]
     _require_restorable(tasks)
     with working_on(layout, root, output):
@@ -329,7 +332,7 @@ def restore(
     layout = find_root(root)
     require_unlocked(layout)
     label_map = find_label_map(layout, None)
-    tasks = [FolderTask(folder, layout, label_map) for folder in _masked(root, selection)]
+    tasks = [FolderTask(folder, layout, label_map) for folder in _masked(root, layout, selection)]
     with working_on(layout, root):
         results = _run("restore", restore_sample, tasks, cluster, progress)
         n_restored = sum(result.value is True for result in results)
@@ -356,7 +359,7 @@ def _write_changes(root: Path, layout: Layout, label_map: LabelMap) -> tuple[Pat
     """Write what denoising changed in ROOT's masks, if those are what was worked on."""
     if not (root.is_relative_to(layout.grouped) or layout.grouped.is_relative_to(root)):
         return ()
-    folders = find_sample_folders(layout.grouped)
+    folders = find_samples_of(layout)
     found = (read_changes(FolderTask(folder, layout, label_map)).value for folder in folders)
     frame = changes_frame((sample for sample in found if sample is not None), label_map)
     write_workbook(layout.denoise_changes, {CHANGES_SHEET: frame})
@@ -364,7 +367,7 @@ def _write_changes(root: Path, layout: Layout, label_map: LabelMap) -> tuple[Pat
 
 
 def _moved(folder: SampleFolder, root: Path, output: Path) -> SampleFolder:
-    return SampleFolder(output / folder.path.relative_to(root), folder.seq)
+    return replace(folder, path=output / folder.path.relative_to(root))
 
 
 def _require_restorable(tasks: Sequence[DenoiseTask]) -> None:
@@ -377,8 +380,8 @@ def _require_restorable(tasks: Sequence[DenoiseTask]) -> None:
         )
 
 
-def _masked(root: Path, selection: Selection) -> list[SampleFolder]:
-    folders = selection.choose_folders(require_sample_folders(absolute(root)))
+def _masked(root: Path, layout: Layout, selection: Selection) -> list[SampleFolder]:
+    folders = selection.choose_folders(require_sample_folders(absolute(root), layout))
     return [folder for folder in folders if folder.mask.exists()]
 
 

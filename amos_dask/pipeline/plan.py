@@ -11,7 +11,7 @@ from amos_dask.pipeline.results import RunPlan
 from amos_dask.pipeline.samples import Order, plan_samples
 from amos_dask.recipe.work import RunTask
 from amos_dask.records import FileRef
-from amos_dask.store.layout import find_sample_folders, sample_folder
+from amos_dask.store.layout import find_samples_of, sample_folder
 from amos_dask.store.receipts import Part
 
 _COLUMNS = ("ID", "subset", "modality", "reason", "todo", "read_bytes", "write_bytes", "folder")
@@ -19,7 +19,7 @@ _COLUMNS = ("ID", "subset", "modality", "reason", "todo", "read_bytes", "write_b
 
 def make_plan(order: Order, location: str) -> RunPlan:
     """Return the plan of a run; reads the headers of the samples that are to be processed."""
-    plan = plan_samples(order, find_sample_folders(order.layout.grouped))
+    plan = plan_samples(order, find_samples_of(order.layout))
     rows, sizes, seconds = [], [0], 0.0
     for task, work in plan:
         n_voxels = count_voxels(task.sample.volume) if work.parts else 0

@@ -8,8 +8,8 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 
-from amos_dask.archive.definitions import PublishedZip
 from amos_dask.archive.sources import open_location
+from amos_dask.datasets import PublishedZip
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.progress import Listener

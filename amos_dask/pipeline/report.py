@@ -16,7 +16,7 @@ from amos_dask.exclusions import Exclusions
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import find_exclusions, find_label_map, require_sample_folders
-from amos_dask.pipeline.reporting import failure_issue, sample_number, step_results
+from amos_dask.pipeline.reporting import failure_issue, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.statistics import Statistics, write_statistics
@@ -25,11 +25,11 @@ from amos_dask.progress import Listener
 from amos_dask.recipe.describing import DescribeTask, reread_sample
 from amos_dask.recipe.picturing import PictureTask, find_pictures, take_pictures
 from amos_dask.recipe.work import written_record
-from amos_dask.records import Audit, SampleFiles, SampleRecord
+from amos_dask.records import Audit, SampleFiles, SampleRecord, sample_number
 from amos_dask.report.content import ReportSample, make_content, make_times
 from amos_dask.report.page import write_page
 from amos_dask.store.issue_log import IssueLog
-from amos_dask.store.layout import GROUPS, MANIFEST_SHEET, Layout, SampleFolder, absolute
+from amos_dask.store.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute
 from amos_dask.store.lock import require_unlocked
 from amos_dask.store.staging import Staging
 from amos_dask.store.times import read_times
@@ -85,7 +85,7 @@ def make_report(
     root_dir : str or Path
         ROOT_DIR, with ``grouped``.
     label_explanation : str or Path, optional
-        Label map; by default ROOT's ``descriptor/label_map.yaml``, else AMOS22's.
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
     statistics : bool
         Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does; without them
         the report has no organ volumes and intensities.
@@ -104,11 +104,11 @@ def make_report(
     AmosDaskError
         When there are no samples.
     """
-    layout = Layout(absolute(root_dir))
+    layout = Layout.of(absolute(root_dir))
     require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     exclusions = find_exclusions(layout, None, label_map)
-    folders = require_sample_folders(layout.grouped)
+    folders = require_sample_folders(layout.grouped, layout)
     with working_on(layout), open_session(cluster, progress) as session:
         records, issues = _records(session, layout, label_map, folders)
         rows = [record.files for record in records if record.files is not None]
@@ -155,10 +155,10 @@ def gather_pictures(
     changed.sort(key=lambda record: (-record.n_changed, sample_number(record.sample_id)))
     tasks = [
         PictureTask(
-            SampleFolder(layout.grouped / record.files.folder, record.files.seq),
+            SampleFolder.of(layout.grouped / record.files.folder, record.sample_id),
             layout,
             label_map,
-            _modality(record.files),
+            _modality(layout, record.files),
         )
         for record in changed[:MOST_PICTURED]
         if record.files is not None
@@ -195,7 +195,7 @@ def write_report(
         ReportSample(
             record,
             record.files,
-            _modality(record.files),
+            _modality(layout, record.files),
             record.files.folder.split("/")[2],
             None if counted is None else counted.label_voxels.get(record.sample_id),
             findings.repair_norms.get(record.sample_id),
@@ -204,13 +204,17 @@ def write_report(
         for record in findings.records
         if record.files is not None
     ]
-    names = {
-        "program": f"amos-dask {__version__}",
-        "dataset": "AMOS22",
-        "root": layout.root.name,
-    }
     rows = [] if counted is None else _by_modality(counted.sheets["Intensities"])
-    content = make_content(names, samples, issues, findings.label_map, findings.exclusions, rows)
+    content = make_content(
+        f"amos-dask {__version__}",
+        layout.root.name,
+        layout.dataset,
+        samples,
+        issues,
+        findings.label_map,
+        findings.exclusions,
+        rows,
+    )
     with Staging() as staging:
         page = staging.path_for(layout.report)
         told = ((name, path.read_text(encoding="utf-8")) for name, path in pictures.items())
@@ -228,8 +232,8 @@ def _by_modality(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
 
 
-def _modality(files: SampleFiles) -> str:
-    names = {folder: modality for modality, folder in GROUPS.items()}
+def _modality(layout: Layout, files: SampleFiles) -> str:
+    names = {folder: modality for modality, folder in layout.groups.items()}
     return names.get(files.folder.partition("/")[0], "und")
 
 
@@ -249,7 +253,7 @@ def _norms_of_manifest(layout: Layout) -> dict[str, float]:
     try:
         frame = read_sheet(layout.archive_manifest, MANIFEST_SHEET)
         masks = frame[frame["type"] == FILE_TYPES["mask"]]
-        names = (f"amos_{seq}" for seq in masks["seq"])
+        names = (layout.dataset.sample_id(int(seq)) for seq in masks["seq"])
         return dict(_repaired(zip(names, masks["diff_trans_f_norm"], strict=True)))
     except (ManifestError, KeyError):
         return {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import Outcome, Step, StepResult
+from amos_dask.records import Outcome, Step, StepResult, sample_number
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import Layout
 from amos_dask.store.staging import write_text
@@ -46,11 +46,6 @@ def step_results(outcomes: Iterable[Outcome[StepResult[Value]]]) -> list[StepRes
         for outcome in outcomes
     ]
     return sorted(results, key=lambda result: sample_number(result.sample_id))
-
-
-def sample_number(sample_id: str) -> int:
-    """Return the number of ``amos_0004``, by which tables are sorted."""
-    return int(sample_id.removeprefix("amos_"))
 
 
 def record_issues(

@@ -24,6 +24,7 @@ from amos_dask.pipeline.arguments import (
     require_threshold,
 )
 from amos_dask.pipeline.conclude import bring_up_to_date
+from amos_dask.pipeline.dataset import keep_dataset, layout_for, settle_dataset
 from amos_dask.pipeline.from_archive import audit_archive
 from amos_dask.pipeline.plan import make_plan
 from amos_dask.pipeline.results import RunPlan, RunResult
@@ -59,6 +60,7 @@ def run(
     root_dir: str | Path,
     archive: str | Path | None = None,
     *,
+    dataset: str | Path | None = None,
     labeled_data_meta: str | Path | None = None,
     mr_metadata_offset: str = "auto",
     label_explanation: str | Path | None = None,
@@ -89,12 +91,15 @@ def run(
     archive : str or Path, optional
         Folder, ``amos22.zip``, or a URL of either; by default ``root_dir/archive`` or
         ``root_dir/amos22.zip``. Never written to.
+    dataset : str or Path, optional
+        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
+        ROOT_DIR holds already, else AMOS22.
     labeled_data_meta : str or Path, optional
         The metadata csv; by default the one inside or beside the archive.
     mr_metadata_offset : {"auto", "0", "-1"}
         Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
     label_explanation : str or Path, optional
-        Label map; by default ``root_dir/descriptor/label_map.yaml``, else AMOS22's.
+        Label map; by default ``root_dir/descriptor/label_map.yaml``, else the dataset's.
     region_volume_thresh : sequence of float
         Small regions are listed below each of these volumes in mm3.
     kernel_size : (int, int)
@@ -139,7 +144,7 @@ def run(
     """
     start = time.perf_counter()
     request = _understand(
-        Layout(absolute(root_dir)),
+        layout_for(absolute(root_dir), dataset),
         archive,
         (labeled_data_meta, mr_metadata_offset),
         label_explanation,
@@ -180,6 +185,7 @@ def plan_run(
     root_dir: str | Path,
     archive: str | Path | None = None,
     *,
+    dataset: str | Path | None = None,
     labeled_data_meta: str | Path | None = None,
     mr_metadata_offset: str = "auto",
     label_explanation: str | Path | None = None,
@@ -195,7 +201,7 @@ def plan_run(
 
     Parameters
     ----------
-    root_dir, archive, labeled_data_meta, mr_metadata_offset, label_explanation
+    root_dir, archive, dataset, labeled_data_meta, mr_metadata_offset, label_explanation
         As for `run`.
     region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh, exclude
         As for `run`.
@@ -208,7 +214,7 @@ def plan_run(
         A row a sample with what would be done and why, bytes to read and write, and estimates.
     """
     request = _understand(
-        Layout(absolute(root_dir)),
+        layout_for(absolute(root_dir), dataset),
         archive,
         (labeled_data_meta, mr_metadata_offset),
         label_explanation,
@@ -247,7 +253,8 @@ def _understand(
     location = find_archive(layout, archive)
     require_outside_archive(layout.root, location)
     csv, offset = metadata
-    found = discover(location, None if csv is None else str(csv), offset)
+    found = discover(location, None if csv is None else str(csv), offset, layout.dataset)
+    layout = settle_dataset(layout, found.definition)
     chosen = selection.choose(found.samples)
     kernel_size, filter_halfedge, region_area_thresh = denoise
     params = Params(
@@ -257,6 +264,7 @@ def _understand(
             require_threshold("region_area_thresh", region_area_thresh),
         ),
         _thresholds(layout, region_volume_thresh),
+        splits_prostate_uterus=layout.dataset.splits_prostate_uterus,
     )
     chosen_ids = {sample.sample_id for sample in chosen}
     others = [sample for sample in found.samples if sample.sample_id not in chosen_ids]
@@ -281,7 +289,8 @@ def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, t
     order, found = request.order, request.found
     layout, params = order.layout, order.params
     remove_all_leftovers(layout.descriptor, layout.grouped, layout.state)  # of killed runs
-    _name_absent(session, order.exclusions, found.samples)
+    keep_dataset(layout)
+    _name_absent(session, order.exclusions, found)
     audit_log = AuditLog(layout.audits, audit.RESULT_VERSION, found.samples)
     audits, audit_issues = audit_archive(session, found, audit_log)
     processed = process_samples(session, order)
@@ -300,10 +309,10 @@ def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, t
     return processed, counts, outputs
 
 
-def _name_absent(session: Session, exclusions: Exclusions, samples: Iterable[Sample]) -> None:
-    absent = sorted(exclusions.by_number.keys() - {int(sample.seq) for sample in samples})
+def _name_absent(session: Session, exclusions: Exclusions, found: Discovery) -> None:
+    absent = sorted(exclusions.by_number.keys() - {int(sample.seq) for sample in found.samples})
     if absent:
-        names = ", ".join(f"amos_{number:04d}" for number in absent)
+        names = ", ".join(map(found.definition.sample_id, absent))
         session.listener(Notice(f"excluded from denoising, but not in the archive: {names}"))
 
 

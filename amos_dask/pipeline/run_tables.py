@@ -15,7 +15,6 @@ from amos_dask.pipeline.manifests import missing_subset_issues
 from amos_dask.records import Audit, Params, Sample, SampleChanges, SampleRecord, TableCounts
 from amos_dask.store.layout import (
     CHANGES_SHEET,
-    GROUPS,
     MANIFEST_SHEET,
     REGIONS_SHEET,
     SPLIT_NAME,
@@ -97,7 +96,7 @@ def write_tables(
     outputs.append(layout.denoise_changes)
     issues: list[Issue] = []
     n_samples = 0
-    for modality in (None, *GROUPS):
+    for modality in (None, *layout.groups):
         frame, written = _write_dataset(layout, params, records, modality)
         n_samples = len(frame) if modality is None else n_samples
         issues += _missing(layout, frame, modality)
@@ -140,7 +139,7 @@ def _write_dataset(
     layout: Layout, params: Params, records: Sequence[SampleRecord], modality: str | None
 ) -> tuple[pd.DataFrame, list[Path]]:
     """Write the manifest, split and index manifests of everything or of one modality."""
-    below = "" if modality is None else f"{GROUPS[modality]}/"
+    below = "" if modality is None else f"{layout.groups[modality]}/"
     rows = [r.files for r in records if r.files is not None and r.files.folder.startswith(below)]
     frame = dataset_frame(rows, params.label_map, below)
     path = layout.dataset_manifest(modality)
@@ -177,8 +176,8 @@ def _missing(layout: Layout, frame: pd.DataFrame, modality: str | None) -> list[
     group = layout.grouped if modality is None else layout.group(modality)
     shown = group.relative_to(layout.root).as_posix()
     if not frame.empty:
-        return missing_subset_issues(frame, shown)
-    if modality == "und":  # no such samples are expected
+        return missing_subset_issues(frame, shown, layout.dataset)
+    if modality not in (None, *layout.dataset.modalities):  # no such samples are expected
         return []
     message = f"{group.name} has no samples"
     return [make_issue("no_samples", message, file=shown, action="no manifests for it")]

@@ -12,7 +12,7 @@ from amos_dask.errors import AmosDaskError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions
 from amos_dask.issues import Issue
 from amos_dask.pipeline.estimates import largest_scan_bytes
-from amos_dask.pipeline.reporting import failure_issue, sample_number
+from amos_dask.pipeline.reporting import failure_issue
 from amos_dask.pipeline.session import Session
 from amos_dask.recipe.describing import DescribeTask, reread_sample
 from amos_dask.recipe.fused import run_sample
@@ -26,8 +26,9 @@ from amos_dask.records import (
     SampleResult,
     Step,
     StepIssue,
+    sample_number,
 )
-from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders
+from amos_dask.store.layout import Layout, SampleFolder, find_samples_of
 from amos_dask.store.receipts import Receipts
 from amos_dask.store.staging import write_text
 
@@ -138,7 +139,7 @@ def plan_samples(order: Order, folders: Iterable[SampleFolder]) -> list[tuple[Ru
 
 def process_samples(session: Session, order: Order) -> Processed:
     """Process the samples that are not complete."""
-    folders = find_sample_folders(order.layout.grouped)
+    folders = find_samples_of(order.layout)
     plan = plan_samples(order, folders)
     reasons = Counter(str(work.reason) for _, work in plan)
     if set(reasons) - {Reason.NEW}:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from amos_dask.archive.definitions import AMOS22
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import AmosDaskError, ManifestError
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.working import working_where_possible
@@ -113,7 +113,7 @@ def make_split(
         listed = _read_listed(path)
         if split_name is None:
             split_name = _choose_name(wish.recipe, listed, path)
-        split = _split(manifest, split_name, wish, path)
+        split = _split(manifest, split_name, wish, path, layout.dataset)
         sheets = {split_name: split}
         if wish.shares or not listed.empty:
             sheets[SPLITS_SHEET] = list_split(listed, split_name, wish.recipe, split)
@@ -193,7 +193,13 @@ def _choose_name(recipe: SplitRecipe, listed: pd.DataFrame, path: Path) -> str:
     return next_split_name(recipe, listed, sheet_names(path))
 
 
-def _split(manifest: pd.DataFrame, split_name: str, wish: _Wish, path: Path) -> pd.DataFrame:
+def _split(
+    manifest: pd.DataFrame,
+    split_name: str,
+    wish: _Wish,
+    path: Path,
+    definition: DatasetDefinition,
+) -> pd.DataFrame:
     if not wish.shares:
         return official_split(manifest, split_name, path)
     recipe = wish.recipe
@@ -209,7 +215,7 @@ def _split(manifest: pd.DataFrame, split_name: str, wish: _Wish, path: Path) -> 
     if recipe.group:
         require_columns(manifest, PATIENT_COLUMNS, path)
         groups = find_patients(rows)
-    strata = dict(zip(ids, _strata(rows, wish.stratify), strict=True))
+    strata = dict(zip(ids, _strata(rows, wish.stratify, definition), strict=True))
     try:
         assignment = assign(groups, strata, wish.shares, recipe.seed or 0)
     except ManifestError as error:
@@ -217,18 +223,20 @@ def _split(manifest: pd.DataFrame, split_name: str, wish: _Wish, path: Path) -> 
     return assigned_split(manifest, split_name, assignment, path)
 
 
-def _strata(rows: pd.DataFrame, stratify: Sequence[str]) -> list[str]:
+def _strata(
+    rows: pd.DataFrame, stratify: Sequence[str], definition: DatasetDefinition
+) -> list[str]:
     """Return what each row is of, such as ``Prisma F mri``."""
     scanners, sexes = (
         [UNDEFINED if pd.isna(value) else str(value) for value in rows[column]]
         for column in ("manufacturer_model_name", "sex")
     )
-    numbers = [str(sample_id).removeprefix("amos_") for sample_id in rows["ID"]]
+    numbers = [str(sample_id).rpartition("_")[2] for sample_id in rows["ID"]]
     values = {
         "scanner": scanners,
         "sex": sexes,
         "modality": [
-            AMOS22.modality(int(number) if number.isdecimal() else 0, scanner)
+            definition.modality(int(number) if number.isdecimal() else 0, scanner)
             for number, scanner in zip(numbers, scanners, strict=True)
         ],
     }

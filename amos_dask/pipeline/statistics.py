@@ -32,7 +32,7 @@ from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.recipe.folders import FolderTask
 from amos_dask.records import SampleFiles
 from amos_dask.stages.intensities import ValueCounts, merge_counts
-from amos_dask.store.layout import GROUPS, Layout, SampleFolder, absolute
+from amos_dask.store.layout import Layout, SampleFolder, absolute
 from amos_dask.store.lock import require_unlocked
 from amos_dask.store.staging import write_text
 from amos_dask.tables.statistics import describe_values
@@ -92,7 +92,7 @@ def stats(
     root_dir : str or Path
         ROOT_DIR, with ``grouped``.
     label_explanation : str or Path, optional
-        Label map; by default ROOT's ``descriptor/label_map.yaml``, else AMOS22's.
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
     cluster : ClusterOptions, distributed.Client, str or None
         Where to run; None for a local cluster.
     progress : str or callable
@@ -108,10 +108,10 @@ def stats(
     AmosDaskError
         When there are no samples.
     """
-    layout = Layout(absolute(root_dir))
+    layout = Layout.of(absolute(root_dir))
     require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
-    folders = require_sample_folders(layout.grouped)
+    folders = require_sample_folders(layout.grouped, layout)
     tasks = [DescribeTask(folder, layout, label_map, layout.grouped) for folder in folders]
     with working_on(layout), open_session(cluster, progress) as session:
         results = step_results(session.map("describe", describe_sample, tasks))
@@ -144,7 +144,7 @@ def write_statistics(
         The samples.
     """
     counted, issues = _count(session, layout, label_map, rows)
-    members = [_member(row, counted.get(row.sample_id)) for row in rows]
+    members = [_member(layout, row, counted.get(row.sample_id)) for row in rows]
     by_key = _add_up(session, layout, members, counted)
     sheets = {
         "Intensities": intensity_frame(_intensities(by_key, members, label_map)),
@@ -185,7 +185,7 @@ def _count(
     """Return each sample's counts, made now where they were missing."""
     tasks = {
         row.sample_id: FolderTask(
-            SampleFolder(layout.grouped / row.folder, row.seq), layout, label_map
+            SampleFolder.of(layout.grouped / row.folder, row.sample_id), layout, label_map
         )
         for row in rows
         if row.labels_present is not None
@@ -200,8 +200,8 @@ def _count(
     return found, [issue for result in results for issue in result.issues]
 
 
-def _member(row: SampleFiles, counted: Counted | None) -> Member:
-    names = {folder: modality for modality, folder in GROUPS.items()}
+def _member(layout: Layout, row: SampleFiles, counted: Counted | None) -> Member:
+    names = {folder: modality for modality, folder in layout.groups.items()}
     return Member(
         names.get(row.folder.partition("/")[0], "und"),
         row.metadata.manufacturer_model_name,

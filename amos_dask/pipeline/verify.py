@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amos_dask.archive.definitions import AMOS22
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.archive.sources import is_url, is_zip
+from amos_dask.datasets import DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError, ArchiveError, DamagedZipError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.arguments import find_archive
+from amos_dask.pipeline.dataset import layout_for
 from amos_dask.pipeline.published import (
     compare_with_published,
     count_bytes,
@@ -26,7 +27,7 @@ from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.verify_root import count_findings, verify_root
 from amos_dask.progress import Listener
 from amos_dask.recipe.verifying_archive import ArchiveCheck, Seen, verify_sample
-from amos_dask.store.layout import Layout, absolute
+from amos_dask.store.layout import absolute
 
 # Issues of the names of files; what the csv says of the patients is not verified.
 _OF_FILES = frozenset(
@@ -50,6 +51,7 @@ def verify(
     *,
     full: bool = False,
     md5: bool = False,
+    dataset: str | Path | None = None,
     selection: Selection = EVERYTHING,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -68,6 +70,9 @@ def verify(
         Decode everything, so that every checksum is compared.
     md5 : bool
         Compare the archive, a zip file, with the published one first.
+    dataset : str or Path, optional
+        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
+        ROOT_DIR holds already, else AMOS22.
     selection : Selection
         Which samples; of a ROOT_DIR only their folders are looked at then.
     cluster : ClusterOptions, distributed.Client, str or None
@@ -85,28 +90,37 @@ def verify(
     AmosDaskError
         When the path is neither an archive nor a ROOT_DIR, or a run is at work there.
     """
-    layout = None if is_url(str(path)) else Layout(absolute(path))
+    layout = None if is_url(str(path)) else layout_for(absolute(path), dataset)
     if layout is not None and layout.receipts.is_dir():
         if md5:
             raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
         with open_session(cluster, progress) as session:
             return verify_root(session, layout, selection, full=full)
     location = str(path) if layout is None else find_archive(layout, path)
+    definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
+    if md5 and definition.published_zip is None:
+        raise AmosDaskError(f"{location}: {definition.name} is not published as one zip file.")
     if md5 and not is_zip(location):
         raise AmosDaskError(f"{location}: --md5 is for amos22.zip, and this is a folder.")
     with open_session(cluster, progress) as session:
-        return _verify_archive(session, location, selection, full=full, md5=md5)
+        return _verify_archive(session, location, definition, selection, full=full, md5=md5)
 
 
 def _verify_archive(
-    session: Session, location: str, selection: Selection, *, full: bool, md5: bool
+    session: Session,
+    location: str,
+    definition: DatasetDefinition,
+    selection: Selection,
+    *,
+    full: bool,
+    md5: bool,
 ) -> CommandResult:
-    issues = _compare_with_published(session, location) if md5 else []
+    issues = _compare_with_published(session, location, definition) if md5 else []
     try:
-        found = _discover(location)
+        found = _discover(location, definition)
     except DamagedZipError as error:
         # Its size, where that was asked for, says the same and what to do.
-        return _result(location, 0, issues or [_damaged_zip(location, error)], "")
+        return _result(location, 0, issues or [_damaged_zip(location, error, definition)], "")
     samples = selection.choose(found.samples)
     checks = [ArchiveCheck(sample, full) for sample in samples]
     results = step_results(session.map("verify", verify_sample, checks))
@@ -127,17 +141,19 @@ def _describe(seen: Sequence[Seen], *, full: bool) -> str:
     return f"{len(seen)} samples, {n_files} files ({how})"
 
 
-def _compare_with_published(session: Session, location: str) -> list[Issue]:
-    if AMOS22.published_zip is None:
+def _compare_with_published(
+    session: Session, location: str, definition: DatasetDefinition
+) -> list[Issue]:
+    if definition.published_zip is None:
         return []
-    found = compare_with_published(location, AMOS22.published_zip, session.listener)
+    found = compare_with_published(location, definition.published_zip, session.listener)
     return [] if found is None else [found]
 
 
-def _discover(location: str) -> Discovery:
+def _discover(location: str, definition: DatasetDefinition) -> Discovery:
     try:
         # The csv is not verified: whatever it says of MR must not stop this.
-        return discover(location, mr_metadata_offset="0")
+        return discover(location, mr_metadata_offset="0", definition=definition)
     except DamagedZipError:
         raise
     except ArchiveError as error:
@@ -146,9 +162,9 @@ def _discover(location: str) -> Discovery:
         raise ArchiveError(f"{error} Nor is it a ROOT_DIR that 'amos-dask run' made.") from error
 
 
-def _damaged_zip(location: str, error: DamagedZipError) -> Issue:
+def _damaged_zip(location: str, error: DamagedZipError, definition: DatasetDefinition) -> Issue:
     message = str(error).removeprefix(f"{location}: ")
-    published, n_bytes = AMOS22.published_zip, count_bytes(location)
+    published, n_bytes = definition.published_zip, count_bytes(location)
     if published is not None and n_bytes is not None and is_too_small(n_bytes, published):
         message += f" If it is the published one, it {describe_progress(n_bytes, published)}."
     return make_issue("damaged_zip", message, file=file_name(location))

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from amos_dask.issues import Issue, make_issue
-from amos_dask.pipeline.reporting import sample_number, step_results
+from amos_dask.pipeline.reporting import step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import Selection
 from amos_dask.pipeline.session import Session
 from amos_dask.recipe.verifying_outputs import CODES, OutputCheck, Receipted, verify_outputs
-from amos_dask.records import StepResult
-from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders
+from amos_dask.records import StepResult, sample_number
+from amos_dask.store.layout import Layout, SampleFolder, find_samples_of
 from amos_dask.store.lock import require_unlocked
 from amos_dask.store.receipts import Receipts
 from amos_dask.store.staging import is_leftover
@@ -59,7 +59,7 @@ def count_findings(n_errors: int) -> str:
 def _checks(layout: Layout, selection: Selection, *, full: bool) -> list[OutputCheck]:
     """Return a check for each sample that has a folder, a receipt, or both."""
     receipts = Receipts(layout)
-    found = find_sample_folders(layout.grouped)
+    found = find_samples_of(layout)
     ids = set(receipts.sample_ids()) - {folder.sample_id for folder in found}
     lost = [_expected_folder(receipts, sample_id) for sample_id in ids]
     folders: dict[str, list[SampleFolder]] = {}
@@ -76,7 +76,7 @@ def _expected_folder(receipts: Receipts, sample_id: str) -> SampleFolder:
     receipt = receipts.read(sample_id)
     files = None if receipt is None else receipt.record.files
     below = "" if files is None else files.folder
-    return SampleFolder(receipts.layout.grouped / below, sample_id.removeprefix("amos_"))
+    return SampleFolder.of(receipts.layout.grouped / below, sample_id)
 
 
 def _verify_manifests(layout: Layout, results: Sequence[StepResult[Receipted]]) -> Iterator[Issue]:

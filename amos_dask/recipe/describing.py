@@ -84,7 +84,7 @@ def describe_sample(task: DescribeTask) -> StepResult[tuple[SampleFiles, tuple[s
     issues: list[Issue] = []
     masks = _look_at_masks(task, volume, problems, issues)
     row = describe_files(
-        seq=folder.seq,
+        sample_id=folder.sample_id,
         subset=subset,
         metadata=metadata,
         folder=folder.path.relative_to(task.below).as_posix(),

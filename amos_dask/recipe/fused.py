@@ -176,7 +176,7 @@ def _describe(
     task: RunTask, folder: SampleFolder, volume: ImageInfo, result: MaskResult
 ) -> SampleFiles:
     return describe_files(
-        seq=task.sample.seq,
+        sample_id=task.sample.sample_id,
         subset=task.sample.subset,
         metadata=task.sample.metadata,
         folder=folder.path.relative_to(task.layout.grouped).as_posix(),

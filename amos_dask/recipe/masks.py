@@ -174,9 +174,11 @@ def _relabel(
     """Return the mask with prostate and uterus told apart, its labels, and what was found."""
     file, sex = folder.mask.relative_to(task.layout.root).as_posix(), task.sample.metadata.sex
     present = labels_present(mask)
-    found = check_sex(present, sex, task.name, file)
-    issues = issues_of(Step.SPLIT_PROSTATE_UTERUS, found)
-    split = split_prostate_uterus(mask, sex, present)
+    issues, split = list[StepIssue](), mask
+    if task.params.splits_prostate_uterus:
+        found = check_sex(present, sex, task.name, file)
+        issues += issues_of(Step.SPLIT_PROSTATE_UTERUS, found)
+        split = split_prostate_uterus(mask, sex, present)
     if split is not mask:  # known without counting a second time
         present = tuple(sorted({*present, UTERUS} - {PROSTATE}))
     found = check_labels(present, task.params.label_map, task.name, file)

@@ -16,7 +16,7 @@ from amos_dask.recipe.folders import (
     stage_binary_masks,
 )
 from amos_dask.recipe.work import as_restored
-from amos_dask.records import StepResult
+from amos_dask.records import Params, StepResult
 from amos_dask.stages.denoise import is_denoised
 from amos_dask.stages.relabel import labels_present
 from amos_dask.store.receipts import Part, Receipt, Receipts
@@ -70,7 +70,8 @@ def _find_receipt(task: FolderTask) -> Receipt | None:
     is_here = task.layout.grouped / receipt.record.files.folder == task.folder.path
     if not is_here or Part.MASKS in receipts.find_altered(receipt):
         return None
-    return as_restored(receipt, task.label_map)
+    splits = task.layout.dataset.splits_prostate_uterus
+    return as_restored(receipt, Params(task.label_map, splits_prostate_uterus=splits))
 
 
 def _write_receipt(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.exclusions import EVERY_LABEL
-from amos_dask.labels import LabelMap
 from amos_dask.records import Params, Sample, SampleRecord, SampleResult
 from amos_dask.stages import binary_masks, denoise, describe, mask, regions, relabel, volume
 from amos_dask.store.identity import input_identity
@@ -160,11 +159,16 @@ def made_with(params: Params) -> Mapping[Part, Any]:
     return {
         Part.VOLUME: _VOLUME_VERSIONS,
         Part.MASKS: [
-            _MASK_VERSIONS,
+            _mask_versions(params),
             [list(entry) for entry in params.label_map.entries],
             _denoised_with(params),
         ],
     }
+
+
+def _mask_versions(params: Params) -> list[int | str]:
+    """Return the versions of the stages that masks go through."""
+    return [*_MASK_VERSIONS, *(() if params.splits_prostate_uterus else ("not split",))]
 
 
 def _denoised_with(params: Params) -> list[Any] | None:
@@ -184,14 +188,14 @@ def is_denoised_otherwise(receipt: Receipt, params: Params) -> bool:
     return asked is not None and known[-1][:-1] != asked[:-1]
 
 
-def as_restored(receipt: Receipt, label_map: LabelMap) -> Receipt | None:
+def as_restored(receipt: Receipt, params: Params) -> Receipt | None:
     """Return a receipt as a run writes it when all of the sample is excluded from denoising.
 
     None when its masks were made with another label map or by another version: then it says
     nothing of them. What depends on the files as they are is left to the caller.
     """
     known = receipt.made_with[Part.MASKS]
-    undenoised = made_with(Params(label_map, excluded=EVERY_LABEL))[Part.MASKS]
+    undenoised = made_with(replace(params, excluded=EVERY_LABEL))[Part.MASKS]
     if not isinstance(known, list) or known[:-1] != undenoised[:-1]:
         return None
     return replace(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.exclusions import EVERY_LABEL, Exclusions
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
@@ -54,7 +55,9 @@ class ReportSample:
 
 
 def make_content(
-    names: Mapping[str, str],
+    program: str,
+    root: str,
+    dataset: DatasetDefinition,
     samples: Sequence[ReportSample],
     issues: Sequence[Issue],
     label_map: LabelMap,
@@ -65,8 +68,10 @@ def make_content(
 
     Parameters
     ----------
-    names : mapping of str to str
-        ``program``, ``dataset`` and ``root``.
+    program, root : str
+        Who made the report, and of which folder.
+    dataset : DatasetDefinition
+        What the folder is made of.
     samples : sequence of ReportSample
         By number.
     issues : sequence of Issue
@@ -79,14 +84,16 @@ def make_content(
         Rows of the worksheet ``Intensities`` of statistics.xlsx.
     """
     return {
-        **names,
+        "program": program,
+        "dataset": dataset.name,
+        "root": root,
         "counts": _counts(samples, issues),
         "labels": [
             {"index": label, "name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colour)}
             for label, name in label_map.names().items()
             for colour in [label_colour(label)]
         ],
-        "exclusions": _exclusions(exclusions),
+        "exclusions": _exclusions(exclusions, dataset),
         "samples": [_sample(sample) for sample in samples],
         "issues": [asdict(issue) for issue in issues],
         "intensities": [_intensity(row) for row in intensities],
@@ -122,9 +129,9 @@ def _region_counts(samples: Iterable[ReportSample]) -> list[dict[str, Any]]:
     ]
 
 
-def _exclusions(exclusions: Exclusions) -> list[dict[str, Any]]:
+def _exclusions(exclusions: Exclusions, dataset: DatasetDefinition) -> list[dict[str, Any]]:
     by_sample = {"*": exclusions.everywhere} | {
-        f"amos_{number:04d}": labels for number, labels in sorted(exclusions.by_number.items())
+        dataset.sample_id(number): labels for number, labels in sorted(exclusions.by_number.items())
     }
     return [
         {"sample": sample, "label": label}

@@ -38,7 +38,7 @@ _Dumper.add_representer(
 
 
 def info_yaml(sample: Sample) -> str:
-    """Return the text of ``amos_{seq}_info.yaml``: all values are strings."""
+    """Return the text of such as ``amos_{seq}_info.yaml``: all values are strings."""
     metadata = asdict(sample.metadata)
     content = {"seq": sample.seq, "subset": sample.subset}
     content |= {name: metadata[name] for name in _INFO_ORDER}
@@ -69,7 +69,7 @@ def parse_info_yaml(text: str) -> tuple[str, str, Metadata]:
 
 def describe_files(
     *,
-    seq: str,
+    sample_id: str,
     subset: str,
     metadata: Metadata,
     folder: str,
@@ -82,8 +82,8 @@ def describe_files(
 
     Parameters
     ----------
-    seq, subset, metadata : str, str, Metadata
-        From the sample or its info file.
+    sample_id, subset, metadata : str, str, Metadata
+        From the sample or its folder and info file.
     folder : str
         POSIX path of the sample's folder relative to the manifest's root.
     volume : ImageInfo
@@ -96,8 +96,8 @@ def describe_files(
         Labels that have a binary mask.
     """
     return SampleFiles(
-        sample_id=f"amos_{seq}",
-        seq=seq,
+        sample_id=sample_id,
+        seq=sample_id.rpartition("_")[2],
         subset=subset,
         metadata=metadata,
         folder=folder,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amos_dask.archive.sources import is_url, walk_folders
-from amos_dask.records import UNDEFINED, Sample
+from amos_dask.datasets import AMOS22, DatasetDefinition, read_definition
+from amos_dask.errors import DatasetError
+from amos_dask.records import MODALITIES, UNDEFINED, Sample
 
-GROUPS = {"ct": "AMOS-CT", "mri": "AMOS-MRI", "und": "AMOS-UND"}
 MANIFEST_SHEET = "Manifest"
 REGIONS_SHEET = "Regions"
 CHANGES_SHEET = "Changes"
@@ -22,7 +23,6 @@ _LONGEST_NAME = 100  # bytes; file systems allow 255, and the sample's id goes b
 _REGIONS = re.compile(
     r"small_connected_region_(\d+(?:\.\d+)?(?:e[+-]\d+)?)(?:_after_modification)?_manifest\.xlsx"
 )
-_FOLDER = re.compile(r"amos_(\d{4,9})_(.+)")
 
 
 def safe_name(text: str) -> str:
@@ -39,9 +39,32 @@ class Layout:
     ----------
     root : Path
         ROOT_DIR.
+    dataset : DatasetDefinition
+        What it is a ROOT_DIR of.
     """
 
     root: Path
+    dataset: DatasetDefinition = AMOS22
+
+    @classmethod
+    def of(cls, root: Path) -> Layout:
+        """Return the layout of a ROOT_DIR, made or not: the dataset is the one it was made of.
+
+        Raises
+        ------
+        DatasetError
+            When the definition that is kept in it is not usable.
+        """
+        kept = cls(root).dataset_yaml
+        if not kept.exists():
+            return cls(root)
+        dataset = read_definition(kept)
+        if dataset.open_questions:
+            raise DatasetError(
+                f"{kept}: {dataset.open_questions[0]} is left to dataset.json; give such a file "
+                "with --dataset."
+            )
+        return cls(root, dataset)
 
     @property
     def descriptor(self) -> Path:
@@ -124,6 +147,11 @@ class Layout:
         return self.descriptor / "label_map.yaml"
 
     @property
+    def dataset_yaml(self) -> Path:
+        """The dataset's definition, where it is not AMOS22."""
+        return self.descriptor / "dataset.yaml"
+
+    @property
     def denoise_exclude(self) -> Path:
         """What denoising leaves as it was, read when present."""
         return self.descriptor / "denoise_exclude.csv"
@@ -149,15 +177,21 @@ class Layout:
         found = (_REGIONS.fullmatch(path.name) for path in self.descriptor.glob("*.xlsx"))
         return sorted({float(match[1]) for match in found if match is not None})
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """Modality -> name of its folder, such as ``AMOS-CT``."""
+        return {modality: group_name(self.dataset.prefix, modality) for modality in MODALITIES}
+
     def group(self, modality: str) -> Path:
         """Return the folder of a modality's dataset, such as ``grouped/AMOS-CT``."""
-        return self.grouped / GROUPS[modality]
+        return self.grouped / self.groups[modality]
 
     def dataset_manifest(self, modality: str | None = None) -> Path:
         """Return the dataset manifest of everything or of one modality."""
         if modality is None:
             return self.grouped / "dataset_manifest.xlsx"
-        return self.group(modality) / f"dataset_manifest_amos_{modality}.xlsx"
+        name = f"dataset_manifest_{self.dataset.prefix.lower()}_{modality}.xlsx"
+        return self.group(modality) / name
 
     def splits(self, modality: str | None = None) -> Path:
         """Return the folder of the official split's index manifests."""
@@ -165,10 +199,16 @@ class Layout:
         return base / "splits" / SPLIT_NAME
 
 
+def group_name(prefix: str, modality: str) -> str:
+    """Return the name of a modality's folder, such as ``AMOS-CT``."""
+    return f"{prefix.upper()}-{modality.upper()}"
+
+
 def sample_folder(group: Path, sample: Sample) -> SampleFolder:
     """Return where a sample lies below its modality's folder."""
     name = f"{sample.sample_id}_{safe_name(sample.metadata.sex)}"
-    return SampleFolder(group / sample.subset / safe_name(sample.scanner) / name, sample.seq)
+    path = group / sample.subset / safe_name(sample.scanner) / name
+    return SampleFolder(path, sample.seq, sample.prefix)
 
 
 @dataclass(frozen=True, order=True)
@@ -178,18 +218,27 @@ class SampleFolder:
     Parameters
     ----------
     path : Path
-        ``…/{subset}/{scanner}/amos_{seq}_{sex}``.
+        ``…/{subset}/{scanner}/{sample_id}_{sex}``.
     seq : str
-        The AMOS number.
+        The scan's number with at least four digits.
+    prefix : str
+        The dataset's.
     """
 
     path: Path
     seq: str
+    prefix: str = AMOS22.prefix
+
+    @classmethod
+    def of(cls, path: Path, sample_id: str) -> SampleFolder:
+        """Return the folder of a sample that is given by its id, such as ``amos_0001``."""
+        prefix, _, seq = sample_id.rpartition("_")
+        return cls(path, seq, prefix)
 
     @property
     def sample_id(self) -> str:
-        """``amos_`` and the seq."""
-        return f"amos_{self.seq}"
+        """Prefix and seq, such as ``amos_0001``."""
+        return f"{self.prefix}_{self.seq}"
 
     @property
     def info(self) -> Path:
@@ -224,20 +273,33 @@ class SampleFolder:
         )
 
 
-def find_sample_folders(root: Path) -> list[SampleFolder]:
+def find_sample_folders(root: Path, prefix: str = AMOS22.prefix) -> list[SampleFolder]:
     """Find the organised samples below a folder, by number and then path.
 
-    A sample folder is named ``amos_{seq}_{sex}`` and holds files of its sample.
+    A sample folder is named such as ``amos_{seq}_{sex}`` and holds files of its sample.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    prefix : str
+        The dataset's.
     """
     found = []
+    name = re.compile(rf"{re.escape(prefix)}_(\d{{4,9}})_(.+)")
     for folder, files in walk_folders(root) if root.is_dir() else ():
-        match = _FOLDER.fullmatch(folder.name)
+        match = name.fullmatch(folder.name)
         hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
         if match is not None and not hidden:
-            sample = SampleFolder(folder, match[1])
+            sample = SampleFolder(folder, match[1], prefix)
             if any(file.name.startswith(f"{sample.sample_id}_") for file in files):
                 found.append(sample)
     return sorted(found, key=lambda sample: (int(sample.seq), sample.path))
+
+
+def find_samples_of(layout: Layout) -> list[SampleFolder]:
+    """Find the organised samples of a ROOT_DIR, by number and then path."""
+    return find_sample_folders(layout.grouped, layout.dataset.prefix)
 
 
 def absolute(path: str | Path) -> Path:
@@ -253,7 +315,7 @@ def find_root(root_dir: Path, output: Path | None = None) -> Layout:
     """
     found = [_nearest_root(path) for path in (root_dir, output) if path is not None]
     _, root = min((f for f in found if f is not None), default=(0, absolute(root_dir).parent))
-    return Layout(root)
+    return Layout.of(root)
 
 
 def find_root_beside_archive(archive: str, output: Path) -> Layout:
@@ -264,9 +326,9 @@ def find_root_beside_archive(archive: str, output: Path) -> Layout:
     """
     found = _nearest_root(output, is_made=True)
     if is_url(archive):
-        return Layout(found[1] if found is not None else absolute(output).parent)
+        return Layout.of(found[1] if found is not None else absolute(output).parent)
     found = found or _nearest_root(Path(archive))
-    return Layout(found[1] if found is not None else absolute(archive).parent)
+    return Layout.of(found[1] if found is not None else absolute(archive).parent)
 
 
 def _nearest_root(path: Path, *, is_made: bool = False) -> tuple[int, Path] | None:

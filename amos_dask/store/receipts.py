@@ -110,8 +110,9 @@ class Receipts:
 
     def sample_ids(self) -> list[str]:
         """Return the samples that have a receipt, be it usable or not."""
-        found = (path.stem for path in self.layout.receipts.glob("amos_*.json"))
-        return sorted(stem for stem in found if stem.removeprefix("amos_").isdecimal())
+        start = f"{self.layout.dataset.prefix}_"
+        found = (path.stem for path in self.layout.receipts.glob(f"{start}*.json"))
+        return sorted(stem for stem in found if stem.removeprefix(start).isdecimal())
 
     def forget(self, sample_id: str) -> None:
         """Remove a sample's receipt."""
@@ -142,7 +143,7 @@ class Receipts:
         files = receipt.record.files
         if files is None:
             return []
-        folder = SampleFolder(self.layout.grouped / files.folder, files.seq)
+        folder = SampleFolder.of(self.layout.grouped / files.folder, files.sample_id)
         try:
             return [*([folder.mask] if folder.mask.exists() else []), *folder.binary_masks()]
         except OSError:  # then none of the files that were written can be read either

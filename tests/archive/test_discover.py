@@ -12,8 +12,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from amos_dask.archive.definitions import AMOS22
 from amos_dask.archive.discover import Discovery, discover
+from amos_dask.datasets import AMOS22
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue
 from amos_dask.records import Sample

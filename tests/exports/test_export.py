@@ -25,10 +25,10 @@ from amos_dask import (
     verify,
 )
 from amos_dask.archive.sources import file_ref
+from amos_dask.datasets import AMOS22
 from amos_dask.errors import ClusterError
 from amos_dask.exports.files import MARKER
 from amos_dask.issues import make_issue
-from amos_dask.labels import AMOS22_LABELS
 from amos_dask.nifti import ImageInfo, read_info, write_mask
 from amos_dask.phantom import Archive
 from amos_dask.records import Step
@@ -115,7 +115,7 @@ def test_the_tree_of_nnunet(
     ]
     described = read(dataset / "dataset.json")
     assert described["channel_names"] == {"0": "CT_or_MR"}
-    assert described["labels"] == {name: label for label, name in AMOS22_LABELS.items()}
+    assert described["labels"] == {name: label for label, name in AMOS22.label_map.names().items()}
     assert described["numTraining"] == len(labelled)
     assert described["file_ending"] == ".nii.gz"
     assert described["amos_dask"]["label_values"]["ct"]["16"] == 16
@@ -315,7 +315,9 @@ def test_the_datalist_of_monai(
         else:
             assert (file.parent / entry["label"]).samefile(mask_of(processed_root, i))
     assert (listed["numTraining"], listed["numTest"]) == (8, 4)
-    assert listed["labels"] == {str(label): name for label, name in AMOS22_LABELS.items()}
+    assert listed["labels"] == {
+        str(label): name for label, name in AMOS22.label_map.names().items()
+    }
     assert listed["modality"] == {"0": "CT_or_MR"}
     assert result.outputs == (file,)
     assert [path.name for path in file.parent.iterdir()] == ["amos.json"]

@@ -16,8 +16,9 @@ from hostile.bad_images import image, mask_voxels, volume_voxels
 from roots import snapshot
 
 import amos_dask
-from amos_dask.archive.metadata import COLUMNS, ID_COLUMN, Rows, read_rows
+from amos_dask.archive.metadata import Rows, read_rows
 from amos_dask.archive.sources import file_ref
+from amos_dask.datasets import AMOS22
 from amos_dask.errors import ArchiveError, ManifestError
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
@@ -26,7 +27,9 @@ from amos_dask.store.layout import SampleFolder
 from amos_dask.store.staging import Staging
 from amos_dask.tables.workbook import read_sheet, write_workbook
 
-HEADER = [ID_COLUMN, *COLUMNS.values()]
+assert AMOS22.metadata is not None
+COLUMNS = AMOS22.metadata.columns
+HEADER = [AMOS22.metadata.id_column, *COLUMNS.values()]
 PACKAGE = Path(amos_dask.__file__).parent
 
 

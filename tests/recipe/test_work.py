@@ -12,8 +12,9 @@ import pytest
 from roots import truncate
 
 from amos_dask.archive.discover import discover
+from amos_dask.datasets import AMOS22
 from amos_dask.exclusions import EVERY_LABEL
-from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
+from amos_dask.labels import LabelMap
 from amos_dask.phantom import write_archive
 from amos_dask.recipe import work
 from amos_dask.recipe.fused import run_sample
@@ -254,7 +255,7 @@ def test_another_folder_changes_everything(place: Place, change: str) -> None:
 
 
 OTHER_PARAMS: dict[str, dict[str, object]] = {
-    "label map": {"label_map": LabelMap((*DEFAULT_LABEL_MAP.entries[:-1], (16, "womb")))},
+    "label map": {"label_map": LabelMap((*AMOS22.label_map.entries[:-1], (16, "womb")))},
     "kernel": {"denoise": replace(PARAMS.denoise, kernel_size=(5, 3))},
     "half-edge": {"denoise": replace(PARAMS.denoise, filter_halfedge=2)},
     "area": {"denoise": replace(PARAMS.denoise, region_area_thresh=99.5)},

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from nibabel.affines import from_matvec
 
-from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
+from amos_dask.datasets import AMOS22
+from amos_dask.labels import LabelMap
 from amos_dask.nifti import ImageInfo, make_header, parse_header
 from amos_dask.stages.binary_masks import check_labels, write_binary_masks
 
@@ -27,7 +28,7 @@ def test_each_label_has_its_voxels_on_the_volumes_geometry(
 ) -> None:
     mask = np.random.default_rng(0).choice([0, 1, 5, 16], (4, 3, 5)).astype(np.uint8, order="F")
     before = mask.copy()
-    paths = {label: tmp_path / f"{label}.nii.gz" for label in DEFAULT_LABEL_MAP}
+    paths = {label: tmp_path / f"{label}.nii.gz" for label in AMOS22.label_map}
     assert write_binary_masks(paths, mask, volume) == (0, 1, 5, 16)
     for label, path in paths.items():
         image = nib.load(path)
@@ -51,7 +52,7 @@ def test_the_files_of_all_labels_add_up_to_one_everywhere(
     tmp_path: Path, volume: ImageInfo
 ) -> None:
     mask = np.random.default_rng(1).integers(0, 17, (4, 3, 5)).astype(np.uint8, order="F")
-    paths = {label: tmp_path / f"{label}.nii.gz" for label in DEFAULT_LABEL_MAP}
+    paths = {label: tmp_path / f"{label}.nii.gz" for label in AMOS22.label_map}
     write_binary_masks(paths, mask, volume)
     total = sum(np.asanyarray(nib.load(path).dataobj).astype(int) for path in paths.values())
     np.testing.assert_array_equal(total, np.ones((4, 3, 5)))

@@ -124,7 +124,7 @@ def test_the_row_follows_the_written_header() -> None:
     affine = from_matvec(np.diag([-0.8, 0.8, 5.0]), [100.1, -120.2, -300.3])
     info = parse_header(make_header((4, 3, 2), np.float32, affine, 1))
     row = describe_files(
-        seq="0001",
+        sample_id="amos_0001",
         subset="train",
         metadata=METADATA,
         folder="train/Aquilion ONE/amos_0001_F",

@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
+from amos_dask.datasets import AMOS22
+from amos_dask.labels import LabelMap
 from amos_dask.records import Region, SampleRegions
 from amos_dask.stages.regions import find_small_regions, round_half_even
 
@@ -121,7 +122,7 @@ def test_values_are_plain_python_so_that_they_can_be_kept() -> None:
     mask = np.zeros((3, 3, 3), np.uint8, order="F")
     mask[1, 1, 1] = 2
     ((threshold, found),) = find_small_regions(
-        mask, (1.0, 1.0, 1.0), [5], DEFAULT_LABEL_MAP, "amos_0001"
+        mask, (1.0, 1.0, 1.0), [5], AMOS22.label_map, "amos_0001"
     )
     (region,) = found.regions
     assert type(threshold) is float

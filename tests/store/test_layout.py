@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from amos_dask.labels import DEFAULT_LABEL_MAP
+from amos_dask.datasets import AMOS22
 from amos_dask.records import Metadata, Sample
 from amos_dask.store.layout import (
     Layout,
@@ -85,7 +85,7 @@ def test_a_sample_lies_below_subset_and_scanner(tmp_path: Path) -> None:
     assert folder.info == base / "amos_0001_info.yaml"
     assert folder.volume == base / "amos_0001_volume.nii.gz"
     assert folder.mask == base / "amos_0001_mask.nii.gz"
-    columns = DEFAULT_LABEL_MAP.columns()
+    columns = AMOS22.label_map.columns()
     assert folder.binary_mask(columns[2]) == base / "amos_0001_mask_02_right_kidney.nii.gz"
 
 

@@ -51,10 +51,10 @@ def test_counts_come_back(
 
 def test_counts_of_other_files_are_not_found(tmp_path: Path) -> None:
     volume, mask = tmp_path / "volume.nii.gz", tmp_path / "mask.nii.gz"
-    volume.write_bytes(gzip.compress(b"volume"))
-    mask.write_bytes(gzip.compress(b"mask"))
+    volume.write_bytes(gzip.compress(b"volume", mtime=0))
+    mask.write_bytes(gzip.compress(b"mask", mtime=0))
     path = counts_path(tmp_path, "amos_0001", volume, mask)
-    mask.write_bytes(gzip.compress(b"another"))
+    mask.write_bytes(gzip.compress(b"another", mtime=0))
     other = counts_path(tmp_path, "amos_0001", volume, mask)
     assert path != other
     path.write_bytes(b"")

@@ -9,8 +9,9 @@ import numpy as np
 import openpyxl
 import pytest
 
+from amos_dask.datasets import AMOS22
 from amos_dask.issues import CATALOGUE, make_issue
-from amos_dask.labels import DEFAULT_LABEL_MAP, LabelMap
+from amos_dask.labels import LabelMap
 from amos_dask.records import (
     Audit,
     FileAudit,
@@ -156,8 +157,8 @@ def test_seq_dates_and_age_are_text_cells(tmp_path: Path) -> None:
 
 
 def test_dataset_manifest_has_the_tutorials_columns_in_order() -> None:
-    assert list(dataset_frame([], DEFAULT_LABEL_MAP).columns) == DATASET_COLUMNS
-    assert list(dataset_frame([files()], DEFAULT_LABEL_MAP).columns) == DATASET_COLUMNS
+    assert list(dataset_frame([], AMOS22.label_map).columns) == DATASET_COLUMNS
+    assert list(dataset_frame([files()], AMOS22.label_map).columns) == DATASET_COLUMNS
 
 
 def test_dataset_manifest_columns_follow_the_label_map() -> None:
@@ -293,7 +294,7 @@ def test_region_manifest_has_a_row_a_sample_and_regions_a_row_a_region() -> None
 
 
 def test_region_manifest_of_the_default_map_names_all_labels() -> None:
-    manifest, _ = region_frames([], DEFAULT_LABEL_MAP)
+    manifest, _ = region_frames([], AMOS22.label_map)
     assert list(manifest.columns) == ["ID", *MASK_COLUMNS]
 
 
@@ -338,10 +339,10 @@ def test_changes_have_names_and_volumes() -> None:
         SampleChanges("amos_0001", spacing, ()),
         SampleChanges("amos_0002", spacing, (LabelChange(0, 6, 3), LabelChange(6, 99, 1))),
     ]
-    frame = changes_frame(found, DEFAULT_LABEL_MAP)
+    frame = changes_frame(found, AMOS22.label_map)
     assert tuple(frame.columns) == CHANGE_COLUMNS
     assert [tuple(row) for row in frame.to_numpy(object)] == [
         ("amos_0002", 0, "background", 6, "liver", 3, 1.875),
         ("amos_0002", 6, "liver", 99, None, 1, 0.625),
     ]
-    assert list(changes_frame([], DEFAULT_LABEL_MAP).columns) == list(CHANGE_COLUMNS)
+    assert list(changes_frame([], AMOS22.label_map).columns) == list(CHANGE_COLUMNS)

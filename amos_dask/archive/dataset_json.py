@@ -1,0 +1,183 @@
+"""``dataset.json``: the subsets of scans, and what a Decathlon task is."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from amos_dask.archive.names import Names, Scan, find_dataset_json
+from amos_dask.archive.sources import read_bytes
+from amos_dask.datasets import DatasetDefinition, make_definition
+from amos_dask.errors import (
+    ArchiveError,
+    DatasetError,
+    InaccessibleFileError,
+    UnreadableImageError,
+)
+from amos_dask.issues import Issue, make_issue
+from amos_dask.records import FileRef
+
+_LARGEST_JSON = 8 << 20
+_UNUSABLE = (UnreadableImageError, InaccessibleFileError, ValueError, RecursionError)
+# What the tasks of the Decathlon call the channels of MR scans.
+_MR_CHANNELS = frozenset({"MRI", "MR", "FLAIR", "T1", "T1W", "T1GD", "T2", "T2W", "ADC"})
+
+
+def complete_definition(
+    definition: DatasetDefinition, files: Sequence[FileRef], shown_as: str
+) -> DatasetDefinition:
+    """Return a definition in which what ``dataset.json`` is to tell is said.
+
+    Parameters
+    ----------
+    definition : DatasetDefinition
+        With or without open questions.
+    files : sequence of FileRef
+        The archive's.
+    shown_as : str
+        The archive, for messages.
+
+    Raises
+    ------
+    ArchiveError
+        When there is no such file, or it does not tell.
+    """
+    if not definition.open_questions:
+        return definition
+    found = find_dataset_json(files)
+    if len(found) != 1:
+        which = " and ".join(ref.path for ref in found[:2]) or "no dataset.json"
+        raise ArchiveError(
+            f"{shown_as}: found {which} where one dataset.json was expected; name the folder of "
+            "one task."
+        )
+    where = f"{shown_as}, {found[0].path}"
+    try:
+        content = _read(found[0])
+        names = [name for _, name in _entries(content, definition.dataset_json)]
+        prefix = _prefix(names)
+        answers = {
+            "name": _name(content.get("name")) or prefix,
+            "prefix": prefix,
+            "labels": content.get("labels"),
+            "modality": _modality(content.get("modality")),
+        }
+        asked = {key: answers[key] for key in definition.open_questions}
+        return make_definition({**definition.content, **asked}, where)
+    except DatasetError as error:
+        raise ArchiveError(
+            f"{error} Copy the dataset's definition, write it there, and name that with --dataset."
+        ) from error
+    except _UNUSABLE as error:
+        raise ArchiveError(f"{where}: does not tell what the dataset is ({error}).") from error
+
+
+def _name(name: object) -> str:
+    """Return the task's name without what folders and definitions cannot have in names."""
+    return "".join(c for c in str(name or "") if c.isalnum() or c in " .-").strip(" .-")[:50]
+
+
+def _prefix(names: Sequence[str]) -> str:
+    """Return what stands before the number in the names of all scans."""
+    found = {PurePosixPath(name).name.partition(".")[0].rpartition("_")[0] for name in names}
+    if len(found) != 1:
+        raise ValueError(f"it lists scans of several names: {reprlib.repr(sorted(found))}")
+    return found.pop()
+
+
+def _modality(channels: object) -> str:
+    """Return "ct", "mri" or "und" for the names of channels, such as ``{"0": "CT"}``."""
+    values = channels.values() if isinstance(channels, dict) else [channels]
+    found = {str(value).strip().upper() for value in values}
+    if found == {"CT"}:
+        return "ct"
+    return "mri" if found <= _MR_CHANNELS else "und"
+
+
+def _read(ref: FileRef) -> dict[str, Any]:
+    content = json.loads(read_bytes(ref, _LARGEST_JSON))
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def _entries(content: Mapping[str, Any], sections: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield subset and name of every image that is listed."""
+    for key, subset in sections.items():
+        entries = content.get(key) or []
+        if not isinstance(entries, list):
+            raise ValueError(f"{key} is not a list")
+        for entry in entries:
+            yield subset, str(entry.get("image") if isinstance(entry, dict) else entry)
+
+
+def find_subsets(names: Names, issues: list[Issue]) -> dict[int, str]:
+    """Return number -> subset of the scans that are there; what is odd goes to the issues."""
+    subsets = {number: scan.name_subset for number, scan in names.scans.items()}
+    if names.dataset_json is None:
+        return subsets
+    try:
+        listed = _read_subsets(names.dataset_json, names.definition)
+    except _UNUSABLE as error:
+        issues.append(
+            make_issue(
+                "bad_dataset_json",
+                f"not usable: {error}",
+                file=names.dataset_json.path,
+                action="subsets taken from the folders",
+            )
+        )
+        return subsets
+    path = names.dataset_json.path
+    for number, scan in sorted(names.scans.items()):
+        sample_id = names.definition.sample_id(number)
+        issues.extend(_check_subset(scan, listed.get(number), sample_id, path))
+        subsets[number] = listed.get(number, scan.name_subset)
+    issues.extend(
+        make_issue(
+            "listed_but_absent",
+            f"listed as {listed[number]}, but there is no file of it",
+            sample=names.definition.sample_id(number),
+            file=path,
+        )
+        for number in sorted(set(listed) - set(subsets))
+    )
+    return subsets
+
+
+def _read_subsets(ref: FileRef, definition: DatasetDefinition) -> dict[int, str]:
+    listed: dict[int, str] = {}
+    for subset, name in _entries(_read(ref), definition.dataset_json):
+        file_name = PurePosixPath(name).name
+        number = definition.number_of(file_name)
+        if number is None:
+            raise ValueError(f"{_section_of(subset, definition)} lists {reprlib.repr(name)}")
+        if listed.setdefault(number, subset) != subset:
+            raise ValueError(f"{file_name} is listed as {listed[number]} and as {subset}")
+    return listed
+
+
+def _section_of(subset: str, definition: DatasetDefinition) -> str:
+    return next(key for key, value in definition.dataset_json.items() if value == subset)
+
+
+def _check_subset(scan: Scan, listed: str | None, sample_id: str, path: str) -> Iterator[Issue]:
+    if listed is None:
+        yield make_issue(
+            "not_in_dataset_json",
+            "not listed",
+            sample=sample_id,
+            file=path,
+            action=f"{scan.name_subset} taken from the folder",
+        )
+    elif listed != scan.name_subset:
+        yield make_issue(
+            "subset_mismatch",
+            f"listed as {listed}, but its folder says {scan.name_subset}",
+            sample=sample_id,
+            file=path,
+            action=f"{listed} used",
+        )

@@ -1,0 +1,313 @@
+"""Dataset definitions: what the packaged ones say, files of one's own, and every mistake."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+
+from amos_dask.datasets import (
+    AMOS22,
+    PACKAGED,
+    DatasetDefinition,
+    ScanFile,
+    find_definition,
+    make_definition,
+    read_definition,
+)
+from amos_dask.datasets.reading import METADATA_FIELDS
+from amos_dask.errors import AmosDaskError, DatasetError
+from amos_dask.phantom import write_decathlon
+from amos_dask.records import MODALITIES, SUBSETS, Metadata
+
+OWN = """\
+name: Ours
+prefix: ours
+volumes: {train: images/ours_{number}}
+masks: {train: labels/ours_{number}}
+with_masks: [train]
+labels: {0: background, 1: liver}
+modality: ct
+"""
+OWN = OWN.replace("{train: images/ours_{number}}", '{train: "images/ours_{number}"}')
+OWN = OWN.replace("{train: labels/ours_{number}}", '{train: "labels/ours_{number}"}')
+
+
+def read(folder: Path, text: str) -> DatasetDefinition:
+    path = folder / "own.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_definition(path)
+
+
+def scan(definition: DatasetDefinition, path: str) -> tuple[Any, ...] | None:
+    found = definition.scan_file(PurePosixPath(path))
+    return None if found is None else (found.number, found.kind, found.subset)
+
+
+# ---------------------------------------------------------------- those that come with the program
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("imagesTr/amos_0001.nii.gz", (1, "volume", "train")),
+        ("amos22/amos22/imagesVa/amos_0600.nii.gz", (600, "volume", "val")),
+        ("imagesTs/amos_0300_0000.nii.gz", (300, "volume", "test")),
+        ("labelsTs/amos_123456789.nii.gz", (123456789, "mask", "test")),
+        ("imagesTr/amos_0001.nii", (1, "volume", "train")),
+        ("imagesTr/amos_0001.hdr.gz", (1, "volume", "train")),
+        ("imagesTr/amos_001.nii.gz", None),
+        ("imagesTr/amos_0001_0001.nii.gz", None),
+        ("images/amos_0001.nii.gz", None),
+        ("amos_0001.nii.gz", None),
+        ("imagesTr/AMOS_0001.nii.gz", None),
+    ],
+)
+def test_files_of_amos22(path: str, expected: tuple[Any, ...] | None) -> None:
+    assert scan(AMOS22, path) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("volume-0.nii.gz", (0, "volume", "test")),
+        ("any/folder/volume-20.nii.gz", (20, "volume", "test")),
+        ("labels-21.nii.gz", (21, "mask", "train")),
+        ("volume-139.nii.gz", (139, "volume", "train")),
+        ("volume-140.nii.gz", None),  # none of its numbers
+        ("volumes-1.nii.gz", None),
+        ("volume-.nii.gz", None),
+    ],
+)
+def test_files_of_ct_org(path: str, expected: tuple[Any, ...] | None) -> None:
+    assert scan(find_definition("ct-org"), path) == expected
+
+
+def test_what_amos22_is() -> None:
+    assert (AMOS22.name, AMOS22.prefix, AMOS22.subsets) == ("AMOS22", "amos", SUBSETS)
+    assert AMOS22.modalities == ("ct", "mri")
+    assert [AMOS22.id_modality(n) for n in (0, 1, 500, 501, 600, 601)] == [
+        *(None, "ct", "ct", "mri", "mri", None)
+    ]
+    assert AMOS22.modality(7000, "Prisma") == "mri"
+    assert AMOS22.modality(7000, "unheard of") == "und"
+    assert sum(AMOS22.official_counts.values()) == 600
+    assert AMOS22.unlabelled_mr_scanners == {"Ingenia"}
+    assert AMOS22.damaged_numbers == {5437, 5514}
+    assert AMOS22.splits_prostate_uterus
+    assert AMOS22.subsets_with_masks == {"train", "val"}
+    assert AMOS22.example == "imagesTr/amos_0001.nii.gz"
+    assert AMOS22.unlabelled_zip.fullmatch("AMOS22_unlabeled_MRI_7000_8199.zip") is not None
+    assert AMOS22.unlabelled_zip.fullmatch("amos22_unlabeled_pet_1_2.zip") is None
+    assert all(
+        AMOS22.unlabelled_zip.fullmatch(name) or AMOS22.unlabelled_csv.fullmatch(name)
+        for name in AMOS22.unlabelled_files
+    )
+
+
+def test_only_amos22_has_a_label_that_the_sex_splits() -> None:
+    assert [find_definition(name).splits_prostate_uterus for name in PACKAGED] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_definition_survives_the_way_to_a_worker_and_to_disk(name: str, tmp_path: Path) -> None:
+    definition = find_definition(name)
+    assert pickle.loads(pickle.dumps(definition)) == definition
+    assert read(tmp_path, definition.to_yaml()) == definition
+
+
+def test_words_are_those_of_the_records() -> None:
+    from amos_dask.datasets import reading
+
+    assert (reading.SUBSETS, reading.MODALITIES) == (SUBSETS, MODALITIES)
+    assert tuple(Metadata.__dataclass_fields__) == METADATA_FIELDS
+
+
+def test_what_the_archive_has_to_tell_of_a_decathlon_task() -> None:
+    assert find_definition("decathlon").open_questions == ("name", "prefix", "labels", "modality")
+    assert find_definition("ct-org").open_questions == ()
+
+
+# ---------------------------------------------------------------- of one's own
+
+
+def test_a_definition_of_ones_own(tmp_path: Path) -> None:
+    own = read(tmp_path, OWN)
+    assert own.sample_id(7) == "ours_0007"
+    assert own.scan_file(PurePosixPath("images/ours_7.nii.gz")) == ScanFile(7, "volume", "train")
+    assert own.label_map.names() == {0: "background", 1: "liver"}
+    assert (own.metadata, own.published_zip, own.nnunet_id) == (None, None, None)
+    assert find_definition(tmp_path / "own.yaml") == own
+
+
+def test_a_metadata_csv_of_ones_own(tmp_path: Path) -> None:
+    own = read(
+        tmp_path, OWN + "metadata: {files: about*.csv, id: scan, columns: {sex: Sex, age: Years}}\n"
+    )
+    assert own.metadata is not None
+    assert own.metadata.columns == {"sex": "Sex", "age": "Years"}
+    assert [own.metadata.is_name_of(n) for n in ("ABOUT_1.CSV", "about.csv.gz")] == [True, False]
+
+
+MISTAKES = [
+    ("name: Ours\n", "", "name is missing"),
+    ("name: Ours", "name: a/b", "'a/b' is not possible as name"),
+    ("prefix: ours", "prefix: our_s", "'our_s' is not possible as prefix"),
+    ("prefix: ours", "prefix: ../x", "'../x' is not possible as prefix"),
+    ('{train: "images/ours_{number}"}', "[a]", "volumes: expected lines"),
+    ('volumes: {train: "images/ours_{number}"}\n', "", "volumes are missing"),
+    ("images/ours_{number}", "images/ours", "'images/ours' is not such as"),
+    ("images/ours_{number}", "a/b/{number}", "'a/b/{number}' is not such as"),
+    ("images/ours_{number}", "{number}_x", "'{number}_x' is not such as"),
+    ('{train: "images', '{training: "images', "'training' is none of train, val, test"),
+    ('{train: "labels/ours_{number}"}', '"labels/ours_{number}"', "masks name one place for all"),
+    ("with_masks: [train]", "with_masks: [all]", "'all' in with_masks is none of train, val, test"),
+    ("with_masks: [train]", "with_masks: train", "with_masks is not a list"),
+    ("{0: background, 1: liver}", "{1: liver}", "label 0 (background) is missing"),
+    ("{0: background, 1: liver}", "{0: background, 1: a/b}", "the name 'a/b' of label 1"),
+    ("{0: background, 1: liver}", "{0: background, 1: A b, 2: a_B}", "used for two labels"),
+    ("modality: ct\n", "", "modality is missing"),
+    ("modality: ct", "modality: pet", "modality 'pet' is none of ct, mri, und"),
+    ("modality: ct", "modality: {ct: 5-1}", "'5-1' of ct is not a range"),
+    ("modality: ct", "modality: {ct: 1-5, mri: 5-9}", "number 5 of mri is in two ranges"),
+    ("modality: ct", "modality: {ct: many}", "'many' of ct is not a range"),
+    ("modality: ct", "modality: ct\nmodality: mri", "key modality occurs twice"),
+    ("modality: ct", "modality: ct\ncolour: red", "'colour' is not a key"),
+    ("modality: ct", "modality: ct\nsplit_prostate_uterus: yes", "needs the labels 15 and 16"),
+    ("modality: ct", "modality: ct\nsplit_prostate_uterus: perhaps", "must be yes or no"),
+    ("modality: ct", "modality: ct\ndigits: 0", "digits must be a number from 1 to 9"),
+    ("modality: ct", "modality: ct\ndigits: four", "digits 'four' is not a whole number"),
+    ("modality: ct", "modality: ct\nofficial_counts: {train: {ct: x}}", "ct 'x' is not a whole"),
+    ("modality: ct", "modality: ct\nmetadata: {files: a.csv}", "metadata: id is missing"),
+    ("modality: ct", "modality: ct\nmetadata: {files: a, id: b, columns: {shoe: c}}", "'shoe'"),
+    ("modality: ct", "modality: ct\nunlabelled: {damaged: [x]}", "'x' in damaged"),
+    ("modality: ct", "modality: from dataset.json", "must say which of its sections"),
+    ("modality: ct", "modality: ct\ndataset_json: {training: all}", "training is none of train"),
+    ("name: Ours", "name: &a Ours", None),
+    ("modality: ct", "modality: *a", "aliases are not allowed"),
+    ("name: Ours", "name: [", "not a readable dataset definition"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
+def test_each_mistake_is_said_in_one_sentence(
+    old: str, new: str, message: str | None, tmp_path: Path
+) -> None:
+    assert old in OWN
+    text = OWN.replace(old, new)
+    if message is None:  # an anchor without an alias does nothing
+        assert read(tmp_path, text).name == "Ours"
+        return
+    with pytest.raises(DatasetError) as error:
+        read(tmp_path, text)
+    said = str(error.value)
+    assert message in said
+    assert said.startswith(str(tmp_path / "own.yaml"))
+    assert "\n" not in said
+    assert said.endswith(".")
+
+
+@pytest.mark.parametrize("content", [None, [], "text", {"name": ["x"]}, {1: 2}])
+def test_what_is_no_definition_at_all_is_said_too(content: object) -> None:
+    with pytest.raises(DatasetError):
+        make_definition(content, "here")
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="'amos23' is not known; choose from amos22, ct-org"):
+        find_definition("amos23")
+    with pytest.raises(DatasetError, match="not a readable dataset definition"):
+        find_definition(tmp_path / "none.yaml")
+    (tmp_path / "large.yaml").write_text("#" * (1 << 21))
+    with pytest.raises(DatasetError, match="larger than 1 MiB"):
+        find_definition(tmp_path / "large.yaml")
+
+
+def test_files_that_other_yaml_readers_read_alike(tmp_path: Path) -> None:
+    kept = yaml.safe_load(find_definition("ct-org").to_yaml())
+    assert kept["labels"][6] == "brain"
+    assert kept["subsets"] == {"test": "0-20", "train": "21-139"}
+
+
+# ---------------------------------------------------------------- what dataset.json tells
+
+
+def test_an_archive_answers_the_open_questions(tmp_path: Path) -> None:
+    from amos_dask.archive.discover import discover
+
+    archive = write_decathlon(tmp_path, "heart")
+    for place in (archive.path, tmp_path):  # the folder around it will do
+        found = discover(str(place), definition=find_definition("decathlon")).definition
+        assert (found.name, found.prefix, found.modalities) == ("Heart", "la", ("mri",))
+        assert found.label_map.names() == {0: "background", 1: "left atrium"}
+        assert found.open_questions == ()
+        assert read(tmp_path, found.to_yaml()) == found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": {"0": "background", "1": "a/b"}}, "the name 'a/b' of label 1"),
+        ({"labels": ["background", "spleen"]}, "expected lines such as"),
+        ({"labels": {"background": 0}}, "label index 'background'"),
+        ({"training": []}, "does not tell what the dataset is (it lists scans of several names"),
+        ({"training": {}}, None),
+        ({"training": 5}, "training is not a list"),
+        ({"test": ["./imagesTs/liver_1.nii.gz"]}, "it lists scans of several names"),
+        ({"name": None}, None),
+        ({"name": "…/Spleen (9)\n"}, None),
+        ({"modality": {"0": "PET"}}, None),
+    ],
+)
+def test_a_dataset_json_that_does_not_tell(
+    change: dict[str, Any], message: str | None, tmp_path: Path
+) -> None:
+    import json
+
+    from amos_dask.archive.discover import discover
+
+    archive = write_decathlon(tmp_path)
+    path = archive.path / "dataset.json"
+    content = json.loads(path.read_text()) | change
+    if change.get("training") in ([], {}):
+        content["test"] = [] if message else content["test"]
+    path.write_text(json.dumps(content))
+    if message is None:
+        found = discover(str(archive.path), definition=find_definition("decathlon"))
+        assert len(found.samples) == 5
+        return
+    with pytest.raises(AmosDaskError) as error:
+        discover(str(archive.path), definition=find_definition("decathlon"))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_two_tasks_at_once_are_refused_and_so_is_none(tmp_path: Path) -> None:
+    from amos_dask.archive.discover import discover
+
+    for task in ("heart", "spleen"):
+        write_decathlon(tmp_path / "both", task)
+    write_decathlon(tmp_path / "none").path.joinpath("dataset.json").unlink()
+    with pytest.raises(AmosDaskError, match=r"Task02_Heart/dataset.json and Task09_Spleen"):
+        discover(str(tmp_path / "both"), definition=find_definition("decathlon"))
+    with pytest.raises(AmosDaskError, match=r"found no dataset.json where one"):
+        discover(str(tmp_path / "none"), definition=find_definition("decathlon"))
+
+
+def test_what_is_of_amos22_alone_is_said(tmp_path: Path) -> None:
+    from amos_dask.archive.discover import discover
+
+    ct_org = find_definition("ct-org")
+    with pytest.raises(AmosDaskError, match="CT-ORG has no metadata csv"):
+        discover(str(tmp_path), "a.csv", definition=ct_org)
+    with pytest.raises(AmosDaskError, match="--mr_metadata_offset -1 is for AMOS22"):
+        discover(str(tmp_path), None, "-1", ct_org)
+    with pytest.raises(AmosDaskError, match=r"expected files such as volume-1\.nii\.gz"):
+        discover(str(tmp_path), definition=ct_org)
