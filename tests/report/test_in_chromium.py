@@ -93,6 +93,7 @@ def test_every_section_is_drawn_and_hostile_text_stays_text(page: Browser) -> No
     for section in SECTIONS:
         page.run(f"void document.getElementById('{section}').scrollIntoView()")
         page.wait_for(f"document.getElementById('{section}').innerText.length > 100")
+    page.run("void document.getElementById('distributions').scrollIntoView()")
     page.wait_for("document.querySelectorAll('.plot svg').length >= 5")
     assert HOSTILE in page.run("document.getElementById('issues').textContent")
     assert page.run("document.querySelectorAll('img[src=x]').length") == 0

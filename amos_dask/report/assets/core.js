@@ -75,8 +75,7 @@ function chip(index) {
 
 function sampleLink(id) {
   const sample = sampleById.get(id);
-  if (!sample) return el("span", { class: "id" }, id || "dataset");
-  if (sample.changed_voxels === 0) return el("span", { class: "id" }, id);
+  if (!sample?.changed_voxels) return el("span", { class: "id" }, id || "dataset");
   return el("a", { class: "id", href: `#card-${id}`, onclick: (event) => {
     event.preventDefault();
     goToCard(id);

@@ -13,12 +13,15 @@ function slicesOf(id) {
 const jpeg = (base64) => `data:image/jpeg;base64,${base64}`;
 const png = (base64) => `data:image/png;base64,${base64}`;
 
+const layers = (slice, which) => [
+  el("img", { src: jpeg(slice.image), alt: "", class: "grey", decoding: "async" }),
+  el("img", { src: png(slice[which]), alt: "", class: "labels", decoding: "async" }),
+  el("img", { src: png(slice.halo), alt: "", class: "halo", decoding: "async" }),
+];
+
 function makeView(slice, which) {
   const [left, top] = slice.letters;
-  const stack = el("span", { class: "stack" },
-    el("img", { src: jpeg(slice.image), alt: "", class: "grey", decoding: "async" }),
-    el("img", { src: png(slice[which]), alt: "", class: "labels", decoding: "async" }),
-    el("img", { src: png(slice.halo), alt: "", class: "halo", decoding: "async" }));
+  const stack = el("span", { class: "stack" }, layers(slice, which));
   stack.style.setProperty("--ratio", (slice.width * slice.mm[0]) / (slice.height * slice.mm[1]) || 1);
   return el("span", { class: `view ${which}` }, stack,
     [["left", left], ["top", top], ["right", OPPOSITE[left]], ["bottom", OPPOSITE[top]]].map(([edge, letter]) =>
@@ -40,62 +43,75 @@ function sliceCaption(sample, slice) {
   ];
 }
 
-// The pictures of one card: made when it comes near the window, let go when it is far away.
+// The pictures of one card: made when it comes near the window, let go when it is far away. The
+// frames stay, so that nothing on the page moves.
 const farAndNear = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    entry.target.isNear = entry.isIntersecting;
-    if (entry.isIntersecting) entry.target.show(); else entry.target.hide();
+  for (const { target, isIntersecting } of entries) {
+    target.isNear = isIntersecting;
+    if (isIntersecting) target.showPictures(); else target.hidePictures();
   }
 }, { rootMargin: "900px" });
 
-const emptyView = () => el("span", { class: "view" });
-
 function makePictures(sample) {
-  const box = el("div", { class: "pictures" });
-  let open = false;
-
-  const placeholders = () => Array.from({ length: sample.n_pictures }, () =>
-    el("figure", { class: "slice" }, el("span", { class: "views" }, emptyView(), emptyView()),
+  const placeholders = Array.from({ length: sample.n_pictures }, () =>
+    el("figure", { class: "slice" },
+      el("span", { class: "views" }, el("span", { class: "view" }), el("span", { class: "view" })),
       el("figcaption", {}, "…")));
+  return el("div", { class: "pictures" }, placeholders.length ? placeholders : calm("No pictures."));
+}
 
-  box.show = () => {
-    if (open || sample.n_pictures === 0) return;
+function watchPictures(card, sample) {
+  if (sample.n_pictures === 0) return;
+  const box = card.querySelector(".pictures");
+  let made = false;
+  let filled = false;
+
+  const makeFigure = (slice, index) => el("figure", { class: "slice" },
+    el("button", { type: "button", class: "views",
+      "aria-label": `Enlarge ${sliceTitle(sample, slice)} of ${sample.id}, before and after`,
+      onclick: () => openViewer(sample, index) },
+      makeView(slice, "before"), makeView(slice, "after")),
+    el("figcaption", {}, sliceCaption(sample, slice)));
+
+  card.showPictures = () => {
+    if (filled) return;
     if (!picturesOf(sample.id) && document.readyState === "loading") {
-      document.addEventListener("DOMContentLoaded", () => { if (box.isNear) box.show(); }, { once: true });
+      document.addEventListener("DOMContentLoaded", () => { if (card.isNear) card.showPictures(); }, { once: true });
       return;
     }
-    const figures = slicesOf(sample.id).map((slice, index) => el("figure", { class: "slice" },
-      el("button", { type: "button", class: "views",
-        "aria-label": `Enlarge ${sliceTitle(sample, slice)} of ${sample.id}, before and after`,
-        onclick: () => openViewer(sample, index) },
-        makeView(slice, "before"), makeView(slice, "after")),
-      el("figcaption", {}, sliceCaption(sample, slice))));
-    open = true;
-    box.replaceChildren(...(figures.length ? figures : [calm("No pictures.")]));
-    box.style.minHeight = "";
+    const slices = slicesOf(sample.id);
+    if (!made) box.replaceChildren(...(slices.length ? slices.map(makeFigure) : [calm("No pictures.")]));
+    else {
+      const stacks = box.querySelectorAll(".stack");
+      slices.forEach((slice, index) => {
+        stacks[2 * index].replaceChildren(...layers(slice, "before"));
+        stacks[2 * index + 1].replaceChildren(...layers(slice, "after"));
+      });
+    }
+    [made, filled] = [true, true];
   };
 
-  box.hide = () => {
-    if (!open || box.contains(document.activeElement)) return;
-    open = false;
-    box.style.minHeight = `${box.offsetHeight}px`;
-    box.replaceChildren(...placeholders());
+  card.hidePictures = () => {
+    if (filled) for (const stack of box.querySelectorAll(".stack")) stack.replaceChildren();
+    filled = false;
   };
 
-  box.replaceChildren(...(sample.n_pictures ? placeholders() : [calm("No pictures.")]));
-  if (sample.n_pictures) farAndNear.observe(box);
-  return box;
+  farAndNear.observe(card);
 }
 
 // How pictures are shown, for all of them.
 
 function showAs(mode, shown = view.shown) {
+  // Pictures change their size; what is looked at keeps its place.
+  const current = review.current && cardOf(review.current);
+  const top = current?.getBoundingClientRect().top;
   view.mode = mode;
   view.shown = shown;
   document.body.classList.toggle("single", mode === "single");
   document.body.dataset.shown = shown;
   const pressed = { pair: mode === "pair", before: mode === "single" && shown === "before", after: mode === "single" && shown === "after" };
   for (const [name, on] of Object.entries(pressed)) byId(`view-${name}`).setAttribute("aria-pressed", String(on));
+  if (current) window.scrollBy(0, current.getBoundingClientRect().top - top);
 }
 
 function flipView() {

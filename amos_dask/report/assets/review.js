@@ -60,6 +60,7 @@ function makeCard(sample) {
           el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "From"), el("th", { scope: "col" }, el("span", { class: "hidden" }, "to")),
             el("th", { scope: "col" }, "To"), el("th", { scope: "col", class: "number" }, "Voxels"))),
           el("tbody", {}, changeRows)))));
+  watchPictures(card, sample);
   markCard(card, sample);
   return card;
 }
@@ -86,7 +87,7 @@ function markCard(card, sample) {
 
 function drawCards() {
   const label = filters.organ === "" ? null : Number(filters.organ);
-  for (const box of byId("cards").querySelectorAll(".pictures")) farAndNear.unobserve(box);
+  for (const card of byId("cards").querySelectorAll(".card")) farAndNear.unobserve(card);
   byId("cards").replaceChildren();
   review.samples = worstFirst.filter((one) => chosenIds.has(one.id) && (label === null || touches(one, label)));
   review.shown = 0;

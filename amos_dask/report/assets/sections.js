@@ -127,23 +127,24 @@ function startTimes() {
     byId("times-body").replaceChildren(calm("No times were recorded."));
     return;
   }
-  const seconds = (value) => (known(value) ? (value >= 100 ? fixed(value, 0) : fixed(value, value >= 1 ? 2 : 3)) : NONE);
-  const barOf = (name, value, rows) => {
+  const seconds = (value) => fixed(value, 2);
+  const milliseconds = (value) => fixed(value, 3);
+  const barOf = (name, value, rows, format) => {
     const most = Math.max(0, ...rows.map(value));
-    return [numberColumn(name, value, seconds), { title: "", class: "bar", cell: (row) => meter(value(row), most) }];
+    return [numberColumn(name, value, format), { title: "", class: "bar", cell: (row) => meter(value(row), most) }];
   };
   const stageTable = makeTable({
     caption: "Times of stages", sortedBy: 1, descending: true, empty: "No stages were timed.",
     columns: [
       textColumn("Stage", (one) => one.name),
-      ...barOf("Total s", (one) => one.total_s, stages),
-      ...barOf("Median s", (one) => one.median_s, stages),
-      numberColumn("Maximum s", (one) => one.max_s, seconds),
+      ...barOf("Total s", (one) => one.total_s, stages, seconds),
+      ...barOf("Median s", (one) => one.median_s, stages, milliseconds),
+      numberColumn("Maximum s", (one) => one.max_s, milliseconds),
     ],
   });
   const sampleTable = makeTable({
     caption: "Slowest samples", sortedBy: 1, descending: true, empty: "No sample in this selection was timed.", firstRows: 20,
-    columns: [sampleColumn((one) => one[0]), ...barOf("Time s", (one) => one[1], samples)],
+    columns: [sampleColumn((one) => one[0]), ...barOf("Time s", (one) => one[1], samples, seconds)],
   });
   stageTable.setRows(stages);
   byId("times-body").replaceChildren(el("div", { class: "columns" },

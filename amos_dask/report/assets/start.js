@@ -29,7 +29,7 @@ function startLayout() {
     document.documentElement.style.setProperty("--topbar", `${byId("topbar").offsetHeight}px`);
   }).observe(byId("topbar"));
   window.addEventListener("beforeprint", () => {
-    for (const box of document.querySelectorAll(".pictures")) if (box.show) box.show();
+    for (const card of document.querySelectorAll(".card")) card.showPictures?.();
     for (const box of document.querySelectorAll(".plot")) box.draw();
   });
 }
