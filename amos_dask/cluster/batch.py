@@ -16,6 +16,9 @@ DEFAULT_WORKERS = 4
 _MEMORY = "4GB"
 # HTCondor wants to know how much disk a job takes; results lie on the shared file system.
 _CONDOR_DISK = "1GB"
+# A job starts in the folder of whoever submits it, from which Python would import: amos_dask of a
+# checkout in place of the installed one.
+_SAFE_PATH = "export PYTHONSAFEPATH=1"
 # A worker ends itself before its job is killed, and not all at once.
 _LIFETIME, _STAGGER = 0.85, 0.1
 _SHORTEST_WALLTIME_SECONDS = 60
@@ -79,7 +82,7 @@ def job_arguments(options: ClusterOptions) -> dict[str, Any]:
         "local_directory": options.local_directory,
         "log_directory": configured("batch.log-directory"),
         "job_extra_directives": _directives(system, configured("batch.directives")),
-        "job_script_prologue": [*configured("batch.prologue"), *exports],
+        "job_script_prologue": [*configured("batch.prologue"), _SAFE_PATH, *exports],
         "scheduler_options": {"dashboard_address": f":{free_port(options.dashboard_port or 0)}"},
         **_named_by_system(system, options),
     }

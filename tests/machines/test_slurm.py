@@ -148,6 +148,9 @@ def test_the_batch_script_runs_the_client_as_a_job(
     log = tmp_path / "log"
     script = ["sbatch", "--wait", "--mem=1500", f"--output={log}", str(BATCH_SCRIPT)]
     options = ["--workers", "1", "--memory", "1GB", "--walltime", "00:20:00", "--quiet"]
+    other = tmp_path / "amos_dask"  # such as that of a checkout; the installed one is to be used
+    other.mkdir()
+    (other / "__init__.py").write_text("raise SystemExit('from the folder of submission')")
     program = str(Path(sys.executable).parent)
     environment = {
         "PATH": os.pathsep.join([program, slurm.environment["PATH"]]),
@@ -157,6 +160,7 @@ def test_the_batch_script_runs_the_client_as_a_job(
     done = subprocess.run(
         [*script, str(tmp_path / "R"), str(place.archive), *options],
         env=os.environ | slurm.environment | environment,
+        cwd=tmp_path,
         check=False,
     )
     assert done.returncode == 0, log.read_text()
