@@ -16,6 +16,7 @@ from amos_dask import geometry
 from amos_dask.archive import metadata as meta
 from amos_dask.archive.definitions import AMOS22
 from amos_dask.archive.discover import discover
+from amos_dask.archive.http import shown
 from amos_dask.archive.sources import file_ref, is_url, is_zip, list_beside, list_files
 from amos_dask.errors import (
     AmosDaskError,
@@ -403,7 +404,7 @@ def _read_voxels(ref: FileRef, number: int) -> NDArray[Any]:
 
 
 def _damaged(ref: FileRef, number: int, error: Exception) -> AmosDaskError:
-    where = ref.location if ref.member is None else f"{ref.location}, {ref.path}"
+    where = shown(ref.location) + ("" if ref.member is None else f", {ref.path}")
     if isinstance(error, UnreadableImageError) and number in AMOS22.damaged_numbers:
         return ArchiveError(
             f"{where}: amos_{number} is damaged in the archive as it was published; downloading "

@@ -8,6 +8,7 @@ from typing import Any
 
 from amos_dask.archive.definitions import AMOS22
 from amos_dask.archive.discover import Discovery, discover
+from amos_dask.archive.http import shown
 from amos_dask.archive.sources import is_url, is_zip
 from amos_dask.errors import AmosDaskError, ArchiveError, DamagedZipError
 from amos_dask.issues import Issue, make_issue
@@ -93,7 +94,7 @@ def verify(
             return verify_root(session, layout, selection, full=full)
     location = str(path) if layout is None else find_archive(layout, path)
     if md5 and not is_zip(location):
-        raise AmosDaskError(f"{location}: --md5 is for amos22.zip, and this is a folder.")
+        raise AmosDaskError(f"{shown(location)}: --md5 is for amos22.zip, and this is a folder.")
     with open_session(cluster, progress) as session:
         return _verify_archive(session, location, selection, full=full, md5=md5)
 
@@ -147,7 +148,7 @@ def _discover(location: str) -> Discovery:
 
 
 def _damaged_zip(location: str, error: DamagedZipError) -> Issue:
-    message = str(error).removeprefix(f"{location}: ")
+    message = str(error).removeprefix(f"{shown(location)}: ")
     published, n_bytes = AMOS22.published_zip, count_bytes(location)
     if published is not None and n_bytes is not None and is_too_small(n_bytes, published):
         message += f" If it is the published one, it {describe_progress(n_bytes, published)}."
@@ -160,4 +161,4 @@ def _result(location: str, n_samples: int, issues: list[Issue], looked_at: str) 
     state = f"sound: {looked_at}."
     if n_errors:
         state = f"not sound, {count_findings(n_errors)}; download those files again."
-    return CommandResult((), n_samples, f"{location}: {state}", tuple(issues))
+    return CommandResult((), n_samples, f"{shown(location)}: {state}", tuple(issues))
