@@ -6,6 +6,7 @@ import inspect
 import math
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from amos_dask.cluster.environment import WORKER_ENVIRONMENT, free_port
@@ -44,6 +45,11 @@ def start_batch(options: ClusterOptions, security: Any) -> Any:
     # scale() would not replace a job that is lost or has reached its walltime.
     dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"})
     arguments = job_arguments(options)
+    if security is not None:
+        # Where jobs find their credentials while the cluster lives; dask-jobqueue takes it as well,
+        # but warns.
+        shared = dask.config.get(f"jobqueue.{system}.shared-temp-directory", None)
+        arguments["shared_temp_directory"] = shared or str(Path.cwd())
     try:
         cluster = kind(**arguments, security=security)
     except (OSError, ValueError, RuntimeError) as error:
@@ -127,7 +133,7 @@ def _cluster_class(system: str) -> Any:
         import dask_jobqueue
     except ImportError as error:
         raise ClusterError(
-            f"--cluster {system} needs 'pip install \"amos-dask[slurm]\"'."
+            f"--cluster {system} needs 'pip install \".[slurm]\"' in the checkout of amos-dask."
         ) from error
     return getattr(dask_jobqueue, BATCH_SYSTEMS[system])
 

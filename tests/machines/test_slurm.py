@@ -169,6 +169,25 @@ def test_the_batch_script_runs_the_client_as_a_job(
     wait_until_empty(slurm)
 
 
+def test_with_tls_it_says_nothing_else_and_leaves_no_credentials(
+    slurm: MiniSlurm, place: Place, tmp_path: Path
+) -> None:
+    command = ["cluster", "check", "--cluster", "slurm", "--tls", "--workers", "1", "--quiet"]
+    command += ["--memory", "1GB", "--queue", "debug", "--dashboard_port", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "amos_dask", *command, "--archive", str(place.archive)],
+        env=os.environ | slurm.environment | {"DASK_AMOS_DASK__BATCH__INTERFACE": "lo"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "  tls://" in done.stdout
+    assert done.stdout.endswith("ready\n")
+    assert [path for path in tmp_path.iterdir() if not path.name.startswith("slurm-")] == []
+    wait_until_empty(slurm)
+
+
 REFUSED = {
     "queue": (["--queue", "nonsense"], "invalid partition specified: nonsense"),
     "time": (["--queue", "short", "--walltime", "1-0"], "time limit"),
