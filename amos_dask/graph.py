@@ -268,7 +268,8 @@ class _Window(Generic[Item, Value]):
         if worker is None:
             return ""
         with suppress(Exception):  # it is dead, after all
-            logs = self._client.get_worker_logs(n=_LOG_LINES, workers=[worker.nanny], nanny=True)
+            # Asked as a worker is: Dask finds only the nannies of workers that it still has.
+            logs = self._client.get_worker_logs(n=_LOG_LINES, workers=[worker.nanny])
             lines = [line for found in logs.values() for _, line in reversed(found)]
             return "\n".join([f"{worker.name} at {worker.address} died; its nanny said:", *lines])
         return f"{worker.name} at {worker.address} died"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from amos_dask import geometry
 from amos_dask.archive import metadata as meta
 from amos_dask.archive.discover import Discovery, discover
+from amos_dask.archive.http import shown
 from amos_dask.archive.sources import file_ref, is_url, is_zip, list_beside, list_files
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition
 from amos_dask.errors import (
@@ -431,7 +432,7 @@ def _read_voxels(ref: FileRef, damaged: str) -> NDArray[Any]:
 
 
 def _damaged(ref: FileRef, damaged: str, error: Exception) -> AmosDaskError:
-    where = ref.location if ref.member is None else f"{ref.location}, {ref.path}"
+    where = shown(ref.location) + ("" if ref.member is None else f", {ref.path}")
     if isinstance(error, UnreadableImageError) and damaged:
         return ArchiveError(
             f"{where}: {damaged} is damaged in the archive as it was published; downloading "

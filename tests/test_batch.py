@@ -51,6 +51,7 @@ def test_the_job_asks_for_what_the_options_say(system: str) -> None:
     assert "--memory-limit 2.79GiB" in text
     assert "--lifetime 4590s --lifetime-stagger 540s" in text
     assert "export OMP_NUM_THREADS=1" in text
+    assert "export PYTHONSAFEPATH=1" in text
 
 
 @pytest.mark.parametrize("system", BATCH_SYSTEMS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -18,10 +19,17 @@ from distributed import Client, LocalCluster
 
 import amos_dask
 from amos_dask.cluster import ClusterOptions
-from amos_dask.cluster.check import WorkerView, find_problems, look_at_workers, versions
+from amos_dask.cluster.check import (
+    WorkerView,
+    find_problems,
+    look_at_workers,
+    ssh_line,
+    versions,
+)
 from amos_dask.cluster.connect import count_workers
 from amos_dask.phantom import Archive
 from amos_dask.pipeline import check as pipeline_check
+from amos_dask.records import Event, Notice
 
 GOOD = WorkerView("tcp://10.0.0.1:1", "node1", versions(), 4_000_000_000, free_bytes=10**12)
 
@@ -167,6 +175,33 @@ def test_how_many_workers_are_asked_for(options: ClusterOptions, count: int | No
     assert count_workers(options) == count
 
 
+@pytest.mark.parametrize(
+    ("link", "environment", "line"),
+    [
+        ("http://10.0.0.7:8787/status", {}, "ssh -L 8787:10.0.0.7:8787 here"),
+        (
+            "http://10.0.0.7:8787/status",
+            {"SLURM_SUBMIT_HOST": "login1"},
+            "ssh -L 8787:10.0.0.7:8787 login1",
+        ),
+        (
+            "http://127.0.0.1:8787/status",
+            {"SLURM_SUBMIT_HOST": "login1"},
+            "ssh -L 8787:127.0.0.1:8787 here",
+        ),
+    ],
+)
+def test_the_ssh_line_leads_to_the_dashboard_from_outside(
+    monkeypatch: pytest.MonkeyPatch, link: str, environment: dict[str, str], line: str
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
+    for name in ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "LSB_SUB_HOST", "SGE_O_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert ssh_line(link) == line
+
+
 # ---------------------------------------------------------------- check_cluster
 
 
@@ -184,7 +219,14 @@ def free_disk(monkeypatch: pytest.MonkeyPatch, n_bytes: int) -> None:
 
 
 def test_a_root_to_be_without_an_archive_is_fine(cluster_address: str, root: Path) -> None:
-    assert check(root, cluster_address) == ()
+    assert check(root / "of" / "nobody", cluster_address) == ()
+    assert not root.exists()
+
+
+def test_it_is_said_that_workers_are_waited_for(cluster_address: str) -> None:
+    told: list[Event] = []
+    amos_dask.check_cluster(cluster=cluster_address, progress=told.append)
+    assert Notice("waiting for the workers") in told
 
 
 @pytest.mark.parametrize("form", ["archive", "amos22.zip"])

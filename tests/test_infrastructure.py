@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 from roots import program
@@ -19,6 +20,8 @@ import amos_dask
 from amos_dask import AmosDaskError, ClusterOptions
 from amos_dask.cluster import connect
 from amos_dask.phantom import Archive
+from amos_dask.pipeline import samples
+from amos_dask.recipe.fused import run_sample
 from amos_dask.records import Event, Notice, PhaseStarted
 
 
@@ -118,6 +121,29 @@ def test_a_path_for_the_report_that_cannot_be_is_said_first(
     report = tmp_path / "report.html"
     program(*words, "--performance_report", report, "--cluster", cluster_address, "--quiet")
     assert "Duration" in report.read_text(encoding="utf-8")
+
+
+def test_what_was_logged_of_a_sample_whose_worker_dies_is_kept_and_named(
+    phantom: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "run_sample", die_of_the_first)
+    options = ClusterOptions("local", 2, dashboard_port=0)
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        result = amos_dask.run(tmp_path / "R", phantom.path, cluster=options, progress="none")
+    assert result.n_failed == 1
+    (issue,) = (issue for issue in result.issues if issue.code == "sample_failed")
+    assert (issue.sample, issue.severity) == ("amos_0001", "error")
+    assert ".amos-dask/logs/amos_0001.log" in issue.action
+    log = (tmp_path / "R" / ".amos-dask" / "logs" / "amos_0001.log").read_text(encoding="utf-8")
+    assert "died; its nanny said:" in log
+    assert "Worker process" in log
+
+
+def die_of_the_first(task: Any) -> Any:
+    """Process a sample, or kill the worker as damaged memory would."""
+    if task.sample.sample_id == "amos_0001":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run_sample(task)
 
 
 def test_a_removed_root_ends_the_run(phantom: Archive, tmp_path: Path) -> None:

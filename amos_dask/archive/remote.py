@@ -261,7 +261,8 @@ def connect(url: str) -> tuple[Any, str]:
         filesystem, path = fsspec.core.url_to_fs(url, **_options(protocol, fsspec.config.conf))
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
-        how = f'pip install "amos-dask[{extra}]", also on the workers' if extra else str(error)
+        how = f"'pip install \".[{extra}]\"' in the checkout of amos-dask, also on the workers"
+        how = how if extra else str(error)
         message = f"{shown(url)}: there is no driver for {protocol}:// here; {how}."
         raise ArchiveError(message) from error
     except ValueError as error:

@@ -118,7 +118,7 @@ def close_check(report: ClusterReport, json_lines: bool) -> int:
         for row in workers.to_dict("records"):
             memory = f"{row['memory_bytes'] / 1e9:.1f} GB of memory" if row["memory_bytes"] else ""
             click.echo(f"  {row['host']}  {row['address']}  {memory}")
-        click.echo(f"{len(workers)} workers on {workers['host'].nunique()} machines")
+        click.echo(f"workers: {len(workers)}, on machines: {workers['host'].nunique()}")
         click.echo(f"dashboard: {report.dashboard}")
         click.echo(f"from your own machine: {report.ssh}")
         for problem in report.problems:

@@ -6,6 +6,7 @@ import inspect
 import math
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from amos_dask.cluster.environment import WORKER_ENVIRONMENT, free_port
@@ -16,6 +17,9 @@ DEFAULT_WORKERS = 4
 _MEMORY = "4GB"
 # HTCondor wants to know how much disk a job takes; results lie on the shared file system.
 _CONDOR_DISK = "1GB"
+# A job starts in the folder of whoever submits it, from which Python would import: amos_dask of a
+# checkout in place of the installed one.
+_SAFE_PATH = "export PYTHONSAFEPATH=1"
 # A worker ends itself before its job is killed, and not all at once.
 _LIFETIME, _STAGGER = 0.85, 0.1
 _SHORTEST_WALLTIME_SECONDS = 60
@@ -41,6 +45,11 @@ def start_batch(options: ClusterOptions, security: Any) -> Any:
     # scale() would not replace a job that is lost or has reached its walltime.
     dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"})
     arguments = job_arguments(options)
+    if security is not None:
+        # Where jobs find their credentials while the cluster lives; dask-jobqueue takes it as well,
+        # but warns.
+        shared = dask.config.get(f"jobqueue.{system}.shared-temp-directory", None)
+        arguments["shared_temp_directory"] = shared or str(Path.cwd())
     try:
         cluster = kind(**arguments, security=security)
     except (OSError, ValueError, RuntimeError) as error:
@@ -79,7 +88,7 @@ def job_arguments(options: ClusterOptions) -> dict[str, Any]:
         "local_directory": options.local_directory,
         "log_directory": configured("batch.log-directory"),
         "job_extra_directives": _directives(system, configured("batch.directives")),
-        "job_script_prologue": [*configured("batch.prologue"), *exports],
+        "job_script_prologue": [*configured("batch.prologue"), _SAFE_PATH, *exports],
         "scheduler_options": {"dashboard_address": f":{free_port(options.dashboard_port or 0)}"},
         **_named_by_system(system, options),
     }
@@ -124,7 +133,7 @@ def _cluster_class(system: str) -> Any:
         import dask_jobqueue
     except ImportError as error:
         raise ClusterError(
-            f"--cluster {system} needs 'pip install \"amos-dask[slurm]\"'."
+            f"--cluster {system} needs 'pip install \".[slurm]\"' in the checkout of amos-dask."
         ) from error
     return getattr(dask_jobqueue, BATCH_SYSTEMS[system])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
 from collections.abc import Callable, Sequence
@@ -10,8 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from amos_dask.cluster.environment import LOOPBACK
 from amos_dask.errors import ClusterError
 
+# Where a batch job, whose node cannot be reached from outside, was submitted from.
+_SUBMIT_HOSTS = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "LSB_SUB_HOST", "SGE_O_HOST")
 # Results and pickles must agree between client and workers on these.
 _PACKAGES = ("amos-dask", "dask", "distributed", "numpy", "numba", "nibabel", "isal", "pandas")
 _MISSING = "missing"
@@ -180,6 +184,12 @@ def _looker() -> Callable[..., dict[str, Any]]:
 
 
 def ssh_line(dashboard_link: str) -> str:
-    """Return the command that brings a dashboard on a cluster to one's own browser."""
+    """Return the command that brings a dashboard on a cluster to one's own browser.
+
+    From within a batch job it goes through the machine that the job was submitted from.
+    """
     place = urlsplit(dashboard_link)
-    return f"ssh -L {place.port}:{place.hostname}:{place.port} {socket.gethostname()}"
+    through = socket.gethostname()
+    if place.hostname != LOOPBACK:
+        through = next(filter(None, map(os.environ.get, _SUBMIT_HOSTS)), through)
+    return f"ssh -L {place.port}:{place.hostname}:{place.port} {through}"

@@ -125,7 +125,9 @@ def _security(options: ClusterOptions) -> Any:
     try:
         return Security.temporary()
     except ImportError as error:
-        raise ClusterError("--tls needs 'pip install \"amos-dask[tls]\"'.") from error
+        raise ClusterError(
+            "--tls needs 'pip install \".[tls]\"' in the checkout of amos-dask."
+        ) from error
 
 
 @contextmanager

@@ -70,7 +70,8 @@ def start_kubernetes(options: ClusterOptions) -> Any:
         from amos_dask.cluster.kubernetes_api import Pods
     except ImportError as error:
         raise ClusterError(
-            "--cluster kubernetes needs 'pip install \"amos-dask[kubernetes]\"'."
+            "--cluster kubernetes needs 'pip install \".[kubernetes]\"' in the checkout of "
+            "amos-dask."
         ) from error
     spec = cluster_spec(options)
     name = spec["metadata"]["name"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from amos_dask.pipeline.dataset import layout_for
 from amos_dask.pipeline.estimates import largest_scan_bytes
 from amos_dask.pipeline.session import Needs, open_session
 from amos_dask.progress import Listener
-from amos_dask.records import Sample
+from amos_dask.records import Notice, Sample
 from amos_dask.store.layout import Layout, absolute
 from amos_dask.store.receipts import Receipts
 
@@ -87,22 +88,37 @@ def check_cluster(
     """
     layout = None if root_dir is None else layout_for(absolute(root_dir), dataset)
     definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
-    if layout is not None:
-        layout.root.mkdir(parents=True, exist_ok=True)
     location = _find_location(layout, archive)
     write = () if layout is None else (str(layout.root),)
     read = Needs.of(Path(), location).to_read
-    with open_session(cluster, progress) as session:
+    with _folder_to_be(layout), open_session(cluster, progress) as session:
         expected = _expected_workers(cluster)
-        views = look_at_workers(session.client, read, write, n_workers=expected)
+        client = session.client
+        session.listener(Notice("waiting for the workers"))
+        views = look_at_workers(client, read, write, n_workers=expected)
         problems = find_problems(views)
         if len(views) < expected:
             problems.append(f"{len(views)} of {expected} workers have started")
         if location is not None:
             problems += _find_shortages(views, location, definition, layout)
-        link = session.client.dashboard_link
+        link = client.dashboard_link
     frame = pd.DataFrame([asdict(view) for view in views])
     return ClusterReport(link, ssh_line(link), frame, tuple(problems))
+
+
+@contextmanager
+def _folder_to_be(layout: Layout | None) -> Iterator[None]:
+    """Make ROOT_DIR for the time of the look, since others cannot see what is not there."""
+    root = None if layout is None else layout.root
+    made = [] if root is None else [path for path in (root, *root.parents) if not path.exists()]
+    try:
+        if root is not None:
+            root.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for path in made:
+            with suppress(OSError):  # somebody has put something into it
+                path.rmdir()
 
 
 def _find_location(layout: Layout | None, archive: str | Path | None) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from amos_dask.archive.http import shown
 from amos_dask.pipeline.estimates import COSTS, count_voxels, peak_bytes
 from amos_dask.pipeline.results import RunPlan
 from amos_dask.pipeline.samples import Order, plan_samples
@@ -29,7 +30,7 @@ def make_plan(order: Order, location: str) -> RunPlan:
     samples = pd.DataFrame(rows, columns=list(_COLUMNS))
     return RunPlan(
         root_dir=order.layout.root,
-        archive=location,
+        archive=shown(location),
         samples=samples,
         n_bytes_to_read=int(samples["read_bytes"].sum()),
         n_bytes_to_write=int(samples["write_bytes"].sum()),

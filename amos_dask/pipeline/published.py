@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 
+from amos_dask.archive.http import shown
 from amos_dask.archive.sources import open_location
 from amos_dask.datasets import PublishedZip
 from amos_dask.errors import ArchiveError
@@ -50,9 +51,10 @@ def compare_with_published(
             return make_issue("incomplete_download", message, file=file_name(location))
         md5 = _md5(location, n_bytes or published.n_bytes, listener)
     except FileNotFoundError as error:
-        raise ArchiveError(f"{location}: there is no such zip file.") from error
+        raise ArchiveError(f"{shown(location)}: there is no such zip file.") from error
     except OSError as error:
-        raise ArchiveError(f"{location}: cannot be read ({error.strerror or error}).") from error
+        words = error.strerror or error
+        raise ArchiveError(f"{shown(location)}: cannot be read ({words}).") from error
     if md5 == published.md5:
         return None
     message = f"its MD5 is {md5}, published is {published.md5} at {published.where}"
@@ -60,8 +62,8 @@ def compare_with_published(
 
 
 def file_name(location: str) -> str:
-    """Return the last part of a path or URL."""
-    return location.rpartition("/")[2]
+    """Return the last part of a path or URL, as it may be shown."""
+    return shown(location).rpartition("/")[2]
 
 
 def count_bytes(location: str) -> int | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive.discover import Discovery, discover
+from amos_dask.archive.http import shown
 from amos_dask.archive.sources import is_url, is_zip
 from amos_dask.datasets import DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError, ArchiveError, DamagedZipError
@@ -101,7 +102,7 @@ def verify(
     if md5 and definition.published_zip is None:
         raise AmosDaskError(f"{location}: {definition.name} is not published as one zip file.")
     if md5 and not is_zip(location):
-        raise AmosDaskError(f"{location}: --md5 is for amos22.zip, and this is a folder.")
+        raise AmosDaskError(f"{shown(location)}: --md5 is for amos22.zip, and this is a folder.")
     with open_session(cluster, progress) as session:
         return _verify_archive(session, location, definition, selection, full=full, md5=md5)
 
@@ -163,7 +164,7 @@ def _discover(location: str, definition: DatasetDefinition) -> Discovery:
 
 
 def _damaged_zip(location: str, error: DamagedZipError, definition: DatasetDefinition) -> Issue:
-    message = str(error).removeprefix(f"{location}: ")
+    message = str(error).removeprefix(f"{shown(location)}: ")
     published, n_bytes = definition.published_zip, count_bytes(location)
     if published is not None and n_bytes is not None and is_too_small(n_bytes, published):
         message += f" If it is the published one, it {describe_progress(n_bytes, published)}."
@@ -176,4 +177,4 @@ def _result(location: str, n_samples: int, issues: list[Issue], looked_at: str) 
     state = f"sound: {looked_at}."
     if n_errors:
         state = f"not sound, {count_findings(n_errors)}; download those files again."
-    return CommandResult((), n_samples, f"{location}: {state}", tuple(issues))
+    return CommandResult((), n_samples, f"{shown(location)}: {state}", tuple(issues))

@@ -400,6 +400,22 @@ def test_the_runner_is_like_the_scheduler(job: Resource) -> None:
     assert runner["restartPolicy"] == "Never"
 
 
+def test_scheduler_and_runner_stay_off_nodes_that_clouds_take_away(job: Resource) -> None:
+    taken_away = {
+        ("cloud.google.com/gke-preemptible", "true"),
+        ("cloud.google.com/gke-spot", "true"),
+        ("eks.amazonaws.com/capacityType", "SPOT"),
+        ("karpenter.sh/capacity-type", "spot"),
+        ("kubernetes.azure.com/scalesetpriority", "spot"),
+    }
+    for pod in (job["spec"]["cluster"]["spec"]["scheduler"]["spec"], job["spec"]["job"]["spec"]):
+        affinity = pod["affinity"]["nodeAffinity"]
+        (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        rules = term["matchExpressions"]
+        assert {rule["operator"] for rule in rules} == {"NotIn"}
+        assert {(rule["key"], value) for rule in rules for value in rule["values"]} == taken_away
+
+
 def test_settings_in_the_manifests_are_ones_that_exist(job: Resource) -> None:
     load_defaults()
     [runner] = job["spec"]["job"]["spec"]["containers"]

@@ -298,4 +298,4 @@ def test_tls_is_refused_rather_than_left_out(kubernetes: FakeKubernetes) -> None
 
 def test_without_dask_kubernetes_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dask_kubernetes.operator", None)
-    assert 'pip install "amos-dask[kubernetes]"' in refused()
+    assert 'pip install ".[kubernetes]"' in refused()

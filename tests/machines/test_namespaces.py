@@ -63,16 +63,23 @@ def start_cluster(hosts: Hosts, scratch: Path) -> None:
     dask = [sys.executable, "-m", "dask"]
     main = hosts.address("main")
     hosts.start("main", *dask, "scheduler", "--host", main, "--port", _PORT, **_WATCHFUL)
+    wait_for_workers(hosts, 0)  # else they end after their 2 s when the scheduler starts slowly
     for name in ("one", "two"):
         options = ["--host", hosts.address(name), "--nthreads", "1", "--name", name]
         options += ["--local-directory", str(scratch / name)]
         hosts.start(name, *dask, "worker", f"tcp://{main}:{_PORT}", *options, **_WATCHFUL)
-    time.sleep(1)
+    wait_for_workers(hosts, 2)
+
+
+def wait_for_workers(hosts: Hosts, count: int) -> None:
+    """Wait until the scheduler answers and has so many workers."""
     wait = (
         "import sys; from distributed import Client\n"
-        "with Client(sys.argv[1], timeout=30) as client: client.wait_for_workers(2, 30)"
+        "with Client(sys.argv[1], timeout=30) as client:\n"
+        "    int(sys.argv[2]) and client.wait_for_workers(int(sys.argv[2]), 30)"
     )
-    waiting = hosts.start("main", sys.executable, "-c", wait, f"tcp://{main}:{_PORT}")
+    address = f"tcp://{hosts.address('main')}:{_PORT}"
+    waiting = hosts.start("main", sys.executable, "-c", wait, address, str(count))
     assert waiting.wait(60) == 0
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from machines.faulty_proxy import FaultyProxy
 from required import missing
-from roots import assert_same, contents, errors, sample_dir, snapshot
+from roots import assert_same, contents, errors, program, sample_dir, snapshot
 
 import amos_dask
 from amos_dask.archive import remote
@@ -575,6 +575,25 @@ def test_a_signed_url_is_read_and_its_signature_not_shown(
         assert list(read_blocks(volume_of(one))) == list(read_blocks(volume_of(other)))
     message = refusal(url.replace("amos22.zip", "none.zip"))
     assert message == f"{proxy.url}/bucket/zipped/none.zip: there is no such file."
+
+
+def test_no_message_of_the_program_shows_a_signature(
+    bucket: Bucket, proxy: FaultyProxy, sources: dict[str, amos_dask.Archive], tmp_path: Path
+) -> None:
+    url = signed_url(bucket, proxy, ZIP)
+    absent = url.replace("amos22.zip", "none.zip")
+    csv = sources[ZIP].metadata_path
+    plan = ["run", tmp_path / "R", "--archive", url, "--labeled_data_meta", csv, "--dry_run"]
+    said = [
+        program(*plan),
+        program(*plan, "--json"),
+        program("verify", url, exit_code=0),
+        program("verify", url, "--md5", "--json", exit_code=3),  # smaller than the published one
+        program("verify", absent, "--md5", exit_code=1),
+    ]
+    for result in said:
+        assert "Signature" not in result.output
+        assert f"{proxy.url}/bucket/zipped/" in result.output
 
 
 def test_a_file_at_a_url_is_as_one_on_disk(

@@ -148,6 +148,9 @@ def test_the_batch_script_runs_the_client_as_a_job(
     log = tmp_path / "log"
     script = ["sbatch", "--wait", "--mem=1500", f"--output={log}", str(BATCH_SCRIPT)]
     options = ["--workers", "1", "--memory", "1GB", "--walltime", "00:20:00", "--quiet"]
+    other = tmp_path / "amos_dask"  # such as that of a checkout; the installed one is to be used
+    other.mkdir()
+    (other / "__init__.py").write_text("raise SystemExit('from the folder of submission')")
     program = str(Path(sys.executable).parent)
     environment = {
         "PATH": os.pathsep.join([program, slurm.environment["PATH"]]),
@@ -157,11 +160,31 @@ def test_the_batch_script_runs_the_client_as_a_job(
     done = subprocess.run(
         [*script, str(tmp_path / "R"), str(place.archive), *options],
         env=os.environ | slurm.environment | environment,
+        cwd=tmp_path,
         check=False,
     )
     assert done.returncode == 0, log.read_text()
     assert "30 of 30 samples complete" in log.read_text()
     assert_same(place.expected, contents(tmp_path / "R"))
+    wait_until_empty(slurm)
+
+
+def test_with_tls_it_says_nothing_else_and_leaves_no_credentials(
+    slurm: MiniSlurm, place: Place, tmp_path: Path
+) -> None:
+    command = ["cluster", "check", "--cluster", "slurm", "--tls", "--workers", "1", "--quiet"]
+    command += ["--memory", "1GB", "--queue", "debug", "--dashboard_port", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "amos_dask", *command, "--archive", str(place.archive)],
+        env=os.environ | slurm.environment | {"DASK_AMOS_DASK__BATCH__INTERFACE": "lo"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "  tls://" in done.stdout
+    assert done.stdout.endswith("ready\n")
+    assert [path for path in tmp_path.iterdir() if not path.name.startswith("slurm-")] == []
     wait_until_empty(slurm)
 
 
