@@ -124,7 +124,26 @@ class Session:
             )
 
     def prepare_kernels(self) -> None:
-        """Compile the kernels on one worker of each host, so that the others load them."""
+        """Compile the kernels on one worker of each host, so that the others load them.
+
+        Raises
+        ------
+        ClusterError
+            When workers die of it, as they will of every sample, or the scheduler does.
+        """
+        from distributed import KilledWorker
+
+        from amos_dask.graph import MORE_MEMORY, noticing_the_loss_of
+
+        try:
+            with noticing_the_loss_of(self.client):
+                self._compile_kernels()
+        except KilledWorker as error:
+            raise ClusterError(
+                f"workers die while they compile, perhaps out of memory; {MORE_MEMORY}."
+            ) from error
+
+    def _compile_kernels(self) -> None:
         workers = self.client.scheduler_info(n_workers=-1)["workers"]
         one_per_host = {info["host"]: address for address, info in workers.items()}
         futures = [
