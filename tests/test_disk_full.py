@@ -1,4 +1,4 @@
-"""The disk is full in the middle of a run: one clear error, nothing half-written; it goes on."""
+"""A disk is full, or read-only, in the middle of a run: one clear error, nothing half-written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from roots import assert_same, contents, program
 
+from amos_dask import AmosDaskError, run
 from amos_dask.phantom import Archive
+from amos_dask.records import Event, TaskEnded
 
 
 class SmallDisk:
@@ -85,3 +87,22 @@ def test_a_disk_of_workers_without_room_for_a_name_is_said_in_one_line(
     assert "No space left on device" in line
     assert "--local_directory" in line
     assert not (root / "grouped").exists()
+
+
+def test_a_disk_that_becomes_read_only_ends_the_run_and_the_next_one_completes_it(
+    disk: SmallDisk, phantom: Archive, processed_root: Path, cluster_address: str
+) -> None:
+    assert disk.mount("remount,size=256m")
+    root = disk.path / "AMOS22"
+
+    def protect(event: Event) -> None:
+        if isinstance(event, TaskEnded) and event.phase == "sample":
+            disk.mount("remount,ro")
+
+    with pytest.raises((AmosDaskError, OSError), match="Read-only file system"):
+        run(root, phantom.path, cluster=cluster_address, progress=protect)
+    assert disk.mount("remount,rw")
+    # The lock could not be removed, and its owner, this process, lives.
+    run(root, phantom.path, cluster=cluster_address, progress="none", break_lock=True)
+    assert_same(contents(processed_root), contents(root))
+    assert list(root.rglob("*~")) == []

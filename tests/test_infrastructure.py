@@ -24,6 +24,7 @@ from amos_dask import AmosDaskError, ClusterOptions
 from amos_dask.cluster import connect
 from amos_dask.kernels import warm_up
 from amos_dask.phantom import Archive, write_archive
+from amos_dask.pipeline import session
 from amos_dask.records import Event, Notice, PhaseStarted, TaskEnded
 
 
@@ -118,6 +119,19 @@ def test_a_sample_that_takes_more_memory_than_a_worker_has_fails_alone(
     assert good
     assert_same(good, contents(tmp_path / "R", "grouped/AMOS-CT/train", "grouped/AMOS-MRI/train"))
     assert list((tmp_path / "R").rglob("*~")) == []
+
+
+def test_workers_that_die_while_they_compile_are_said_in_one_line(
+    phantom: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_warm_up", lambda: os._exit(17))
+    options = ["--archive", phantom.path, "--workers", "1", "--dashboard_port", "0", "--quiet"]
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        said = program("run", tmp_path / "R", *options, exit_code=1)
+    (line,) = said.stderr.strip().splitlines()
+    assert "workers die while they compile" in line
+    assert "--memory" in line
+    assert not (tmp_path / "R" / "grouped").exists()
 
 
 def test_a_nanny_is_killed_in_the_middle_of_a_run(
