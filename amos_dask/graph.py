@@ -45,7 +45,7 @@ _LOG_LINES = 100
 _SECONDS_FOR_LAST_WORDS = 5
 # What nannies tell the scheduler when they kill a worker that has passed its memory limit.
 _KILLED_BY_NANNY = "worker-restart-memory"
-MORE_MEMORY = "use fewer --workers or more --memory"
+_MORE_MEMORY = "use fewer --workers or more --memory"
 _TO_BE_COMPUTED_AGAIN = ("lost", "pending")
 
 
@@ -103,7 +103,7 @@ def run_tasks(
     """
     listener(PhaseStarted(phase, len(items)))
     window = _Window(client, phase, function, items, listener)
-    with closing(window.outcomes()) as outcomes, noticing_the_loss_of(client):
+    with closing(window.outcomes()) as outcomes, noticing_the_end_of(client):
         for outcome in outcomes:
             if outcome.stops_run:
                 raise AmosDaskError(outcome.failure)
@@ -115,14 +115,18 @@ def run_tasks(
 
 
 @contextmanager
-def noticing_the_loss_of(client: Client) -> Iterator[None]:
-    """Say in one sentence that the scheduler is gone."""
+def noticing_the_end_of(client: Client) -> Iterator[None]:
+    """Say in one sentence that the scheduler is gone, or that workers die of whatever they do."""
     address = client.scheduler.address if client.scheduler is not None else "the cluster"
     try:
         yield
     except (CommClosedError, CancelledError, FutureCancelledError) as error:
         raise ClusterError(
             f"the Dask scheduler at {address} is gone; run the same command again."
+        ) from error
+    except KilledWorker as error:
+        raise ClusterError(
+            f"workers die again and again, perhaps out of memory; {_MORE_MEMORY}."
         ) from error
 
 
@@ -273,8 +277,8 @@ class _Window(Generic[Item, Value]):
     def _cause_of_death(self, worker: WorkerState) -> str:
         out_of_memory = self._client.get_events(_KILLED_BY_NANNY)
         if any(event["worker"] == worker.address for _, event in out_of_memory):
-            return f"it takes more memory than a worker has; {MORE_MEMORY}"
-        return f"the worker died each time it ran, perhaps out of memory; {MORE_MEMORY}"
+            return f"it takes more memory than a worker has; {_MORE_MEMORY}"
+        return f"the worker died each time it ran, perhaps out of memory; {_MORE_MEMORY}"
 
     def _last_words(self, worker: WorkerState) -> str:
         """Return what the nanny of the worker that died last had logged."""

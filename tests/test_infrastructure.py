@@ -129,7 +129,7 @@ def test_workers_that_die_while_they_compile_are_said_in_one_line(
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
         said = program("run", tmp_path / "R", *options, exit_code=1)
     (line,) = said.stderr.strip().splitlines()
-    assert "workers die while they compile" in line
+    assert "workers die again and again" in line
     assert "--memory" in line
     assert not (tmp_path / "R" / "grouped").exists()
 

@@ -131,17 +131,10 @@ class Session:
         ClusterError
             When workers die of it, as they will of every sample, or the scheduler does.
         """
-        from distributed import KilledWorker
+        from amos_dask.graph import noticing_the_end_of
 
-        from amos_dask.graph import MORE_MEMORY, noticing_the_loss_of
-
-        try:
-            with noticing_the_loss_of(self.client):
-                self._compile_kernels()
-        except KilledWorker as error:
-            raise ClusterError(
-                f"workers die while they compile, perhaps out of memory; {MORE_MEMORY}."
-            ) from error
+        with noticing_the_end_of(self.client):
+            self._compile_kernels()
 
     def _compile_kernels(self) -> None:
         workers = self.client.scheduler_info(n_workers=-1)["workers"]
