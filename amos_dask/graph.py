@@ -23,6 +23,7 @@ import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
+from distributed.scheduler import WorkerState
 
 from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.records import Event, Notice, Outcome, PhaseEnded, PhaseStarted, TaskEnded
@@ -41,6 +42,9 @@ SECONDS_TO_FINISH = 15
 # What the next item would meet as well.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _LOG_LINES = 100
+# What nannies tell the scheduler when they kill a worker that has passed its memory limit.
+_KILLED_BY_NANNY = "worker-restart-memory"
+_MORE_MEMORY = "use fewer --workers or more --memory"
 _TO_BE_COMPUTED_AGAIN = ("lost", "pending")
 
 
@@ -98,7 +102,7 @@ def run_tasks(
     """
     listener(PhaseStarted(phase, len(items)))
     window = _Window(client, phase, function, items, listener)
-    with closing(window.outcomes()) as outcomes, _noticing_the_loss_of(client):
+    with closing(window.outcomes()) as outcomes, noticing_the_end_of(client):
         for outcome in outcomes:
             if outcome.stops_run:
                 raise AmosDaskError(outcome.failure)
@@ -110,14 +114,18 @@ def run_tasks(
 
 
 @contextmanager
-def _noticing_the_loss_of(client: Client) -> Iterator[None]:
-    """Say in one sentence that the scheduler is gone."""
+def noticing_the_end_of(client: Client) -> Iterator[None]:
+    """Say in one sentence that the scheduler is gone, or that workers die of whatever they do."""
     address = client.scheduler.address if client.scheduler is not None else "the cluster"
     try:
         yield
     except (CommClosedError, CancelledError, FutureCancelledError) as error:
         raise ClusterError(
             f"the Dask scheduler at {address} is gone; run the same command again."
+        ) from error
+    except KilledWorker as error:
+        raise ClusterError(
+            f"workers die again and again, perhaps out of memory; {_MORE_MEMORY}."
         ) from error
 
 
@@ -260,13 +268,19 @@ class _Window(Generic[Item, Value]):
 
     def _failed(self, future: Future, name: str) -> Outcome[Value]:
         error = future.exception()
-        return Outcome(name, None, _describe(error), details=self._last_words(error))
+        if not isinstance(error, KilledWorker):
+            return Outcome(name, None, _describe(error))
+        worker = error.last_worker
+        return Outcome(name, None, self._cause_of_death(worker), details=self._last_words(worker))
 
-    def _last_words(self, error: BaseException) -> str:
+    def _cause_of_death(self, worker: WorkerState) -> str:
+        out_of_memory = self._client.get_events(_KILLED_BY_NANNY)
+        if any(event["worker"] == worker.address for _, event in out_of_memory):
+            return f"it takes more memory than a worker has; {_MORE_MEMORY}"
+        return f"the worker died each time it ran, perhaps out of memory; {_MORE_MEMORY}"
+
+    def _last_words(self, worker: WorkerState) -> str:
         """Return what the worker that died last, and its nanny, had logged."""
-        worker = getattr(error, "last_worker", None)
-        if worker is None:
-            return ""
         with suppress(Exception):  # it is dead, after all
             # Asked as a worker is: Dask finds only the nannies of workers that it still has.
             logs = self._client.get_worker_logs(n=_LOG_LINES, workers=[worker.nanny])
@@ -333,8 +347,6 @@ def peak_memory_bytes() -> int:
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, KilledWorker):
-        return "the worker died each time it ran, perhaps out of memory"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # without the name of a temporary file
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -218,6 +218,7 @@ def test_a_task_that_always_kills_its_worker_fails_and_the_others_finish(
     assert "the worker died each time" in killer.failure
     assert "tcp://" not in killer.failure
     assert "\n" not in killer.failure
+    assert "its nanny said" in killer.details
     assert {name: o.failure for name, o in outcomes.items()} == {
         item.name: None for item in items[1:]
     }

@@ -1,4 +1,4 @@
-"""The cluster fails: the scheduler dies, workers are too small, workers come late."""
+"""The cluster fails: scheduler, nannies and workers die, are too small, come late."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import nibabel as nib
+import numpy as np
+import psutil
 import pytest
 from distributed import Client, LocalCluster
-from roots import program
+from roots import assert_same, contents, issues, program
 
 import amos_dask
 from amos_dask import AmosDaskError, ClusterOptions
 from amos_dask.cluster import connect
-from amos_dask.phantom import Archive
-from amos_dask.pipeline import samples
+from amos_dask.kernels import warm_up
+from amos_dask.phantom import Archive, write_archive
+from amos_dask.pipeline import samples, session
 from amos_dask.recipe.fused import run_sample
-from amos_dask.records import Event, Notice, PhaseStarted
+from amos_dask.records import Event, Notice, PhaseStarted, TaskEnded
 
 
 @pytest.fixture
@@ -45,8 +49,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_worker(address: str, folder: Path) -> subprocess.Popen[bytes]:
-    options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "20"]
+def start_worker(address: str, folder: Path, nanny: str = "--no-nanny") -> subprocess.Popen[bytes]:
+    options = ["--nthreads", "1", nanny, "--no-dashboard", "--death-timeout", "20"]
     words = [sys.executable, "-m", "dask", "worker", address, *options]
     folder.mkdir(exist_ok=True)
     return subprocess.Popen([*words, "--local-directory", str(folder)], stderr=subprocess.DEVNULL)
@@ -86,6 +90,79 @@ def test_workers_that_are_too_small_are_said_before_any_work(
     options = ClusterOptions(workers=1, memory="200MB", dashboard_port=0)
     with pytest.raises(AmosDaskError, match=r"0.20 GB of memory and the largest scan needs"):
         amos_dask.run(tmp_path / "R", phantom.path, cluster=options, progress="none")
+
+
+def write_noise(folder: Path, number: int) -> None:
+    """Write a scan of a million small regions: more records than its size lets one expect."""
+    mask = np.zeros((256, 256, 128), np.uint8, order="F")
+    mask[::2, ::2, ::2] = 1
+    for kind, values in (("imagesTr", np.zeros_like(mask)), ("labelsTr", mask)):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), folder / kind / f"amos_{number:04d}.nii.gz")
+
+
+def test_a_sample_that_takes_more_memory_than_a_worker_has_fails_alone(
+    tmp_path: Path, cluster_address: str
+) -> None:
+    warm_up()  # compiling would take memory as well
+    archive = write_archive(tmp_path, n_ct=3, n_mri=1, size="tiny").path
+    command = ["run", tmp_path / "R", "--archive", archive, "--quiet"]
+    program(*command, "--cluster", cluster_address)
+    good = contents(tmp_path / "R", "grouped/AMOS-CT/train", "grouped/AMOS-MRI/train")
+    write_noise(archive, 400)
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+        options = ["--force", "--workers", "2", "--memory", "420MB"]
+        said = program(*command, *options, exit_code=3)
+    assert "amos_0400" in said.output
+    (issue,) = (issue for issue in issues(tmp_path / "R") if issue["severity"] == "error")
+    assert (issue["sample"], issue["code"]) == ("amos_0400", "sample_failed")
+    assert "more memory than a worker has" in issue["message"]
+    assert "--memory" in issue["message"]
+    assert good
+    assert_same(good, contents(tmp_path / "R", "grouped/AMOS-CT/train", "grouped/AMOS-MRI/train"))
+    assert list((tmp_path / "R").rglob("*~")) == []
+
+
+def test_workers_that_die_while_they_compile_are_said_in_one_line(
+    phantom: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_warm_up", lambda: os._exit(17))
+    options = ["--archive", phantom.path, "--workers", "1", "--dashboard_port", "0", "--quiet"]
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        said = program("run", tmp_path / "R", *options, exit_code=1)
+    (line,) = said.stderr.strip().splitlines()
+    assert "workers die again and again" in line
+    assert "--memory" in line
+    assert not (tmp_path / "R" / "grouped").exists()
+
+
+def test_a_nanny_is_killed_in_the_middle_of_a_run(
+    scheduler: tuple[subprocess.Popen[bytes], str],
+    phantom: Archive,
+    processed_root: Path,
+    tmp_path: Path,
+) -> None:
+    """Of a local cluster they are part of the client: see test_killed."""
+    _, address = scheduler
+    nannies = [start_worker(address, tmp_path / name, "--nanny") for name in "ab"]
+    orphans: list[psutil.Process] = []
+
+    def kill(event: Event) -> None:
+        if not orphans and isinstance(event, TaskEnded) and event.phase == "sample":
+            orphans.extend(psutil.Process(nannies[0].pid).children(recursive=True))
+            nannies[0].kill()
+
+    try:
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=30)
+            result = amos_dask.run(tmp_path / "R", phantom.path, cluster=client, progress=kill)
+    finally:
+        for nanny in nannies:
+            nanny.terminate()
+            nanny.wait()
+    assert result.n_failed == 0
+    assert_same(contents(processed_root), contents(tmp_path / "R"))
+    assert orphans
+    assert psutil.wait_procs(orphans, timeout=10)[1] == []  # no worker outlives its nanny
 
 
 def test_a_run_waits_for_workers_and_says_so(

@@ -339,6 +339,30 @@ def test_a_users_worksheet_survives_a_run(place: Place) -> None:
     assert workbook["Notes"]["A1"].value == "mine"
 
 
+@pytest.mark.parametrize(
+    "name", ["descriptor/archive_manifest.xlsx", "grouped/dataset_manifest.xlsx"]
+)
+def test_a_manifest_that_is_open_elsewhere_is_said_and_written_by_the_next_run(
+    empty: Place, made: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    replace = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:  # as a share does while Excel has the file
+        if Path(target) == empty.root / name:
+            raise PermissionError(13, "Permission denied")
+        return replace(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", refuse)
+        said = empty.run("--quiet", exit_code=1)
+    (line,) = said.stderr.strip().splitlines()
+    assert name in line
+    assert "another program" in line
+    assert list(empty.root.rglob("*~")) == []
+    empty.run("--quiet")
+    assert_same(contents(made), contents(empty.root))
+
+
 def test_a_run_mends_the_error_of_a_manifest_of_a_subset(place: Place) -> None:
     (sample_dir(place.grouped, "0001") / "amos_0001_volume.nii.gz").unlink()
     below = place.grouped / "AMOS-CT" / "train"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 from amos_dask.cluster.environment import LOOPBACK, WORKER_ENVIRONMENT, free_port, usable_cores
@@ -10,6 +12,8 @@ from amos_dask.cluster.options import ClusterOptions, memory_bytes
 from amos_dask.errors import ClusterError
 
 _SHARED, _NO_LIMIT = "auto", "0"
+# Folders and locks that Dask makes for a worker; no more than their names need be on the disk.
+_NAMES_A_WORKER = 4
 
 
 def start_local(options: ClusterOptions, security: Any) -> Any:
@@ -26,10 +30,12 @@ def start_local(options: ClusterOptions, security: Any) -> Any:
     memory = options.memory or _SHARED
     if memory not in (_SHARED, _NO_LIMIT):
         memory_bytes(memory)
+    n_workers = options.workers or usable_cores()
+    _require_room(options.local_directory, n_workers)
     try:
         with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
             return LocalCluster(
-                n_workers=options.workers or usable_cores(),
+                n_workers=n_workers,
                 threads_per_worker=1,
                 processes=True,
                 host=LOOPBACK,
@@ -44,4 +50,21 @@ def start_local(options: ClusterOptions, security: Any) -> Any:
         raise ClusterError(
             f"the local Dask cluster cannot start: {error} "
             "(a script that calls amos_dask needs 'if __name__ == \"__main__\":')"
+        ) from error
+
+
+def _require_room(local_directory: str | None, n_workers: int) -> None:
+    """Raise when workers cannot keep files; Dask itself would only say that none starts."""
+    import dask
+
+    folder = Path(local_directory or dask.config.get("temporary-directory") or gettempdir())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder) as probe:
+            for number in range(_NAMES_A_WORKER * n_workers):
+                Path(probe, str(number)).mkdir()
+    except OSError as error:
+        raise ClusterError(
+            f"{folder}: workers cannot keep temporary files there ({error.strerror}); make room or "
+            "choose another folder with --local_directory."
         ) from error

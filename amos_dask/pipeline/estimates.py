@@ -24,7 +24,8 @@ class Cost:
 
 COSTS = {Part.VOLUME: Cost(15e-9, 1.1), Part.MASKS: Cost(6e-9, 0.03)}
 _CANDIDATES = 10
-_IDLE_WORKER_BYTES = 250e6
+# Compiling the kernels, the first time on a machine, takes a little more.
+_IDLE_WORKER_BYTES = 300e6
 _PEAK_BYTES_A_VOXEL = 2.5
 
 

@@ -124,7 +124,19 @@ class Session:
             )
 
     def prepare_kernels(self) -> None:
-        """Compile the kernels on one worker of each host, so that the others load them."""
+        """Compile the kernels on one worker of each host, so that the others load them.
+
+        Raises
+        ------
+        ClusterError
+            When workers die of it, as they will of every sample, or the scheduler does.
+        """
+        from amos_dask.graph import noticing_the_end_of
+
+        with noticing_the_end_of(self.client):
+            self._compile_kernels()
+
+    def _compile_kernels(self) -> None:
         workers = self.client.scheduler_info(n_workers=-1)["workers"]
         one_per_host = {info["host"]: address for address, info in workers.items()}
         futures = [

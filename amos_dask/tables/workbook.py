@@ -8,6 +8,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -62,10 +63,21 @@ def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
         worksheet can be goes on in ``title (2)`` and so on; `read_sheet` reads all of it.
     """
     workbook = Workbook(write_only=True)
-    for title, frame in sheets.items():
-        for part_title, part in _parts(title, frame):
-            _add_sheet(workbook, part_title, part)
-    _save(workbook, path)
+    try:
+        for title, frame in sheets.items():
+            for part_title, part in _parts(title, frame):
+                _add_sheet(workbook, part_title, part)
+        _save(workbook, path)
+    except BaseException:  # Ctrl-C as well
+        _give_up(workbook)
+        raise
+
+
+def _give_up(workbook: Workbook) -> None:
+    """Close half-written worksheets; left to the garbage collector they complain on stderr."""
+    for sheet in workbook.worksheets:
+        with suppress(Exception):
+            sheet.close()
 
 
 def _parts(title: str, frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

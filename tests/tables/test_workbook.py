@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from amos_dask.errors import ManifestError
 from amos_dask.store import staging
+from amos_dask.tables import workbook
 from amos_dask.tables.workbook import (
     LARGEST_CELL,
     read_sheet,
@@ -516,6 +519,31 @@ def test_a_failed_write_leaves_the_old_workbook_and_nothing_else(
 
 
 @gives_up
+@pytest.mark.parametrize("n_cells", [3, 700])
+def test_an_interrupted_write_is_quiet_and_leaves_the_old_workbook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_cells: int
+) -> None:
+    path = tmp_path / "book.xlsx"
+    before = valid_workbook(path)
+    cells, write_cell = itertools.count(), workbook._text_cell
+
+    def interrupt(*arguments: Any) -> Any:
+        if next(cells) > n_cells:
+            raise KeyboardInterrupt
+        return write_cell(*arguments)
+
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    monkeypatch.setattr(workbook, "_text_cell", interrupt)
+    frame = pd.DataFrame({"ID": ["x"] * 500})
+    with pytest.raises(KeyboardInterrupt):
+        write_workbook(path, {"Manifest": frame, "Regions": frame})
+    gc.collect()  # an unclosed worksheet would complain now, at the latest
+    assert complaints == []
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_value_that_no_cell_can_hold_leaves_the_old_workbook(tmp_path: Path) -> None:
     path = tmp_path / "book.xlsx"
     before = valid_workbook(path)
