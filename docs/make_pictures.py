@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import ListedColormap
 
 import amos_dask
-from amos_dask.labels import AMOS22_LABELS
+from amos_dask.datasets import AMOS22
 from amos_dask.store.layout import Layout, find_sample_folders
 from amos_dask.store.restore import RestoreData
 
@@ -60,7 +60,7 @@ def overlay(axis: plt.Axes, slice_: np.ndarray, labels: np.ndarray, title: str) 
     """
     slice_, labels = slice_[::-1], labels[::-1]
     axis.imshow(slice_.T, cmap="gray", vmin=-160, vmax=240, origin="lower")
-    n = len(AMOS22_LABELS)
+    n = len(AMOS22.label_map)
     colours = ListedColormap([COLOURS[i % len(COLOURS)] for i in range(n)])
     shown = np.ma.masked_equal(labels, 0)
     binary = labels.max() <= 1

@@ -19,6 +19,7 @@ from openpyxl import load_workbook
 from roots import assert_same, contents, errors, issues, program, snapshot, table, voxels
 
 import amos_dask
+from amos_dask.datasets import find_definition
 from amos_dask.errors import DatasetError
 from amos_dask.phantom import OtherArchive, OtherSample, write_ct_org, write_decathlon
 
@@ -459,6 +460,60 @@ def test_a_definition_of_ones_own_is_kept_and_gone_by(client: Client, tmp_path: 
     assert list(table(root / "grouped" / "dataset_manifest.xlsx")) == ids
     again = amos_dask.run(root, archive.path, cluster=client, progress="none")
     assert again.reasons == {"complete": len(ids)}
+
+
+def test_a_metadata_csv_of_ones_own_tells_of_the_patients(client: Client, tmp_path: Path) -> None:
+    archive = write_ct_org(tmp_path)
+    definition = find_definition("ct-org").to_yaml()
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        f"{definition}scanners: {{ct: [Ours]}}\n"
+        "metadata: {files: about*.csv, id: case, columns: {sex: Sex, site: City}}\n"
+    )
+    root = tmp_path / "root"
+    run = {"dataset": own, "cluster": client, "progress": "none"}
+    amos_dask.run(root, archive.path, **run)
+    codes = {i["code"] for i in issues(root)}
+    assert "metadata_missing" in codes
+    (archive.path / "about us.csv").write_text("case,Sex,City\nctorg_7,F,X\n20,M,Y\n21,F,Z\n")
+    done = amos_dask.run(root, archive.path, **run)
+    assert done.reasons == {"changed": 3, "complete": 3}
+    rows = table(root / "grouped" / "dataset_manifest.xlsx")
+    assert [
+        (rows[f"ctorg_{n:04d}"]["sex"], rows[f"ctorg_{n:04d}"]["site"]) for n in (0, 7, 20)
+    ] == [
+        ("UND", "UND"),
+        ("F", "X"),
+        ("M", "Y"),
+    ]
+    assert (root / "grouped/CTORG-CT/test/UND/ctorg_0007_F/ctorg_0007_mask.nii.gz").is_file()
+    assert {i["code"] for i in issues(root)} >= {"metadata_row_missing", "unknown_scanner"}
+
+
+def test_a_zip_of_a_task_is_read_in_place(client: Client, tmp_path: Path) -> None:
+    archive = write_decathlon(tmp_path)
+    zipped = shutil.make_archive(str(tmp_path / "Task09"), "zip", tmp_path, archive.path.name)
+    for place, root in ((zipped, "a"), (archive.path, "b")):
+        amos_dask.run(tmp_path / root, place, dataset="decathlon", cluster=client, progress="none")
+    assert_same(contents(tmp_path / "a", "grouped"), contents(tmp_path / "b", "grouped"))
+
+
+def test_a_kept_definition_that_is_damaged_is_said(tmp_path: Path) -> None:
+    kept = tmp_path / "root" / "descriptor" / "dataset.yaml"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("name: [\n")
+    said = program("run", tmp_path / "root", "--archive", tmp_path, exit_code=1).stderr
+    assert "dataset.yaml: not a readable dataset definition" in said
+    kept.write_text(find_definition("decathlon").to_yaml())
+    said = program("run", tmp_path / "root", "--archive", tmp_path, exit_code=1).stderr
+    assert "name is left to dataset.json; give such a file with --dataset" in said
+
+
+def test_nothing_of_amos22_is_a_file_of_another_dataset(tmp_path: Path) -> None:
+    archive = write_decathlon(tmp_path)
+    said = program("run", tmp_path / "root", "--archive", archive.path, exit_code=1).stderr
+    assert "no scans found; expected files such as imagesTr/amos_0001.nii.gz" in said
+    assert not (tmp_path / "root" / "descriptor").exists()
 
 
 def test_a_root_dir_of_amos22_is_none_of_another_dataset(

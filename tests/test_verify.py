@@ -32,6 +32,7 @@ from amos_dask.pipeline import verify as pipeline
 from amos_dask.pipeline.run import run
 from amos_dask.recipe.verifying_archive import ArchiveCheck, verify_sample
 from amos_dask.records import Event, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.store.layout import Layout
 
 VOLUME, MASK = "imagesTr/amos_0001.nii.gz", "labelsTr/amos_0001.nii.gz"
 OTHER = "imagesVa/amos_0004.nii.gz"
@@ -360,7 +361,8 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
     def make(content: bytes) -> None:
         md5 = hashlib.md5(content).hexdigest()
         ours = PublishedZip("https://host/record", md5, len(content), 10)
-        monkeypatch.setattr(pipeline, "AMOS22", replace(AMOS22, published_zip=ours))
+        definition = replace(AMOS22, published_zip=ours)
+        monkeypatch.setattr(pipeline, "layout_for", lambda root, _: Layout(root, definition))
         monkeypatch.setattr(published, "BLOCK_BYTES", 1000)
 
     return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -56,23 +56,26 @@ def complete_definition(
         )
     where = f"{shown_as}, {found[0].path}"
     try:
-        content = _read(found[0])
-        names = [name for _, name in _entries(content, definition.dataset_json)]
-        prefix = _prefix(names)
-        answers = {
-            "name": _name(content.get("name")) or prefix,
-            "prefix": prefix,
-            "labels": content.get("labels"),
-            "modality": _modality(content.get("modality")),
-        }
-        asked = {key: answers[key] for key in definition.open_questions}
-        return make_definition({**definition.content, **asked}, where)
+        told = _answers(_read(found[0]), definition)
+        return make_definition({**definition.content, **told}, where)
     except DatasetError as error:
         raise ArchiveError(
             f"{error} Copy the dataset's definition, write it there, and name that with --dataset."
         ) from error
     except _UNUSABLE as error:
         raise ArchiveError(f"{where}: does not tell what the dataset is ({error}).") from error
+
+
+def _answers(content: Mapping[str, Any], definition: DatasetDefinition) -> dict[str, object]:
+    """Return what a definition leaves open, as its file would say it."""
+    prefix = _prefix([name for _, name in _entries(content, definition.dataset_json)])
+    answers = {
+        "name": _name(content.get("name")) or prefix,
+        "prefix": prefix,
+        "labels": content.get("labels"),
+        "modality": _modality(content.get("modality")),
+    }
+    return {key: answers[key] for key in definition.open_questions}
 
 
 def _name(name: object) -> str:
@@ -104,14 +107,14 @@ def _read(ref: FileRef) -> dict[str, Any]:
     return content
 
 
-def _entries(content: Mapping[str, Any], sections: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield subset and name of every image that is listed."""
-    for key, subset in sections.items():
+def _entries(content: Mapping[str, Any], sections: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield section and name of every image that is listed."""
+    for key in sections:
         entries = content.get(key) or []
         if not isinstance(entries, list):
             raise ValueError(f"{key} is not a list")
         for entry in entries:
-            yield subset, str(entry.get("image") if isinstance(entry, dict) else entry)
+            yield key, str(entry.get("image") if isinstance(entry, dict) else entry)
 
 
 def find_subsets(names: Names, issues: list[Issue]) -> dict[int, str]:
@@ -150,18 +153,14 @@ def find_subsets(names: Names, issues: list[Issue]) -> dict[int, str]:
 
 def _read_subsets(ref: FileRef, definition: DatasetDefinition) -> dict[int, str]:
     listed: dict[int, str] = {}
-    for subset, name in _entries(_read(ref), definition.dataset_json):
-        file_name = PurePosixPath(name).name
+    for key, name in _entries(_read(ref), definition.dataset_json):
+        file_name, subset = PurePosixPath(name).name, definition.dataset_json[key]
         number = definition.number_of(file_name)
         if number is None:
-            raise ValueError(f"{_section_of(subset, definition)} lists {reprlib.repr(name)}")
+            raise ValueError(f"{key} lists {reprlib.repr(name)}")
         if listed.setdefault(number, subset) != subset:
             raise ValueError(f"{file_name} is listed as {listed[number]} and as {subset}")
     return listed
-
-
-def _section_of(subset: str, definition: DatasetDefinition) -> str:
-    return next(key for key, value in definition.dataset_json.items() if value == subset)
 
 
 def _check_subset(scan: Scan, listed: str | None, sample_id: str, path: str) -> Iterator[Issue]:

@@ -70,7 +70,8 @@ def discover(
     names = sort_names(files, definition)
     if not names.scans:
         raise ArchiveError(
-            f"{shown(location)}: no scans found; expected files such as {definition.example}."
+            f"{shown(location)}: no scans found; expected files such as {definition.example}; "
+            f"name another dataset than {definition.name} with --dataset."
         )
     issues = list(names.issues)
     subsets = find_subsets(names, issues)

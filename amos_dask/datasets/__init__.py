@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from amos_dask.datasets.definition import (
-    FROM_DATASET_JSON,
     DatasetDefinition,
     MetadataCsv,
     PublishedZip,
@@ -19,7 +18,6 @@ PACKAGED = {"amos22": "amos22.yaml", "ct-org": "ct_org.yaml", "decathlon": "deca
 
 __all__ = [
     "AMOS22",
-    "FROM_DATASET_JSON",
     "PACKAGED",
     "DatasetDefinition",
     "MetadataCsv",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from importlib.resources import as_file, files
-from itertools import pairwise
 from pathlib import Path
 
 from amos_dask.datasets.definition import (
@@ -17,6 +16,7 @@ from amos_dask.datasets.definition import (
     MetadataCsv,
     PublishedZip,
 )
+from amos_dask.datasets.section import Section
 from amos_dask.errors import DatasetError, LabelMapError
 from amos_dask.labels import LabelMap, make_label_map
 from amos_dask.strict_yaml import read_yaml
@@ -36,13 +36,11 @@ METADATA_FIELDS = (
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,29}")
 _NAME = re.compile(r"\w[\w .+()-]{0,49}")
 _PLACE = re.compile(r"(?:[\w.+()-]+/)?[\w.+()-]*\{number\}", re.ASCII)
-_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _LARGEST_NUMBER = 999_999_999
 # nnU-Net's names of images end in the channel's number. Forms that cannot be read are told apart
 # from stray files.
 _ENDING = r"(?:_0000)?\.(?:nii|hdr|img)(?:\.gz)?"
 _UNKNOWN_PREFIX = "task"
-_WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
 
 def read_definition(path: Path) -> DatasetDefinition:
@@ -86,7 +84,7 @@ def make_definition(content: object, where: str) -> DatasetDefinition:
     DatasetError
         When something in it is not understood.
     """
-    top = _Section(content, where)
+    top = Section(content, where)
     unknown = tuple(key for key in FROM_ARCHIVE if top.get(key) == FROM_DATASET_JSON)
     prefix = _UNKNOWN_PREFIX if "prefix" in unknown else top.word("prefix", _PREFIX)
     rules, ranges = _read_files(top, "the_task" if "prefix" in unknown else prefix)
@@ -111,7 +109,7 @@ def make_definition(content: object, where: str) -> DatasetDefinition:
         unlabelled_files=tuple(unlabelled.words("published")),
         unlabelled_zip=_pattern(unlabelled.text("zips", "")),
         unlabelled_csv=_pattern(unlabelled.text("csvs", "")),
-        damaged_numbers=frozenset(map(int, unlabelled.numbers("damaged"))),
+        damaged_numbers=frozenset(unlabelled.numbers("damaged")),
         nnunet_id=top.number("nnunet_id", 0) or None,
         reference=top.text("reference", ""),
         licence=top.text("licence", ""),
@@ -123,103 +121,8 @@ def make_definition(content: object, where: str) -> DatasetDefinition:
     return definition
 
 
-class _Section:
-    """A mapping of a definition, and which of its keys have been asked for."""
-
-    def __init__(self, content: object, where: str) -> None:
-        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-            raise DatasetError(f"{where}: expected lines such as 'name: AMOS22'.")
-        self.content: Mapping[str, object] = content
-        self.where = where
-        self._asked: set[str] = set()
-
-    def get(self, key: str) -> object:
-        self._asked.add(key)
-        return self.content.get(key)
-
-    def require_no_more(self) -> None:
-        more = [key for key in self.content if key not in self._asked]
-        if more:
-            raise DatasetError(f"{self.where}: {more[0]!r} is not a key of a dataset definition.")
-
-    def section(self, key: str) -> _Section:
-        """Return a mapping; without keys where there is none."""
-        found = self.get(key)
-        return _Section({} if found is None else found, f"{self.where}, {key}")
-
-    def text(self, key: str, default: str | None = None) -> str:
-        found = self.get(key)
-        if found is None and default is not None:
-            return default
-        if not isinstance(found, str) or not found:
-            raise DatasetError(f"{self.where}: {key} is missing, or is not a text.")
-        return found
-
-    def word(self, key: str, form: re.Pattern[str]) -> str:
-        found = self.text(key)
-        if not form.fullmatch(found):
-            raise DatasetError(f"{self.where}: {found!r} is not possible as {key}.")
-        return found
-
-    def number(self, key: str, default: int) -> int:
-        found = self.get(key)
-        if found is None:
-            return default
-        if not isinstance(found, str) or not re.fullmatch("[0-9]{1,15}", found):
-            raise DatasetError(f"{self.where}: {key} {found!r} is not a whole number.")
-        return int(found)
-
-    def flag(self, key: str) -> bool:
-        found = self.text(key, "no")
-        if found.lower() not in _WORDS:
-            raise DatasetError(f"{self.where}: {key} must be yes or no, not {found!r}.")
-        return _WORDS[found.lower()]
-
-    def words(self, key: str, known: Collection[str] | None = None) -> list[str]:
-        found = self.get(key)
-        items = [] if found is None else found
-        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise DatasetError(f"{self.where}: {key} is not a list of texts such as [a, b].")
-        for item in items:
-            if known is not None and item not in known:
-                names = ", ".join(known) or "those named"
-                raise DatasetError(f"{self.where}: {item!r} in {key} is none of {names}.")
-        return items
-
-    def numbers(self, key: str) -> list[str]:
-        found = self.words(key)
-        for item in found:
-            if not item.isascii() or not item.isdecimal():
-                raise DatasetError(f"{self.where}: {item!r} in {key} is not a whole number.")
-        return found
-
-    def keys_among(self, known: Collection[str]) -> Iterable[str]:
-        for key in self.content:
-            if key not in known:
-                raise DatasetError(f"{self.where}: {key!r} is none of {', '.join(known)}.")
-            yield key
-
-    def ranges(self, known: Collection[str]) -> tuple[tuple[int, int, str], ...]:
-        """Return first number, last number and key, of lines such as ``ct: 1-500, 601``."""
-        found = []
-        for key in self.keys_among(known):
-            for part in self.text(key).split(","):
-                match = _RANGE.fullmatch(part.strip())
-                first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-                if first > last:
-                    raise DatasetError(
-                        f"{self.where}: {part.strip()!r} of {key} is not a range such as 1-500."
-                    )
-                found.append((first, last, key))
-        found.sort()
-        for (_, last, _), (first, _, key) in pairwise(found):
-            if first <= last:
-                raise DatasetError(f"{self.where}: number {first} of {key} is in two ranges.")
-        return tuple(found)
-
-
 def _read_files(
-    top: _Section, prefix: str
+    top: Section, prefix: str
 ) -> tuple[tuple[FileRule, ...], tuple[tuple[int, int, str], ...]]:
     ranges = top.section("subsets").ranges(SUBSETS)
     rules = [rule for kind in ("volume", "mask") for rule in _read_rules(top, kind, prefix, ranges)]
@@ -229,7 +132,7 @@ def _read_files(
 
 
 def _read_rules(
-    top: _Section, kind: str, prefix: str, ranges: Collection[object]
+    top: Section, kind: str, prefix: str, ranges: Collection[object]
 ) -> Iterable[FileRule]:
     found, digits = top.get(f"{kind}s"), top.number("digits", 1)
     if not 1 <= digits <= 9:
@@ -248,7 +151,7 @@ def _read_rules(
 
 
 def _rule(
-    section: _Section, kind: str, subset: str | None, place: str, prefix: str, digits: int
+    section: Section, kind: str, subset: str | None, place: str, prefix: str, digits: int
 ) -> FileRule:
     place = place.replace("{prefix}", prefix)
     if not _PLACE.fullmatch(place):
@@ -267,34 +170,35 @@ def _rule(
     )
 
 
-def _read_labels(top: _Section) -> LabelMap:
+def _read_labels(top: Section) -> LabelMap:
     try:
         return make_label_map(top.get("labels"), f"{top.where}, labels")
     except LabelMapError as error:
         raise DatasetError(str(error)) from error
 
 
-def _read_split(top: _Section, labels: LabelMap) -> bool:
+def _read_split(top: Section, labels: LabelMap) -> bool:
     splits = top.flag("split_prostate_uterus")
     if splits and labels.unknown((15, 16)):
         raise DatasetError(f"{top.where}: split_prostate_uterus needs the labels 15 and 16.")
     return splits
 
 
-def _read_sections(top: _Section, unknown: Collection[str]) -> Mapping[str, str]:
+def _read_sections(top: Section, unknown: Collection[str]) -> Mapping[str, str]:
     section = top.section("dataset_json")
-    for key in section.content:
-        if section.text(key) not in SUBSETS:
+    subsets = {key: section.text(key) for key in section.content}
+    for key, subset in subsets.items():
+        if subset not in SUBSETS:
             raise DatasetError(f"{section.where}: {key} is none of {', '.join(SUBSETS)}.")
-    if unknown and not section.content:
+    if unknown and not subsets:
         raise DatasetError(
             f"{top.where}: {next(iter(unknown))} is to come from dataset.json, so dataset_json "
             "must say which of its sections is which subset."
         )
-    return {key: section.text(key) for key in section.content}
+    return subsets
 
 
-def _read_modality(top: _Section, scanners: Mapping[str, str]) -> tuple[tuple[int, int, str], ...]:
+def _read_modality(top: Section, scanners: Mapping[str, str]) -> tuple[tuple[int, int, str], ...]:
     found = top.get("modality")
     if isinstance(found, str):
         if found not in MODALITIES:
@@ -305,7 +209,7 @@ def _read_modality(top: _Section, scanners: Mapping[str, str]) -> tuple[tuple[in
     return top.section("modality").ranges(MODALITIES)
 
 
-def _read_scanners(top: _Section) -> Mapping[str, str]:
+def _read_scanners(top: Section) -> Mapping[str, str]:
     section = top.section("scanners")
     return {
         model: modality
@@ -314,7 +218,7 @@ def _read_scanners(top: _Section) -> Mapping[str, str]:
     }
 
 
-def _read_counts(top: _Section) -> Mapping[tuple[str, str], int]:
+def _read_counts(top: Section) -> Mapping[tuple[str, str], int]:
     section = top.section("official_counts")
     counts = {}
     for subset in section.keys_among(SUBSETS):
@@ -324,7 +228,7 @@ def _read_counts(top: _Section) -> Mapping[tuple[str, str], int]:
     return counts
 
 
-def _read_metadata(top: _Section) -> MetadataCsv | None:
+def _read_metadata(top: Section) -> MetadataCsv | None:
     section = top.section("metadata")
     if not section.content:
         return None
@@ -340,7 +244,7 @@ def _read_metadata(top: _Section) -> MetadataCsv | None:
     return metadata
 
 
-def _read_published(top: _Section) -> PublishedZip | None:
+def _read_published(top: Section) -> PublishedZip | None:
     section = top.section("published_zip")
     if not section.content:
         return None

@@ -17,7 +17,6 @@ from amos_dask.store.staging import Staging, remove_leftovers, write_text
 LINKS = ("auto", "hard", "symbolic", "copy")
 MARKER = "amos-dask.json"
 OWN_KEY = "amos_dask"  # in JSON files of others' forms
-_EXPORTED = re.compile(r"[A-Za-z][A-Za-z0-9-]*_\d{4,9}(?:_\d{4})?\.nii\.gz")
 # Another file system, one without hard links, a file with too many, or one of another owner.
 _NO_HARD_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EACCES)
 
@@ -110,13 +109,24 @@ def remove_if_only_marked(folder: Path) -> None:
         folder.rmdir()
 
 
-def remove_others(folder: Path, keep: Collection[Path]) -> None:
-    """Remove what an earlier export left in a folder and this one does not have."""
+def remove_others(folder: Path, keep: Collection[Path], prefix: str) -> None:
+    """Remove what an earlier export left in a folder and this one does not have.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, made or not.
+    keep : collection of Path
+        What this export has.
+    prefix : str
+        Before the number in the ids of the dataset's samples.
+    """
     if not folder.is_dir():
         return
+    exported = re.compile(rf"{re.escape(prefix)}_\d{{4,9}}(?:_\d{{4}})?\.nii\.gz")
     remove_leftovers(folder)
     for path in sorted(folder.iterdir()):
-        if _EXPORTED.fullmatch(path.name) and path not in keep:
+        if exported.fullmatch(path.name) and path not in keep:
             path.unlink()
 
 

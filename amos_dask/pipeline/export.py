@@ -113,7 +113,7 @@ def export_nnunet(
     results = _run(request, tasks, dataset.dataset_json, (dataset.folder,), cluster, progress)
     done = _placed(request, results)
     for folder in dataset.folders:
-        remove_others(folder, _files(done))
+        remove_others(folder, _files(done), request.layout.dataset.prefix)
     remove_if_empty(dataset.folder / "labelsTs")
     train, val = _ids(done, "train"), _ids(done, "val")
     content = nnunet.dataset_json(dataset, request.labels, len(train) + len(val), request.record)
@@ -179,7 +179,7 @@ def export_monai(
     results = _run(request, tasks, target, outputs, cluster, progress)
     done = _placed(request, results)
     if is_ours(masks):  # also of an earlier export whose masks changed
-        remove_others(masks, _files(done))
+        remove_others(masks, _files(done), request.layout.dataset.prefix)
         if request.labels.is_as_stored:
             remove_if_only_marked(masks)
     samples = [(scan.subset, found) for scan, found in done]

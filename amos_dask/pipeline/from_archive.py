@@ -100,8 +100,8 @@ def archive_manifest(
         with open_session(cluster, progress) as session:
             audits, issues = audit_archive(session, found)
         frame = archive_frame(found.samples, audits)
-        write_workbook(output, {sheet_name: frame})
         keep_dataset(layout)
+        write_workbook(output, {sheet_name: frame})
         keep_label_map(layout, layout.dataset.label_map)
         record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
     summary = f"{len(frame)} files of {len(found.samples)} scans"

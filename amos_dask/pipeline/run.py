@@ -78,7 +78,7 @@ def run(
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> RunResult:
-    """Turn the AMOS22 archive into a clean, organised dataset with manifests.
+    """Turn an archive, AMOS22's or another, into a clean, organised dataset with manifests.
 
     What an earlier run completed, also one that was killed, is not done again: a sample is
     processed when its files in the archive, its metadata, the parameters or its outputs are not

@@ -143,10 +143,10 @@ def test_only_exported_files_of_earlier_times_are_removed(tmp_path: Path) -> Non
              "mine_0001_0000.nii.gz", ".amos_0004.nii.gz.1234abcd.part~"]  # fmt: skip
     for name in names:
         (tmp_path / name).touch()
-    remove_others(tmp_path, {tmp_path / "amos_0002.nii.gz"})
+    remove_others(tmp_path, {tmp_path / "amos_0002.nii.gz"}, "amos")
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["amos_0002.nii.gz", "mine_0001_0000.nii.gz", "notes.txt"]
-    remove_others(tmp_path / "nowhere", set())
+    remove_others(tmp_path / "nowhere", set(), "amos")
 
 
 def test_a_folder_with_nothing_but_the_mark_goes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from amos_dask.datasets import AMOS22
+from amos_dask.datasets import AMOS22, find_definition
 from amos_dask.records import Metadata, Sample
 from amos_dask.store.layout import (
     Layout,
@@ -16,6 +16,7 @@ from amos_dask.store.layout import (
     find_root,
     find_root_beside_archive,
     find_sample_folders,
+    find_samples_of,
     safe_name,
     sample_folder,
 )
@@ -261,3 +262,29 @@ def test_a_root_that_the_output_makes_is_known_before(tmp_path: Path, archive: s
     before = find_root_beside_archive(archive, output)
     output.parent.mkdir(parents=True)
     assert before == find_root_beside_archive(archive, output) == Layout(tmp_path / "AMOS22")
+
+
+# ---------------------------------------------------------------- other datasets
+
+
+def test_names_below_a_root_dir_are_those_of_the_dataset(tmp_path: Path) -> None:
+    assert Layout.of(tmp_path) == Layout(tmp_path)
+    kept = tmp_path / "descriptor" / "dataset.yaml"
+    kept.parent.mkdir()
+    kept.write_text(find_definition("ct-org").to_yaml())
+    layout = Layout.of(tmp_path)
+    assert layout.dataset == find_definition("ct-org")
+    assert list(layout.groups.values()) == ["CTORG-CT", "CTORG-MRI", "CTORG-UND"]
+    assert layout.dataset_manifest("ct").name == "dataset_manifest_ctorg_ct.xlsx"
+    assert find_root(tmp_path / "grouped") == layout
+
+
+def test_only_samples_of_the_dataset_are_found(tmp_path: Path) -> None:
+    for sample_id in ("amos_0001", "ctorg_0001", "ctorg_0020"):
+        folder = tmp_path / "grouped" / f"{sample_id}_UND"
+        folder.mkdir(parents=True)
+        (folder / f"{sample_id}_volume.nii.gz").write_bytes(b"")
+    layout = Layout(tmp_path, find_definition("ct-org"))
+    assert [folder.sample_id for folder in find_samples_of(layout)] == ["ctorg_0001", "ctorg_0020"]
+    (ours,) = find_sample_folders(tmp_path)
+    assert ours == SampleFolder.of(ours.path, "amos_0001")
