@@ -12,7 +12,7 @@ Everything public is here and is imported when it is first used::
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from amos_dask.version import __version__
+from amos_dask.version import __version__ as __version__
 
 _HOMES = {
     "download": "amos_dask.pipeline.download",
@@ -88,7 +88,6 @@ __all__ = [
     "RunPlan",
     "RunResult",
     "Selection",
-    "__version__",
     "archive_manifest",
     "binary_masks",
     "check_cluster",

@@ -35,7 +35,7 @@ LOCAL = ClusterOptions()
 COMMANDS = ["download", "run", "verify", "demo", "archive-manifest", "confirm-pairs",
             "split-prostate-uterus", "binary-masks", "small-regions", "denoise", "restore",
             "dataset-manifest", "make-split", "index-manifests", "leaks", "stats",
-            "phantom"]  # fmt: skip
+            "report", "phantom"]  # fmt: skip
 
 
 def invoke(*arguments: str | Path, **settings: Any) -> Result:
@@ -307,6 +307,7 @@ RUN_DEFAULTS: dict[str, Any] = {
     "selection": Selection(),
     "force": False,
     "statistics": True,
+    "report": True,
     "break_lock": False,
     "performance_report": None,
     "cluster": LOCAL,
@@ -345,6 +346,7 @@ RUN_DEFAULTS: dict[str, Any] = {
         ("--force", {"force": True}),
         ("--break_lock", {"break_lock": True}),
         ("--no-statistics", {"statistics": False}),
+        ("--no_report", {"report": False}),
         ("--force --break-lock", {"force": True, "break_lock": True}),
         ("--performance_report r.html", {"performance_report": Path("r.html")}),
         ("--json", {"progress": "json"}),
@@ -371,7 +373,8 @@ def test_run_passes_its_options_on(
 PLAN_DEFAULTS = {
     name: value
     for name, value in RUN_DEFAULTS.items()
-    if name not in ("cluster", "progress", "break_lock", "performance_report", "statistics")
+    if name not in ("cluster", "progress", "break_lock", "performance_report")
+    and name not in ("statistics", "report")
 }
 
 

@@ -5,28 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from amos_dask.archive.discover import Discovery, discover
-from amos_dask.errors import AmosDaskError
+from amos_dask.archive.discover import Discovery
 from amos_dask.exclusions import Exclusions
-from amos_dask.labels import LabelMap
-from amos_dask.pipeline.arguments import (
-    find_archive,
-    find_exclusions,
-    find_label_map,
-    keep_exclusions,
-    keep_label_map,
-    require_kernel,
-    require_outside_archive,
-    require_threshold,
-)
+from amos_dask.pipeline.arguments import keep_exclusions, keep_label_map
 from amos_dask.pipeline.conclude import bring_up_to_date
-from amos_dask.pipeline.dataset import keep_dataset, layout_for, settle_dataset
+from amos_dask.pipeline.dataset import keep_dataset, layout_for
 from amos_dask.pipeline.from_archive import audit_archive
 from amos_dask.pipeline.plan import make_plan
+from amos_dask.pipeline.request import Request, understand
 from amos_dask.pipeline.results import RunPlan, RunResult
 from amos_dask.pipeline.samples import (
     Order,
@@ -39,11 +29,11 @@ from amos_dask.pipeline.session import Needs, Session, open_session
 from amos_dask.pipeline.working import working_on
 from amos_dask.progress import Listener
 from amos_dask.recipe.work import is_denoised_otherwise
-from amos_dask.records import DenoiseParams, Notice, Params, Sample, Step, TableCounts
+from amos_dask.records import Notice, Sample, Step, TableCounts
 from amos_dask.stages import audit
 from amos_dask.store.audit_log import AuditLog
 from amos_dask.store.issue_log import IssueLog
-from amos_dask.store.layout import Layout, absolute
+from amos_dask.store.layout import absolute
 from amos_dask.store.receipts import Receipts
 from amos_dask.store.staging import remove_all_leftovers
 
@@ -143,7 +133,7 @@ def run(
         On Ctrl-C and SIGTERM, after running samples have ended; the next run goes on.
     """
     start = time.perf_counter()
-    request = _understand(
+    request = understand(
         layout_for(absolute(root_dir), dataset),
         archive,
         (labeled_data_meta, mr_metadata_offset),
@@ -213,7 +203,7 @@ def plan_run(
     RunPlan
         A row a sample with what would be done and why, bytes to read and write, and estimates.
     """
-    request = _understand(
+    request = understand(
         layout_for(absolute(root_dir), dataset),
         archive,
         (labeled_data_meta, mr_metadata_offset),
@@ -227,53 +217,6 @@ def plan_run(
     return make_plan(request.order, request.found.location)
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What is asked for, understood and found to be possible."""
-
-    found: Discovery
-    order: Order
-    replaces_label_map: bool
-    replaces_exclusions: bool
-    is_everything: bool
-
-
-def _understand(
-    layout: Layout,
-    archive: str | Path | None,
-    metadata: tuple[str | Path | None, str],
-    label_explanation: str | Path | None,
-    region_volume_thresh: Sequence[float],
-    denoise: tuple[tuple[int, int], int, float],
-    exclude: str | Path | None,
-    selection: Selection,
-    *,
-    force: bool,
-) -> _Request:
-    location = find_archive(layout, archive)
-    require_outside_archive(layout.root, location)
-    csv, offset = metadata
-    found = discover(location, None if csv is None else str(csv), offset, layout.dataset)
-    layout = settle_dataset(layout, found.definition)
-    chosen = selection.choose(found.samples)
-    kernel_size, filter_halfedge, region_area_thresh = denoise
-    params = Params(
-        _choose_label_map(layout, label_explanation, selection),
-        DenoiseParams(
-            *require_kernel(kernel_size, filter_halfedge),
-            require_threshold("region_area_thresh", region_area_thresh),
-        ),
-        _thresholds(layout, region_volume_thresh),
-        splits_prostate_uterus=layout.dataset.splits_prostate_uterus,
-    )
-    chosen_ids = {sample.sample_id for sample in chosen}
-    others = [sample for sample in found.samples if sample.sample_id not in chosen_ids]
-    exclusions = _choose_exclusions(layout, exclude, params.label_map, others)
-    order = Order(layout, params, tuple(chosen), force, exclusions)
-    replaces = (label_explanation is not None, exclude is not None)
-    return _Request(found, order, *replaces, selection.is_everything)
-
-
 @contextmanager
 def _saying_how_to_go_on(session: Session) -> Iterator[None]:
     try:
@@ -285,7 +228,7 @@ def _saying_how_to_go_on(session: Session) -> Iterator[None]:
         raise
 
 
-def _run(session: Session, request: _Request) -> tuple[Processed, TableCounts, tuple[Path, ...]]:
+def _run(session: Session, request: Request) -> tuple[Processed, TableCounts, tuple[Path, ...]]:
     order, found = request.order, request.found
     layout, params = order.layout, order.params
     remove_all_leftovers(layout.descriptor, layout.grouped, layout.state)  # of killed runs
@@ -332,41 +275,3 @@ def _name_denoised_otherwise(session: Session, order: Order, samples: Iterable[S
                 "parameters; run without a choice of samples to make all alike"
             )
         )
-
-
-def _choose_label_map(
-    layout: Layout, label_explanation: str | Path | None, selection: Selection
-) -> LabelMap:
-    """Return the label map; raise when a part of the samples would get another one."""
-    label_map = find_label_map(layout, label_explanation)
-    differs = label_explanation is not None and label_map != find_label_map(layout, None)
-    if differs and layout.label_map.exists() and not selection.is_everything:
-        raise AmosDaskError(
-            f"{label_explanation} differs from {layout.label_map}, which the other samples were "
-            "made with; run without a choice of samples."
-        )
-    return label_map
-
-
-def _choose_exclusions(
-    layout: Layout, exclude: str | Path | None, label_map: LabelMap, others: Iterable[Sample]
-) -> Exclusions:
-    """Return the exclusions; raise when they change for masks that are there and not chosen."""
-    exclusions = find_exclusions(layout, exclude, label_map)
-    if exclude is None:
-        return exclusions
-    kept = find_exclusions(layout, None, label_map)
-    masked = {sample.sample_id for sample in others if sample.mask is not None}
-    for name in Receipts(layout).sample_ids():
-        if name in masked and kept.for_sample(name) != exclusions.for_sample(name):
-            raise AmosDaskError(
-                f"{exclude} changes what is excluded of {name}, which was not chosen; run without "
-                "a choice of samples."
-            )
-    return exclusions
-
-
-def _thresholds(layout: Layout, asked: Sequence[float]) -> tuple[float, ...]:
-    """Return the thresholds asked for, and those of region manifests that are there already."""
-    thresholds = {require_threshold("region_volume_thresh", threshold) for threshold in asked}
-    return tuple(sorted(thresholds | set(layout.region_thresholds())))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from amos_dask.labels import AMOS22_LABELS
+from amos_dask.datasets import AMOS22
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028<!--<script>'\"&"
 COLOURS = [
@@ -59,7 +59,7 @@ def make_content(n_samples: int, *, hostile: str = "", seed: int = 3) -> dict[st
         },
         "labels": [
             {"index": index, "name": name + (hostile if index == 16 else ""), "colour": colour}
-            for (index, name), colour in zip(AMOS22_LABELS.items(), COLOURS, strict=True)
+            for (index, name), colour in zip(AMOS22.label_map.names().items(), COLOURS, strict=True)
         ],
         "exclusions": [
             {"sample": "*", "label": 14},
@@ -70,7 +70,7 @@ def make_content(n_samples: int, *, hostile: str = "", seed: int = 3) -> dict[st
         "intensities": [
             _intensity(modality, label, name, rng)
             for modality in ("ct", "mri")
-            for label, name in AMOS22_LABELS.items()
+            for label, name in AMOS22.label_map.names().items()
             if label
         ],
         "outliers": [

@@ -12,8 +12,8 @@ import pytest
 from report.chromium import Browser, find_chromium
 from report.made_up import HOSTILE, make_content, make_pictures, make_times
 
+from amos_dask.datasets import AMOS22
 from amos_dask.exclusions import read_exclusions
-from amos_dask.labels import DEFAULT_LABEL_MAP
 from amos_dask.report.page import write_page
 
 CONTENT = make_content(60, hostile=HOSTILE)
@@ -173,7 +173,7 @@ def test_rejections_by_keyboard_are_saved_and_kept(page: Browser, tmp_path: Path
     assert "amos-dask run … --exclude denoise_exclude.csv" in page.run(
         "document.getElementById('save-next').textContent"
     )
-    found = read_exclusions(tmp_path / "denoise_exclude.csv", DEFAULT_LABEL_MAP)
+    found = read_exclusions(tmp_path / "denoise_exclude.csv", AMOS22.label_map)
     assert len(found.for_sample(first)) == 256
     assert found.for_sample(third) == {14}
 
