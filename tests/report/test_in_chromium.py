@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 from report.chromium import Browser, find_chromium
+from report.looking import cards, choose, saved, texts
 from report.made_up import HOSTILE, make_content, make_pictures, make_times
 
 from amos_dask.datasets import AMOS22
@@ -24,7 +24,6 @@ WORST_FIRST = [
     if one["changed_voxels"]
 ]
 SECTIONS = ("failed", "review", "samples", "distributions", "repairs", "times-of-stages", "issues")
-TEXTS = "[...document.querySelectorAll({})].map((node) => node.textContent)"
 
 
 @pytest.fixture(scope="module")
@@ -55,36 +54,6 @@ def page(browser: Browser, report: Path) -> Iterator[Browser]:
     assert browser.messages == []
     allowed = ("data:", "blob:", report.as_uri())
     assert [url for url in browser.requests if not url.startswith(allowed)] == []
-
-
-def texts(page: Browser, selector: str) -> list[str]:
-    found: list[str] = page.run(TEXTS.format(json.dumps(selector)))
-    return found
-
-
-def choose(page: Browser, name: str, value: str) -> None:
-    page.run(
-        f"{{ const field = document.getElementById('filter-{name}');"
-        f"field.value = {json.dumps(value)};"
-        "field.dispatchEvent(new Event('change')); field.dispatchEvent(new Event('input')); }"
-    )
-
-
-def cards(page: Browser) -> list[str]:
-    return [one.removeprefix("card-") for one in page.run(
-        "[...document.querySelectorAll('.card')].map((card) => card.id)"
-    )]  # fmt: skip
-
-
-def saved(page: Browser, folder: Path) -> str:
-    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-    page.press("s")
-    file = folder / "denoise_exclude.csv"
-    for _ in range(200):
-        if file.exists() and file.stat().st_size:
-            return file.read_bytes().decode()
-        time.sleep(0.03)
-    raise TimeoutError("No file was saved.")
 
 
 def test_every_section_is_drawn_and_hostile_text_stays_text(page: Browser) -> None:
