@@ -33,7 +33,8 @@ _COLOURS: tuple[Colour, ...] = (
 )
 _GOLDEN_ANGLE = 0.381966  # of a turn: the hues of neighbours lie far apart
 _HALO = (255, 255, 255)
-_HALO_PIXELS = (2, 3)  # a ring between these distances from what it marks
+_HALO_PIXELS = 2  # between what is marked and the ring around it
+_PIXELS_PER_RING = 160  # large pictures are shown smaller, and thin rings would break up
 _JPEG_QUALITY = 80
 
 
@@ -63,7 +64,8 @@ def labels_png(labels: Grey) -> bytes:
 
 def halo_png(marked: NDArray[np.bool_]) -> bytes:
     """Return a PNG with rings around the marked pixels of (rows, columns), else transparent."""
-    near, far = (_within(marked, pixels) for pixels in _HALO_PIXELS)
+    thickness = 1 + max(marked.shape) // _PIXELS_PER_RING
+    near, far = (_within(marked, _HALO_PIXELS + pixels) for pixels in (0, thickness))
     return _palette_png((far & ~near).astype(np.uint8), [(0, 0, 0), _HALO])
 
 

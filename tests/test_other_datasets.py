@@ -16,7 +16,17 @@ import pytest
 from distributed import Client
 from numpy.typing import NDArray
 from openpyxl import load_workbook
-from roots import assert_same, contents, errors, issues, program, snapshot, table, voxels
+from roots import (
+    assert_same,
+    contents,
+    errors,
+    issues,
+    program,
+    report_data,
+    snapshot,
+    table,
+    voxels,
+)
 
 import amos_dask
 from amos_dask.datasets import find_definition
@@ -234,6 +244,22 @@ def test_statistics_are_numpys_on_the_pooled_voxels(finished: Finished) -> None:
     assert row["median"] == np.median(pooled)
 
 
+def test_the_report_shows_what_changed(finished: Finished) -> None:
+    told = report_data(finished.root / "descriptor" / "report.html")
+    content = told["content"]
+    assert content["dataset"] == finished.name
+    assert {one["index"]: one["name"] for one in content["labels"]} == finished.labels
+    shown = {one["id"]: one for one in content["samples"]}
+    assert list(shown) == [sample.sample_id for sample in finished.archive.samples]
+    for sample in finished.masked:
+        changes = oracle.label_changes(raw_mask(finished, sample), denoised(finished, sample))
+        one = shown[sample.sample_id]
+        assert one["changes"] == [list(change) for change in changes]
+        assert (one["n_pictures"] > 0) == bool(changes)
+        assert one["modality"] == "ct"
+    assert sum(name.startswith("pictures-") for name in told) > 1
+
+
 # ---------------------------------------------------------------- again, and in steps
 
 
@@ -291,6 +317,7 @@ def test_the_single_commands_give_what_run_gives(
         )
     amos_dask.stats(root, **common)
     program("leaks", root, "--cluster", cluster_address, "--quiet")
+    program("report", root, "--cluster", cluster_address, "--quiet")
     assert_same(contents(root), contents(finished.root))
 
 

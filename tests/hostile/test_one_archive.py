@@ -110,10 +110,18 @@ def assert_good_unharmed(root: Path, clean_root: Path, archives: Archives) -> No
     for name, content in expected.items():
         if "statistics" in name:  # of all samples together, the partly good ones included
             continue
-        if name.endswith(".xlsx"):
+        if name == "descriptor/report.html":
+            assert told_of(found[name], archives.good) == told_of(content, archives.good)
+        elif name.endswith(".xlsx"):
             assert rows_of(found[name], archives.good) == rows_of(content, archives.good), name
         elif not name.endswith("issues.jsonl"):
             assert found[name] == content, name
+
+
+def told_of(report: Mapping[str, Any], samples: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a report tells of some samples, with their pictures."""
+    rows = {one["id"]: one for one in report["content"]["samples"]}
+    return {name: (rows.get(name), report.get(f"pictures-{name}")) for name in samples}
 
 
 def rows_of(workbook: Mapping[str, Any], samples: tuple[str, ...]) -> dict[str, Any]:
