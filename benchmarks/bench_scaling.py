@@ -90,7 +90,9 @@ def _compare_runs(archive: Path, settings: Settings, one: Any, two: Any) -> Comp
     root = fresh_root(settings, "scaling")
 
     def run(client: Any) -> None:
-        result = amos_dask.run(root.path, archive, cluster=client, progress="none")
+        result = amos_dask.run(
+            root.path, archive, statistics=False, report=False, cluster=client, progress="none"
+        )
         if result.n_failed:
             raise RuntimeError(f"{result.n_failed} samples failed: {result.issues}")
 

@@ -8,9 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-# What `amos_dask.recipe.fused` calls, by the name it has there.
-FUSED = {
-    "stage_volume": "volume: read, scale, pack, write",
+# What `amos_dask.recipe.masks` calls, by the name it has there.
+MASKS = {
     "read_paired_mask": "mask: read",
     "labels_present": "mask: counts",
     "split_prostate_uterus": "mask: remap",
@@ -18,8 +17,14 @@ FUSED = {
     "denoise_mask": "mask: denoise",
     "write_mask": "mask: pack and write",
     "write_binary_masks": "binary masks",
-    "Staging.publish": "flush",
+    "find_difference": "restore data",
     "RestoreData.stage": "restore data",
+}
+# What `amos_dask.recipe.fused` calls besides.
+FUSED = {
+    "stage_volume": "volume: read, scale, pack, write",
+    "look_at_volume": "volume: header",
+    "Staging.publish": "flush",
     "RestoreData.forget_others": "restore data",
     "remove_leftovers": "look for leftovers",
     "remove_superseded": "look for leftovers",
@@ -28,6 +33,7 @@ FUSED = {
     "origin_of": "receipt",
     "Receipts.identities": "receipt",
     "Receipts.write": "receipt",
+    "write_times": "receipt",
 }
 
 

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from amos_dask.store.staging import write_text
-
 
 class StageTimes:
     """Seconds of wall time by stage, in the order in which stages first ended."""
@@ -31,7 +29,9 @@ class StageTimes:
 def write_times(folder: Path, sample_id: str, seconds: Mapping[str, float]) -> None:
     """Keep the times of a sample that was processed as a whole."""
     rounded = {stage: round(spent, 4) for stage, spent in seconds.items()}
-    write_text(folder / f"{sample_id}.json", json.dumps(rounded))
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not flushed to disk: times are for information, and a damaged file is no loss.
+    (folder / f"{sample_id}.json").write_text(json.dumps(rounded), encoding="utf-8")
 
 
 def read_times(folder: Path) -> dict[str, dict[str, float]]:
@@ -42,5 +42,5 @@ def read_times(folder: Path) -> dict[str, dict[str, float]]:
             content = json.loads(path.read_text(encoding="utf-8"))
             found[path.stem] = {str(stage): float(spent) for stage, spent in content.items()}
         except (OSError, ValueError, AttributeError, TypeError):
-            continue  # times are for information: a damaged file is no loss
+            continue
     return found
