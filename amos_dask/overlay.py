@@ -6,7 +6,6 @@ import colorsys
 import io
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Grey = NDArray[np.uint8]
@@ -71,8 +70,15 @@ def halo_png(marked: NDArray[np.bool_]) -> bytes:
 
 def _within(marked: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """Return which pixels are at most so many pixels from a marked one, along rows and columns."""
-    windows = sliding_window_view(np.pad(marked, pixels), (2 * pixels + 1,) * 2)
-    return np.asarray(windows.any(axis=(2, 3)))
+    reached = marked
+    for axis in (0, 1):
+        spread = reached.copy()
+        for shift in range(1, pixels + 1):
+            ahead, behind = (np.moveaxis(view, axis, 0) for view in (spread, reached))
+            ahead[shift:] |= behind[:-shift]
+            ahead[:-shift] |= behind[shift:]
+        reached = spread
+    return reached
 
 
 def _palette_png(indexes: Grey, colours: list[Colour]) -> bytes:
