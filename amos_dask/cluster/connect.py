@@ -26,6 +26,9 @@ _ADDRESS = re.compile(
 # Of trying to reach a scheduler; also how long a client waits for one that is gone.
 _ATTEMPT_SECONDS = 10
 _SIGNALS = "amos-dask-signals"
+# A local cluster gives up a worker that takes longer to start again: on a busy machine, or from
+# a network disk, Dask's 15 s are too short.
+_TIME_TO_RESTART = {"distributed.deploy.lost-worker-timeout": "60s"}
 
 
 @contextmanager
@@ -47,7 +50,11 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
             with _client_at(kind, _security(options)) as client:
                 yield client
             return
-        with _start(options) as cluster, Client(cluster, set_as_default=False) as client:
+        with (
+            dask.config.set(_TIME_TO_RESTART if kind == LOCAL else {}),
+            _start(options) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
             if kind == LOCAL:
                 client.register_plugin(_leaving_signals(), name=_SIGNALS)
             yield client

@@ -78,8 +78,7 @@ class Browser:
         except (subprocess.TimeoutExpired, OSError, ConnectionError):
             self._process.kill()
             self._process.wait(10)
-        self._socket.close()
-        self._loop.run_until_complete(asyncio.sleep(0.05))
+        self._loop.run_until_complete(self._disconnect())
         self._loop.close()
 
     def _port(self) -> str:
@@ -95,6 +94,10 @@ class Browser:
 
     async def _connect(self, address: str) -> WebSocketClientConnection:
         return await websocket_connect(address, max_message_size=1 << 28)
+
+    async def _disconnect(self) -> None:
+        self._socket.close()
+        await asyncio.sleep(0.05)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol and return its result."""
