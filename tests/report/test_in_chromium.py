@@ -195,6 +195,18 @@ def test_pictures_are_enlarged_flipped_and_zoomed(page: Browser) -> None:
     assert page.run("document.getElementById('help').open")
 
 
+def test_enter_enlarges_the_first_picture_of_the_card_that_keys_went_to(page: Browser) -> None:
+    page.press("j", "j")
+    page.wait_for("document.querySelector('.card.current button.views')")
+    page.press("Enter")
+    assert page.run("document.getElementById('viewer').open")
+    assert WORST_FIRST[1] in page.run("document.getElementById('viewer-title').textContent")
+    page.press("Escape")
+    assert page.run("document.activeElement.matches('.card.current')")
+    page.press("k", "Enter")
+    assert WORST_FIRST[0] in page.run("document.getElementById('viewer-title').textContent")
+
+
 def test_a_row_leads_to_its_card(page: Browser) -> None:
     last = WORST_FIRST[-1]
     page.run(f"document.querySelector('#samples a[href=\"#card-{last}\"]').click()")
