@@ -63,8 +63,9 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     library = Library(monkeypatch)
     for name in COMMANDS:
-        if name not in ("run", "demo", "phantom"):
+        if name not in ("run", "demo", "report", "phantom"):
             library.answer(name.replace("-", "_"), command_result())
+    library.answer("make_report", command_result())
     library.answer("run", run_result())
     library.answer("demo", run_result())
     library.answer("plan_run", run_plan())
