@@ -63,8 +63,9 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     library = Library(monkeypatch)
     for name in COMMANDS:
-        if name not in ("run", "demo", "phantom"):
+        if name not in ("run", "demo", "report", "phantom"):
             library.answer(name.replace("-", "_"), command_result())
+    library.answer("make_report", command_result())
     library.answer("run", run_result())
     library.answer("demo", run_result())
     library.answer("plan_run", run_plan())
@@ -575,6 +576,10 @@ def test_done_is_0(library: Library) -> None:
         (ManifestError("m.xlsx: no such workbook."), "amos-dask: m.xlsx: no such workbook."),
         (FileNotFoundError(2, "No such file", "a.csv"), "amos-dask: a.csv: No such file"),
         (OSError(28, "No space left on device"), "amos-dask: No space left on device"),
+        (
+            IsADirectoryError(21, "Is a directory", ".a.html.1f.part~", None, "a.html"),
+            "amos-dask: a.html: Is a directory",
+        ),
         (OSError("odd"), "amos-dask: odd"),
     ],
 )

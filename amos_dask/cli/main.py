@@ -49,7 +49,9 @@ def _message(error: Exception) -> str:
     if isinstance(error, AmosDaskError):
         return str(error)
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
+        # A file that cannot get its name is told by that, not by its temporary name.
+        file = error.filename2 or error.filename
+        where = f"{file}: " if file else ""
         return f"{where}{error.strerror or error}"
     return f"unexpected {type(error).__name__}: {error}; 'amos-dask --debug …' shows where"
 

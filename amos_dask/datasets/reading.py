@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from importlib.resources import as_file, files
+from itertools import combinations
 from pathlib import Path
 
 from amos_dask.datasets.definition import (
@@ -128,6 +129,12 @@ def _read_files(
     rules = [rule for kind in ("volume", "mask") for rule in _read_rules(top, kind, prefix, ranges)]
     if not any(rule.kind == "volume" for rule in rules):
         raise DatasetError(f"{top.where}: volumes are missing.")
+    for one, other in combinations(rules, 2):
+        if (one.folder, one.file_name) == (other.folder, other.file_name):
+            raise DatasetError(
+                f"{top.where}: {one.example} would be two things; volumes and masks of each subset "
+                "need places of their own."
+            )
     return tuple(rules), ranges
 
 

@@ -117,7 +117,8 @@ def make_report(
         findings = Findings(records, label_map, exclusions, norms, counted)
         pictures, found = gather_pictures(session, layout, label_map, records)
         issues += [*found, *(() if counted is None else counted.issues)]
-        write_report(layout, findings, pictures, IssueLog(layout.issue_log).all())
+        known = IssueLog(layout.issue_log).all()
+        write_report(layout, findings, pictures, list(dict.fromkeys([*known, *issues])))
     outputs = (layout.report, *(() if counted is None else counted.outputs))
     summary = f"{len(rows)} samples, {len(pictures)} of them with pictures"
     return CommandResult(outputs, len(folders), summary, tuple(dict.fromkeys(issues)))

@@ -168,6 +168,8 @@ MISTAKES = [
     ("images/ours_{number}", "{number}_x", "'{number}_x' is not such as"),
     ('{train: "images', '{training: "images', "'training' is none of train, val, test"),
     ('{train: "labels/ours_{number}"}', '"labels/ours_{number}"', "masks name one place for all"),
+    ("labels/ours_{number}", "images/ours_{number}", "images/ours_1.nii.gz would be two things"),
+    ('s/ours_{number}"}\nmasks', 's/a_{number}", val: "images/a_{number}"}\nmasks', "two things"),
     ("with_masks: [train]", "with_masks: [all]", "'all' in with_masks is none of train, val, test"),
     ("with_masks: [train]", "with_masks: train", "with_masks is not a list"),
     ("{0: background, 1: liver}", "{1: liver}", "label 0 (background) is missing"),

@@ -195,6 +195,48 @@ def test_pictures_are_enlarged_flipped_and_zoomed(page: Browser) -> None:
     assert page.run("document.getElementById('help').open")
 
 
+def test_enter_enlarges_the_first_picture_of_the_card_that_keys_went_to(page: Browser) -> None:
+    page.press("j", "j")
+    page.wait_for("document.querySelector('.card.current button.views')")
+    page.press("Enter")
+    assert page.run("document.getElementById('viewer').open")
+    assert WORST_FIRST[1] in page.run("document.getElementById('viewer-title').textContent")
+    page.press("Escape")
+    assert page.run("document.activeElement.matches('.card.current')")
+    page.press("k", "Enter")
+    assert WORST_FIRST[0] in page.run("document.getElementById('viewer-title').textContent")
+
+
+def test_a_mask_of_which_nothing_is_known_is_not_called_unchanged(
+    browser: Browser, tmp_path: Path
+) -> None:
+    content = make_content(20)
+    for sample in content["samples"]:
+        sample.update(changed_voxels=0, changes=[], n_pictures=0)
+    content["counts"].update(changed_samples=0, changed_voxels=0)
+    for n_unknown, expected in ((0, "No mask was changed."), (2, "not known of 2 masks")):
+        unknown = {**content["issues"][0], "code": "unknown_changes", "severity": "warning"}
+        told = {**content, "issues": [unknown] * n_unknown}
+        write_page(tmp_path / "report.html", told, make_times(content), [])
+        browser.open(tmp_path / "report.html")
+        assert expected in texts(browser, "#cards")[0]
+        assert ("2 not known" in "".join(texts(browser, ".tile"))) == (n_unknown > 0)
+
+
+def test_rejections_of_one_folder_are_not_those_of_another(
+    page: Browser, report: Path, tmp_path: Path
+) -> None:
+    page.press("j", "r")
+    count = "document.getElementById('save-count').textContent"
+    other = tmp_path / "report.html"
+    other.write_bytes(report.read_bytes())
+    page.open(other)
+    assert "0 rejections" in page.run(count)
+    page.open(report)
+    assert "1 rejection" in page.run(count)
+    page.requests[:] = [url for url in page.requests if url != other.as_uri()]
+
+
 def test_a_row_leads_to_its_card(page: Browser) -> None:
     last = WORST_FIRST[-1]
     page.run(f"document.querySelector('#samples a[href=\"#card-{last}\"]').click()")

@@ -250,3 +250,5 @@ def test_pictures_of_files_that_cannot_be_read_are_issues(
     assert f"error: {worst} " in result.output
     assert "unreadable_volume" in result.output
     assert f"pictures-{worst}" not in told(copy)
+    found = {(one["sample"], one["code"]) for one in told(copy)["content"]["issues"]}
+    assert (worst, "unreadable_volume") in found  # the page tells what was found in making it

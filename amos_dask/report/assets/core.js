@@ -7,6 +7,8 @@ const readJson = (id) => JSON.parse(byId(id).textContent);
 const content = readJson("content");
 const times = readJson("times");
 const sampleById = new Map(content.samples.map((sample) => [sample.id, sample]));
+// Masks that are denoised and of which it is not known what was changed: not to be called unchanged.
+const nUnknownChanges = content.issues.filter((issue) => issue.code === "unknown_changes").length;
 
 // Text of the data only ever becomes text nodes and attributes: it comes from files nobody vouched for.
 function fill(node, attributes, children) {
@@ -94,7 +96,8 @@ function quantile(sorted, fraction) {
 }
 
 // What was remembered may be forbidden, full or of another time: the page works without it.
-const STORE = `amos-dask:${content.root}:${content.samples.length}`;
+// All pages from disk may share one memory, and folders of several places have the same name.
+const STORE = `amos-dask:${location.pathname}:${content.root}:${content.samples.length}`;
 function remember(name, value) {
   try { localStorage.setItem(name, JSON.stringify(value)); } catch { /* not kept */ }
 }

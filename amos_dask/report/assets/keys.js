@@ -32,6 +32,7 @@ function onKey(event) {
   if (typing(event.target)) return;
   let action = null;
   if (byId("viewer").open) action = viewerKeys[event.key];
+  else if (event.key === "Enter") action = event.target.matches(".card") && (() => event.target.querySelector("button.views")?.click());
   else if (event.key in cardKeys) action = event.target.closest(".card") && cardKeys[event.key];
   else action = pageKeys[event.key] ?? (review.current ? () => rejectByKey(event.key) : null);
   if (!action) return;

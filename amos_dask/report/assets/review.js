@@ -93,7 +93,9 @@ function drawCards() {
   review.shown = 0;
   if (!review.samples.some((one) => one.id === review.current)) review.current = null;
   if (review.samples.length === 0) {
-    byId("cards").append(calm(worstFirst.length ? "No changed sample in this selection." : "No mask was changed."));
+    byId("cards").append(calm(worstFirst.length ? "No changed sample in this selection."
+      : nUnknownChanges ? `What was changed is not known of ${plural(nUnknownChanges, "mask")}: see the issues.`
+        : "No mask was changed."));
   }
   showCards(CARDS_AT_ONCE);
 }

@@ -20,7 +20,7 @@ function drawHead() {
     tile(count(counts.errors), counts.errors === 1 ? "error" : "errors", "", counts.errors ? "bad" : ""),
     tile(count(counts.warnings), counts.warnings === 1 ? "warning" : "warnings", "", counts.warnings ? "wary" : ""),
     tile(count(counts.infos), counts.infos === 1 ? "info" : "infos"),
-    tile(count(counts.changed_samples), "samples changed"),
+    tile(count(counts.changed_samples), "samples changed", nUnknownChanges ? `${count(nUnknownChanges)} not known` : ""),
     tile(count(counts.changed_voxels), "voxels changed"),
     ...counts.regions.map((one) =>
       tile([count(one.before), el("i", {}, "→"), count(one.after)], `regions below ${decimal(one.threshold_mm3)} mm³`)));
