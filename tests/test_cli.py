@@ -36,6 +36,7 @@ COMMANDS = ["download", "run", "verify", "demo", "archive-manifest", "confirm-pa
             "split-prostate-uterus", "binary-masks", "small-regions", "denoise", "restore",
             "dataset-manifest", "make-split", "index-manifests", "leaks", "stats",
             "report", "phantom"]  # fmt: skip
+FUNCTIONS = {"report": "make_report"}  # where they are not named as the command is
 
 
 def invoke(*arguments: str | Path, **settings: Any) -> Result:
@@ -64,7 +65,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     library = Library(monkeypatch)
     for name in COMMANDS:
         if name not in ("run", "demo", "phantom"):
-            library.answer(name.replace("-", "_"), command_result())
+            library.answer(FUNCTIONS.get(name, name.replace("-", "_")), command_result())
     library.answer("run", run_result())
     library.answer("demo", run_result())
     library.answer("plan_run", run_plan())
