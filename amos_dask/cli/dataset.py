@@ -16,7 +16,7 @@ from amos_dask.cli.show import close_command, close_leaks
 @click.option("--split_name", help="Worksheet of another split than the official one.")
 @opt.cluster
 def leaks(**arguments: Any) -> int:
-    """List patients and duplicate scans that cross a split.
+    """List patients and duplicates that cross a split.
 
     Of ROOT_DIR/grouped/dataset_manifest.xlsx. Duplicates have the same voxels, whatever their
     headers and metadata say. 'run' looks for them as well and says so in its issues, for
@@ -30,7 +30,7 @@ def leaks(**arguments: Any) -> int:
 @opt.label_explanation
 @opt.cluster
 def stats(**arguments: Any) -> int:
-    """Write statistics of intensities, organs and geometry.
+    """Write statistics: intensities, organs, geometry.
 
     ROOT_DIR/descriptor/statistics.xlsx and .json: by organ and modality, and by scanner, site and
     subset. 'run' writes them already; this is for folders that other steps have changed.
