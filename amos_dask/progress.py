@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO
 
-from amos_dask.records import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.events import BytesDone, Event, Listener, Notice, PhaseEnded, PhaseStarted, TaskEnded
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-Listener = Callable[[Event], None]
 STYLES = ("auto", "bar", "plain", "json", "none")
 _SECONDS_BETWEEN_LINES = 5.0
 _UNITS = ((1e9, "GB"), (1e6, "MB"))

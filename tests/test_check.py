@@ -27,9 +27,9 @@ from amos_dask.cluster.check import (
     versions,
 )
 from amos_dask.cluster.connect import count_workers
+from amos_dask.events import Event, Notice
 from amos_dask.phantom import Archive
 from amos_dask.pipeline import check as pipeline_check
-from amos_dask.records import Event, Notice
 
 GOOD = WorkerView("tcp://10.0.0.1:1", "node1", versions(), 4_000_000_000, free_bytes=10**12)
 

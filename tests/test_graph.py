@@ -17,8 +17,8 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from amos_dask import graph
 from amos_dask.errors import AmosDaskError, LabelMapError
+from amos_dask.events import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.graph import run_tasks
-from amos_dask.records import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 
 PATIENCE = 20.0  # seconds; reached only by a test that fails
 ALLOWED_DEATHS = 2

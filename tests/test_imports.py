@@ -22,6 +22,7 @@ FACADE = "amos_dask"
 MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
+    "events": set(),
     "issues": set(),
     "strict_yaml": set(),
     "labels": {"errors", "strict_yaml"},
@@ -36,9 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": VOCABULARY | {"nifti", "kernels", "overlay"},
     "store": VOCABULARY | {"archive"},
     "recipe": VOCABULARY | {"stages", "store", "nifti", "archive"},
-    "graph": {"errors", "records"},
+    "graph": {"errors", "events"},
     "cluster": {"errors"},
-    "progress": {"records"},
+    "progress": {"events"},
     "tables": VOCABULARY | {"store"},
     "phantom": {"nifti", "labels"},
     "report": VOCABULARY | {"overlay"},
@@ -46,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loader": VOCABULARY | {"archive", "nifti", "store", "tables"},
     "pipeline": VOCABULARY
     | {"archive", "nifti", "kernels", "stages", "store", "recipe", "graph", "cluster", "progress"}
-    | {"tables", "phantom", "exports", "report", "version"},
+    | {"tables", "phantom", "exports", "report", "version", "events"},
     "cli": {FACADE, "version", "pipeline", "cluster", "errors", "issues", "phantom"},
     FACADE: {"version", "pipeline", "loader", "cluster", "errors", "issues", "phantom"},
     "__main__": {"cli"},

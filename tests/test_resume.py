@@ -28,9 +28,9 @@ from roots import (
 
 import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
+from amos_dask.events import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.pipeline import run_tables, session, splits
-from amos_dask.records import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.store.layout import Layout
 from amos_dask.store.lock import Owner, hold_lock
 from amos_dask.tables import workbook

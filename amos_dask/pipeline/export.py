@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.errors import AmosDaskError
+from amos_dask.events import Listener
 from amos_dask.exports import monai, nnunet
 from amos_dask.exports.files import (
     claim_folder,
@@ -32,7 +33,6 @@ from amos_dask.pipeline.reporting import step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Needs, open_session
-from amos_dask.progress import Listener
 from amos_dask.records import SUBSETS, StepResult
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import Layout, SampleFolder, absolute, find_root

@@ -12,6 +12,7 @@ from amos_dask.archive.discover import Discovery, check_files, discover, make_sa
 from amos_dask.archive.sources import list_files
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import ManifestError
+from amos_dask.events import Listener, Notice
 from amos_dask.issues import Issue
 from amos_dask.pipeline.arguments import keep_label_map, require_outside_archive
 from amos_dask.pipeline.dataset import keep_dataset, layout_for, settle_dataset
@@ -20,9 +21,16 @@ from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.working import working_on
-from amos_dask.progress import Listener
 from amos_dask.recipe.pairs import PairTask, pair_sample
-from amos_dask.records import SUBSETS, UNDEFINED, Audit, FileRef, Metadata, Notice, Sample, Step
+from amos_dask.records import (
+    SUBSETS,
+    UNDEFINED,
+    Audit,
+    FileRef,
+    Metadata,
+    Sample,
+    Step,
+)
 from amos_dask.stages.audit import audit_sample, blank_audit
 from amos_dask.store.audit_log import AuditLog
 from amos_dask.store.layout import (

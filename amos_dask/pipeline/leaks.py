@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from amos_dask.events import Listener
 from amos_dask.issues import Issue
 from amos_dask.pipeline.reporting import step_results, write_issues
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.working import working_where_possible
-from amos_dask.progress import Listener
 from amos_dask.recipe.voxels import (
     RESULT_VERSION,
     VolumeTask,

@@ -11,13 +11,13 @@ import pandas as pd
 
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import InconsistentDatasetError
+from amos_dask.events import Listener
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
 from amos_dask.pipeline.reporting import record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import open_session
 from amos_dask.pipeline.working import working_on
-from amos_dask.progress import Listener
 from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.records import SampleFiles, Step
 from amos_dask.store.layout import MANIFEST_SHEET, SampleFolder, absolute, find_root

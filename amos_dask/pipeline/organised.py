@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.errors import AmosDaskError
+from amos_dask.events import Listener
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import (
     find_exclusions,
@@ -21,7 +22,6 @@ from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import open_session
 from amos_dask.pipeline.working import working_on
-from amos_dask.progress import Listener
 from amos_dask.recipe.changes import read_changes
 from amos_dask.recipe.denoising import (
     ALREADY_DONE,

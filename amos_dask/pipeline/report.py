@@ -12,6 +12,7 @@ import pandas as pd
 
 from amos_dask import geometry
 from amos_dask.errors import ManifestError
+from amos_dask.events import Listener
 from amos_dask.exclusions import Exclusions
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
@@ -21,7 +22,6 @@ from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.statistics import Statistics, write_statistics
 from amos_dask.pipeline.working import working_on
-from amos_dask.progress import Listener
 from amos_dask.recipe.describing import DescribeTask, reread_sample
 from amos_dask.recipe.picturing import PictureTask, find_pictures, take_pictures
 from amos_dask.recipe.work import written_record

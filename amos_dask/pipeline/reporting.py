@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from amos_dask.events import Outcome
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import Outcome, Step, StepResult, sample_number
+from amos_dask.records import Step, StepResult, sample_number
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import Layout
 from amos_dask.store.staging import write_text

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from amos_dask.errors import AmosDaskError
+from amos_dask.events import Notice, Outcome
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions
 from amos_dask.issues import Issue
 from amos_dask.pipeline.estimates import largest_scan_bytes
@@ -18,8 +19,6 @@ from amos_dask.recipe.describing import DescribeTask, reread_sample
 from amos_dask.recipe.fused import run_sample
 from amos_dask.recipe.work import Reason, RunTask, Work, current_record, find_work
 from amos_dask.records import (
-    Notice,
-    Outcome,
     Params,
     Sample,
     SampleRecord,

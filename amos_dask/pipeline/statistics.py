@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.errors import AmosDaskError, ManifestError
+from amos_dask.events import Listener
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
@@ -19,7 +20,6 @@ from amos_dask.pipeline.reporting import step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.working import working_on
-from amos_dask.progress import Listener
 from amos_dask.recipe.counting import (
     Counted,
     MergeTask,

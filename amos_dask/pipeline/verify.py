@@ -11,6 +11,7 @@ from amos_dask.archive.http import shown
 from amos_dask.archive.sources import is_url, is_zip
 from amos_dask.datasets import DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError, ArchiveError, DamagedZipError
+from amos_dask.events import Listener
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.arguments import find_archive
 from amos_dask.pipeline.dataset import layout_for
@@ -26,7 +27,6 @@ from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.verify_root import count_findings, verify_root
-from amos_dask.progress import Listener
 from amos_dask.recipe.verifying_archive import ArchiveCheck, Seen, verify_sample
 from amos_dask.store.layout import absolute
 
