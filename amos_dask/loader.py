@@ -16,7 +16,8 @@ from amos_dask import geometry
 from amos_dask.archive import metadata as meta
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.archive.http import shown
-from amos_dask.archive.sources import file_ref, is_url, is_zip, list_beside, list_files
+from amos_dask.archive.listing import file_ref, list_beside, list_files
+from amos_dask.archive.sources import is_url, is_zip
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition
 from amos_dask.errors import (
     AmosDaskError,

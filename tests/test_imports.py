@@ -56,10 +56,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Modules of a room that its neighbour may import, where that is not all of them.
 ONLY_MODULES = {
     ("nifti", "archive"): {"archive.sources"},
-    ("store", "archive"): {"archive.sources"},
-    ("recipe", "archive"): {"archive.sources", "archive.ends"},
+    ("store", "archive"): {"archive.listing", "archive.sources"},
+    ("recipe", "archive"): {"archive.listing", "archive.ends"},
     ("tables", "store"): {"store.layout", "store.staging"},
-    ("exports", "archive"): {"archive.sources"},
+    ("exports", "archive"): {"archive.listing"},
     ("exports", "store"): {"store.layout", "store.staging"},
     ("exports", "recipe"): {"recipe.folders"},
     ("loader", "store"): {"store.layout"},

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.archive.discover import Discovery, check_files, discover, make_sample
-from amos_dask.archive.sources import list_files
+from amos_dask.archive.listing import list_files
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import ManifestError
 from amos_dask.events import Listener, Notice

@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from amos_dask.archive import faults
-from amos_dask.archive.sources import list_files
+from amos_dask.archive.listing import list_files
 from amos_dask.errors import ArchiveError, DamagedZipError
 
 

@@ -23,7 +23,7 @@ from hostile.bad_images import (
 )
 
 from amos_dask.archive import sources
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.issues import CATALOGUE, Issue
 from amos_dask.recipe.fused import run_sample
 from amos_dask.recipe.work import RunTask

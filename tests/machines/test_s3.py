@@ -26,7 +26,8 @@ from roots import assert_same, contents, errors, program, sample_dir, snapshot
 import amos_dask
 from amos_dask.archive import faults, remote
 from amos_dask.archive.discover import discover
-from amos_dask.archive.sources import list_files, open_location, read_blocks
+from amos_dask.archive.listing import list_files
+from amos_dask.archive.sources import open_location, read_blocks
 from amos_dask.errors import ArchiveError, InaccessibleFileError
 from amos_dask.records import FileRef, Sample
 from amos_dask.stages.audit import audit_sample
