@@ -17,7 +17,7 @@ from amos_dask.exclusions import Exclusions
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import find_exclusions, find_label_map, require_sample_folders
-from amos_dask.pipeline.reporting import failure_issue, step_results
+from amos_dask.pipeline.reporting import failure_issue, issues_of, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.statistics import Statistics, write_statistics
@@ -167,7 +167,7 @@ def gather_pictures(
     missing = [task for task in tasks if found[task.name] is None]
     results = step_results(session.map("pictures", take_pictures, missing))
     found |= {result.sample_id: result.value for result in results}
-    issues = [issue for result in results for issue in result.issues]
+    issues = issues_of(results)
     return {name: path for name, path in found.items() if path is not None}, issues
 
 
