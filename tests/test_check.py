@@ -19,13 +19,7 @@ from distributed import Client, LocalCluster
 
 import amos_dask
 from amos_dask.cluster import ClusterOptions
-from amos_dask.cluster.check import (
-    WorkerView,
-    find_problems,
-    look_at_workers,
-    ssh_line,
-    versions,
-)
+from amos_dask.cluster.check import WorkerView, find_problems, look_at_workers, ssh_line, versions
 from amos_dask.cluster.connect import count_workers
 from amos_dask.events import Event, Notice
 from amos_dask.phantom import Archive

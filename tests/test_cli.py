@@ -21,12 +21,7 @@ from click.testing import CliRunner, Result
 import amos_dask
 from amos_dask import ClusterOptions, CommandResult, RunPlan, RunResult, Selection
 from amos_dask.cli import main
-from amos_dask.errors import (
-    AmosDaskError,
-    InconsistentDatasetError,
-    ManifestError,
-    Terminated,
-)
+from amos_dask.errors import AmosDaskError, InconsistentDatasetError, ManifestError, Terminated
 from amos_dask.issues import make_issue
 from amos_dask.phantom import Archive
 from amos_dask.records import TableCounts

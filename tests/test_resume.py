@@ -15,16 +15,7 @@ from typing import Any, NoReturn
 import pytest
 from distributed import Client
 from openpyxl import load_workbook
-from roots import (
-    assert_same,
-    change_sex,
-    contents,
-    errors,
-    program,
-    sample_dir,
-    snapshot,
-    truncate,
-)
+from roots import assert_same, change_sex, contents, errors, program, sample_dir, snapshot, truncate
 
 import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection

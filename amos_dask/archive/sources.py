@@ -16,10 +16,7 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
 from amos_dask.archive import remote
-from amos_dask.errors import (
-    InaccessibleFileError,
-    UnreadableImageError,
-)
+from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.records import FileRef, ZipMember
 
 BLOCK_BYTES = 1 << 18

@@ -21,21 +21,11 @@ from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.single import Workplace, work
 from amos_dask.pipeline.working import working_on
 from amos_dask.recipe.changes import read_changes
-from amos_dask.recipe.denoising import (
-    ALREADY_DONE,
-    DenoiseTask,
-    denoise_sample,
-    is_restorable,
-)
+from amos_dask.recipe.denoising import ALREADY_DONE, DenoiseTask, denoise_sample, is_restorable
 from amos_dask.recipe.folders import FolderTask
 from amos_dask.recipe.restoring import restore_sample
 from amos_dask.records import DenoiseParams, Step
-from amos_dask.store.layout import (
-    CHANGES_SHEET,
-    SampleFolder,
-    absolute,
-    find_samples_of,
-)
+from amos_dask.store.layout import CHANGES_SHEET, SampleFolder, absolute, find_samples_of
 from amos_dask.tables.manifests import changes_frame
 from amos_dask.tables.workbook import write_workbook
 

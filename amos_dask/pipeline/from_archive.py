@@ -22,15 +22,7 @@ from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.working import working_on
 from amos_dask.recipe.pairs import PairTask, pair_sample
-from amos_dask.records import (
-    SUBSETS,
-    UNDEFINED,
-    Audit,
-    FileRef,
-    Metadata,
-    Sample,
-    Step,
-)
+from amos_dask.records import SUBSETS, UNDEFINED, Audit, FileRef, Metadata, Sample, Step
 from amos_dask.stages.audit import audit_sample, blank_audit
 from amos_dask.store.audit_log import AuditLog
 from amos_dask.store.layout import (

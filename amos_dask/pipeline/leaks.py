@@ -15,12 +15,7 @@ from amos_dask.pipeline.reporting import issues_of, step_results, write_issues
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.working import working_where_possible
-from amos_dask.recipe.voxels import (
-    RESULT_VERSION,
-    VolumeTask,
-    checksum_voxels,
-    digest_voxels,
-)
+from amos_dask.recipe.voxels import RESULT_VERSION, VolumeTask, checksum_voxels, digest_voxels
 from amos_dask.records import SampleRecord, Step, StepResult
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import MANIFEST_SHEET, Layout, absolute

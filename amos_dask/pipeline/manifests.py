@@ -23,9 +23,7 @@ from amos_dask.records import SampleFiles, Step
 from amos_dask.store.layout import MANIFEST_SHEET, SampleFolder, absolute, find_root
 from amos_dask.store.lock import require_unlocked
 from amos_dask.tables.manifests import dataset_frame
-from amos_dask.tables.splits import (
-    missing_subsets,
-)
+from amos_dask.tables.splits import missing_subsets
 from amos_dask.tables.workbook import update_workbook
 
 

@@ -7,10 +7,7 @@ from typing import Any
 
 from amos_dask.errors import AmosDaskError
 from amos_dask.events import Listener
-from amos_dask.pipeline.arguments import (
-    find_label_map,
-    require_threshold,
-)
+from amos_dask.pipeline.arguments import find_label_map, require_threshold
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.single import Workplace, work
@@ -23,10 +20,7 @@ from amos_dask.recipe.organised import (
     split_sample,
 )
 from amos_dask.records import Step
-from amos_dask.store.layout import (
-    MANIFEST_SHEET,
-    REGIONS_SHEET,
-)
+from amos_dask.store.layout import MANIFEST_SHEET, REGIONS_SHEET
 from amos_dask.tables.manifests import region_frames
 from amos_dask.tables.workbook import write_workbook
 

@@ -19,12 +19,7 @@ from amos_dask.pipeline.from_archive import audit_archive
 from amos_dask.pipeline.plan import make_plan
 from amos_dask.pipeline.request import Request, understand
 from amos_dask.pipeline.results import RunPlan, RunResult
-from amos_dask.pipeline.samples import (
-    Order,
-    Processed,
-    find_organised,
-    process_samples,
-)
+from amos_dask.pipeline.samples import Order, Processed, find_organised, process_samples
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Needs, Session, open_session
 from amos_dask.pipeline.working import working_on
