@@ -229,8 +229,8 @@ def _look_at(layout: Layout, folder: SampleFolder) -> Scan:
     group, subset = folder.path.parents[2].name, folder.path.parents[1].name
     if subset not in SUBSETS:
         raise AmosDaskError(f"{folder.path}: not in a folder train, val or test.")
-    modality = next((m for m, name in layout.groups.items() if name == group), None)
-    return Scan(folder, subset, modality or layout.dataset.modality(int(folder.seq), ""))
+    modality = layout.modality_of(group) or layout.dataset.modality(int(folder.seq), "")
+    return Scan(folder, subset, modality)
 
 
 def export_scans(

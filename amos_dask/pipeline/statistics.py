@@ -32,7 +32,7 @@ from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.recipe.folders import FolderTask
 from amos_dask.records import SampleFiles
 from amos_dask.stages.intensities import ValueCounts, merge_counts
-from amos_dask.store.layout import Layout, SampleFolder, absolute
+from amos_dask.store.layout import Layout, absolute
 from amos_dask.store.lock import require_unlocked
 from amos_dask.store.staging import write_text
 from amos_dask.tables.statistics import describe_values
@@ -184,9 +184,7 @@ def _count(
 ) -> tuple[dict[str, Counted], list[Issue]]:
     """Return each sample's counts, made now where they were missing."""
     tasks = {
-        row.sample_id: FolderTask(
-            SampleFolder.of(layout.grouped / row.folder, row.sample_id), layout, label_map
-        )
+        row.sample_id: FolderTask(layout.folder_of(row), layout, label_map)
         for row in rows
         if row.labels_present is not None
     }
@@ -201,9 +199,8 @@ def _count(
 
 
 def _member(layout: Layout, row: SampleFiles, counted: Counted | None) -> Member:
-    names = {folder: modality for modality, folder in layout.groups.items()}
     return Member(
-        names.get(row.folder.partition("/")[0], "und"),
+        layout.modality_of(row.folder) or "und",
         row.metadata.manufacturer_model_name,
         row.metadata.site,
         row.subset,

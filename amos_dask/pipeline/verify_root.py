@@ -74,9 +74,9 @@ def _checks(layout: Layout, selection: Selection, *, full: bool) -> list[OutputC
 def _expected_folder(receipts: Receipts, sample_id: str) -> SampleFolder:
     """Return the folder that a receipt speaks of, and that is not there."""
     receipt = receipts.read(sample_id)
-    files = None if receipt is None else receipt.record.files
-    below = "" if files is None else files.folder
-    return SampleFolder.of(receipts.layout.grouped / below, sample_id)
+    if receipt is None or receipt.record.files is None:
+        return SampleFolder.of(receipts.layout.grouped, sample_id)
+    return receipts.layout.folder_of(receipt.record.files)
 
 
 def _verify_manifests(layout: Layout, results: Sequence[StepResult[Receipted]]) -> Iterator[Issue]:
