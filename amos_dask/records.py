@@ -11,8 +11,6 @@ from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 
 UNDEFINED = "UND"
-SUBSETS = ("train", "val", "test")
-MODALITIES = ("ct", "mri", "und")
 
 Kind = Literal["volume", "mask"]
 T = TypeVar("T")

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask import geometry
-from amos_dask.datasets import find_definition
+from amos_dask.datasets import METADATA_FIELDS, find_definition
 from amos_dask.errors import AmosDaskError, InaccessibleFileError, UnreadableImageError
-from amos_dask.loader.scans import METADATA_FIELDS, Scan, find_scans, number_of
+from amos_dask.loader.scans import Scan, find_scans, number_of
 from amos_dask.loader.voxels import damaged_error, read_scan
 from amos_dask.nifti import read_info
 from amos_dask.records import UNDEFINED, FileRef

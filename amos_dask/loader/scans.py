@@ -12,14 +12,13 @@ from amos_dask.archive import metadata as meta
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.archive.listing import file_ref, list_beside, list_files
 from amos_dask.archive.sources import is_url, is_zip
-from amos_dask.datasets import AMOS22, DatasetDefinition
+from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ArchiveError, ManifestError
-from amos_dask.records import SUBSETS, UNDEFINED, FileRef, Metadata
+from amos_dask.records import UNDEFINED, FileRef, Metadata
 from amos_dask.store.layout import MANIFEST_SHEET, Layout, absolute, find_root, find_samples_of
 from amos_dask.tables.workbook import read_sheet, require_columns
 
 _MANIFEST_COLUMNS = ("seq", "subset", "manufacturer_model_name", "volume", "mask")
-METADATA_FIELDS = tuple(Metadata.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)

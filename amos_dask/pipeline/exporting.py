@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from amos_dask.datasets import SUBSETS
 from amos_dask.errors import AmosDaskError
 from amos_dask.events import Listener
 from amos_dask.exports.labels import ExportLabels, plan_labels
@@ -25,7 +26,6 @@ from amos_dask.pipeline.reporting import issues_of, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import Selection
 from amos_dask.pipeline.session import Needs, open_session
-from amos_dask.records import SUBSETS
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import Layout, SampleFolder, absolute, find_root
 from amos_dask.store.lock import require_unlocked

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from amos_dask.archive.listing import walk_folders
 from amos_dask.archive.sources import is_url
-from amos_dask.datasets import AMOS22, DatasetDefinition, read_definition
+from amos_dask.datasets import AMOS22, MODALITIES, DatasetDefinition, read_definition
 from amos_dask.errors import DatasetError
-from amos_dask.records import MODALITIES, UNDEFINED, Sample, SampleFiles
+from amos_dask.records import UNDEFINED, Sample, SampleFiles
 
 MANIFEST_SHEET = "Manifest"
 REGIONS_SHEET = "Regions"
