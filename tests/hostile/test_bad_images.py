@@ -39,8 +39,6 @@ IMAGES = [
     *(pytest.param("volume", odd, id=f"volume-{n}") for n, odd in ODD_VOLUMES.items()),
     *(pytest.param("mask", odd, id=f"mask-{n}") for n, odd in ODD_MASKS.items()),
 ]
-# Known from the header alone, so that the audit says it too.
-IN_HEADERS = {"unreadable_volume", "unreadable_mask", "bad_affine", "bad_spacing"}
 
 
 def sample_of(folder: Path, volume: bytes = VOLUME, mask: bytes = MASK) -> Sample:
