@@ -182,7 +182,21 @@ def make_sample(
     mask: FileRef | None,
     definition: DatasetDefinition = AMOS22,
 ) -> Sample:
-    """Make a Sample, applying the dataset's modality and scanner rules."""
+    """Make a Sample, applying the dataset's modality and scanner rules.
+
+    Parameters
+    ----------
+    number : int
+        The scan's.
+    subset : {"train", "val", "test"}
+        Official subset.
+    metadata : Metadata
+        The scan's row of the csv.
+    volume, mask : FileRef or None
+        The scan's files.
+    definition : DatasetDefinition
+        The dataset.
+    """
     scanner = metadata.manufacturer_model_name
     return Sample(
         seq=f"{number:04d}",

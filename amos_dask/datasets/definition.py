@@ -110,7 +110,17 @@ class FileRule:
 
 @dataclass(frozen=True)
 class ScanFile:
-    """What the name of a scan's file tells."""
+    """What the name of a scan's file tells.
+
+    Parameters
+    ----------
+    number : int
+        The scan's.
+    kind : {"volume", "mask"}
+        What the file is.
+    subset : {"train", "val", "test"}
+        Official subset.
+    """
 
     number: int
     kind: Literal["volume", "mask"]

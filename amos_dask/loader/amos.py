@@ -115,7 +115,13 @@ class AMOS:
         return self._read(i, self._scan(i).mask, lazy)
 
     def affine(self, i: str | int) -> NDArray[np.float64] | None:
-        """Return the (4, 4) matrix from voxel index to RAS+ mm, or None without a scan."""
+        """Return the (4, 4) matrix from voxel index to RAS+ mm, or None without a scan.
+
+        Raises
+        ------
+        AmosDaskError
+            When the scan's header cannot be read.
+        """
         ref = self._scan(i).image
         if ref is None:
             return None
@@ -125,7 +131,7 @@ class AMOS:
             raise damaged_error(ref, self._published_damaged(i), error) from error
 
     def spacing(self, i: str | int) -> NDArray[np.float64] | None:
-        """Return the voxel size along x, y, z in mm, or None without a scan."""
+        """Return the (3,) voxel size along x, y, z in mm, or None without a scan."""
         affine = self.affine(i)
         return None if affine is None else geometry.voxel_sizes_mm(affine)
 

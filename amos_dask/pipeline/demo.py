@@ -38,6 +38,11 @@ def demo(
     -------
     RunResult
         As from `run`.
+
+    Raises
+    ------
+    AmosDaskError
+        When the archive that is there already holds another number of scans.
     """
     download = Path(directory) / "download"
     archive = download / "amos22.zip"

@@ -22,7 +22,7 @@ from amos_dask.pipeline.arguments import (
     require_outside_archive,
     require_sample_folders,
 )
-from amos_dask.pipeline.reporting import issues_of, step_results
+from amos_dask.pipeline.reporting import all_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import Selection
 from amos_dask.pipeline.session import Needs, open_session
@@ -264,4 +264,4 @@ def export_scans(
     found = {result.sample_id: result.value for result in results}
     values = ((scan, found.get(scan.sample_id)) for scan in request.scans)
     placed = tuple((scan, value) for scan, value in values if value is not None)
-    return ExportedScans(placed, len(results), tuple(issues_of(results)))
+    return ExportedScans(placed, len(results), tuple(all_issues(results)))

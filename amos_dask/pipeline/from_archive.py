@@ -16,7 +16,7 @@ from amos_dask.events import Listener, Notice
 from amos_dask.issues import Issue
 from amos_dask.pipeline.arguments import keep_label_map, require_outside_archive
 from amos_dask.pipeline.dataset import keep_dataset, layout_for, settle_dataset
-from amos_dask.pipeline.reporting import failure_issue, issues_of, record_issues, step_results
+from amos_dask.pipeline.reporting import all_issues, failure_issue, record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Session, open_session
@@ -186,7 +186,7 @@ def confirm_pairs(
         with open_session(cluster, progress) as session:
             session.prepare_kernels()
             results = step_results(session.map("pair", pair_sample, tasks))
-        issues = issues_of(results)
+        issues = all_issues(results)
         issues += [
             issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)
         ]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from amos_dask.events import Listener
 from amos_dask.issues import Issue
-from amos_dask.pipeline.reporting import issues_of, step_results, write_issues
+from amos_dask.pipeline.reporting import all_issues, step_results, write_issues
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.working import working_where_possible
@@ -175,7 +175,7 @@ def _ask(
         if result.value is not None:
             log.keep(new[result.sample_id].shown_as, phase, result.value)
     answers = known | {result.sample_id: result.value for result in results}
-    issues = issues_of(results)
+    issues = all_issues(results)
     return {name: answer for name, answer in answers.items() if answer is not None}, issues
 
 

@@ -14,7 +14,7 @@ from amos_dask.errors import InconsistentDatasetError
 from amos_dask.events import Listener
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
-from amos_dask.pipeline.reporting import issues_of, record_issues, step_results
+from amos_dask.pipeline.reporting import all_issues, record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import open_session
 from amos_dask.pipeline.working import working_on
@@ -86,7 +86,7 @@ def dataset_manifest(
             )
         frame = dataset_frame(rows, label_map)
         update_workbook(output, {MANIFEST_SHEET: frame})
-        issues = issues_of(results)
+        issues = all_issues(results)
         scope = tasks[0].shown(root)
         issues += missing_subset_issues(frame, scope, layout.dataset)
         record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)

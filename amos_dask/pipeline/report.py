@@ -17,7 +17,7 @@ from amos_dask.exclusions import Exclusions
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import find_exclusions, find_label_map, require_sample_folders
-from amos_dask.pipeline.reporting import issues_of, step_results
+from amos_dask.pipeline.reporting import all_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.samples import reread_samples
 from amos_dask.pipeline.session import Session, open_session
@@ -141,7 +141,26 @@ def _records(
 def gather_pictures(
     session: Session, layout: Layout, label_map: LabelMap, records: Sequence[SampleRecord]
 ) -> tuple[dict[str, Path], list[Issue]]:
-    """Return the files of pictures by sample, most changed first; take those that are missing."""
+    """Return the files of pictures by sample, most changed first; take those that are missing.
+
+    Parameters
+    ----------
+    session : Session
+        Where to take them.
+    layout : Layout
+        ROOT_DIR.
+    label_map : LabelMap
+        The labels a mask may hold.
+    records : sequence of SampleRecord
+        All organised samples; at most `MOST_PICTURED` of those that denoising changed are pictured.
+
+    Returns
+    -------
+    pictures : dict of str to Path
+        Sample -> the file of its pictures.
+    issues : list of Issue
+        Samples that could not be pictured.
+    """
     changed = [record for record in records if record.files is not None and record.n_changed]
     changed.sort(key=lambda record: (-record.n_changed, sample_number(record.sample_id)))
     tasks = [
@@ -158,7 +177,7 @@ def gather_pictures(
     missing = [task for task in tasks if found[task.name] is None]
     results = step_results(session.map("pictures", take_pictures, missing))
     found |= {result.sample_id: result.value for result in results}
-    issues = issues_of(results)
+    issues = all_issues(results)
     return {name: path for name, path in found.items() if path is not None}, issues
 
 

@@ -49,7 +49,7 @@ def step_results(outcomes: Iterable[Outcome[StepResult[Value]]]) -> list[StepRes
     return sorted(results, key=lambda result: sample_number(result.sample_id))
 
 
-def issues_of(results: Iterable[StepResult[Any]]) -> list[Issue]:
+def all_issues(results: Iterable[StepResult[Any]]) -> list[Issue]:
     """Return the issues of all results, in their order."""
     return [issue for result in results for issue in result.issues]
 

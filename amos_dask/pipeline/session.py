@@ -188,6 +188,11 @@ def open_session(
         What workers on other machines must see.
     performance_report : str or Path, optional
         File for Dask's own report on tasks, workers and transfers.
+
+    Raises
+    ------
+    AmosDaskError
+        When ``progress`` is not known, or the report's file could not be written in the end.
     """
     if performance_report is not None:
         _require_writable(Path(performance_report))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from amos_dask.events import Listener
 from amos_dask.pipeline.arguments import require_sample_folders
-from amos_dask.pipeline.reporting import issues_of, record_issues, step_results
+from amos_dask.pipeline.reporting import all_issues, record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import Selection
 from amos_dask.pipeline.session import open_session
@@ -78,8 +78,22 @@ class Workplace:
         summary: str,
         frame: pd.DataFrame | None = None,
     ) -> CommandResult:
-        """Replace the step's issues of these samples in ROOT_DIR; return the command's result."""
-        issues = tuple(issues_of(results))
+        """Replace the step's issues of these samples in ROOT_DIR; return the command's result.
+
+        Parameters
+        ----------
+        step : Step
+            What was done.
+        results : sequence of StepResult
+            One a sample.
+        outputs : tuple of Path
+            What was written.
+        summary : str
+            One line for people.
+        frame : DataFrame, optional
+            What was found, for callers.
+        """
+        issues = tuple(all_issues(results))
         samples = None if self.covers_all else {result.sample_id for result in results}
         record_issues(self.layout, step, issues, samples)
         return CommandResult(outputs, len(results), summary, issues, frame)
@@ -92,7 +106,24 @@ def work(
     cluster: Any,
     progress: str | Listener,
 ) -> list[StepResult[Any]]:
-    """Run a step that needs the kernels on every task; return its results by sample."""
+    """Run a step that needs the kernels on every task.
+
+    Parameters
+    ----------
+    phase : str
+        First word of the task names.
+    function : callable
+        The step: takes a task, returns a StepResult.
+    tasks : sequence
+        One a sample.
+    cluster, progress
+        As every command takes them.
+
+    Returns
+    -------
+    list of StepResult
+        By sample; one with an issue for a task that failed.
+    """
     with open_session(cluster, progress) as session:
         session.prepare_kernels()
         return step_results(session.map(phase, function, tasks))

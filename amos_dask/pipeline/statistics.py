@@ -16,7 +16,7 @@ from amos_dask.events import Listener
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
-from amos_dask.pipeline.reporting import issues_of, step_results
+from amos_dask.pipeline.reporting import all_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.working import working_on
@@ -117,7 +117,7 @@ def stats(
         results = step_results(session.map("describe", describe_sample, tasks))
         rows = [result.value[0] for result in results if result.value is not None]
         found = write_statistics(session, layout, label_map, rows)
-    issues = (*issues_of(results), *found.issues)
+    issues = (*all_issues(results), *found.issues)
     return CommandResult(
         found.outputs,
         len(folders),
@@ -195,7 +195,7 @@ def _count(
     results = step_results(session.map("count", count_sample, unknown))
     found = {name: counted for name, counted in known.items() if counted is not None}
     found |= {r.sample_id: r.value for r in results if r.value is not None}
-    return found, issues_of(results)
+    return found, all_issues(results)
 
 
 def _member(layout: Layout, row: SampleFiles, counted: Counted | None) -> Member:

@@ -22,7 +22,7 @@ from amos_dask.pipeline.published import (
     file_name,
     is_too_small,
 )
-from amos_dask.pipeline.reporting import issues_of, step_results
+from amos_dask.pipeline.reporting import all_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Session, open_session
@@ -127,7 +127,7 @@ def _verify_archive(
     results = step_results(session.map("verify", verify_sample, checks))
     chosen = {"", *(sample.sample_id for sample in samples)}
     issues += [i for i in found.issues if i.code in _OF_FILES and i.sample in chosen]
-    issues += issues_of(results)
+    issues += all_issues(results)
     seen = [result.value for result in results if result.value is not None]
     return _result(location, len(samples), issues, _describe(seen, full=full))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from amos_dask.issues import Issue, make_issue
-from amos_dask.pipeline.reporting import issues_of, step_results
+from amos_dask.pipeline.reporting import all_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import Selection
 from amos_dask.pipeline.session import Session
@@ -33,7 +33,7 @@ def verify_root(
     require_unlocked(layout)
     checks = _checks(layout, selection, full=full)
     results = step_results(session.map("verify", verify_outputs, checks))
-    issues = issues_of(results)
+    issues = all_issues(results)
     if selection.is_everything:
         issues += _verify_manifests(layout, results)
         issues += _find_leftovers(layout)
