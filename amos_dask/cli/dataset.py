@@ -66,7 +66,7 @@ def export_group() -> None:
     "--dataset_id",
     type=click.IntRange(1, 999),
     metavar="N",
-    help="Number of the dataset.  [default: 622, 623 for CT alone, 624 for MR alone]",
+    help="Number of the dataset.  [default: of AMOS22 622, 623 for CT alone, 624 for MR alone]",
 )
 @click.option(
     "--link",

@@ -48,8 +48,8 @@ def archive_manifest(**arguments: Any) -> int:
 def confirm_pairs(ids: tuple[str, ...], subset: str | None, **arguments: Any) -> int:
     """02: write volumes and masks with one geometry.
 
-    Samples go to OUTPUT_DIR/{train,val,test}/{scanner}/amos_{seq}_{sex}: a float32 volume, a uint8
-    mask that takes its volume's geometry, and an info file.
+    Samples go to OUTPUT_DIR/{train,val,test}/{scanner}/{ID}_{sex}: a float32 volume, a uint8 mask
+    that takes its volume's geometry, and an info file.
     """
     selection = amos_dask.Selection(ids or None, subset)
     return close_command(amos_dask.confirm_pairs(selection=selection, **arguments), arguments)

@@ -46,7 +46,7 @@ def download(**arguments: Any) -> int:
     epilog="Example: amos-dask run data/AMOS22 --archive downloads/amos22.zip --workers 8"
 )
 @click.argument("root_dir", type=opt.FOLDER)
-@click.option("--archive", metavar="PATH_OR_URL", help="Folder, amos22.zip, or a URL of either.")
+@click.option("--archive", metavar="PATH_OR_URL", help="Folder, zip file, or a URL of either.")
 @opt.dataset
 @opt.labeled_data_meta
 @opt.mr_metadata_offset
