@@ -42,7 +42,16 @@ class Workplace:
     def at(
         root_dir: str | Path, selection: Selection, output: str | Path | None = None
     ) -> Workplace:
-        """Return the workplace of a command that was given ``--root_dir`` and perhaps an output.
+        """Return the workplace of a command.
+
+        Parameters
+        ----------
+        root_dir : str or Path
+            Folder with sample folders anywhere below it.
+        selection : Selection
+            Choice of samples.
+        output : str or Path, optional
+            What the command writes; the nearer one of its ROOT_DIR and the folder's is taken.
 
         Raises
         ------
@@ -60,7 +69,7 @@ class Workplace:
         return self.selection.is_everything and self.folder == self.layout.grouped
 
     def masked(self) -> list[SampleFolder]:
-        """Return the chosen samples that have a mask, by number; raise when there are no samples.
+        """Return the chosen samples that have a mask, by number.
 
         Raises
         ------
