@@ -27,8 +27,8 @@ _HOMES = {
     "split_prostate_uterus": "amos_dask.pipeline.organised",
     "binary_masks": "amos_dask.pipeline.organised",
     "small_regions": "amos_dask.pipeline.organised",
-    "denoise": "amos_dask.pipeline.organised",
-    "restore": "amos_dask.pipeline.organised",
+    "denoise": "amos_dask.pipeline.denoising",
+    "restore": "amos_dask.pipeline.denoising",
     "dataset_manifest": "amos_dask.pipeline.manifests",
     "make_split": "amos_dask.pipeline.splits",
     "index_manifests": "amos_dask.pipeline.splits",
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from amos_dask.phantom import write_archive
     from amos_dask.pipeline.check import ClusterReport, check_cluster
     from amos_dask.pipeline.demo import demo
+    from amos_dask.pipeline.denoising import denoise, restore
     from amos_dask.pipeline.download import download
     from amos_dask.pipeline.export import export_monai, export_nnunet
     from amos_dask.pipeline.from_archive import archive_manifest, confirm_pairs
@@ -64,8 +65,6 @@ if TYPE_CHECKING:
     from amos_dask.pipeline.manifests import dataset_manifest
     from amos_dask.pipeline.organised import (
         binary_masks,
-        denoise,
-        restore,
         small_regions,
         split_prostate_uterus,
     )

@@ -33,7 +33,7 @@ def spacing_mm(affine: Affine) -> tuple[float, float, float]:
 
 
 def voxel_sizes_mm(affine: Affine) -> NDArray[np.float64]:
-    """Return the voxel size along x, y, z in mm, in float64, as nibabel does."""
+    """Return the (3,) float64 voxel size along x, y, z in mm, as nibabel does."""
     return np.asarray(voxel_sizes(affine), dtype=np.float64)
 
 

@@ -26,7 +26,7 @@ from distributed.comm import CommClosedError
 from distributed.scheduler import WorkerState
 
 from amos_dask.errors import AmosDaskError, ClusterError
-from amos_dask.records import Event, Notice, Outcome, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.events import Listener, Notice, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 
 # How often Dask runs a task again after the loss of its worker.
 RETRIES = 2
@@ -58,7 +58,6 @@ class Named(Protocol):
 
 Item = TypeVar("Item", bound=Named)
 Value = TypeVar("Value")
-Listener = Callable[[Event], None]
 
 
 def run_tasks(

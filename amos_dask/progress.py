@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO
 
-from amos_dask.records import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.events import BytesDone, Event, Listener, Notice, PhaseEnded, PhaseStarted, TaskEnded
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-Listener = Callable[[Event], None]
 STYLES = ("auto", "bar", "plain", "json", "none")
 _SECONDS_BETWEEN_LINES = 5.0
 _UNITS = ((1e9, "GB"), (1e6, "MB"))
@@ -26,9 +25,14 @@ _PHASES = {
     "binary": "writing binary masks",
     "regions": "finding small regions",
     "denoise": "denoising",
+    "restore": "undoing denoising",
     "describe": "describing samples",
     "count": "counting values",
     "sum": "adding up counts",
+    "pictures": "taking pictures",
+    "checksum": "looking for duplicate scans",
+    "compare": "comparing scans",
+    "export": "exporting",
     "verify": "verifying",
     "md5": "computing the MD5",
     "download": "downloading",

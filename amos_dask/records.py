@@ -11,8 +11,6 @@ from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 
 UNDEFINED = "UND"
-SUBSETS = ("train", "val", "test")
-MODALITIES = ("ct", "mri", "und")
 
 Kind = Literal["volume", "mask"]
 T = TypeVar("T")
@@ -38,7 +36,19 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """Where a member lies in its zip file, from the zip's directory."""
+    """Where a member lies in its zip file, from the zip's directory.
+
+    Parameters
+    ----------
+    header_offset : int
+        Byte where its local header begins.
+    compressed_size : int
+        Bytes as packed.
+    method : int
+        How it is packed: 0 stored, 8 deflated, others are refused.
+    flags : int
+        General purpose bits; the lowest says that it is encrypted.
+    """
 
     header_offset: int
     compressed_size: int
@@ -76,7 +86,21 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """A row of the metadata csv, all text; ``UND`` where nothing is known."""
+    """A row of the metadata csv, all text; ``UND`` where nothing is known.
+
+    Parameters
+    ----------
+    birth_date, acquisition_date : str
+        ``YYYYMMDD``.
+    sex : str
+        ``F`` or ``M``.
+    age : str
+        Such as ``062Y``.
+    manufacturer_model_name, manufacturer : str
+        The scanner's.
+    site : str
+        Where the scan was made.
+    """
 
     birth_date: str = UNDEFINED
     sex: str = UNDEFINED
@@ -152,8 +176,18 @@ class DenoiseParams:
 class Params:
     """What the outcome of a sample depends on besides its files and metadata.
 
-    ``excluded`` are the labels that denoising leaves as they were in this sample;
-    ``splits_prostate_uterus`` is whether label 15 becomes 16 for female patients.
+    Parameters
+    ----------
+    label_map : LabelMap
+        The labels a mask may hold.
+    denoise : DenoiseParams
+        Of the denoising step.
+    region_volume_thresh : tuple of float
+        Regions below these volumes in mm3 are listed.
+    excluded : frozenset of int
+        Labels that denoising leaves as they were in this sample.
+    splits_prostate_uterus : bool
+        Whether label 15 becomes 16 for female patients.
     """
 
     label_map: LabelMap = AMOS22.label_map
@@ -167,8 +201,24 @@ class Params:
 class FileAudit:
     """What a file's header says: a row of the archive manifest.
 
-    ``shape`` (voxels along x, y, z) and what follows is None when the header cannot be read;
-    ``pixdim_mm`` is the header's own, ``affine_json`` the best affine as a nested JSON list.
+    Parameters
+    ----------
+    file_path : str
+        POSIX, relative to the archive.
+    kind : {"volume", "mask"}
+        What the file is.
+    shape : (int, int, int) or None
+        Voxels along x, y, z. This and what follows is None when the header cannot be read.
+    pixdim_mm : (float, float, float) or None
+        The header's own voxel size along x, y, z.
+    orientation_from, orientation_to : str or None
+        Such as ``RPI`` and ``LAS``: where the axes come from, and where they point to.
+    dtype : str or None
+        Type of the voxels as numpy would load them: float64 where the header scales values.
+    affine_json : str or None
+        The (4, 4) best affine, voxel index to RAS+ mm, as a nested JSON list.
+    diff_trans_f_norm : float or None
+        Of a mask with a volume: Frobenius norm of the difference of their affines.
     """
 
     file_path: str
@@ -184,7 +234,17 @@ class FileAudit:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The header pass over one sample."""
+    """The header pass over one sample.
+
+    Parameters
+    ----------
+    sample_id : str
+        The sample.
+    files : tuple of FileAudit
+        Its volume, then its mask, as far as it has them.
+    issues : tuple of Issue
+        What was found.
+    """
 
     sample_id: str
     files: tuple[FileAudit, ...]
@@ -193,7 +253,19 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A small connected region: centroid voxel (0-based), size and volume in mm3."""
+    """A small connected region.
+
+    Parameters
+    ----------
+    label : int
+        Of all its voxels.
+    x, y, z : int
+        Its centroid as a voxel index from 0, rounded half to even.
+    n_voxels : int
+        Its size.
+    volume_mm3 : float
+        The same in mm3.
+    """
 
     label: int
     x: int
@@ -205,7 +277,15 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class SampleRegions:
-    """The small regions of one mask under one threshold, by label, then by first voxel."""
+    """The small regions of one mask under one threshold.
+
+    Parameters
+    ----------
+    sample_id : str
+        The sample.
+    regions : tuple of Region
+        By label, then by first voxel in C order.
+    """
 
     sample_id: str
     regions: tuple[Region, ...]
@@ -250,8 +330,26 @@ class SampleChanges:
 class SampleFiles:
     """The files of one organised sample as one row of the dataset manifest describes them.
 
-    ``folder`` is POSIX and relative to ``grouped``'s (or the scanned) root. ``labels_present`` is
-    None without a mask; ``binary_labels`` are the labels that have a binary mask file.
+    Parameters
+    ----------
+    sample_id, seq, subset, metadata
+        As of the `Sample`.
+    folder : str
+        POSIX, relative to the folder that the manifest is about, such as ``grouped``.
+    labels_present : tuple of int or None
+        Labels in the mask, in order; None without a mask.
+    binary_labels : tuple of int
+        Labels that have a binary mask file.
+    shape : (int, int, int)
+        Voxels along x, y, z.
+    spacing_mm : (float, float, float)
+        Voxel size along x, y, z.
+    orientation_from, orientation_to : str
+        As of `FileAudit`.
+    vol_dtype, mask_dtype : str
+        Types of the voxels; None without a mask.
+    affine_json : str
+        The (4, 4) affine, voxel index to RAS+ mm, as a nested JSON list.
     """
 
     sample_id: str
@@ -272,7 +370,15 @@ class SampleFiles:
 
 @dataclass(frozen=True, slots=True)
 class StepIssue:
-    """An issue with the step that found it."""
+    """An issue with the step that found it.
+
+    Parameters
+    ----------
+    step : Step
+        Which replaces its issues when it runs again.
+    issue : Issue
+        What was found.
+    """
 
     step: Step
     issue: Issue
@@ -368,80 +474,3 @@ class TableCounts:
     n_files: int
     n_samples: int
     n_regions: tuple[tuple[float, int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[T]):
-    """How one task of the graph ended.
-
-    Parameters
-    ----------
-    name : str
-        The item's name, such as ``amos_0004``.
-    value : T or None
-        What the function returned; None when it failed.
-    failure : str or None
-        One sentence, when the function raised or its worker died.
-    stops_run : bool
-        Whether the failure concerns the whole run, not this item alone.
-    details : str
-        Traceback, or the last words of the worker that died.
-    seconds : float
-        Wall time of the function.
-    peak_memory_bytes : int
-        Largest resident size its process has had.
-    """
-
-    name: str
-    value: T | None
-    failure: str | None = None
-    stops_run: bool = False
-    details: str = ""
-    seconds: float = 0.0
-    peak_memory_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseStarted:
-    """Event: a phase with so many tasks begins."""
-
-    phase: str
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class TaskEnded:
-    """Event: a task of a phase ended."""
-
-    phase: str
-    name: str
-    failed: bool
-    n_issues: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class BytesDone:
-    """Event: so many bytes of a task's file are done, of so many if that is known."""
-
-    phase: str
-    name: str
-    n_bytes: int
-    n_bytes_total: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseEnded:
-    """Event: a phase is over."""
-
-    phase: str
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Event: one line for people, such as the dashboard's address."""
-
-    message: str
-
-
-Event = PhaseStarted | TaskEnded | BytesDone | PhaseEnded | Notice

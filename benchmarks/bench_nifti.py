@@ -15,7 +15,7 @@ import numpy as np
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
-from amos_dask.archive.sources import file_ref, list_files
+from amos_dask.archive.listing import file_ref, list_files
 from amos_dask.nifti import make_header, open_image, read_info, write_image
 from amos_dask.records import FileRef, Metadata, Sample
 from amos_dask.stages.audit import audit_sample

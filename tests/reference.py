@@ -1352,16 +1352,6 @@ def compare_label_map(root: Path, expected: Expected) -> Iterator[str]:
         yield f"label_map.yaml: {actual}, expected {expected.label_map}"
 
 
-def assert_tree(root: Path, expected: Expected, ignore: Iterable[str] = NOT_COMPARED) -> None:
-    """Assert that exactly the promised files exist."""
-    _raise_if_any(compare_tree(root, expected, ignore))
-
-
-def assert_volumes_and_masks(root: Path, expected: Expected) -> None:
-    """Assert that voxels, geometry and info.yaml are exact."""
-    _raise_if_any(compare_volumes_and_masks(root, expected))
-
-
 def assert_workbook(
     path: Path,
     sheet: str,
@@ -1371,11 +1361,6 @@ def assert_workbook(
 ) -> None:
     """Assert that a worksheet holds these rows."""
     _raise_if_any(compare_workbook(path, sheet, rows, columns, sheets))
-
-
-def assert_index_files(root: Path, expected: Expected) -> None:
-    """Assert that the index files hold their rows."""
-    _raise_if_any(compare_index_files(root, expected))
 
 
 def assert_issues(root: Path, expected: Expected, *, check_files: bool = False) -> None:

@@ -12,8 +12,8 @@ import pytest
 from roots import assert_same, contents, program
 
 from amos_dask import AmosDaskError, run
+from amos_dask.events import Event, TaskEnded
 from amos_dask.phantom import Archive
-from amos_dask.records import Event, TaskEnded
 
 
 class SmallDisk:

@@ -30,7 +30,7 @@ from amos_dask.archive.discover import discover
 from amos_dask.archive.http import Patience
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22, PublishedZip
-from amos_dask.records import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.events import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.store.staging import is_leftover, remove_leftovers
 
 N_BYTES = 300_000

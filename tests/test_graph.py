@@ -17,8 +17,8 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from amos_dask import graph
 from amos_dask.errors import AmosDaskError, LabelMapError
+from amos_dask.events import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.graph import run_tasks
-from amos_dask.records import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
 
 PATIENCE = 20.0  # seconds; reached only by a test that fails
 ALLOWED_DEATHS = 2
@@ -99,7 +99,12 @@ def client(cluster_address: str) -> Iterator[Client]:
 def fragile() -> Iterator[LocalCluster]:
     """A cluster of its own, whose workers may die and whose scheduler can be looked into."""
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_DEATHS}),
+        dask.config.set(
+            {
+                "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
+                "distributed.deploy.lost-worker-timeout": "60s",  # as in our own clusters
+            }
+        ),
         LocalCluster(
             n_workers=2,
             threads_per_worker=1,

@@ -22,7 +22,7 @@ from nibabel.eulerangles import euler2mat
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.nifti import (
     ImageInfo,

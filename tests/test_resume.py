@@ -15,22 +15,13 @@ from typing import Any, NoReturn
 import pytest
 from distributed import Client
 from openpyxl import load_workbook
-from roots import (
-    assert_same,
-    change_sex,
-    contents,
-    errors,
-    program,
-    sample_dir,
-    snapshot,
-    truncate,
-)
+from roots import assert_same, change_sex, contents, errors, program, sample_dir, snapshot, truncate
 
 import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
+from amos_dask.events import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.pipeline import run_tables, session, splits
-from amos_dask.records import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.store.layout import Layout
 from amos_dask.store.lock import Owner, hold_lock
 from amos_dask.tables import workbook

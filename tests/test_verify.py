@@ -26,12 +26,12 @@ import amos_dask
 from amos_dask import AmosDaskError, CommandResult, Selection
 from amos_dask.archive.discover import discover
 from amos_dask.datasets import AMOS22, PublishedZip
+from amos_dask.events import Event, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.phantom import Archive, write_archive
 from amos_dask.pipeline import published
 from amos_dask.pipeline import verify as pipeline
 from amos_dask.pipeline.run import run
 from amos_dask.recipe.verifying_archive import ArchiveCheck, verify_sample
-from amos_dask.records import Event, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.store.layout import Layout
 
 VOLUME, MASK = "imagesTr/amos_0001.nii.gz", "labelsTr/amos_0001.nii.gz"

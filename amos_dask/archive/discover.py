@@ -10,8 +10,9 @@ from pathlib import Path
 from amos_dask.archive import metadata as meta
 from amos_dask.archive.dataset_json import complete_definition, find_subsets
 from amos_dask.archive.http import shown
+from amos_dask.archive.listing import file_ref, list_beside, list_files
 from amos_dask.archive.names import Names, Scan, sort_names
-from amos_dask.archive.sources import file_ref, is_url, list_beside, list_files
+from amos_dask.archive.sources import is_url
 from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
@@ -181,7 +182,21 @@ def make_sample(
     mask: FileRef | None,
     definition: DatasetDefinition = AMOS22,
 ) -> Sample:
-    """Make a Sample, applying the dataset's modality and scanner rules."""
+    """Make a Sample, applying the dataset's modality and scanner rules.
+
+    Parameters
+    ----------
+    number : int
+        The scan's.
+    subset : {"train", "val", "test"}
+        Official subset.
+    metadata : Metadata
+        The scan's row of the csv.
+    volume, mask : FileRef or None
+        The scan's files.
+    definition : DatasetDefinition
+        The dataset.
+    """
     scanner = metadata.manufacturer_model_name
     return Sample(
         seq=f"{number:04d}",

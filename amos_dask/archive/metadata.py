@@ -224,7 +224,19 @@ def _scanners(rows: Rows, number: int) -> list[str]:
 def find_row(
     table: MetadataTable, number: int, definition: DatasetDefinition, sample_id: str
 ) -> tuple[Metadata, list[Issue]]:
-    """Return the metadata of a scan, and an issue where its row is missing or ambiguous."""
+    """Return the metadata of a scan, and an issue where its row is missing or ambiguous.
+
+    Parameters
+    ----------
+    table : MetadataTable
+        The csv, and which of its rows MR scans take.
+    number : int
+        The scan's.
+    definition : DatasetDefinition
+        The dataset.
+    sample_id : str
+        The scan, for issues.
+    """
     modality = definition.id_modality(number)
     row_number = number
     if table.mr_offset and number >= definition.first_mr_number:

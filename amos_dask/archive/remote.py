@@ -1,24 +1,18 @@
-"""Files at URLs: listed, and read in ranges; tried again when that fails in passing."""
+"""Files at URLs: listed, and read in ranges."""
 
 from __future__ import annotations
 
 import errno
 import io
-import itertools
-import random
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
+from amos_dask.archive.faults import TransientError, no_parts, once, persist, scrubbed
 from amos_dask.archive.http import shown
 from amos_dask.errors import ArchiveError
 
-# One attempt after the other; pauses double. What takes long is not tried as often.
-ATTEMPTS = 6
-FIRST_PAUSE_SECONDS = 0.5
-PATIENCE_SECONDS = 120.0
 # Nothing smaller is asked for: a request costs more than its bytes. Nothing larger is held.
 SMALLEST_RANGE_BYTES = 1 << 14
 LARGEST_RANGE_BYTES = 1 << 22
@@ -26,31 +20,6 @@ LARGEST_RANGE_BYTES = 1 << 22
 _HTTP_TIMEOUT_SECONDS = {"sock_connect": 10.0, "sock_read": 30.0}
 _EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http"}
 _PASSWORD = re.compile(r"://[^/?#@:]*:[^/?#]*@")
-_URL = re.compile(r"\w+://[^\s'\"()<>]+")
-_LONGEST_MESSAGE = 200
-_PASSING_STATUS = frozenset({408, 425, 429})
-_DENIED_STATUS = frozenset({401, 403})
-_ABSENT_STATUS = 404
-_CHANGED_STATUS = 412
-# By name, as the libraries behind fsspec's drivers are not all here.
-_PASSING_NAMES = frozenset(
-    {
-        "HTTPClientError",  # botocore
-        "IncompleteReadError",
-        "ResponseParserError",
-        "ClientConnectionError",  # aiohttp
-        "ClientPayloadError",
-        "ServiceRequestError",  # Azure
-        "ServiceResponseError",
-        "TransportError",  # Google
-        "IncompleteRead",  # http.client
-    }
-)
-_NO_CREDENTIALS_NAMES = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
-)
-
-_T = TypeVar("_T")
 
 
 class RemoteFile(io.RawIOBase):
@@ -72,7 +41,7 @@ class RemoteFile(io.RawIOBase):
     def __init__(self, url: str) -> None:
         super().__init__()
         self._url = url
-        self._file, self._size = _persist(lambda: _open(url))
+        self._file, self._size = persist(lambda: _open(url))
         self._position = 0
         self._kept, self._kept_from = b"", 0
 
@@ -97,7 +66,7 @@ class RemoteFile(io.RawIOBase):
             When the server sends files only from the beginning.
         """
         if self._size is None:
-            raise _no_parts()
+            raise no_parts()
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
             raise OSError(errno.EINVAL, "a place before the beginning of the file")
@@ -132,7 +101,7 @@ class RemoteFile(io.RawIOBase):
 
     def _next(self, wanted: int) -> bytes:
         if self._size is None:
-            return _once(lambda: bytes(self._file.read(wanted)))
+            return once(lambda: bytes(self._file.read(wanted)))
         offset = self._position - self._kept_from
         if not 0 <= offset < len(self._kept):
             try:
@@ -153,7 +122,7 @@ class RemoteFile(io.RawIOBase):
         start = min(self._position, max(0, size - SMALLEST_RANGE_BYTES))
         end = self._position + min(max(wanted, SMALLEST_RANGE_BYTES), LARGEST_RANGE_BYTES)
         self._kept = b""
-        self._kept = _persist(lambda: _read_range(self._file, start, min(end, size)))
+        self._kept = persist(lambda: _read_range(self._file, start, min(end, size)))
         self._kept_from = start
 
     def _stream(self) -> None:
@@ -161,9 +130,9 @@ class RemoteFile(io.RawIOBase):
         self._file.close()
         filesystem, path = connect(self._url)
         self._size, self._kept = None, b""
-        self._file = _persist(lambda: filesystem.open(path, "rb", block_size=0))
+        self._file = persist(lambda: filesystem.open(path, "rb", block_size=0))
         left = self._position
-        while left and (skipped := _once(partial(self._file.read, left))):
+        while left and (skipped := once(partial(self._file.read, left))):
             left -= len(skipped)
 
 
@@ -203,7 +172,7 @@ def list_folder(url: str) -> list[tuple[str, str, Mapping[str, Any]]]:
         return found
 
     try:
-        found = _persist(find)
+        found = persist(find)
     except OSError as error:
         raise ArchiveError(f"{shown(url)}: cannot be listed ({error.strerror}).") from error
     prefix = root.rstrip("/") + "/"
@@ -230,7 +199,7 @@ def list_beside(url: str) -> list[tuple[str, str]]:
         return sorted(filesystem.ls(folder, detail=False))
 
     try:
-        names = _persist(list_names)
+        names = persist(list_names)
     except TransientError as error:  # not "there is nothing": it would change the result
         raise ArchiveError(
             f"{shown(url)}: what lies beside it cannot be listed ({error.strerror}); name the "
@@ -266,7 +235,7 @@ def connect(url: str) -> tuple[Any, str]:
         message = f"{shown(url)}: there is no driver for {protocol}:// here; {how}."
         raise ArchiveError(message) from error
     except ValueError as error:
-        raise ArchiveError(f"{shown(url)}: {_scrubbed(error)}.") from error
+        raise ArchiveError(f"{shown(url)}: {scrubbed(error)}.") from error
     if _is_s3(protocol):
         filesystem.retries = 1
     return filesystem, path
@@ -296,115 +265,3 @@ def _configured(
 
 def _is_s3(protocol: str) -> bool:
     return protocol in ("s3", "s3a")
-
-
-class TransientError(OSError):
-    """What may be otherwise at another time: it failed as often as it was tried."""
-
-
-def _persist(action: Callable[[], _T]) -> _T:
-    """Return what an action returns, which may be tried again when it fails in passing."""
-    start = time.monotonic()
-    for attempt in itertools.count(1):
-        try:
-            return action()
-        except ArchiveError:
-            raise
-        except Exception as error:  # each driver raises its own
-            waited = time.monotonic() - start
-            if not _is_passing(error) or attempt >= ATTEMPTS or waited > PATIENCE_SECONDS:
-                raise _as_oserror(error, attempt) from error
-        # Workers that were turned away together do not come back together.
-        pause = FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1)
-        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-    raise AssertionError("not reached")
-
-
-def _once(action: Callable[[], _T]) -> _T:
-    try:
-        return action()
-    except Exception as error:
-        raise _as_oserror(error, 1) from error
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _status(error: BaseException) -> int | None:
-    """Return the HTTP status that a driver's error tells of; None where it got no answer."""
-    for cause in _chain(error):
-        if _is_broken_off(cause):
-            return None
-        response = getattr(cause, "response", None)
-        if isinstance(response, Mapping):  # botocore
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            return status if isinstance(status, int) else None
-        for name in ("status", "status_code", "code"):  # aiohttp, Azure, Google
-            value = getattr(cause, name, None)
-            if isinstance(value, int):
-                return value
-    return None
-
-
-def _is_broken_off(error: BaseException) -> bool:
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, ConnectionError | TimeoutError) or bool(names & _PASSING_NAMES)
-
-
-def _names(error: BaseException) -> set[str]:
-    return {kind.__name__ for cause in _chain(error) for kind in type(cause).__mro__}
-
-
-def _is_passing(error: BaseException) -> bool:
-    status = _status(error)
-    if status is not None:
-        return status >= 500 or status in _PASSING_STATUS
-    return any(map(_is_broken_off, _chain(error)))
-
-
-def _as_oserror(error: BaseException, attempts: int) -> OSError:
-    """Return an error of the operating system's kind that says in a few words what happened."""
-    status, names = _status(error), _names(error)
-    if _is_passing(error):
-        what = "the connection fails"
-        if status is not None:
-            what = f"the server answers {status}"
-        elif any("Timeout" in name for name in names):
-            what = "the server does not answer in time"
-        again = f", at {attempts} attempts" if attempts > 1 else ""
-        return TransientError(errno.EIO, what + again)
-    if names & _NO_CREDENTIALS_NAMES:
-        return PermissionError(errno.EACCES, "no credentials were found")
-    if status in _DENIED_STATUS or "PermissionError" in names:
-        return PermissionError(errno.EACCES, f"access is denied{_code(error)}")
-    if status == _CHANGED_STATUS:
-        return OSError(errno.EIO, "it was replaced while it was read")
-    if status == _ABSENT_STATUS or "FileNotFoundError" in names:
-        what = "bucket" if "NoSuchBucket" in _code(error) else "file"
-        return FileNotFoundError(errno.ENOENT, f"there is no such {what}")
-    if isinstance(error, ValueError) and "range" in str(error):
-        return _no_parts()
-    return OSError(errno.EIO, _scrubbed(error))
-
-
-def _no_parts() -> io.UnsupportedOperation:
-    return io.UnsupportedOperation(errno.ESPIPE, "the server does not send parts of files")
-
-
-def _code(error: BaseException) -> str:
-    """Return what S3 calls the fault, in brackets."""
-    for cause in _chain(error):
-        response = getattr(cause, "response", None)
-        if isinstance(response, Mapping):
-            return f" ({response.get('Error', {}).get('Code', '')})"
-    return ""
-
-
-def _scrubbed(error: BaseException) -> str:
-    """Return what an error says, in one line and without the secrets of URLs."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    text = _URL.sub(lambda match: shown(match[0]), " ".join(str(text).split()))
-    return text[:_LONGEST_MESSAGE].rstrip(".")

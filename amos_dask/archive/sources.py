@@ -1,17 +1,14 @@
-"""Bytes of archive files, wherever they lie: a folder, a zip read in place, or a URL of either."""
+"""Bytes of archive files, wherever they lie: in a folder, in a zip read in place, or at a URL."""
 
 from __future__ import annotations
 
 import errno
 import itertools
 import os
-import re
 import stat
 import struct
 import zipfile
-from collections import Counter, deque
-from collections.abc import Generator, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Generator, Iterator
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
@@ -19,13 +16,7 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
 from amos_dask.archive import remote
-from amos_dask.archive.http import shown
-from amos_dask.errors import (
-    ArchiveError,
-    DamagedZipError,
-    InaccessibleFileError,
-    UnreadableImageError,
-)
+from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.records import FileRef, ZipMember
 
 BLOCK_BYTES = 1 << 18
@@ -39,10 +30,6 @@ _RAW_DEFLATE = -15
 _DAMAGED = cast(type[Exception], IsalError)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
-# Links can give a folder more names than anyone could list.
-_MOST_NAMES_OF_A_FOLDER = 32
-# What would break a line, or a worksheet, in which a name is shown.
-_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 def is_url(location: str) -> bool:
@@ -50,8 +37,22 @@ def is_url(location: str) -> bool:
     return "://" in location
 
 
+def is_zip(location: str) -> bool:
+    """Return whether the location names a zip file."""
+    path = urlsplit(location).path if is_url(location) else location
+    return path.lower().endswith(".zip")
+
+
 def open_location(location: str) -> BinaryIO:
-    """Open a path or URL for reading bytes."""
+    """Open a path or URL for reading bytes.
+
+    Raises
+    ------
+    ArchiveError
+        When there is no driver for this kind of URL, or the URL holds a password.
+    OSError
+        When it cannot be opened, or the path is that of a pipe, a device or a folder.
+    """
     if not is_url(location):
         return cast(BinaryIO, open(location, "rb", 0, opener=_open_file))
     return cast(BinaryIO, remote.RemoteFile(location))
@@ -64,157 +65,6 @@ def _open_file(path: str, flags: int) -> int:
         return descriptor
     os.close(descriptor)
     raise OSError(errno.EINVAL, "not a regular file", path)
-
-
-def list_files(location: str) -> list[FileRef]:
-    """List every file of an archive, sorted by path.
-
-    Parameters
-    ----------
-    location : str
-        A folder, a zip file, or a URL of either.
-
-    Returns
-    -------
-    list of FileRef
-        With paths relative to the folder, or inside the zip.
-
-    Raises
-    ------
-    ArchiveError
-        When there is nothing at the location or the zip's directory cannot be read.
-    """
-    if is_zip(location):
-        files = _list_zip(location)
-    elif is_url(location):
-        files = _list_url_folder(location)
-    else:
-        files = _list_folder(Path(location))
-    return sorted(files, key=lambda ref: ref.path)
-
-
-def is_zip(location: str) -> bool:
-    """Return whether the location names a zip file."""
-    path = urlsplit(location).path if is_url(location) else location
-    return path.lower().endswith(".zip")
-
-
-def _list_folder(root: Path) -> list[FileRef]:
-    if not root.is_dir():
-        raise ArchiveError(f"{root}: there is no such folder or zip file.")
-    return [
-        file_ref(path, path.relative_to(root).as_posix())
-        for _, files in walk_folders(root)
-        for path in files
-    ]
-
-
-def walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield a folder and all below it with their files, through symbolic links but not in circles.
-
-    Folders come before the links to them, and under a bounded number of names.
-
-    Raises
-    ------
-    ArchiveError
-        When a folder cannot be listed.
-    """
-    waiting, links = [(root, frozenset[str]())], deque[tuple[Path, frozenset[str]]]()
-    n_names: Counter[str] = Counter()
-    while waiting or links:
-        folder, above = waiting.pop() if waiting else links.popleft()
-        real = os.path.realpath(folder)
-        n_names[real] += 1
-        if real in above or n_names[real] > _MOST_NAMES_OF_A_FOLDER:
-            continue
-        try:
-            with os.scandir(folder) as entries:
-                paths = sorted(folder / entry.name for entry in entries)
-        except OSError as error:
-            raise ArchiveError(f"{folder}: cannot be listed ({error.strerror}).") from error
-        # Unlike Path's, this is_dir does not raise where a link leads out of reach.
-        folders = [path for path in paths if os.path.isdir(path)]  # noqa: PTH112
-        yield folder, sorted(set(paths) - set(folders))
-        for path in reversed(folders):
-            (links if path.is_symlink() else waiting).append((path, above | {real}))
-
-
-def list_beside(location: str) -> list[FileRef]:
-    """List the files in the folder that holds an archive; none where that cannot be listed."""
-    if not is_url(location):
-        folder = Path(location).absolute().parent
-        try:
-            return [file_ref(path, path.name) for path in sorted(folder.iterdir())]
-        except OSError:
-            return []
-    return [FileRef(name, url, 0) for name, url in remote.list_beside(location)]
-
-
-def file_ref(path: Path, shown_as: str) -> FileRef:
-    """Return the reference to a local file; size 0 where it cannot be examined."""
-    try:
-        status = path.stat()
-        size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    except OSError:
-        size = 0
-    # Names that are not UTF-8 stay as they are on disk and are shown as far as they can be.
-    shown_as = os.fsencode(shown_as).decode("utf-8", "replace")
-    return FileRef(path=_showable(shown_as), location=str(path.absolute()), size=size)
-
-
-def _showable(name: str) -> str:
-    return _UNSHOWABLE.sub("\ufffd", name)
-
-
-def _list_url_folder(url: str) -> list[FileRef]:
-    return [
-        FileRef(
-            path=_showable(name),
-            location=location,
-            size=int(entry.get("size") or 0),
-            etag=_etag(entry),
-        )
-        for name, location, entry in remote.list_folder(url)
-    ]
-
-
-def _etag(entry: Mapping[str, Any]) -> str | None:
-    """Return what a file system says changes whenever a file does."""
-    found = (entry.get(name) for name in ("ETag", "etag", "md5", "LastModified", "mtime"))
-    return next((str(value) for value in found if value), None)
-
-
-def _list_zip(location: str) -> list[FileRef]:
-    try:
-        with open_location(location) as file, zipfile.ZipFile(file) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    except FileNotFoundError as error:
-        what = error.strerror if is_url(location) else "there is no such zip file"
-        raise ArchiveError(f"{shown(location)}: {what}.") from error
-    except OSError as error:
-        raise _unreadable_zip(location, error) from error
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        if isinstance(error.__context__, OSError):  # not known to be a zip as it cannot be read
-            raise _unreadable_zip(location, error.__context__) from error
-        raise DamagedZipError(
-            f"{shown(location)}: the zip's directory cannot be read ({error}); download it again."
-        ) from error
-    return [
-        FileRef(
-            path=_showable(entry.filename),
-            location=location if is_url(location) else str(Path(location).absolute()),
-            size=entry.file_size,
-            crc32=entry.CRC,
-            member=ZipMember(
-                entry.header_offset, entry.compress_size, entry.compress_type, entry.flag_bits
-            ),
-        )
-        for entry in entries
-    ]
-
-
-def _unreadable_zip(location: str, error: OSError) -> ArchiveError:
-    return ArchiveError(f"{shown(location)}: cannot be read ({error.strerror or error}).")
 
 
 def read_bytes(ref: FileRef, limit: int) -> bytes:

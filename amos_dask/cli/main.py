@@ -70,8 +70,9 @@ def _message(error: Exception) -> str:
 def main(debug: bool) -> None:
     """Turn the AMOS22 download into a clean, organised, verified dataset.
 
-    'run' does everything in one pass; the other commands are the steps of the AMOS22 preprocess
-    tutorial, one by one, with the tutorial's options.
+    'run' does everything in one pass, with --dataset for other datasets too. The commands from
+    archive-manifest to index-manifests are its steps one by one, with the options of the AMOS22
+    preprocess tutorial.
 
     Exit status: 0 done; 1 could not run; 2 wrong usage; 3 done, but some samples failed (they are
     listed in descriptor/issues.xlsx).

@@ -63,6 +63,19 @@ def look_at_workers(
 ) -> list[WorkerView]:
     """Ask every worker; waits for the first one, and then a little for as many as are expected.
 
+    Parameters
+    ----------
+    client : distributed.Client
+        Whose workers.
+    to_read, to_write : sequence of str
+        Paths that they must see, and write to.
+    wait_seconds : float
+        For the first worker.
+    n_workers : int
+        How many are expected.
+    seconds_for_others : float
+        For the rest of them.
+
     Raises
     ------
     ClusterError

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from amos_dask.datasets.definition import (
+    METADATA_FIELDS,
+    MODALITIES,
+    SUBSETS,
     DatasetDefinition,
     MetadataCsv,
     PublishedZip,
@@ -18,7 +21,10 @@ PACKAGED = {"amos22": "amos22.yaml", "ct-org": "ct_org.yaml", "decathlon": "deca
 
 __all__ = [
     "AMOS22",
+    "METADATA_FIELDS",
+    "MODALITIES",
     "PACKAGED",
+    "SUBSETS",
     "DatasetDefinition",
     "MetadataCsv",
     "PublishedZip",

@@ -11,6 +11,18 @@ from typing import Literal
 from amos_dask.labels import LabelMap
 from amos_dask.strict_yaml import dump_yaml
 
+SUBSETS = ("train", "val", "test")
+MODALITIES = ("ct", "mri", "und")
+# Fields of a metadata row, in the csv's order.
+METADATA_FIELDS = (
+    "birth_date",
+    "sex",
+    "age",
+    "manufacturer_model_name",
+    "manufacturer",
+    "acquisition_date",
+    "site",
+)
 NEVER = re.compile(r"(?!)")
 # What stands in a definition where the archive's own dataset.json is to be asked.
 FROM_DATASET_JSON = "from dataset.json"
@@ -98,7 +110,17 @@ class FileRule:
 
 @dataclass(frozen=True)
 class ScanFile:
-    """What the name of a scan's file tells."""
+    """What the name of a scan's file tells.
+
+    Parameters
+    ----------
+    number : int
+        The scan's.
+    kind : {"volume", "mask"}
+        What the file is.
+    subset : {"train", "val", "test"}
+        Official subset.
+    """
 
     number: int
     kind: Literal["volume", "mask"]

@@ -11,7 +11,10 @@ from pathlib import Path
 from amos_dask.datasets.definition import (
     FROM_ARCHIVE,
     FROM_DATASET_JSON,
+    METADATA_FIELDS,
+    MODALITIES,
     NEVER,
+    SUBSETS,
     DatasetDefinition,
     FileRule,
     MetadataCsv,
@@ -22,18 +25,6 @@ from amos_dask.errors import DatasetError, LabelMapError
 from amos_dask.labels import LabelMap, make_label_map
 from amos_dask.strict_yaml import read_yaml
 
-SUBSETS = ("train", "val", "test")
-MODALITIES = ("ct", "mri", "und")
-# Fields of a metadata row, in the csv's order.
-METADATA_FIELDS = (
-    "birth_date",
-    "sex",
-    "age",
-    "manufacturer_model_name",
-    "manufacturer",
-    "acquisition_date",
-    "site",
-)
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,29}")
 _NAME = re.compile(r"\w[\w .+()-]{0,49}")
 _PLACE = re.compile(r"(?:[\w.+()-]+/)?[\w.+()-]*\{number\}", re.ASCII)

@@ -82,6 +82,17 @@ def plan_dataset(
 ) -> NnunetDataset:
     """Return the dataset for scans of these modalities.
 
+    Parameters
+    ----------
+    directory : Path
+        ``nnUNet_raw``.
+    definition : DatasetDefinition
+        What the scans are of.
+    modalities : collection of str
+        ``ct``, ``mri``, ``und``.
+    dataset_id : int or None
+        Its number; None for the definition's.
+
     Raises
     ------
     AmosDaskError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.exports.files import stage_file
 from amos_dask.exports.labels import Values

@@ -125,5 +125,17 @@ def mask_header(geometry_of: ImageInfo, description: str = "") -> bytes:
 
 
 def write_mask(path: Path, geometry_of: ImageInfo, mask: Mask, description: str = "") -> None:
-    """Write an (x, y, z) uint8 mask, multi-label or binary, with the geometry of its volume."""
+    """Write a mask, multi-label or binary.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    geometry_of : ImageInfo
+        The volume whose affine and spacing it takes.
+    mask : (x, y, z) uint8 array
+        Labels, or 0 and 1.
+    description : str
+        The header's ``descrip``, where denoising is recorded.
+    """
     write_image(path, mask_header(geometry_of, description), mask)

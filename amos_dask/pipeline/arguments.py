@@ -87,7 +87,13 @@ def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]
 def find_archive(layout: Layout, archive: str | Path | None) -> str:
     """Return where the archive is: as given, else ``archive`` or ``amos22.zip`` in ROOT_DIR.
 
-    A folder that holds nothing but the zip stands for the zip.
+    A folder that holds nothing but the zip stands for the zip. The zip's name is that under which
+    the dataset is published; a dataset without one is looked for in ``archive`` only.
+
+    Raises
+    ------
+    AmosDaskError
+        When none is given and none is in ROOT_DIR.
     """
     published = layout.dataset.published_zip
     zips = () if published is None else (published.name,)

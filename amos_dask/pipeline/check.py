@@ -16,12 +16,12 @@ from amos_dask.cluster.check import WorkerView, find_problems, look_at_workers, 
 from amos_dask.cluster.connect import count_workers
 from amos_dask.datasets import DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError
+from amos_dask.events import Listener, Notice
 from amos_dask.pipeline.arguments import find_archive
 from amos_dask.pipeline.dataset import layout_for
 from amos_dask.pipeline.estimates import largest_scan_bytes
 from amos_dask.pipeline.session import Needs, open_session
-from amos_dask.progress import Listener
-from amos_dask.records import Notice, Sample
+from amos_dask.records import Sample
 from amos_dask.store.layout import Layout, absolute
 from amos_dask.store.receipts import Receipts
 

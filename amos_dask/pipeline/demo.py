@@ -7,10 +7,10 @@ from typing import Any
 
 from amos_dask.archive.discover import discover
 from amos_dask.errors import AmosDaskError
+from amos_dask.events import Listener
 from amos_dask.phantom import write_archive
 from amos_dask.pipeline.results import RunResult
 from amos_dask.pipeline.run import run
-from amos_dask.progress import Listener
 
 
 def demo(
@@ -38,6 +38,11 @@ def demo(
     -------
     RunResult
         As from `run`.
+
+    Raises
+    ------
+    AmosDaskError
+        When the archive that is there already holds another number of scans.
     """
     download = Path(directory) / "download"
     archive = download / "amos22.zip"

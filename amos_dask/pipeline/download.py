@@ -11,13 +11,12 @@ from amos_dask.archive.http import Patience, url_of
 from amos_dask.archive.record import PublishedFile, ask_record, file_url
 from amos_dask.datasets import AMOS22, PublishedZip
 from amos_dask.errors import AmosDaskError, ArchiveError
+from amos_dask.events import Listener, Notice, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.pipeline.interruption import raise_on_sigterm
 from amos_dask.pipeline.published import compare_with_published
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import open_session
 from amos_dask.pipeline.transfer import Transfer, require_space
-from amos_dask.progress import Listener
-from amos_dask.records import Notice, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.store.layout import absolute
 from amos_dask.store.partial import PartialFile, partial_path
 

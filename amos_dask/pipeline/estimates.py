@@ -15,7 +15,12 @@ from amos_dask.store.receipts import Part
 class Cost:
     """What a voxel costs.
 
-    ``written_bytes`` is what is left of it after compression.
+    Parameters
+    ----------
+    seconds : float
+        Of one core.
+    written_bytes : float
+        After compression.
     """
 
     seconds: float

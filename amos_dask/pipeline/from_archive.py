@@ -9,20 +9,20 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.archive.discover import Discovery, check_files, discover, make_sample
-from amos_dask.archive.sources import list_files
-from amos_dask.datasets import DatasetDefinition
+from amos_dask.archive.listing import list_files
+from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ManifestError
+from amos_dask.events import Listener, Notice
 from amos_dask.issues import Issue
 from amos_dask.pipeline.arguments import keep_label_map, require_outside_archive
 from amos_dask.pipeline.dataset import keep_dataset, layout_for, settle_dataset
-from amos_dask.pipeline.reporting import failure_issue, record_issues, step_results
+from amos_dask.pipeline.reporting import all_issues, failure_issue, record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.working import working_on
-from amos_dask.progress import Listener
 from amos_dask.recipe.pairs import PairTask, pair_sample
-from amos_dask.records import SUBSETS, UNDEFINED, Audit, FileRef, Metadata, Notice, Sample, Step
+from amos_dask.records import UNDEFINED, Audit, FileRef, Metadata, Sample, Step
 from amos_dask.stages.audit import audit_sample, blank_audit
 from amos_dask.store.audit_log import AuditLog
 from amos_dask.store.layout import (
@@ -40,8 +40,6 @@ from amos_dask.tables.workbook import (
     sheet_names,
     write_workbook,
 )
-
-_METADATA_COLUMNS = tuple(Metadata.__dataclass_fields__)
 
 
 def archive_manifest(
@@ -188,7 +186,7 @@ def confirm_pairs(
         with open_session(cluster, progress) as session:
             session.prepare_kernels()
             results = step_results(session.map("pair", pair_sample, tasks))
-        issues = [issue for result in results for issue in result.issues]
+        issues = all_issues(results)
         issues += [
             issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)
         ]
@@ -235,7 +233,7 @@ def _read_sample(
     subset = str(rows[0].subset)
     if subset not in SUBSETS:  # it becomes a folder
         raise ManifestError(f"{manifest}: subset {subset!r} of seq {seq} is not known.")
-    metadata = Metadata(**{name: _cell(getattr(row, name)) for name in _METADATA_COLUMNS})
+    metadata = Metadata(**{name: _cell(getattr(row, name)) for name in METADATA_FIELDS})
     return make_sample(
         int(seq),
         subset,

@@ -9,18 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from amos_dask.events import Listener
 from amos_dask.issues import Issue
-from amos_dask.pipeline.reporting import step_results, write_issues
+from amos_dask.pipeline.reporting import all_issues, step_results, write_issues
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.working import working_where_possible
-from amos_dask.progress import Listener
-from amos_dask.recipe.voxels import (
-    RESULT_VERSION,
-    VolumeTask,
-    checksum_voxels,
-    digest_voxels,
-)
+from amos_dask.recipe.voxels import RESULT_VERSION, VolumeTask, checksum_voxels, digest_voxels
 from amos_dask.records import SampleRecord, Step, StepResult
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import MANIFEST_SHEET, Layout, absolute
@@ -180,7 +175,7 @@ def _ask(
         if result.value is not None:
             log.keep(new[result.sample_id].shown_as, phase, result.value)
     answers = known | {result.sample_id: result.value for result in results}
-    issues = [issue for result in results for issue in result.issues]
+    issues = all_issues(results)
     return {name: answer for name, answer in answers.items() if answer is not None}, issues
 
 

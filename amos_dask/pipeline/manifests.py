@@ -11,21 +11,19 @@ import pandas as pd
 
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import InconsistentDatasetError
+from amos_dask.events import Listener
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
-from amos_dask.pipeline.reporting import record_issues, step_results
+from amos_dask.pipeline.reporting import all_issues, record_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import open_session
 from amos_dask.pipeline.working import working_on
-from amos_dask.progress import Listener
 from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.records import SampleFiles, Step
 from amos_dask.store.layout import MANIFEST_SHEET, SampleFolder, absolute, find_root
 from amos_dask.store.lock import require_unlocked
 from amos_dask.tables.manifests import dataset_frame
-from amos_dask.tables.splits import (
-    missing_subsets,
-)
+from amos_dask.tables.splits import missing_subsets
 from amos_dask.tables.workbook import update_workbook
 
 
@@ -88,7 +86,7 @@ def dataset_manifest(
             )
         frame = dataset_frame(rows, label_map)
         update_workbook(output, {MANIFEST_SHEET: frame})
-        issues = [issue for result in results for issue in result.issues]
+        issues = all_issues(results)
         scope = tasks[0].shown(root)
         issues += missing_subset_issues(frame, scope, layout.dataset)
         record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)

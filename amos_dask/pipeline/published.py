@@ -12,9 +12,8 @@ from amos_dask.archive.http import shown
 from amos_dask.archive.sources import open_location
 from amos_dask.datasets import PublishedZip
 from amos_dask.errors import ArchiveError
+from amos_dask.events import Listener, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.issues import Issue, make_issue
-from amos_dask.progress import Listener
-from amos_dask.records import PhaseEnded, PhaseStarted, TaskEnded
 
 BLOCK_BYTES = 1 << 26
 _PHASE = "md5"

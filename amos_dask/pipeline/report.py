@@ -12,20 +12,20 @@ import pandas as pd
 
 from amos_dask import geometry
 from amos_dask.errors import ManifestError
+from amos_dask.events import Listener
 from amos_dask.exclusions import Exclusions
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import find_exclusions, find_label_map, require_sample_folders
-from amos_dask.pipeline.reporting import failure_issue, step_results
+from amos_dask.pipeline.reporting import all_issues, step_results
 from amos_dask.pipeline.results import CommandResult
+from amos_dask.pipeline.samples import reread_samples
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.statistics import Statistics, write_statistics
 from amos_dask.pipeline.working import working_on
-from amos_dask.progress import Listener
-from amos_dask.recipe.describing import DescribeTask, reread_sample
 from amos_dask.recipe.picturing import PictureTask, find_pictures, take_pictures
 from amos_dask.recipe.work import written_record
-from amos_dask.records import Audit, SampleFiles, SampleRecord, sample_number
+from amos_dask.records import Audit, SampleRecord, sample_number
 from amos_dask.report.content import ReportSample, make_content, make_times
 from amos_dask.report.page import write_page
 from amos_dask.store.issue_log import IssueLog
@@ -129,37 +129,47 @@ def _records(
 ) -> tuple[list[SampleRecord], list[Issue]]:
     """Return each sample's record, from its receipt or else its files, and what is wrong there."""
     known = {folder: written_record(folder, layout) for folder in folders}
-    records = [record for record in known.values() if record is not None]
-    issues = []
-    thresholds = tuple(layout.region_thresholds())
-    tasks = [
-        DescribeTask(folder, layout, label_map, layout.grouped, thresholds)
-        for folder, record in known.items()
-        if record is None
-    ]
-    if tasks:
+    unknown = [folder for folder, record in known.items() if record is None]
+    if unknown:
         session.prepare_kernels()
-    for outcome in session.map("describe", reread_sample, tasks):
-        if outcome.value is None:
-            issues.append(failure_issue(outcome))
-        else:
-            records.append(outcome.value)
-            issues += [found.issue for found in outcome.value.issues]
+    thresholds = tuple(layout.region_thresholds())
+    reread = list(reread_samples(session, layout, label_map, thresholds, unknown))
+    issues = [found.issue for record in reread for found in record.issues]
+    records = [*(record for record in known.values() if record is not None), *reread]
     return sorted(records, key=lambda record: sample_number(record.sample_id)), issues
 
 
 def gather_pictures(
     session: Session, layout: Layout, label_map: LabelMap, records: Sequence[SampleRecord]
 ) -> tuple[dict[str, Path], list[Issue]]:
-    """Return the files of pictures by sample, most changed first; take those that are missing."""
+    """Return the files of pictures by sample, most changed first; take those that are missing.
+
+    Parameters
+    ----------
+    session : Session
+        Where to take them.
+    layout : Layout
+        ROOT_DIR.
+    label_map : LabelMap
+        The labels a mask may hold.
+    records : sequence of SampleRecord
+        All organised samples; at most `MOST_PICTURED` of those that denoising changed are pictured.
+
+    Returns
+    -------
+    pictures : dict of str to Path
+        Sample -> the file of its pictures.
+    issues : list of Issue
+        Samples that could not be pictured.
+    """
     changed = [record for record in records if record.files is not None and record.n_changed]
     changed.sort(key=lambda record: (-record.n_changed, sample_number(record.sample_id)))
     tasks = [
         PictureTask(
-            SampleFolder.of(layout.grouped / record.files.folder, record.sample_id),
+            layout.folder_of(record.files),
             layout,
             label_map,
-            _modality(layout, record.files),
+            layout.modality_of(record.files.folder) or "und",
         )
         for record in changed[:MOST_PICTURED]
         if record.files is not None
@@ -168,7 +178,7 @@ def gather_pictures(
     missing = [task for task in tasks if found[task.name] is None]
     results = step_results(session.map("pictures", take_pictures, missing))
     found |= {result.sample_id: result.value for result in results}
-    issues = [issue for result in results for issue in result.issues]
+    issues = all_issues(results)
     return {name: path for name, path in found.items() if path is not None}, issues
 
 
@@ -196,7 +206,7 @@ def write_report(
         ReportSample(
             record,
             record.files,
-            _modality(layout, record.files),
+            layout.modality_of(record.files.folder) or "und",
             record.files.folder.split("/")[2],
             None if counted is None else counted.label_voxels.get(record.sample_id),
             findings.repair_norms.get(record.sample_id),
@@ -231,11 +241,6 @@ def _count_pictures(path: Path | None) -> int:
 def _by_modality(frame: pd.DataFrame) -> list[dict[str, Any]]:
     rows = frame[frame["grouped_by"] == "modality"]
     return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
-
-
-def _modality(layout: Layout, files: SampleFiles) -> str:
-    names = {folder: modality for modality, folder in layout.groups.items()}
-    return names.get(files.folder.partition("/")[0], "und")
 
 
 def norms_of_audits(audits: Mapping[str, Audit]) -> dict[str, float]:

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from amos_dask.events import Outcome
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import Outcome, Step, StepResult, sample_number
+from amos_dask.records import Step, StepResult, sample_number
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import Layout
 from amos_dask.store.staging import write_text
@@ -48,6 +49,11 @@ def step_results(outcomes: Iterable[Outcome[StepResult[Value]]]) -> list[StepRes
     return sorted(results, key=lambda result: sample_number(result.sample_id))
 
 
+def all_issues(results: Iterable[StepResult[Any]]) -> list[Issue]:
+    """Return the issues of all results, in their order."""
+    return [issue for result in results for issue in result.issues]
+
+
 def record_issues(
     layout: Layout,
     step: Step,
@@ -55,7 +61,15 @@ def record_issues(
     samples: Collection[str] | None = None,
     scope: str = "",
 ) -> None:
-    """Replace a step's issues and write issues.xlsx and issues.jsonl."""
+    """Replace a step's issues in ROOT's log, and write issues.xlsx and issues.jsonl.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    step, issues, samples, scope
+        As for `IssueLog.replace`.
+    """
     log = IssueLog(layout.issue_log)
     log.replace(step, issues, samples, scope)
     write_issues(layout, log)

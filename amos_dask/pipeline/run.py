@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive.discover import Discovery
+from amos_dask.events import Listener, Notice
 from amos_dask.exclusions import Exclusions
 from amos_dask.pipeline.arguments import keep_exclusions, keep_label_map
 from amos_dask.pipeline.conclude import bring_up_to_date
@@ -18,18 +19,12 @@ from amos_dask.pipeline.from_archive import audit_archive
 from amos_dask.pipeline.plan import make_plan
 from amos_dask.pipeline.request import Request, understand
 from amos_dask.pipeline.results import RunPlan, RunResult
-from amos_dask.pipeline.samples import (
-    Order,
-    Processed,
-    find_organised,
-    process_samples,
-)
+from amos_dask.pipeline.samples import Order, Processed, find_organised, process_samples
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Needs, Session, open_session
 from amos_dask.pipeline.working import working_on
-from amos_dask.progress import Listener
 from amos_dask.recipe.work import is_denoised_otherwise
-from amos_dask.records import Notice, Sample, Step, TableCounts
+from amos_dask.records import Sample, Step, TableCounts
 from amos_dask.stages import audit
 from amos_dask.store.audit_log import AuditLog
 from amos_dask.store.issue_log import IssueLog

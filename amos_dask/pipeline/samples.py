@@ -9,8 +9,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from amos_dask.errors import AmosDaskError
+from amos_dask.events import Notice, Outcome
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions
 from amos_dask.issues import Issue
+from amos_dask.labels import LabelMap
 from amos_dask.pipeline.estimates import largest_scan_bytes
 from amos_dask.pipeline.reporting import failure_issue
 from amos_dask.pipeline.session import Session
@@ -18,8 +20,6 @@ from amos_dask.recipe.describing import DescribeTask, reread_sample
 from amos_dask.recipe.fused import run_sample
 from amos_dask.recipe.work import Reason, RunTask, Work, current_record, find_work
 from amos_dask.records import (
-    Notice,
-    Outcome,
     Params,
     Sample,
     SampleRecord,
@@ -196,14 +196,45 @@ def find_organised(session: Session, order: Order, processed: Processed) -> list
             found.append(Organised(folder.sample_id, known[1]))
         elif any(folder.path.glob(f"{folder.sample_id}_*")):
             unknown.append(folder)
+    thresholds = params.region_volume_thresh
+    records = reread_samples(session, layout, params.label_map, thresholds, unknown)
+    found += [Organised(record.sample_id, repr(record), record) for record in records]
+    return sorted(found, key=lambda sample: sample_number(sample.sample_id))
+
+
+def reread_samples(
+    session: Session,
+    layout: Layout,
+    label_map: LabelMap,
+    thresholds_mm3: tuple[float, ...],
+    folders: Iterable[SampleFolder],
+) -> Iterator[SampleRecord]:
+    """Yield the records of samples whose receipts say nothing, made from their files.
+
+    Parameters
+    ----------
+    session : Session
+        Where to read them.
+    layout : Layout
+        ROOT_DIR.
+    label_map : LabelMap
+        The labels a mask may hold.
+    thresholds_mm3 : tuple of float
+        Region volume thresholds.
+    folders : iterable of SampleFolder
+        The samples.
+
+    Yields
+    ------
+    SampleRecord
+        As they are read; one that only has an issue where that failed.
+    """
     tasks = [
-        DescribeTask(f, layout, params.label_map, layout.grouped, params.region_volume_thresh)
-        for f in unknown
+        DescribeTask(folder, layout, label_map, layout.grouped, thresholds_mm3)
+        for folder in folders
     ]
     for outcome in session.map("describe", reread_sample, tasks):
-        record = outcome.value or _undescribed(outcome)
-        found.append(Organised(record.sample_id, repr(record), record))
-    return sorted(found, key=lambda sample: sample_number(sample.sample_id))
+        yield outcome.value or _undescribed(outcome)
 
 
 def _undescribed(outcome: Outcome[SampleRecord]) -> SampleRecord:

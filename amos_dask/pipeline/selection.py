@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from amos_dask.datasets import AMOS22
+from amos_dask.datasets import AMOS22, MODALITIES, SUBSETS
 from amos_dask.errors import AmosDaskError
-from amos_dask.records import MODALITIES, SUBSETS, Sample
+from amos_dask.records import Sample
 from amos_dask.store.layout import SampleFolder, group_name
 
 _ID = re.compile(r"(?:(.+)_)?(\d{1,9})")

@@ -17,8 +17,8 @@ from amos_dask.cluster.check import find_problems, is_on_this_machine, look_at_w
 from amos_dask.cluster.connect import reporting_performance
 from amos_dask.cluster.options import patience_seconds
 from amos_dask.errors import AmosDaskError, ClusterError
-from amos_dask.progress import STYLES, Listener, report_to
-from amos_dask.records import Notice, Outcome
+from amos_dask.events import Listener, Notice, Outcome
+from amos_dask.progress import STYLES, report_to
 from amos_dask.store.layout import absolute
 
 if TYPE_CHECKING:
@@ -188,6 +188,11 @@ def open_session(
         What workers on other machines must see.
     performance_report : str or Path, optional
         File for Dask's own report on tasks, workers and transfers.
+
+    Raises
+    ------
+    AmosDaskError
+        When ``progress`` is not known, or the report's file could not be written in the end.
     """
     if performance_report is not None:
         _require_writable(Path(performance_report))

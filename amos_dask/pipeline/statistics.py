@@ -12,14 +12,14 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.errors import AmosDaskError, ManifestError
+from amos_dask.events import Listener
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.pipeline.arguments import find_label_map, require_sample_folders
-from amos_dask.pipeline.reporting import step_results
+from amos_dask.pipeline.reporting import all_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.working import working_on
-from amos_dask.progress import Listener
 from amos_dask.recipe.counting import (
     Counted,
     MergeTask,
@@ -32,7 +32,7 @@ from amos_dask.recipe.describing import DescribeTask, describe_sample
 from amos_dask.recipe.folders import FolderTask
 from amos_dask.records import SampleFiles
 from amos_dask.stages.intensities import ValueCounts, merge_counts
-from amos_dask.store.layout import Layout, SampleFolder, absolute
+from amos_dask.store.layout import Layout, absolute
 from amos_dask.store.lock import require_unlocked
 from amos_dask.store.staging import write_text
 from amos_dask.tables.statistics import describe_values
@@ -117,7 +117,7 @@ def stats(
         results = step_results(session.map("describe", describe_sample, tasks))
         rows = [result.value[0] for result in results if result.value is not None]
         found = write_statistics(session, layout, label_map, rows)
-    issues = (*(issue for result in results for issue in result.issues), *found.issues)
+    issues = (*all_issues(results), *found.issues)
     return CommandResult(
         found.outputs,
         len(folders),
@@ -184,9 +184,7 @@ def _count(
 ) -> tuple[dict[str, Counted], list[Issue]]:
     """Return each sample's counts, made now where they were missing."""
     tasks = {
-        row.sample_id: FolderTask(
-            SampleFolder.of(layout.grouped / row.folder, row.sample_id), layout, label_map
-        )
+        row.sample_id: FolderTask(layout.folder_of(row), layout, label_map)
         for row in rows
         if row.labels_present is not None
     }
@@ -197,13 +195,12 @@ def _count(
     results = step_results(session.map("count", count_sample, unknown))
     found = {name: counted for name, counted in known.items() if counted is not None}
     found |= {r.sample_id: r.value for r in results if r.value is not None}
-    return found, [issue for result in results for issue in result.issues]
+    return found, all_issues(results)
 
 
 def _member(layout: Layout, row: SampleFiles, counted: Counted | None) -> Member:
-    names = {folder: modality for modality, folder in layout.groups.items()}
     return Member(
-        names.get(row.folder.partition("/")[0], "und"),
+        layout.modality_of(row.folder) or "und",
         row.metadata.manufacturer_model_name,
         row.metadata.site,
         row.subset,

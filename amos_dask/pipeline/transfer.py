@@ -16,8 +16,7 @@ from amos_dask.archive.http import (
 )
 from amos_dask.archive.record import PublishedFile
 from amos_dask.errors import AmosDaskError, ArchiveError
-from amos_dask.progress import Listener
-from amos_dask.records import BytesDone, Notice
+from amos_dask.events import BytesDone, Listener, Notice
 from amos_dask.store.partial import Origin, PartialFile
 
 _SECONDS_BETWEEN_EVENTS = 1.0

@@ -11,6 +11,7 @@ from amos_dask.archive.http import shown
 from amos_dask.archive.sources import is_url, is_zip
 from amos_dask.datasets import DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError, ArchiveError, DamagedZipError
+from amos_dask.events import Listener
 from amos_dask.issues import Issue, make_issue
 from amos_dask.pipeline.arguments import find_archive
 from amos_dask.pipeline.dataset import layout_for
@@ -21,12 +22,11 @@ from amos_dask.pipeline.published import (
     file_name,
     is_too_small,
 )
-from amos_dask.pipeline.reporting import step_results
+from amos_dask.pipeline.reporting import all_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import EVERYTHING, Selection
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.verify_root import count_findings, verify_root
-from amos_dask.progress import Listener
 from amos_dask.recipe.verifying_archive import ArchiveCheck, Seen, verify_sample
 from amos_dask.store.layout import absolute
 
@@ -127,7 +127,7 @@ def _verify_archive(
     results = step_results(session.map("verify", verify_sample, checks))
     chosen = {"", *(sample.sample_id for sample in samples)}
     issues += [i for i in found.issues if i.code in _OF_FILES and i.sample in chosen]
-    issues += [issue for result in results for issue in result.issues]
+    issues += all_issues(results)
     seen = [result.value for result in results if result.value is not None]
     return _result(location, len(samples), issues, _describe(seen, full=full))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from amos_dask.issues import Issue, make_issue
-from amos_dask.pipeline.reporting import step_results
+from amos_dask.pipeline.reporting import all_issues, step_results
 from amos_dask.pipeline.results import CommandResult
 from amos_dask.pipeline.selection import Selection
 from amos_dask.pipeline.session import Session
@@ -33,7 +33,7 @@ def verify_root(
     require_unlocked(layout)
     checks = _checks(layout, selection, full=full)
     results = step_results(session.map("verify", verify_outputs, checks))
-    issues = [issue for result in results for issue in result.issues]
+    issues = all_issues(results)
     if selection.is_everything:
         issues += _verify_manifests(layout, results)
         issues += _find_leftovers(layout)
@@ -74,9 +74,9 @@ def _checks(layout: Layout, selection: Selection, *, full: bool) -> list[OutputC
 def _expected_folder(receipts: Receipts, sample_id: str) -> SampleFolder:
     """Return the folder that a receipt speaks of, and that is not there."""
     receipt = receipts.read(sample_id)
-    files = None if receipt is None else receipt.record.files
-    below = "" if files is None else files.folder
-    return SampleFolder.of(receipts.layout.grouped / below, sample_id)
+    if receipt is None or receipt.record.files is None:
+        return SampleFolder.of(receipts.layout.grouped, sample_id)
+    return receipts.layout.folder_of(receipt.record.files)
 
 
 def _verify_manifests(layout: Layout, results: Sequence[StepResult[Receipted]]) -> Iterator[Issue]:

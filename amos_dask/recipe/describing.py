@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amos_dask import geometry
+from amos_dask.datasets import SUBSETS
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo
@@ -20,15 +21,7 @@ from amos_dask.recipe.folders import (
     read_info_file,
     unreadable_output,
 )
-from amos_dask.records import (
-    SUBSETS,
-    SampleFiles,
-    SampleRecord,
-    SampleRegions,
-    Step,
-    StepIssue,
-    StepResult,
-)
+from amos_dask.records import SampleFiles, SampleRecord, SampleRegions, Step, StepIssue, StepResult
 from amos_dask.stages.denoise import is_denoised
 from amos_dask.stages.describe import describe_files
 from amos_dask.stages.regions import find_small_regions

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap

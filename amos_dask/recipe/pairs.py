@@ -101,12 +101,28 @@ def stage_volume(
 ) -> tuple[ImageInfo | None, list[Issue]]:
     """Stage a sample's info file and float32 volume, showing the values to who wants to see them.
 
+    Parameters
+    ----------
+    sample : Sample
+        As it lies in the archive.
+    folder : SampleFolder
+        Where it goes.
+    staging : Staging
+        Publishes both files, later.
+    see : callable, optional
+        Is shown all float32 values in file order, chunk by chunk.
+
     Returns
     -------
     info : ImageInfo or None
         The scan's own header; None when the scan cannot be used.
     issues : list of Issue
         Why not, or what is odd.
+
+    Raises
+    ------
+    EarlierOutputStaysError
+        When the scan cannot be read now, which says nothing about its voxels.
     """
     ref = sample.volume
     if ref is None:
@@ -138,6 +154,11 @@ def look_at_volume(sample: Sample) -> tuple[ImageInfo | None, list[Issue]]:
         The scan's own header; None when the scan cannot be used.
     issues : list of Issue
         Why not.
+
+    Raises
+    ------
+    EarlierOutputStaysError
+        When the scan cannot be read now, which says nothing about its voxels.
     """
     ref = sample.volume
     if ref is None:

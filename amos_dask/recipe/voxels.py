@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import make_issue
 from amos_dask.nifti import (

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from amos_dask.archive.sources import is_url, walk_folders
-from amos_dask.datasets import AMOS22, DatasetDefinition, read_definition
+from amos_dask.archive.listing import walk_folders
+from amos_dask.archive.sources import is_url
+from amos_dask.datasets import AMOS22, MODALITIES, DatasetDefinition, read_definition
 from amos_dask.errors import DatasetError
-from amos_dask.records import MODALITIES, UNDEFINED, Sample
+from amos_dask.records import UNDEFINED, Sample, SampleFiles
 
 MANIFEST_SHEET = "Manifest"
 REGIONS_SHEET = "Regions"
@@ -185,6 +186,15 @@ class Layout:
     def group(self, modality: str) -> Path:
         """Return the folder of a modality's dataset, such as ``grouped/AMOS-CT``."""
         return self.grouped / self.groups[modality]
+
+    def modality_of(self, folder: str) -> str | None:
+        """Return the modality whose folder holds another, POSIX and relative to ``grouped``."""
+        group = folder.partition("/")[0]
+        return next((modality for modality, name in self.groups.items() if name == group), None)
+
+    def folder_of(self, files: SampleFiles) -> SampleFolder:
+        """Return the folder that a row of the dataset manifest speaks of."""
+        return SampleFolder.of(self.grouped / files.folder, files.sample_id)
 
     def dataset_manifest(self, modality: str | None = None) -> Path:
         """Return the dataset manifest of everything or of one modality."""

@@ -22,7 +22,7 @@ from amos_dask.records import (
     StepIssue,
 )
 from amos_dask.store.identity import AlteredFile, Change, find_altered, identity
-from amos_dask.store.layout import Layout, SampleFolder
+from amos_dask.store.layout import Layout
 from amos_dask.store.staging import write_text
 
 _FORMAT = 3
@@ -143,7 +143,7 @@ class Receipts:
         files = receipt.record.files
         if files is None:
             return []
-        folder = SampleFolder.of(self.layout.grouped / files.folder, files.sample_id)
+        folder = self.layout.folder_of(files)
         try:
             return [*([folder.mask] if folder.mask.exists() else []), *folder.binary_masks()]
         except OSError:  # then none of the files that were written can be read either

@@ -66,7 +66,19 @@ def write_table_state(
     others: Iterable[Path],
     counts: TableCounts,
 ) -> None:
-    """Remember what the manifests and other files at the given paths were made from."""
+    """Remember what the manifests and other files at the given paths were made from.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    made_from : str
+        Checksum of everything that they depend on; empty where they are to be made again.
+    tables, others : iterable of Path
+        The manifests, in the order of writing, and the files of issues.
+    counts : TableCounts
+        What the manifests hold.
+    """
     found = _identities(layout, tables), _identities(layout, others)
     _write(layout, TableState(made_from, *found, counts))
 

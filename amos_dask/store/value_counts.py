@@ -66,6 +66,9 @@ def read_counts(path: Path) -> dict[int, tuple[NDArray[np.float32], NDArray[np.i
 
 
 def counts_path(folder: Path, sample_id: str, volume_file: Path, mask_file: Path) -> Path:
-    """Return where the counts of a volume under a mask are kept."""
+    """Return where the counts of a volume under a mask are kept.
+
+    The name holds both files' gzip trailers, so that counts of others are never taken for theirs.
+    """
     made_from = (gzip_trailer(volume_file), gzip_trailer(mask_file))
     return derived_path(folder, sample_id, made_from, f"v{_VERSION}.npz.gz")

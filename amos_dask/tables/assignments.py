@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from amos_dask.datasets import SUBSETS
 from amos_dask.errors import ManifestError
-from amos_dask.records import SUBSETS
 
 _MOST_FOLDS = 1000
 _SUM_MAY_BE_OFF = Fraction(1, 10**6)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from amos_dask.datasets import SUBSETS
 from amos_dask.errors import ManifestError
-from amos_dask.records import SUBSETS
 from amos_dask.store.layout import MANIFEST_SHEET
 from amos_dask.tables.assignments import assignment_hash
 from amos_dask.tables.workbook import require_columns, require_title
@@ -97,7 +97,19 @@ def _as_cells(row: dict[Any, Any]) -> list[str]:
 def list_split(
     listed: pd.DataFrame, split_name: str, recipe: SplitRecipe, split: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return worksheet ``Splits`` with a row of a split, in place of an earlier one of its name."""
+    """Return worksheet ``Splits`` with a row of a split, in place of an earlier one of its name.
+
+    Parameters
+    ----------
+    listed : DataFrame
+        The worksheet so far, with `SPLIT_COLUMNS`; may be empty.
+    split_name : str
+        The split, and the column of ``split`` that tells the parts.
+    recipe : SplitRecipe
+        How it was made.
+    split : DataFrame
+        Its worksheet.
+    """
     n_samples, sha256 = int(split[split_name].notna().sum()), split_hash(split, split_name)
     row = {"name": split_name, **asdict(recipe), "n_samples": n_samples, "sha256": sha256}
     others = listed[listed["name"].astype(str) != split_name]
@@ -157,6 +169,17 @@ def index_frames(
     split: pd.DataFrame, split_name: str, subsets: Sequence[Sequence[str]], path: Path
 ) -> dict[str, pd.DataFrame]:
     """Return file stem -> rows of the split that belong to each combination of subsets.
+
+    Parameters
+    ----------
+    split : DataFrame
+        Its worksheet.
+    split_name : str
+        The column that tells the parts.
+    subsets : sequence of sequence of str
+        The combinations, such as ``[["train", "val"], ["test"]]``.
+    path : Path
+        The workbook, for messages.
 
     Raises
     ------

@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from amos_dask.archive.ends import Ends, is_packed, read_ends
-from amos_dask.archive.sources import file_ref, list_files
+from amos_dask.archive.listing import file_ref, list_files
 from amos_dask.errors import InaccessibleFileError
 from amos_dask.records import FileRef
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amos_dask.archive.listing import file_ref
 from amos_dask.archive.metadata import MetadataTable, Rows, decide_mr_offset, find_row, read_rows
-from amos_dask.archive.sources import file_ref
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue

@@ -10,8 +10,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from amos_dask.archive import remote
-from amos_dask.archive.sources import list_files
+from amos_dask.archive import faults
+from amos_dask.archive.listing import list_files
 from amos_dask.errors import ArchiveError, DamagedZipError
 
 
@@ -88,9 +88,9 @@ def test_a_server_that_asks_for_patience_does_not_get_all_of_it(
         now[0] += 50.0
         raise TimeoutError
 
-    monkeypatch.setattr(remote.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(remote.time, "sleep", sleep)
-    with pytest.raises(remote.TransientError) as caught:
-        remote._persist(fail)
+    monkeypatch.setattr(faults.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(faults.time, "sleep", sleep)
+    with pytest.raises(faults.TransientError) as caught:
+        faults.persist(fail)
     assert caught.value.strerror == "the server does not answer in time, at 3 attempts"
     assert len(attempts) == 3

@@ -20,14 +20,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amos_dask.archive.sources import (
-    BLOCK_BYTES,
-    UNPACKED_BYTES,
-    file_ref,
-    list_files,
-    read_blocks,
-    read_bytes,
-)
+from amos_dask.archive.listing import file_ref, list_files
+from amos_dask.archive.sources import BLOCK_BYTES, UNPACKED_BYTES, read_blocks, read_bytes
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.nifti import read_info
 from amos_dask.records import FileRef

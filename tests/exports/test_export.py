@@ -24,7 +24,7 @@ from amos_dask import (
     export_nnunet,
     verify,
 )
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ClusterError
 from amos_dask.exports.files import MARKER

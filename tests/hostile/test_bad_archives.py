@@ -14,7 +14,8 @@ from hostile.bad_images import image, mask_voxels, raw, volume_voxels
 
 from amos_dask.archive import sources
 from amos_dask.archive.discover import Discovery, discover
-from amos_dask.archive.sources import list_files, read_blocks
+from amos_dask.archive.listing import list_files
+from amos_dask.archive.sources import read_blocks
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue
 from amos_dask.stages.audit import audit_sample

@@ -23,7 +23,7 @@ from hostile.bad_images import (
 )
 
 from amos_dask.archive import sources
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.issues import CATALOGUE, Issue
 from amos_dask.recipe.fused import run_sample
 from amos_dask.recipe.work import RunTask
@@ -39,8 +39,6 @@ IMAGES = [
     *(pytest.param("volume", odd, id=f"volume-{n}") for n, odd in ODD_VOLUMES.items()),
     *(pytest.param("mask", odd, id=f"mask-{n}") for n, odd in ODD_MASKS.items()),
 ]
-# Known from the header alone, so that the audit says it too.
-IN_HEADERS = {"unreadable_volume", "unreadable_mask", "bad_affine", "bad_spacing"}
 
 
 def sample_of(folder: Path, volume: bytes = VOLUME, mask: bytes = MASK) -> Sample:

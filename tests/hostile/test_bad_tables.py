@@ -16,8 +16,8 @@ from hostile.bad_images import image, mask_voxels, volume_voxels
 from roots import snapshot
 
 import amos_dask
+from amos_dask.archive.listing import file_ref
 from amos_dask.archive.metadata import Rows, read_rows
-from amos_dask.archive.sources import file_ref
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ArchiveError, ManifestError
 from amos_dask.issues import Issue

@@ -24,9 +24,10 @@ from required import missing
 from roots import assert_same, contents, errors, program, sample_dir, snapshot
 
 import amos_dask
-from amos_dask.archive import remote
+from amos_dask.archive import faults, remote
 from amos_dask.archive.discover import discover
-from amos_dask.archive.sources import list_files, open_location, read_blocks
+from amos_dask.archive.listing import list_files
+from amos_dask.archive.sources import open_location, read_blocks
 from amos_dask.errors import ArchiveError, InaccessibleFileError
 from amos_dask.records import FileRef, Sample
 from amos_dask.stages.audit import audit_sample
@@ -94,8 +95,8 @@ def proxy(endpoint: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> FaultyProxy
     """The proxy as new; small ranges and little patience in this process."""
     endpoint.forget()
     monkeypatch.setattr(remote, "LARGEST_RANGE_BYTES", 1 << 20)
-    monkeypatch.setattr(remote, "ATTEMPTS", 3)
-    monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(faults, "ATTEMPTS", 3)
+    monkeypatch.setattr(faults, "FIRST_PAUSE_SECONDS", 0.01)
     return endpoint
 
 
@@ -119,9 +120,9 @@ def cluster(endpoint: FaultyProxy) -> Iterator[str]:
 
 
 def be_impatient() -> None:
-    from amos_dask.archive import remote
+    from amos_dask.archive import faults
 
-    remote.ATTEMPTS, remote.FIRST_PAUSE_SECONDS = 3, 0.01
+    faults.ATTEMPTS, faults.FIRST_PAUSE_SECONDS = 3, 0.01
 
 
 class Bucket:
@@ -474,7 +475,7 @@ def test_a_fault_that_stays_ends_after_as_many_attempts_as_we_make(
         list(read_blocks(ref))
     assert SAYS[name] in str(caught.value)
     assert "3 attempts" in str(caught.value)
-    assert 99 - fault.times == remote.ATTEMPTS
+    assert 99 - fault.times == faults.ATTEMPTS
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (404, "NoSuchKey")])

@@ -15,7 +15,7 @@ from nibabel.eulerangles import euler2mat
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.records import Audit, FileRef, Metadata, Sample
 from amos_dask.stages.audit import audit_sample
 

@@ -16,7 +16,7 @@ from nibabel.affines import from_matvec
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.errors import BadMaskError, UnreadableImageError
 from amos_dask.nifti import ImageInfo, open_image, parse_header
 from amos_dask.stages.mask import check_pair, read_mask

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.errors import UnreadableImageError
 from amos_dask.nifti import ImageInfo, make_header, open_image, parse_header
 from amos_dask.records import FileRef

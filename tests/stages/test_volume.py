@@ -16,7 +16,7 @@ from nibabel.affines import from_matvec
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-from amos_dask.archive.sources import file_ref
+from amos_dask.archive.listing import file_ref
 from amos_dask.errors import UnreadableImageError
 from amos_dask.nifti import open_image, read_info
 from amos_dask.stages.volume import convert_volume, written_info

@@ -1,0 +1,168 @@
+"""Which files there are: in a folder, in a zip, or at a URL of either."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import zipfile
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from amos_dask.archive import remote
+from amos_dask.archive.http import shown
+from amos_dask.archive.sources import is_url, is_zip, open_location
+from amos_dask.errors import ArchiveError, DamagedZipError
+from amos_dask.records import FileRef, ZipMember
+
+# Links can give a folder more names than anyone could list.
+_MOST_NAMES_OF_A_FOLDER = 32
+# What would break a line, or a worksheet, in which a name is shown.
+_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+
+
+def list_files(location: str) -> list[FileRef]:
+    """List every file of an archive, sorted by path.
+
+    Parameters
+    ----------
+    location : str
+        A folder, a zip file, or a URL of either.
+
+    Returns
+    -------
+    list of FileRef
+        With paths relative to the folder, or inside the zip.
+
+    Raises
+    ------
+    ArchiveError
+        When there is nothing at the location or the zip's directory cannot be read.
+    """
+    if is_zip(location):
+        files = _list_zip(location)
+    elif is_url(location):
+        files = _list_url_folder(location)
+    else:
+        files = _list_folder(Path(location))
+    return sorted(files, key=lambda ref: ref.path)
+
+
+def _list_folder(root: Path) -> list[FileRef]:
+    if not root.is_dir():
+        raise ArchiveError(f"{root}: there is no such folder or zip file.")
+    return [
+        file_ref(path, path.relative_to(root).as_posix())
+        for _, files in walk_folders(root)
+        for path in files
+    ]
+
+
+def walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield a folder and all below it with their files, through symbolic links but not in circles.
+
+    Folders come before the links to them, and under a bounded number of names.
+
+    Raises
+    ------
+    ArchiveError
+        When a folder cannot be listed.
+    """
+    waiting, links = [(root, frozenset[str]())], deque[tuple[Path, frozenset[str]]]()
+    n_names: Counter[str] = Counter()
+    while waiting or links:
+        folder, above = waiting.pop() if waiting else links.popleft()
+        real = os.path.realpath(folder)
+        n_names[real] += 1
+        if real in above or n_names[real] > _MOST_NAMES_OF_A_FOLDER:
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                paths = sorted(folder / entry.name for entry in entries)
+        except OSError as error:
+            raise ArchiveError(f"{folder}: cannot be listed ({error.strerror}).") from error
+        # Unlike Path's, this is_dir does not raise where a link leads out of reach.
+        folders = [path for path in paths if os.path.isdir(path)]  # noqa: PTH112
+        yield folder, sorted(set(paths) - set(folders))
+        for path in reversed(folders):
+            (links if path.is_symlink() else waiting).append((path, above | {real}))
+
+
+def list_beside(location: str) -> list[FileRef]:
+    """List the files in the folder that holds an archive; none where that cannot be listed."""
+    if not is_url(location):
+        folder = Path(location).absolute().parent
+        try:
+            return [file_ref(path, path.name) for path in sorted(folder.iterdir())]
+        except OSError:
+            return []
+    return [FileRef(name, url, 0) for name, url in remote.list_beside(location)]
+
+
+def file_ref(path: Path, shown_as: str) -> FileRef:
+    """Return the reference to a local file; size 0 where it cannot be examined."""
+    try:
+        status = path.stat()
+        size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    except OSError:
+        size = 0
+    # Names that are not UTF-8 stay as they are on disk and are shown as far as they can be.
+    shown_as = os.fsencode(shown_as).decode("utf-8", "replace")
+    return FileRef(path=_showable(shown_as), location=str(path.absolute()), size=size)
+
+
+def _showable(name: str) -> str:
+    return _UNSHOWABLE.sub("\ufffd", name)
+
+
+def _list_url_folder(url: str) -> list[FileRef]:
+    return [
+        FileRef(
+            path=_showable(name),
+            location=location,
+            size=int(entry.get("size") or 0),
+            etag=_etag(entry),
+        )
+        for name, location, entry in remote.list_folder(url)
+    ]
+
+
+def _etag(entry: Mapping[str, Any]) -> str | None:
+    """Return what a file system says changes whenever a file does."""
+    found = (entry.get(name) for name in ("ETag", "etag", "md5", "LastModified", "mtime"))
+    return next((str(value) for value in found if value), None)
+
+
+def _list_zip(location: str) -> list[FileRef]:
+    try:
+        with open_location(location) as file, zipfile.ZipFile(file) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    except FileNotFoundError as error:
+        what = error.strerror if is_url(location) else "there is no such zip file"
+        raise ArchiveError(f"{shown(location)}: {what}.") from error
+    except OSError as error:
+        raise _unreadable_zip(location, error) from error
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        if isinstance(error.__context__, OSError):  # not known to be a zip as it cannot be read
+            raise _unreadable_zip(location, error.__context__) from error
+        raise DamagedZipError(
+            f"{shown(location)}: the zip's directory cannot be read ({error}); download it again."
+        ) from error
+    return [
+        FileRef(
+            path=_showable(entry.filename),
+            location=location if is_url(location) else str(Path(location).absolute()),
+            size=entry.file_size,
+            crc32=entry.CRC,
+            member=ZipMember(
+                entry.header_offset, entry.compress_size, entry.compress_type, entry.flag_bits
+            ),
+        )
+        for entry in entries
+    ]
+
+
+def _unreadable_zip(location: str, error: OSError) -> ArchiveError:
+    return ArchiveError(f"{shown(location)}: cannot be read ({error.strerror or error}).")

@@ -1,0 +1,146 @@
+"""The whole job: ``download``, ``run`` and ``verify``, and ``demo`` and ``phantom`` to try it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import amos_dask
+from amos_dask.cli import options as opt
+from amos_dask.cli.show import (
+    close_command,
+    close_demo,
+    close_phantom,
+    close_plan,
+    close_run,
+    close_verify,
+)
+
+# Options of run that say what is written besides the dataset.
+_OUTPUTS_OF_RUN = ("performance_report", "statistics", "report")
+
+
+@click.command(epilog="Example: amos-dask download data/AMOS22")
+@click.argument("root_dir", type=opt.FOLDER)
+@click.option("--unlabelled", is_flag=True, help="The scans without labels as well.")
+@click.option(
+    "--from",
+    "source",
+    metavar="URL",
+    help="A mirror that has the files under their names below this URL.",
+)
+@opt.progress
+def download(**arguments: Any) -> int:
+    """Download amos22.zip and its metadata csv.
+
+    From Zenodo, 24 GB, to ROOT_DIR, where 'run' finds them. After an interruption, run the same
+    command again: it goes on where it was. A file appears under its name when its size and MD5 are
+    the published ones; nothing that is there is overwritten.
+    """
+    return close_command(amos_dask.download(**arguments), arguments)
+
+
+@click.command(
+    epilog="Example: amos-dask run data/AMOS22 --archive downloads/amos22.zip --workers 8"
+)
+@click.argument("root_dir", type=opt.FOLDER)
+@click.option("--archive", metavar="PATH_OR_URL", help="Folder, zip file, or a URL of either.")
+@opt.dataset
+@opt.labeled_data_meta
+@opt.mr_metadata_offset
+@opt.label_explanation
+@click.option(
+    "--region_volume_thresh",
+    type=click.FloatRange(0),
+    multiple=True,
+    default=(100.0,),
+    show_default=True,
+    metavar="MM3",
+    help="List regions smaller than this; may be given several times.",
+)
+@opt.denoise_parameters
+@opt.selection
+@click.option("--force", is_flag=True, help="Process complete samples again.")
+@click.option("--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well.")
+@click.option("--report/--no_report", default=True, help="Write report.html as well.")
+@click.option("--break_lock", is_flag=True, help="Take over from a run that died elsewhere.")
+@click.option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
+@click.option("--dry_run", is_flag=True, help="Say what would be done; write nothing.")
+@opt.cluster
+def run(dry_run: bool, **arguments: Any) -> int:
+    """Do everything: archive in, clean dataset out.
+
+    Without --archive, ROOT_DIR/archive or ROOT_DIR/amos22.zip is taken. The archive is never
+    written to. While it runs, open the dashboard that is printed first. Run the same command again
+    after an interruption, or when something has changed: complete samples are not done twice.
+
+    --exclude is kept as ROOT_DIR/descriptor/denoise_exclude.csv, which later runs go by; edit it,
+    and the next run makes the masks of just the samples concerned. 'denoise --help' shows such a
+    file.
+    """
+    json_lines = arguments["progress"] == "json"
+    if dry_run:
+        for name in ("cluster", "progress", "break_lock", *_OUTPUTS_OF_RUN):
+            del arguments[name]
+        return close_plan(amos_dask.plan_run(**arguments), json_lines)
+    return close_run(amos_dask.run(**arguments), json_lines)
+
+
+@click.command(epilog="Example: amos-dask verify downloads/amos22.zip --md5")
+@click.argument("path", metavar="PATH_OR_URL")
+@click.option("--full", is_flag=True, help="Decode everything, so that all checksums are compared.")
+@click.option("--md5", is_flag=True, help="Compare amos22.zip with the published one first.")
+@opt.dataset
+@opt.selection
+@opt.cluster
+def verify(**arguments: Any) -> int:
+    """Say whether a download or a result is sound.
+
+    PATH_OR_URL is an archive (folder, amos22.zip, or a URL of either) or a ROOT_DIR that 'run'
+    made. Nothing is written and, without --full, no voxel is decoded: of an archive, the ends of
+    every file are held against its header; of a ROOT_DIR, every file against the size and checksum
+    that 'run' kept. The end of a file that the zip has packed again is seen with --full only.
+    --json lists everything that was found.
+
+    Exit status: 0 sound; 3 something is wrong and named; 1 neither an archive nor a ROOT_DIR.
+    """
+    return close_verify(amos_dask.verify(**arguments), arguments)
+
+
+@click.command(epilog="Example: amos-dask demo --workers 2")
+@click.argument("directory", type=opt.FOLDER, default="amos-dask-demo")
+@click.option("--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans.")
+@click.option(
+    "--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans."
+)
+@opt.cluster
+def demo(**arguments: Any) -> int:
+    """Make a phantom archive and run everything on it."""
+    return close_demo(amos_dask.demo(**arguments), arguments["progress"] == "json")
+
+
+@click.command(epilog="Example: amos-dask phantom /tmp/phantom --form zip --n_ct 8 --n_mri 4")
+@click.argument("directory", type=opt.FOLDER)
+@click.option("--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans.")
+@click.option(
+    "--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans."
+)
+@click.option(
+    "--size",
+    type=click.Choice(["tiny", "small", "full"]),
+    default="small",
+    show_default=True,
+    help="full: 512x512x90 CT, 320x260x72 MR.",
+)
+@click.option("--form", type=click.Choice(["folder", "zip"]), default="folder", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
+@click.option("--quirks/--no-quirks", default=True, help="The oddities of the real archive.")
+@click.option("--defects", is_flag=True, help="Add four damaged samples.")
+def phantom(directory: Path, **arguments: Any) -> int:
+    """Make a synthetic AMOS22 archive to try things on."""
+    try:
+        return close_phantom(amos_dask.write_archive(directory, **arguments))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error

@@ -1,0 +1,213 @@
+"""The class ``AMOS``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amos_dask import geometry
+from amos_dask.datasets import METADATA_FIELDS, find_definition
+from amos_dask.errors import AmosDaskError, InaccessibleFileError, UnreadableImageError
+from amos_dask.loader.scans import Scan, find_scans, number_of
+from amos_dask.loader.voxels import damaged_error, read_scan
+from amos_dask.nifti import read_info
+from amos_dask.records import UNDEFINED, FileRef
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MODALITIES = {"ct": "CT", "mri": "MRI"}
+# Fields of the metadata whose methods have other names.
+_METHODS = {"manufacturer_model_name": "manufacturer_model"}
+
+
+class AMOS:
+    """The scans of AMOS22, or of another dataset, by id, read where they lie.
+
+    Parameters
+    ----------
+    root : str or Path
+        What was downloaded (``amos22.zip``, the folder that holds it, an unpacked folder, or a URL
+        of a zip or folder), or a ROOT_DIR made by `run`. Zips of scans without labels are found
+        in and beside it.
+    labeled_data_meta : str, optional
+        The metadata csv; by default the one inside or beside the archive.
+    mr_metadata_offset : {"auto", "0", "-1"}
+        Which row of the csv MR scans take.
+    dataset : str or Path
+        Of an archive: ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML). A
+        ROOT_DIR says itself what it holds.
+
+    Raises
+    ------
+    AmosDaskError
+        When there is nothing usable at ``root``.
+
+    Examples
+    --------
+    >>> ds = AMOS("downloads/amos22.zip")  # doctest: +SKIP
+    >>> ds.image("0001").shape, ds.sex("0507")  # doctest: +SKIP
+    ((768, 768, 90), 'M')
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        labeled_data_meta: str | None = None,
+        mr_metadata_offset: str = "auto",
+        dataset: str | Path = "amos22",
+    ) -> None:
+        self.root = str(root)
+        definition = find_definition(dataset)
+        self._definition, found = find_scans(
+            self.root, labeled_data_meta, mr_metadata_offset, definition
+        )
+        self._scans = {f"{number:04d}": scan for number, scan in found.items()}
+
+    def __repr__(self) -> str:
+        return f"AMOS({self.root!r}): {len(self)} scans"
+
+    def __len__(self) -> int:
+        return len(self._scans)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all scans, such as ``0001``, in order."""
+        return list(self._scans)
+
+    def image(self, i: str | int, *, lazy: bool = False) -> Any:
+        """Return the scan's voxels, or None without a scan.
+
+        Parameters
+        ----------
+        i : str or int
+            The id.
+        lazy : bool
+            Read the header only, and return a dask array of one chunk: a compressed file cannot
+            be read in parts.
+
+        Returns
+        -------
+        (x, y, z) array, dask array or None
+            As stored, in Fortran order, of the stored type; float64 where the header scales
+            values. A fourth axis of length 1 is dropped.
+
+        Raises
+        ------
+        AmosDaskError
+            When the file is damaged; of two ids without labels the published file itself is.
+        """
+        return self._read(i, self._scan(i).image, lazy)
+
+    def mask(self, i: str | int, *, lazy: bool = False) -> Any:
+        """Return the labels of a scan's voxels as stored, or None without a mask.
+
+        Parameters
+        ----------
+        i, lazy
+            As for `image`.
+        """
+        return self._read(i, self._scan(i).mask, lazy)
+
+    def affine(self, i: str | int) -> NDArray[np.float64] | None:
+        """Return the (4, 4) matrix from voxel index to RAS+ mm, or None without a scan.
+
+        Raises
+        ------
+        AmosDaskError
+            When the scan's header cannot be read.
+        """
+        ref = self._scan(i).image
+        if ref is None:
+            return None
+        try:
+            return read_info(ref).affine
+        except (UnreadableImageError, InaccessibleFileError) as error:
+            raise damaged_error(ref, self._published_damaged(i), error) from error
+
+    def spacing(self, i: str | int) -> NDArray[np.float64] | None:
+        """Return the (3,) voxel size along x, y, z in mm, or None without a scan."""
+        affine = self.affine(i)
+        return None if affine is None else geometry.voxel_sizes_mm(affine)
+
+    def image_modality(self, i: str | int) -> str | None:
+        """Return ``CT`` or ``MRI``."""
+        return _MODALITIES.get(self._scan(i).modality)
+
+    def subset(self, i: str | int) -> str | None:
+        """Return ``train``, ``val`` or ``test``; None of scans without labels beside the 600."""
+        return self._scan(i).subset or None
+
+    def birth_date(self, i: str | int) -> str | None:
+        """Return the patient's date of birth, ``YYYYMMDD``."""
+        return self._metadata(i, "birth_date")
+
+    def sex(self, i: str | int) -> str | None:
+        """Return the patient's sex, ``F`` or ``M``."""
+        return self._metadata(i, "sex")
+
+    def age(self, i: str | int) -> str | None:
+        """Return the patient's age, such as ``062Y``."""
+        return self._metadata(i, "age")
+
+    def manufacturer_model(self, i: str | int) -> str | None:
+        """Return the scanner's model."""
+        return self._metadata(i, "manufacturer_model_name")
+
+    def manufacturer(self, i: str | int) -> str | None:
+        """Return the scanner's manufacturer."""
+        return self._metadata(i, "manufacturer")
+
+    def acquisition_date(self, i: str | int) -> str | None:
+        """Return the date of the scan, ``YYYYMMDD``."""
+        return self._metadata(i, "acquisition_date")
+
+    def site(self, i: str | int) -> str | None:
+        """Return where the scan was made."""
+        return self._metadata(i, "site")
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """A row an id: modality, subset, metadata, files; ``damaged`` where published so."""
+        import pandas as pd
+
+        rows = {
+            i: {
+                "image_modality": self.image_modality(i),
+                "subset": self.subset(i),
+                **{_METHODS.get(name, name): self._metadata(i, name) for name in METADATA_FIELDS},
+                "image": None if scan.image is None else scan.image.path,
+                "mask": None if scan.mask is None else scan.mask.path,
+                "damaged": int(i) in self._definition.damaged_numbers,
+            }
+            for i, scan in self._scans.items()
+        }
+        frame = pd.DataFrame.from_dict(rows, orient="index", dtype=object)
+        return frame.rename_axis("id").astype({"damaged": bool} if rows else {})
+
+    def _scan(self, i: str | int) -> Scan:
+        try:
+            return self._scans[f"{self._number(i):04d}"]
+        except KeyError:
+            raise AmosDaskError(f"{self.root}: there is no scan {i!r}.") from None
+
+    def _number(self, i: str | int) -> int:
+        return number_of(str(i).removeprefix(f"{self._definition.prefix}_"))
+
+    def _read(self, i: str | int, ref: FileRef | None, lazy: bool) -> Any:
+        return read_scan(ref, self._published_damaged(i), lazy)
+
+    def _published_damaged(self, i: str | int) -> str:
+        """Return the id of a scan whose published file is damaged; empty for all others."""
+        number = self._number(i)
+        is_damaged = number in self._definition.damaged_numbers
+        return self._definition.sample_id(number) if is_damaged else ""
+
+    def _metadata(self, i: str | int, name: str) -> str | None:
+        value = str(getattr(self._scan(i).metadata, name))
+        return None if value == UNDEFINED else value
