@@ -111,9 +111,13 @@ def stage_masks(
     """Read a sample's mask for the scan with this header, and stage what is made of it."""
     with times.of("read mask"):
         mask, found = read_paired_mask(task.sample, scan, has_earlier_output=bool(task.superseded))
-    result = MaskResult()
+    result, volume, denoised = MaskResult(), written_info(scan), None
     if mask is not None:
-        result = _make_masks(task, folder, written_info(scan), mask, staging, times)
+        result, denoised = _make_masks(task, folder, volume, mask, staging, times)
+    del mask  # the largest thing there is: not kept beside the denoised one
+    if denoised is not None:
+        with times.of("small regions"):
+            result.after = _find_regions(task, volume, denoised)
     result.issues[:0] = issues_of(Step.CONFIRM_PAIRS, found)
     return result
 
@@ -130,18 +134,18 @@ def _make_masks(
     mask: Mask,
     staging: Staging,
     times: StageTimes,
-) -> MaskResult:
-    params, name = task.params, task.name
+) -> tuple[MaskResult, Mask | None]:
+    """Return what became of a mask but for its regions after denoising, and the denoised mask."""
+    params = task.params
     with times.of("relabel"):
         split, present, issues = _relabel(task, folder, mask)
-    find = (volume.spacing_mm, params.region_volume_thresh, params.label_map, name)
     with times.of("small regions"):
-        before = find_small_regions(split, *find)
+        before = _find_regions(task, volume, split)
     staged = staging.path_for(folder.mask)
     if params.label_map.unknown(present):
         with times.of("write masks"):
             write_mask(staged, volume, split)
-        return MaskResult(present, (), before, before, issues=issues)
+        return MaskResult(present, (), before, before, issues=issues), None
     with times.of("denoise"):
         final = denoise_mask(split, volume.spacing_mm, params.denoise, params.excluded)
     mark = describe_step(params.denoise, params.excluded)
@@ -153,19 +157,23 @@ def _make_masks(
     result = MaskResult(present, tuple(columns), before, before, issues=issues)
     result.counter = ValueCounter(final, present) if task.count_values else None
     if not mark:  # all of the sample is excluded from denoising
-        return result
+        return result, None
     with times.of("compare"):
         difference = find_difference(split, final)
         result.changes = difference.changes
         restore = RestoreData(task.layout.restore)
-        result.restore_data = restore.stage(staging, name, staged, difference)
+        result.restore_data = restore.stage(staging, task.name, staged, difference)
         if task.take_pictures and difference.voxels.size:
             changed = (difference.voxels, difference.before)
             modality = task.sample.modality
             result.taker = PictureTaker(final, changed, volume.affine, modality)
-    with times.of("small regions"):
-        result.after = find_small_regions(final, *find)
-    return result
+    return result, final
+
+
+def _find_regions(task: RunTask, volume: ImageInfo, mask: Mask) -> Regions:
+    params = task.params
+    thresholds = params.region_volume_thresh
+    return find_small_regions(mask, volume.spacing_mm, thresholds, params.label_map, task.name)
 
 
 def _relabel(

@@ -23,7 +23,7 @@ _MARGIN_PIXELS = 16
 _LEAST_PIXELS = 96
 # Hounsfield units from black to white: the usual window for soft tissue of the abdomen.
 _CT_WINDOW = (-160.0, 240.0)
-# Percentiles of the slice from black to white, where the unit is not fixed.
+# Percentiles of what is to be seen from black to white, where the unit is not fixed.
 _WINDOW_PERCENTILES = (0.5, 99.5)
 _PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}
 # What the left and the top edge of a picture face in radiology's convention.
@@ -121,9 +121,9 @@ class PictureTaker:
 
     def _picture(self, k: int) -> dict[str, Any]:
         before, after = self._masks[k]
-        grey = to_grey(self._grey[k], self._modality).reshape(before.shape, order="F")
-        box = _crop((before > 0) | (after > 0) | (before != after))
-        shown = [self._view.turn(part[box]) for part in (grey, before, after)]
+        box = _crop((before > 0) | (after > 0))
+        grey = to_grey(self._grey[k].reshape(before.shape, order="F")[box], self._modality)
+        shown = [self._view.turn(part) for part in (grey, before[box], after[box])]
         layers = {
             "image": grey_jpeg(shown[0]),
             "before": labels_png(shown[1]),
@@ -144,7 +144,7 @@ class PictureTaker:
 
 
 def to_grey(values: NDArray[np.float32], modality: str) -> NDArray[np.uint8]:
-    """Return values as 0..255: CT by its usual window, others by what the slice holds."""
+    """Return values as 0..255: CT by its usual window, others by what is to be seen."""
     finite = values[np.isfinite(values)]
     low, high = _CT_WINDOW
     if modality != "ct":
