@@ -12,7 +12,16 @@ N_VOXELS, SUM_X, SUM_Y, SUM_Z, FIRST_VOXEL, LABEL, N_COLUMNS = 0, 1, 2, 3, 4, 5,
 
 def new_table(n: int) -> tuple[NDArray[np.int64], IntArray]:
     """Return room for ``n`` provisional components and their parents; unused pages cost nothing."""
-    return np.zeros((n, N_COLUMNS), np.int64), np.empty(n, np.int64)
+    return np.empty((n, N_COLUMNS), np.int64), np.empty(n, np.int64)
+
+
+@njit
+def start_component(table: NDArray[np.int64], n: int, label: int, first_voxel: int) -> None:
+    """Make row ``n`` a component without voxels, apart from where it will begin."""
+    for column in range(FIRST_VOXEL):
+        table[n, column] = 0
+    table[n, FIRST_VOXEL] = first_voxel
+    table[n, LABEL] = label
 
 
 @njit

@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 from amos_dask.kernels.accelerate import njit, njit_inline
 from amos_dask.kernels.component_table import (
     FIRST_VOXEL,
-    LABEL,
     N_VOXELS,
     SUM_X,
     SUM_Y,
     SUM_Z,
     merge_table,
     new_table,
+    start_component,
 )
 from amos_dask.kernels.layout import flat_fortran
 from amos_dask.kernels.runs import UNSEEN, Runs, find_runs, link_rows, new_runs
@@ -132,8 +132,7 @@ def _add_row(
             n += 1
             component_ids[i] = component_id
             parent[component_id] = component_id
-            table[component_id, LABEL] = label[i]
-            table[component_id, FIRST_VOXEL] = first_voxel
+            start_component(table, component_id, label[i], first_voxel)
         table[component_id, N_VOXELS] += end - begin
         table[component_id, SUM_X] += (begin + end - 1) * (end - begin) // 2
         table[component_id, SUM_Y] += y * (end - begin)

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from amos_dask.kernels.accelerate import ZERO, njit, njit_inline
 from amos_dask.kernels.component_table import (
-    FIRST_VOXEL,
-    LABEL,
     N_VOXELS,
     SUM_X,
     SUM_Y,
     SUM_Z,
     merge_table,
     new_table,
+    start_component,
 )
 from amos_dask.kernels.layout import flat_c
 from amos_dask.kernels.union_find import IntArray, find_root, join_roots
@@ -190,8 +189,7 @@ def _scan_plane(
             # Without a branch: begin a component at every voxel, then maybe keep it.
             component_id[size + i] = n
             parent[n] = n
-            table[n, FIRST_VOXEL] = begin + i
-            table[n, LABEL] = flat[begin + i]
+            start_component(table, n, flat[begin + i], begin + i)
             n += choice == 0
             own = _join(choice, steps, component_id, size + i, parent)
             table[own, N_VOXELS] += 1
