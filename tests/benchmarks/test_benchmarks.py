@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 
 import pytest
+from required import missing
 
 from benchmarks.harness import REGISTRY, Claim, DifferentResultsError, Report, Side, Table, compare
 from benchmarks.machine import describe_machine
-from benchmarks.peers import missing_peers
+from benchmarks.peers import PEERS, missing_peers
 from benchmarks.report import claims_table, save, save_summary
 from benchmarks.run import load_all, main
 from benchmarks.settings import Settings
@@ -39,9 +40,11 @@ def test_benchmark_runs_at_its_smallest_size(name: str, settings: Settings, tmp_
     assert save_summary(tmp_path).read_text(encoding="utf-8").startswith("# Thresholds")
 
 
-def test_all_peers_are_compared() -> None:
+def test_all_peers_are_compared(settings: Settings) -> None:
     if missing_peers():
-        pytest.skip(f"not installed (extra 'bench'): {', '.join(missing_peers())}")
+        missing("bench", f"not installed (extra 'bench'): {', '.join(missing_peers())}")
+    rows = [row for table in REGISTRY["components"](settings).tables for row in table.rows]
+    assert {"ours", *(peer.name for peer in PEERS)} <= {row.get("side") for row in rows}
 
 
 def test_sides_run_in_turns_after_one_run_each_that_is_not_timed() -> None:
