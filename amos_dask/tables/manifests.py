@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from amos_dask import geometry
+from amos_dask.datasets import METADATA_FIELDS
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.records import (
@@ -38,13 +39,7 @@ ARCHIVE_COLUMNS = (
     "dtype",
     "transform",
     "diff_trans_f_norm",
-    "birth_date",
-    "sex",
-    "age",
-    "manufacturer_model_name",
-    "manufacturer",
-    "acquisition_date",
-    "site",
+    *METADATA_FIELDS,
 )
 ISSUE_COLUMNS = ("code", "severity", "sample", "file", "message", "action")
 REGION_COLUMNS = ("ID", "label_index", "label_name", "x", "y", "z", "n_voxels", "volume_mm3")
