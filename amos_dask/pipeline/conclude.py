@@ -18,6 +18,7 @@ from amos_dask.pipeline.run_tables import fingerprint, write_tables
 from amos_dask.pipeline.samples import Order, Organised, read_records
 from amos_dask.pipeline.session import Session
 from amos_dask.pipeline.statistics import statistics_files, write_statistics
+from amos_dask.recipe.picturing import Pictured
 from amos_dask.records import Audit, Sample, Step, TableCounts
 from amos_dask.store.issue_log import IssueLog
 from amos_dask.store.layout import Layout
@@ -71,7 +72,7 @@ def bring_up_to_date(
     found = [*_issues_of_rereading(organised), *tables.issues]
     outputs = tables.outputs
     counted, unseen = None, list[Issue]()
-    pictures: Mapping[str, Path] = {}
+    pictures: Mapping[str, Pictured] = {}
     if order.statistics:
         rows = [record.files for record in records if record.files is not None]
         counted = write_statistics(session, layout, params.label_map, rows)

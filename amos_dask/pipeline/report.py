@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from amos_dask.pipeline.samples import reread_samples
 from amos_dask.pipeline.session import Session, open_session
 from amos_dask.pipeline.statistics import Statistics, write_statistics
 from amos_dask.pipeline.working import working_on
-from amos_dask.recipe.picturing import PictureTask, find_pictures, take_pictures
+from amos_dask.recipe.picturing import Pictured, PictureTask, find_pictures, take_pictures
 from amos_dask.recipe.work import written_record
 from amos_dask.records import Audit, SampleRecord, sample_number
 from amos_dask.report.content import ReportSample, make_content, make_times
@@ -141,8 +140,8 @@ def _records(
 
 def gather_pictures(
     session: Session, layout: Layout, label_map: LabelMap, records: Sequence[SampleRecord]
-) -> tuple[dict[str, Path], list[Issue]]:
-    """Return the files of pictures by sample, most changed first; take those that are missing.
+) -> tuple[dict[str, Pictured], list[Issue]]:
+    """Return the pictures by sample, most changed first; take those that are missing.
 
     Parameters
     ----------
@@ -157,8 +156,8 @@ def gather_pictures(
 
     Returns
     -------
-    pictures : dict of str to Path
-        Sample -> the file of its pictures.
+    pictures : dict of str to Pictured
+        Sample -> its pictures.
     issues : list of Issue
         Samples that could not be pictured.
     """
@@ -179,13 +178,13 @@ def gather_pictures(
     results = step_results(session.map("pictures", take_pictures, missing))
     found |= {result.sample_id: result.value for result in results}
     issues = all_issues(results)
-    return {name: path for name, path in found.items() if path is not None}, issues
+    return {name: taken for name, taken in found.items() if taken is not None}, issues
 
 
 def write_report(
     layout: Layout,
     findings: Findings,
-    pictures: Mapping[str, Path],
+    pictures: Mapping[str, Pictured],
     issues: Sequence[Issue],
 ) -> Path:
     """Write the page.
@@ -196,8 +195,8 @@ def write_report(
         ROOT_DIR.
     findings : Findings
         What it tells of.
-    pictures : mapping of str to Path
-        Sample -> the file of its pictures, in the order in which they are shown.
+    pictures : mapping of str to Pictured
+        Sample -> its pictures, in the order in which they are shown.
     issues : sequence of Issue
         All of ROOT's.
     """
@@ -210,7 +209,7 @@ def write_report(
             record.files.folder.split("/")[2],
             None if counted is None else counted.label_voxels.get(record.sample_id),
             findings.repair_norms.get(record.sample_id),
-            _count_pictures(pictures.get(record.sample_id)),
+            pictures[record.sample_id].n_pictures if record.sample_id in pictures else 0,
         )
         for record in findings.records
         if record.files is not None
@@ -228,14 +227,17 @@ def write_report(
     )
     with Staging() as staging:
         page = staging.path_for(layout.report)
-        told = ((name, path.read_text(encoding="utf-8")) for name, path in pictures.items())
-        write_page(page, content, make_times(read_times(layout.times)), told)
+        told = ((name, one.path.read_text(encoding="utf-8")) for name, one in pictures.items())
+        write_page(page, content, make_times(_times_of(layout, samples)), told)
         staging.publish()
     return layout.report
 
 
-def _count_pictures(path: Path | None) -> int:
-    return 0 if path is None else len(json.loads(path.read_text(encoding="utf-8")))
+def _times_of(layout: Layout, samples: Iterable[ReportSample]) -> dict[str, dict[str, float]]:
+    """Return the times that are kept of samples; those of samples that are gone are left out."""
+    kept = read_times(layout.times)
+    names = (sample.files.sample_id for sample in samples)
+    return {name: kept[name] for name in names if name in kept}
 
 
 def _by_modality(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -261,7 +263,7 @@ def _norms_of_manifest(layout: Layout) -> dict[str, float]:
         masks = frame[frame["type"] == FILE_TYPES["mask"]]
         names = (layout.dataset.sample_id(int(seq)) for seq in masks["seq"])
         return dict(_repaired(zip(names, masks["diff_trans_f_norm"], strict=True)))
-    except (ManifestError, KeyError):
+    except (ManifestError, KeyError, ValueError):  # none, or somebody has edited it
         return {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from amos_dask.difference import find_difference
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue
 from amos_dask.nifti import write_mask
@@ -23,7 +24,7 @@ from amos_dask.records import DenoiseParams, StepResult
 from amos_dask.stages.denoise import denoise_mask, describe_step, is_denoised
 from amos_dask.stages.relabel import labels_present
 from amos_dask.store.layout import SampleFolder
-from amos_dask.store.restore import RestoreData, find_difference
+from amos_dask.store.restore import RestoreData
 from amos_dask.store.staging import Staging, remove_leftovers
 
 # Result of denoising a mask that was denoised with the same parameters before.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from amos_dask.difference import find_difference
 from amos_dask.issues import Issue
 from amos_dask.labels import PROSTATE, UTERUS
 from amos_dask.nifti import ImageInfo, Mask, write_mask
@@ -22,7 +23,7 @@ from amos_dask.stages.regions import find_small_regions
 from amos_dask.stages.relabel import check_sex, labels_present, split_prostate_uterus
 from amos_dask.stages.volume import Watcher, written_info
 from amos_dask.store.layout import SampleFolder
-from amos_dask.store.restore import RestoreData, find_difference
+from amos_dask.store.restore import RestoreData
 from amos_dask.store.staging import Staging
 from amos_dask.store.times import StageTimes
 
@@ -164,9 +165,8 @@ def _make_masks(
         restore = RestoreData(task.layout.restore)
         result.restore_data = restore.stage(staging, task.name, staged, difference)
         if task.take_pictures and difference.voxels.size:
-            changed = (difference.voxels, difference.before)
             modality = task.sample.modality
-            result.taker = PictureTaker(final, changed, volume.affine, modality)
+            result.taker = PictureTaker(final, difference, volume.affine, modality)
     return result, final
 
 

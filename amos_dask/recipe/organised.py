@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from amos_dask.difference import find_difference
 from amos_dask.issues import Issue
 from amos_dask.nifti import Mask, write_mask
 from amos_dask.recipe.folders import (
@@ -20,7 +21,7 @@ from amos_dask.records import SampleRegions, StepResult
 from amos_dask.stages.denoise import is_denoised
 from amos_dask.stages.regions import find_small_regions
 from amos_dask.stages.relabel import check_sex, labels_present, split_prostate_uterus
-from amos_dask.store.restore import RestoreData, find_difference
+from amos_dask.store.restore import RestoreData
 from amos_dask.store.staging import Staging
 
 

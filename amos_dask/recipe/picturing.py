@@ -11,9 +11,25 @@ from amos_dask.recipe.folders import FolderTask, open_mask, show_volume, unreada
 from amos_dask.records import StepResult
 from amos_dask.stages.pictures import RESULT_VERSION, PictureTaker
 from amos_dask.store.derived import forget_others
-from amos_dask.store.pictures import pack_pictures, pictures_path
+from amos_dask.store.pictures import count_pictures, pack_pictures, pictures_path
 from amos_dask.store.restore import RestoreData
 from amos_dask.store.staging import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class Pictured:
+    """Where a sample's pictures are.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    n_pictures : int
+        How many it holds.
+    """
+
+    path: Path
+    n_pictures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +52,21 @@ class PictureTask(FolderTask):
         return pictures_path(self.layout.pictures, self.name, files, RESULT_VERSION)
 
 
-def find_pictures(task: PictureTask) -> Path | None:
-    """Return the file of a sample's pictures; None where its files, as they are, have none."""
+def find_pictures(task: PictureTask) -> Pictured | None:
+    """Return a sample's pictures; None where its files, as they are, have none."""
     try:
         path = task.path()
-    except OSError:
+        return Pictured(path, count_pictures(path))
+    except (OSError, ValueError):  # there is none, or it is damaged
         return None
-    return path if path.is_file() else None
 
 
-def take_pictures(task: PictureTask) -> StepResult[Path]:
+def take_pictures(task: PictureTask) -> StepResult[Pictured]:
     """Take pictures of a sample and keep them.
 
     Returns
     -------
-    StepResult of Path
+    StepResult of Pictured
         None when volume or mask cannot be read, or where what denoising changed is not kept.
     """
     opened = open_mask(task)
@@ -60,14 +76,14 @@ def take_pictures(task: PictureTask) -> StepResult[Path]:
     difference = RestoreData(task.layout.restore).read(task.name, task.folder.mask)
     if difference is None:  # which is said where the changes are listed
         return StepResult(task.name, None)
-    changed = (difference.voxels, difference.before)
-    taker = PictureTaker(mask, changed, info.affine, task.modality)
+    taker = PictureTaker(mask, difference, info.affine, task.modality)
     try:
         show_volume(task, mask.shape, taker.add)
         path = task.path()
     except (UnreadableImageError, InaccessibleFileError) as error:
         issue = unreadable_output(task, task.folder.volume, "volume", error)
         return StepResult(task.name, None, (issue,))
-    write_text(path, pack_pictures(taker.result()))
+    pictures = taker.result()
+    write_text(path, pack_pictures(pictures))
     forget_others(task.layout.pictures, task.name, path)
-    return StepResult(task.name, path)
+    return StepResult(task.name, Pictured(path, len(pictures)))

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask import geometry
-from amos_dask.nifti import Mask
+from amos_dask.difference import Difference, Mask
 from amos_dask.overlay import grey_jpeg, halo_png, labels_png
-from amos_dask.records import LabelChange
 
 # Raised when what this stage makes changes: pictures made with an older one are made again.
 RESULT_VERSION = 1
@@ -31,12 +30,7 @@ _EDGES = {"axial": ("R", "A"), "coronal": ("R", "S"), "sagittal": ("A", "S")}
 _OPPOSITE = str.maketrans("LRPAIS", "RLAPSI")
 
 
-def choose_slices(
-    voxels: NDArray[np.int64],
-    before: NDArray[np.uint8],
-    after: NDArray[np.uint8],
-    shape: tuple[int, int, int],
-) -> tuple[int, ...]:
+def choose_slices(difference: Difference, shape: tuple[int, int, int]) -> tuple[int, ...]:
     """Return the slices to show, most changed voxels first.
 
     The three that changed most, and for each label that changes in none of them, those with the
@@ -44,14 +38,13 @@ def choose_slices(
 
     Parameters
     ----------
-    voxels : (n,) int64
-        Positions of the changed voxels in file order.
-    before, after : (n,) uint8
-        Their labels.
+    difference : Difference
+        What changed.
     shape : (int, int, int)
         Of the mask; slices are counted along z.
     """
-    slices = voxels // (shape[0] * shape[1])
+    before, after = difference.before, difference.after
+    slices = difference.voxels // (shape[0] * shape[1])
     n_changed = np.bincount(slices, minlength=shape[2])
     chosen = [int(k) for k in np.argsort(-n_changed, kind="stable")[:_USUAL_SLICES] if n_changed[k]]
     labels = np.unique(np.concatenate([before, after]))
@@ -70,8 +63,8 @@ class PictureTaker:
     ----------
     mask : (x, y, z) uint8
         The denoised mask.
-    changed : (voxels, before)
-        Positions of the changed voxels in file order, and their labels before denoising.
+    difference : Difference
+        Of the mask before denoising and this one.
     affine : (4, 4) float64
         Voxel index to RAS+ mm.
     modality : str
@@ -81,7 +74,7 @@ class PictureTaker:
     def __init__(
         self,
         mask: Mask,
-        changed: tuple[NDArray[np.int64], NDArray[np.uint8]],
+        difference: Difference,
         affine: geometry.Affine,
         modality: str,
     ) -> None:
@@ -89,20 +82,10 @@ class PictureTaker:
         self._modality = modality
         self._size = mask.shape[0] * mask.shape[1]
         self._position = 0
-        voxels, before = changed
-        after = mask.ravel(order="F")[voxels]
-        chosen = choose_slices(voxels, before, after, mask.shape)
-        self._masks = {k: self._slice_masks(mask, k, voxels, before) for k in chosen}
+        chosen = choose_slices(difference, mask.shape)
+        self._masks = {k: mask[:, :, k] for k in chosen}
+        self._changed = {k: difference.of_slice(k, self._size) for k in chosen}
         self._grey = {k: np.zeros(self._size, np.float32) for k in chosen}
-
-    def _slice_masks(
-        self, mask: Mask, k: int, voxels: NDArray[np.int64], before: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return a slice before and after denoising, (x, y)."""
-        first, last = np.searchsorted(voxels, [k * self._size, (k + 1) * self._size])
-        old = mask[:, :, k].ravel(order="F").copy()
-        old[voxels[first:last] - k * self._size] = before[first:last]
-        return old.reshape(mask.shape[:2], order="F"), mask[:, :, k]
 
     def add(self, chunk: NDArray[np.float32]) -> None:
         """Look at the next voxels, in file order."""
@@ -120,7 +103,8 @@ class PictureTaker:
         return [self._picture(k) for k in self._masks]
 
     def _picture(self, k: int) -> dict[str, Any]:
-        before, after = self._masks[k]
+        after, changed = self._masks[k], self._changed[k]
+        before = changed.undo(after)
         box = _crop((before > 0) | (after > 0))
         grey = to_grey(self._grey[k].reshape(before.shape, order="F")[box], self._modality)
         shown = [self._view.turn(part) for part in (grey, before[box], after[box])]
@@ -138,7 +122,7 @@ class PictureTaker:
             "height": height,
             "mm": list(self._view.mm),
             "letters": list(self._view.letters),
-            "changes": [list(change) for change in _count_changes(before, after)],
+            "changes": [list(change) for change in changed.changes],
             **{name: base64.b64encode(data).decode("ascii") for name, data in layers.items()},
         }
 
@@ -151,16 +135,6 @@ def to_grey(values: NDArray[np.float32], modality: str) -> NDArray[np.uint8]:
         low, high = np.percentile(finite, _WINDOW_PERCENTILES) if finite.size else (0.0, 1.0)
     scaled = (np.nan_to_num(values.astype(np.float64)) - low) / max(high - low, 1e-6)
     return np.asarray(np.rint(np.clip(scaled, 0.0, 1.0) * 255), np.uint8)
-
-
-def _count_changes(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[LabelChange, ...]:
-    pairs, counts = np.unique(
-        np.stack([before, after])[:, before != after], axis=1, return_counts=True
-    )
-    return tuple(
-        LabelChange(int(old), int(new), int(n))
-        for (old, new), n in zip(pairs.T, counts, strict=True)
-    )
 
 
 def _crop(shown: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -34,6 +34,20 @@ def pictures_path(
     return derived_path(folder, sample_id, made_from, f"v{version}.json")
 
 
+def count_pictures(path: Path) -> int:
+    """Return how many pictures a file holds.
+
+    Raises
+    ------
+    OSError, ValueError
+        When it is not there or damaged.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, list):
+        raise ValueError("not a list of pictures")
+    return len(content)
+
+
 def pack_pictures(pictures: Sequence[dict[str, Any]]) -> str:
     """Return the file's content: a JSON list, the most changed slice first."""
     return json.dumps(pictures, separators=(",", ":"))

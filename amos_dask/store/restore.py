@@ -7,53 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from amos_dask.records import LabelChange
+from amos_dask.difference import Difference, Mask
 from amos_dask.store.identity import gzip_trailer
 from amos_dask.store.staging import Staging
-
-Mask = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Where two masks differ, and how.
-
-    Parameters
-    ----------
-    voxels : (n,) int64
-        Positions in file order (x fastest), ascending.
-    before, after : (n,) uint8
-        The labels there.
-    """
-
-    voxels: NDArray[np.int64]
-    before: NDArray[np.uint8]
-    after: NDArray[np.uint8]
-
-    @property
-    def changes(self) -> tuple[LabelChange, ...]:
-        """How many voxels of which label became which, by label before, then label after."""
-        counts = np.bincount(self.before.astype(np.int64) * 256 + self.after)
-        pairs = np.flatnonzero(counts)
-        return tuple(
-            LabelChange(*divmod(int(pair), 256), int(n))
-            for pair, n in zip(pairs, counts[pairs], strict=True)
-        )
-
-    def undo(self, after: Mask) -> Mask:
-        """Return the (x, y, z) mask before, given the one after."""
-        flat = after.ravel(order="F").copy()
-        flat[self.voxels] = self.before
-        return flat.reshape(after.shape, order="F")
-
-
-def find_difference(before: Mask, after: Mask) -> Difference:
-    """Return where the (x, y, z) mask ``after`` differs from ``before``."""
-    flat_before, flat_after = before.ravel(order="F"), after.ravel(order="F")
-    changed = _find_differences(flat_before, flat_after)
-    return Difference(changed, flat_before[changed], flat_after[changed])
 
 
 @dataclass(frozen=True)
@@ -128,13 +85,3 @@ class RestoreData:
         for path in self.folder.glob(f"{sample_id}-*.npz"):
             if path != keep:
                 path.unlink(missing_ok=True)
-
-
-def _find_differences(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return where two flat masks differ; looks at eight voxels at a time, as few differ."""
-    n_words = first.size // 8
-    words = first[: n_words * 8].view(np.uint64) != second[: n_words * 8].view(np.uint64)
-    candidates = np.flatnonzero(words)[:, None] * 8 + np.arange(8)
-    tail = np.arange(n_words * 8, first.size)
-    candidates = np.concatenate([candidates.ravel(), tail])
-    return np.asarray(candidates[first[candidates] != second[candidates]], np.int64)

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import oracle
 import pytest
+from openpyxl import load_workbook
 from roots import assert_same, contents, errors, program, report_data, sample_dir, voxels
 
 import amos_dask
@@ -233,6 +234,46 @@ def test_rejecting_and_running_again_is_one_loop(
     before, _ = before_and_after(root, first)
     mask = sample_dir(copy / "grouped", first["id"][5:]) / f"{first['id']}_mask.nii.gz"
     assert (voxels(mask) == before).all()
+
+
+@pytest.mark.parametrize("damage", [b"", b"[{", b"{}", b"\xff"])
+def test_damaged_pictures_are_taken_again(
+    root: Path, archive: Archive, tmp_path: Path, cluster_address: str, damage: bytes
+) -> None:
+    copy = tmp_path / "AMOS22"
+    shutil.copytree(root, copy)
+    for path in (copy / ".amos-dask" / "pictures").iterdir():
+        path.write_bytes(damage)
+    (copy / "descriptor" / "report.html").unlink()
+    run(copy, archive, cluster_address)
+    assert_same(contents(root), contents(copy))
+
+
+def test_an_edited_archive_manifest_costs_the_norms_only(
+    root: Path, tmp_path: Path, cluster_address: str
+) -> None:
+    copy = tmp_path / "AMOS22"
+    shutil.copytree(root, copy)
+    path = copy / "descriptor" / "archive_manifest.xlsx"
+    book = load_workbook(path)
+    for row in range(2, book["Manifest"].max_row + 1):
+        book["Manifest"].cell(row, 3).value = "a note"
+    book.save(path)
+    program("report", copy, "--cluster", cluster_address)
+    norms = {sample["repair_norm"] for sample in told(copy)["content"]["samples"]}
+    assert norms == {None}
+
+
+def test_times_of_samples_that_are_gone_are_not_told(
+    root: Path, tmp_path: Path, cluster_address: str
+) -> None:
+    copy = tmp_path / "AMOS22"
+    shutil.copytree(root, copy)
+    (copy / ".amos-dask" / "times" / "amos_9999.json").write_text('{"denoise": 99.0}')
+    program("report", copy, "--cluster", cluster_address)
+    times = told(copy)["times"]
+    assert "amos_9999" not in dict(times["samples"])
+    assert all(stage["max_s"] < 99 for stage in times["stages"])
 
 
 def test_pictures_of_files_that_cannot_be_read_are_issues(

@@ -15,9 +15,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
+from amos_dask.difference import find_difference
 from amos_dask.overlay import halo_png, label_colour, labels_png
 from amos_dask.stages.pictures import PictureTaker, choose_slices, to_grey
-from amos_dask.store.restore import find_difference
 
 Mask = NDArray[np.uint8]
 MOST, USUAL = 6, 3
@@ -34,7 +34,7 @@ def take(
 ) -> list[dict[str, Any]]:
     """Take pictures while the volume streams by in odd chunks."""
     difference = find_difference(before, after)
-    taker = PictureTaker(after, (difference.voxels, difference.before), affine, "ct")
+    taker = PictureTaker(after, difference, affine, "ct")
     values = volume.ravel(order="F")
     for start in range(0, values.size, 777):
         taker.add(values[start : start + 777])
@@ -48,7 +48,7 @@ def test_slices_are_those_that_changed_most_and_every_label_is_seen(
     labels = hnp.arrays(np.uint8, shape, elements=st.integers(0, 5))
     before, after = data.draw(labels), data.draw(labels)
     difference = find_difference(before, after)
-    chosen = choose_slices(difference.voxels, difference.before, difference.after, shape)
+    chosen = choose_slices(difference, shape)
     n_changed = {k: int((before[..., k] != after[..., k]).sum()) for k in range(shape[2])}
     assert len(set(chosen)) == len(chosen) <= MOST
     assert all(n_changed[k] for k in chosen)
@@ -128,7 +128,7 @@ def test_pictures_are_the_same_however_the_volume_arrives() -> None:
     before[rng.random(after.shape) < 0.05] = 2
     volume = rng.normal(0, 300, after.shape).astype(np.float32)
     difference = find_difference(before, after)
-    taker = PictureTaker(after, (difference.voxels, difference.before), np.eye(4), "ct")
+    taker = PictureTaker(after, difference, np.eye(4), "ct")
     taker.add(volume.ravel(order="F"))
     assert taker.result() == take(before, after, volume, np.eye(4))
 

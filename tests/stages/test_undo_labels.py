@@ -15,10 +15,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from strategies import layouts
 
+from amos_dask.difference import find_difference
 from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.records import DenoiseParams
 from amos_dask.stages.denoise import denoise_mask, describe_step, is_denoised, undo_labels
-from amos_dask.store.restore import RestoreData, find_difference
+from amos_dask.store.restore import RestoreData
 from amos_dask.store.staging import Staging
 
 Mask = NDArray[np.uint8]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from amos_dask.store.restore import RestoreData, find_difference
+from amos_dask.difference import find_difference
+from amos_dask.store.restore import RestoreData
 from amos_dask.store.staging import Staging
 
 Mask = NDArray[np.uint8]
