@@ -12,6 +12,7 @@ from amos_dask.errors import AmosDaskError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.labels import LabelMap, read_label_map
 from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders
+from amos_dask.store.receipts import Receipts
 from amos_dask.store.staging import write_text
 
 
@@ -76,7 +77,7 @@ def require_outside_archive(path: Path, archive: str) -> None:
 def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]:
     """Return the organised samples of ROOT_DIR's dataset below a folder; raise without any."""
     prefix = layout.dataset.prefix
-    folders = find_sample_folders(root_dir, prefix)
+    folders = Receipts(layout).leave_out_copies(find_sample_folders(root_dir, prefix))
     if not folders:
         raise AmosDaskError(
             f"{root_dir}: no sample folders ({prefix}_XXXX_*) here; run confirm-pairs first."

@@ -32,6 +32,7 @@ from amos_dask.store.layout import (
     find_sample_folders,
 )
 from amos_dask.store.lock import require_unlocked
+from amos_dask.store.receipts import Receipts
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
 from amos_dask.tables.workbook import (
     read_sheet,
@@ -179,10 +180,9 @@ def confirm_pairs(
     chosen = selection.choose(sample for sample in listed if sample.modality == modality)
     samples = [s for s in chosen if s.volume is not None]
     with working_on(layout, group):
-        earlier: dict[str, list[Path]] = {}
-        for folder in find_sample_folders(group, dataset.prefix):
-            earlier.setdefault(folder.sample_id, []).append(folder.path)
-        tasks = [PairTask(s, group, tuple(earlier.get(s.sample_id, ()))) for s in samples]
+        receipts = Receipts(layout)
+        earlier = {folder.sample_id for folder in find_sample_folders(group, dataset.prefix)}
+        tasks = [PairTask(s, group, receipts, s.sample_id in earlier) for s in samples]
         with open_session(cluster, progress) as session:
             session.prepare_kernels()
             results = step_results(session.map("pair", pair_sample, tasks))

@@ -117,15 +117,12 @@ class Organised:
 
 def plan_samples(order: Order, folders: Iterable[SampleFolder]) -> list[tuple[RunTask, Work]]:
     """Return a task for each sample that has a volume, and what is left to do for it."""
-    earlier: dict[str, list[SampleFolder]] = {}
-    for folder in folders:
-        earlier.setdefault(folder.sample_id, []).append(folder)
+    earlier = {folder.sample_id for folder in folders}
     plan = []
     for sample in order.samples:
         if sample.volume is not None:
-            superseded = tuple(folder.path for folder in earlier.get(sample.sample_id, ()))
             params = order.params_for(sample.sample_id)
-            task = RunTask(sample, order.layout, params, superseded)
+            task = RunTask(sample, order.layout, params, sample.sample_id in earlier)
             work = Work(Reason.FORCED) if order.force else find_work(task)
             task = replace(
                 task,
@@ -189,12 +186,13 @@ def find_organised(session: Session, order: Order, processed: Processed) -> list
     """
     layout, params = order.layout, order.params
     found = [Organised(r.sample_id, r.digest) for r in processed.results if r.folder is not None]
+    tried = {result.sample_id for result in processed.results}
     unknown = []
-    for folder in processed.others:
+    for folder in Receipts(layout).leave_out_copies(processed.others):
         known = current_record(folder, layout, order.params_for(folder.sample_id))
         if known is not None:
             found.append(Organised(folder.sample_id, known[1]))
-        elif any(folder.path.glob(f"{folder.sample_id}_*")):
+        elif folder.sample_id not in tried and any(folder.path.glob(f"{folder.sample_id}_*")):
             unknown.append(folder)
     thresholds = params.region_volume_thresh
     records = reread_samples(session, layout, params.label_map, thresholds, unknown)

@@ -79,7 +79,7 @@ def denoise_sample(task: DenoiseTask) -> StepResult[int]:
     in_place = task.output.path == task.folder.path
     if task.label_map.unknown(present):
         if in_place:
-            remove_other_binary_masks(task.folder, ())
+            remove_other_binary_masks(task, ())
         return StepResult(task.name, None, issues)
     done = task.is_done(info.description)
     if done and in_place and _has_its_binary_masks(task):
@@ -103,7 +103,8 @@ def denoise_sample(task: DenoiseTask) -> StepResult[int]:
             n_changed = difference.voxels.size
         written = stage_binary_masks(task, task.output, final, info, staging)
         staging.publish(last=task.output.mask)
-    remove_other_binary_masks(task.output, written)
+    if in_place:
+        remove_other_binary_masks(task, written)
     if in_place and not done:
         restore.forget_others(task.name, kept)
     return StepResult(task.name, n_changed, issues)

@@ -17,6 +17,7 @@ from amos_dask.stages.describe import parse_info_yaml
 from amos_dask.stages.mask import read_mask
 from amos_dask.stages.volume import Watcher
 from amos_dask.store.layout import Layout, SampleFolder
+from amos_dask.store.receipts import Receipts
 from amos_dask.store.staging import Staging
 
 
@@ -139,8 +140,8 @@ def expected_binary_masks(label_map: LabelMap, folder: SampleFolder) -> dict[int
     return {label: folder.binary_mask(column) for label, column in label_map.columns().items()}
 
 
-def remove_other_binary_masks(folder: SampleFolder, keep: Sequence[Path]) -> None:
-    """Remove binary masks of labels that another label map had."""
-    for path in folder.binary_masks():
-        if path not in keep:
-            path.unlink()
+def remove_other_binary_masks(task: FolderTask, keep: Sequence[Path]) -> None:
+    """Remove binary masks of labels that another label map had, as far as they are ours."""
+    folder = task.folder
+    kept = (folder.info, folder.volume, folder.mask, *keep)
+    Receipts(task.layout).remove_listed(task.name, keep=kept)

@@ -9,10 +9,7 @@ from amos_dask.nifti import ImageInfo
 from amos_dask.recipe.masks import MaskResult, issues_of, known_masks, stage_masks
 from amos_dask.recipe.pairs import (
     EarlierOutputStaysError,
-    PairTask,
     look_at_volume,
-    remove_outdated,
-    remove_superseded,
     stage_volume,
 )
 from amos_dask.recipe.work import RunTask, made_with, may_keep_rest, origin_of, summarise
@@ -21,7 +18,7 @@ from amos_dask.stages import pictures
 from amos_dask.stages.describe import describe_files
 from amos_dask.stages.volume import written_info
 from amos_dask.store.derived import forget_others
-from amos_dask.store.layout import SampleFolder
+from amos_dask.store.layout import SampleFolder, sample_folder
 from amos_dask.store.pictures import pack_pictures, pictures_path
 from amos_dask.store.receipts import EVERY_PART, Origin, Part, Receipt, Receipts
 from amos_dask.store.restore import RestoreData
@@ -60,8 +57,8 @@ def run_sample(task: RunTask) -> SampleResult:
 
 
 def _organise(task: RunTask, origin: Origin, earlier: Receipt | None, times: StageTimes) -> Receipt:
-    pair = PairTask(task.sample, task.layout.group(task.sample.modality), task.superseded)
-    folder = pair.folder
+    folder = sample_folder(task.layout.group(task.sample.modality), task.sample)
+    receipts = Receipts(task.layout)
     remove_leftovers(folder.path)
     with Staging() as staging:
         scan, found = look_at_volume(task.sample)
@@ -72,22 +69,15 @@ def _organise(task: RunTask, origin: Origin, earlier: Receipt | None, times: Sta
             with times.of("volume"):
                 scan, found = _volume(task, folder, scan, staging, masks)
         issues = _issues_of_volume(task, found, earlier)
-        if scan is None:
-            remove_superseded(pair, written=False)
-            nothing = SampleRecord(task.name, None, (), (), (), tuple(issues))
-            return Receipt(origin, {}, {}, nothing)
-        if Part.VOLUME in task.parts:  # else those who want to see it read the files later
-            with times.of("count values"):
-                _stage_counts(task, folder, staging, masks)
-            with times.of("pictures"):
-                _stage_pictures(task, folder, staging, masks)
-        with times.of("flush to disk"):
-            # The mask's description says that the files beside it are in place.
-            staging.publish(last=folder.mask)
-    remove_superseded(pair, written=True)
+        if scan is not None:
+            _publish(task, folder, staging, masks, times)
+    if scan is None:
+        receipts.remove_listed(task.name, keep=())
+        nothing = SampleRecord(task.name, None, (), (), (), tuple(issues))
+        return Receipt(origin, {}, {}, nothing)
     written = masks.written(task, folder)
+    receipts.remove_listed(task.name, keep=(folder.info, folder.volume, *written))
     if Part.MASKS in task.parts:
-        remove_outdated(folder, keep=written)
         RestoreData(task.layout.restore).forget_others(task.name, masks.restore_data)
     record = SampleRecord(
         sample_id=task.name,
@@ -99,7 +89,6 @@ def _organise(task: RunTask, origin: Origin, earlier: Receipt | None, times: Sta
     )
     restore = () if masks.restore_data is None else (masks.restore_data,)
     files = {Part.VOLUME: (folder.info, folder.volume), Part.MASKS: (*written, *restore)}
-    receipts = Receipts(task.layout)
     outputs = {
         part: receipts.identities(*files[part])
         if earlier is None or part in task.parts
@@ -107,6 +96,19 @@ def _organise(task: RunTask, origin: Origin, earlier: Receipt | None, times: Sta
         for part in Part
     }
     return Receipt(origin, made_with(task.params), outputs, record)
+
+
+def _publish(
+    task: RunTask, folder: SampleFolder, staging: Staging, masks: MaskResult, times: StageTimes
+) -> None:
+    if Part.VOLUME in task.parts:  # else those who want to see it read the files later
+        with times.of("count values"):
+            _stage_counts(task, folder, staging, masks)
+        with times.of("pictures"):
+            _stage_pictures(task, folder, staging, masks)
+    with times.of("flush to disk"):
+        # The mask's description says that the files beside it are in place.
+        staging.publish(last=folder.mask)
 
 
 def _masks(

@@ -111,7 +111,9 @@ def stage_masks(
 ) -> MaskResult:
     """Read a sample's mask for the scan with this header, and stage what is made of it."""
     with times.of("read mask"):
-        mask, found = read_paired_mask(task.sample, scan, has_earlier_output=bool(task.superseded))
+        mask, found = read_paired_mask(
+            task.sample, scan, has_earlier_output=task.has_earlier_output
+        )
     result, volume, denoised = MaskResult(), written_info(scan), None
     if mask is not None:
         result, denoised = _make_masks(task, folder, volume, mask, staging, times)

@@ -89,7 +89,7 @@ def extract_binary_masks(task: FolderTask) -> StepResult[int]:
         if not task.label_map.unknown(present):
             written = stage_binary_masks(task, task.folder, mask, info, staging)
         staging.publish()
-    remove_other_binary_masks(task.folder, written)
+    remove_other_binary_masks(task, written)
     return StepResult(task.name, len(written), check_mask_labels(task, present))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from amos_dask.stages.describe import info_yaml
 from amos_dask.stages.mask import check_pair, read_mask
 from amos_dask.stages.volume import Watcher, convert_volume
 from amos_dask.store.layout import SampleFolder, sample_folder
-from amos_dask.store.staging import Staging, remove_if_empty, remove_leftovers
+from amos_dask.store.receipts import Receipts
+from amos_dask.store.staging import Staging, remove_leftovers
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,16 @@ class PairTask:
         The sample.
     group : Path
         Folder of its modality's dataset.
-    superseded : tuple of Path
-        Folders of the sample from earlier runs, removed unless written again.
+    receipts : Receipts
+        Of ROOT_DIR: what they list of the sample is removed unless written again.
+    has_earlier_output : bool
+        Whether there is a folder of the sample.
     """
 
     sample: Sample
     group: Path
-    superseded: tuple[Path, ...] = ()
+    receipts: Receipts
+    has_earlier_output: bool = False
 
     @property
     def name(self) -> str:
@@ -81,18 +84,19 @@ def _pair(task: PairTask) -> StepResult[bool]:
     remove_leftovers(folder.path)
     with Staging() as staging:
         volume, issues = stage_volume(task.sample, folder, staging)
-        if volume is None:
-            remove_superseded(task, written=False)
-            return StepResult(task.name, None, tuple(issues))
-        mask, found = read_paired_mask(
-            task.sample, volume, has_earlier_output=bool(task.superseded)
-        )
-        issues += found
-        if mask is not None:
-            write_mask(staging.path_for(folder.mask), volume, mask)
-        staging.publish()
-    remove_superseded(task, written=True)
-    remove_outdated(folder, keep=(folder.mask,) if mask is not None else ())
+        mask = None
+        if volume is not None:
+            earlier = task.has_earlier_output
+            mask, found = read_paired_mask(task.sample, volume, has_earlier_output=earlier)
+            issues += found
+            if mask is not None:
+                write_mask(staging.path_for(folder.mask), volume, mask)
+            staging.publish()
+    if volume is None:
+        task.receipts.remove_listed(task.name, keep=())
+        return StepResult(task.name, None, tuple(issues))
+    masks = (folder.mask,) if mask is not None else ()
+    task.receipts.remove_listed(task.name, keep=(folder.info, folder.volume, *masks))
     return StepResult(task.name, True, tuple(issues))
 
 
@@ -208,19 +212,3 @@ def read_paired_mask(
 
 def _oddity(sample: Sample, code: str, message: str, path: str, action: str = "") -> Issue:
     return make_issue(code, message, sample=sample.sample_id, file=path, action=action)
-
-
-def remove_superseded(task: PairTask, *, written: bool) -> None:
-    """Remove the sample's folders of earlier runs, except the one that was written now."""
-    for path in task.superseded:
-        is_current = written and path.exists() and path.samefile(task.folder.path)
-        if path.exists() and not is_current:
-            shutil.rmtree(path)
-            remove_if_empty(path.parent, path.parent.parent)  # the scanner's, the subset's
-
-
-def remove_outdated(folder: SampleFolder, keep: tuple[Path, ...]) -> None:
-    """Remove masks of an earlier run that this one did not write."""
-    for path in (folder.mask, *folder.binary_masks()):
-        if path not in keep:
-            path.unlink(missing_ok=True)

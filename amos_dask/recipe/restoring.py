@@ -54,7 +54,7 @@ def restore_sample(task: FolderTask) -> StepResult[bool]:
         if not task.label_map.unknown(present):
             written = stage_binary_masks(task, task.folder, undenoised, info, staging)
         staging.publish(last=task.folder.mask)
-    remove_other_binary_masks(task.folder, written)
+    remove_other_binary_masks(task, written)
     restore.forget_others(task.name, None)
     if receipt is not None:
         _write_receipt(task, receipt, present, (task.folder.mask, *written))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from amos_dask.exclusions import EVERY_LABEL
@@ -42,8 +41,8 @@ class RunTask:
         ROOT_DIR.
     params : Params
         Label map, denoising and region parameters.
-    superseded : tuple of Path
-        Folders of the sample from earlier runs, removed unless written again.
+    has_earlier_output : bool
+        Whether there is a folder of the sample.
     parts : frozenset of Part
         What to make; the rest is complete, as the receipt says.
     count_values : bool
@@ -55,7 +54,7 @@ class RunTask:
     sample: Sample
     layout: Layout
     params: Params
-    superseded: tuple[Path, ...] = ()
+    has_earlier_output: bool = False
     parts: frozenset[Part] = EVERY_PART
     count_values: bool = False
     take_pictures: bool = False
@@ -97,8 +96,6 @@ def find_work(task: RunTask) -> Work:
         return Work(Reason.NEW)
     if has_error(receipt.record):
         return Work(Reason.FAILED)
-    if len(task.superseded) > 1:  # one folder too many
-        return Work(Reason.REPAIRED)
     changed = _find_changed(task, receipt)
     altered = receipts.find_altered(receipt)
     if changed or altered:

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from amos_dask.archive.listing import walk_folders
 from amos_dask.archive.sources import is_url
 from amos_dask.datasets import AMOS22, MODALITIES, DatasetDefinition, read_definition
 from amos_dask.errors import DatasetError
@@ -297,12 +296,12 @@ def find_sample_folders(root: Path, prefix: str = AMOS22.prefix) -> list[SampleF
     """
     found = []
     name = re.compile(rf"{re.escape(prefix)}_(\d{{4,9}})_(.+)")
-    for folder, files in walk_folders(root) if root.is_dir() else ():
-        match = name.fullmatch(folder.name)
-        hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
-        if match is not None and not hidden:
-            sample = SampleFolder(folder, match[1], prefix)
-            if any(file.name.startswith(f"{sample.sample_id}_") for file in files):
+    for place, folders, files in os.walk(root):  # links lead to what is somebody else's
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]
+        match = name.fullmatch(Path(place).name)
+        if match is not None:
+            sample = SampleFolder(Path(place), match[1], prefix)
+            if any(file.startswith(f"{sample.sample_id}_") for file in files):
                 found.append(sample)
     return sorted(found, key=lambda sample: (int(sample.seq), sample.path))
 

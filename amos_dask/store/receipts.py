@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,9 @@ from amos_dask.records import (
     Step,
     StepIssue,
 )
-from amos_dask.store.identity import AlteredFile, Change, find_altered, identity
-from amos_dask.store.layout import Layout
-from amos_dask.store.staging import write_text
+from amos_dask.store.identity import AlteredFile, find_altered, identity
+from amos_dask.store.layout import Layout, SampleFolder
+from amos_dask.store.staging import remove_if_empty, write_text
 
 _FORMAT = 3
 
@@ -123,31 +125,49 @@ class Receipts:
         return {path.relative_to(self.layout.root).as_posix(): identity(path) for path in paths}
 
     def find_altered(self, receipt: Receipt) -> frozenset[Part]:
-        """Return the parts of which a file is missing, is another, or is too many."""
+        """Return the parts of which a file is missing or is another."""
         return frozenset(part for part, files in self.altered_files(receipt).items() if files)
 
     def altered_files(self, receipt: Receipt) -> dict[Part, list[AlteredFile]]:
-        """Return for each part the files that are missing, are others, or are too many."""
+        """Return for each part the files that are missing or are others."""
         root = self.layout.root
-        altered = {part: find_altered(root, files) for part, files in receipt.outputs.items()}
-        known = receipt.outputs.get(Part.MASKS, {})
-        paths = (path.relative_to(root).as_posix() for path in self._masks(receipt))
-        altered.setdefault(Part.MASKS, []).extend(
-            AlteredFile(path, Change.EXTRA, "a mask that was not written with the others")
-            for path in paths
-            if path not in known
-        )
-        return altered
+        return {part: find_altered(root, files) for part, files in receipt.outputs.items()}
 
-    def _masks(self, receipt: Receipt) -> list[Path]:
-        files = receipt.record.files
-        if files is None:
-            return []
-        folder = self.layout.folder_of(files)
-        try:
-            return [*([folder.mask] if folder.mask.exists() else []), *folder.binary_masks()]
-        except OSError:  # then none of the files that were written can be read either
-            return []
+    def remove_listed(self, sample_id: str, keep: Collection[Path]) -> None:
+        """Remove what a sample's receipt lists under ``grouped``, except some files.
+
+        Everything else is somebody's own, whatever it is called: no other file is removed, none
+        is reached through a link, and a folder goes when nothing is left in it.
+        """
+        receipt = self.read(sample_id)
+        listed = () if receipt is None else chain.from_iterable(receipt.outputs.values())
+        for path in sorted(self.layout.root / name for name in listed):
+            if path not in keep and self._is_reached_without_links(path):
+                path.unlink(missing_ok=True)
+                above = path.relative_to(self.layout.grouped).parents
+                remove_if_empty(*(self.layout.grouped / folder for folder in above if folder.name))
+
+    def leave_out_copies(self, folders: Iterable[SampleFolder]) -> list[SampleFolder]:
+        """Return the folders but those that copy, under another name or place, what is listed."""
+        found = list(folders)
+        count = Counter(folder.sample_id for folder in found)
+        copied = {name for name, n in count.items() if n > 1}
+        ours = {name: self._listed_folder(name) for name in copied}
+        ours = {name: path for name, path in ours.items() if path in {f.path for f in found}}
+        return [f for f in found if ours.get(f.sample_id, f.path) == f.path]
+
+    def _listed_folder(self, sample_id: str) -> Path | None:
+        receipt = self.read(sample_id)
+        files = None if receipt is None else receipt.record.files
+        return None if files is None else self.layout.folder_of(files).path
+
+    def _is_reached_without_links(self, path: Path) -> bool:
+        """Return whether a file is one of ``grouped`` itself."""
+        grouped = self.layout.grouped
+        if not path.is_relative_to(grouped) or ".." in path.parts:
+            return False
+        above = path.relative_to(grouped).parents
+        return not any((grouped / folder).is_symlink() for folder in above if folder.name)
 
     def path_for(self, sample_id: str) -> Path:
         """Return where a sample's receipt is kept."""

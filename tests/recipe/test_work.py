@@ -21,7 +21,7 @@ from amos_dask.recipe.fused import run_sample
 from amos_dask.recipe.work import Reason, RunTask, current_record, find_work
 from amos_dask.records import DenoiseParams, FileRef, Params, Sample
 from amos_dask.stages import binary_masks, denoise, describe, mask, regions, relabel, volume
-from amos_dask.store.layout import Layout, SampleFolder, find_sample_folders, sample_folder
+from amos_dask.store.layout import Layout, SampleFolder, sample_folder
 from amos_dask.store.receipts import EVERY_PART, Part, Receipt, Receipts
 
 VOLUME, MASKS = frozenset({Part.VOLUME}), frozenset({Part.MASKS})
@@ -45,7 +45,7 @@ class Place:
 
     def __init__(self, folder: Path, sample: Sample) -> None:
         self.layout = Layout(folder / "AMOS22")
-        self.task = RunTask(sample, self.layout, PARAMS, (self._path_of(sample),))
+        self.task = RunTask(sample, self.layout, PARAMS, has_earlier_output=True)
 
     def _path_of(self, sample: Sample) -> Path:
         return sample_folder(self.layout.group(sample.modality), sample).path
@@ -139,7 +139,7 @@ def test_nothing_is_left_of_a_finished_sample(places: Callable[[str], Place], se
 def test_a_sample_without_a_receipt_is_new(place: Place) -> None:
     Receipts(place.layout).forget(place.task.name)
     assert place.left() == (Reason.NEW, EVERY_PART)
-    place.task = replace(place.task, superseded=())
+    place.task = replace(place.task, has_earlier_output=False)
     shutil.rmtree(place.layout.root)
     assert place.left() == (Reason.NEW, EVERY_PART)
 
@@ -164,16 +164,12 @@ def test_a_sample_whose_volume_failed_is_tried_again_whole(place: Place) -> None
     assert place.left()[1] == EVERY_PART
 
 
-def test_a_sample_in_two_folders_is_made_again(place: Place) -> None:
+def test_a_copy_of_a_samples_folder_stays(place: Place) -> None:
     second = place.folder.path.with_name("amos_0004_X")
     shutil.copytree(place.folder.path, second)
-    folders = [f.path for f in find_sample_folders(place.layout.grouped) if f.seq == "0004"]
-    place.task = replace(place.task, superseded=tuple(folders))
-    assert place.left() == (Reason.REPAIRED, EVERY_PART)
-    place.do()
-    assert not second.exists()
-    place.task = replace(place.task, superseded=(place.folder.path,))
     assert place.left() == (Reason.COMPLETE, NOTHING)
+    place.do()
+    assert len(list(second.iterdir())) == len(list(place.folder.path.iterdir()))
 
 
 # ---------------------------------------------------------------- changed
@@ -248,9 +244,7 @@ def test_another_metadata_row_changes_everything(place: Place, change: str) -> N
 @pytest.mark.parametrize("change", ["subset", "modality", "scanner"])
 def test_another_folder_changes_everything(place: Place, change: str) -> None:
     other = {"subset": "train", "modality": "und", "scanner": "UND"}[change]
-    before = place.folder.path
     place.with_sample(**{change: other})
-    place.task = replace(place.task, superseded=(before,))
     assert place.left() == (Reason.CHANGED, EVERY_PART)
 
 
@@ -352,23 +346,21 @@ def test_an_output_that_was_altered_is_repaired(
 
 
 @pytest.mark.parametrize("seq", ["0004", "0500"])
-def test_one_more_binary_mask_is_removed(places: Callable[[str], Place], seq: str) -> None:
+def test_one_more_binary_mask_stays(places: Callable[[str], Place], seq: str) -> None:
     place = places(seq)
     extra = place.folder.binary_mask("mask_99_extra")
     extra.write_bytes(b"extra")
-    assert place.left() == (Reason.REPAIRED, MASKS)
-    place.do()
-    assert not extra.exists()
     assert place.left() == (Reason.COMPLETE, NOTHING)
+    place.do()
+    assert extra.read_bytes() == b"extra"
 
 
-def test_a_folder_of_another_name_is_made_again(place: Place) -> None:
+def test_a_folder_of_another_name_is_somebodys_and_ours_is_made_again(place: Place) -> None:
     renamed = place.folder.path.with_name("amos_0004_X")
     place.folder.path.rename(renamed)
-    place.task = replace(place.task, superseded=(renamed,))
     assert place.left() == (Reason.REPAIRED, EVERY_PART)
     place.do()
-    assert not renamed.exists()
+    assert any(renamed.iterdir())
     assert place.folder.volume.exists()
 
 

@@ -254,10 +254,6 @@ CHANGES: dict[str, tuple[Part, Callable[[SampleFolder], object]]] = {
     "no mask": (Part.MASKS, lambda folder: folder.mask.unlink()),
     "an empty mask": (Part.MASKS, lambda folder: folder.mask.write_bytes(b"")),
     "no binary mask": (Part.MASKS, lambda folder: folder.binary_mask("mask_01_spleen").unlink()),
-    "one more binary mask": (
-        Part.MASKS,
-        lambda folder: folder.binary_mask("mask_02_right_kidney").write_bytes(gzip.compress(b"")),
-    ),
     "a folder instead": (Part.MASKS, lambda folder: put_a_folder(folder.mask)),
 }
 
@@ -289,17 +285,6 @@ def test_a_folder_that_is_gone_alters_everything(
 ) -> None:
     shutil.rmtree(folder.path)
     assert receipts.find_altered(of_files) == EVERY_PART
-
-
-def test_a_mask_beside_a_volume_without_one_is_too_many(
-    receipts: Receipts, folder: SampleFolder, of_files: Receipt
-) -> None:
-    without = a_receipt(FULL, {Part.VOLUME: dict(of_files.outputs[Part.VOLUME]), Part.MASKS: {}})
-    assert receipts.find_altered(without) == {Part.MASKS}
-    folder.mask.unlink()
-    assert receipts.find_altered(without) == {Part.MASKS}
-    folder.binary_mask("mask_01_spleen").unlink()
-    assert receipts.find_altered(without) == frozenset()
 
 
 def test_files_that_are_not_the_samples_do_not_matter(

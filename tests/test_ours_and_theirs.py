@@ -1,0 +1,122 @@
+"""What people put under ROOT_DIR beside ours stays, whatever it is called."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from roots import change_sex, program, sample_dir, snapshot, truncate
+
+import amos_dask
+from amos_dask.phantom import METADATA_NAME
+
+GROUP = "grouped/AMOS-CT"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an archive that no test changes."""
+    folder = tmp_path_factory.mktemp("source")
+    return amos_dask.write_archive(folder, n_ct=2, n_mri=0, size="tiny", seed=1).path
+
+
+@pytest.fixture(scope="module")
+def made(source: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
+    """Return a finished ROOT_DIR that no test changes."""
+    root = tmp_path_factory.mktemp("made") / "AMOS22"
+    program("run", root, "--archive", source, "--cluster", cluster_address, "--quiet")
+    return root
+
+
+@pytest.fixture
+def planted(source: Path, made: Path, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
+    """Return a folder with archive, ROOT_DIR and another one, and the files that are somebody's."""
+    shutil.copytree(source, tmp_path / "archive")
+    root = shutil.copytree(made, tmp_path / "AMOS22")
+    other = shutil.copytree(made, tmp_path / "OTHER")
+    copy = shutil.copytree(root / GROUP, root / "grouped" / "my_copy")
+    folder = sample_dir(root / GROUP, "0001")
+    predicted = shutil.copytree(folder, folder.parent / "amos_0001_unet")
+    (predicted / "notes.txt").write_text("three weeks", encoding="utf-8")
+    second = folder / "amos_0001_mask_second_reader.nii.gz"
+    shutil.copy(folder / "amos_0001_mask.nii.gz", second)
+    (root / "grouped" / "link").symlink_to(other / "grouped")
+    (folder.parent / "amos_0001_linked").symlink_to(sample_dir(other / GROUP, "0001"))
+    theirs = [*copy.rglob("*"), *predicted.rglob("*"), second, *other.rglob("*")]
+    return tmp_path, {str(p): p.read_bytes() for p in theirs if p.is_file()}
+
+
+def _run(folder: Path, cluster: str, *words: str, exit_code: int = 0) -> None:
+    where = ("run", folder / "AMOS22", "--archive", folder / "archive")
+    program(*where, *words, "--cluster", cluster, "--quiet", exit_code=exit_code)
+
+
+def _lost(theirs: dict[str, bytes]) -> list[str]:
+    return [
+        p for p, data in theirs.items() if not Path(p).is_file() or Path(p).read_bytes() != data
+    ]
+
+
+@pytest.mark.parametrize("words", [(), ("--force",), ("--kernel_size", "3", "3")])
+def test_a_run_leaves_what_is_not_ours(
+    planted: tuple[Path, dict[str, bytes]], cluster_address: str, words: tuple[str, ...]
+) -> None:
+    folder, theirs = planted
+    _run(folder, cluster_address, *words)
+    assert _lost(theirs) == []
+
+
+def test_nothing_is_done_again_for_what_is_not_ours(
+    planted: tuple[Path, dict[str, bytes]], cluster_address: str
+) -> None:
+    folder, _ = planted
+    _run(folder, cluster_address)  # the archive's copy has another path than the one it was made of
+    before = snapshot(folder / "AMOS22")
+    _run(folder, cluster_address)
+    assert snapshot(folder / "AMOS22") == before
+
+
+def test_a_sample_that_moves_leaves_what_is_not_ours(
+    planted: tuple[Path, dict[str, bytes]], cluster_address: str
+) -> None:
+    folder, theirs = planted
+    old = sample_dir_of_receipt(folder / "AMOS22")
+    change_sex(folder / "archive" / METADATA_NAME, 1, "M" if old.name.endswith("F") else "F")
+    _run(folder, cluster_address)
+    assert _lost(theirs) == []
+    assert [path.name for path in old.iterdir()] == ["amos_0001_mask_second_reader.nii.gz"]
+
+
+def test_a_volume_that_fails_leaves_what_is_not_ours(
+    planted: tuple[Path, dict[str, bytes]], cluster_address: str
+) -> None:
+    folder, theirs = planted
+    (volume,) = (folder / "archive").glob("images*/amos_0001.nii.gz")
+    truncate(volume)
+    _run(folder, cluster_address, exit_code=3)
+    assert _lost(theirs) == []
+
+
+def test_single_commands_leave_what_is_not_ours(
+    planted: tuple[Path, dict[str, bytes]], cluster_address: str, tmp_path: Path
+) -> None:
+    folder, theirs = planted
+    group = folder / "AMOS22" / GROUP
+    label_map = tmp_path / "labels.yaml"
+    label_map.write_text("0: background\n1: milt\n", encoding="utf-8")
+    words = ("--root_dir", group, "--cluster", cluster_address, "--quiet", "--label_explanation")
+    program("binary-masks", *words, label_map, exit_code=3)
+    second = [path for path in theirs if path.endswith("_second_reader.nii.gz")]
+    linked = [path for path in theirs if f"{folder}/OTHER/" in path]
+    assert _lost({path: theirs[path] for path in (*second, *linked)}) == []
+
+
+def sample_dir_of_receipt(root: Path) -> Path:
+    """Return the folder of sample 1 that `run` made."""
+    (folder,) = (
+        path
+        for path in (root / GROUP).rglob("amos_0001_?")
+        if path.is_dir() and not path.is_symlink()
+    )
+    return folder
