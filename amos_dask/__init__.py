@@ -9,40 +9,42 @@ Everything public is here and is imported when it is first used::
         result.dataset_manifest  # a pandas frame, as written to grouped/dataset_manifest.xlsx
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from amos_dask.version import __version__ as __version__
 
 _HOMES = {
-    "download": "amos_dask.pipeline.download",
-    "run": "amos_dask.pipeline.run",
-    "plan_run": "amos_dask.pipeline.run",
-    "verify": "amos_dask.pipeline.verify",
-    "demo": "amos_dask.pipeline.demo",
-    "stats": "amos_dask.pipeline.statistics",
-    "make_report": "amos_dask.pipeline.report",
-    "archive_manifest": "amos_dask.pipeline.from_archive",
-    "confirm_pairs": "amos_dask.pipeline.from_archive",
-    "split_prostate_uterus": "amos_dask.pipeline.organised",
-    "binary_masks": "amos_dask.pipeline.organised",
-    "small_regions": "amos_dask.pipeline.organised",
-    "denoise": "amos_dask.pipeline.denoising",
-    "restore": "amos_dask.pipeline.denoising",
-    "dataset_manifest": "amos_dask.pipeline.manifests",
-    "make_split": "amos_dask.pipeline.splits",
-    "index_manifests": "amos_dask.pipeline.splits",
-    "leaks": "amos_dask.pipeline.leaks",
-    "export_nnunet": "amos_dask.pipeline.export",
-    "export_monai": "amos_dask.pipeline.export",
+    "download": "amos_dask.downloading.download",
+    "run": "amos_dask.running.run",
+    "plan_run": "amos_dask.running.run",
+    "verify": "amos_dask.verification.verify",
+    "demo": "amos_dask.demo",
+    "stats": "amos_dask.statistics.write",
+    "make_report": "amos_dask.report.write",
+    "archive_manifest": "amos_dask.commands.from_archive",
+    "confirm_pairs": "amos_dask.commands.from_archive",
+    "split_prostate_uterus": "amos_dask.commands.organised",
+    "binary_masks": "amos_dask.commands.organised",
+    "small_regions": "amos_dask.commands.organised",
+    "denoise": "amos_dask.commands.denoising",
+    "restore": "amos_dask.commands.denoising",
+    "dataset_manifest": "amos_dask.commands.manifests",
+    "make_split": "amos_dask.commands.splits",
+    "index_manifests": "amos_dask.commands.splits",
+    "leaks": "amos_dask.leak_finding.leaks",
+    "export_nnunet": "amos_dask.export.commands",
+    "export_monai": "amos_dask.export.commands",
     "AMOS": "amos_dask.loader",
-    "check_cluster": "amos_dask.pipeline.check",
-    "ClusterReport": "amos_dask.pipeline.check",
-    "CommandResult": "amos_dask.pipeline.results",
-    "RunPlan": "amos_dask.pipeline.results",
-    "RunResult": "amos_dask.pipeline.results",
-    "Selection": "amos_dask.pipeline.selection",
-    "ClusterOptions": "amos_dask.cluster",
+    "check_cluster": "amos_dask.cluster_check",
+    "ClusterReport": "amos_dask.cluster_check",
+    "CommandResult": "amos_dask.results",
+    "RunPlan": "amos_dask.results",
+    "RunResult": "amos_dask.results",
+    "Selection": "amos_dask.selection",
+    "ClusterOptions": "amos_dask.engine",
     "write_archive": "amos_dask.phantom",
     "AmosDaskError": "amos_dask.errors",
     "ExitCode": "amos_dask.errors",
@@ -50,31 +52,31 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from amos_dask.cluster import ClusterOptions
-    from amos_dask.errors import AmosDaskError, ExitCode
-    from amos_dask.issues import Issue
-    from amos_dask.loader import AMOS
-    from amos_dask.phantom import write_archive
-    from amos_dask.pipeline.check import ClusterReport, check_cluster
-    from amos_dask.pipeline.demo import demo
-    from amos_dask.pipeline.denoising import denoise, restore
-    from amos_dask.pipeline.download import download
-    from amos_dask.pipeline.export import export_monai, export_nnunet
-    from amos_dask.pipeline.from_archive import archive_manifest, confirm_pairs
-    from amos_dask.pipeline.leaks import leaks
-    from amos_dask.pipeline.manifests import dataset_manifest
-    from amos_dask.pipeline.organised import (
+    from amos_dask.cluster_check import ClusterReport, check_cluster
+    from amos_dask.commands.denoising import denoise, restore
+    from amos_dask.commands.from_archive import archive_manifest, confirm_pairs
+    from amos_dask.commands.manifests import dataset_manifest
+    from amos_dask.commands.organised import (
         binary_masks,
         small_regions,
         split_prostate_uterus,
     )
-    from amos_dask.pipeline.report import make_report
-    from amos_dask.pipeline.results import CommandResult, RunPlan, RunResult
-    from amos_dask.pipeline.run import plan_run, run
-    from amos_dask.pipeline.selection import Selection
-    from amos_dask.pipeline.splits import index_manifests, make_split
-    from amos_dask.pipeline.statistics import stats
-    from amos_dask.pipeline.verify import verify
+    from amos_dask.commands.splits import index_manifests, make_split
+    from amos_dask.demo import demo
+    from amos_dask.downloading.download import download
+    from amos_dask.engine import ClusterOptions
+    from amos_dask.errors import AmosDaskError, ExitCode
+    from amos_dask.export.commands import export_monai, export_nnunet
+    from amos_dask.issues import Issue
+    from amos_dask.leak_finding.leaks import leaks
+    from amos_dask.loader import AMOS
+    from amos_dask.phantom import write_archive
+    from amos_dask.report.write import make_report
+    from amos_dask.results import CommandResult, RunPlan, RunResult
+    from amos_dask.running.run import plan_run, run
+    from amos_dask.selection import Selection
+    from amos_dask.statistics.write import stats
+    from amos_dask.verification.verify import verify
 
 __all__ = [
     "AMOS",
@@ -120,3 +122,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
+
+
+class _Package(ModuleType):
+    """Keeps ``amos_dask.run`` the function, whoever imports the module of the same name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from amos_dask.archive.listing import file_ref, list_files
 from amos_dask.nifti import make_header, open_image, read_info, write_image
 from amos_dask.records import FileRef, Metadata, Sample
-from amos_dask.stages.audit import audit_sample
+from amos_dask.steps.header_check import audit_sample
 from benchmarks.harness import (
     Claim,
     Comparison,

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import amos_dask
-from amos_dask.cluster import ClusterOptions, connect
-from amos_dask.recipe import fused, masks
+from amos_dask.engine import ClusterOptions, connect
 from amos_dask.records import Sample
+from amos_dask.sample import make as fused
+from amos_dask.sample import masks
 from benchmarks import straightforward
 from benchmarks.floor import Plan, plan, run_floor
 from benchmarks.harness import (

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import amos_dask
-from amos_dask.cluster import ClusterOptions, connect
-from amos_dask.graph import run_tasks
-from amos_dask.progress import ignore
-from amos_dask.recipe.fused import run_sample
-from amos_dask.recipe.work import RunTask
+from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine.graph import run_tasks
+from amos_dask.engine.progress import ignore
+from amos_dask.sample.make import run_sample
+from amos_dask.sample.todo import RunTask
 from benchmarks.harness import (
     Claim,
     Comparison,

@@ -11,11 +11,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from amos_dask.cluster import ClusterOptions, connect
-from amos_dask.graph import run_tasks
+from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine.graph import run_tasks
+from amos_dask.engine.progress import ignore
 from amos_dask.issues import Issue, make_issue
-from amos_dask.progress import ignore
-from amos_dask.recipe.work import RunTask
 from amos_dask.records import (
     FileRef,
     Metadata,
@@ -25,7 +24,8 @@ from amos_dask.records import (
     Step,
     StepIssue,
 )
-from amos_dask.store.layout import Layout
+from amos_dask.root.layout import Layout
+from amos_dask.sample.todo import RunTask
 from benchmarks.harness import (
     Claim,
     Comparison,

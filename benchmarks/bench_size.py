@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from amos_dask.cluster import ClusterOptions, connect
-from amos_dask.graph import run_tasks
-from amos_dask.progress import ignore
-from amos_dask.recipe.fused import run_sample
-from amos_dask.recipe.work import RunTask
+from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine.graph import run_tasks
+from amos_dask.engine.progress import ignore
+from amos_dask.sample.make import run_sample
+from amos_dask.sample.todo import RunTask
 from benchmarks.harness import Claim, Report, Table, benchmark, median_of
 from benchmarks.outputs import FreshRoot, fresh_root, run_task, samples_of
 from benchmarks.scans import CT_SHAPE, Shape, sized_archive
@@ -87,7 +87,7 @@ def _on_worker(client: Any, function: Any) -> int:
 
 def _idle_bytes() -> int:
     """Run on the worker: load everything a sample needs, tell its size, forget its peak."""
-    import amos_dask.recipe.fused  # noqa: F401
+    import amos_dask.sample.make  # noqa: F401
     from amos_dask.kernels import warm_up
 
     warm_up()

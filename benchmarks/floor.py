@@ -223,7 +223,7 @@ def _pack(header: bytes, pieces: Iterable[NDArray[np.uint8]]) -> bytes:
 
 
 def _publish(files: list[Path], folders: list[Path]) -> None:
-    """Flush, rename, flush the folders: as `amos_dask.store.staging` does."""
+    """Flush, rename, flush the folders: as `amos_dask.root.staging` does."""
     for path in files:
         _flush(path)
     for path in files:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amos_dask.archive.discover import discover
-from amos_dask.recipe.work import RunTask
 from amos_dask.records import Params, Sample
-from amos_dask.store.layout import Layout
+from amos_dask.root.layout import Layout
+from amos_dask.sample.todo import RunTask
 from benchmarks.settings import Settings
 
 _IN_MEMORY = Path("/dev/shm")

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-# What `amos_dask.recipe.masks` calls, by the name it has there.
+# What `amos_dask.sample.masks` calls, by the name it has there.
 MASKS = {
     "read_paired_mask": "mask: read",
     "labels_present": "mask: counts",
@@ -20,7 +20,7 @@ MASKS = {
     "find_difference": "restore data",
     "RestoreData.stage": "restore data",
 }
-# What `amos_dask.recipe.fused` calls besides.
+# What `amos_dask.sample.make` calls besides.
 FUSED = {
     "stage_volume": "volume: read, scale, pack, write",
     "look_at_volume": "volume: header",

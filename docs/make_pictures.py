@@ -16,8 +16,8 @@ from matplotlib.colors import ListedColormap
 
 import amos_dask
 from amos_dask.datasets import AMOS22
-from amos_dask.store.layout import Layout, find_sample_folders
-from amos_dask.store.restore import RestoreData
+from amos_dask.root.layout import Layout, find_sample_folders
+from amos_dask.root.restore import RestoreData
 
 COLOURS = plt.colormaps["tab20"].colors
 

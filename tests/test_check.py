@@ -18,12 +18,12 @@ import pytest
 from distributed import Client, LocalCluster
 
 import amos_dask
-from amos_dask.cluster import ClusterOptions
-from amos_dask.cluster.check import WorkerView, find_problems, look_at_workers, ssh_line, versions
-from amos_dask.cluster.connect import count_workers
-from amos_dask.events import Event, Notice
+from amos_dask import cluster_check as pipeline_check
+from amos_dask.engine import ClusterOptions
+from amos_dask.engine.check import WorkerView, find_problems, look_at_workers, ssh_line, versions
+from amos_dask.engine.connect import count_workers
+from amos_dask.engine.events import Event, Notice
 from amos_dask.phantom import Archive
-from amos_dask.pipeline import check as pipeline_check
 
 GOOD = WorkerView("tcp://10.0.0.1:1", "node1", versions(), 4_000_000_000, free_bytes=10**12)
 

@@ -8,7 +8,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from amos_dask.cluster import ClusterOptions, connect
+from amos_dask.engine import ClusterOptions, connect
 
 
 @pytest.fixture(scope="module")

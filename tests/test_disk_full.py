@@ -12,7 +12,7 @@ import pytest
 from roots import assert_same, contents, program
 
 from amos_dask import AmosDaskError, run
-from amos_dask.events import Event, TaskEnded
+from amos_dask.engine.events import Event, TaskEnded
 from amos_dask.phantom import Archive
 
 

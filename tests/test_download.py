@@ -27,11 +27,11 @@ from scripted_server import Plan, ScriptedServer
 import amos_dask
 from amos_dask import AmosDaskError, CommandResult
 from amos_dask.archive.discover import discover
-from amos_dask.archive.http import Patience
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22, PublishedZip
-from amos_dask.events import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
-from amos_dask.store.staging import is_leftover, remove_leftovers
+from amos_dask.downloading.http import Patience
+from amos_dask.engine.events import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.root.staging import is_leftover, remove_leftovers
 
 N_BYTES = 300_000
 CONTENT = random.Random(1).randbytes(N_BYTES)
@@ -78,18 +78,18 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the pauses that would have been made."""
     waits: list[float] = []
     patience = Patience(timeout_seconds=0.5, sleep=waits.append)
-    monkeypatch.setattr("amos_dask.pipeline.download.PATIENCE", patience)
+    monkeypatch.setattr("amos_dask.downloading.download.PATIENCE", patience)
     return waits
 
 
 @pytest.fixture
 def zenodo(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> Iterator[Zenodo]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr("amos_dask.pipeline.transfer._SECONDS_BETWEEN_EVENTS", 0)
+    monkeypatch.setattr("amos_dask.downloading.transfer._SECONDS_BETWEEN_EVENTS", 0)
     server = Zenodo()
     published = PublishedZip(f"{server.url}/records/7262581", md5(CONTENT), N_BYTES + 50, 100)
     definition = replace(AMOS22, published_zip=published, unlabelled_files=UNLABELLED)
-    monkeypatch.setattr("amos_dask.pipeline.download.AMOS22", definition)
+    monkeypatch.setattr("amos_dask.downloading.download.AMOS22", definition)
     with server.running():
         server.publish(**{"amos22.zip": CONTENT, CSV_NAME: CSV})
         yield server
@@ -195,7 +195,7 @@ def test_run_finds_what_was_downloaded(
     content = archive.path.read_bytes()
     published = PublishedZip(f"{zenodo.url}/records/7262581", md5(content), len(content))
     definition = replace(AMOS22, published_zip=published)
-    monkeypatch.setattr("amos_dask.pipeline.download.AMOS22", definition)
+    monkeypatch.setattr("amos_dask.downloading.download.AMOS22", definition)
     zenodo.publish(**{"amos22.zip": content, CSV_NAME: archive.metadata_path.read_bytes()})
     download(root)
     plan = amos_dask.plan_run(root)
@@ -402,7 +402,7 @@ def test_no_network_is_one_sentence_and_exit_1(
         where = f"http://127.0.0.1:{taken.getsockname()[1]}/records/7262581"
         published = PublishedZip(where, md5(CONTENT), N_BYTES)
         monkeypatch.setattr(
-            "amos_dask.pipeline.download.AMOS22", replace(AMOS22, published_zip=published)
+            "amos_dask.downloading.download.AMOS22", replace(AMOS22, published_zip=published)
         )
         result = CliRunner().invoke(main, ["download", str(root), "--quiet"])
     assert result.exit_code == 1
@@ -709,7 +709,7 @@ def test_ctrl_c_keeps_what_has_come(zenodo: Zenodo, root: Path) -> None:
 PROGRAM = """
 import sys
 from dataclasses import replace
-import amos_dask.pipeline.download as module
+import amos_dask.downloading.download as module
 from amos_dask.datasets import AMOS22, PublishedZip
 from amos_dask.cli import main
 published = PublishedZip(sys.argv.pop(1), sys.argv.pop(1), 300_000)

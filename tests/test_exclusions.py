@@ -20,7 +20,7 @@ from roots import assert_same, contents, errors, issues, program, sample_dir, sn
 
 import amos_dask
 from amos_dask import RunResult
-from amos_dask.events import Event, Notice, TaskEnded
+from amos_dask.engine.events import Event, Notice, TaskEnded
 
 AREA = 100.0  # of denoising, seen on 16x14 slices
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]

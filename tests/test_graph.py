@@ -15,10 +15,10 @@ import pytest
 from distributed import Client, LocalCluster, get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from amos_dask import graph
+from amos_dask.engine import graph
+from amos_dask.engine.events import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.engine.graph import run_tasks
 from amos_dask.errors import AmosDaskError, LabelMapError
-from amos_dask.events import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
-from amos_dask.graph import run_tasks
 
 PATIENCE = 20.0  # seconds; reached only by a test that fails
 ALLOWED_DEATHS = 2

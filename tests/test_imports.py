@@ -211,7 +211,7 @@ def test_the_reader_sees_imports_wherever_they_stand(tmp_path: Path) -> None:
         "from ..errors import AmosDaskError\n"
         "from .mask import read_mask\n"
         "if TYPE_CHECKING:\n    from amos_dask import labels\n"
-        "def late():\n    import amos_dask.graph\n    from distributed import Client\n"
+        "def late():\n    import amos_dask.engine.graph\n    from distributed import Client\n"
     )
     inside, outside = read_imports(package)
     assert inside["stages.volume"] == {"errors", "stages.mask", "labels", "graph"}

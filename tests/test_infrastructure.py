@@ -21,12 +21,12 @@ from roots import assert_same, contents, issues, program
 
 import amos_dask
 from amos_dask import AmosDaskError, ClusterOptions
-from amos_dask.cluster import connect
-from amos_dask.events import Event, Notice, PhaseStarted, TaskEnded
+from amos_dask.engine import connect, session
+from amos_dask.engine.events import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.kernels import warm_up
 from amos_dask.phantom import Archive, write_archive
-from amos_dask.pipeline import samples, session
-from amos_dask.recipe.fused import run_sample
+from amos_dask.running import samples
+from amos_dask.sample.make import run_sample
 
 
 @pytest.fixture

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from roots import issues, program, sample_dir, snapshot, table, truncate, voxels
 
 import amos_dask
+from amos_dask.engine.events import Event, PhaseStarted, TaskEnded
 from amos_dask.errors import AmosDaskError
-from amos_dask.events import Event, PhaseStarted, TaskEnded
 from amos_dask.issues import make_issue
+from amos_dask.leak_finding import leaks as pipeline_leaks
+from amos_dask.leak_finding.frames_of_leaks import find_crossing, find_same_shape, leaks_frame
 from amos_dask.phantom import METADATA_NAME
-from amos_dask.pipeline import leaks as pipeline_leaks
-from amos_dask.tables.leaks import find_crossing, find_same_shape, leaks_frame
 
 # CT scans 1, 9, 111 are train, 4, 222 val, 50, 333, 500 test; MR scans 507, 508, 501 one of each.
 COLUMNS = {"birth": "Patient's Birth Date", "sex": "Patient's Sex", "day": "Acquisition Date"}

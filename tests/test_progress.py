@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from amos_dask.events import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
-from amos_dask.progress import JsonLines, PlainLines, ignore, report_to
+from amos_dask.engine.events import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.engine.progress import JsonLines, PlainLines, ignore, report_to
 
 
 class Clock:

@@ -109,10 +109,10 @@ def takes_documented_parameters(value: Any) -> bool:
 
 def test_the_walk_finds_every_kind_of_public_thing() -> None:
     assert {
-        "amos_dask.graph.run_tasks",
+        "amos_dask.engine.graph.run_tasks",
         "amos_dask.records.Sample",
         "amos_dask.records.Sample.sample_id",
-        "amos_dask.store.staging.Staging.publish",
+        "amos_dask.root.staging.Staging.publish",
     } <= set(PUBLIC)
 
 

@@ -19,11 +19,13 @@ from roots import assert_same, change_sex, contents, errors, program, sample_dir
 
 import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
-from amos_dask.events import Event, Notice, PhaseStarted, TaskEnded
+from amos_dask.commands import splits
+from amos_dask.engine import session
+from amos_dask.engine.events import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.phantom import METADATA_NAME
-from amos_dask.pipeline import run_tables, session, splits
-from amos_dask.store.layout import Layout
-from amos_dask.store.lock import Owner, hold_lock
+from amos_dask.root.layout import Layout
+from amos_dask.root.lock import Owner, hold_lock
+from amos_dask.running import run_tables
 from amos_dask.tables import workbook
 
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]

@@ -28,7 +28,7 @@ import amos_dask
 from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
 from amos_dask.records import DenoiseParams
-from amos_dask.stages.denoise import describe_step, is_denoised
+from amos_dask.steps.denoise import describe_step, is_denoised
 
 DENOISE = ("--region_area_thresh", "100")  # seen on 16x14 slices
 DENOISE_OTHERWISE = ("--region_area_thresh", "40")

@@ -138,8 +138,8 @@ def test_counted_again_from_the_files_it_is_the_same(
 def test_sums_of_many_files_go_over_several_levels(
     root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amos_dask.pipeline.statistics._FAN_IN", 2)
-    monkeypatch.setattr("amos_dask.pipeline.statistics._FEW", 0)
+    monkeypatch.setattr("amos_dask.statistics.write._FAN_IN", 2)
+    monkeypatch.setattr("amos_dask.statistics.write._FEW", 0)
     copy = tmp_path / "R"
     shutil.copytree(root, copy)
     amos_dask.stats(copy, cluster=cluster_address, progress="none")

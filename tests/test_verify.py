@@ -26,13 +26,13 @@ import amos_dask
 from amos_dask import AmosDaskError, CommandResult, Selection
 from amos_dask.archive.discover import discover
 from amos_dask.datasets import AMOS22, PublishedZip
-from amos_dask.events import Event, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.downloading import published
+from amos_dask.engine.events import Event, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.phantom import Archive, write_archive
-from amos_dask.pipeline import published
-from amos_dask.pipeline import verify as pipeline
-from amos_dask.pipeline.run import run
-from amos_dask.recipe.verifying_archive import ArchiveCheck, verify_sample
-from amos_dask.store.layout import Layout
+from amos_dask.root.layout import Layout
+from amos_dask.running.run import run
+from amos_dask.verification import verify as pipeline
+from amos_dask.verification.of_archive import ArchiveCheck, verify_sample
 
 VOLUME, MASK = "imagesTr/amos_0001.nii.gz", "labelsTr/amos_0001.nii.gz"
 OTHER = "imagesVa/amos_0004.nii.gz"
@@ -231,8 +231,8 @@ def test_nothing_is_decoded_where_the_ends_agree(
     def refuse(image: Any) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("amos_dask.recipe.verifying_archive.unpack", refuse)
-    monkeypatch.setattr("amos_dask.recipe.verifying_archive.read_mask", refuse)
+    monkeypatch.setattr("amos_dask.verification.of_archive.unpack", refuse)
+    monkeypatch.setattr("amos_dask.verification.of_archive.read_mask", refuse)
     assert sample_errors(archive) == set()
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from amos_dask.cluster_check import ClusterReport
     from amos_dask.issues import Issue
     from amos_dask.phantom import Archive
-    from amos_dask.pipeline.check import ClusterReport
-    from amos_dask.pipeline.results import CommandResult, RunPlan, RunResult
+    from amos_dask.results import CommandResult, RunPlan, RunResult
 
 _SEVERITIES = ("error", "warning", "info")
 _SHOWN_ERRORS = 20

@@ -15,7 +15,7 @@ from amos_dask.archive.sources import is_url, is_zip
 from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ArchiveError, ManifestError
 from amos_dask.records import UNDEFINED, FileRef, Metadata
-from amos_dask.store.layout import MANIFEST_SHEET, Layout, absolute, find_root, find_samples_of
+from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute, find_root, find_samples_of
 from amos_dask.tables.workbook import read_sheet, require_columns
 
 _MANIFEST_COLUMNS = ("seq", "subset", "manufacturer_model_name", "volume", "mask")

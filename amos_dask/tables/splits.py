@@ -12,7 +12,7 @@ import pandas as pd
 
 from amos_dask.datasets import SUBSETS
 from amos_dask.errors import ManifestError
-from amos_dask.store.layout import MANIFEST_SHEET
+from amos_dask.root.layout import MANIFEST_SHEET
 from amos_dask.tables.assignments import assignment_hash
 from amos_dask.tables.workbook import require_columns, require_title
 

@@ -22,7 +22,7 @@ from openpyxl.utils import get_column_letter
 from openpyxl.utils.exceptions import InvalidFileException
 
 from amos_dask.errors import ManifestError
-from amos_dask.store.staging import Staging
+from amos_dask.root.staging import Staging
 
 LARGEST_CELL = 32_767
 LARGEST_SHEET = 1_048_576  # rows, the header included

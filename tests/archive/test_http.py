@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from scripted_server import Plan, ScriptedServer, scripted_server
 
-from amos_dask.archive.http import (
+from amos_dask.downloading.http import (
     Patience,
     TransferError,
     WrongRangeError,
@@ -21,7 +21,7 @@ from amos_dask.archive.http import (
     shown,
     url_of,
 )
-from amos_dask.archive.record import PublishedFile, ask_record, file_url
+from amos_dask.downloading.record import PublishedFile, ask_record, file_url
 from amos_dask.errors import ArchiveError
 
 CONTENT = bytes(range(256)) * 1000
@@ -335,7 +335,7 @@ def test_a_record_that_is_none_is_one_sentence(server: ScriptedServer, content: 
 def test_a_record_is_not_read_without_end(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amos_dask.archive.record._LARGEST_RECORD", 1000)
+    monkeypatch.setattr("amos_dask.downloading.record._LARGEST_RECORD", 1000)
     with pytest.raises(ArchiveError, match="larger than"):
         record(server, b" " * 1001)
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from amos_dask.kernels import denoise_slices
-from amos_dask.recipe.fused import run_sample
+from amos_dask.sample.make import run_sample
 from benchmarks import literal_denoise, straightforward, vectorised_denoise
 from benchmarks.floor import plan, run_floor
 from benchmarks.outputs import run_task, samples_of

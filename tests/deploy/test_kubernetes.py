@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 import amos_dask
-from amos_dask.cluster import ClusterOptions
-from amos_dask.cluster.kubernetes import cluster_spec
-from amos_dask.cluster.options import configured, load_defaults
+from amos_dask.engine import ClusterOptions
+from amos_dask.engine.kubernetes import cluster_spec
+from amos_dask.engine.options import configured, load_defaults
 from amos_dask.errors import ClusterError
 
 _WHY = "the validation needs amos-dask[test]"

@@ -16,10 +16,10 @@ from typing import Any
 import dask
 import pytest
 
-from amos_dask.cluster import ClusterOptions, connect
-from amos_dask.cluster import kubernetes as ours
-from amos_dask.cluster.kubernetes import cluster_spec
-from amos_dask.cluster.options import load_defaults
+from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine import kubernetes as ours
+from amos_dask.engine.kubernetes import cluster_spec
+from amos_dask.engine.options import load_defaults
 from amos_dask.errors import ClusterError
 
 _WHY = "clusters of pods need amos-dask[kubernetes]; the stand-in for one, amos-dask[test]"
@@ -36,7 +36,7 @@ from deploy.processes import (  # noqa: E402
     workers_of,
 )
 
-from amos_dask.cluster import kubernetes_api  # noqa: E402
+from amos_dask.engine import kubernetes_api  # noqa: E402
 
 JOB = Path(__file__).parents[2] / "deploy" / "kubernetes" / "job.yaml"
 

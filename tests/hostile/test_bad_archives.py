@@ -18,7 +18,7 @@ from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import read_blocks
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue
-from amos_dask.stages.audit import audit_sample
+from amos_dask.steps.header_check import audit_sample
 
 GOOD = ("imagesTr/amos_0001.nii.gz", "labelsTr/amos_0001.nii.gz")
 

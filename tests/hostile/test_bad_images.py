@@ -25,11 +25,11 @@ from hostile.bad_images import (
 from amos_dask.archive import sources
 from amos_dask.archive.listing import file_ref
 from amos_dask.issues import CATALOGUE, Issue
-from amos_dask.recipe.fused import run_sample
-from amos_dask.recipe.work import RunTask
 from amos_dask.records import Audit, Metadata, Params, Sample
-from amos_dask.stages.audit import audit_sample
-from amos_dask.store.layout import Layout
+from amos_dask.root.layout import Layout
+from amos_dask.sample.make import run_sample
+from amos_dask.sample.todo import RunTask
+from amos_dask.steps.header_check import audit_sample
 
 VOLUME, MASK = image(volume_voxels()), image(mask_voxels())
 VOLUME_NAME, MASK_NAME = "imagesTr/amos_0001.nii.gz", "labelsTr/amos_0001.nii.gz"

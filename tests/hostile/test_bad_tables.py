@@ -22,9 +22,9 @@ from amos_dask.datasets import AMOS22
 from amos_dask.errors import ArchiveError, ManifestError
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
-from amos_dask.stages.describe import parse_info_yaml
-from amos_dask.store.layout import SampleFolder
-from amos_dask.store.staging import Staging
+from amos_dask.root.layout import SampleFolder
+from amos_dask.root.staging import Staging
+from amos_dask.steps.describe import parse_info_yaml
 from amos_dask.tables.workbook import read_sheet, write_workbook
 
 assert AMOS22.metadata is not None

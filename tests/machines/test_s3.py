@@ -30,7 +30,7 @@ from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import open_location, read_blocks
 from amos_dask.errors import ArchiveError, InaccessibleFileError
 from amos_dask.records import FileRef, Sample
-from amos_dask.stages.audit import audit_sample
+from amos_dask.steps.header_check import audit_sample
 
 pytestmark = pytest.mark.s3
 ZIP, FOLDER = "s3://bucket/zipped/amos22.zip", "s3://bucket/amos22"

@@ -245,7 +245,7 @@ def test_the_sites_configuration_has_only_keys_that_are_read() -> None:
             )
         }
 
-    ours = yaml.safe_load(files("amos_dask.cluster").joinpath("amos-dask.yaml").read_text())
+    ours = yaml.safe_load(files("amos_dask.engine").joinpath("amos-dask.yaml").read_text())
     theirs = yaml.safe_load((BATCH_SCRIPT.parent / "amos-dask.yaml").read_text())
     assert keys(theirs) <= keys(ours)
 

@@ -18,7 +18,7 @@ from roots import assert_same, contents, errors, program, report_data, sample_di
 
 import amos_dask
 from amos_dask.phantom import Archive, write_archive
-from amos_dask.store.restore import RestoreData
+from amos_dask.root.restore import RestoreData
 
 AREA = 100.0  # of denoising, seen on small slices
 

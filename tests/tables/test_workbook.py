@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from openpyxl.worksheet.worksheet import Worksheet
 
 from amos_dask.errors import ManifestError
-from amos_dask.store import staging
+from amos_dask.root import staging
 from amos_dask.tables import workbook
 from amos_dask.tables.workbook import (
     LARGEST_CELL,

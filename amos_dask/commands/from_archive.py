@@ -1,0 +1,248 @@
+"""Commands that read the archive: ``archive-manifest`` and ``confirm-pairs``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amos_dask.archive.discover import Discovery, check_files, discover, make_sample
+from amos_dask.archive.listing import list_files
+from amos_dask.arguments import keep_label_map, require_outside_archive
+from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
+from amos_dask.engine.events import Listener, Notice
+from amos_dask.engine.session import Session, open_session
+from amos_dask.errors import ManifestError
+from amos_dask.issues import Issue
+from amos_dask.records import UNDEFINED, Audit, FileRef, Metadata, Sample, Step
+from amos_dask.reporting import all_issues, failure_issue, record_issues, step_results
+from amos_dask.results import CommandResult
+from amos_dask.root.audit_log import AuditLog
+from amos_dask.root.dataset import keep_dataset, layout_for, settle_dataset
+from amos_dask.root.layout import (
+    MANIFEST_SHEET,
+    absolute,
+    find_root_beside_archive,
+    find_sample_folders,
+)
+from amos_dask.root.lock import require_unlocked
+from amos_dask.root.receipts import Receipts
+from amos_dask.root.working import working_on
+from amos_dask.sample.pairs import PairTask, pair_sample
+from amos_dask.selection import EVERYTHING, Selection
+from amos_dask.steps.header_check import audit_sample, blank_audit
+from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
+from amos_dask.tables.workbook import (
+    read_sheet,
+    require_columns,
+    require_title,
+    sheet_names,
+    write_workbook,
+)
+
+
+def archive_manifest(
+    root_dir: str | Path,
+    output_manifest_file: str | Path,
+    *,
+    labeled_data_meta: str | Path | None = None,
+    dataset: str | Path | None = None,
+    sheet_name: str = MANIFEST_SHEET,
+    mr_metadata_offset: str = "auto",
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """List every scan and mask of an archive with its geometry and metadata (routine 01).
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        The archive: a folder, ``amos22.zip``, or a URL of either. Never written to.
+    output_manifest_file : str or Path
+        The workbook to write.
+    labeled_data_meta : str or Path, optional
+        The metadata csv; by default the one inside or beside the archive.
+    dataset : str or Path, optional
+        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
+        ROOT_DIR holds already, else AMOS22.
+    sheet_name : str
+        Title of the worksheet.
+    mr_metadata_offset : {"auto", "0", "-1"}
+        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        With the manifest as ``frame``.
+
+    Raises
+    ------
+    AmosDaskError
+        When the archive or the csv cannot be used as a whole.
+    """
+    output = Path(output_manifest_file)
+    require_title(sheet_name)
+    require_outside_archive(output, str(root_dir))
+    layout = find_root_beside_archive(str(root_dir), output)
+    require_unlocked(layout)
+    layout = layout_for(layout.root, dataset)
+    csv = None if labeled_data_meta is None else str(labeled_data_meta)
+    found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset)
+    layout = settle_dataset(layout, found.definition)
+    with working_on(layout):
+        with open_session(cluster, progress) as session:
+            audits, issues = audit_archive(session, found)
+        frame = archive_frame(found.samples, audits)
+        keep_dataset(layout)
+        write_workbook(output, {sheet_name: frame})
+        keep_label_map(layout, layout.dataset.label_map)
+        record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
+    summary = f"{len(frame)} files of {len(found.samples)} scans"
+    return CommandResult((output,), len(found.samples), summary, tuple(issues), frame)
+
+
+def audit_archive(
+    session: Session, found: Discovery, log: AuditLog | None = None
+) -> tuple[dict[str, Audit], list[Issue]]:
+    """Read all headers; return audits by sample and the issues of names, metadata and headers.
+
+    Where a log is given, headers of unchanged files are taken from it, and those of files that are
+    no longer the same leave it.
+    """
+    issues = list(found.issues)
+    for issue in issues:
+        if issue.code in ("mr_metadata_offset", "mr_metadata_offset_unknown"):
+            session.listener(Notice(issue.message))
+    audits = log.read() if log is not None else {}
+    unread = [sample for sample in found.samples if sample.sample_id not in audits]
+    for outcome in session.map("audit", audit_sample, unread):
+        if outcome.value is None:
+            issues.append(failure_issue(outcome))
+        else:
+            audits[outcome.name] = outcome.value
+            if log is not None:
+                log.append(outcome.value)
+    if log is not None:
+        log.compact(audits)
+    issues += [issue for audit in audits.values() for issue in audit.issues]
+    return {s.sample_id: audits.get(s.sample_id) or blank_audit(s) for s in found.samples}, issues
+
+
+def confirm_pairs(
+    root_dir: str | Path,
+    output_dir: str | Path,
+    archive_manifest: str | Path,
+    *,
+    modality: str,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Organise the pairs of one modality: float32 volume, uint8 mask, info file (routine 02).
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        The archive, as given to `archive_manifest`.
+    output_dir : str or Path
+        Where subset folders go, such as ``root_dir/grouped/AMOS-CT``.
+    archive_manifest : str or Path
+        The workbook that `archive_manifest` wrote.
+    modality : {"ct", "mri", "und"}
+        Which samples.
+    selection : Selection
+        Further choice of samples.
+    cluster, progress
+        As for `archive_manifest`.
+
+    Returns
+    -------
+    CommandResult
+        ``n_samples`` written or tried.
+
+    Raises
+    ------
+    AmosDaskError
+        When the manifest cannot be used or names files that the archive lacks.
+    """
+    group, manifest = absolute(output_dir), Path(archive_manifest)
+    require_outside_archive(group, str(root_dir))
+    layout = find_root_beside_archive(str(root_dir), group)
+    require_unlocked(layout)
+    dataset = layout.dataset
+    listed = _read_samples(manifest, str(root_dir), dataset)
+    chosen = selection.choose(sample for sample in listed if sample.modality == modality)
+    samples = [s for s in chosen if s.volume is not None]
+    with working_on(layout, group):
+        receipts = Receipts(layout)
+        earlier = {folder.sample_id for folder in find_sample_folders(group, dataset.prefix)}
+        tasks = [PairTask(s, group, receipts, s.sample_id in earlier) for s in samples]
+        with open_session(cluster, progress) as session:
+            session.prepare_kernels()
+            results = step_results(session.map("pair", pair_sample, tasks))
+        issues = all_issues(results)
+        issues += [
+            issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)
+        ]
+        keep_label_map(layout, dataset.label_map)
+        record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
+    n_written = sum(result.value is not None for result in results)
+    summary = f"{n_written} of {len(chosen)} {modality} samples written"
+    return CommandResult((group,), len(chosen), summary, tuple(issues))
+
+
+def _read_samples(manifest: Path, root_dir: str, definition: DatasetDefinition) -> list[Sample]:
+    titles = sheet_names(manifest)
+    title = MANIFEST_SHEET if MANIFEST_SHEET in titles else titles[0]
+    frame = read_sheet(manifest, title)
+    require_columns(frame, ARCHIVE_COLUMNS, manifest)
+    files = {ref.path: ref for ref in list_files(root_dir)}
+    rows: dict[str, list[Any]] = {}
+    for row in frame.dropna(how="all").itertuples(index=False):
+        rows.setdefault(str(row.seq), []).append(row)
+    return [
+        _read_sample(seq, group, files, manifest, root_dir, definition)
+        for seq, group in rows.items()
+    ]
+
+
+def _read_sample(
+    seq: str,
+    rows: Sequence[Any],
+    files: Mapping[str, FileRef],
+    manifest: Path,
+    root_dir: str,
+    definition: DatasetDefinition,
+) -> Sample:
+    refs: dict[str, FileRef] = {}
+    for row in rows:
+        ref = files.get(str(row.file_path))
+        if ref is None:
+            raise ManifestError(
+                f"{manifest}: {row.file_path} is not in {root_dir}; run archive-manifest again."
+            )
+        refs[row.type] = ref
+    if not seq.isdecimal():
+        raise ManifestError(f"{manifest}: seq {seq!r} is not a number.")
+    subset = str(rows[0].subset)
+    if subset not in SUBSETS:  # it becomes a folder
+        raise ManifestError(f"{manifest}: subset {subset!r} of seq {seq} is not known.")
+    metadata = Metadata(**{name: _cell(getattr(row, name)) for name in METADATA_FIELDS})
+    return make_sample(
+        int(seq),
+        subset,
+        metadata,
+        refs.get(FILE_TYPES["volume"]),
+        refs.get(FILE_TYPES["mask"]),
+        definition,
+    )
+
+
+def _cell(value: Any) -> str:
+    return UNDEFINED if value is None or pd.isna(value) else str(value)

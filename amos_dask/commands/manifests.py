@@ -1,0 +1,119 @@
+"""``dataset-manifest``: an index of all organised samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from amos_dask.arguments import find_label_map, require_sample_folders
+from amos_dask.datasets import DatasetDefinition
+from amos_dask.engine.events import Listener
+from amos_dask.engine.session import open_session
+from amos_dask.errors import InconsistentDatasetError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.records import SampleFiles, Step
+from amos_dask.reporting import all_issues, record_issues, step_results
+from amos_dask.results import CommandResult
+from amos_dask.root.layout import MANIFEST_SHEET, SampleFolder, absolute, find_root
+from amos_dask.root.lock import require_unlocked
+from amos_dask.root.working import working_on
+from amos_dask.sample.reread import DescribeTask, describe_sample
+from amos_dask.tables.manifests import dataset_frame
+from amos_dask.tables.splits import missing_subsets
+from amos_dask.tables.workbook import update_workbook
+
+
+def dataset_manifest(
+    root_dir: str | Path,
+    output_manifest_file: str | Path,
+    *,
+    label_explanation: str | Path | None = None,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Index every organised sample, after checking that its files agree (routine 05).
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it; paths in the manifest are relative to it.
+    output_manifest_file : str or Path
+        The workbook to write.
+    label_explanation : str or Path, optional
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        With the manifest as ``frame``.
+
+    Raises
+    ------
+    InconsistentDatasetError
+        When files of a sample disagree in shape, affine, spacing, origin or mask type, or an id
+        has two folders: all of them are listed, and an older manifest stays as it is.
+    AmosDaskError
+        When there are no samples or the label map is not usable.
+    """
+    root, output = absolute(root_dir), Path(output_manifest_file)
+    layout = find_root(root, output)
+    require_unlocked(layout)
+    label_map = find_label_map(layout, label_explanation)
+    folders = require_sample_folders(root, layout)
+    with working_on(layout):
+        problems = _doubles(folders, root)
+        with open_session(cluster, progress) as session:
+            session.prepare_kernels()
+            tasks = [DescribeTask(folder, layout, label_map, root) for folder in folders]
+            results = step_results(session.map("describe", describe_sample, tasks))
+        rows: list[SampleFiles] = []
+        for result in results:
+            if result.value is not None:
+                row, found = result.value
+                rows.append(row)
+                problems += found
+        if problems:
+            raise InconsistentDatasetError(
+                f"{len(problems)} inconsistencies; nothing was written:\n  " + "\n  ".join(problems)
+            )
+        frame = dataset_frame(rows, label_map)
+        update_workbook(output, {MANIFEST_SHEET: frame})
+        issues = all_issues(results)
+        scope = tasks[0].shown(root)
+        issues += missing_subset_issues(frame, scope, layout.dataset)
+        record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
+    return CommandResult((output,), len(folders), f"{len(frame)} samples", tuple(issues), frame)
+
+
+def _doubles(folders: Iterable[SampleFolder], root: Path) -> list[str]:
+    count = Counter(folder.sample_id for folder in folders)
+    return [
+        f"{folder.path.relative_to(root).as_posix()}: one of {count[folder.sample_id]} folders "
+        f"of {folder.sample_id}"
+        for folder in folders
+        if count[folder.sample_id] > 1
+    ]
+
+
+def missing_subset_issues(
+    manifest: pd.DataFrame, group: str, definition: DatasetDefinition
+) -> list[Issue]:
+    """Return ``no_samples`` for each subset of the dataset that a dataset manifest lacks."""
+    return [
+        make_issue(
+            "no_samples",
+            f"{PurePosixPath(group).name} has no {subset} samples",
+            file=group,
+            action="no index manifest for it",
+        )
+        for subset in missing_subsets(manifest)
+        if subset in definition.subsets
+    ]

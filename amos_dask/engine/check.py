@@ -1,0 +1,208 @@
+"""What the workers of a cluster are, and what they see."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from amos_dask.engine.environment import LOOPBACK
+from amos_dask.errors import ClusterError
+
+# Where a batch job, whose node cannot be reached from outside, was submitted from.
+_SUBMIT_HOSTS = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "LSB_SUB_HOST", "SGE_O_HOST")
+# Results and pickles must agree between client and workers on these.
+_PACKAGES = ("amos-dask", "dask", "distributed", "numpy", "numba", "nibabel", "isal", "pandas")
+_MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """What one worker says of itself.
+
+    Parameters
+    ----------
+    address, host : str
+        Where it is.
+    versions : tuple of (str, str)
+        Python, amos-dask and the libraries that results depend on; not all when it cannot tell.
+    memory_bytes : int
+        Its limit; 0 without one.
+    unseen : tuple of str
+        Paths that do not exist there.
+    unwritable : tuple of str
+        Folders in which it cannot write.
+    free_bytes : int
+        Free disk under the first folder to write to; 0 also when that is not known.
+    failure : str
+        Why it cannot tell; empty when it can.
+    """
+
+    address: str
+    host: str
+    versions: tuple[tuple[str, str], ...]
+    memory_bytes: int
+    unseen: tuple[str, ...] = ()
+    unwritable: tuple[str, ...] = ()
+    free_bytes: int = 0
+    failure: str = ""
+
+
+def look_at_workers(
+    client: Any,
+    to_read: Sequence[str],
+    to_write: Sequence[str],
+    wait_seconds: float = 300,
+    n_workers: int = 1,
+    seconds_for_others: float = 60,
+) -> list[WorkerView]:
+    """Ask every worker; waits for the first one, and then a little for as many as are expected.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Whose workers.
+    to_read, to_write : sequence of str
+        Paths that they must see, and write to.
+    wait_seconds : float
+        For the first worker.
+    n_workers : int
+        How many are expected.
+    seconds_for_others : float
+        For the rest of them.
+
+    Raises
+    ------
+    ClusterError
+        When no worker starts in time.
+    """
+    try:
+        client.wait_for_workers(1, timeout=wait_seconds)
+    except TimeoutError as error:
+        raise ClusterError(
+            f"no worker has started within {wait_seconds:.0f} s; look at the queue and at the "
+            "workers' logs."
+        ) from error
+    if n_workers > 1:
+        with suppress(TimeoutError):
+            client.wait_for_workers(n_workers, timeout=seconds_for_others)
+    pythons = {
+        address: _minor(found["host"]["python"])
+        for address, found in client.get_versions()["workers"].items()
+    }
+    # Bytecode of another Python is not to be run, not even for a look.
+    ours = _minor(platform.python_version())
+    strangers = {address: python for address, python in pythons.items() if python != ours}
+    info = client.scheduler_info(n_workers=-1)["workers"]
+    to_ask = [address for address in info if address not in strangers]
+    look = _looker()
+    found = client.run(
+        look, _PACKAGES, tuple(to_read), tuple(to_write), workers=to_ask, on_error="return"
+    )
+    views = []
+    for address, worker in info.items():
+        memory = worker["memory_limit"] or 0
+        answer = found.get(address)
+        if isinstance(answer, dict):
+            views.append(WorkerView(address, memory_bytes=memory, **answer))
+        elif address in strangers:
+            versions = (("python", strangers[address]),)
+            views.append(WorkerView(address, worker["host"], versions, memory))
+        else:  # answers nothing, or not as one that can be used
+            reason = " ".join(f"{type(answer).__name__}: {answer}".split()) if answer else "is gone"
+            views.append(WorkerView(address, worker["host"], (), memory, failure=reason))
+    return views
+
+
+def versions() -> tuple[tuple[str, str], ...]:
+    """Return the versions that client and workers must share."""
+    return tuple(_looker()(_PACKAGES, (), ())["versions"])
+
+
+def find_problems(views: Sequence[WorkerView]) -> list[str]:
+    """Return what stands in the way of work, a sentence each, naming a host."""
+    ours = dict(versions())
+    problems = []
+    for view in views:
+        if view.failure:
+            problems.append(f"{view.host} cannot be used: {view.failure}")
+        problems += [
+            f"{view.host} has no {name}, this machine {ours[name]}"
+            if version == _MISSING
+            else f"{view.host} has {name} {version}, this machine {ours[name]}"
+            for name, version in view.versions
+            if version != ours[name]
+        ]
+        problems += [f"{view.host} does not see {path}" for path in view.unseen]
+        problems += [
+            f"{view.host} cannot write to {path}"
+            for path in view.unwritable
+            if path not in view.unseen
+        ]
+    return list(dict.fromkeys(problems))
+
+
+def is_on_this_machine(client: Any) -> bool:
+    """Return whether a client's workers are processes that were started here."""
+    from distributed import LocalCluster
+
+    return isinstance(client.cluster, LocalCluster)
+
+
+def _minor(python: str) -> str:
+    return ".".join(python.split(".")[:2])
+
+
+def _looker() -> Callable[..., dict[str, Any]]:
+    """Return what runs on a worker.
+
+    A function within a function is sent as a whole: it works where amos-dask is not installed, or
+    is another version. So it must use nothing of this module.
+    """
+
+    def look(
+        packages: Sequence[str], to_read: Sequence[str], to_write: Sequence[str]
+    ) -> dict[str, Any]:
+        import os
+        import platform
+        import shutil
+        import socket
+        from importlib.metadata import PackageNotFoundError, version
+
+        versions = [("python", ".".join(platform.python_version_tuple()[:2]))]
+        for name in packages:
+            try:
+                versions.append((name, version(name)))
+            except PackageNotFoundError:
+                versions.append((name, "missing"))
+        try:
+            free_bytes = shutil.disk_usage(to_write[0]).free if to_write else 0
+        except OSError:
+            free_bytes = 0
+        unseen = [path for path in (*to_read, *to_write) if not os.path.exists(path)]  # noqa: PTH110
+        return {
+            "host": socket.gethostname(),
+            "versions": tuple(versions),
+            "unseen": tuple(unseen),
+            "unwritable": tuple(path for path in to_write if not os.access(path, os.W_OK)),
+            "free_bytes": free_bytes,
+        }
+
+    return look
+
+
+def ssh_line(dashboard_link: str) -> str:
+    """Return the command that brings a dashboard on a cluster to one's own browser.
+
+    From within a batch job it goes through the machine that the job was submitted from.
+    """
+    place = urlsplit(dashboard_link)
+    through = socket.gethostname()
+    if place.hostname != LOOPBACK:
+        through = next(filter(None, map(os.environ.get, _SUBMIT_HOSTS)), through)
+    return f"ssh -L {place.port}:{place.hostname}:{place.port} {through}"

@@ -1,0 +1,123 @@
+"""Options of a cluster: as given, else as configured the way Dask is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from amos_dask.errors import ClusterError
+
+# Names of batch systems and dask-jobqueue's classes for them.
+BATCH_SYSTEMS = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "lsf": "LSFCluster",
+    "sge": "SGECluster",
+    "oar": "OARCluster",
+    "htcondor": "HTCondorCluster",
+    "moab": "MoabCluster",
+}
+KUBERNETES = "kubernetes"
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Where to run. What is None is taken from Dask's configuration, section ``amos-dask``.
+
+    Parameters
+    ----------
+    cluster : str, optional
+        ``local``, a batch system such as ``slurm``, ``kubernetes``, or the address of a running
+        scheduler such as ``tcp://node1:8786``.
+    workers : int, optional
+        Processes of one thread each.
+    memory : str, optional
+        Of each worker, such as ``4GB``; ``auto`` shares the machine's, ``0`` sets no limit.
+    dashboard_port : int, optional
+        Port of the dashboard; another free one is taken when it is in use.
+    local_directory : str, optional
+        Where workers keep temporary files.
+    tls : bool, optional
+        Encrypt and authenticate what passes between client, scheduler and workers: of a cluster
+        that is started here with credentials made for it, at an address with those of Dask's
+        configuration.
+    queue, walltime, account : str, optional
+        Of batch jobs.
+    """
+
+    cluster: str | None = None
+    workers: int | None = None
+    memory: str | None = None
+    dashboard_port: int | None = None
+    local_directory: str | None = None
+    tls: bool | None = None
+    queue: str | None = None
+    walltime: str | None = None
+    account: str | None = None
+
+
+@cache
+def load_defaults() -> None:
+    """Make the packaged defaults part of Dask's configuration; what is set already stays."""
+    import dask
+    import yaml
+
+    text = files("amos_dask.engine").joinpath("amos-dask.yaml").read_text(encoding="utf-8")
+    dask.config.update_defaults(yaml.safe_load(text))
+
+
+def configured(section: str) -> Any:
+    """Return a value of Dask's configuration below ``amos-dask``, ``-`` or ``_`` in its name."""
+    import dask
+
+    load_defaults()
+    return dask.config.get(f"amos-dask.{section}")
+
+
+def patience_seconds(kind: str) -> float:
+    """Return how long to wait without any worker: batch jobs may be queued for days."""
+    elsewhere = 7 * 86400
+    return float(configured("patience") or (600 if kind == LOCAL else elsewhere))
+
+
+def memory_bytes(memory: str) -> int:
+    """Return the bytes of an amount such as ``4GB``.
+
+    Raises
+    ------
+    ClusterError
+        When it is none.
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        n_bytes = int(parse_bytes(memory))
+    except ValueError:
+        n_bytes = 0
+    if n_bytes <= 0:
+        raise ClusterError(f"memory {memory!r} is not an amount such as 4GB.")
+    return n_bytes
+
+
+def complete(options: ClusterOptions) -> ClusterOptions:
+    """Return the options with what is configured in place of None.
+
+    A scheduler's address in ``DASK_SCHEDULER_ADDRESS`` wins over a configured kind of cluster.
+    """
+    import dask
+
+    load_defaults()
+    batch = ("queue", "walltime", "account")
+    found = {
+        field.name: configured(
+            f"batch.{field.name}" if field.name in batch else field.name.replace("_", "-")
+        )
+        for field in fields(ClusterOptions)
+        if getattr(options, field.name) is None
+    }
+    if "cluster" in found:
+        found["cluster"] = dask.config.get("scheduler-address", None) or found["cluster"]
+    return replace(options, **found)

@@ -1,0 +1,225 @@
+"""A session: a client that is started when there is something to do, and progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from amos_dask.archive.sources import is_url
+from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine.check import find_problems, is_on_this_machine, look_at_workers, ssh_line
+from amos_dask.engine.connect import reporting_performance
+from amos_dask.engine.events import Listener, Notice, Outcome
+from amos_dask.engine.options import patience_seconds
+from amos_dask.engine.progress import STYLES, report_to
+from amos_dask.errors import AmosDaskError, ClusterError
+from amos_dask.root.layout import absolute
+
+if TYPE_CHECKING:
+    from amos_dask.engine.graph import Item
+
+Value = TypeVar("Value")
+_SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
+_SECONDS_FOR_COMPILING = 300
+# Dask gives a worker no more tasks when it has used so much of its limit.
+_USABLE_MEMORY = 0.8
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What workers on other machines must see, checked before any work.
+
+    Parameters
+    ----------
+    to_read, to_write : tuple of str
+        Paths.
+    """
+
+    to_read: tuple[str, ...] = ()
+    to_write: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(root: Path, archive: str | None) -> Needs:
+        """Return what a run needs; a URL is no path."""
+        is_path = archive is not None and not is_url(archive)
+        return Needs((str(absolute(str(archive))),) if is_path else (), (str(root),))
+
+
+class Session:
+    """A client, connected when there is something to do, and who listens to progress.
+
+    Parameters
+    ----------
+    connect : callable
+        Returns a `distributed.Client`; called at most once.
+    listener : callable
+        Is told every event.
+    needs : Needs
+        What workers on other machines must see.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Any], listener: Listener, needs: Needs | None = None
+    ) -> None:
+        self._connect = connect
+        self.listener = listener
+        self._needs = needs
+
+    @cached_property
+    def client(self) -> Any:
+        """The `distributed.Client` where tasks run.
+
+        Raises
+        ------
+        ClusterError
+            When it cannot be reached, or its workers do not see what they need.
+        """
+        client = self._connect()
+        self.listener(Notice(f"dashboard: {client.dashboard_link}"))
+        if self._needs is not None and not is_on_this_machine(client):
+            self.listener(Notice(f"from elsewhere: {ssh_line(client.dashboard_link)}"))
+            self.listener(Notice("waiting for the first worker"))
+            patience = patience_seconds("elsewhere")
+            views = look_at_workers(
+                client, self._needs.to_read, self._needs.to_write, wait_seconds=patience
+            )
+            problems = find_problems(views)
+            if problems:
+                raise ClusterError("; ".join(problems) + ".")
+        return client
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether tasks ran on other machines, whose files may take a while to be seen here."""
+        return "client" in vars(self) and not is_on_this_machine(self.client)
+
+    def map(
+        self,
+        phase: str,
+        function: Callable[[Item], Value],
+        items: Sequence[Item],
+    ) -> Generator[Outcome[Value], None, None]:
+        """Yield the outcomes of ``function`` over the items as they finish."""
+        if not items:
+            return
+        from amos_dask.engine.graph import run_tasks
+
+        yield from run_tasks(self.client, phase, function, items, self.listener, _count_issues)
+
+    def require_memory(self, n_bytes: int) -> None:
+        """Raise `ClusterError` when a worker has less memory than a scan needs."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
+        if limits and min(limits) * _USABLE_MEMORY < n_bytes:
+            raise ClusterError(
+                f"a worker has {min(limits) / 1e9:.2f} GB of memory and the largest scan needs "
+                f"about {n_bytes / _USABLE_MEMORY / 1e9:.2f} GB; use fewer --workers or more "
+                "--memory."
+            )
+
+    def prepare_kernels(self) -> None:
+        """Compile the kernels on one worker of each host, so that the others load them.
+
+        Raises
+        ------
+        ClusterError
+            When workers die of it, as they will of every sample, or the scheduler does.
+        """
+        from amos_dask.engine.graph import noticing_the_end_of
+
+        with noticing_the_end_of(self.client):
+            self._compile_kernels()
+
+    def _compile_kernels(self) -> None:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        one_per_host = {info["host"]: address for address, info in workers.items()}
+        futures = [
+            self.client.submit(
+                _warm_up,
+                key=f"prepare-kernels-{host}",
+                workers=[address],
+                allow_other_workers=True,  # it may be gone by now
+            )
+            for host, address in one_per_host.items()
+        ]
+        for future in futures:
+            try:
+                future.result(timeout=_SECONDS_BEFORE_COMPILING_IS_SAID)
+            except TimeoutError:
+                self.listener(Notice("compiling kernels (once per machine, about 15 s)"))
+                with suppress(TimeoutError):  # then the samples' tasks do it
+                    future.result(timeout=_SECONDS_FOR_COMPILING)
+
+
+def _warm_up() -> None:
+    from amos_dask.kernels import warm_up
+
+    warm_up()
+
+
+def _count_issues(value: Any) -> int:
+    return len(value.issues)
+
+
+@contextmanager
+def open_session(
+    cluster: Any,
+    progress: str | Listener,
+    needs: Needs | None = None,
+    performance_report: str | Path | None = None,
+) -> Iterator[Session]:
+    """Yield a session on a cluster, starting and stopping a local one where none is given.
+
+    Nothing is started before the first task.
+
+    Parameters
+    ----------
+    cluster : ClusterOptions, distributed.Client, str or None
+        Options, a connected client, a scheduler's address, or None for a local cluster.
+    progress : {"auto", "bar", "plain", "json", "none"} or callable
+        How to show progress on stderr (``json``: on stdout), or who listens.
+    needs : Needs, optional
+        What workers on other machines must see.
+    performance_report : str or Path, optional
+        File for Dask's own report on tasks, workers and transfers.
+
+    Raises
+    ------
+    AmosDaskError
+        When ``progress`` is not known, or the report's file could not be written in the end.
+    """
+    if performance_report is not None:
+        _require_writable(Path(performance_report))
+    with ExitStack() as stack:
+        if callable(progress):
+            listener = progress
+        elif progress not in STYLES:
+            raise AmosDaskError(f"progress {progress!r} is not known; choose from {STYLES}.")
+        else:
+            stream = sys.stdout if progress == "json" else sys.stderr
+            listener = stack.enter_context(report_to(stream, progress))
+        yield Session(partial(_client, stack, cluster, performance_report), listener, needs)
+
+
+def _require_writable(path: Path) -> None:
+    """Raise when a file could not be written in the end."""
+    folder = path.absolute().parent
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        raise AmosDaskError(f"{path}: cannot be written; is {folder} there?")
+
+
+def _client(stack: ExitStack, cluster: Any, performance_report: str | Path | None) -> Any:
+    """Return the client, to be closed with the session if it was opened here."""
+    client = cluster
+    if cluster is None or isinstance(cluster, (ClusterOptions, str)):
+        options = ClusterOptions(cluster) if isinstance(cluster, str) else cluster
+        client = stack.enter_context(connect(options or ClusterOptions()))
+    if performance_report is not None:
+        stack.enter_context(reporting_performance(client, str(performance_report)))
+    return client

@@ -1,0 +1,1 @@
+"""Leak_finding."""

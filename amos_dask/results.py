@@ -1,0 +1,160 @@
+"""What the functions of the API return: frames for notebooks, and what the closing lines say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from amos_dask.errors import ExitCode
+from amos_dask.issues import Issue
+from amos_dask.records import TableCounts
+from amos_dask.root.layout import CHANGES_SHEET, MANIFEST_SHEET, REGIONS_SHEET, Layout
+from amos_dask.tables.workbook import read_sheet
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """How a command ended.
+
+    Parameters
+    ----------
+    outputs : tuple of Path
+        Files, or the folder of many files, that were written.
+    n_samples : int
+        Samples or files looked at.
+    summary : str
+        One line for people.
+    issues : tuple of Issue
+        What this command found.
+    frame : DataFrame or None
+        The main table, where the command makes one.
+    """
+
+    outputs: tuple[Path, ...]
+    n_samples: int
+    summary: str
+    issues: tuple[Issue, ...] = ()
+    frame: pd.DataFrame | None = field(default=None, repr=False)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """``SAMPLES_FAILED`` exactly when there is an error among the issues."""
+        return exit_code(self.issues)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How `run` ended. The manifests are frames, read from the workbooks when first asked for.
+
+    Parameters
+    ----------
+    root_dir : Path
+        ROOT_DIR.
+    counts : TableCounts
+        Rows of the manifests.
+    issues : tuple of Issue
+        All issues of ROOT_DIR.
+    reasons : mapping of str to int
+        How many of the chosen samples were ``complete`` already, and how many were processed
+        because they were ``new``, ``changed``, to be ``repaired``, ``failed before``, ``forced``.
+    n_processed, n_failed : int
+        Samples of this run, and how many of them have an error.
+    n_failed_others : int
+        Samples not chosen in this run that have an error from before.
+    n_changed_voxels : int
+        Voxels that denoising changed.
+    seconds : float
+        Wall time.
+    outputs : tuple of Path
+        The manifests.
+    """
+
+    root_dir: Path
+    counts: TableCounts
+    issues: tuple[Issue, ...] = field(repr=False)
+    reasons: Mapping[str, int]
+    n_processed: int
+    n_failed: int
+    n_failed_others: int
+    n_changed_voxels: int
+    seconds: float
+    outputs: tuple[Path, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """``SAMPLES_FAILED`` exactly when there is an error among the issues."""
+        return exit_code(self.issues)
+
+    @cached_property
+    def archive_manifest(self) -> pd.DataFrame:
+        """The archive manifest: a row a file."""
+        return read_sheet(Layout(self.root_dir).archive_manifest, MANIFEST_SHEET)
+
+    @cached_property
+    def dataset_manifest(self) -> pd.DataFrame:
+        """The dataset manifest of CT and MR together: a row a sample; empty without samples."""
+        path = Layout(self.root_dir).dataset_manifest()
+        return read_sheet(path, MANIFEST_SHEET) if self.counts.n_samples else pd.DataFrame()
+
+    @cached_property
+    def regions_before(self) -> Mapping[float, pd.DataFrame]:
+        """Threshold in mm3 -> worksheet ``Regions`` before denoising."""
+        return self._regions(after=False)
+
+    @cached_property
+    def regions_after(self) -> Mapping[float, pd.DataFrame]:
+        """Threshold in mm3 -> worksheet ``Regions`` after denoising."""
+        return self._regions(after=True)
+
+    @cached_property
+    def denoise_changes(self) -> pd.DataFrame:
+        """What denoising changed: a row for each sample, label before and label after."""
+        return read_sheet(Layout(self.root_dir).denoise_changes, CHANGES_SHEET)
+
+    def _regions(self, *, after: bool) -> Mapping[float, pd.DataFrame]:
+        layout = Layout(self.root_dir)
+        return {
+            threshold: read_sheet(layout.regions_manifest(threshold, after=after), REGIONS_SHEET)
+            for threshold, _, _ in self.counts.n_regions
+        }
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What `run` would do (``dry_run=True``).
+
+    Parameters
+    ----------
+    root_dir : Path
+        ROOT_DIR.
+    archive : str
+        Where it reads.
+    samples : DataFrame
+        A row a sample: ID, subset, modality, what is to be done and why, bytes to read, bytes to
+        write before compression, folder to write.
+    n_bytes_to_read, n_bytes_to_write : int
+        Of all samples that are to be processed; written bytes are compressed to about a third.
+    peak_memory_bytes : int
+        Of a worker, with the largest of them.
+    cpu_seconds : float
+        About how long one core takes.
+    """
+
+    root_dir: Path
+    archive: str
+    samples: pd.DataFrame = field(repr=False)
+    n_bytes_to_read: int
+    n_bytes_to_write: int
+    peak_memory_bytes: int
+    cpu_seconds: float
+
+
+def exit_code(issues: Iterable[Issue]) -> ExitCode:
+    """Return the exit code that issues call for."""
+    if any(issue.severity == "error" for issue in issues):
+        return ExitCode.SAMPLES_FAILED
+    return ExitCode.DONE

@@ -1,0 +1,203 @@
+"""Masks of any stored type become uint8 on their scan's geometry."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from nibabel.affines import from_matvec
+from nibabel.nifti1 import Nifti1Header
+from numpy.typing import NDArray
+
+from amos_dask.archive.listing import file_ref
+from amos_dask.errors import BadMaskError, UnreadableImageError
+from amos_dask.nifti import ImageInfo, open_image, parse_header
+from amos_dask.steps.mask import check_pair, read_mask
+
+Array = NDArray[Any]
+
+quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+LAS = from_matvec(np.diag([-0.8, 0.8, 5.0]), [100, -120, -300])
+DTYPES = ["<u1", "<i1", "<i2", ">i2", "<u2", "<i4", ">i4", "<f4", ">f4", "<f8", ">f8", "<i8"]
+
+
+def header_of(
+    shape: tuple[int, ...] = (2, 3, 4),
+    dtype: str = "<u1",
+    affine: NDArray[np.float64] = LAS,
+    slope: float = 1,
+    inter: float = 0,
+) -> Nifti1Header:
+    header = Nifti1Header(endianness=dtype[0])
+    header.set_data_dtype(dtype[1:])
+    header.set_data_shape(shape)
+    header.set_sform(affine, 1)
+    header["vox_offset"] = 352
+    header["scl_slope"], header["scl_inter"] = slope, inter
+    return header
+
+
+def write(folder: Path, stored: Array, **scaling: float) -> Path:
+    order = "<" if stored.dtype.byteorder in "=|" else stored.dtype.byteorder
+    header = header_of(stored.shape, order + stored.dtype.str[1:], **scaling)
+    raw = bytes(header.binaryblock) + bytes(4) + stored.tobytes(order="F")
+    path = folder / "mask.nii.gz"
+    path.write_bytes(gzip.compress(raw, 1))
+    return path
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    with open_image(file_ref(path, path.name)) as image:
+        return read_mask(image)
+
+
+def refusal(path: Path) -> BadMaskError:
+    with pytest.raises(BadMaskError) as caught:
+        read(path)
+    assert caught.value.code == "bad_mask_values"
+    return caught.value
+
+
+@quick
+@given(
+    labels=hnp.arrays(
+        np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=5), elements=st.integers(0, 127)
+    ),
+    dtype=st.sampled_from(DTYPES),
+)
+def test_whole_numbers_of_any_type_become_the_same_labels(
+    tmp_path_factory: pytest.TempPathFactory, labels: Array, dtype: str
+) -> None:
+    path = write(tmp_path_factory.getbasetemp(), labels.astype(dtype))
+    found = read(path)
+    np.testing.assert_array_equal(found, labels, strict=True)
+    np.testing.assert_array_equal(found, np.asanyarray(nib.load(path).dataobj))
+    assert found.flags.f_contiguous
+
+
+@pytest.mark.parametrize("dtype", [name for name in DTYPES if name != "<i1"])
+def test_all_of_0_to_255_are_labels(tmp_path: Path, dtype: str) -> None:
+    labels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    np.testing.assert_array_equal(read(write(tmp_path, labels.astype(dtype))), labels)
+
+
+def test_a_mask_larger_than_a_block_is_put_together(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 17, (90, 80, 70)).astype("<i4")
+    np.testing.assert_array_equal(read(write(tmp_path, labels)), labels)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("<i2", 256),
+        ("<i2", -1),
+        ("<i1", -1),
+        ("<u2", 65535),
+        ("<i4", 1 << 24),
+        ("<f4", 0.5),
+        ("<f8", 1.0000001),
+        ("<f8", -0.25),
+        ("<f8", np.nan),
+        ("<f8", np.inf),
+        ("<f8", -np.inf),
+        ("<f8", 1e300),
+        ("<f8", 255.5),
+        (">f4", 256.0),
+    ],
+)
+def test_any_other_value_refuses_the_mask(tmp_path: Path, dtype: str, value: float) -> None:
+    stored = np.zeros((2, 3, 4), dtype)
+    stored[1, 2, 3] = value
+    assert "1 voxel" in str(refusal(write(tmp_path, stored)))
+
+
+def test_minus_zero_is_background(tmp_path: Path) -> None:
+    assert not read(write(tmp_path, np.full((2, 3, 4), -0.0, "<f8"))).any()
+
+
+def test_values_are_judged_after_scaling(tmp_path: Path) -> None:
+    stored = np.arange(24, dtype="<i2").reshape(2, 3, 4) * 2 - 10
+    path = write(tmp_path, stored, slope=0.5, inter=5)
+    np.testing.assert_array_equal(read(path), np.asanyarray(nib.load(path).dataobj))
+    np.testing.assert_array_equal(read(path).ravel(), np.arange(24))
+    refusal(write(tmp_path, stored, slope=0.25, inter=5))
+    refusal(write(tmp_path, stored, slope=20, inter=200))
+
+
+def test_a_damaged_mask_is_not_a_bad_mask(tmp_path: Path) -> None:
+    path = write(tmp_path, np.zeros((2, 3, 4), "<u1"))
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UnreadableImageError):
+        read(path)
+
+
+# ---------------------------------------------------------------- geometry of the pair
+
+
+def info_of(
+    affine: NDArray[np.float64] = LAS, shape: tuple[int, int, int] = (2, 3, 4)
+) -> ImageInfo:
+    return parse_header(bytes(header_of(shape, affine=affine).binaryblock))
+
+
+def moved(distance: float) -> NDArray[np.float64]:
+    affine = LAS.copy()
+    affine[2, 3] = LAS[2, 3] + distance
+    return affine
+
+
+def codes(mask: ImageInfo) -> list[tuple[str, str]]:
+    found = check_pair(info_of(), mask, "amos_0001", "labelsTr/a.nii.gz")
+    assert {(i.sample, i.file) for i in found} <= {("amos_0001", "labelsTr/a.nii.gz")}
+    return [(issue.code, issue.severity) for issue in found]
+
+
+def test_equal_geometry_is_no_issue() -> None:
+    assert codes(info_of()) == []
+
+
+def test_an_affine_counts_as_different_only_above_the_norm() -> None:
+    turned = LAS.copy()
+    turned[0, 1] += 0.9e-4
+    assert codes(info_of(turned)) == []
+    turned[0, 1] = 1.1e-4
+    assert codes(info_of(turned)) == [("affine_repaired", "info")]
+
+
+def test_a_repaired_affine_tells_its_norm() -> None:
+    (issue,) = check_pair(info_of(), info_of(moved(2.5)), "amos_0001", "a")
+    assert (issue.code, issue.severity) == ("affine_repaired", "info")
+    assert "2.5" in issue.message
+
+
+def test_other_axis_codes_make_the_repair_a_warning() -> None:
+    flipped = LAS @ np.diag([-1.0, 1.0, 1.0, 1.0])
+    (issue,) = check_pair(info_of(), info_of(flipped), "amos_0001", "a")
+    assert (issue.code, issue.severity) == ("affine_repaired", "warning")
+    assert "RAS" in issue.message
+    assert "LAS" in issue.message
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4), (2, 3, 5), (4, 3, 2)])
+def test_another_shape_is_refused(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(BadMaskError) as caught:
+        check_pair(info_of(), info_of(shape=shape), "amos_0001", "a")
+    assert caught.value.code == "shape_mismatch"
+    for sizes in (shape, (2, 3, 4)):
+        assert str(sizes) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_an_unusable_affine_is_refused(value: float) -> None:
+    affine = LAS.copy()
+    affine[0, 0] = value
+    with pytest.raises(BadMaskError) as caught:
+        check_pair(info_of(), info_of(affine), "amos_0001", "a")
+    assert caught.value.code == "bad_affine"
