@@ -27,8 +27,8 @@ from roots import (
 import amos_dask
 from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
-from amos_dask.records import DenoiseParams
-from amos_dask.steps.denoise import describe_step, is_denoised
+from amos_dask.params import DenoiseParams
+from amos_dask.steps.denoise import denoising_mark, is_denoised
 
 DENOISE = ("--region_area_thresh", "100")  # seen on 16x14 slices
 DENOISE_OTHERWISE = ("--region_area_thresh", "40")
@@ -394,7 +394,7 @@ EXTREME = [
 
 @pytest.mark.parametrize("params", EXTREME)
 def test_the_mark_of_extreme_parameters_fits_and_is_recognised(params: DenoiseParams) -> None:
-    mark = describe_step(params)
+    mark = denoising_mark(params)
     assert len(mark) <= 79
     assert is_denoised(mark)
 

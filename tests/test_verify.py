@@ -30,7 +30,7 @@ from amos_dask.downloading import published
 from amos_dask.engine.events import Event, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.phantom import Archive, write_archive
 from amos_dask.root.layout import Layout
-from amos_dask.running.run import run
+from amos_dask.run import run
 from amos_dask.verification import verify as pipeline
 from amos_dask.verification.of_archive import ArchiveCheck, verify_sample
 

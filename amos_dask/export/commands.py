@@ -19,7 +19,7 @@ from amos_dask.export.scans import export_scans, prepare
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
 from amos_dask.root.staging import Staging, remove_if_empty, write_text
-from amos_dask.selection import EVERYTHING, Selection
+from amos_dask.sample.selection import EVERYTHING, Selection
 
 
 def export_nnunet(

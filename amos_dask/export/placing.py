@@ -16,13 +16,14 @@ from amos_dask.kernels import count_labels, remap_labels
 from amos_dask.nifti import ImageInfo, Mask, read_info, write_mask
 from amos_dask.records import StepResult
 from amos_dask.root.staging import Staging
-from amos_dask.sample.source import FolderTask, check_mask_labels, open_mask, unreadable_output
+from amos_dask.sample.source import FolderSource
+from amos_dask.steps.binary_masks import check_labels
 
 _LEFT_OUT = "left out of the export"
 
 
 @dataclass(frozen=True, slots=True)
-class ExportTask(FolderTask):
+class ExportTask(FolderSource):
     """An organised sample to export.
 
     Parameters
@@ -94,16 +95,16 @@ def export_sample(task: ExportTask) -> StepResult[Exported]:
 def _check_volume(task: ExportTask) -> ImageInfo:
     path = task.folder.volume
     try:
-        info = read_info(file_ref(path, task.shown(path)))
+        info = read_info(file_ref(path, task.layout.shown(path)))
     except (UnreadableImageError, InaccessibleFileError) as error:
-        raise _NotExportedError(unreadable_output(task, path, "volume", error)) from error
+        raise _NotExportedError(task.unreadable(path, "volume", error)) from error
     if task.has_non_finite_voxels:  # nnU-Net refuses NaN, and neither can be trained on
         raise _NotExportedError(
             make_issue(
                 "non_finite_voxels",
                 "the scan holds NaN or infinite voxels",
                 sample=task.name,
-                file=task.shown(path),
+                file=task.layout.shown(path),
                 action=_LEFT_OUT,
                 severity="error",
             )
@@ -112,22 +113,22 @@ def _check_volume(task: ExportTask) -> ImageInfo:
 
 
 def _read_mask(task: ExportTask, volume: ImageInfo) -> Mask:
-    shown = task.shown(task.folder.mask)
+    shown = task.layout.shown(task.folder.mask)
     if not task.folder.mask.exists():
         message, action = "there is no mask to train on", _LEFT_OUT
         raise _NotExportedError(
             make_issue("missing_mask", message, sample=task.name, file=shown, action=action)
         )
-    opened = open_mask(task)
-    if isinstance(opened, Issue):
-        raise _NotExportedError(opened)
+    opened, issues = task.open_mask()
+    if opened is None:
+        raise _NotExportedError(*issues)
     mask, info = opened
     if info.shape != volume.shape:
         message = f"the mask has the shape {info.shape}, its scan {volume.shape}"
         raise _NotExportedError(
             make_issue("inconsistent", message, sample=task.name, file=shown, action=_LEFT_OUT)
         )
-    unknown = check_mask_labels(task, _labels(mask))
+    unknown = check_labels(_labels(mask), task.label_map, task.name, shown)
     if unknown:
         raise _NotExportedError(*unknown)
     return mask

@@ -10,11 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.arguments import (
-    find_label_map,
-    require_outside_archive,
-    require_sample_folders,
-)
 from amos_dask.datasets import SUBSETS
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import Needs, open_session
@@ -23,12 +18,17 @@ from amos_dask.export.labels_of_exports import ExportLabels, plan_labels
 from amos_dask.export.placing import Exported, ExportTask, export_sample
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
-from amos_dask.reporting import all_issues, step_results
+from amos_dask.outcomes import all_issues, step_results
 from amos_dask.results import CommandResult
+from amos_dask.root.choices import (
+    find_label_map,
+    require_outside_archive,
+    require_sample_folders,
+)
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
 from amos_dask.root.lock import require_unlocked
-from amos_dask.selection import Selection
+from amos_dask.sample.selection import Selection
 
 _COLUMNS = ("ID", "subset", "modality", "image", "label")
 

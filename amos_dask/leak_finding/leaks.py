@@ -15,13 +15,14 @@ from amos_dask.issues import Issue
 from amos_dask.leak_finding.frames_of_leaks import Leak, find_crossing, find_same_shape, leaks_frame
 from amos_dask.leak_finding.voxel_log import VoxelLog
 from amos_dask.leak_finding.voxels import RESULT_VERSION, VolumeTask, checksum_voxels, digest_voxels
+from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import SampleRecord, Step, StepResult
-from amos_dask.reporting import all_issues, step_results, write_issues
 from amos_dask.results import CommandResult
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
 from amos_dask.root.lock import require_unlocked
 from amos_dask.root.working import working_where_possible
+from amos_dask.tables.issue_files import write_issues
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
 from amos_dask.tables.workbook import read_sheet, require_columns

@@ -11,7 +11,7 @@ from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImag
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import open_image, read_info
 from amos_dask.records import FileRef, Kind, Sample, StepResult
-from amos_dask.steps.header_check import audit_sample, unreadable
+from amos_dask.steps.header_check import check_headers, unreadable
 from amos_dask.steps.mask import check_pair, read_mask
 from amos_dask.verification.unpacking import is_told_length, unpack
 
@@ -68,7 +68,7 @@ def verify_sample(task: ArchiveCheck) -> StepResult[Seen]:
         What was looked at.
     """
     sample = task.sample
-    found = list(audit_sample(sample).issues)
+    found = list(check_headers(sample).issues)
     unusable = {issue.file for issue in found if issue.code.startswith("unreadable")}
     files: tuple[tuple[Kind, FileRef | None], ...]
     files = (("volume", sample.volume), ("mask", sample.mask))

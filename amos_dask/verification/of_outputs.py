@@ -141,7 +141,7 @@ def _receipted(receipt: Receipt) -> Receipted:
     record = receipt.record
     after = dict(record.after)
     n_regions = tuple(
-        (threshold, (len(found.regions), len(after[threshold].regions)))
+        (threshold, (len(found), len(after[threshold])))
         for threshold, found in record.before
         if threshold in after
     )

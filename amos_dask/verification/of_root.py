@@ -8,15 +8,15 @@ from pathlib import Path
 
 from amos_dask.engine.session import Session
 from amos_dask.issues import Issue, make_issue
+from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import StepResult, sample_number
-from amos_dask.reporting import all_issues, step_results
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import Layout, SampleFolder, find_samples_of
 from amos_dask.root.lock import require_unlocked
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import is_leftover
 from amos_dask.root.table_state import TableState, read_table_state
-from amos_dask.selection import Selection
+from amos_dask.sample.selection import Selection
 from amos_dask.verification.of_outputs import CODES, OutputCheck, Receipted, verify_outputs
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.archive.sources import is_url, is_zip
-from amos_dask.arguments import find_archive
 from amos_dask.datasets import DatasetDefinition, find_definition
 from amos_dask.downloading.http import shown
 from amos_dask.downloading.published import (
@@ -22,11 +21,11 @@ from amos_dask.engine.events import Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import AmosDaskError, ArchiveError, DamagedZipError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.reporting import all_issues, step_results
+from amos_dask.outcomes import all_issues, step_results
 from amos_dask.results import CommandResult
-from amos_dask.root.dataset import layout_for
+from amos_dask.root.choices import find_archive, layout_for
 from amos_dask.root.layout import absolute
-from amos_dask.selection import EVERYTHING, Selection
+from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.verification.of_archive import ArchiveCheck, Seen, verify_sample
 from amos_dask.verification.of_root import count_findings, verify_root
 

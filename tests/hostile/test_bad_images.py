@@ -25,7 +25,8 @@ from hostile.bad_images import (
 from amos_dask.archive import sources
 from amos_dask.archive.listing import file_ref
 from amos_dask.issues import CATALOGUE, Issue
-from amos_dask.records import Audit, Metadata, Params, Sample
+from amos_dask.params import Params
+from amos_dask.records import Audit, Metadata, Sample
 from amos_dask.root.layout import Layout
 from amos_dask.sample.make import run_sample
 from amos_dask.sample.todo import RunTask

@@ -1,23 +1,29 @@
-"""What the single commands on organised samples share: where they work, and how they end."""
+"""Where a command on organised samples works: its folder, ROOT_DIR, the chosen samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from amos_dask.arguments import require_sample_folders
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
-from amos_dask.records import Step, StepResult
-from amos_dask.reporting import all_issues, record_issues, step_results
+from amos_dask.labels import LabelMap
+from amos_dask.outcomes import failure_issue
+from amos_dask.params import Params
+from amos_dask.records import SampleResult, Step, StepIssue, sample_number
 from amos_dask.results import CommandResult
-from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
+from amos_dask.root.choices import require_sample_folders
+from amos_dask.root.layout import Layout, absolute, find_root
 from amos_dask.root.lock import require_unlocked
-from amos_dask.selection import Selection
+from amos_dask.sample.make import make_sample
+from amos_dask.sample.selection import Selection
+from amos_dask.sample.source import FolderSource
+from amos_dask.sample.task import SampleTask
+from amos_dask.tables.issue_files import record_issues
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,7 @@ class Workplace:
         require_unlocked(layout)
         return Workplace(folder, layout, selection)
 
-    @property
-    def covers_all(self) -> bool:
-        """Whether every sample of ROOT_DIR is worked on, so that its older issues are outdated."""
-        return self.selection.is_everything and self.folder == self.layout.grouped
-
-    def masked(self) -> list[SampleFolder]:
+    def masked(self, label_map: LabelMap) -> list[FolderSource]:
         """Return the chosen samples that have a mask, by number.
 
         Raises
@@ -77,12 +78,19 @@ class Workplace:
             When there are no samples at all below the folder.
         """
         found = self.selection.choose_folders(require_sample_folders(self.folder, self.layout))
-        return [folder for folder in found if folder.mask.exists()]
+        return [FolderSource(f, self.layout, label_map) for f in found if f.mask.exists()]
+
+    def tasks(self, steps: Collection[Step], params: Params) -> list[SampleTask]:
+        """Return a task for each chosen sample that has a mask: steps that are done in place."""
+        return [
+            SampleTask(source, self.layout, source.folder, frozenset(steps), params)
+            for source in self.masked(params.label_map)
+        ]
 
     def finish(
         self,
         step: Step,
-        results: Sequence[StepResult[Any]],
+        results: Sequence[SampleResult],
         outputs: tuple[Path, ...],
         summary: str,
         frame: pd.DataFrame | None = None,
@@ -93,7 +101,7 @@ class Workplace:
         ----------
         step : Step
             What was done.
-        results : sequence of StepResult
+        results : sequence of SampleResult
             One a sample.
         outputs : tuple of Path
             What was written.
@@ -102,37 +110,45 @@ class Workplace:
         frame : DataFrame, optional
             What was found, for callers.
         """
-        issues = tuple(all_issues(results))
-        samples = None if self.covers_all else {result.sample_id for result in results}
+        issues = tuple(found.issue for result in results for found in result.issues)
+        # Where every sample of ROOT_DIR is worked on, its older issues are outdated.
+        covers_all = self.selection.is_everything and self.folder == self.layout.grouped
+        samples = None if covers_all else {result.sample_id for result in results}
         record_issues(self.layout, step, issues, samples)
         return CommandResult(outputs, len(results), summary, issues, frame)
 
 
-def work(
-    phase: str,
-    function: Callable[[Any], StepResult[Any]],
-    tasks: Sequence[Any],
-    cluster: Any,
-    progress: str | Listener,
-) -> list[StepResult[Any]]:
-    """Run a step that needs the kernels on every task.
+def make_all(
+    name: str, tasks: Sequence[SampleTask], cluster: Any, progress: str | Listener
+) -> list[SampleResult]:
+    """Do the steps of every task, on a cluster.
 
     Parameters
     ----------
-    phase : str
+    name : str
         First word of the task names.
-    function : callable
-        The step: takes a task, returns a StepResult.
-    tasks : sequence
+    tasks : sequence of SampleTask
         One a sample.
     cluster, progress
         As every command takes them.
 
     Returns
     -------
-    list of StepResult
+    list of SampleResult
         By sample; one with an issue for a task that failed.
     """
+    results = []
     with open_session(cluster, progress) as session:
         session.prepare_kernels()
-        return step_results(session.map(phase, function, tasks))
+        for outcome in session.map(name, make_sample, tasks):
+            if outcome.value is None:
+                failed = StepIssue(Step.CONFIRM_PAIRS, failure_issue(outcome))
+                results.append(SampleResult(outcome.name, None, "", 0, (failed,)))
+            else:
+                results.append(outcome.value)
+    return sorted(results, key=lambda result: sample_number(result.sample_id))
+
+
+def has_error(result: SampleResult) -> bool:
+    """Return whether something of a sample could not be done."""
+    return any(found.issue.severity == "error" for found in result.issues)

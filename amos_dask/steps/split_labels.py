@@ -9,7 +9,7 @@ from amos_dask.kernels import count_labels, remap_labels
 from amos_dask.labels import PROSTATE, UTERUS
 from amos_dask.nifti import Mask
 
-# Raised when what this stage makes changes: samples made with an older one are made again.
+# Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
 
 

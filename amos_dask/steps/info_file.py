@@ -11,7 +11,7 @@ from amos_dask import geometry
 from amos_dask.nifti import ImageInfo
 from amos_dask.records import UNDEFINED, Metadata, Sample, SampleFiles
 
-# Raised when what this stage makes changes: samples made with an older one are made again.
+# Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
 _INFO_ORDER = (
     "sex",

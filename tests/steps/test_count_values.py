@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_values
-from amos_dask.statistics.intensities import ValueCounter, ValueCounts, merge_counts
+from amos_dask.steps.count_values import ValueCounter, ValueCounts, merge_counts
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 HIGHEST = LOWEST_VALUE + N_VALUES - 1

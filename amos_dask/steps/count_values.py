@@ -1,8 +1,10 @@
-"""Intensities: which values a volume has under each label, and how often."""
+"""Counting: which values a volume has under each label, and how often; exactly."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,9 @@ from numpy.typing import NDArray
 from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_values
 from amos_dask.nifti import Mask, in_file_order
 
-# Raised when what this stage makes changes: samples made with an older one are made again.
-RESULT_VERSION = 1
 _LABELS = 256
+# Names of the arrays in which counts are kept; another name when what is counted changes.
+COUNT_ARRAYS = ("count_labels", "count_sizes", "count_not_finite", "count_values", "counts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,6 @@ class ValueCounts:
     values: NDArray[np.float32]
     counts: NDArray[np.int64]
     n_not_finite: int = 0
-
-    @property
-    def columns(self) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
-        """Values, counts and the number of voxels that are not finite, as they are stored."""
-        return self.values, self.counts, self.n_not_finite
 
     @property
     def n_voxels(self) -> int:
@@ -99,3 +96,32 @@ def merge_counts(parts: list[ValueCounts]) -> ValueCounts:
     summed = np.zeros(merged.size, np.int64)
     np.add.at(summed, places, counts)
     return ValueCounts(merged, summed, sum(part.n_not_finite for part in parts))
+
+
+def pack_counts(counts: Mapping[int, ValueCounts]) -> dict[str, NDArray[Any]]:
+    """Return the counts of each label as a few arrays, for `unpack_counts`."""
+    found = [counts[label] for label in sorted(counts)]
+    arrays = (
+        np.array(sorted(counts), np.uint8),
+        np.array([one.values.size for one in found], np.int64),
+        np.array([one.n_not_finite for one in found], np.int64),
+        np.concatenate([np.empty(0, np.float32), *(one.values for one in found)]),
+        np.concatenate([np.empty(0, np.int64), *(one.counts for one in found)]),
+    )
+    return dict(zip(COUNT_ARRAYS, arrays, strict=True))
+
+
+def unpack_counts(arrays: Mapping[str, NDArray[Any]]) -> dict[int, ValueCounts]:
+    """Return the counts of each label.
+
+    Raises
+    ------
+    ValueError, LookupError
+        When the arrays are not such as `pack_counts` returns.
+    """
+    labels, sizes, not_finite, values, counts = (arrays[name] for name in COUNT_ARRAYS)
+    ends = np.cumsum(sizes)
+    return {
+        int(label): ValueCounts(values[end - size : end], counts[end - size : end], int(rest))
+        for label, size, end, rest in zip(labels, sizes, ends, not_finite, strict=True)
+    }

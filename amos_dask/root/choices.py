@@ -1,19 +1,65 @@
-"""What callers ask for, checked before anything is read or written."""
+"""What ROOT_DIR keeps of people's choices: dataset, label map, exclusions, archive."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from amos_dask.archive.sources import is_url, is_zip
-from amos_dask.errors import AmosDaskError
+from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition
+from amos_dask.errors import AmosDaskError, DatasetError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.labels import LabelMap, read_label_map
 from amos_dask.root.layout import Layout, SampleFolder, find_sample_folders
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import write_text
+
+
+def layout_for(root: Path, dataset: str | Path | None) -> Layout:
+    """Return the layout of a ROOT_DIR for the dataset asked for, by default the one it holds.
+
+    Parameters
+    ----------
+    root : Path
+        ROOT_DIR, made or not.
+    dataset : str, Path or None
+        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition.
+
+    Raises
+    ------
+    DatasetError
+        When there is no such dataset, or ROOT_DIR holds another one.
+    """
+    layout = Layout.of(root)
+    if dataset is None:
+        return layout
+    definition = find_definition(dataset)
+    if definition.open_questions:  # the archive is to tell first
+        return replace(layout, dataset=definition)
+    return settle_dataset(layout, definition)
+
+
+def settle_dataset(layout: Layout, definition: DatasetDefinition) -> Layout:
+    """Return the layout for a dataset that is known; raise when ROOT_DIR holds another one."""
+    kept = Layout.of(layout.root)
+    ours, theirs = kept.dataset, definition
+    is_begun = any(p.exists() for p in (kept.receipts, kept.grouped, kept.archive_manifest))
+    if is_begun and (ours.name, ours.prefix) != (theirs.name, theirs.prefix):
+        raise DatasetError(
+            f"{layout.root} holds {ours.name}, and {theirs.name} was asked for; choose another "
+            "ROOT_DIR."
+        )
+    return replace(layout, dataset=definition)
+
+
+def keep_dataset(layout: Layout) -> None:
+    """Write ROOT's ``dataset.yaml``, which later commands go by; AMOS22 needs none."""
+    if layout.dataset == AMOS22:
+        layout.dataset_yaml.unlink(missing_ok=True)
+    else:
+        _keep_text(layout.dataset_yaml, layout.dataset.to_yaml())
 
 
 def find_label_map(layout: Layout, label_explanation: str | Path | None) -> LabelMap:
@@ -34,44 +80,20 @@ def keep_label_map(layout: Layout, label_map: LabelMap, *, replace: bool = False
 
 def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: LabelMap) -> Exclusions:
     """Return what denoising leaves: as the file given says, else ROOT's, else nothing."""
-    if exclude is not None:
-        return read_exclusions(Path(exclude), label_map, layout.dataset.prefix)
-    if layout.denoise_exclude.exists():
-        return read_exclusions(layout.denoise_exclude, label_map, layout.dataset.prefix)
-    return NO_EXCLUSIONS
+    if exclude is None and not layout.denoise_exclude.exists():
+        return NO_EXCLUSIONS
+    path = layout.denoise_exclude if exclude is None else Path(exclude)
+    return read_exclusions(path, label_map, layout.dataset.prefix)
 
 
 def keep_exclusions(layout: Layout, exclusions: Exclusions) -> None:
     """Write ROOT's ``denoise_exclude.csv``, unless it is the same."""
-    path = layout.denoise_exclude
-    if not path.exists() or path.read_text(encoding="utf-8-sig") != exclusions.text:
-        write_text(path, exclusions.text)
+    _keep_text(layout.denoise_exclude, exclusions.text)
 
 
-def require_threshold(name: str, value: float) -> float:
-    """Return a threshold as a float; raise unless it is finite and not negative."""
-    if not (math.isfinite(value) and value >= 0):
-        raise AmosDaskError(f"{name} must be a finite number of at least 0, not {value}.")
-    return float(value)
-
-
-def require_kernel(kernel_size: Sequence[int], filter_halfedge: int) -> tuple[tuple[int, int], int]:
-    """Return kernel size and half-edge as whole numbers; raise when they cannot be used."""
-    sizes = [int(size) for size in kernel_size]
-    if len(sizes) != 2 or min(sizes) < 1:
-        raise AmosDaskError(f"kernel_size must be two sizes of at least 1, not {kernel_size}.")
-    if int(filter_halfedge) < 0:
-        raise AmosDaskError(f"filter_halfedge must be at least 0, not {filter_halfedge}.")
-    return (sizes[0], sizes[1]), int(filter_halfedge)
-
-
-def require_outside_archive(path: Path, archive: str) -> None:
-    """Raise when an output would lie inside the archive, which is never written to."""
-    if is_url(archive) or is_zip(archive):
-        return
-    inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(archive))
-    if inside.is_relative_to(outside):
-        raise AmosDaskError(f"{path} lies inside the archive {archive}; write somewhere else.")
+def _keep_text(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8-sig") != text:
+        write_text(path, text)
 
 
 def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]:
@@ -83,6 +105,15 @@ def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]
             f"{root_dir}: no sample folders ({prefix}_XXXX_*) here; run confirm-pairs first."
         )
     return folders
+
+
+def require_outside_archive(path: Path, archive: str) -> None:
+    """Raise when an output would lie inside the archive, which is never written to."""
+    if is_url(archive) or is_zip(archive):
+        return
+    inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(archive))
+    if inside.is_relative_to(outside):
+        raise AmosDaskError(f"{path} lies inside the archive {archive}; write somewhere else.")
 
 
 def find_archive(layout: Layout, archive: str | Path | None) -> str:

@@ -1,4 +1,4 @@
-"""What went wrong, said and kept: issues of failed tasks, and ROOT's issues by step."""
+"""ROOT_DIR's issues: issues.xlsx, issues.jsonl, and the log by step behind them."""
 
 from __future__ import annotations
 
@@ -6,52 +6,14 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
 
-from amos_dask.engine.events import Outcome
-from amos_dask.issues import Issue, make_issue
-from amos_dask.records import Step, StepResult, sample_number
+from amos_dask.issues import Issue
+from amos_dask.records import Step
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import write_text
 from amos_dask.tables.manifests import issues_frame
 from amos_dask.tables.workbook import write_workbook
-
-Value = TypeVar("Value")
-
-
-def failure_issue(outcome: Outcome[Any], log: str = "") -> Issue:
-    """Return the issue of a task that failed outside the data's own errors.
-
-    Parameters
-    ----------
-    outcome : Outcome
-        With a failure.
-    log : str
-        Where more is to be read.
-    """
-    return make_issue(
-        "sample_failed",
-        outcome.failure or "failed",
-        sample=outcome.name,
-        action=f"tried again next run; see {log}" if log else "tried again next run",
-    )
-
-
-def step_results(outcomes: Iterable[Outcome[StepResult[Value]]]) -> list[StepResult[Value]]:
-    """Return the results sorted by sample; a failed task becomes a result with an issue."""
-    results = [
-        StepResult(outcome.name, None, (failure_issue(outcome),))
-        if outcome.value is None
-        else outcome.value
-        for outcome in outcomes
-    ]
-    return sorted(results, key=lambda result: sample_number(result.sample_id))
-
-
-def all_issues(results: Iterable[StepResult[Any]]) -> list[Issue]:
-    """Return the issues of all results, in their order."""
-    return [issue for result in results for issue in result.issues]
 
 
 def record_issues(

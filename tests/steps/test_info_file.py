@@ -15,7 +15,7 @@ from nibabel.affines import from_matvec
 
 from amos_dask.nifti import make_header, parse_header
 from amos_dask.records import Metadata, Sample
-from amos_dask.steps.describe import describe_files, info_yaml, parse_info_yaml
+from amos_dask.steps.info_file import describe_files, info_yaml, parse_info_yaml
 
 quick = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 KEYS = [

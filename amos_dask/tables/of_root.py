@@ -1,18 +1,19 @@
-"""The workbooks that `run` writes from its records."""
+"""Every manifest of a ROOT_DIR, from the records of its samples."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from amos_dask.commands.manifests import missing_subset_issues
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import ManifestError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import Audit, Params, Sample, SampleChanges, SampleRecord, TableCounts
+from amos_dask.params import Params
+from amos_dask.records import HeaderCheck, Sample, SampleRecord
 from amos_dask.root.layout import (
     CHANGES_SHEET,
     MANIFEST_SHEET,
@@ -20,11 +21,13 @@ from amos_dask.root.layout import (
     SPLIT_NAME,
     Layout,
 )
+from amos_dask.root.table_state import TableCounts
 from amos_dask.tables.manifests import archive_frame, changes_frame, dataset_frame, region_frames
 from amos_dask.tables.splits import (
     STANDARD_SUBSETS,
     available_subsets,
     index_frames,
+    missing_subsets,
     official_split,
 )
 from amos_dask.tables.workbook import update_workbook, write_workbook
@@ -64,7 +67,7 @@ def write_tables(
     layout: Layout,
     params: Params,
     samples: Sequence[Sample],
-    audits: Mapping[str, Audit],
+    headers: Mapping[str, HeaderCheck],
     records: Iterable[SampleRecord],
 ) -> Tables:
     """Write every manifest of ROOT.
@@ -75,12 +78,12 @@ def write_tables(
         ROOT_DIR.
     params : Params
         Label map and thresholds.
-    samples, audits
+    samples, headers
         The archive, for its manifest.
     records : iterable of SampleRecord
         All organised samples, by number.
     """
-    archive = archive_frame(samples, audits)
+    archive = archive_frame(samples, headers)
     write_workbook(layout.archive_manifest, {MANIFEST_SHEET: archive})
     outputs = [layout.archive_manifest]
     records = list(records)
@@ -115,7 +118,7 @@ def _write_regions(
 ) -> int:
     """Write one manifest of small regions; return how many it lists."""
     found = [
-        regions
+        (record.sample_id, regions)
         for record in records
         for at, regions in (record.after if after else record.before)
         if at == threshold
@@ -128,7 +131,7 @@ def _write_regions(
 
 def _changes(params: Params, records: Iterable[SampleRecord]) -> pd.DataFrame:
     found = (
-        SampleChanges(record.sample_id, record.files.spacing_mm, record.changes)
+        (record.sample_id, record.files.spacing_mm, record.changes)
         for record in records
         if record.files is not None
     )
@@ -174,10 +177,26 @@ def _remove_outdated(
 
 def _missing(layout: Layout, frame: pd.DataFrame, modality: str | None) -> list[Issue]:
     group = layout.grouped if modality is None else layout.group(modality)
-    shown = group.relative_to(layout.root).as_posix()
+    shown = layout.shown(group)
     if not frame.empty:
         return missing_subset_issues(frame, shown, layout.dataset)
     if modality not in (None, *layout.dataset.modalities):  # no such samples are expected
         return []
     message = f"{group.name} has no samples"
     return [make_issue("no_samples", message, file=shown, action="no manifests for it")]
+
+
+def missing_subset_issues(
+    manifest: pd.DataFrame, group: str, definition: DatasetDefinition
+) -> list[Issue]:
+    """Return ``no_samples`` for each subset of the dataset that a dataset manifest lacks."""
+    return [
+        make_issue(
+            "no_samples",
+            f"{PurePosixPath(group).name} has no {subset} samples",
+            file=group,
+            action="no index manifest for it",
+        )
+        for subset in missing_subsets(manifest)
+        if subset in definition.subsets
+    ]

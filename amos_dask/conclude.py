@@ -8,28 +8,21 @@ from pathlib import Path
 from amos_dask.engine.session import Session
 from amos_dask.issues import Issue
 from amos_dask.leak_finding.leaks import find_leaks_of
-from amos_dask.records import Audit, Sample, Step, TableCounts
-from amos_dask.report.picturing import Pictured
-from amos_dask.report.write import (
-    Findings,
-    gather_pictures,
-    norms_of_audits,
-    write_report,
-)
-from amos_dask.reporting import has_whole_log, write_issues
+from amos_dask.organised import Organised, read_records
+from amos_dask.records import HeaderCheck, Step
+from amos_dask.report.write import Findings, Pictured, find_norms, gather_pictures, write_report
 from amos_dask.root.issue_log import IssueLog
-from amos_dask.root.layout import Layout
-from amos_dask.root.table_state import read_table_state, write_table_state
-from amos_dask.running.run_tables import fingerprint, write_tables
-from amos_dask.running.samples import Order, Organised, read_records
+from amos_dask.root.table_state import TableCounts, read_table_state, write_table_state
+from amos_dask.settings import Found
 from amos_dask.statistics.write import statistics_files, write_statistics
+from amos_dask.tables.issue_files import has_whole_log, write_issues
+from amos_dask.tables.of_root import fingerprint, write_tables
 
 
-def bring_up_to_date(
+def conclude(
     session: Session,
-    order: Order,
-    samples: Sequence[Sample],
-    audits: Mapping[str, Audit],
+    found: Found,
+    headers: Mapping[str, HeaderCheck],
     organised: Sequence[Organised],
     log: IssueLog,
 ) -> tuple[TableCounts, tuple[Path, ...]]:
@@ -39,10 +32,10 @@ def bring_up_to_date(
     ----------
     session : Session
         Where to compare scans and to count.
-    order : Order
-        What was asked for.
-    samples, audits
-        The archive, for its manifest.
+    found : Found
+        What the run goes by.
+    headers : mapping of str to HeaderCheck
+        What the headers of the archive say, for its manifest.
     organised : sequence of Organised
         All samples under ROOT, by number.
     log : IssueLog
@@ -55,12 +48,8 @@ def bring_up_to_date(
     outputs : tuple of Path
         The manifests.
     """
-    layout, params = order.layout, order.params
-    digests = [sample.digest for sample in organised]
-    issues = log.all(besides=(Step.DATASET_MANIFEST, Step.LEAKS))
-    made_from = fingerprint(
-        params, samples, audits, digests, order.statistics, order.report, order.exclusions, issues
-    )
+    layout, params, settings = found.layout, found.params, found.settings
+    made_from = _fingerprint(found, headers, organised, log)
     state = read_table_state(layout) if has_whole_log(layout) else None
     if state is not None and state.is_current(layout, made_from):
         return state.counts, tuple(layout.root / path for path in state.tables)
@@ -68,41 +57,62 @@ def bring_up_to_date(
     # Tasks first: a run that dies while it writes manifests needs no cluster to write them later.
     leaks = find_leaks_of(session, layout, records)
     log.replace(Step.LEAKS, leaks.issues)
-    tables = write_tables(layout, params, samples, audits, records)
-    found = [*_issues_of_rereading(organised), *tables.issues]
+    tables = write_tables(layout, params, found.archive.samples, headers, records)
+    issues = [*_issues_of_describing(organised), *tables.issues]
     outputs = tables.outputs
     counted, unseen = None, list[Issue]()
     pictures: Mapping[str, Pictured] = {}
-    if order.statistics:
+    if settings.statistics:
         rows = [record.files for record in records if record.files is not None]
         counted = write_statistics(session, layout, params.label_map, rows)
         unseen += counted.issues
         outputs += counted.outputs
-    if order.report:
-        pictures, issues = gather_pictures(session, layout, params.label_map, records)
-        unseen += issues
-    found += dict.fromkeys(unseen)
-    log.replace(Step.DATASET_MANIFEST, found, scope=layout.grouped.name)
+    if settings.report:
+        pictures, not_pictured = gather_pictures(session, layout, params.label_map, records)
+        unseen += not_pictured
+    issues += dict.fromkeys(unseen)
+    log.replace(Step.DATASET_MANIFEST, issues, scope=layout.grouped.name)
     files = write_issues(layout, log)
-    if order.report:
-        norms = norms_of_audits(audits)
-        findings = Findings(records, params.label_map, order.exclusions, norms, counted)
+    if settings.report:
+        norms = find_norms(headers)
+        findings = Findings(records, params.label_map, found.exclusions, norms, counted)
         outputs += (write_report(layout, findings, pictures, log.all()),)
-    _remove_outdated(layout, order)
+    _remove_outdated(found)
     # What could not be compared, counted or pictured now is tried again.
     is_whole = leaks.is_complete and not unseen
     write_table_state(layout, made_from if is_whole else "", outputs, files, tables.counts)
     return tables.counts, outputs
 
 
-def _remove_outdated(layout: Layout, order: Order) -> None:
+def _fingerprint(
+    found: Found,
+    headers: Mapping[str, HeaderCheck],
+    organised: Sequence[Organised],
+    log: IssueLog,
+) -> str:
+    """Return a checksum of everything that the tables depend on."""
+    settings = found.settings
+    return fingerprint(
+        found.params,
+        found.archive.samples,
+        headers,
+        [sample.digest for sample in organised],
+        settings.statistics,
+        settings.report,
+        found.exclusions,
+        log.all(besides=(Step.DATASET_MANIFEST, Step.LEAKS)),
+    )
+
+
+def _remove_outdated(found: Found) -> None:
     """Remove what was not asked for now: that of an earlier run speaks of other files."""
-    unwanted = () if order.statistics else statistics_files(layout)
-    for path in (*unwanted, *(() if order.report else (layout.report,))):
+    layout, settings = found.layout, found.settings
+    unwanted = () if settings.statistics else statistics_files(layout)
+    for path in (*unwanted, *(() if settings.report else (layout.report,))):
         path.unlink(missing_ok=True)
 
 
-def _issues_of_rereading(organised: Sequence[Organised]) -> list[Issue]:
+def _issues_of_describing(organised: Sequence[Organised]) -> list[Issue]:
     """Return the issues of samples that were described from their files."""
     return [
         found.issue
