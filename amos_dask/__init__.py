@@ -20,7 +20,7 @@ _HOMES = {
     "download": "amos_dask.downloading.download",
     "run": "amos_dask.running.run",
     "plan_run": "amos_dask.running.run",
-    "verify": "amos_dask.verification.verify",
+    "verify": "amos_dask.verify",
     "demo": "amos_dask.demo",
     "stats": "amos_dask.statistics.write",
     "make_report": "amos_dask.report.write",
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from amos_dask.running.run import plan_run, run
     from amos_dask.selection import Selection
     from amos_dask.statistics.write import stats
-    from amos_dask.verification.verify import verify
+    from amos_dask.verify import verify
 
 __all__ = [
     "AMOS",
