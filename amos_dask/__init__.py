@@ -34,7 +34,7 @@ _HOMES = {
     "dataset_manifest": "amos_dask.commands.manifests",
     "make_split": "amos_dask.commands.splits",
     "index_manifests": "amos_dask.commands.splits",
-    "leaks": "amos_dask.leak_finding.leaks",
+    "leaks": "amos_dask.leaks",
     "export_nnunet": "amos_dask.export.commands",
     "export_monai": "amos_dask.export.commands",
     "AMOS": "amos_dask.loader",
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from amos_dask.errors import AmosDaskError, ExitCode
     from amos_dask.export.commands import export_monai, export_nnunet
     from amos_dask.issues import Issue
-    from amos_dask.leak_finding.leaks import leaks
+    from amos_dask.leaks import leaks
     from amos_dask.loader import AMOS
     from amos_dask.phantom import write_archive
     from amos_dask.report.write import make_report

@@ -122,11 +122,6 @@ class Layout:
         return self.state / "audits.jsonl"
 
     @property
-    def voxels(self) -> Path:
-        """Checksums of volumes' voxels."""
-        return self.state / "voxels.json"
-
-    @property
     def tables(self) -> Path:
         """What the manifests were made from."""
         return self.state / "tables.json"
