@@ -35,8 +35,8 @@ _HOMES = {
     "make_split": "amos_dask.commands.splits",
     "index_manifests": "amos_dask.commands.splits",
     "leaks": "amos_dask.leaks",
-    "export_nnunet": "amos_dask.export.commands",
-    "export_monai": "amos_dask.export.commands",
+    "export_nnunet": "amos_dask.export.nnunet",
+    "export_monai": "amos_dask.export.monai",
     "AMOS": "amos_dask.loader",
     "check_cluster": "amos_dask.cluster_check",
     "ClusterReport": "amos_dask.cluster_check",
@@ -66,7 +66,8 @@ if TYPE_CHECKING:
     from amos_dask.downloading.download import download
     from amos_dask.engine import ClusterOptions
     from amos_dask.errors import AmosDaskError, ExitCode
-    from amos_dask.export.commands import export_monai, export_nnunet
+    from amos_dask.export.monai import export_monai
+    from amos_dask.export.nnunet import export_nnunet
     from amos_dask.issues import Issue
     from amos_dask.leaks import leaks
     from amos_dask.loader import AMOS
