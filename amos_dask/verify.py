@@ -203,11 +203,10 @@ def _describe(looked_at: Sequence[Verified], *, full: bool) -> str:
     """Say what was looked at, and what was not."""
     n_files = sum(sample.n_files for sample in looked_at)
     n_without_end = sum(sample.n_without_end for sample in looked_at)
-    how = "all voxels decoded" if full else "headers and ends; --full decodes all voxels"
+    seen = "headers and ends"
     if n_without_end:
-        how = (
-            f"headers, of {n_without_end} no ends as the zip packs them; --full decodes all voxels"
-        )
+        seen = f"headers, of {n_without_end} no ends as the zip packs them"
+    how = "all voxels decoded" if full else f"{seen}; --full decodes all voxels"
     return f"{len(looked_at)} samples, {n_files} files ({how})"
 
 
@@ -244,10 +243,8 @@ def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:
     for sample_id in set(receipts.sample_ids()) - {folder.sample_id for folder in found}:
         receipt = receipts.read(sample_id)
         files = None if receipt is None else receipt.record.files
-        lost = (
-            SampleFolder.of(layout.grouped, sample_id) if files is None else layout.folder_of(files)
-        )
-        found.append(lost)
+        nowhere = SampleFolder.of(layout.grouped, sample_id)
+        found.append(nowhere if files is None else layout.folder_of(files))
     folders: dict[str, list[SampleFolder]] = {}
     for folder in selection.choose_folders(found):
         folders.setdefault(folder.sample_id, []).append(folder)
