@@ -20,7 +20,7 @@ _HOMES = {
     "download": "amos_dask.downloading.download",
     "run": "amos_dask.run",
     "plan_run": "amos_dask.dry_run",
-    "verify": "amos_dask.verification.verify",
+    "verify": "amos_dask.verify",
     "demo": "amos_dask.demo",
     "stats": "amos_dask.statistics.write",
     "make_report": "amos_dask.report.write",
@@ -34,9 +34,9 @@ _HOMES = {
     "dataset_manifest": "amos_dask.commands.manifests",
     "make_split": "amos_dask.commands.splits",
     "index_manifests": "amos_dask.commands.splits",
-    "leaks": "amos_dask.leak_finding.leaks",
-    "export_nnunet": "amos_dask.export.commands",
-    "export_monai": "amos_dask.export.commands",
+    "leaks": "amos_dask.leaks",
+    "export_nnunet": "amos_dask.export.nnunet",
+    "export_monai": "amos_dask.export.monai",
     "AMOS": "amos_dask.loader",
     "check_cluster": "amos_dask.cluster_check",
     "ClusterReport": "amos_dask.cluster_check",
@@ -68,9 +68,10 @@ if TYPE_CHECKING:
     from amos_dask.dry_run import plan_run
     from amos_dask.engine import ClusterOptions
     from amos_dask.errors import AmosDaskError, ExitCode
-    from amos_dask.export.commands import export_monai, export_nnunet
+    from amos_dask.export.monai import export_monai
+    from amos_dask.export.nnunet import export_nnunet
     from amos_dask.issues import Issue
-    from amos_dask.leak_finding.leaks import leaks
+    from amos_dask.leaks import leaks
     from amos_dask.loader import AMOS
     from amos_dask.phantom import write_archive
     from amos_dask.report.write import make_report
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
     from amos_dask.run import run
     from amos_dask.sample.selection import Selection
     from amos_dask.statistics.write import stats
-    from amos_dask.verification.verify import verify
+    from amos_dask.verify import verify
 
 __all__ = [
     "AMOS",

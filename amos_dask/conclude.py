@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amos_dask.engine.session import Session
 from amos_dask.issues import Issue
-from amos_dask.leak_finding.leaks import find_leaks_of
+from amos_dask.leaks import find_leaks_of
 from amos_dask.organised import Organised, read_records
 from amos_dask.records import HeaderCheck, Step
 from amos_dask.report.write import Findings, Pictured, find_norms, gather_pictures, write_report

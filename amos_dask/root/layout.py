@@ -108,11 +108,6 @@ class Layout:
         return self.state / "logs"
 
     @property
-    def voxels(self) -> Path:
-        """Checksums of volumes' voxels."""
-        return self.state / "voxels.json"
-
-    @property
     def tables(self) -> Path:
         """What the manifests were made from."""
         return self.state / "tables.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from amos_dask.archive.listing import file_ref
-from amos_dask.leak_finding import voxels
-from amos_dask.leak_finding.voxels import VolumeTask, checksum_voxels, digest_voxels
+from amos_dask.leaks import Volume, checksum_voxels, digest_voxels
 from amos_dask.nifti import (
     make_header,
     open_image,
@@ -50,7 +50,7 @@ def told(path: Path) -> int | None:
 
 
 def ask(function: Any, path: Path) -> str:
-    result = function(VolumeTask("amos_0001", path, path.name))
+    result = function(Volume("amos_0001", path, path.name))
     assert result.issues == ()
     return str(result.value)
 
@@ -129,7 +129,7 @@ def test_nothing_of_our_own_files_is_unpacked_for_the_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path / "a.nii.gz", scan())
-    monkeypatch.setattr(voxels, "voxel_crc32", None)
+    monkeypatch.setattr(sys.modules["amos_dask.leaks"], "voxel_crc32", None)
     ask(checksum_voxels, path)
 
 
@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_read_is_an_issue(tmp_path: Path, function: Any, d
     elif damage != "gone":
         half = content[: len(content) // 2]
         path.write_bytes({"empty": b"", "cut": half, "text": b"<html>"}[damage])
-    result = function(VolumeTask("amos_0001", path, "grouped/a.nii.gz"))
+    result = function(Volume("amos_0001", path, "grouped/a.nii.gz"))
     assert result.value is None
     (issue,) = result.issues
     assert (issue.code, issue.sample) == ("unreadable_volume", "amos_0001")
