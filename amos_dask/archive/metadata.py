@@ -186,10 +186,10 @@ def _unknown_offset(path: str) -> list[Issue]:
 def _offset_from_evidence(
     rows: Rows, labelled: Collection[int], definition: DatasetDefinition, path: str
 ) -> tuple[int, str] | None:
-    first, last = definition.first_mr_number, definition.last_mr_number
+    first, last = definition.mr_numbers[0], definition.mr_numbers[-1]
 
     def has_mr_row(number: int) -> bool:
-        return any(definition.scanners.get(s) == "mri" for s in _scanners(rows, number))
+        return any(definition.scanner_modality(s) == "mri" for s in _scanners(rows, number))
 
     below, at_end = has_mr_row(first - 1), has_mr_row(last)
     if below and at_end:
@@ -205,7 +205,8 @@ def _offset_from_evidence(
     def fits(offset: int) -> bool:
         return all(
             any(
-                definition.scanners.get(s) == "mri" and s not in definition.unlabelled_mr_scanners
+                definition.scanner_modality(s) == "mri"
+                and s not in definition.unlabelled_mr_scanners
                 for s in _scanners(rows, number + offset)
             )
             for number in labelled
@@ -239,7 +240,7 @@ def find_row(
     """
     modality = definition.id_modality(number)
     row_number = number
-    if table.mr_offset and number >= definition.first_mr_number:
+    if table.mr_offset and number >= definition.mr_numbers[0]:
         row_number += table.mr_offset
     candidates = table.rows.get(row_number, [])
     issue = _row_issue(table.path, sample_id)
@@ -250,7 +251,7 @@ def find_row(
     fitting = [
         row
         for row in candidates
-        if modality and definition.scanners.get(row.manufacturer_model_name) == modality
+        if modality and definition.scanner_modality(row.manufacturer_model_name) == modality
     ]
     if len(fitting) == 1:
         return fitting[0], []
