@@ -30,7 +30,7 @@ class PublishedZip:
 
     where: Text
     md5: Text
-    n_bytes: Count
+    n_bytes: Count = 0
     n_bytes_uncertain: Count = 0
     name: Text = "amos22.zip"
 
