@@ -36,10 +36,6 @@ SPLIT = "split01_standard"
 MASK_4 = "labelsVa/amos_0004.nii.gz"
 VOLUME_4 = "imagesVa/amos_0004.nii.gz"
 
-NO_RECEIPT_YET = pytest.mark.xfail(
-    reason="single commands leave no receipt yet, and only what a receipt lists is removed"
-)
-
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -337,7 +333,6 @@ def test_a_late_split_can_be_denoised_otherwise(organised: Place, paired: Path) 
 
 
 @pytest.mark.parametrize("denoised", [(), DENOISE_OTHERWISE])
-@NO_RECEIPT_YET
 def test_denoise_with_another_label_map_leaves_no_stale_binary_masks(
     place: Place, tmp_path: Path, denoised: tuple[str, ...]
 ) -> None:
@@ -346,7 +341,6 @@ def test_denoise_with_another_label_map_leaves_no_stale_binary_masks(
     assert_binary_masks_of(place, other)
 
 
-@NO_RECEIPT_YET
 def test_binary_masks_with_another_label_map_leave_no_stale_ones(
     place: Place, tmp_path: Path
 ) -> None:
@@ -366,7 +360,6 @@ def assert_binary_masks_of(place: Place, label_map: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["binary_masks", "denoise"])
-@NO_RECEIPT_YET
 def test_a_label_map_that_lacks_labels_leaves_no_binary_masks(
     place: Place, tmp_path: Path, command: str
 ) -> None:
