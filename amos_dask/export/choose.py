@@ -80,7 +80,7 @@ def choose_scans(
         prostate and uterus to merge or leave out.
     """
     root = absolute(root_dir)
-    layout = find_root(root)
+    layout = Layout.of(find_root(root))
     require_unlocked(layout)
     wishes = {
         "merge_prostate_uterus": merge_prostate_uterus,

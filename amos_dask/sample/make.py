@@ -251,9 +251,12 @@ def _describe(task: SampleTask, made: _Made) -> SampleFiles | None:
 def _summarise(task: SampleTask, made: _Made, receipt: Receipt | None) -> SampleResult:
     masks = made.masks
     files = None if receipt is None else receipt.record.files
+    folder = None if files is None else files.folder
+    if made.scan is not None and folder is None:  # written where no receipt speaks for it
+        folder = task.target.path.as_posix()
     return SampleResult(
         sample_id=task.name,
-        folder=None if files is None else files.folder,
+        folder=folder,
         digest=receipt.digest if receipt is not None else "",
         n_changed=sum(change.n_voxels for change in masks.changes),
         issues=(*made.issues, *masks.issues),
