@@ -15,8 +15,7 @@ from amos_dask.records import SampleFiles, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute, find_root
-from amos_dask.root.lock import require_unlocked
-from amos_dask.root.working import working_on
+from amos_dask.root.working import require_unlocked, working_on
 from amos_dask.sample.describe import DescribeTask, describe_sample
 from amos_dask.sample.source import FolderSource
 from amos_dask.tables.issue_files import record_issues

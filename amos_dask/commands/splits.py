@@ -14,9 +14,8 @@ from amos_dask.errors import AmosDaskError, ManifestError
 from amos_dask.records import UNDEFINED
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME, Layout, absolute, find_root
-from amos_dask.root.lock import require_unlocked
 from amos_dask.root.table_state import adding_to_table
-from amos_dask.root.working import working_where_possible
+from amos_dask.root.working import require_unlocked, working_where_possible
 from amos_dask.tables.assignments import assign, fold_shares, holdout_shares
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
 from amos_dask.tables.splits import (

@@ -16,9 +16,9 @@ from amos_dask.downloading.transfer import Transfer, require_space
 from amos_dask.engine.events import Listener, Notice, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, ArchiveError
-from amos_dask.interruption import raise_on_sigterm
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
+from amos_dask.root.working import raise_on_sigterm
 
 PATIENCE = Patience()
 # What the record says is known by heart as far as it matters: it is not waited for long.

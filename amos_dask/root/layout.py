@@ -10,6 +10,7 @@ from pathlib import Path
 from amos_dask.archive.sources import is_url
 from amos_dask.datasets import AMOS22, MODALITIES, DatasetDefinition, read_definition
 from amos_dask.errors import DatasetError
+from amos_dask.labels import LabelMap
 from amos_dask.records import UNDEFINED, Sample, SampleFiles
 
 MANIFEST_SHEET = "Manifest"
@@ -253,6 +254,11 @@ class SampleFolder:
     def binary_mask(self, column: str) -> Path:
         """Return the binary mask of a label map column such as ``mask_01_spleen``."""
         return self.path / f"{self.sample_id}_{column}.nii.gz"
+
+    def binary_mask_paths(self, label_map: LabelMap) -> dict[int, Path]:
+        """Return label -> the binary mask that a label map asks for."""
+        columns = label_map.columns()
+        return {label: self.binary_mask(column) for label, column in columns.items()}
 
     def binary_masks(self) -> list[Path]:
         """Return the binary masks that exist, sorted."""

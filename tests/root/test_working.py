@@ -16,13 +16,13 @@ import pytest
 
 from amos_dask.errors import AmosDaskError
 from amos_dask.root.layout import Layout
-from amos_dask.root.lock import hold_lock
+from amos_dask.root.working import hold_lock
 
 HOLD = """
 import sys
 from pathlib import Path
 from amos_dask.root.layout import Layout
-from amos_dask.root.lock import hold_lock
+from amos_dask.root.working import hold_lock
 with hold_lock(Layout(Path(sys.argv[1])), shared=sys.argv[2] == "shared"):
     print("held", flush=True)
     sys.stdin.read()
