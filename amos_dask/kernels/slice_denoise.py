@@ -24,7 +24,7 @@ from amos_dask.kernels.components import (
     scan_slice,
 )
 from amos_dask.kernels.flat_arrays import Bytes, Ints, flat_fortran
-from amos_dask.kernels.slice_filters import CLOSE, OPEN, Plane, Window, filter_label
+from amos_dask.kernels.slice_filters import CLOSE, OPEN, Plane, Window, box_around, filter_label
 
 _UNSEEN = -1  # not flooded yet for the current label
 
@@ -238,14 +238,17 @@ def _process_label(
 ) -> None:
     """Open the islands or close the holes of the i-th label, and note what it then holds."""
     label = work.label[i]
+    is_opening = operation == OPEN
+    # An island smaller than the kernel holds none: its opening is empty.
+    least = rule.kernel[0] * rule.kernel[1] if is_opening else ZERO + 1
     n_pixels_left = plane.nx * plane.ny
     for k in range(n_small):
         work.seen[k] = _UNSEEN
     for k in range(n_small):
         is_label = plane.values[work.pixel[k]] == label
-        if work.seen[k] == _UNSEEN and is_label == (operation == OPEN):
-            n = _flood(k, plane, label, is_label, rule.max_pixels, work)
-            if n > 0 and (operation == CLOSE or n >= rule.kernel[0] * rule.kernel[1]):
+        if is_label == is_opening and work.seen[k] == _UNSEEN:
+            n = _flood(k, plane, label, is_label, work)
+            if least <= n <= rule.max_pixels:
                 n_pixels_left = _filter_around(
                     operation, plane, label, n, n_pixels_left, rule.kernel, work
                 )
@@ -255,40 +258,45 @@ def _process_label(
 
 
 @njit_inline
-def _flood(
-    seed: int, plane: Plane, label: np.uint8, is_label: bool, max_pixels: int, work: Workspace
-) -> int:
+def _flood(seed: int, plane: Plane, label: np.uint8, is_label: bool, work: Workspace) -> int:
     """Gather the component of a label, or of its complement, around a pixel.
 
-    A flood that fails leaves its marks: a later one that meets them is in the same component and
-    fails too, so that all floods for a label together see every pixel at most once.
+    A flood that comes upon a big component ends and leaves its marks: a later one that meets them
+    is in the same component and ends too, so that all floods for a label together take up every
+    pixel at most once.
 
     Returns
     -------
     int
-        How many pixels ``work.group`` holds; 0 when the component is not small.
+        How many pixels ``work.group`` holds; 0 when the flood came upon a big component.
     """
-    nx = plane.nx
     work.seen[seed] = seed
     work.group[0] = seed
     n = ZERO + 1
     g = ZERO
     while g < n:
-        p = work.pixel[work.group[g]]
+        n = _flood_on(work.pixel[work.group[g]], n, seed, plane, label, is_label, work)
         g += 1
-        y = p // nx
-        x = p - y * nx
-        for v in range(max(y - 1, 0), min(y + 2, plane.ny)):
-            for q in range(v * nx + max(x - 1, 0), v * nx + min(x + 2, nx)):
-                if (plane.values[q] == label) == is_label:
-                    k = work.place[q]
-                    if k < 0 or _UNSEEN != work.seen[k] != seed:
-                        return 0
-                    if work.seen[k] == _UNSEEN:
-                        work.seen[k] = seed
-                        work.group[n] = k
-                        n += 1
-    return n if n <= max_pixels else 0
+    return n
+
+
+@njit_inline
+def _flood_on(
+    p: int, n: int, seed: int, plane: Plane, label: np.uint8, is_label: bool, work: Workspace
+) -> int:
+    """Add the neighbours of pixel p to the n places of the group; return how many it now has."""
+    x_begin, x_end, y_begin, y_end = box_around(p, plane, 1)
+    for y in range(y_begin, y_end):
+        for q in range(y * plane.nx + x_begin, y * plane.nx + x_end):
+            if (plane.values[q] == label) == is_label:
+                k = work.place[q]
+                if k < 0 or _UNSEEN != work.seen[k] != seed:
+                    return ZERO
+                if work.seen[k] == _UNSEEN:
+                    work.seen[k] = seed
+                    work.group[n] = k
+                    n += 1
+    return n
 
 
 @njit_inline
@@ -325,19 +333,16 @@ def _filter_around(
 @njit_inline
 def _window_around(n: int, plane: Plane, kernel: tuple[int, int], work: Workspace) -> Window:
     """Return the smallest window outside which nothing matters to n pixels of ``work.group``."""
+    margin_x, margin_y = kernel[0] - 1, kernel[1] - 1
     x_begin, x_end, y_begin, y_end = plane.nx, ZERO, plane.ny, ZERO
     for g in range(n):
         p = work.pixel[work.group[g]]
         y = p // plane.nx
         x = p - y * plane.nx
-        x_begin, x_end = min(x_begin, x), max(x_end, x + 1)
-        y_begin, y_end = min(y_begin, y), max(y_end, y + 1)
-    margin_x, margin_y = kernel[0] - 1, kernel[1] - 1
+        x_begin, x_end = min(x_begin, x - margin_x), max(x_end, x + margin_x + 1)
+        y_begin, y_end = min(y_begin, y - margin_y), max(y_end, y + margin_y + 1)
     return Window(
-        max(x_begin - margin_x, ZERO),
-        min(x_end + margin_x, plane.nx),
-        max(y_begin - margin_y, ZERO),
-        min(y_end + margin_y, plane.ny),
+        max(x_begin, ZERO), min(x_end, plane.nx), max(y_begin, ZERO), min(y_end, plane.ny)
     )
 
 
@@ -364,13 +369,11 @@ def _vote(
 @njit_inline
 def _count_votes(p: int, plane: Plane, n_labels: int, halfedge: int, work: Workspace) -> None:
     """Count the pixels of each label's processed mask in the box around a pixel."""
-    nx = plane.nx
-    y = p // nx
-    x = p - y * nx
     for i in range(n_labels):
         work.votes[work.label[i]] = 0
-    for v in range(max(y - halfedge, 0), min(y + halfedge + 1, plane.ny)):
-        for q in range(v * nx + max(x - halfedge, 0), v * nx + min(x + halfedge + 1, nx)):
+    x_begin, x_end, y_begin, y_end = box_around(p, plane, halfedge)
+    for y in range(y_begin, y_end):
+        for q in range(y * plane.nx + x_begin, y * plane.nx + x_end):
             k = work.place[q]
             if k < 0:  # a pixel of a big component has its own label only
                 work.votes[plane.values[q]] += 1

@@ -35,6 +35,19 @@ class Window(NamedTuple):
     y_end: int
 
 
+@njit_inline
+def box_around(p: int, plane: Plane, halfedge: int) -> Window:
+    """Return the box around pixel p, clipped at the border of the slice."""
+    y = p // plane.nx
+    x = p - y * plane.nx
+    return Window(
+        max(x - halfedge, 0),
+        min(x + halfedge + 1, plane.nx),
+        max(y - halfedge, 0),
+        min(y + halfedge + 1, plane.ny),
+    )
+
+
 @njit
 def filter_label(
     operation: np.uint8,
