@@ -4,6 +4,8 @@ Masks are uint8 (x, y, z) arrays, best in Fortran order as NIfTI stores them; no
 files, labels' names or Dask.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from amos_dask.kernels.components import Components, label_components

@@ -168,7 +168,18 @@ class Runs(NamedTuple):
 
 
 def new_runs(nx: int, ny: int) -> Runs:
-    """Return room for the runs of any slice of ``nx`` by ``ny`` pixels."""
+    """Return room for the runs of any slice of a size.
+
+    Parameters
+    ----------
+    nx, ny : int
+        Pixels of the slice along x and y; may be 0.
+
+    Returns
+    -------
+    Runs
+        To be filled by `scan_slice`; no sentinels yet.
+    """
     n = (nx + 1) * ny + 1  # one more: the boundary scan writes ahead of itself
     return Runs(
         np.empty(n, np.int32),
@@ -295,7 +306,18 @@ class Table(NamedTuple):
 
 
 def new_table(n: int) -> Table:
-    """Return room for ``n`` provisional components; unused pages cost nothing."""
+    """Return room for provisional components; pages that are not used cost no memory.
+
+    Parameters
+    ----------
+    n : int
+        How many there may be.
+
+    Returns
+    -------
+    Table
+        Uninitialised.
+    """
     return Table(np.empty((n, _N_COLUMNS), np.int64), np.empty(n, np.int64))
 
 
@@ -340,10 +362,20 @@ def _start_component(table: Table, n: int, label: int, first_voxel: int) -> None
 
 @njit
 def merge_table(table: Table, n: int) -> int:
-    """Add all of ``n`` provisional components to their roots; return the number of roots.
+    """Add provisional components to their roots.
 
-    Roots move to the front and stay in order. On return ``table.parent`` holds the row of each
-    provisional component's root.
+    Parameters
+    ----------
+    table : Table
+        Changed in place: the roots move to the front and stay in order, and ``table.parent``
+        then holds the row of each provisional component's root.
+    n : int
+        How many provisional components it holds.
+
+    Returns
+    -------
+    int
+        The number of roots, which is the number of components.
     """
     rows, parent = table
     n_roots = 0

@@ -1,4 +1,4 @@
-"""Arrays as the kernels take them: flat, contiguous, read-only."""
+"""Arrays as the kernels take them, flat, contiguous and read-only, and the names of their types."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 def require_mask(mask: NDArray[Any]) -> None:
     """Refuse what is no uint8 (x, y, z) mask.
+
+    Parameters
+    ----------
+    mask : array
+        Anything.
 
     Raises
     ------
@@ -54,7 +59,19 @@ def flat_fortran(mask: Bytes) -> Bytes:
 def flat_any_order(mask: Bytes) -> Bytes:
     """Return a mask's voxels as they lie in memory, as a read-only flat array.
 
-    Copied only when the mask is neither in Fortran nor in C order. Raises as `flat_fortran`.
+    Parameters
+    ----------
+    mask : uint8 (x, y, z)
+        Copied only when it is neither in Fortran nor in C order.
+
+    Returns
+    -------
+    uint8 (x * y * z,)
+
+    Raises
+    ------
+    ValueError
+        When ``mask`` is not three-dimensional or not uint8.
     """
     require_mask(mask)
     return read_only(mask.reshape(-1, order="C" if mask.flags.c_contiguous else "F"))
@@ -65,6 +82,16 @@ def read_only(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
 
     numba compiles a kernel once for arrays that may be written to and once more for those that
     may not; kernels never write to their input, so all input is made to be of the second kind.
+
+    Parameters
+    ----------
+    values : array
+        Of any type and shape; not changed.
+
+    Returns
+    -------
+    array
+        In C order.
     """
     view = np.ascontiguousarray(values).view()
     view.flags.writeable = False

@@ -37,7 +37,22 @@ class Window(NamedTuple):
 
 @njit_inline
 def box_around(p: int, plane: Plane, halfedge: int) -> Window:
-    """Return the box around pixel p, clipped at the border of the slice."""
+    """Return the box around a pixel, clipped at the border of the slice.
+
+    Parameters
+    ----------
+    p : int
+        The pixel.
+    plane : Plane
+        The slice.
+    halfedge : int
+        Pixels on each side of it.
+
+    Returns
+    -------
+    Window
+        At most ``2 * halfedge + 1`` pixels a side.
+    """
     y = p // plane.nx
     x = p - y * plane.nx
     return Window(
@@ -75,6 +90,14 @@ def filter_label(
         Size of the box along x and y.
     result, scratch : uint8 (x * y,)
         Filled in the window, with 0 and 1.
+
+    Examples
+    --------
+    >>> plane = Plane(np.array([0, 5, 5, 5, 0, 5], np.uint8), 6, 1)
+    >>> opened = np.zeros(6, np.uint8)
+    >>> filter_label(OPEN, plane, np.uint8(5), Window(0, 6, 0, 1), (3, 1), opened, opened.copy())
+    >>> opened.tolist()
+    [0, 1, 1, 1, 0, 0]
     """
     nx = plane.nx
     kx, ky = kernel
