@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from amos_dask.params import Params
@@ -52,6 +50,10 @@ class SampleTask:
         ``ct`` is shown in Hounsfield units.
     headers : HeaderCheck or None
         What the headers of the archive's files said, for the receipt.
+    name : str
+        The sample's id.
+    folder : SampleFolder or None
+        The folder that the sample comes from; None where that is the archive.
     """
 
     source: Source
@@ -64,16 +66,13 @@ class SampleTask:
     take_pictures: bool = False
     modality: str = "und"
     headers: HeaderCheck | None = None
+    name: str = field(init=False)
+    folder: SampleFolder | None = field(init=False)
 
-    @property
-    def folder(self) -> SampleFolder | None:
-        """The folder that the sample comes from; None where that is the archive."""
-        return self.source.folder if isinstance(self.source, FolderSource) else None
-
-    @property
-    def name(self) -> str:
-        """The sample's id."""
-        return self.source.sample_id
+    def __post_init__(self) -> None:
+        folder = self.source.folder if isinstance(self.source, FolderSource) else None
+        object.__setattr__(self, "name", self.source.sample_id)
+        object.__setattr__(self, "folder", folder)
 
 
 class Clock:
@@ -81,13 +80,10 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
 
-    @contextmanager
-    def of(self, what: str) -> Iterator[None]:
-        """Add the time of the ``with`` block; blocks are not to be nested."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            self.seconds[what] = round(self.seconds.get(what, 0.0) + spent, 4)
+    def lap(self, what: str) -> None:
+        """Say what the time since the last lap was spent on."""
+        now = time.perf_counter()
+        self.seconds[what] = round(self.seconds.get(what, 0.0) + now - self._last, 4)
+        self._last = now

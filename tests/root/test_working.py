@@ -31,7 +31,9 @@ with hold_lock(Layout(Path(sys.argv[1])), shared=sys.argv[2] == "shared"):
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "AMOS22")
+    layout = Layout(tmp_path / "AMOS22")
+    layout.state.mkdir(parents=True)
+    return layout
 
 
 @contextmanager
@@ -124,7 +126,6 @@ def test_containers_with_one_host_name_do_not_both_work(layout: Layout) -> None:
 
 
 def test_a_lock_of_an_earlier_version_locks_nobody_out(layout: Layout) -> None:
-    layout.state.mkdir(parents=True)
     layout.lock.write_text('{"host": "elsewhere", "pid": 1}')
     with hold_lock(layout):
         pass
@@ -161,3 +162,8 @@ def test_many_at_once_take_turns(layout: Layout) -> None:
     said = [process.communicate()[1].decode() for process in processes]
     assert all(not text or "in use since" in text for text in said)
     assert "" in said
+
+
+def test_a_reader_makes_nothing_where_nobody_has_worked(tmp_path: Path) -> None:
+    with hold_lock(Layout(tmp_path / "AMOS22"), shared=True):
+        assert list(tmp_path.iterdir()) == []
