@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from amos_dask.archive.sources import is_url, is_zip
+from amos_dask.archive.locations import is_url, is_zip
 from amos_dask.errors import AmosDaskError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.labels import LabelMap, read_label_map

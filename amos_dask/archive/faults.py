@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from amos_dask.downloading.http import shown
+from amos_dask.archive.locations import shown
 from amos_dask.errors import ArchiveError
 
 # One attempt after the other; pauses double. What takes long is not tried as often.

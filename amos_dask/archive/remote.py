@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from amos_dask.archive.faults import TransientError, no_parts, once, persist, scrubbed
-from amos_dask.downloading.http import shown
+from amos_dask.archive.locations import shown
 from amos_dask.errors import ArchiveError
 
 # Nothing smaller is asked for: a request costs more than its bytes. Nothing larger is held.

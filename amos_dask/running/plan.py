@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.downloading.http import shown
+from amos_dask.archive.locations import shown
 from amos_dask.records import FileRef
 from amos_dask.results import RunPlan
 from amos_dask.root.layout import find_samples_of, sample_folder

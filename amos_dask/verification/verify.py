@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive.discover import Discovery, discover
-from amos_dask.archive.sources import is_url, is_zip
-from amos_dask.arguments import find_archive
-from amos_dask.datasets import DatasetDefinition, find_definition
-from amos_dask.downloading.http import shown
-from amos_dask.downloading.published import (
+from amos_dask.archive.locations import is_url, is_zip, shown
+from amos_dask.archive.published import (
     compare_with_published,
     count_bytes,
     describe_progress,
     file_name,
     is_too_small,
 )
-from amos_dask.engine.events import Listener
+from amos_dask.arguments import find_archive
+from amos_dask.datasets import DatasetDefinition, find_definition
+from amos_dask.engine.events import BytesDone, Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import AmosDaskError, ArchiveError, DamagedZipError
 from amos_dask.issues import Issue, make_issue
@@ -147,7 +146,12 @@ def _compare_with_published(
 ) -> list[Issue]:
     if definition.published_zip is None:
         return []
-    found = compare_with_published(location, definition.published_zip, session.listener)
+    name, listener = file_name(location), session.listener
+    found = compare_with_published(
+        location,
+        definition.published_zip,
+        lambda n_read, n_bytes: listener(BytesDone("md5", name, n_read, n_bytes)),
+    )
     return [] if found is None else [found]
 
 
