@@ -99,7 +99,7 @@ def _block_sizes(location: str) -> Iterator[int]:
     yield FIRST_BYTES
     yield BLOCK_BYTES
     # Over a network a request costs time, however little it brings.
-    largest = remote.LARGEST_RANGE_BYTES if is_url(location) else BLOCK_BYTES
+    largest = remote.LARGEST_READ_BYTES if is_url(location) else BLOCK_BYTES
     yield from itertools.repeat(largest)
 
 
