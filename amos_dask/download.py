@@ -27,14 +27,8 @@ from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
-from amos_dask.transfer import (
-    PassingError,
-    PublishedFile,
-    fetch,
-    open_url,
-    partial_path,
-    require_space,
-)
+from amos_dask.transfer import PublishedFile, fetch, partial_path, require_space
+from amos_dask.web import PassingError, open_url
 
 # What the record says is known by heart as far as it matters: it is not waited for long.
 RECORD_PAUSES_SECONDS = (1, 2)

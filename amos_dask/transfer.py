@@ -6,41 +6,30 @@ import fcntl
 import os
 import re
 import shutil
-import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from time import sleep
-from typing import NoReturn
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3 import exceptions as faults
 
 from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
 from amos_dask.engine.events import BytesDone, Listener, Notice
 from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.root.staging import flush_to_disk, remove_if_empty
+from amos_dask.web import NO_SUCH_PART, REST, WHOLE, PassingError, open_url
 
 # Between attempts in a row that bring nothing new; after the last it is given up.
 PAUSES_SECONDS = (1, 2, 4, 8, 15, 30, 60)
 LONGEST_ASKED_SECONDS = 900  # that is granted to a server that asks for a pause
-TIMEOUT_SECONDS = 30.0  # that a server may be silent
 SECONDS_BETWEEN_EVENTS = 1.0
 _BLOCK_BYTES = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')  # stands for exactly these bytes
-# Another attempt may change: a timeout, too early, too many requests, what is the server's fault.
-_PASSING = frozenset({408, 425, 429, *range(500, 600)})
-_WHOLE, _REST, _NO_SUCH_PART = 200, 206, 416
-_RETRIES = urllib3.Retry(
-    None, connect=0, read=0, status=0, other=0, redirect=10, respect_retry_after_header=False
-)
 
 
 @dataclass(frozen=True)
@@ -70,14 +59,6 @@ class PublishedFile:
     def fits(self, n_bytes: int) -> bool:
         """Return whether a file of this size can be the published one."""
         return self.n_bytes is None or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain
-
-
-class PassingError(Exception):
-    """What another attempt may mend, after as many seconds as the server asks for."""
-
-    def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
-        super().__init__(message)
-        self.wait_seconds = wait_seconds
 
 
 def fetch(file: PublishedFile, final: Path, listener: Listener) -> None:
@@ -125,84 +106,6 @@ def require_space(folder: Path, n_bytes: int) -> None:
         )
 
 
-@contextmanager
-def open_url(
-    url: str, headers: Mapping[str, str] | None = None
-) -> Iterator[urllib3.BaseHTTPResponse]:
-    """Ask a server for a file, and yield its reply.
-
-    Raises
-    ------
-    PassingError
-        When another attempt may help, in the ``with`` block as well.
-    ArchiveError
-        When none will.
-    """
-    # The file is wanted as it is: packed for the way, it could not be gone on with.
-    fixed = {"User-Agent": "amos-dask", "Accept-Encoding": "identity"}
-    with _connections(url) as pool:
-        try:
-            with pool.request(
-                "GET",
-                url,
-                headers={**fixed, **(headers or {})},
-                preload_content=False,
-                decode_content=False,
-                retries=_RETRIES,
-                timeout=TIMEOUT_SECONDS,
-            ) as reply:
-                _require_file(url, reply)
-                yield reply
-        except faults.HTTPError as error:
-            _raise_failure(url, error)
-
-
-def _connections(url: str) -> urllib3.PoolManager:
-    """Return what connects to a server, by the proxy that the environment names."""
-    parts = urlsplit(url)
-    proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
-    if not proxy:
-        return urllib3.PoolManager()
-    known = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
-    login = urllib3.make_headers(proxy_basic_auth=unquote(known.auth)) if known.auth else None
-    return urllib3.ProxyManager(known.url, proxy_headers=login)
-
-
-def _require_file(url: str, reply: urllib3.BaseHTTPResponse) -> None:
-    """Raise unless the answer is a file, or that there is no such part of it."""
-    answer = f"the server answers {reply.status} {reply.reason or ''}".strip()
-    if reply.status in _PASSING:
-        try:
-            wait_seconds = _RETRIES.get_retry_after(reply) or 0.0
-        except faults.InvalidHeader:
-            wait_seconds = 0.0
-        if wait_seconds:
-            answer += f" and asks to wait {wait_seconds:.0f} s"
-        raise PassingError(answer, wait_seconds)
-    if reply.status == _NO_SUCH_PART:
-        return
-    if reply.status not in (_WHOLE, _REST):
-        raise ArchiveError(f"{shown(url)}: {answer}.")
-    if reply.headers.get("Content-Encoding", "identity") != "identity":
-        raise ArchiveError(f"{shown(url)}: the server sends the file packed.")
-    if reply.headers.get("Content-Type", "").startswith("text/html"):  # of a hotel, for example
-        raise ArchiveError(f"{shown(url)}: a web page was sent instead of the file.")
-
-
-def _raise_failure(url: str, error: faults.HTTPError) -> NoReturn:
-    reason = (isinstance(error, faults.MaxRetryError) and error.reason) or error
-    cause = reason.__cause__ or reason.__context__ or reason
-    words = getattr(cause, "strerror", "") or str(cause)
-    if isinstance(cause, TimeoutError):
-        raise PassingError("the server is silent") from error
-    if isinstance(reason, faults.ProtocolError):
-        raise PassingError("the connection was cut") from error
-    is_final = isinstance(reason, faults.LocationValueError | faults.ResponseError)
-    if is_final or isinstance(cause, ssl.SSLCertVerificationError):
-        raise ArchiveError(f"{shown(url)}: cannot be reached ({words}).") from error
-    raise PassingError(f"{urlsplit(url).netloc} cannot be reached ({words})") from error
-
-
 class _Transfer:
     """Fetches one file into a partial file, however often the connection is cut."""
 
@@ -225,21 +128,19 @@ class _Transfer:
         n_from_before = self._n_there
         if n_from_before:
             self._say(f"{n_from_before:,} bytes of it are there already")
-        self._receive_all()
-        if self._file.md5 is None:
-            return
-        md5 = self._read_md5()
-        if md5 != self._file.md5 and n_from_before:
-            self._say("what was there is not the beginning of it; it is fetched anew")
-            self._restart()
+        while True:
             self._receive_all()
-            md5 = self._read_md5()
-        if md5 != self._file.md5:
+            md5 = None if self._file.md5 is None else self._read_md5()
+            if md5 == self._file.md5:
+                return
             self._restart()
-            raise self._error(
-                f"what was sent has the MD5 {md5}, published is {self._file.md5}; nothing of it "
-                "was kept, download it again"
-            )
+            if not n_from_before:
+                raise self._error(
+                    f"what was sent has the MD5 {md5}, published is {self._file.md5}; nothing of "
+                    "it was kept, download it again"
+                )
+            self._say("what was there is not the beginning of it; it is fetched anew")
+            n_from_before = 0
 
     def _receive_all(self) -> None:
         n_furthest, n_failures = self._n_there, 0
@@ -268,10 +169,10 @@ class _Transfer:
     def _take(self, reply: urllib3.BaseHTTPResponse) -> bool:
         """Hold a reply against what is there; return whether it brings more of it."""
         start, n_bytes, etag = _understand(reply)
-        if reply.status == _NO_SUCH_PART and self._n_there == n_bytes:
+        if reply.status == NO_SUCH_PART and self._n_there == n_bytes:
             return False
         is_changed = start != 0 and None not in (etag, self._etag) and etag != self._etag
-        if start != (self._n_there if reply.status == _REST else 0) or is_changed:
+        if start != (self._n_there if reply.status == REST else 0) or is_changed:
             self._restart()
             raise PassingError("the server does not send the rest of it")
         if n_bytes is not None and not self._file.fits(n_bytes):
@@ -350,7 +251,7 @@ def _understand(reply: urllib3.BaseHTTPResponse) -> tuple[int, int | None, str |
     """Return where a reply begins, -1 for nowhere; the size of the whole; and its strong ETag."""
     etag = reply.headers.get("ETag", "").strip()
     strong = etag if _STRONG_ETAG.fullmatch(etag) else None
-    if reply.status == _WHOLE:
+    if reply.status == WHOLE:
         length = reply.headers.get("Content-Length", "")
         return 0, int(length) if length.isdecimal() else None, strong
     match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
@@ -365,7 +266,10 @@ def _open_partial(final: Path) -> Iterator[FileIO]:
     made = [path for path in (final.parent, *final.parent.parents) if not path.exists()]
     final.parent.mkdir(parents=True, exist_ok=True)
     path = partial_path(final)
-    with FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+") as partial:
+    if path.exists() and path.stat().st_nlink > 1:  # what has another name is not written to
+        path.unlink()
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    with FileIO(os.open(path, flags, 0o666), "r+") as partial:
         _lock(partial, final)
         try:
             yield partial

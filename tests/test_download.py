@@ -29,7 +29,7 @@ from click.testing import CliRunner
 from scripted_server import Plan, ScriptedServer
 
 import amos_dask
-from amos_dask import AmosDaskError, CommandResult, transfer
+from amos_dask import AmosDaskError, CommandResult, transfer, web
 from amos_dask.archive.discover import discover
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22, PublishedZip
@@ -82,7 +82,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waits: list[float] = []
     monkeypatch.setattr(home, "sleep", waits.append)
     monkeypatch.setattr(transfer, "sleep", waits.append)
-    monkeypatch.setattr(transfer, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(web, "TIMEOUT_SECONDS", 0.5)
     return waits
 
 
@@ -760,6 +760,21 @@ def test_two_downloads_do_not_mix(zenodo: Zenodo, root: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert "another process is downloading it" in refusal(root)
     assert (root / PARTIAL).read_bytes() == CONTENT[:10_000]
+
+
+def test_a_file_that_the_partial_file_is_another_name_of_is_not_written_to(
+    zenodo: Zenodo, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_bytes(OTHER)
+    root.mkdir()
+    (root / PARTIAL).symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic links"):
+        download(root)
+    (root / PARTIAL).unlink()
+    (root / PARTIAL).hardlink_to(tmp_path / "mine")
+    download(root)
+    require_complete(root)
+    assert (tmp_path / "mine").read_bytes() == OTHER
 
 
 @pytest.mark.parametrize("is_renamed", [True, False])
