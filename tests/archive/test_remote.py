@@ -14,9 +14,11 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFile
 
 from amos_dask.archive import faults
 from amos_dask.archive.listing import list_files
+from amos_dask.archive.remote import RemoteFile
 from amos_dask.archive.sources import read_blocks
 from amos_dask.errors import ArchiveError, DamagedZipError
 
@@ -102,11 +104,16 @@ def test_a_server_that_asks_for_patience_does_not_get_all_of_it(
     assert len(attempts) == 3
 
 
-@pytest.fixture
-def web_server(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(params=["silent", "frank"])
+def web_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """A folder as Python's own web server has it: it lists names, and knows no ranges."""
 
     class Handler(SimpleHTTPRequestHandler):
+        def end_headers(self) -> None:
+            if request.param == "frank":
+                self.send_header("Accept-Ranges", "none")
+            super().end_headers()
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -131,3 +138,21 @@ def test_a_server_that_knows_no_ranges_sends_files_from_their_beginning(
     (tmp_path / "amos22.zip").write_bytes(content + b"PK")
     assert "does not send parts of files" in refusal(f"{web_server}/amos22.zip")
     assert "there is no such file" in refusal(f"{web_server}/none.zip")
+
+
+def test_fewer_bytes_than_were_asked_for_are_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, asked = MemoryFile.read, []
+
+    def read_little(self: MemoryFile, size: int) -> bytes:
+        asked.append(size)
+        return bytes(read(self, 3 if len(asked) == 1 else size))
+
+    fsspec.filesystem("memory").pipe("/bucket/a", b"0123456789")
+    monkeypatch.setattr(MemoryFile, "read", read_little)
+    monkeypatch.setattr(faults, "PAUSES_SECONDS", (0,))
+    with RemoteFile("memory://bucket/a") as file:
+        file.seek(1)
+        assert file.read(7) == b"1234567"
+    assert asked == [7, 7]
