@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive.discover import discover
-from amos_dask.archive.sources import is_url, is_zip
-from amos_dask.datasets import DatasetDefinition, PublishedZip, find_definition
-from amos_dask.downloading.http import shown
-from amos_dask.downloading.published import (
+from amos_dask.archive.locations import is_url, is_zip, shown
+from amos_dask.archive.published import (
     compare_with_published,
     count_bytes,
     describe_progress,
     file_name,
     is_too_small,
 )
-from amos_dask.engine.events import Listener
+from amos_dask.datasets import DatasetDefinition, PublishedZip, find_definition
+from amos_dask.engine.events import BytesDone, Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import (
     AmosDaskError,
@@ -169,7 +168,12 @@ def _verify_archive(
     )
     issues = []
     if published is not None:
-        found = compare_with_published(location, published, session.listener)
+        name = file_name(location)
+        found = compare_with_published(
+            location,
+            published,
+            lambda n_read, n_bytes: session.listener(BytesDone("md5", name, n_read, n_bytes)),
+        )
         issues += [] if found is None else [found]
     try:
         # The csv is not verified: whatever it says of MR must not stop this.

@@ -11,7 +11,7 @@ from typing import Any
 from amos_dask.archive import metadata as meta
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.archive.listing import file_ref, list_beside, list_files
-from amos_dask.archive.sources import is_url, is_zip
+from amos_dask.archive.locations import is_url, is_zip
 from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ArchiveError, ManifestError
 from amos_dask.records import UNDEFINED, FileRef, Metadata

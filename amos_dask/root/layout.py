@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from amos_dask.archive.sources import is_url
+from amos_dask.archive.locations import is_url
 from amos_dask.datasets import AMOS22, MODALITIES, DatasetDefinition, read_definition
 from amos_dask.errors import DatasetError
 from amos_dask.labels import LabelMap

@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -106,21 +106,43 @@ def hold_lock(layout: Layout, *, shared: bool = False, no_lock: bool = False) ->
     AmosDaskError
         When another holds the lock, the file system refuses locks, or ROOT_DIR cannot be written.
     """
-    if no_lock or (shared and not os.access(layout.state, os.W_OK)):
-        yield
-        return
-    descriptor = _take(layout, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-    try:
-        if not shared:
+    with ExitStack() as held:
+        if shared and layout.state.is_dir():
+            _lock_folder(layout, fcntl.LOCK_SH, held)
+            _look_at_lock_file(layout)
+        elif not (shared or no_lock):
+            descriptor = _lock_file(layout, held)
+            _lock_folder(layout, fcntl.LOCK_EX, held)
             os.truncate(descriptor, 0)
             os.write(descriptor, _describe_owner().encode())
         yield
-    finally:
-        _release(layout.lock, descriptor)
 
 
-def _take(layout: Layout, kind: int) -> int:
-    """Return the descriptor of the locked lock file."""
+def _lock_folder(layout: Layout, kind: int, held: ExitStack) -> None:
+    """Lock the state folder, which readers can lock without writing anything.
+
+    Where a file system cannot lock folders, as NFS, readers do not keep those who write off.
+    """
+    descriptor = os.open(layout.state, os.O_RDONLY | os.O_CLOEXEC)
+    held.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if kind == fcntl.LOCK_SH:
+            _look_at_lock_file(layout)  # which tells who it is
+        raise AmosDaskError(f"{layout.root}: in use by a reader; wait for it.") from error
+    except OSError:
+        return
+
+
+def _look_at_lock_file(layout: Layout) -> None:
+    """Raise when somebody who writes holds the lock file."""
+    with suppress(OSError), layout.lock.open("rb") as file:  # there is none, or there are no locks
+        _flock(layout, file.fileno(), fcntl.LOCK_SH)
+
+
+def _lock_file(layout: Layout, held: ExitStack) -> int:
+    """Return the descriptor of the lock file, locked; it is removed in the end."""
     while True:
         try:
             layout.state.mkdir(parents=True, exist_ok=True)
@@ -130,22 +152,19 @@ def _take(layout: Layout, kind: int) -> int:
         except OSError as error:
             reason = error.strerror or error
             raise AmosDaskError(f"{layout.root}: cannot be written to ({reason}).") from error
-        try:
-            _lock(layout, descriptor, kind)
-            if _is_in_place(layout.lock, descriptor):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # whoever held it has just removed the file
+        with ExitStack() as opened:
+            opened.callback(os.close, descriptor)
+            _flock_or_explain(layout, descriptor)
+            if not _is_in_place(layout.lock, descriptor):
+                continue  # whoever held it has just removed the file
+            opened.callback(layout.lock.unlink, missing_ok=True)
+            held.push(opened.pop_all())
+            return descriptor
 
 
-def _lock(layout: Layout, descriptor: int, kind: int) -> None:
+def _flock_or_explain(layout: Layout, descriptor: int) -> None:
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        owner = os.pread(descriptor, 1000, 0).decode(errors="replace") or "by a reader"
-        raise AmosDaskError(f"{layout.root}: in use {owner}; wait for it.") from error
+        _flock(layout, descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise AmosDaskError(
             f"{layout.root}: its file system has no locks ({error.strerror}); with --no_lock, make "
@@ -153,22 +172,19 @@ def _lock(layout: Layout, descriptor: int, kind: int) -> None:
         ) from error
 
 
+def _flock(layout: Layout, descriptor: int, kind: int) -> None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(descriptor, 1000, 0).decode(errors="replace")
+        raise AmosDaskError(f"{layout.root}: in use {owner}; wait for it.") from error
+
+
 def _is_in_place(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _release(path: Path, descriptor: int) -> None:
-    """Remove the lock file unless others share it, and let go."""
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_in_place(path, descriptor):
-                path.unlink()
-    finally:
-        os.close(descriptor)
 
 
 def _describe_owner() -> str:

@@ -64,7 +64,7 @@ def test_a_lock_is_released_whatever_happens(
     for _ in range(2):
         try:
             with hold_lock(layout, shared=shared):
-                assert layout.lock.exists()
+                assert layout.lock.exists() != shared
                 if error is not None:
                     raise error
         except BaseException as raised:
@@ -102,7 +102,6 @@ def test_the_last_reader_leaves_nothing(layout: Layout) -> None:
     with hold_lock(layout, shared=True):
         with hold_lock(layout, shared=True):
             pass
-        assert layout.lock.exists()
         assert "in use" in refusal(layout)
     assert list(layout.state.iterdir()) == []
 
