@@ -113,10 +113,11 @@ def test_a_worker_with_another_python_is_not_asked(
     with Client(lone_cluster, set_as_default=False) as client:
         truth = client.get_versions()
         for found in truth["workers"].values():
-            found["host"]["python"] = "3.9.1.final.0"
-        monkeypatch.setattr(client, "get_versions", lambda: truth)
-        (view,) = look_at_workers(client, (), ())
-    assert view.versions == (("python", "3.9"),)
+            found["packages"]["python"] = "3.9.1.final.0"
+        monkeypatch.setattr(client, "get_versions", lambda packages: truth)
+        (view,) = look_at_workers(client, ("/nowhere",), ())
+    assert view.versions[0] == ("python", "3.9")
+    assert view.unseen == ()
     assert "has python 3.9, this machine 3." in " ".join(find_problems([view]))
 
 

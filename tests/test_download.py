@@ -30,7 +30,7 @@ from amos_dask.archive.discover import discover
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22, PublishedZip
 from amos_dask.downloading.http import Patience
-from amos_dask.engine.events import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.engine.events import BytesDone, Event, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.root.staging import is_leftover, remove_leftovers
 
 N_BYTES = 300_000
@@ -755,12 +755,12 @@ def test_progress_counts_files_and_bytes(zenodo: Zenodo, root: Path) -> None:
     zenodo.next(ZIP, Plan(cut_after=100_000))
     events: list[Event] = []
     download(root, events.append)
-    assert events[0] == PhaseStarted("download", 2)
-    assert events[-1] == PhaseEnded("download")
+    assert events[0] == WorkStarted("download", 2)
+    assert events[-1] == WorkEnded("download")
     ended = [event.name for event in events if isinstance(event, TaskEnded)]
     assert ended == [CSV_NAME, "amos22.zip"]
     counts = [e for e in events if isinstance(e, BytesDone) and e.name == "amos22.zip"]
-    assert {(event.phase, event.n_bytes_total) for event in counts} == {("download", N_BYTES)}
+    assert {(event.work, event.n_bytes_total) for event in counts} == {("download", N_BYTES)}
     done = [event.n_bytes for event in counts]
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0, N_BYTES)

@@ -22,7 +22,7 @@ from roots import assert_same, contents, issues, program
 import amos_dask
 from amos_dask import AmosDaskError, ClusterOptions
 from amos_dask.engine import connect, session
-from amos_dask.engine.events import Event, Notice, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.kernels import warm_up
 from amos_dask.phantom import Archive, write_archive
 from amos_dask.running import samples
@@ -147,7 +147,7 @@ def test_a_nanny_is_killed_in_the_middle_of_a_run(
     orphans: list[psutil.Process] = []
 
     def kill(event: Event) -> None:
-        if not orphans and isinstance(event, TaskEnded) and event.phase == "sample":
+        if not orphans and isinstance(event, TaskEnded) and event.work == "sample":
             orphans.extend(psutil.Process(nannies[0].pid).children(recursive=True))
             nannies[0].kill()
 
@@ -185,7 +185,7 @@ def test_a_run_waits_for_workers_and_says_so(
             worker.kill()
             worker.wait()
     assert result.n_failed == 0
-    assert PhaseStarted("sample", result.n_processed) in told
+    assert WorkStarted("sample", result.n_processed) in told
 
 
 def test_a_path_for_the_report_that_cannot_be_is_said_first(
@@ -231,7 +231,7 @@ def test_a_removed_root_ends_the_run(phantom: Archive, tmp_path: Path) -> None:
 
     def remove(event: Event) -> None:
         nonlocal n_ended
-        n_ended += type(event).__name__ == "TaskEnded" and getattr(event, "phase", "") == "sample"
+        n_ended += type(event).__name__ == "TaskEnded" and getattr(event, "work", "") == "sample"
         if n_ended == 6:
             shutil.rmtree(root, ignore_errors=True)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from roots import issues, program, sample_dir, snapshot, table, truncate, voxels
 
 import amos_dask
-from amos_dask.engine.events import Event, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Event, TaskEnded, WorkStarted
 from amos_dask.errors import AmosDaskError
 from amos_dask.issues import make_issue
 from amos_dask.leak_finding import leaks as pipeline_leaks
@@ -276,7 +276,7 @@ def test_the_command_again_asks_no_cluster(copied: Path) -> None:
 
 
 def phases(events: Iterable[Event]) -> list[str]:
-    return [event.phase for event in events if isinstance(event, PhaseStarted)]
+    return [event.work for event in events if isinstance(event, WorkStarted)]
 
 
 def test_a_run_with_nothing_to_do_compares_no_scans(

@@ -21,7 +21,7 @@ import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
 from amos_dask.commands import splits
 from amos_dask.engine import session
-from amos_dask.engine.events import Event, Notice, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.root.layout import Layout
 from amos_dask.root.lock import Owner, hold_lock
@@ -70,11 +70,11 @@ class Place:
 
     def processed(self) -> list[str]:
         """Return the samples that the last run processed."""
-        ended = [e for e in self.told if isinstance(e, TaskEnded) and e.phase == "sample"]
+        ended = [e for e in self.told if isinstance(e, TaskEnded) and e.work == "sample"]
         return sorted(event.name for event in ended)
 
     def phases(self) -> list[str]:
-        return [event.phase for event in self.told if isinstance(event, PhaseStarted)]
+        return [event.work for event in self.told if isinstance(event, WorkStarted)]
 
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Return path -> inode and time of writing of every file."""
@@ -584,7 +584,7 @@ class Interrupting:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Notice):
             self.notices.append(event.message)
-        if isinstance(event, TaskEnded) and event.phase == "sample":
+        if isinstance(event, TaskEnded) and event.work == "sample":
             self.ended.append(event.name)
             if len(self.ended) == self._after:
                 raise KeyboardInterrupt
@@ -622,7 +622,7 @@ def test_an_interrupted_search_of_headers_goes_on_where_it_was(made: Path, empty
         empty.run(progress=interrupt)
     empty.assert_tidy()
     empty.run()
-    again = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.phase == "audit"]
+    again = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.work == "audit"]
     assert not set(ended[:2]) & set(again)
     assert_same(contents(made / "AMOS22"), contents(empty.root))
 
@@ -828,7 +828,7 @@ def test_an_input_that_changes_after_planning_is_read_again_as_a_whole(place: Pl
     assert set(planned.samples["todo"]) == {"masks", ""}
 
     def swap(event: Event) -> None:
-        if isinstance(event, PhaseStarted) and event.phase == "sample":
+        if isinstance(event, WorkStarted) and event.work == "sample":
             scan = place.archive / VOLUME_4
             scan.write_bytes((place.archive / "imagesTr/amos_0001.nii.gz").read_bytes())
 

@@ -27,7 +27,7 @@ from amos_dask import AmosDaskError, CommandResult, Selection
 from amos_dask.archive.discover import discover
 from amos_dask.datasets import AMOS22, PublishedZip
 from amos_dask.downloading import published
-from amos_dask.engine.events import Event, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Event, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.phantom import Archive, write_archive
 from amos_dask.root.layout import Layout
 from amos_dask.running.run import run
@@ -382,9 +382,9 @@ def test_the_published_zip_passes_block_by_block(
     result = amos_dask.verify(zipped, md5=True, cluster=cluster_address, progress=events.append)
     assert errors(result) == set()
     n_blocks = -(-zipped.stat().st_size // 1000)
-    of_md5 = [e for e in events if getattr(e, "phase", "") == "md5"]
-    assert of_md5[0] == PhaseStarted("md5", n_blocks)
-    assert [type(event) for event in of_md5[1:]] == [TaskEnded] * n_blocks + [PhaseEnded]
+    of_md5 = [e for e in events if getattr(e, "work", "") == "md5"]
+    assert of_md5[0] == WorkStarted("md5", n_blocks)
+    assert [type(event) for event in of_md5[1:]] == [TaskEnded] * n_blocks + [WorkEnded]
 
 
 def test_another_zip_does_not_pass(

@@ -13,7 +13,7 @@ from amos_dask.downloading.partial import PartialFile, partial_path
 from amos_dask.downloading.published import compare_with_published
 from amos_dask.downloading.record import PublishedFile, ask_record, file_url
 from amos_dask.downloading.transfer import Transfer, require_space
-from amos_dask.engine.events import Listener, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Listener, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.engine.interruption import raise_on_sigterm
 from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, ArchiveError
@@ -172,12 +172,12 @@ def _n_bytes_to_come(file: PublishedFile, root: Path) -> int:
 def _fetch_all(files: list[PublishedFile], root: Path, listener: Listener) -> None:
     if not files:
         return
-    listener(PhaseStarted("download", len(files)))
+    listener(WorkStarted("download", len(files)))
     for file in files:
         start = time.perf_counter()
         _fetch(file, root, listener)
         listener(TaskEnded("download", file.name, False, 0, time.perf_counter() - start))
-    listener(PhaseEnded("download"))
+    listener(WorkEnded("download"))
 
 
 def _fetch(file: PublishedFile, root: Path, listener: Listener) -> None:

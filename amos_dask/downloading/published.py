@@ -11,7 +11,7 @@ from contextlib import closing
 from amos_dask.archive.sources import open_location
 from amos_dask.datasets import PublishedZip
 from amos_dask.downloading.http import shown
-from amos_dask.engine.events import Listener, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Listener, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
 
@@ -90,7 +90,7 @@ def describe_progress(n_bytes: int, published: PublishedZip) -> str:
 
 def _md5(location: str, n_bytes: int, listener: Listener) -> str:
     digest = hashlib.md5(usedforsecurity=False)  # what the publishers chose
-    listener(PhaseStarted(_PHASE, -(-n_bytes // BLOCK_BYTES)))
+    listener(WorkStarted(_PHASE, -(-n_bytes // BLOCK_BYTES)))
     start = time.perf_counter()
     with closing(_blocks(location)) as blocks:
         for number, block in enumerate(blocks, start=1):
@@ -98,7 +98,7 @@ def _md5(location: str, n_bytes: int, listener: Listener) -> str:
             now = time.perf_counter()
             listener(TaskEnded(_PHASE, f"block {number}", False, 0, now - start))
             start = now
-    listener(PhaseEnded(_PHASE))
+    listener(WorkEnded(_PHASE))
     return digest.hexdigest()
 
 

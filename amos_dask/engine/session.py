@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amos_dask.archive.sources import is_url
 from amos_dask.engine import ClusterOptions, connect
 from amos_dask.engine.check import find_problems, is_on_this_machine, look_at_workers, ssh_line
 from amos_dask.engine.connect import reporting_performance
@@ -19,7 +18,6 @@ from amos_dask.engine.events import Listener, Notice, Outcome
 from amos_dask.engine.options import patience_seconds
 from amos_dask.engine.progress import STYLES, report_to
 from amos_dask.errors import AmosDaskError, ClusterError
-from amos_dask.root.layout import absolute
 
 if TYPE_CHECKING:
     from amos_dask.engine.graph import Item
@@ -45,10 +43,13 @@ class Needs:
     to_write: tuple[str, ...] = ()
 
     @staticmethod
-    def of(root: Path, archive: str | None) -> Needs:
-        """Return what a run needs; a URL is no path."""
-        is_path = archive is not None and not is_url(archive)
-        return Needs((str(absolute(str(archive))),) if is_path else (), (str(root),))
+    def of(to_read: Iterable[str], to_write: Iterable[str]) -> Needs:
+        """Return what of these is on a disk, under absolute paths; URLs are left out."""
+        paths = (
+            tuple(os.path.abspath(place) for place in places if "://" not in place)  # noqa: PTH100
+            for places in (to_read, to_write)
+        )
+        return Needs(*paths)
 
 
 class Session:
@@ -100,17 +101,18 @@ class Session:
         return "client" in vars(self) and not is_on_this_machine(self.client)
 
     def map(
-        self,
-        phase: str,
-        function: Callable[[Item], Value],
-        items: Sequence[Item],
+        self, work: str, function: Callable[[Item], Value], items: Sequence[Item]
     ) -> Generator[Outcome[Value], None, None]:
-        """Yield the outcomes of ``function`` over the items as they finish."""
+        """Return the outcomes of ``function`` over the items, as `run_tasks` yields them.
+
+        Without items nothing is started or told.
+        """
         if not items:
-            return
+            nothing: Sequence[Outcome[Value]] = ()
+            return (outcome for outcome in nothing)
         from amos_dask.engine.graph import run_tasks
 
-        yield from run_tasks(self.client, phase, function, items, self.listener, _count_issues)
+        return run_tasks(self.client, work, function, items, self.listener)
 
     def require_memory(self, n_bytes: int) -> None:
         """Raise `ClusterError` when a worker has less memory than a scan needs."""
@@ -161,10 +163,6 @@ def _warm_up() -> None:
     from amos_dask.kernels import warm_up
 
     warm_up()
-
-
-def _count_issues(value: Any) -> int:
-    return len(value.issues)
 
 
 @contextmanager

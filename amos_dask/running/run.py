@@ -142,7 +142,7 @@ def run(
     wanted = replace(request.order, statistics=statistics, report=report)
     request = replace(request, order=wanted)
     layout = request.order.layout
-    needs = Needs.of(layout.root, request.found.location)
+    needs = Needs.of([request.found.location], [str(layout.root)])
     with (
         working_on(layout, break_lock=break_lock),
         open_session(cluster, progress, needs, performance_report) as session,
