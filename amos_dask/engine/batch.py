@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.engine.environment import WORKER_ENVIRONMENT, free_port
-from amos_dask.engine.options import BATCH_SYSTEMS, ClusterOptions, configured, memory_bytes
+from amos_dask.engine.options import (
+    BATCH_SYSTEMS,
+    DEFAULT_WORKERS,
+    ClusterOptions,
+    configured,
+    memory_bytes,
+)
 from amos_dask.errors import ClusterError
 
-DEFAULT_WORKERS = 4
 _MEMORY = "4GB"
 # HTCondor wants to know how much disk a job takes; results lie on the shared file system.
 _CONDOR_DISK = "1GB"

@@ -11,6 +11,7 @@ from typing import Any
 from amos_dask.engine.environment import leave_signals_to_the_client, usable_cores
 from amos_dask.engine.options import (
     BATCH_SYSTEMS,
+    DEFAULT_WORKERS,
     KUBERNETES,
     LOCAL,
     ClusterOptions,
@@ -65,14 +66,10 @@ def count_workers(options: ClusterOptions) -> int | None:
     options = complete(options)
     if options.cluster == LOCAL:
         return options.workers or usable_cores()
-    if options.cluster == KUBERNETES:
-        from amos_dask.engine.kubernetes import DEFAULT_WORKERS
-
-        least = configured("kubernetes.minimum-workers")
-        return least if least is not None else options.workers or DEFAULT_WORKERS
-    if options.cluster in BATCH_SYSTEMS:
-        from amos_dask.engine.batch import DEFAULT_WORKERS
-
+    least = configured("kubernetes.minimum-workers")
+    if options.cluster == KUBERNETES and least is not None:
+        return int(least)
+    if options.cluster in (KUBERNETES, *BATCH_SYSTEMS):
         return options.workers or DEFAULT_WORKERS
     return None
 

@@ -21,6 +21,8 @@ BATCH_SYSTEMS = {
 }
 KUBERNETES = "kubernetes"
 LOCAL = "local"
+# Of batch jobs and pods, when it is not said how many.
+DEFAULT_WORKERS = 4
 
 
 @dataclass(frozen=True)

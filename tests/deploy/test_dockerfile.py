@@ -230,8 +230,11 @@ def _try_pip(base: Path, environment: dict[str, str], folder: Path) -> str:
 def _copy(source: Path, folder: Path, target: str) -> None:
     """Copy as Docker does: a folder's content into the target, a file to it or into it."""
     if source.is_dir():
-        shutil.copytree(source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, folder / target, symlinks=True, ignore=ignored)
     else:
+        if target.endswith("/"):
+            (folder / target).mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, folder / target)
 
 
@@ -265,4 +268,5 @@ def test_the_image_has_neither_pip_nor_the_libraries_tests(image: Image) -> None
     [packages] = (image.root / "opt" / "amos-dask" / "lib").glob("python*/site-packages")
     assert not (packages / "pip").exists()
     assert not [path for path in packages.rglob("tests") if path.is_dir()]
-    assert (packages / "amos_dask" / "cluster" / "amos-dask.yaml").exists()
+    for name in ("amos-dask.yaml", "job.yaml"):
+        assert (packages / "amos_dask" / "engine" / name).exists()

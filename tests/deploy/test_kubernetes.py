@@ -17,6 +17,7 @@ import yaml
 
 import amos_dask
 from amos_dask.engine import ClusterOptions
+from amos_dask.engine.environment import WORKER_ENVIRONMENT
 from amos_dask.engine.kubernetes import cluster_spec
 from amos_dask.engine.options import configured, load_defaults
 from amos_dask.errors import ClusterError
@@ -379,7 +380,7 @@ def test_a_mistake_in_what_is_generated_is_found(field: str, settings: Callable[
     assert find_errors([spec], outside=CLAIM) != []
 
 
-def test_the_job_has_the_pods_that_the_code_generates(
+def test_by_default_the_code_has_the_pods_of_the_job(
     job: Resource, settings: Callable[..., None]
 ) -> None:
     ours = cluster_spec(ClusterOptions(workers=2))["spec"]
@@ -389,6 +390,12 @@ def test_the_job_has_the_pods_that_the_code_generates(
     assert name.startswith("amos-dask-")
     assert theirs["scheduler"] == ours["scheduler"]
     assert theirs["worker"] == ours["worker"]
+
+
+def test_workers_in_pods_start_with_the_environment_of_all_workers(job: Resource) -> None:
+    [container] = job["spec"]["cluster"]["spec"]["worker"]["spec"]["containers"]
+    found = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert found == {name: str(value) for name, value in WORKER_ENVIRONMENT.items()}
 
 
 def test_the_runner_is_like_the_scheduler(job: Resource) -> None:
