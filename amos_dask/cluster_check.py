@@ -13,10 +13,10 @@ import pandas as pd
 from amos_dask.archive.discover import discover
 from amos_dask.arguments import find_archive
 from amos_dask.datasets import find_definition
-from amos_dask.engine import ClusterOptions
 from amos_dask.engine.check import WorkerView, find_problems, look_at_workers, ssh_line
 from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Listener, Notice
+from amos_dask.engine.options import options_of
 from amos_dask.engine.session import Needs, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.records import Sample
@@ -93,7 +93,8 @@ def check_cluster(
         () if location is None else (location,), () if layout is None else (str(layout.root),)
     )
     with _folder_to_be(layout), open_session(cluster, progress) as session:
-        client, expected = session.client, _expected_workers(cluster)
+        client, options = session.client, options_of(cluster)
+        expected = 1 if options is None else count_workers(options) or 1
         session.listener(Notice("waiting for the workers"))
         views = look_at_workers(client, needs.to_read, needs.to_write, n_workers=expected)
         problems = find_problems(views)
@@ -130,15 +131,6 @@ def _folder_to_be(layout: Layout | None) -> Iterator[None]:
         for path in made:
             with suppress(OSError):  # somebody has put something into it
                 path.rmdir()
-
-
-def _expected_workers(cluster: Any) -> int:
-    """Return how many workers were asked for; 1 where others have started them."""
-    if isinstance(cluster, str):
-        cluster = ClusterOptions(cluster)
-    if cluster is None or isinstance(cluster, ClusterOptions):
-        return count_workers(cluster or ClusterOptions()) or 1
-    return 1
 
 
 def _find_shortages(

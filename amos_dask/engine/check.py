@@ -170,13 +170,6 @@ def find_problems(views: Sequence[WorkerView]) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def is_on_this_machine(client: Any) -> bool:
-    """Return whether a client's workers are processes that were started here."""
-    from distributed import LocalCluster
-
-    return isinstance(client.cluster, LocalCluster)
-
-
 def ssh_line(dashboard_link: str) -> str:
     """Return the command that brings a dashboard on a cluster to one's own browser.
 

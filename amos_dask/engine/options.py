@@ -61,6 +61,13 @@ class ClusterOptions:
     account: str | None = None
 
 
+def options_of(cluster: Any) -> ClusterOptions | None:
+    """Return the options that are meant by options, an address, or None; None for a client."""
+    if cluster is None or isinstance(cluster, ClusterOptions):
+        return cluster or ClusterOptions()
+    return ClusterOptions(cluster) if isinstance(cluster, str) else None
+
+
 @cache
 def load_defaults() -> None:
     """Make the packaged defaults part of Dask's configuration; what is set already stays."""

@@ -11,11 +11,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amos_dask.engine import ClusterOptions, connect
-from amos_dask.engine.check import find_problems, is_on_this_machine, look_at_workers, ssh_line
-from amos_dask.engine.connect import reporting_performance
+from amos_dask.engine.check import find_problems, look_at_workers, ssh_line
+from amos_dask.engine.connect import connect, reporting_performance
 from amos_dask.engine.events import Listener, Notice, Outcome
-from amos_dask.engine.options import patience_seconds
+from amos_dask.engine.options import options_of, patience_seconds
 from amos_dask.engine.progress import STYLES, report_to
 from amos_dask.errors import AmosDaskError, ClusterError
 
@@ -83,7 +82,7 @@ class Session:
         """
         client = self._connect()
         self.listener(Notice(f"dashboard: {client.dashboard_link}"))
-        if self._needs is not None and not is_on_this_machine(client):
+        if self._needs is not None and not _is_on_this_machine(client):
             self.listener(Notice(f"from elsewhere: {ssh_line(client.dashboard_link)}"))
             self.listener(Notice("waiting for the first worker"))
             patience = patience_seconds("elsewhere")
@@ -98,7 +97,7 @@ class Session:
     @property
     def is_elsewhere(self) -> bool:
         """Whether tasks ran on other machines, whose files may take a while to be seen here."""
-        return "client" in vars(self) and not is_on_this_machine(self.client)
+        return "client" in vars(self) and not _is_on_this_machine(self.client)
 
     def map(
         self, work: str, function: Callable[[Item], Value], items: Sequence[Item]
@@ -159,6 +158,13 @@ class Session:
                     future.result(timeout=_SECONDS_FOR_COMPILING)
 
 
+def _is_on_this_machine(client: Any) -> bool:
+    """Return whether a client's workers are processes that were started here."""
+    from distributed import LocalCluster
+
+    return isinstance(client.cluster, LocalCluster)
+
+
 def _warm_up() -> None:
     from amos_dask.kernels import warm_up
 
@@ -214,10 +220,8 @@ def _require_writable(path: Path) -> None:
 
 def _client(stack: ExitStack, cluster: Any, performance_report: str | Path | None) -> Any:
     """Return the client, to be closed with the session if it was opened here."""
-    client = cluster
-    if cluster is None or isinstance(cluster, (ClusterOptions, str)):
-        options = ClusterOptions(cluster) if isinstance(cluster, str) else cluster
-        client = stack.enter_context(connect(options or ClusterOptions()))
+    options = options_of(cluster)
+    client = cluster if options is None else stack.enter_context(connect(options))
     if performance_report is not None:
         stack.enter_context(reporting_performance(client, str(performance_report)))
     return client
