@@ -44,7 +44,7 @@ _HOMES = {
     "RunPlan": "amos_dask.results",
     "RunResult": "amos_dask.results",
     "Selection": "amos_dask.selection",
-    "ClusterOptions": "amos_dask.engine",
+    "ClusterOptions": "amos_dask.engine.options",
     "write_archive": "amos_dask.phantom",
     "AmosDaskError": "amos_dask.errors",
     "ExitCode": "amos_dask.errors",
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from amos_dask.commands.splits import index_manifests, make_split
     from amos_dask.demo import demo
     from amos_dask.downloading.download import download
-    from amos_dask.engine import ClusterOptions
+    from amos_dask.engine.options import ClusterOptions
     from amos_dask.errors import AmosDaskError, ExitCode
     from amos_dask.export.commands import export_monai, export_nnunet
     from amos_dask.issues import Issue

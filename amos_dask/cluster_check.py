@@ -85,6 +85,14 @@ def check_cluster(
     ------
     ClusterError
         When the cluster cannot be reached or no worker starts.
+
+    Examples
+    --------
+    >>> from amos_dask import ClusterOptions, check_cluster
+    >>> options = ClusterOptions("local", workers=1, dashboard_port=0)
+    >>> report = check_cluster(cluster=options, progress="none")
+    >>> len(report.workers), report.problems
+    (1, ())
     """
     layout = None if root_dir is None else layout_for(absolute(root_dir), dataset)
     definition = find_definition(dataset or "amos22") if layout is None else layout.dataset

@@ -19,10 +19,10 @@ from distributed import Client, LocalCluster
 
 import amos_dask
 from amos_dask import cluster_check as pipeline_check
-from amos_dask.engine import ClusterOptions
 from amos_dask.engine.check import WorkerView, find_problems, look_at_workers, ssh_line, versions
 from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Event, Notice
+from amos_dask.engine.options import ClusterOptions
 from amos_dask.phantom import Archive
 
 GOOD = WorkerView("tcp://10.0.0.1:1", "node1", versions(), 4_000_000_000, free_bytes=10**12)

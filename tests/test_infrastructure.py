@@ -21,7 +21,8 @@ from roots import assert_same, contents, issues, program
 
 import amos_dask
 from amos_dask import AmosDaskError, ClusterOptions
-from amos_dask.engine import connect, session
+from amos_dask.engine import session
+from amos_dask.engine.connect import connect
 from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.kernels import warm_up
 from amos_dask.phantom import Archive, write_archive

@@ -148,7 +148,18 @@ def versions() -> tuple[tuple[str, str], ...]:
 
 
 def find_problems(views: Sequence[WorkerView]) -> list[str]:
-    """Return what stands in the way of work, a sentence each, naming a host."""
+    """Return what stands in the way of work.
+
+    Parameters
+    ----------
+    views : sequence of WorkerView
+        From `look_at_workers`.
+
+    Returns
+    -------
+    list of str
+        A sentence each, naming a host; each once.
+    """
     ours = dict(versions())
     problems = []
     for view in views:
@@ -174,6 +185,11 @@ def ssh_line(dashboard_link: str) -> str:
     """Return the command that brings a dashboard on a cluster to one's own browser.
 
     From within a batch job it goes through the machine that the job was submitted from.
+
+    Parameters
+    ----------
+    dashboard_link : str
+        As Dask gives it, with host and port.
     """
     place = urlsplit(dashboard_link)
     through = socket.gethostname()

@@ -36,6 +36,16 @@ _TIME_TO_RESTART = {"distributed.deploy.lost-worker-timeout": "60s"}
 def connect(options: ClusterOptions) -> Iterator[Any]:
     """Yield a `distributed.Client` and close what was started for it.
 
+    Parameters
+    ----------
+    options : ClusterOptions
+        Where to run.
+
+    Yields
+    ------
+    distributed.Client
+        Connected; not the default client of the process.
+
     Raises
     ------
     ClusterError
@@ -62,7 +72,18 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
 
 
 def count_workers(options: ClusterOptions) -> int | None:
-    """Return how many workers a cluster will have; None when it is not started here."""
+    """Return how many workers a cluster will have.
+
+    Parameters
+    ----------
+    options : ClusterOptions
+        Where to run.
+
+    Returns
+    -------
+    int or None
+        None when the cluster is not started here.
+    """
     options = complete(options)
     if options.cluster == LOCAL:
         return options.workers or usable_cores()
@@ -136,7 +157,15 @@ def _security(options: ClusterOptions) -> Any:
 
 @contextmanager
 def reporting_performance(client: Any, path: str) -> Iterator[None]:
-    """Write Dask's performance report of what a client does within the ``with`` block."""
+    """Write Dask's performance report of what a client does within the ``with`` block.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Whose tasks.
+    path : str
+        Of the HTML file.
+    """
     from distributed import performance_report
 
     with client.as_current(), performance_report(filename=path):

@@ -43,6 +43,11 @@ _OBSTACLES = {
 def start_kubernetes(options: ClusterOptions) -> Any:
     """Return a started `dask_kubernetes.operator.KubeCluster`; closing it deletes its pods.
 
+    Parameters
+    ----------
+    options : ClusterOptions
+        Complete.
+
     Raises
     ------
     ClusterError
@@ -196,6 +201,16 @@ def _why_not_ready(pod: dict[str, Any]) -> str:
 
 def cluster_spec(options: ClusterOptions) -> dict[str, Any]:
     """Return the DaskCluster resource: the pods of ``deploy/kubernetes/job.yaml``, as configured.
+
+    Parameters
+    ----------
+    options : ClusterOptions
+        Number of workers, their memory and local directory.
+
+    Returns
+    -------
+    dict
+        As YAML would have it, under a name of its own.
 
     Raises
     ------

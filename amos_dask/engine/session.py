@@ -105,6 +105,20 @@ class Session:
         """Return the outcomes of ``function`` over the items, as `run_tasks` yields them.
 
         Without items nothing is started or told.
+
+        Parameters
+        ----------
+        work : str
+            Its name, such as ``sample``.
+        function : callable
+            Takes an item and returns a small picklable value.
+        items : sequence
+            Small picklable items with a ``name``.
+
+        Returns
+        -------
+        generator of Outcome
+            In order of completion; to be closed by who stops early.
         """
         if not items:
             nothing: Sequence[Outcome[Value]] = ()
@@ -114,7 +128,13 @@ class Session:
         return run_tasks(self.client, work, function, items, self.listener)
 
     def require_memory(self, n_bytes: int) -> None:
-        """Raise `ClusterError` when a worker has less memory than a scan needs."""
+        """Raise `ClusterError` when a worker has less memory than a scan needs.
+
+        Parameters
+        ----------
+        n_bytes : int
+            That the largest scan takes.
+        """
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
         if limits and min(limits) * _USABLE_MEMORY < n_bytes:

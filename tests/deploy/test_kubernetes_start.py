@@ -16,10 +16,10 @@ from typing import Any
 import dask
 import pytest
 
-from amos_dask.engine import ClusterOptions, connect
 from amos_dask.engine import kubernetes as ours
+from amos_dask.engine.connect import connect
 from amos_dask.engine.kubernetes import cluster_spec
-from amos_dask.engine.options import load_defaults
+from amos_dask.engine.options import ClusterOptions, load_defaults
 from amos_dask.errors import ClusterError
 
 _WHY = "clusters of pods need amos-dask[kubernetes]; the stand-in for one, amos-dask[test]"
