@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.archive.discover import discover
-from amos_dask.arguments import find_archive
 from amos_dask.datasets import find_definition
 from amos_dask.engine.check import WorkerView, find_problems, look_at_workers, ssh_line
 from amos_dask.engine.connect import count_workers
@@ -20,7 +19,7 @@ from amos_dask.engine.options import options_of
 from amos_dask.engine.session import Needs, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.records import Sample
-from amos_dask.root.dataset import layout_for
+from amos_dask.root.choices import find_archive, layout_for
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.receipts import Receipts
 from amos_dask.sample.estimates import largest_scan_bytes
@@ -88,11 +87,9 @@ def check_cluster(
 
     Examples
     --------
-    >>> from amos_dask import ClusterOptions, check_cluster
-    >>> options = ClusterOptions("local", workers=1, dashboard_port=0)
-    >>> report = check_cluster(cluster=options, progress="none")
-    >>> len(report.workers), report.problems
-    (1, ())
+    >>> options = amos_dask.ClusterOptions("local", workers=1)
+    >>> amos_dask.check_cluster("data/AMOS22", cluster=options).problems
+    ()
     """
     layout = None if root_dir is None else layout_for(absolute(root_dir), dataset)
     definition = find_definition(dataset or "amos22") if layout is None else layout.dataset

@@ -24,7 +24,7 @@ from amos_dask.cli import main
 from amos_dask.errors import AmosDaskError, InconsistentDatasetError, ManifestError, Terminated
 from amos_dask.issues import make_issue
 from amos_dask.phantom import Archive
-from amos_dask.records import TableCounts
+from amos_dask.root.table_state import TableCounts
 
 LOCAL = ClusterOptions()
 COMMANDS = ["download", "run", "verify", "demo", "archive-manifest", "confirm-pairs",

@@ -90,18 +90,18 @@ def test_in_between_there_is_a_line_every_few_seconds_with_the_time_left(
 def test_a_thousand_quick_tasks_do_not_flood_the_log(
     lines: PlainLines, stream: io.StringIO, clock: Clock
 ) -> None:
-    lines(WorkStarted("audit", 1000))
+    lines(WorkStarted("headers", 1000))
     for number in range(1000):
         clock.now += 0.001
-        lines(TaskEnded("audit", f"amos_{number:04d}", False, 0, 0.0))
-    lines(WorkEnded("audit"))
+        lines(TaskEnded("headers", f"amos_{number:04d}", False, 0, 0.0))
+    lines(WorkEnded("headers"))
     assert len(stream.getvalue().splitlines()) == 2
 
 
 def test_the_second_work_counts_anew(lines: PlainLines, stream: io.StringIO, clock: Clock) -> None:
-    lines(WorkStarted("audit", 1))
-    lines(TaskEnded("audit", "amos_0001", False, 7, 0.0))
-    lines(WorkEnded("audit"))
+    lines(WorkStarted("headers", 1))
+    lines(TaskEnded("headers", "amos_0001", False, 7, 0.0))
+    lines(WorkEnded("headers"))
     clock.now += 60
     lines(WorkStarted("sample", 1))
     clock.now += 2
@@ -122,7 +122,7 @@ def test_unknown_work_is_shown_by_its_name(lines: PlainLines, stream: io.StringI
 
 
 @pytest.mark.parametrize(
-    "work", ["audit", "sample", "pair", "split", "binary", "regions", "denoise", "describe"]
+    "work", ["headers", "sample", "pair", "split", "binary", "regions", "denoise", "describe"]
 )
 def test_every_work_of_the_program_has_words_for_people(
     work: str, lines: PlainLines, stream: io.StringIO
@@ -300,9 +300,9 @@ def test_on_a_terminal_failures_and_notices_are_shown_above_the_bar(
 
 def test_on_a_terminal_each_work_has_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     events = [
-        WorkStarted("audit", 1),
-        TaskEnded("audit", "amos_0001", False, 0, 0.0),
-        WorkEnded("audit"),
+        WorkStarted("headers", 1),
+        TaskEnded("headers", "amos_0001", False, 0, 0.0),
+        WorkEnded("headers"),
         WorkStarted("sample", 3),
         ended(1),
         WorkEnded("sample"),

@@ -604,7 +604,7 @@ def test_an_interrupted_run_goes_on_where_it_was(made: Path, empty: Place, after
     assert empty.run().n_failed == 0
     assert empty.processed() == sorted(set(ALL) - receipts)
     assert not [n for n in empty.images_written_since(before) if n[:9] in receipts]
-    assert "audit" not in empty.phases()
+    assert "headers" not in empty.phases()
     assert_same(contents(made / "AMOS22"), contents(empty.root))
     empty.assert_tidy()
 
@@ -622,7 +622,7 @@ def test_an_interrupted_search_of_headers_goes_on_where_it_was(made: Path, empty
         empty.run(progress=interrupt)
     empty.assert_tidy()
     empty.run()
-    again = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.work == "audit"]
+    again = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.work == "headers"]
     assert not set(ended[:2]) & set(again)
     assert_same(contents(made / "AMOS22"), contents(empty.root))
 

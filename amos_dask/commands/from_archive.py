@@ -8,31 +8,38 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.archive.discover import Discovery, check_files, discover, make_sample
+from amos_dask.archive.discover import check_files, discover, make_sample
 from amos_dask.archive.listing import list_files
-from amos_dask.arguments import keep_label_map, require_outside_archive
+from amos_dask.commands.workplace import make_all
 from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
-from amos_dask.engine.events import Listener, Notice
-from amos_dask.engine.session import Session, open_session
+from amos_dask.engine.events import Listener
+from amos_dask.engine.session import open_session
 from amos_dask.errors import ManifestError
-from amos_dask.issues import Issue
-from amos_dask.records import UNDEFINED, Audit, FileRef, Metadata, Sample, Step
-from amos_dask.reporting import all_issues, failure_issue, record_issues, step_results
+from amos_dask.headers import read_headers
+from amos_dask.params import Params
+from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample, Step
 from amos_dask.results import CommandResult
-from amos_dask.root.audit_log import AuditLog
-from amos_dask.root.dataset import keep_dataset, layout_for, settle_dataset
+from amos_dask.root.choices import (
+    find_label_map,
+    keep_dataset,
+    keep_label_map,
+    layout_for,
+    require_outside_archive,
+    settle_dataset,
+)
 from amos_dask.root.layout import (
     MANIFEST_SHEET,
     absolute,
     find_root_beside_archive,
     find_sample_folders,
+    sample_folder,
 )
 from amos_dask.root.lock import require_unlocked
-from amos_dask.root.receipts import Receipts
 from amos_dask.root.working import working_on
-from amos_dask.sample.pairs import PairTask, pair_sample
-from amos_dask.selection import EVERYTHING, Selection
-from amos_dask.steps.header_check import audit_sample, blank_audit
+from amos_dask.sample.selection import EVERYTHING, Selection
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.task import SampleTask
+from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
 from amos_dask.tables.workbook import (
     read_sheet,
@@ -97,41 +104,14 @@ def archive_manifest(
     layout = settle_dataset(layout, found.definition)
     with working_on(layout):
         with open_session(cluster, progress) as session:
-            audits, issues = audit_archive(session, found)
-        frame = archive_frame(found.samples, audits)
+            headers, issues = read_headers(session, found)
+        frame = archive_frame(found.samples, headers)
         keep_dataset(layout)
         write_workbook(output, {sheet_name: frame})
         keep_label_map(layout, layout.dataset.label_map)
         record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
     summary = f"{len(frame)} files of {len(found.samples)} scans"
     return CommandResult((output,), len(found.samples), summary, tuple(issues), frame)
-
-
-def audit_archive(
-    session: Session, found: Discovery, log: AuditLog | None = None
-) -> tuple[dict[str, Audit], list[Issue]]:
-    """Read all headers; return audits by sample and the issues of names, metadata and headers.
-
-    Where a log is given, headers of unchanged files are taken from it, and those of files that are
-    no longer the same leave it.
-    """
-    issues = list(found.issues)
-    for issue in issues:
-        if issue.code in ("mr_metadata_offset", "mr_metadata_offset_unknown"):
-            session.listener(Notice(issue.message))
-    audits = log.read() if log is not None else {}
-    unread = [sample for sample in found.samples if sample.sample_id not in audits]
-    for outcome in session.map("audit", audit_sample, unread):
-        if outcome.value is None:
-            issues.append(failure_issue(outcome))
-        else:
-            audits[outcome.name] = outcome.value
-            if log is not None:
-                log.append(outcome.value)
-    if log is not None:
-        log.compact(audits)
-    issues += [issue for audit in audits.values() for issue in audit.issues]
-    return {s.sample_id: audits.get(s.sample_id) or blank_audit(s) for s in found.samples}, issues
 
 
 def confirm_pairs(
@@ -180,19 +160,26 @@ def confirm_pairs(
     chosen = selection.choose(sample for sample in listed if sample.modality == modality)
     samples = [s for s in chosen if s.volume is not None]
     with working_on(layout, group):
-        receipts = Receipts(layout)
         earlier = {folder.sample_id for folder in find_sample_folders(group, dataset.prefix)}
-        tasks = [PairTask(s, group, receipts, s.sample_id in earlier) for s in samples]
-        with open_session(cluster, progress) as session:
-            session.prepare_kernels()
-            results = step_results(session.map("pair", pair_sample, tasks))
-        issues = all_issues(results)
+        params = Params(find_label_map(layout, None))
+        tasks = [
+            SampleTask(
+                ArchiveSource(sample, sample.sample_id in earlier),
+                layout,
+                sample_folder(group, sample),
+                frozenset({Step.CONFIRM_PAIRS}),
+                params,
+            )
+            for sample in samples
+        ]
+        results = make_all("pair", tasks, cluster, progress)
+        issues = [found.issue for result in results for found in result.issues]
         issues += [
             issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)
         ]
         keep_label_map(layout, dataset.label_map)
         record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
-    n_written = sum(result.value is not None for result in results)
+    n_written = sum(result.folder is not None for result in results)
     summary = f"{n_written} of {len(chosen)} {modality} samples written"
     return CommandResult((group,), len(chosen), summary, tuple(issues))
 

@@ -134,7 +134,7 @@ def _ask(published: PublishedZip, mirror: str | None, listener: Listener) -> _So
 
 def _unlabelled_names(where: _Source) -> list[str]:
     """Return the files of unlabelled scans: those that the record lists, else what a mirror has."""
-    names = AMOS22.unlabelled_files
+    names = AMOS22.unlabelled.published
     listed = [name for name in names if name in where.listed]
     if not listed and where.mirror is None:
         raise ArchiveError(

@@ -51,8 +51,7 @@ class ClusterOptions:
 
     Examples
     --------
-    >>> from amos_dask import ClusterOptions
-    >>> ClusterOptions("slurm", workers=32, walltime="02:00:00").workers
+    >>> amos_dask.ClusterOptions("slurm", workers=32, walltime="02:00:00").workers
     32
     """
 

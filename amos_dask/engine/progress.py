@@ -28,7 +28,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 _NAMES_IN_JSON = {"WorkStarted": "PhaseStarted", "WorkEnded": "PhaseEnded", "work": "phase"}
 _UNITS = ((1e9, "GB"), (1e6, "MB"))
 _WORDS = {
-    "audit": "reading headers",
+    "headers": "reading headers",
     "sample": "processing samples",
     "pair": "confirming pairs",
     "split": "splitting prostate/uterus",

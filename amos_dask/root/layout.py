@@ -66,6 +66,12 @@ class Layout:
             )
         return cls(root, dataset)
 
+    def shown(self, path: Path) -> str:
+        """Return a path as issues show it: POSIX and relative to ROOT_DIR, else its name."""
+        return (
+            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+        )
+
     @property
     def descriptor(self) -> Path:
         """Folder of the archive manifest, label map, region manifests and issues."""
@@ -88,7 +94,7 @@ class Layout:
 
     @property
     def restore(self) -> Path:
-        """Folder of what is needed to undo denoising."""
+        """Folder of what is kept beside receipts, such as what undoes denoising."""
         return self.state / "restore"
 
     @property
@@ -97,34 +103,9 @@ class Layout:
         return self.state / "issues.jsonl"
 
     @property
-    def values(self) -> Path:
-        """How often each value occurs under each label, a file a sample."""
-        return self.state / "values"
-
-    @property
-    def pictures(self) -> Path:
-        """Pictures of the slices that denoising changed most, a file a sample."""
-        return self.state / "pictures"
-
-    @property
-    def times(self) -> Path:
-        """How long the stages of a sample took, a file a sample."""
-        return self.state / "times"
-
-    @property
     def logs(self) -> Path:
         """What is known of samples that failed."""
         return self.state / "logs"
-
-    @property
-    def audits(self) -> Path:
-        """What the archive's headers said."""
-        return self.state / "audits.jsonl"
-
-    @property
-    def voxels(self) -> Path:
-        """Checksums of volumes' voxels."""
-        return self.state / "voxels.json"
 
     @property
     def tables(self) -> Path:
@@ -185,6 +166,11 @@ class Layout:
     def group(self, modality: str) -> Path:
         """Return the folder of a modality's dataset, such as ``grouped/AMOS-CT``."""
         return self.grouped / self.groups[modality]
+
+    def group_of(self, path: Path) -> str | None:
+        """Return the name of the folder of ``grouped`` that a path lies in, if it does."""
+        parts = path.relative_to(self.grouped).parts if path.is_relative_to(self.grouped) else ()
+        return parts[0] if parts else None
 
     def modality_of(self, folder: str) -> str | None:
         """Return the modality whose folder holds another, POSIX and relative to ``grouped``."""
