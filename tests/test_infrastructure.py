@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ from amos_dask.engine.connect import connect
 from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.kernels import warm_up
 from amos_dask.phantom import Archive, write_archive
-from amos_dask.running import samples
-from amos_dask.sample.make import run_sample
+from amos_dask.sample.make import make_sample
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_a_path_for_the_report_that_cannot_be_is_said_first(
 def test_what_was_logged_of_a_sample_whose_worker_dies_is_kept_and_named(
     phantom: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "run_sample", die_of_the_first)
+    monkeypatch.setattr(import_module("amos_dask.run"), "make_sample", die_of_the_first)
     options = ClusterOptions("local", 2, dashboard_port=0)
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
         result = amos_dask.run(tmp_path / "R", phantom.path, cluster=options, progress="none")
@@ -219,9 +219,9 @@ def test_what_was_logged_of_a_sample_whose_worker_dies_is_kept_and_named(
 
 def die_of_the_first(task: Any) -> Any:
     """Process a sample, or kill the worker as damaged memory would."""
-    if task.sample.sample_id == "amos_0001":
+    if task.name == "amos_0001":
         os.kill(os.getpid(), signal.SIGKILL)
-    return run_sample(task)
+    return make_sample(task)
 
 
 def test_a_removed_root_ends_the_run(phantom: Archive, tmp_path: Path) -> None:
