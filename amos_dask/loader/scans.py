@@ -63,7 +63,7 @@ def find_scans(
     """
     place = _find_place(root)
     if place.manifest is not None:
-        definition = find_root(place.manifest.parent).dataset
+        definition = Layout.of(find_root(place.manifest.parent)).dataset
         found = dict(_from_manifest(place.manifest, definition))
     elif place.archive is not None:
         archive = discover(place.archive, labeled_data_meta, mr_metadata_offset, definition)

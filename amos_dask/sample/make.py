@@ -14,10 +14,9 @@ from amos_dask.root.kept import KeptFiles
 from amos_dask.root.receipts import EVERY_OUTPUT, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging, remove_leftovers
 from amos_dask.sample.amend import amend_receipt, find_intact
-from amos_dask.sample.clock import Clock
 from amos_dask.sample.masks import MadeMasks, known_masks, make_masks
 from amos_dask.sample.source import ArchiveSource, EarlierOutputStaysError
-from amos_dask.sample.task import EVERY_STEP, SampleTask
+from amos_dask.sample.task import EVERY_STEP, Clock, SampleTask
 from amos_dask.sample.todo import made_with, may_keep_rest
 from amos_dask.steps.count_values import pack_counts
 from amos_dask.steps.info_file import describe_files, info_yaml
@@ -43,7 +42,7 @@ def make_sample(task: SampleTask) -> SampleResult:
     receipts = Receipts(task.layout)
     origin = task.source.find_origin()  # before reading: what changes meanwhile is read again
     earlier = receipts.read(task.name)
-    intact = find_intact(task, receipts)
+    intact = None if task.folder is None else find_intact(task.folder, receipts)
     if not may_keep_rest(origin, earlier, task.outputs):
         task = replace(task, outputs=EVERY_OUTPUT)
     remove_leftovers(task.target.path)
@@ -173,9 +172,8 @@ def _written_masks(task: SampleTask, masks: MadeMasks) -> tuple[Path, ...]:
     """Return the mask and its binary masks, as far as there are any."""
     if masks.present is None:
         return ()
-    columns = task.params.label_map.columns()
-    binary = (task.target.binary_mask(columns[label]) for label in masks.binary_labels or ())
-    return (task.target.mask, *binary)
+    paths = task.target.binary_mask_paths(task.params.label_map)
+    return (task.target.mask, *(paths[label] for label in masks.binary_labels or ()))
 
 
 def _remove_outdated(task: SampleTask, made: _Made, receipts: Receipts) -> None:
@@ -251,9 +249,12 @@ def _describe(task: SampleTask, made: _Made) -> SampleFiles | None:
 def _summarise(task: SampleTask, made: _Made, receipt: Receipt | None) -> SampleResult:
     masks = made.masks
     files = None if receipt is None else receipt.record.files
+    folder = None if files is None else files.folder
+    if made.scan is not None and folder is None:  # written where no receipt speaks for it
+        folder = task.target.path.as_posix()
     return SampleResult(
         sample_id=task.name,
-        folder=None if files is None else files.folder,
+        folder=folder,
         digest=receipt.digest if receipt is not None else "",
         n_changed=sum(change.n_voxels for change in masks.changes),
         issues=(*made.issues, *masks.issues),

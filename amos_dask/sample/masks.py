@@ -14,9 +14,8 @@ from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.records import LabelChange, Regions, SampleRecord, Step, StepIssue
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.staging import Staging
-from amos_dask.sample.clock import Clock
 from amos_dask.sample.source import FolderSource
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.task import Clock, SampleTask
 from amos_dask.steps.binary_masks import check_labels, write_binary_masks
 from amos_dask.steps.count_values import ValueCounter
 from amos_dask.steps.denoise import denoise_mask, denoising_mark, is_denoised
@@ -299,16 +298,15 @@ def _wants_binary_masks(task: SampleTask, state: _State) -> bool:
     if state.is_changed or folder is None or folder != task.target:
         return True
     if Step.DENOISE in task.steps:
-        columns = task.params.label_map.columns().values()
-        return sorted(map(folder.binary_mask, columns)) != folder.binary_masks()
+        expected = folder.binary_mask_paths(task.params.label_map).values()
+        return sorted(expected) != folder.binary_masks()
     return Step.RESTORE not in task.steps
 
 
 def _write_binary_masks(task: SampleTask, state: _State, staging: Staging) -> tuple[int, ...]:
     """Stage a binary mask for each label of the map; return the labels that occur."""
-    columns = task.params.label_map.columns()
-    paths = {label: task.target.binary_mask(column) for label, column in columns.items()}
-    staged = {label: staging.path_for(path) for label, path in paths.items()}
+    paths = task.target.binary_mask_paths(task.params.label_map)
+    staged = dict(zip(paths, staging.paths_for(paths.values()), strict=True))
     return write_binary_masks(staged, state.labels, state.info)
 
 
