@@ -42,7 +42,7 @@ class Outcome(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class WorkStarted:
-    """Event: work of a name, such as ``sample``, begins, with so many tasks."""
+    """Event: work of a kind, such as ``sample``, begins, with so many tasks."""
 
     work: str
     total: int

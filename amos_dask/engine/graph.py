@@ -126,7 +126,7 @@ def noticing_the_end_of(client: Client) -> Iterator[None]:
 
 
 class _Window(Generic[Item, Value]):
-    """The tasks of one work that are with the scheduler."""
+    """The tasks of one kind of work that are with the scheduler."""
 
     def __init__(
         self,

@@ -97,7 +97,7 @@ class JsonLines:
 
 
 class PlainLines:
-    """A line at the start and end of each work, for each failure, and every few seconds."""
+    """A line when work starts and ends, for each failure, and every few seconds."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -192,7 +192,7 @@ def _bar(stream: TextIO) -> Iterator[Listener]:
 
 
 class _Bar:
-    """A rich progress bar for each work, and for each file whose bytes are counted."""
+    """A rich progress bar for each kind of work, and for each file whose bytes are counted."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -223,7 +223,7 @@ class _Bar:
                 pass
 
     def _add(self, work: str, name: str, total: int | None, done: int, count: str) -> TaskID:
-        # Below its work's bar a file's name says enough.
+        # Below the bar of its work a file's name says enough.
         shown = name if name and (work, "") in self._bars else f"{_words(work)} {name}".strip()
         return self._progress.add_task(shown, total=total, completed=done, count=count)
 
