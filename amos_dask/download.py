@@ -18,15 +18,15 @@ from amos_dask.engine.events import (
     BytesDone,
     Listener,
     Notice,
-    PhaseEnded,
-    PhaseStarted,
     TaskEnded,
+    WorkEnded,
+    WorkStarted,
 )
-from amos_dask.root.working import raise_on_sigterm
 from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
+from amos_dask.root.working import raise_on_sigterm
 from amos_dask.transfer import PublishedFile, fetch, partial_path, require_space
 from amos_dask.web import PassingError, open_url
 
@@ -218,12 +218,12 @@ def _n_bytes_to_come(file: PublishedFile, root: Path) -> int:
 def _fetch_all(files: list[PublishedFile], root: Path, listener: Listener) -> None:
     if not files:
         return
-    listener(PhaseStarted("download", len(files)))
+    listener(WorkStarted("download", len(files)))
     for file in files:
         start = time.perf_counter()
         fetch(file, root / file.name, listener)
         listener(TaskEnded("download", file.name, False, 0, time.perf_counter() - start))
-    listener(PhaseEnded("download"))
+    listener(WorkEnded("download"))
 
 
 def _result(root: Path, files: list[PublishedFile], fetched: list[PublishedFile]) -> CommandResult:

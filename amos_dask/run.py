@@ -149,7 +149,7 @@ def run(
     settings.require_outside_archive()
     with working_on(Layout(settings.root), no_lock=no_lock):
         found = find(settings)
-        needs = Needs.of(found.layout.root, found.archive.location)
+        needs = Needs.of([found.archive.location], [str(found.layout.root)])
         with (
             open_session(cluster, progress, needs, performance_report) as session,
             _saying_how_to_go_on(session),

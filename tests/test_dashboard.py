@@ -8,7 +8,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine.connect import connect
+from amos_dask.engine.options import ClusterOptions
 
 
 @pytest.fixture(scope="module")

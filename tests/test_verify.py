@@ -382,7 +382,7 @@ def test_the_published_zip_passes_block_by_block(
     n_bytes = zipped.stat().st_size
     of_md5 = [e for e in events if isinstance(e, BytesDone)]
     assert [e.n_bytes for e in of_md5] == [*range(1000, n_bytes, 1000), n_bytes]
-    assert {(e.phase, e.name, e.n_bytes_total) for e in of_md5} == {("md5", "amos22.zip", n_bytes)}
+    assert {(e.work, e.name, e.n_bytes_total) for e in of_md5} == {("md5", "amos22.zip", n_bytes)}
 
 
 def test_another_zip_does_not_pass(
@@ -616,7 +616,7 @@ def test_a_run_repairs_what_was_found_quickly(
     put(path.parent / ".amos_0001_mask.nii.gz.12ab34cd.part~")
     (root / "grouped/dataset_manifest.xlsx").unlink()
     (root / ".amos-dask/receipts/amos_0004.json").unlink()
-    a_lock(root, 0.0)
+    put(root / "descriptor/.issues.jsonl.12ab34cd.part~")
     assert {code for code, _, _ in errors(verify(root))} == {
         "altered_output", "extra_file", "leftover", "missing_output", "no_receipt"
     }  # fmt: skip
@@ -670,7 +670,7 @@ def test_json_holds_everything_that_was_found(root: Path, cluster_address: str) 
     path.unlink()
     done = program("verify", root, "--json", "--cluster", cluster_address, exit_code=3)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["event"] for line in lines][-2:] == ["PhaseEnded", "Result"]
+    assert [line["event"] for line in lines][-2:] == ["WorkEnded", "Result"]
     result = lines[-1]
     assert (result["exit_code"], result["issues"]) == (3, {"missing_output": 1})
     (found,) = result["found"]
