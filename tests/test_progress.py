@@ -187,7 +187,7 @@ def test_every_event_is_one_json_object_on_one_line(stream: io.StringIO) -> None
          "n_issues": 0, "seconds": 0.25},
         {"event": "BytesDone", "phase": "sample", "name": "a.zip", "n_bytes": 5,
          "n_bytes_total": None},
-        {"event": "WorkEnded", "phase": "sample"},
+        {"event": "PhaseEnded", "phase": "sample"},
     ]  # fmt: skip
 
 

@@ -670,7 +670,7 @@ def test_json_holds_everything_that_was_found(root: Path, cluster_address: str) 
     path.unlink()
     done = program("verify", root, "--json", "--cluster", cluster_address, exit_code=3)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["event"] for line in lines][-2:] == ["WorkEnded", "Result"]
+    assert [line["event"] for line in lines][-2:] == ["PhaseEnded", "Result"]
     result = lines[-1]
     assert (result["exit_code"], result["issues"]) == (3, {"missing_output": 1})
     (found,) = result["found"]
