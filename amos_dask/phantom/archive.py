@@ -7,7 +7,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +15,8 @@ import numpy as np
 
 from amos_dask.phantom.painting import make_scan
 from amos_dask.phantom.patients_csv import N_CT, N_MRI, metadata_csv
-from amos_dask.phantom.planted import DEFECTS, FORMS, SIZES, PlantedSample, plan_samples
-from amos_dask.phantom.quirks import PLAIN, mask_file, storage_affine, storage_codes, volume_file
+from amos_dask.phantom.planted import DEFECTS, SIZES, PlantedSample, plan_samples
+from amos_dask.phantom.quirks import PLAIN, nifti_pair, ras_axes
 
 METADATA_NAME: Final = "labeled_data_meta_0000_0599.csv"
 UNKNOWN_LABEL: Final = 77
@@ -32,13 +32,14 @@ _README: Final = (
     "# AMOS22 phantom\n\nSynthetic scans; no patient was involved.\n"
     "Scans with an id less than 500 are CT, the others MRI.\n"
 )
-_RAS_PAIRS: Final = ("RL", "AP", "SI")
+_MAC: Final = "__MACOSX/"
 _ZIP_TIME: Final = (2022, 7, 1, 12, 0, 0)
 _APPLE_DOUBLE: Final = bytes.fromhex("00051607000200004d6163204f5320582020202020202020") + bytes(58)
 _DS_STORE: Final = b"\0\0\0\1Bud1" + bytes(24)
+_WEB_PAGE: Final = b"<html><body>404 Not Found</body></html>\n"
 _HALF_A_FILE: Final = bytes.fromhex("1f8b0800000000000003") + bytes(90)
 
-Files = Iterable[tuple[str, bytes]]
+Files = Iterator[tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,13 @@ class Archive:
         The folder ``amos22`` or the file ``amos22.zip``.
     metadata_path
         The csv: inside the folder, or beside the zip.
-    root
-        Folder inside the zip that holds ``imagesTr``, POSIX, without slashes around it; "" for
-        a folder.
     samples
         By seq.
-    junk
-        Files that belong to no scan, relative to `path`, POSIX, sorted.
     """
 
     path: Path
     metadata_path: Path
-    root: str
     samples: tuple[PlantedSample, ...]
-    junk: tuple[str, ...]
 
 
 def write_archive(
@@ -120,39 +114,29 @@ def write_archive(
     if path.exists():
         raise FileExistsError(f"{path} is there already")
     samples, patients = plan_samples(n_ct, n_mri, size, seed, quirks, defects)
-    junk = _junk(samples) if quirks else {}
-    files = _files(samples, seed, quirks, junk)
-    table = metadata_csv(patients)
+    files = _files(samples, seed, quirks)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".phantom-") as folder:
         staged = Path(folder) / path.name
         if form == "folder":
             _write_folder(staged, files)
-            (staged / METADATA_NAME).write_bytes(table)
-            staged.rename(path)
-            return Archive(path, path / METADATA_NAME, "", samples, tuple(sorted(junk)))
-        root = "amos22/amos22" if quirks else "amos22"
-        _write_zip(staged, root, files)
-        (parent / METADATA_NAME).write_bytes(table)
+        else:
+            _write_zip(staged, "amos22/amos22" if quirks else "amos22", files)
+        beside = staged if form == "folder" else parent
+        (beside / METADATA_NAME).write_bytes(metadata_csv(patients.values()))
         staged.rename(path)
-    names = tuple(sorted(_zip_name(name, root) for name in junk))
-    return Archive(path, parent / METADATA_NAME, root, samples, names)
+    return Archive(path, (path if form == "folder" else parent) / METADATA_NAME, samples)
 
 
 def _require_arguments(n_ct: int, n_mri: int, size: str, form: str, defects: bool) -> None:
-    room = N_CT - (len(DEFECTS) if defects else 0)
-    if not 0 <= n_ct <= room:
-        raise ValueError(f"n_ct must be in 0..{room}, not {n_ct}")
-    if not 0 <= n_mri <= N_MRI:
-        raise ValueError(f"n_mri must be in 0..{N_MRI}, not {n_mri}")
-    if size not in SIZES:
-        raise ValueError(f"size must be one of {', '.join(SIZES)}, not {size!r}")
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
+    n_most = N_CT - (len(DEFECTS) if defects else 0)
+    if not (0 <= n_ct <= n_most and 0 <= n_mri <= N_MRI):
+        raise ValueError(f"at most {n_most} CT and {N_MRI} MR scans, not {n_ct} and {n_mri}")
+    for name, value, allowed in (("size", size, SIZES), ("form", form, ("folder", "zip"))):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
 
 
-def _files(
-    samples: Iterable[PlantedSample], seed: int, quirks: bool, junk: dict[str, bytes]
-) -> Iterator[tuple[str, bytes]]:
+def _files(samples: tuple[PlantedSample, ...], seed: int, quirks: bool) -> Files:
     """Yield name and bytes of everything below the archive's root; folders end with a slash."""
     for folder in _FOLDERS:
         yield folder, b""
@@ -160,37 +144,30 @@ def _files(
         yield from _scan_files(sample, seed)
     yield "dataset.json", (json.dumps(_dataset_json(samples, quirks), indent=1) + "\n").encode()
     yield "readme.md", _README.encode()
-    yield from junk.items()
+    if quirks:
+        yield from _junk(samples)
 
 
-def _scan_files(sample: PlantedSample, seed: int) -> Iterator[tuple[str, bytes]]:
+def _scan_files(sample: PlantedSample, seed: int) -> Files:
     """Make a scan, and yield its volume and its mask."""
     quirks = sample.quirks or PLAIN
-    # The axis as stored of each axis in RAS.
-    codes = storage_codes(quirks)
-    i, j, k = (next(n for n in range(3) if codes[n] in pair) for pair in _RAS_PAIRS)
+    i, j, k = np.argsort(ras_axes(quirks))
     shape = (sample.shape[i], sample.shape[j], sample.shape[k])
     spacing_mm = (sample.spacing_mm[i], sample.spacing_mm[j], sample.spacing_mm[k])
     rng = np.random.default_rng([seed, int(sample.seq)])
-    scan_seed = int(rng.integers(2**31))
-    scan = make_scan(sample.modality, shape, spacing_mm, scan_seed, sex=sample.anatomy)
-    corner = -0.5 * np.array(shape) * spacing_mm + rng.integers(-900, 901, 3) / 10
-    affine = storage_affine(shape, spacing_mm, quirks, corner)
-    volume = volume_file(scan.volume, quirks, affine)
-    if sample.defect == "truncated_volume":
-        volume = volume[: len(volume) * 3 // 5]
-    yield sample.image, volume
-    if not sample.mask_name:
-        return
-    mask = scan.mask
+    scan = make_scan(
+        sample.modality, shape, spacing_mm, int(rng.integers(2**31)), sex=sample.anatomy
+    )
     if sample.defect == "mask_shape":
-        mask = mask[:, :, :-1]
+        scan = replace(scan, mask=scan.mask[:, :, :-1])
     if sample.defect == "unknown_label":
-        mask[tuple(slice(n // 2, n // 2 + 2) for n in shape)] = UNKNOWN_LABEL
-    if sample.defect == "unreadable_mask":
-        yield sample.mask_name, b"<html><body>404 Not Found</body></html>\n"
-    else:
-        yield sample.mask_name, mask_file(mask, quirks, affine)
+        scan.mask[tuple(slice(n // 2, n // 2 + 2) for n in shape)] = UNKNOWN_LABEL
+    corner_mm = rng.integers(-900, 901, 3) / 10 - np.multiply(shape, spacing_mm) / 2
+    volume, mask = nifti_pair(scan, quirks, corner_mm)
+    cut = len(volume) * 3 // 5 if sample.defect == "truncated_volume" else len(volume)
+    yield sample.image, volume[:cut]
+    if sample.mask_name:
+        yield sample.mask_name, _WEB_PAGE if sample.defect == "unreadable_mask" else mask
 
 
 def _dataset_json(samples: Iterable[PlantedSample], quirks: bool) -> dict[str, Any]:
@@ -219,15 +196,14 @@ def _dataset_json(samples: Iterable[PlantedSample], quirks: bool) -> dict[str, A
     }
 
 
-def _junk(samples: tuple[PlantedSample, ...]) -> dict[str, bytes]:
-    """Return what a Mac and an interrupted download leave behind."""
-    files = {".DS_Store": _DS_STORE, "imagesTr/.DS_Store": _DS_STORE}
-    files |= dict.fromkeys(("._dataset.json", "__MACOSX/._imagesTr"), _APPLE_DOUBLE)
-    for sample in samples[:2]:
-        for name in filter(None, (sample.image, sample.mask_name)):
-            shadow = name.replace("/", "/._")
-            files |= dict.fromkeys((shadow, f"__MACOSX/{shadow}"), _APPLE_DOUBLE)
-    return files | {"imagesTs/amos_0300.nii.gz.part": _HALF_A_FILE}
+def _junk(samples: tuple[PlantedSample, ...]) -> Files:
+    """Yield what a Mac and an interrupted download leave behind."""
+    yield from ((f"{folder}.DS_Store", _DS_STORE) for folder in ("", "imagesTr/"))
+    names = [name for sample in samples[:2] for name in (sample.image, sample.mask_name) if name]
+    for name in names:
+        yield name.replace("/", "/._"), _APPLE_DOUBLE
+        yield _MAC + name.replace("/", "/._"), _APPLE_DOUBLE
+    yield "imagesTs/amos_0300.nii.gz.part", _HALF_A_FILE
 
 
 def _write_folder(target: Path, files: Files) -> None:
@@ -239,18 +215,13 @@ def _write_folder(target: Path, files: Files) -> None:
             (target / name).write_bytes(content)
 
 
-def _zip_name(name: str, root: str) -> str:
-    """Return the name in the zip: a Mac keeps `__MACOSX` beside the folder, not in it."""
-    if name.startswith("__MACOSX/"):
-        return f"__MACOSX/{root}/{name.removeprefix('__MACOSX/')}"
-    return f"{root}/{name}"
-
-
 def _write_zip(target: Path, root: str, files: Files) -> None:
     """Zip files with fixed times; every third is stored, not deflated."""
     with zipfile.ZipFile(target, "w") as archive:
         for number, (name, content) in enumerate(files):
-            info = zipfile.ZipInfo(_zip_name(name, root), _ZIP_TIME)
+            # A Mac keeps __MACOSX beside the folder, not in it.
+            on_top, below = (_MAC, name[len(_MAC) :]) if name.startswith(_MAC) else ("", name)
+            info = zipfile.ZipInfo(f"{on_top}{root}/{below}", _ZIP_TIME)
             info.external_attr = 0o644 << 16
             method = zipfile.ZIP_STORED if number % 3 == 0 else zipfile.ZIP_DEFLATED
             archive.writestr(info, content, method, compresslevel=1)

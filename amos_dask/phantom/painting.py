@@ -223,7 +223,7 @@ def _require_labels(codes: Codes, grid: Grid, organs: list[Organ]) -> None:
     """Put a voxel of each label that a coarse grid has lost near its place, in place."""
     counts = np.bincount(codes.reshape(-1), minlength=len(_LABELS))
     for label in range(1, 16):
-        if counts[_LABELS == label].any():
+        if counts[label == _LABELS].any():
             continue
         organ = next(one for one in organs if TISSUES[one.tissue].label == label)
         # Never at the cost of another organ that has hardly a voxel itself.

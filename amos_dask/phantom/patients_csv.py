@@ -9,36 +9,37 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
 from datetime import date, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
-N_CT: Final = 500
-N_MRI: Final = 100
+N_CT, N_MRI = 500, 100
 
 _COLUMNS: Final = (
     "amos_id", "Patient's Birth Date", "Patient's Sex", "Patient's Age",
     "Manufacturer's Model Name", "Manufacturer", "Acquisition Date", "Site",
 )  # fmt: skip
-_MANUFACTURERS: Final = {
+_CT_SCANNERS: Final = {
     "Aquilion ONE": "TOSHIBA",
     "Brilliance16": "Philips",
     "SOMATOM Force": "SIEMENS",
     "Optima CT660": "GE MEDICAL SYSTEMS",
     "Optima CT540": "GE MEDICAL SYSTEMS",
+}
+# Ingenia comes first: scans without a mask are its share, as in the real archive.
+_MRI_SCANNERS: Final = {
     "Ingenia": "Philips",
     "Prisma": "SIEMENS",
     "SIGNA HDe": "GE MEDICAL SYSTEMS",
     "Achieva": "Philips",
 }
-_CT_SCANNERS: Final = tuple(_MANUFACTURERS)[:5]
-# Ingenia comes first: the unlabelled scans are its share, as in the real archive.
-_MRI_SCANNERS: Final = tuple(_MANUFACTURERS)[5:]
 
 
-class Patient(NamedTuple):
+@dataclass(frozen=True)
+class Patient:
     """What the csv tells about one scan, in its order; a missing value is an empty string."""
 
     birth_date: str
@@ -55,9 +56,7 @@ def anatomy_of(number: int, seed: int) -> str:
     return "FM"[(number + seed) % 2]
 
 
-def make_patients(
-    seed: int, subset_of: Mapping[int, str], missing: Mapping[int, tuple[str, ...]]
-) -> dict[int, Patient]:
+def make_patients(seed: int, subset_of: Mapping[int, str]) -> dict[int, Patient]:
     """Make up a patient for each of the 600 scans.
 
     Parameters
@@ -65,10 +64,7 @@ def make_patients(
     seed
         Seed of the archive.
     subset_of
-        Subset of the scans in the archive, by number; labelled MR scans never come from an
-        Ingenia, those of "test" may.
-    missing
-        Fields left empty ("sex", "age"), by number.
+        Subset of every scan; only MR scans of "test" come from an Ingenia.
 
     Returns
     -------
@@ -77,44 +73,42 @@ def make_patients(
     """
     rng = np.random.default_rng([seed, 600])
     scanners = _scanners(subset_of)
+    manufacturers = _CT_SCANNERS | _MRI_SCANNERS
     patients = {}
     for number in range(1, N_CT + N_MRI + 1):
         acquired = date(2016, 1, 1) + timedelta(days=int(rng.integers(0, 2000)))
         born = acquired - timedelta(days=int(rng.integers(365 * 22, 365 * 88)))
         had_birthday = (acquired.month, acquired.day) >= (born.month, born.day)
-        patient = Patient(
+        patients[number] = Patient(
             birth_date=f"{born:%Y%m%d}",
             sex=anatomy_of(number, seed),
             age=f"{acquired.year - born.year - (not had_birthday):03d}Y",
             scanner=scanners[number],
-            manufacturer=_MANUFACTURERS[scanners[number]],
+            manufacturer=manufacturers[scanners[number]],
             acquisition_date=f"{acquired:%Y%m%d}",
             site="center" if rng.random() < 0.7 else "people",
         )
-        patients[number] = patient._replace(**dict.fromkeys(missing.get(number, ()), ""))
     return patients
 
 
 def _scanners(subset_of: Mapping[int, str]) -> dict[int, str]:
-    """Scanner of each scan; scans of the archive go through the scanners in turn."""
-    scanners = {n: _CT_SCANNERS[n * 7 % 11 % len(_CT_SCANNERS)] for n in range(1, N_CT + 1)}
-    for position, number in enumerate(n for n in subset_of if n <= N_CT):
-        scanners[number] = _CT_SCANNERS[position % len(_CT_SCANNERS)]
-    labelled = sorted(n for n, subset in subset_of.items() if n > N_CT and subset != "test")
-    for position, number in enumerate(labelled):
-        scanners[number] = _MRI_SCANNERS[1 + position % (len(_MRI_SCANNERS) - 1)]
+    """Scanner of each scan: in turn, but for unlabelled MR scans."""
+    ct, mri = list(_CT_SCANNERS), list(_MRI_SCANNERS)
+    ct_scans = [number for number in subset_of if number <= N_CT]
+    labelled = [n for n in sorted(subset_of) if n > N_CT and subset_of[n] != "test"]
+    scanners = {n: ct[place % len(ct)] for place, n in enumerate(ct_scans)}
+    scanners |= {n: mri[1:][place % (len(mri) - 1)] for place, n in enumerate(labelled)}
     for number in range(N_CT + 1, N_CT + N_MRI + 1):
-        if number not in scanners:
-            beside = {scanners[number - 1], scanners.get(number + 1)}
-            scanners[number] = next(one for one in _MRI_SCANNERS if one not in beside)
+        beside = {scanners[number - 1], scanners.get(number + 1)}
+        scanners.setdefault(number, next(one for one in mri if one not in beside))
     return scanners
 
 
-def metadata_csv(patients: Mapping[int, Patient]) -> bytes:
+def metadata_csv(patients: Iterable[Patient]) -> bytes:
     """Return the csv file: 500 CT rows, then 100 MR rows that start at 500 again."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for number, patient in sorted(patients.items()):
-        writer.writerow((number if number <= N_CT else number - 1, *patient))
+    for number, patient in enumerate(patients, start=1):
+        writer.writerow((number if number <= N_CT else number - 1, *astuple(patient)))
     return text.getvalue().encode()

@@ -11,6 +11,8 @@ from isal import igzip
 from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 
+from amos_dask.phantom.painting import Scan
+
 Affine = npt.NDArray[np.float64]
 Quirks = tuple[str, ...]
 
@@ -48,62 +50,59 @@ PLAIN: Final[Quirks] = ("mask_uint8", "storage_ras")
 
 def mask_dtype(quirks: Quirks) -> str:
     """Return the name of the data type that masks are stored in."""
-    return next(
-        name.removeprefix("mask_")
-        for name in quirks
-        if name.startswith("mask_") and "affine" not in name
-    )
+    names = (one[5:] for one in quirks if one.startswith("mask_") and "affine" not in one)
+    return next(names, "uint8")
 
 
-def storage_codes(quirks: Quirks) -> str:
-    """Return the axis codes of the voxels as stored, such as "LAS"."""
-    return next(name[-3:].upper() for name in quirks if name.startswith("storage_"))
+def ras_axes(quirks: Quirks) -> tuple[int, int, int]:
+    """Return the axis in RAS of each axis as stored."""
+    i, j, k = ("RLAPSI".index(code) // 2 for code in _storage(quirks))
+    return i, j, k
 
 
-def _orientation(quirks: Quirks) -> npt.NDArray[np.float64]:
-    """Return the change from RAS to the storage, as nibabel describes it, (3, 2)."""
-    ornt = nib.orientations.axcodes2ornt
-    return np.asarray(nib.orientations.ornt_transform(ornt("RAS"), ornt(storage_codes(quirks))))
-
-
-def stored(array: npt.NDArray[Any], quirks: Quirks) -> npt.NDArray[Any]:
-    """Order and direct the axes of a RAS array (x, y, z) as they are stored."""
-    return np.asarray(nib.orientations.apply_orientation(array, _orientation(quirks)))
-
-
-def storage_affine(
-    shape: tuple[int, ...],
-    spacing_mm: tuple[float, float, float],
-    quirks: Quirks,
-    origin_mm: npt.NDArray[np.float64],
-) -> Affine:
-    """Return the affine of a scan as stored.
+def nifti_pair(
+    scan: Scan, quirks: Quirks, corner_mm: npt.NDArray[np.float64]
+) -> tuple[bytes, bytes]:
+    """Return the gzipped NIfTI files of a scan.
 
     Parameters
     ----------
-    shape, spacing_mm
-        Voxels and their size in millimetres in RAS, (x, y, z).
+    scan
+        Intensities of any type, also of several channels, and labels, both in RAS.
     quirks
         How it is stored.
-    origin_mm
-        Where the first voxel is in RAS, (3,).
+    corner_mm
+        Where the first voxel in RAS is, millimetres, (3,).
 
     Returns
     -------
-    float64 (4, 4)
-        Voxel -> RAS+ mm.
+    bytes, bytes
+        Volume and mask, without a time in them.
     """
-    affine = np.diag([*spacing_mm, 1.0])
-    affine[:3, 3] = origin_mm
-    affine = affine @ nib.orientations.inv_ornt_aff(_orientation(quirks), shape[:3])
+    ornt = nib.orientations.axcodes2ornt
+    turned = nib.orientations.ornt_transform(ornt("RAS"), ornt(_storage(quirks)))
+    affine = from_matvec(np.diag(scan.spacing_mm), corner_mm)
+    affine = affine @ nib.orientations.inv_ornt_aff(turned, scan.volume.shape[:3])
     if "oblique" in quirks:  # as with a tilted gantry
         affine = from_matvec(euler2mat(x=0.14, z=0.05)) @ affine
-    return np.asarray(affine, np.float64)
+    volume = _volume_file(nib.orientations.apply_orientation(scan.volume, turned), quirks, affine)
+    mask = nib.orientations.apply_orientation(scan.mask, turned).astype(mask_dtype(quirks))
+    if "mask_affine_rounded" in quirks:  # by less than 1e-4
+        affine[:3, 3] += 2e-5
+    elif "mask_affine_shifted" in quirks:  # by some hundredths of a millimetre
+        affine[:3, 3] += (0.02, -0.03, 0.01)
+        affine[0, 0] *= 1.0005
+    elif "mask_affine_flipped" in quirks:  # to other axis codes
+        affine[0] *= -1.0
+    return volume, _nifti_gz(_header(mask, affine, quirks), mask)
 
 
-def volume_file(volume: npt.NDArray[Any], quirks: Quirks, affine: Affine) -> bytes:
-    """Return the gzipped NIfTI file of intensities in RAS, (x, y, z), with their stored affine."""
-    voxels, slope, inter = stored(volume, quirks), 1.0, 0.0
+def _storage(quirks: Quirks) -> str:
+    return next(name[-3:].upper() for name in quirks if name.startswith("storage_"))
+
+
+def _volume_file(voxels: npt.NDArray[Any], quirks: Quirks, affine: Affine) -> bytes:
+    slope, inter = 1.0, 0.0
     if "values_offset" in quirks:
         voxels, inter = voxels + np.int16(1024), -1024.0
     elif "values_slope" in quirks:
@@ -121,20 +120,6 @@ def volume_file(volume: npt.NDArray[Any], quirks: Quirks, affine: Affine) -> byt
     if "wrong_pixdim" in quirks:
         header["pixdim"][1:4] = 1.0
     return _nifti_gz(header, voxels)
-
-
-def mask_file(mask: npt.NDArray[Any], quirks: Quirks, affine: Affine) -> bytes:
-    """Return the gzipped NIfTI file of labels in RAS, (x, y, z), with their volume's affine."""
-    voxels = stored(mask, quirks).astype(mask_dtype(quirks))
-    affine = affine.copy()
-    if "mask_affine_rounded" in quirks:  # by less than 1e-4
-        affine[:3, 3] += 2e-5
-    elif "mask_affine_shifted" in quirks:  # by some hundredths of a millimetre
-        affine[:3, 3] += (0.02, -0.03, 0.01)
-        affine[0, 0] *= 1.0005
-    elif "mask_affine_flipped" in quirks:  # to other axis codes
-        affine[0] *= -1.0
-    return _nifti_gz(_header(voxels, affine, quirks), voxels)
 
 
 def _header(voxels: npt.NDArray[Any], affine: Affine, quirks: Quirks) -> Any:
@@ -155,6 +140,5 @@ def _header(voxels: npt.NDArray[Any], affine: Affine, quirks: Quirks) -> Any:
 
 
 def _nifti_gz(header: Any, voxels: npt.NDArray[Any]) -> bytes:
-    """Join a header and its voxels to a gzipped NIfTI file without a time in it."""
     raw = bytes(header.binaryblock) + bytes(4) + voxels.tobytes(order="F")
     return bytes(igzip.compress(raw, _GZIP_LEVEL, mtime=0))

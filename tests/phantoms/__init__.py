@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amos_dask.phantom import Scan, make_scan
-from amos_dask.phantom.quirks import Quirks, mask_file, storage_affine, volume_file
+from amos_dask.phantom.quirks import Quirks, nifti_pair
 from amos_dask.phantom.specks import plant_specks
 
 _SHAPES: Final = ((48, 40, 12), (44, 48, 14), (40, 40, 16))
@@ -248,17 +248,15 @@ def _relabel(
 def _write_scan(
     folder: Path, sample: OtherSample, quirks: Quirks, scan: Scan, position: int, seed: int
 ) -> None:
-    corner = np.random.default_rng([seed, position]).uniform(-90, 90, 3)
-    affine = storage_affine(scan.mask.shape, scan.spacing_mm, quirks, corner)
-    volume: npt.NDArray[Any] = scan.volume
-    mask: npt.NDArray[Any] = scan.mask
     if sample.defect == "multi_channel":
-        volume = np.stack([volume, volume], axis=3)
+        scan = replace(scan, volume=np.stack([scan.volume, scan.volume], axis=3))
     if sample.defect == "half_labels":
-        mask = mask / np.float32(2)
-    (folder / sample.image).write_bytes(volume_file(volume, quirks, affine))
+        scan = replace(scan, mask=scan.mask / np.float32(2))
+    corner_mm = np.random.default_rng([seed, position]).uniform(-90, 90, 3)
+    volume, mask = nifti_pair(scan, quirks, corner_mm)
+    (folder / sample.image).write_bytes(volume)
     if sample.mask_name:
-        (folder / sample.mask_name).write_bytes(mask_file(mask, quirks, affine))
+        (folder / sample.mask_name).write_bytes(mask)
 
 
 def _dataset_json(task: Task, samples: list[OtherSample]) -> dict[str, Any]:
