@@ -106,6 +106,15 @@ def write_archive(
         An argument is outside what is described above.
     FileExistsError
         The archive is there already.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from amos_dask import write_archive
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     archive = write_archive(folder, n_ct=2, n_mri=1, size="tiny", form="zip")
+    >>> [(sample.sample_id, sample.subset) for sample in archive.samples]
+    [('amos_0001', 'train'), ('amos_0004', 'val'), ('amos_0507', 'train')]
     """
     _require_arguments(n_ct, n_mri, size, form, defects)
     parent = Path(directory)

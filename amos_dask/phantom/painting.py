@@ -91,6 +91,12 @@ def make_scan(
     ------
     ValueError
         There is no such modality, or no abdomen fits into the shape.
+
+    Examples
+    --------
+    >>> scan = make_scan("ct", (64, 56, 20), (0.78125, 0.78125, 5.0), seed=1)
+    >>> scan.volume.shape, scan.mask.shape, int(scan.mask.max())
+    ((64, 56, 20), (64, 56, 20), 15)
     """
     if modality not in ("ct", "mri"):
         raise ValueError(f"modality must be 'ct' or 'mri', not {modality!r}")
