@@ -234,12 +234,10 @@ def _require_labels(codes: Codes, grid: Grid, organs: list[Organ]) -> None:
         organ = next(one for one in organs if TISSUES[one.tissue].label == label)
         # Never at the cost of another organ that has hardly a voxel itself.
         common = np.argwhere((counts > _COMMON_VOXELS)[codes])
-        place = [sum(key[n] for key in organ.keys) / len(organ.keys) for n in range(3)]
-        away = [
-            (axis[n] - at) ** 2
-            for axis, n, at in zip(grid, common.T[::-1], place[1:] + place[:1], strict=True)
-        ]
-        nearest = tuple(common[int(np.argmin(away[0] + away[1] + away[2]))])
+        z, x, y = (sum(key[n] for key in organ.keys) / len(organ.keys) for n in range(3))
+        away = (grid[2][common[:, 0]] - z) ** 2 + (grid[1][common[:, 1]] - y) ** 2
+        away += (grid[0][common[:, 2]] - x) ** 2
+        nearest = tuple(common[int(np.argmin(away))])
         codes[nearest] = _CODES[organ.tissue]
         counts = np.bincount(codes.reshape(-1), minlength=len(_LABELS))
 
