@@ -77,7 +77,6 @@ LIBRARY_ROOMS = {
     "nibabel": {"geometry", "nifti", "phantom"},
     "isal": {"archive", "nifti", "phantom"},
     "pandas": {"tables", "pipeline", "loader"},
-    "scipy": set(),
     "PIL": {"overlay"},
     "dask_jobqueue": {"cluster"},
     "dask_kubernetes": {"cluster"},
