@@ -18,32 +18,32 @@ from amos_dask.version import __version__ as __version__
 
 _HOMES = {
     "download": "amos_dask.downloading.download",
-    "run": "amos_dask.running.run",
-    "plan_run": "amos_dask.running.run",
-    "verify": "amos_dask.verification.verify",
+    "run": "amos_dask.run",
+    "plan_run": "amos_dask.dry_run",
+    "verify": "amos_dask.verify",
     "demo": "amos_dask.demo",
     "stats": "amos_dask.statistics.write",
     "make_report": "amos_dask.report.write",
     "archive_manifest": "amos_dask.commands.from_archive",
     "confirm_pairs": "amos_dask.commands.from_archive",
-    "split_prostate_uterus": "amos_dask.commands.organised",
-    "binary_masks": "amos_dask.commands.organised",
-    "small_regions": "amos_dask.commands.organised",
-    "denoise": "amos_dask.commands.denoising",
-    "restore": "amos_dask.commands.denoising",
+    "split_prostate_uterus": "amos_dask.commands.single_steps",
+    "binary_masks": "amos_dask.commands.single_steps",
+    "small_regions": "amos_dask.commands.single_steps",
+    "denoise": "amos_dask.commands.single_steps",
+    "restore": "amos_dask.commands.single_steps",
     "dataset_manifest": "amos_dask.commands.manifests",
     "make_split": "amos_dask.commands.splits",
     "index_manifests": "amos_dask.commands.splits",
-    "leaks": "amos_dask.leak_finding.leaks",
-    "export_nnunet": "amos_dask.export.commands",
-    "export_monai": "amos_dask.export.commands",
+    "leaks": "amos_dask.leaks",
+    "export_nnunet": "amos_dask.export.nnunet",
+    "export_monai": "amos_dask.export.monai",
     "AMOS": "amos_dask.loader",
     "check_cluster": "amos_dask.cluster_check",
     "ClusterReport": "amos_dask.cluster_check",
     "CommandResult": "amos_dask.results",
     "RunPlan": "amos_dask.results",
     "RunResult": "amos_dask.results",
-    "Selection": "amos_dask.selection",
+    "Selection": "amos_dask.sample.selection",
     "ClusterOptions": "amos_dask.engine",
     "write_archive": "amos_dask.phantom",
     "AmosDaskError": "amos_dask.errors",
@@ -53,30 +53,33 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from amos_dask.cluster_check import ClusterReport, check_cluster
-    from amos_dask.commands.denoising import denoise, restore
     from amos_dask.commands.from_archive import archive_manifest, confirm_pairs
     from amos_dask.commands.manifests import dataset_manifest
-    from amos_dask.commands.organised import (
+    from amos_dask.commands.single_steps import (
         binary_masks,
+        denoise,
+        restore,
         small_regions,
         split_prostate_uterus,
     )
     from amos_dask.commands.splits import index_manifests, make_split
     from amos_dask.demo import demo
     from amos_dask.downloading.download import download
+    from amos_dask.dry_run import plan_run
     from amos_dask.engine import ClusterOptions
     from amos_dask.errors import AmosDaskError, ExitCode
-    from amos_dask.export.commands import export_monai, export_nnunet
+    from amos_dask.export.monai import export_monai
+    from amos_dask.export.nnunet import export_nnunet
     from amos_dask.issues import Issue
-    from amos_dask.leak_finding.leaks import leaks
+    from amos_dask.leaks import leaks
     from amos_dask.loader import AMOS
     from amos_dask.phantom import write_archive
     from amos_dask.report.write import make_report
     from amos_dask.results import CommandResult, RunPlan, RunResult
-    from amos_dask.running.run import plan_run, run
-    from amos_dask.selection import Selection
+    from amos_dask.run import run
+    from amos_dask.sample.selection import Selection
     from amos_dask.statistics.write import stats
-    from amos_dask.verification.verify import verify
+    from amos_dask.verify import verify
 
 __all__ = [
     "AMOS",

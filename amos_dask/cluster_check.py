@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.archive.discover import discover
-from amos_dask.arguments import find_archive
 from amos_dask.datasets import DatasetDefinition, find_definition
 from amos_dask.engine import ClusterOptions
 from amos_dask.engine.check import WorkerView, find_problems, look_at_workers, ssh_line
@@ -20,7 +19,7 @@ from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.session import Needs, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.records import Sample
-from amos_dask.root.dataset import layout_for
+from amos_dask.root.choices import find_archive, layout_for
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.receipts import Receipts
 from amos_dask.sample.estimates import largest_scan_bytes

@@ -10,7 +10,7 @@ from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
 from amos_dask.phantom import write_archive
 from amos_dask.results import RunResult
-from amos_dask.running.run import run
+from amos_dask.run import run
 
 
 def demo(

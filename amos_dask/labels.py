@@ -75,40 +75,42 @@ def read_label_map(path: Path) -> LabelMap:
         raise LabelMapError(str(error)) from error
     if isinstance(content, dict) and list(content) == ["full_form_index_map"]:
         content = content["full_form_index_map"]
-    return make_label_map(content, str(path))
+    try:
+        return make_label_map(content)
+    except ValueError as error:
+        raise LabelMapError(f"{path}: {error}.") from error
 
 
-def make_label_map(content: object, where: str) -> LabelMap:
+def make_label_map(content: object) -> LabelMap:
     """Return the label map that a mapping of text to text stands for.
 
     Parameters
     ----------
     content : object
         Label index -> name.
-    where : str
-        Where it stands, for messages.
 
     Raises
     ------
-    LabelMapError
-        When it is not a mapping of whole indexes 0..255 to distinct names.
+    ValueError
+        When it is not a mapping of whole indexes 0..255 to distinct names; the message says what
+        is wrong, without a full stop.
     """
     if not isinstance(content, dict) or not content:
-        raise LabelMapError(f"{where}: expected lines such as '1: spleen'.")
+        raise ValueError("expected lines such as '1: spleen'")
     entries = []
     for index, name in content.items():
         if not isinstance(index, str) or not _INDEX.fullmatch(index) or int(index) > 255:
-            raise LabelMapError(f"{where}: label index {index!r} is not a whole number in 0..255.")
+            raise ValueError(f"label index {index!r} is not a whole number in 0..255")
         if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.strip(" ."):
-            raise LabelMapError(
-                f"{where}: the name {name!r} of label {index} must be made of at most 50 letters, "
-                "digits, spaces and . _ + - ( )."
+            raise ValueError(
+                f"the name {name!r} of label {index} must be made of at most 50 letters, digits, "
+                "spaces and . _ + - ( )"
             )
         entries.append((int(index), name))
     if BACKGROUND not in dict(entries):
-        raise LabelMapError(f"{where}: label 0 (background) is missing.")
+        raise ValueError("label 0 (background) is missing")
     stems = Counter(name.replace(" ", "_").casefold() for _, name in entries)
-    repeated = [stem for stem, times in stems.items() if times > 1]
-    if repeated:
-        raise LabelMapError(f"{where}: the name {repeated[0]!r} is used for two labels.")
+    ((stem, times),) = stems.most_common(1)
+    if times > 1:
+        raise ValueError(f"the name {stem!r} is used for two labels")
     return LabelMap(tuple(sorted(entries)))

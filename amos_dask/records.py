@@ -1,14 +1,13 @@
-"""The records that travel from the archive to the tables. All frozen, small and picklable."""
+"""Records: what travels from the archive to the tables. All frozen, small and picklable."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from amos_dask.datasets import AMOS22
 from amos_dask.issues import Issue
-from amos_dask.labels import LabelMap
 
 UNDEFINED = "UND"
 
@@ -30,6 +29,7 @@ class Step(StrEnum):
     BINARY_MASKS = "binary-masks"
     SMALL_REGIONS = "small-regions"
     DENOISE = "denoise"
+    RESTORE = "restore"
     DATASET_MANIFEST = "dataset-manifest"
     LEAKS = "leaks"
 
@@ -154,51 +154,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class DenoiseParams:
-    """Parameters of the denoising step.
-
-    Parameters
-    ----------
-    kernel_size : (int, int)
-        Pixels of the structuring element along x and y.
-    filter_halfedge : int
-        Half-width h of the voting box, which is 2h + 1 pixels wide.
-    region_area_thresh : float
-        Slice regions below this area in mm2 are small.
-    """
-
-    kernel_size: tuple[int, int] = (5, 5)
-    filter_halfedge: int = 3
-    region_area_thresh: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Params:
-    """What the outcome of a sample depends on besides its files and metadata.
-
-    Parameters
-    ----------
-    label_map : LabelMap
-        The labels a mask may hold.
-    denoise : DenoiseParams
-        Of the denoising step.
-    region_volume_thresh : tuple of float
-        Regions below these volumes in mm3 are listed.
-    excluded : frozenset of int
-        Labels that denoising leaves as they were in this sample.
-    splits_prostate_uterus : bool
-        Whether label 15 becomes 16 for female patients.
-    """
-
-    label_map: LabelMap = AMOS22.label_map
-    denoise: DenoiseParams = field(default_factory=DenoiseParams)
-    region_volume_thresh: tuple[float, ...] = (100.0,)
-    excluded: frozenset[int] = frozenset()
-    splits_prostate_uterus: bool = AMOS22.splits_prostate_uterus
-
-
-@dataclass(frozen=True, slots=True)
-class FileAudit:
+class FileHeader:
     """What a file's header says: a row of the archive manifest.
 
     Parameters
@@ -233,26 +189,28 @@ class FileAudit:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """The header pass over one sample.
+class HeaderCheck:
+    """What the headers of one sample's files say.
 
     Parameters
     ----------
     sample_id : str
         The sample.
-    files : tuple of FileAudit
+    files : tuple of FileHeader
         Its volume, then its mask, as far as it has them.
     issues : tuple of Issue
         What was found.
+    version : int
+        Of what looked at them; 0 where nobody could.
     """
 
     sample_id: str
-    files: tuple[FileAudit, ...]
+    files: tuple[FileHeader, ...]
     issues: tuple[Issue, ...]
+    version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """A small connected region.
 
     Parameters
@@ -275,20 +233,8 @@ class Region:
     volume_mm3: float
 
 
-@dataclass(frozen=True, slots=True)
-class SampleRegions:
-    """The small regions of one mask under one threshold.
-
-    Parameters
-    ----------
-    sample_id : str
-        The sample.
-    regions : tuple of Region
-        By label, then by first voxel in C order.
-    """
-
-    sample_id: str
-    regions: tuple[Region, ...]
+# Volume threshold in mm3 -> the small regions below it, by label, then by first voxel in C order.
+Regions = tuple[tuple[float, tuple[Region, ...]], ...]
 
 
 class LabelChange(NamedTuple):
@@ -305,25 +251,6 @@ class LabelChange(NamedTuple):
     label_from: int
     label_to: int
     n_voxels: int
-
-
-@dataclass(frozen=True, slots=True)
-class SampleChanges:
-    """What denoising changed in one mask.
-
-    Parameters
-    ----------
-    sample_id : str
-        The sample.
-    spacing_mm : (float, float, float)
-        Voxel size along x, y, z in mm.
-    changes : tuple of LabelChange
-        By label before, then label after.
-    """
-
-    sample_id: str
-    spacing_mm: tuple[float, float, float]
-    changes: tuple[LabelChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +272,7 @@ class SampleFiles:
     spacing_mm : (float, float, float)
         Voxel size along x, y, z.
     orientation_from, orientation_to : str
-        As of `FileAudit`.
+        As of `FileHeader`.
     vol_dtype, mask_dtype : str
         Types of the voxels; None without a mask.
     affine_json : str
@@ -413,7 +340,7 @@ class SampleRecord:
         The sample.
     files : SampleFiles or None
         Its row of the dataset manifest; None when nothing was written.
-    before, after : tuple of (float, SampleRegions)
+    before, after : Regions
         Small regions by volume threshold in mm3, before and after denoising.
     changes : tuple of LabelChange
         Voxels that denoising changed, by label before, then label after.
@@ -423,10 +350,10 @@ class SampleRecord:
 
     sample_id: str
     files: SampleFiles | None
-    before: tuple[tuple[float, SampleRegions], ...]
-    after: tuple[tuple[float, SampleRegions], ...]
-    changes: tuple[LabelChange, ...]
-    issues: tuple[StepIssue, ...]
+    before: Regions = ()
+    after: Regions = ()
+    changes: tuple[LabelChange, ...] = ()
+    issues: tuple[StepIssue, ...] = ()
 
     @property
     def n_changed(self) -> int:
@@ -445,11 +372,17 @@ class SampleResult:
     folder : str or None
         Its folder, POSIX and relative to ``grouped``; None when nothing was written.
     digest : str
-        Checksum of its receipt; empty without one.
+        Checksum of its record; empty without a receipt.
     n_changed : int
         Voxels that denoising changed.
     issues : tuple of StepIssue
         What the sample's steps found.
+    is_changed : bool
+        Whether the multi-label mask was changed.
+    n_binary_masks : int
+        Binary masks that were written.
+    regions : Regions
+        Small regions of the mask, where no receipt keeps them.
     """
 
     sample_id: str
@@ -457,20 +390,6 @@ class SampleResult:
     digest: str
     n_changed: int
     issues: tuple[StepIssue, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TableCounts:
-    """What the manifests of a ROOT_DIR hold.
-
-    Parameters
-    ----------
-    n_files, n_samples : int
-        Rows of the archive manifest and of the dataset manifest.
-    n_regions : tuple of (float, int, int)
-        Volume threshold in mm3, and the small regions below it before and after denoising.
-    """
-
-    n_files: int
-    n_samples: int
-    n_regions: tuple[tuple[float, int, int], ...]
+    is_changed: bool = False
+    n_binary_masks: int = 0
+    regions: Regions = ()

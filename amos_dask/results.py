@@ -11,8 +11,8 @@ import pandas as pd
 
 from amos_dask.errors import ExitCode
 from amos_dask.issues import Issue
-from amos_dask.records import TableCounts
 from amos_dask.root.layout import CHANGES_SHEET, MANIFEST_SHEET, REGIONS_SHEET, Layout
+from amos_dask.root.table_state import TableCounts
 from amos_dask.tables.workbook import read_sheet
 
 

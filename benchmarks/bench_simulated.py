@@ -15,15 +15,8 @@ from amos_dask.engine import ClusterOptions, connect
 from amos_dask.engine.graph import run_tasks
 from amos_dask.engine.progress import ignore
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import (
-    FileRef,
-    Metadata,
-    Params,
-    Sample,
-    SampleResult,
-    Step,
-    StepIssue,
-)
+from amos_dask.params import Params
+from amos_dask.records import FileRef, Metadata, Sample, SampleResult, Step, StepIssue
 from amos_dask.root.layout import Layout
 from amos_dask.sample.todo import RunTask
 from benchmarks.harness import (

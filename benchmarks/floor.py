@@ -29,7 +29,8 @@ from amos_dask.kernels import (
     scale_to_float32,
 )
 from amos_dask.nifti import ImageInfo, make_header, read_info
-from amos_dask.records import DenoiseParams, Sample
+from amos_dask.params import DenoiseParams
+from amos_dask.records import Sample
 from benchmarks.phases import Phases
 from benchmarks.scans import N_LABELS, Mask
 

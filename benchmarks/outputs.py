@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amos_dask.archive.discover import discover
-from amos_dask.records import Params, Sample
+from amos_dask.params import Params
+from amos_dask.records import Sample
 from amos_dask.root.layout import Layout
 from amos_dask.sample.todo import RunTask
 from benchmarks.settings import Settings

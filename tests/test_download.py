@@ -88,7 +88,8 @@ def zenodo(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> Iterator[Zeno
     monkeypatch.setattr("amos_dask.downloading.transfer._SECONDS_BETWEEN_EVENTS", 0)
     server = Zenodo()
     published = PublishedZip(f"{server.url}/records/7262581", md5(CONTENT), N_BYTES + 50, 100)
-    definition = replace(AMOS22, published_zip=published, unlabelled_files=UNLABELLED)
+    unlabelled = replace(AMOS22.unlabelled, published=UNLABELLED)
+    definition = replace(AMOS22, published_zip=published, unlabelled=unlabelled)
     monkeypatch.setattr("amos_dask.downloading.download.AMOS22", definition)
     with server.running():
         server.publish(**{"amos22.zip": CONTENT, CSV_NAME: CSV})

@@ -80,10 +80,12 @@ LIBRARY_ROOMS = {
     "PIL": {"overlay"},
     "dask_jobqueue": {"cluster"},
     "dask_kubernetes": {"cluster"},
+    "pydantic": {"datasets"},
     "yaml": {"labels", "strict_yaml", "stages", "cluster", "phantom"},
 }
 
-HEAVY = ("numpy", "pandas", "dask", "distributed", "nibabel", "numba", "openpyxl", "scipy", "yaml")
+HEAVY = ("numpy", "pandas", "dask", "distributed", "nibabel", "numba", "openpyxl", "scipy")
+HEAVY += ("pydantic", "yaml")
 
 
 def module_name(path: Path, package: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 from amos_dask.errors import AmosDaskError
 from amos_dask.records import Metadata, Sample
 from amos_dask.root.layout import SampleFolder
-from amos_dask.selection import EVERYTHING, Selection
+from amos_dask.sample.selection import EVERYTHING, Selection
 
 
 def sample(number: int, subset: str = "train", modality: str = "ct") -> Sample:

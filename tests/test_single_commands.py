@@ -27,18 +27,14 @@ from roots import (
 import amos_dask
 from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
-from amos_dask.records import DenoiseParams
-from amos_dask.steps.denoise import describe_step, is_denoised
+from amos_dask.params import DenoiseParams
+from amos_dask.steps.denoise import denoising_mark, is_denoised
 
 DENOISE = ("--region_area_thresh", "100")  # seen on 16x14 slices
 DENOISE_OTHERWISE = ("--region_area_thresh", "40")
 SPLIT = "split01_standard"
 MASK_4 = "labelsVa/amos_0004.nii.gz"
 VOLUME_4 = "imagesVa/amos_0004.nii.gz"
-
-NO_RECEIPT_YET = pytest.mark.xfail(
-    reason="single commands leave no receipt yet, and only what a receipt lists is removed"
-)
 
 
 @pytest.fixture(scope="module")
@@ -337,7 +333,6 @@ def test_a_late_split_can_be_denoised_otherwise(organised: Place, paired: Path) 
 
 
 @pytest.mark.parametrize("denoised", [(), DENOISE_OTHERWISE])
-@NO_RECEIPT_YET
 def test_denoise_with_another_label_map_leaves_no_stale_binary_masks(
     place: Place, tmp_path: Path, denoised: tuple[str, ...]
 ) -> None:
@@ -346,7 +341,6 @@ def test_denoise_with_another_label_map_leaves_no_stale_binary_masks(
     assert_binary_masks_of(place, other)
 
 
-@NO_RECEIPT_YET
 def test_binary_masks_with_another_label_map_leave_no_stale_ones(
     place: Place, tmp_path: Path
 ) -> None:
@@ -366,7 +360,6 @@ def assert_binary_masks_of(place: Place, label_map: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["binary_masks", "denoise"])
-@NO_RECEIPT_YET
 def test_a_label_map_that_lacks_labels_leaves_no_binary_masks(
     place: Place, tmp_path: Path, command: str
 ) -> None:
@@ -394,7 +387,7 @@ EXTREME = [
 
 @pytest.mark.parametrize("params", EXTREME)
 def test_the_mark_of_extreme_parameters_fits_and_is_recognised(params: DenoiseParams) -> None:
-    mark = describe_step(params)
+    mark = denoising_mark(params)
     assert len(mark) <= 79
     assert is_denoised(mark)
 

@@ -203,7 +203,7 @@ def make_sample(
         prefix=definition.prefix,
         subset=subset,
         modality=definition.modality(number, scanner),
-        scanner=scanner if scanner in definition.scanners else UNDEFINED,
+        scanner=scanner if definition.scanner_modality(scanner) else UNDEFINED,
         metadata=metadata,
         volume=volume,
         mask=mask,
@@ -222,10 +222,10 @@ def _check_scanner(sample: Sample, path: str, definition: DatasetDefinition) -> 
             file=path,
             action="folder UND; the name stays in the columns",
         )
-    elif definition.scanners[name] != sample.modality:
+    elif (told := definition.scanner_modality(name)) != sample.modality:
         yield make_issue(
             "modality_mismatch",
-            f"its number says {sample.modality}, its scanner {name!r} {definition.scanners[name]}",
+            f"its number says {sample.modality}, its scanner {name!r} {told}",
             sample=sample.sample_id,
             file=path,
             action=f"{sample.modality} used",
@@ -258,7 +258,9 @@ def check_files(sample: Sample, definition: DatasetDefinition) -> Iterator[Issue
 
 def _check_counts(samples: Iterable[Sample], definition: DatasetDefinition) -> Iterator[Issue]:
     found = Counter((s.subset, s.modality) for s in samples if s.volume is not None)
-    official = Counter(definition.official_counts)
+    official: Counter[tuple[str, str]] = Counter(
+        {(s, m): n for s, row in definition.official_counts.items() for m, n in row.items()}
+    )
     if official and found != official:
         ours, theirs = _describe_counts(found, definition), _describe_counts(official, definition)
         yield make_issue("subset_counts", f"found {ours}; official {theirs}")

@@ -17,6 +17,7 @@ _SIGNATURE = b"PK\x03\x04"
 _SIZES_FOLLOW = 0x8  # behind the data; in front of it are zeros
 _IN_EXTRA_FIELD = 0xFFFFFFFF
 _LENGTH_BYTES = 4
+_MODULUS = 1 << 32  # of the length in a gzip trailer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,15 @@ class Ends:
 
     zip_fault: str = ""
     length: int | None = None
+
+    def agree_with(self, n_bytes: int) -> bool:
+        """Return whether a gzip file that unpacks to so many bytes may end like this.
+
+        Files that end in another way may be sound too: several gzip members, padding, bytes after
+        the image. Only unpacking tells those from a damaged file. Where nothing can be told, that
+        is taken for good.
+        """
+        return self.length is None or self.length == n_bytes % _MODULUS
 
 
 def is_packed(ref: FileRef) -> bool:
@@ -65,43 +75,25 @@ def _member_ends(file: BinaryIO, ref: FileRef, member: ZipMember) -> Ends:
     header = file.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size or not header.startswith(_SIGNATURE):
         return Ends("the zip is damaged where this file should begin")
-    *told, n_name, n_extra = _LOCAL_HEADER.unpack(header)[1:]
-    wrong = _disagreements(ref, member, file.read(n_name), *told)
+    _, flags, method, crc32, n_packed, n_bytes, n_name, n_extra = _LOCAL_HEADER.unpack(header)
+    # Names beyond ASCII are encoded in several ways, and shown otherwise than they are.
+    is_same_name = file.read(n_name) == ref.path.encode() or not ref.path.isascii()
+    is_told_later = bool(flags & _SIZES_FOLLOW)
+    agreements = {
+        "name": is_same_name,
+        "method": method == member.method,
+        "checksum": is_told_later or crc32 == ref.crc32,
+        "packed size": is_told_later or n_packed in (member.compressed_size, _IN_EXTRA_FIELD),
+        "size": is_told_later or n_bytes in (ref.size, _IN_EXTRA_FIELD),
+    }
+    wrong = ", ".join(what for what, agrees in agreements.items() if not agrees)
     if wrong:
-        return Ends(f"the zip's directory and the file's own entry differ in {', '.join(wrong)}")
+        return Ends(f"the zip's directory and the file's own entry differ in {wrong}")
     start = member.header_offset + _LOCAL_HEADER.size + n_name + n_extra
     length = _last_number(file, start + member.compressed_size)
     if length is None:
         return Ends("the zip ends before this file does")
     return Ends(length=None if is_packed(ref) else length)
-
-
-def _disagreements(
-    ref: FileRef,
-    member: ZipMember,
-    name: bytes,
-    flags: int,
-    method: int,
-    crc32: int,
-    n_packed: int,
-    n_bytes: int,
-) -> list[str]:
-    """Return in what a member's local header differs from the zip's directory."""
-    wrong = []
-    # Names beyond ASCII are encoded in several ways, and shown otherwise than they are.
-    if ref.path.isascii() and name != ref.path.encode():
-        wrong.append("name")
-    if method != member.method:
-        wrong.append("method")
-    if flags & _SIZES_FOLLOW:
-        return wrong
-    if crc32 != ref.crc32:
-        wrong.append("checksum")
-    if n_packed not in (member.compressed_size, _IN_EXTRA_FIELD):
-        wrong.append("packed size")
-    if n_bytes not in (ref.size, _IN_EXTRA_FIELD):
-        wrong.append("size")
-    return wrong
 
 
 def _last_number(file: BinaryIO, end: int) -> int | None:

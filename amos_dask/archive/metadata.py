@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import reprlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from amos_dask.archive.sources import read_bytes
@@ -163,7 +163,10 @@ def decide_mr_offset(
     else:
         found = _offset_from_evidence(rows, labelled_mr_scans, definition, path)
         if found is None:
-            return 0, _unknown_offset(path) if mr_scans else []
+            message = "the metadata does not tell whether MR scan N stands in row N or N-1"
+            action = "row N used; choose with --mr-metadata-offset"
+            unknown = make_issue("mr_metadata_offset_unknown", message, file=path, action=action)
+            return 0, [unknown] if mr_scans else []
         offset, evidence = found
     if not mr_scans:
         return offset, []
@@ -172,26 +175,16 @@ def decide_mr_offset(
     return offset, [make_issue("mr_metadata_offset", message, file=path)]
 
 
-def _unknown_offset(path: str) -> list[Issue]:
-    return [
-        make_issue(
-            "mr_metadata_offset_unknown",
-            "the metadata does not tell whether MR scan N stands in row N or N-1",
-            file=path,
-            action="row N used; choose with --mr-metadata-offset",
-        )
-    ]
-
-
 def _offset_from_evidence(
     rows: Rows, labelled: Collection[int], definition: DatasetDefinition, path: str
 ) -> tuple[int, str] | None:
-    first, last = definition.first_mr_number, definition.last_mr_number
+    first, last = definition.mr_numbers[0], definition.mr_numbers[-1]
 
-    def has_mr_row(number: int) -> bool:
-        return any(definition.scanners.get(s) == "mri" for s in _scanners(rows, number))
+    def mr_scanners(number: int) -> list[str]:
+        names = [row.manufacturer_model_name for row in rows.get(number, ())]
+        return [name for name in names if definition.scanner_modality(name) == "mri"]
 
-    below, at_end = has_mr_row(first - 1), has_mr_row(last)
+    below, at_end = mr_scanners(first - 1), mr_scanners(last)
     if below and at_end:
         raise ArchiveError(
             f"{path}: rows {first - 1} and {last} both name an MR scanner, so it is unclear which "
@@ -201,24 +194,15 @@ def _offset_from_evidence(
         return -1, f"row {first - 1} names an MR scanner and row {last} does not"
     if at_end:
         return 0, f"row {last} names an MR scanner and row {first - 1} does not"
-
-    def fits(offset: int) -> bool:
-        return all(
-            any(
-                definition.scanners.get(s) == "mri" and s not in definition.unlabelled_mr_scanners
-                for s in _scanners(rows, number + offset)
-            )
-            for number in labelled
-        )
-
-    fitting = [offset for offset in (0, -1) if fits(offset)]
+    without_masks = definition.unlabelled_mr_scanners
+    fitting = [
+        offset
+        for offset in (0, -1)
+        if all(set(mr_scanners(number + offset)) - without_masks for number in labelled)
+    ]
     if len(fitting) != 1:
         return None
     return fitting[0], f"only so does each of {len(labelled)} labelled MR scans find a fitting row"
-
-
-def _scanners(rows: Rows, number: int) -> list[str]:
-    return [row.manufacturer_model_name for row in rows.get(number, ())]
 
 
 def find_row(
@@ -237,30 +221,26 @@ def find_row(
     sample_id : str
         The scan, for issues.
     """
-    modality = definition.id_modality(number)
     row_number = number
-    if table.mr_offset and number >= definition.first_mr_number:
+    if table.mr_offset and number >= definition.mr_numbers[0]:
         row_number += table.mr_offset
+
+    def issue(code: str, message: str, action: str) -> Issue:
+        return make_issue(code, message, sample=sample_id, file=table.path, action=action)
+
     candidates = table.rows.get(row_number, [])
-    issue = _row_issue(table.path, sample_id)
     if not candidates:
         return Metadata(), [issue("metadata_row_missing", f"no row {row_number}", "UND used")]
     if len(candidates) == 1:
         return candidates[0], []
+    modality = definition.id_modality(number)
     fitting = [
         row
         for row in candidates
-        if modality and definition.scanners.get(row.manufacturer_model_name) == modality
+        if modality and definition.scanner_modality(row.manufacturer_model_name) == modality
     ]
     if len(fitting) == 1:
         return fitting[0], []
     found = f"{len(candidates)} rows {row_number}, of which {len(fitting)} fit the modality"
     chosen = (fitting or candidates)[0]
     return chosen, [issue("duplicate_metadata_row", found, "first of them used")]
-
-
-def _row_issue(path: str, sample_id: str) -> Callable[[str, str, str], Issue]:
-    def issue(code: str, message: str, action: str) -> Issue:
-        return make_issue(code, message, sample=sample_id, file=path, action=action)
-
-    return issue

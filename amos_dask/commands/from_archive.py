@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from amos_dask.archive.discover import Discovery, check_files, discover, make_sample
+from amos_dask.archive.discover import check_files, discover, make_sample
 from amos_dask.archive.listing import list_files
-from amos_dask.arguments import keep_label_map, require_outside_archive
+from amos_dask.commands.workplace import make_all
 from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
-from amos_dask.engine.events import Listener, Notice
-from amos_dask.engine.session import Session, open_session
+from amos_dask.engine.events import Listener
+from amos_dask.engine.session import open_session
 from amos_dask.errors import ManifestError
-from amos_dask.issues import Issue
-from amos_dask.records import UNDEFINED, Audit, FileRef, Metadata, Sample, Step
-from amos_dask.reporting import all_issues, failure_issue, record_issues, step_results
+from amos_dask.headers import read_headers
+from amos_dask.params import Params
+from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample, Step
 from amos_dask.results import CommandResult
-from amos_dask.root.audit_log import AuditLog
-from amos_dask.root.dataset import keep_dataset, layout_for, settle_dataset
+from amos_dask.root.choices import (
+    find_label_map,
+    keep_dataset,
+    keep_label_map,
+    layout_for,
+    require_outside_archive,
+    settle_dataset,
+)
 from amos_dask.root.layout import (
     MANIFEST_SHEET,
+    Layout,
     absolute,
     find_root_beside_archive,
     find_sample_folders,
+    sample_folder,
 )
-from amos_dask.root.lock import require_unlocked
-from amos_dask.root.receipts import Receipts
 from amos_dask.root.working import working_on
-from amos_dask.sample.pairs import PairTask, pair_sample
-from amos_dask.selection import EVERYTHING, Selection
-from amos_dask.steps.header_check import audit_sample, blank_audit
+from amos_dask.sample.selection import EVERYTHING, Selection
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.task import SampleTask
+from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
 from amos_dask.tables.workbook import (
     read_sheet,
@@ -89,49 +96,21 @@ def archive_manifest(
     output = Path(output_manifest_file)
     require_title(sheet_name)
     require_outside_archive(output, str(root_dir))
-    layout = find_root_beside_archive(str(root_dir), output)
-    require_unlocked(layout)
-    layout = layout_for(layout.root, dataset)
     csv = None if labeled_data_meta is None else str(labeled_data_meta)
-    found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset)
-    layout = settle_dataset(layout, found.definition)
-    with working_on(layout):
+    root = find_root_beside_archive(str(root_dir), output)
+    with working_on(Layout(root)):
+        layout = layout_for(root, dataset)
+        found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset)
+        layout = settle_dataset(layout, found.definition)
         with open_session(cluster, progress) as session:
-            audits, issues = audit_archive(session, found)
-        frame = archive_frame(found.samples, audits)
+            headers, issues = read_headers(session, found)
+        frame = archive_frame(found.samples, headers)
         keep_dataset(layout)
         write_workbook(output, {sheet_name: frame})
         keep_label_map(layout, layout.dataset.label_map)
         record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
     summary = f"{len(frame)} files of {len(found.samples)} scans"
     return CommandResult((output,), len(found.samples), summary, tuple(issues), frame)
-
-
-def audit_archive(
-    session: Session, found: Discovery, log: AuditLog | None = None
-) -> tuple[dict[str, Audit], list[Issue]]:
-    """Read all headers; return audits by sample and the issues of names, metadata and headers.
-
-    Where a log is given, headers of unchanged files are taken from it, and those of files that are
-    no longer the same leave it.
-    """
-    issues = list(found.issues)
-    for issue in issues:
-        if issue.code in ("mr_metadata_offset", "mr_metadata_offset_unknown"):
-            session.listener(Notice(issue.message))
-    audits = log.read() if log is not None else {}
-    unread = [sample for sample in found.samples if sample.sample_id not in audits]
-    for outcome in session.map("audit", audit_sample, unread):
-        if outcome.value is None:
-            issues.append(failure_issue(outcome))
-        else:
-            audits[outcome.name] = outcome.value
-            if log is not None:
-                log.append(outcome.value)
-    if log is not None:
-        log.compact(audits)
-    issues += [issue for audit in audits.values() for issue in audit.issues]
-    return {s.sample_id: audits.get(s.sample_id) or blank_audit(s) for s in found.samples}, issues
 
 
 def confirm_pairs(
@@ -173,28 +152,39 @@ def confirm_pairs(
     """
     group, manifest = absolute(output_dir), Path(archive_manifest)
     require_outside_archive(group, str(root_dir))
-    layout = find_root_beside_archive(str(root_dir), group)
-    require_unlocked(layout)
-    dataset = layout.dataset
-    listed = _read_samples(manifest, str(root_dir), dataset)
-    chosen = selection.choose(sample for sample in listed if sample.modality == modality)
-    samples = [s for s in chosen if s.volume is not None]
-    with working_on(layout, group):
-        receipts = Receipts(layout)
-        earlier = {folder.sample_id for folder in find_sample_folders(group, dataset.prefix)}
-        tasks = [PairTask(s, group, receipts, s.sample_id in earlier) for s in samples]
-        with open_session(cluster, progress) as session:
-            session.prepare_kernels()
-            results = step_results(session.map("pair", pair_sample, tasks))
-        issues = all_issues(results)
+    root = find_root_beside_archive(str(root_dir), group)
+    with working_on(Layout(root), group):
+        layout = Layout.of(root)
+        listed = _read_samples(manifest, str(root_dir), layout.dataset)
+        chosen = selection.choose(sample for sample in listed if sample.modality == modality)
+        results = make_all("pair", _pair_tasks(layout, group, chosen), cluster, progress)
+        issues = [found.issue for result in results for found in result.issues]
         issues += [
             issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)
         ]
-        keep_label_map(layout, dataset.label_map)
+        keep_label_map(layout, layout.dataset.label_map)
         record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
-    n_written = sum(result.value is not None for result in results)
+    n_written = sum(result.folder is not None for result in results)
     summary = f"{n_written} of {len(chosen)} {modality} samples written"
     return CommandResult((group,), len(chosen), summary, tuple(issues))
+
+
+def _pair_tasks(layout: Layout, group: Path, chosen: Iterable[Sample]) -> list[SampleTask]:
+    """Return a task for each sample that has a volume."""
+    there = find_sample_folders(group, layout.dataset.prefix)
+    earlier = {folder.sample_id for folder in there}
+    params = Params(find_label_map(layout, None))
+    return [
+        SampleTask(
+            ArchiveSource(sample, sample.sample_id in earlier),
+            layout,
+            sample_folder(group, sample),
+            frozenset({Step.CONFIRM_PAIRS}),
+            params,
+        )
+        for sample in chosen
+        if sample.volume is not None
+    ]
 
 
 def _read_samples(manifest: Path, root_dir: str, definition: DatasetDefinition) -> list[Sample]:

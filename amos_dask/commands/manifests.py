@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from amos_dask.arguments import find_label_map, require_sample_folders
-from amos_dask.datasets import DatasetDefinition
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import InconsistentDatasetError
-from amos_dask.issues import Issue, make_issue
+from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import SampleFiles, Step
-from amos_dask.reporting import all_issues, record_issues, step_results
 from amos_dask.results import CommandResult
-from amos_dask.root.layout import MANIFEST_SHEET, SampleFolder, absolute, find_root
-from amos_dask.root.lock import require_unlocked
-from amos_dask.root.working import working_on
-from amos_dask.sample.reread import DescribeTask, describe_sample
+from amos_dask.root.choices import find_label_map, require_sample_folders
+from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute, find_root
+from amos_dask.root.working import require_unlocked, working_on
+from amos_dask.sample.describe import DescribeTask, describe_sample
+from amos_dask.sample.source import FolderSource
+from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import dataset_frame
-from amos_dask.tables.splits import missing_subsets
+from amos_dask.tables.of_root import missing_subset_issues
 from amos_dask.tables.workbook import update_workbook
 
 
@@ -64,7 +61,7 @@ def dataset_manifest(
         When there are no samples or the label map is not usable.
     """
     root, output = absolute(root_dir), Path(output_manifest_file)
-    layout = find_root(root, output)
+    layout = Layout.of(find_root(root, output))
     require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     folders = require_sample_folders(root, layout)
@@ -72,14 +69,14 @@ def dataset_manifest(
         problems = _doubles(folders, root)
         with open_session(cluster, progress) as session:
             session.prepare_kernels()
-            tasks = [DescribeTask(folder, layout, label_map, root) for folder in folders]
+            sources = [FolderSource(folder, layout, label_map) for folder in folders]
+            tasks = [DescribeTask(source, root) for source in sources]
             results = step_results(session.map("describe", describe_sample, tasks))
         rows: list[SampleFiles] = []
         for result in results:
-            if result.value is not None:
-                row, found = result.value
-                rows.append(row)
-                problems += found
+            if result.value is not None and result.value.record.files is not None:
+                rows.append(result.value.record.files)
+                problems += result.value.problems
         if problems:
             raise InconsistentDatasetError(
                 f"{len(problems)} inconsistencies; nothing was written:\n  " + "\n  ".join(problems)
@@ -87,7 +84,7 @@ def dataset_manifest(
         frame = dataset_frame(rows, label_map)
         update_workbook(output, {MANIFEST_SHEET: frame})
         issues = all_issues(results)
-        scope = tasks[0].shown(root)
+        scope = layout.shown(root)
         issues += missing_subset_issues(frame, scope, layout.dataset)
         record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
     return CommandResult((output,), len(folders), f"{len(frame)} samples", tuple(issues), frame)
@@ -100,20 +97,4 @@ def _doubles(folders: Iterable[SampleFolder], root: Path) -> list[str]:
         f"of {folder.sample_id}"
         for folder in folders
         if count[folder.sample_id] > 1
-    ]
-
-
-def missing_subset_issues(
-    manifest: pd.DataFrame, group: str, definition: DatasetDefinition
-) -> list[Issue]:
-    """Return ``no_samples`` for each subset of the dataset that a dataset manifest lacks."""
-    return [
-        make_issue(
-            "no_samples",
-            f"{PurePosixPath(group).name} has no {subset} samples",
-            file=group,
-            action="no index manifest for it",
-        )
-        for subset in missing_subsets(manifest)
-        if subset in definition.subsets
     ]

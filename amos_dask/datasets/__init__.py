@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from amos_dask.datasets.definition import (
-    METADATA_FIELDS,
-    MODALITIES,
-    SUBSETS,
-    DatasetDefinition,
-    MetadataCsv,
-    PublishedZip,
-    ScanFile,
+from amos_dask.datasets.definition import DatasetDefinition, ScanFile
+from amos_dask.datasets.forms import METADATA_FIELDS, MODALITIES, SUBSETS
+from amos_dask.datasets.reading import (
+    PACKAGED,
+    find_definition,
+    make_definition,
+    read_definition,
 )
-from amos_dask.datasets.reading import make_definition, read_definition, read_packaged
-from amos_dask.errors import DatasetError
+from amos_dask.datasets.sections import MetadataCsv, PublishedZip
 
-AMOS22 = read_packaged("amos22.yaml")
-PACKAGED = {"amos22": "amos22.yaml", "ct-org": "ct_org.yaml", "decathlon": "decathlon.yaml"}
+AMOS22 = find_definition("amos22")
 
 __all__ = [
     "AMOS22",
@@ -33,29 +28,3 @@ __all__ = [
     "make_definition",
     "read_definition",
 ]
-
-
-def find_definition(dataset: str | Path) -> DatasetDefinition:
-    """Return a dataset's definition.
-
-    Parameters
-    ----------
-    dataset : str or Path
-        ``amos22``, ``ct-org``, ``decathlon``, or the path of a YAML file.
-
-    Raises
-    ------
-    DatasetError
-        When there is no such dataset, or its file is not usable.
-    """
-    name = str(dataset)
-    if name == "amos22":
-        return AMOS22
-    if name in PACKAGED:
-        return read_packaged(PACKAGED[name])
-    if not name.lower().endswith((".yaml", ".yml")):
-        raise DatasetError(
-            f"dataset {name!r} is not known; choose from {', '.join(PACKAGED)}, or name a file of "
-            "your own (.yaml)."
-        )
-    return read_definition(Path(dataset))

@@ -1,85 +1,43 @@
-"""The record of what is particular about a dataset."""
+"""The record of what is particular about a dataset: a field for each key of its file."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
-from amos_dask.labels import LabelMap
+from pydantic import Field, with_config
+
+from amos_dask.datasets.forms import (
+    MODALITIES,
+    SUBSETS,
+    Count,
+    DatasetName,
+    Labels,
+    Modalities,
+    Modality,
+    NumbersBy,
+    Places,
+    Prefix,
+    Subset,
+    Text,
+)
+from amos_dask.datasets.sections import MetadataCsv, PublishedZip, Unlabelled
 from amos_dask.strict_yaml import dump_yaml
 
-SUBSETS = ("train", "val", "test")
-MODALITIES = ("ct", "mri", "und")
-# Fields of a metadata row, in the csv's order.
-METADATA_FIELDS = (
-    "birth_date",
-    "sex",
-    "age",
-    "manufacturer_model_name",
-    "manufacturer",
-    "acquisition_date",
-    "site",
-)
-NEVER = re.compile(r"(?!)")
 # What stands in a definition where the archive's own dataset.json is to be asked.
 FROM_DATASET_JSON = "from dataset.json"
 FROM_ARCHIVE = ("name", "prefix", "labels", "modality")
-
-
-@dataclass(frozen=True)
-class PublishedZip:
-    """The dataset's zip file as its publishers describe it.
-
-    Parameters
-    ----------
-    where : str
-        The page it is downloaded from.
-    md5 : str
-        Its MD5.
-    n_bytes, n_bytes_uncertain : int
-        Its size, and by how much that may be off: the page shows three digits.
-    name : str
-        Its name there.
-    """
-
-    where: str
-    md5: str
-    n_bytes: int
-    n_bytes_uncertain: int = 0
-    name: str = "amos22.zip"
-
-
-@dataclass(frozen=True)
-class MetadataCsv:
-    """The csv file that tells of the scans.
-
-    Parameters
-    ----------
-    files : str
-        Pattern of its name, with ``*``.
-    official_file : str
-        The name that is preferred where several files fit.
-    id_column : str
-        Column of the scans' numbers.
-    columns : mapping of str to str
-        Field of `Metadata` -> column.
-    mr_rows_may_be_shifted : bool
-        Whether MR scan N may stand in row N - 1, as in AMOS22.
-    """
-
-    files: str
-    official_file: str
-    id_column: str
-    columns: Mapping[str, str]
-    mr_rows_may_be_shifted: bool = False
-
-    def is_name_of(self, name: str) -> bool:
-        """Return whether a file name fits, in upper or lower case."""
-        pattern = ".*".join(map(re.escape, self.files.split("*")))
-        return re.fullmatch(pattern, name, re.IGNORECASE) is not None
+WHOLE_FILE = "(the whole file)"  # no key of it
+# nnU-Net's names of images end in the channel's number. Forms that cannot be read are told apart
+# from stray files.
+_ENDING = r"(?:_0000)?\.(?:nii|hdr|img)(?:\.gz)?"
+Kind = Literal["volume", "mask"]
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -101,8 +59,8 @@ class FileRule:
         Such a file, for messages.
     """
 
-    kind: Literal["volume", "mask"]
-    subset: str | None
+    kind: Kind
+    subset: Subset | None
     folder: str
     file_name: re.Pattern[str]
     example: str
@@ -123,10 +81,11 @@ class ScanFile:
     """
 
     number: int
-    kind: Literal["volume", "mask"]
-    subset: str
+    kind: Kind
+    subset: Subset
 
 
+@with_config(extra="forbid")
 @dataclass(frozen=True)
 class DatasetDefinition:
     """Names, labels, modality rule, metadata and official counts of a dataset.
@@ -140,89 +99,148 @@ class DatasetDefinition:
         folders.
     label_map : LabelMap
         Its labels, unless somebody gives another map.
-    files : tuple of FileRule
-        Its scans and masks.
-    subset_ranges : tuple of (int, int, str)
-        First number, last number (inclusive) and their subset, where that is the rule.
+    volumes, masks : mapping of str or None to str
+        Subset -> folder and name of its scans or masks; None for all subsets.
+    digits : int
+        The least number of digits in their names.
+    subset_numbers : mapping of str to tuple of range
+        Subset -> numbers of its scans, where that is the rule.
     subsets_with_masks : frozenset of str
         Subsets in which every scan ought to have a mask.
     dataset_json : mapping of str to str
         Section of ``dataset.json`` -> subset; empty for a dataset without that file.
-    id_modalities : tuple of (int, int, str)
-        First number, last number (inclusive) and their modality.
-    scanners : mapping of str to str
-        Scanner model -> modality.
+    modality_numbers : mapping of str to tuple of range
+        Modality -> numbers of its scans.
+    scanners : mapping of str to tuple of str
+        Modality -> scanner models.
     unlabelled_mr_scanners : frozenset of str
         MR scanners that no labelled scan was made with.
     official_counts : mapping
-        (subset, modality) -> number of scans; empty when unknown.
+        Subset -> modality -> number of scans; empty when unknown.
     metadata : MetadataCsv or None
         The csv file; None for a dataset that has none.
     splits_prostate_uterus : bool
         Whether label 15 becomes 16 for female patients.
     published_zip : PublishedZip or None
         The download, where it is one zip file.
-    unlabelled_files : tuple of str
-        Names of the files of scans without labels, as they are published.
-    unlabelled_zip, unlabelled_csv : re.Pattern
-        Match the name of such a zip, whose first group is the modality, and of its metadata.
-    damaged_numbers : frozenset of int
-        Scans whose published file is damaged.
+    unlabelled : Unlabelled
+        Its scans without labels.
     nnunet_id : int or None
         Number of its dataset for nnU-Net; the next two are those of CT and of MR alone.
     reference, licence : str
         For exports.
-    open_questions : tuple of str
-        Which of name, prefix, labels and modality the archive's ``dataset.json`` has to tell.
     content : mapping
         What its file says.
+
+    Raises
+    ------
+    ValueError
+        When what several keys say does not go together.
     """
 
-    name: str
-    prefix: str
-    label_map: LabelMap
-    files: tuple[FileRule, ...]
-    subset_ranges: tuple[tuple[int, int, str], ...]
-    subsets_with_masks: frozenset[str]
-    dataset_json: Mapping[str, str]
-    id_modalities: tuple[tuple[int, int, str], ...]
-    scanners: Mapping[str, str]
-    unlabelled_mr_scanners: frozenset[str]
-    official_counts: Mapping[tuple[str, str], int]
+    name: DatasetName
+    prefix: Prefix
+    label_map: Annotated[Labels, Field(alias="labels")]
+    volumes: Places
+    masks: Places = field(default_factory=dict)
+    digits: Annotated[int, Field(ge=1, le=9)] = 1
+    subset_numbers: Annotated[NumbersBy[Subset], Field(alias="subsets")] = field(
+        default_factory=dict
+    )
+    subsets_with_masks: Annotated[frozenset[Subset], Field(alias="with_masks")] = frozenset()
+    dataset_json: Mapping[Text, Subset] = field(default_factory=dict)
+    modality_numbers: Annotated[Modalities, Field(alias="modality")] = field(default_factory=dict)
+    scanners: Mapping[Modality, tuple[Text, ...]] = field(default_factory=dict)
+    unlabelled_mr_scanners: Annotated[frozenset[Text], Field(alias="mr_scanners_without_masks")] = (
+        frozenset()
+    )
+    official_counts: Mapping[Subset, Mapping[Modality, Count]] = field(default_factory=dict)
     metadata: MetadataCsv | None = None
-    splits_prostate_uterus: bool = False
+    splits_prostate_uterus: Annotated[bool, Field(alias="split_prostate_uterus")] = False
     published_zip: PublishedZip | None = None
-    unlabelled_files: tuple[str, ...] = ()
-    unlabelled_zip: re.Pattern[str] = NEVER
-    unlabelled_csv: re.Pattern[str] = NEVER
-    damaged_numbers: frozenset[int] = frozenset()
-    nnunet_id: int | None = None
-    reference: str = ""
-    licence: str = ""
-    open_questions: tuple[str, ...] = ()
-    content: Mapping[str, object] = field(default_factory=dict, repr=False)
+    unlabelled: Unlabelled = field(default_factory=Unlabelled)
+    nnunet_id: Annotated[int, Field(ge=1)] | None = None
+    reference: Text = ""
+    licence: Text = ""
+    content: Annotated[Mapping[str, object], Field(alias=WHOLE_FILE)] = field(
+        default_factory=dict, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        for mistake in self._mistakes():
+            raise ValueError(mistake)
+
+    def _mistakes(self) -> Iterator[str]:
+        """Yield what in several keys does not go together."""
+        if not self.volumes:
+            yield "volumes are missing"
+        for key, places in (("volumes", self.volumes), ("masks", self.masks)):
+            if None in places and not self.subset_numbers:
+                yield (
+                    f"{key} name one place for all, so subsets must say which numbers are in "
+                    "train, val and test"
+                )
+        for one, other in combinations(self.files, 2):
+            if (one.folder, one.file_name) == (other.folder, other.file_name):
+                yield (
+                    f"{one.example} would be two things; volumes and masks of each subset need "
+                    "places of their own"
+                )
+        if self.open_questions and not self.dataset_json:
+            yield (
+                f"{self.open_questions[0]} is to come from dataset.json, so dataset_json must say "
+                "which of its sections is which subset"
+            )
+        if not (self.modality_numbers or self.scanners or "modality" in self.open_questions):
+            yield "modality is missing"
+        for scanner in self.unlabelled_mr_scanners:
+            if self.scanner_modality(scanner) is None:
+                yield f"{scanner!r} in mr_scanners_without_masks is none of the scanners"
+        is_shifted = self.metadata is not None and self.metadata.mr_rows_may_be_shifted
+        if is_shifted and not self.modality_numbers.get("mri"):
+            yield "mr_rows_may_be_shifted needs the numbers of mri in modality"
+        if self.splits_prostate_uterus and self.label_map.unknown((15, 16)):
+            yield "split_prostate_uterus needs the labels 15 and 16"
 
     @property
-    def first_mr_number(self) -> int:
-        """Number of the first MR scan."""
-        return min(first for first, _, modality in self.id_modalities if modality == "mri")
+    def open_questions(self) -> tuple[str, ...]:
+        """Which of name, prefix, labels and modality ``dataset.json`` has to tell."""
+        return tuple(key for key in FROM_ARCHIVE if self.content.get(key) == FROM_DATASET_JSON)
 
     @property
-    def last_mr_number(self) -> int:
-        """Number of the last MR scan."""
-        return max(last for _, last, modality in self.id_modalities if modality == "mri")
+    def mr_numbers(self) -> range:
+        """Numbers from the first MR scan to the last."""
+        numbers = self.modality_numbers["mri"]
+        return range(min(each.start for each in numbers), max(each.stop for each in numbers))
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Modalities that its scans may have, "ct" first."""
-        found = {modality for _, _, modality in self.id_modalities} | {*self.scanners.values()}
-        return tuple(name for name in ("ct", "mri", "und") if name in found)
+        return tuple(m for m in MODALITIES if m in self.modality_numbers or self.scanners.get(m))
 
     @property
     def subsets(self) -> tuple[str, ...]:
         """Subsets that its scans may be in, "train" first."""
-        found = {rule.subset for rule in self.files} | {subset for *_, subset in self.subset_ranges}
-        return tuple(name for name in ("train", "val", "test") if name in found)
+        found = {*self.volumes, *self.masks, *self.subset_numbers}
+        return tuple(subset for subset in SUBSETS if subset in found)
+
+    @cached_property
+    def files(self) -> tuple[FileRule, ...]:
+        """Its scans and masks."""
+        volumes = [self._rule("volume", *place) for place in self.volumes.items()]
+        return (*volumes, *(self._rule("mask", *place) for place in self.masks.items()))
+
+    def _rule(self, kind: Kind, subset: Subset | None, place: str) -> FileRule:
+        place = place.replace("{prefix}", self.prefix).removesuffix("{number}")
+        folder, _, name = place.rpartition("/")
+        number = f"([0-9]{{{self.digits},9}})"
+        return FileRule(
+            kind=kind,
+            subset=subset,
+            folder=folder,
+            file_name=re.compile(f"{re.escape(name)}{number}{_ENDING}"),
+            example=f"{place}{1:0{self.digits}d}.nii.gz",
+        )
 
     @property
     def example(self) -> str:
@@ -239,7 +257,7 @@ class DatasetDefinition:
             match = rule.file_name.fullmatch(path.name)
             if match is not None and rule.folder in ("", path.parent.name):
                 number = int(match[1])
-                subset = rule.subset or self._subset_of(number)
+                subset = rule.subset or _find(number, self.subset_numbers)
                 return None if subset is None else ScanFile(number, rule.kind, subset)
         return None
 
@@ -248,21 +266,22 @@ class DatasetDefinition:
         matches = (rule.file_name.fullmatch(name) for rule in self.files)
         return next((int(match[1]) for match in matches if match is not None), None)
 
-    def _subset_of(self, number: int) -> str | None:
-        return _find(number, self.subset_ranges)
-
-    def id_modality(self, number: int) -> str | None:
+    def id_modality(self, number: int) -> Modality | None:
         """Return the modality that a scan's number tells, if it does."""
-        return _find(number, self.id_modalities)
+        return _find(number, self.modality_numbers)
+
+    def scanner_modality(self, scanner: str) -> Modality | None:
+        """Return the modality of a scanner model, if it is one of the dataset's."""
+        return next((key for key, models in self.scanners.items() if scanner in models), None)
 
     def modality(self, number: int, scanner: str) -> str:
         """Return "ct", "mri" or "und": by the number, else by the scanner."""
-        return self.id_modality(number) or self.scanners.get(scanner, "und")
+        return self.id_modality(number) or self.scanner_modality(scanner) or "und"
 
     def to_yaml(self) -> str:
         """Return the text of its file."""
         return dump_yaml(dict(self.content))
 
 
-def _find(number: int, ranges: tuple[tuple[int, int, str], ...]) -> str | None:
-    return next((name for first, last, name in ranges if first <= number <= last), None)
+def _find(number: int, numbers: Mapping[_Key, tuple[range, ...]]) -> _Key | None:
+    return next((key for key, each in numbers.items() if any(number in r for r in each)), None)

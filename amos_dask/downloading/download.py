@@ -14,11 +14,11 @@ from amos_dask.downloading.published import compare_with_published
 from amos_dask.downloading.record import PublishedFile, ask_record, file_url
 from amos_dask.downloading.transfer import Transfer, require_space
 from amos_dask.engine.events import Listener, Notice, PhaseEnded, PhaseStarted, TaskEnded
-from amos_dask.engine.interruption import raise_on_sigterm
 from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
+from amos_dask.root.working import raise_on_sigterm
 
 PATIENCE = Patience()
 # What the record says is known by heart as far as it matters: it is not waited for long.
@@ -134,7 +134,7 @@ def _ask(published: PublishedZip, mirror: str | None, listener: Listener) -> _So
 
 def _unlabelled_names(where: _Source) -> list[str]:
     """Return the files of unlabelled scans: those that the record lists, else what a mirror has."""
-    names = AMOS22.unlabelled_files
+    names = AMOS22.unlabelled.published
     listed = [name for name in names if name in where.listed]
     if not listed and where.mirror is None:
         raise ArchiveError(

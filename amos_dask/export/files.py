@@ -74,11 +74,10 @@ def _hard_link(source: Path, temporary: Path) -> bool:
     return True
 
 
-def require_link(link: str) -> str:
-    """Return how to link; raise when that is not known."""
+def require_link(link: str) -> None:
+    """Raise `AmosDaskError` when a way to link is not known."""
     if link not in LINKS:
         raise AmosDaskError(f"link {link!r} is not known; choose from {LINKS}.")
-    return link
 
 
 def claim_folder(folder: Path, record: Mapping[str, Any]) -> None:

@@ -7,26 +7,91 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from amos_dask.datasets import DatasetDefinition
+from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.files import OWN_KEY
-from amos_dask.export.labels_of_exports import ExportLabels
-from amos_dask.export.placing import Exported
+from amos_dask.export.choose import ExportRequest, choose_scans
+from amos_dask.export.files import (
+    OWN_KEY,
+    claim_folder,
+    is_ours,
+    remove_if_only_marked,
+    remove_others,
+    to_json,
+)
+from amos_dask.export.place import ExportedScans, ExportTask, export_scans
+from amos_dask.results import CommandResult
+from amos_dask.root.staging import write_text
+from amos_dask.sample.selection import EVERYTHING, Selection
 
 OFFICIAL_FOLDS = {"val": 0, "train": 1}
 _CHANNELS = {"ct": "CT", "mri": "MR"}
 
 
-def labels_folder(file: Path) -> Path:
-    """Return where masks are written whose values change."""
-    return file.with_name(f"{file.stem}_labels")
+def export_monai(
+    root_dir: str | Path,
+    file: str | Path,
+    *,
+    merge_prostate_uterus: bool = False,
+    mr_without_14_16: bool = False,
+    label_explanation: str | Path | None = None,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Export organised samples as a datalist of MONAI, with fold keys.
+
+    Volumes, and masks whose values stay as they are, are listed where they lie; changed masks are
+    written to ``{file's stem}_labels`` beside the datalist.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        ROOT_DIR made by `run`, or a folder with sample folders below it.
+    file : str or Path
+        The datalist (JSON). An earlier export is replaced, anything else never.
+    merge_prostate_uterus, mr_without_14_16, label_explanation, selection, cluster, progress
+        As for `export_nnunet`.
+
+    Returns
+    -------
+    CommandResult
+        With a row a sample as ``frame``; samples that could not be exported are issues.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples to train on, or the place is taken.
+
+    Examples
+    --------
+    >>> result = amos_dask.export_monai("data/AMOS22", "amos22.json", progress="none")
+    >>> result.summary
+    '5 training, 3 validation and 4 test scans'
+    """
+    request = choose_scans(
+        root_dir, label_explanation, selection, merge_prostate_uterus, mr_without_14_16
+    )
+    target = request.find_target(file)
+    _require_own(target)
+    masks = target.with_name(f"{target.stem}_labels")  # where masks are whose values change
+    if request.changes_masks:
+        claim_folder(masks, request.record)
+    tasks = [replace(task, label=masks / f"{task.name}.nii.gz") for task in request.tasks]
+    outputs = [masks] if request.changes_masks else []
+    done = export_scans(tasks, target, outputs, cluster, progress)
+    if is_ours(masks):  # also of an earlier export whose masks changed
+        remove_others(masks, done.files, request.layout.dataset.prefix)
+        if not request.changes_masks:
+            remove_if_only_marked(masks)
+    write_text(target, to_json(_datalist(target.parent, request, done)))
+    return done.result(target)
 
 
-def require_own(file: Path) -> None:
+def _require_own(file: Path) -> None:
     """Raise `AmosDaskError` when there is a file and it is no export of ours."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -38,46 +103,15 @@ def require_own(file: Path) -> None:
         raise AmosDaskError(f"{file}: there already, and no export of amos-dask; choose another.")
 
 
-def datalist(
-    file: Path,
-    samples: Sequence[tuple[str, Exported]],
-    definition: DatasetDefinition,
-    modalities: Collection[str],
-    labels: ExportLabels,
-    extra: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the content of a datalist; paths are relative to its folder.
-
-    Parameters
-    ----------
-    file : Path
-        Where it will be.
-    samples : sequence of (str, Exported)
-        Subset and files of each sample.
-    definition : DatasetDefinition
-        Whose samples.
-    modalities : collection of str
-        Of the samples.
-    labels : ExportLabels
-        Names and values.
-    extra : mapping
-        Kept under the key ``amos_dask``.
-    """
-
-    def entry(exported: Exported) -> dict[str, Any]:
-        paths = {"image": exported.image, "label": exported.label}
-        return {
-            key: Path(os.path.relpath(path, file.parent)).as_posix()
-            for key, path in paths.items()
-            if path is not None
-        }
-
+def _datalist(folder: Path, request: ExportRequest, done: ExportedScans) -> dict[str, Any]:
+    """Return the content of a datalist; paths are relative to its folder."""
+    definition = request.layout.dataset
     training = [
-        {**entry(exported), "fold": OFFICIAL_FOLDS[subset]}
-        for subset, exported in samples
-        if subset != "test"
+        {**_entry(folder, task), "fold": OFFICIAL_FOLDS[task.subset]}
+        for task in done.placed
+        if task.subset != "test"
     ]
-    testing = [entry(exported) for subset, exported in samples if subset == "test"]
+    testing = [_entry(folder, task) for task in done.placed if task.subset == "test"]
     return {
         "name": definition.name,
         "description": f"{definition.name}, organised and denoised by amos-dask; fold 0 is the "
@@ -85,11 +119,20 @@ def datalist(
         "reference": definition.reference,
         "licence": definition.licence,
         "tensorImageSize": "3D",
-        "modality": {"0": "_or_".join(_CHANNELS.get(m, "UND") for m in sorted(modalities))},
-        "labels": {str(value): name for name, value in labels.by_name().items()},
+        "modality": {"0": "_or_".join(_CHANNELS.get(m, "UND") for m in sorted(request.modalities))},
+        "labels": {str(value): name for value, name in enumerate(request.label_names)},
         "numTraining": len(training),
         "numTest": len(testing),
         "training": training,
         "testing": testing,
-        OWN_KEY: dict(extra),
+        OWN_KEY: request.record,
+    }
+
+
+def _entry(folder: Path, task: ExportTask) -> dict[str, Any]:
+    paths = {"image": task.image, "label": task.label}
+    return {
+        key: Path(os.path.relpath(path, folder)).as_posix()
+        for key, path in paths.items()
+        if path is not None
     }

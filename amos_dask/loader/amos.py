@@ -183,7 +183,7 @@ class AMOS:
                 **{_METHODS.get(name, name): self._metadata(i, name) for name in METADATA_FIELDS},
                 "image": None if scan.image is None else scan.image.path,
                 "mask": None if scan.mask is None else scan.mask.path,
-                "damaged": int(i) in self._definition.damaged_numbers,
+                "damaged": int(i) in self._definition.unlabelled.damaged,
             }
             for i, scan in self._scans.items()
         }
@@ -205,7 +205,7 @@ class AMOS:
     def _published_damaged(self, i: str | int) -> str:
         """Return the id of a scan whose published file is damaged; empty for all others."""
         number = self._number(i)
-        is_damaged = number in self._definition.damaged_numbers
+        is_damaged = number in self._definition.unlabelled.damaged
         return self._definition.sample_id(number) if is_damaged else ""
 
     def _metadata(self, i: str | int, name: str) -> str | None:

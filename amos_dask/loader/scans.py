@@ -63,7 +63,7 @@ def find_scans(
     """
     place = _find_place(root)
     if place.manifest is not None:
-        definition = find_root(place.manifest.parent).dataset
+        definition = Layout.of(find_root(place.manifest.parent)).dataset
         found = dict(_from_manifest(place.manifest, definition))
     elif place.archive is not None:
         archive = discover(place.archive, labeled_data_meta, mr_metadata_offset, definition)
@@ -93,7 +93,7 @@ class _Place:
 def _find_place(root: str) -> _Place:
     if is_zip(root):
         around = tuple(list_beside(root))
-        is_unlabelled = AMOS22.unlabelled_zip.fullmatch(_name(root)) is not None
+        is_unlabelled = AMOS22.unlabelled.zips.fullmatch(_name(root)) is not None
         return _Place(archive=None if is_unlabelled else root, around=around)
     inside = _files_inside(root)
     around = (*inside, *list_beside(root))
@@ -101,7 +101,7 @@ def _find_place(root: str) -> _Place:
         manifest = _find_manifest(absolute(root))
         if manifest is not None:
             return _Place(manifest=manifest, around=around)
-    zips = [ref for ref in inside if AMOS22.unlabelled_zip.fullmatch(ref.path)]
+    zips = [ref for ref in inside if AMOS22.unlabelled.zips.fullmatch(ref.path)]
     published = AMOS22.published_zip
     named = [ref for ref in inside if published is not None and ref.path == published.name]
     if not (zips or named) or _has_scans(root):
@@ -186,7 +186,7 @@ def _from_unlabelled_zips(
     around = list({ref.location: ref for ref in around}.values())
     rows = _unlabelled_metadata(around, definition)
     for zip_ref in around:
-        kind = definition.unlabelled_zip.fullmatch(_name(zip_ref.path))
+        kind = definition.unlabelled.zips.fullmatch(_name(zip_ref.path))
         if kind is None:
             continue
         for ref in list_files(zip_ref.location):
@@ -202,7 +202,7 @@ def _unlabelled_metadata(around: Iterable[FileRef], definition: DatasetDefinitio
     """Return the rows of the csv files of scans without labels; one that is unusable is said."""
     rows: meta.Rows = {}
     for ref in around:
-        if definition.unlabelled_csv.fullmatch(ref.path):
+        if definition.unlabelled.csvs.fullmatch(ref.path):
             try:
                 found, _ = meta.read_rows(ref, definition)
             except ArchiveError as error:

@@ -16,7 +16,7 @@ from amos_dask.exclusions import EVERY_LABEL, Exclusions
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.overlay import label_colour
-from amos_dask.records import SampleFiles, SampleRecord, SampleRegions
+from amos_dask.records import Regions, SampleFiles, SampleRecord
 
 _MM3_IN_CM3 = 1000.0
 # Tukey's fences lie this many interquartile ranges outside the quartiles.
@@ -121,8 +121,8 @@ def _region_counts(samples: Iterable[ReportSample]) -> list[dict[str, Any]]:
     before: Counter[float] = Counter()
     after: Counter[float] = Counter()
     for sample in samples:
-        before.update({at: len(found.regions) for at, found in sample.record.before})
-        after.update({at: len(found.regions) for at, found in sample.record.after})
+        before.update({at: len(regions) for at, regions in sample.record.before})
+        after.update({at: len(regions) for at, regions in sample.record.after})
     return [
         {"threshold_mm3": at, "before": before[at], "after": after[at]}
         for at in sorted({*before, *after})
@@ -174,9 +174,9 @@ def _cm3(n_voxels: int, files: SampleFiles) -> float:
     return n_voxels * prod(files.spacing_mm) / _MM3_IN_CM3
 
 
-def _regions_by_label(found: Sequence[tuple[float, SampleRegions]]) -> list[list[int]]:
+def _regions_by_label(found: Regions) -> list[list[int]]:
     """Return label and number of small regions, at the first threshold."""
-    regions = found[0][1].regions if found else ()
+    regions = found[0][1] if found else ()
     return [[label, n] for label, n in sorted(Counter(r.label for r in regions).items())]
 
 

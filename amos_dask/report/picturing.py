@@ -1,89 +1,74 @@
-"""Pictures of what denoising changed in one organised sample, from its files."""
+"""Pictures of what denoising changed in one organised sample: kept, or taken from its files."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.issues import Issue
 from amos_dask.records import StepResult
-from amos_dask.root.derived import forget_others
-from amos_dask.root.picture_files import count_pictures, pack_pictures, pictures_path
-from amos_dask.root.restore import RestoreData
-from amos_dask.root.staging import write_text
-from amos_dask.sample.source import FolderTask, open_mask, show_volume, unreadable_output
-from amos_dask.steps.pictures import RESULT_VERSION, PictureTaker
+from amos_dask.root.kept import KeptFiles
+from amos_dask.root.receipts import Receipts
+from amos_dask.sample.source import FolderSource
+from amos_dask.steps.pictures import PICTURE_ARRAY, PictureTaker, pack_pictures, unpack_pictures
 
 
 @dataclass(frozen=True, slots=True)
-class Pictured:
-    """Where a sample's pictures are.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    n_pictures : int
-        How many it holds.
-    """
-
-    path: Path
-    n_pictures: int
-
-
-@dataclass(frozen=True, slots=True)
-class PictureTask(FolderTask):
+class PictureTask:
     """An organised sample to take pictures of.
 
     Parameters
     ----------
+    source : FolderSource
+        The sample.
     modality : str
         ``ct`` is shown in Hounsfield units.
     """
 
+    source: FolderSource
     modality: str
 
-    def path(self) -> Path:
-        """Return where the pictures are kept; raise OSError when a file they show is gone."""
-        folder = self.folder
-        restore = RestoreData(self.layout.restore).path_for(self.name, folder.mask)
-        files = (folder.volume, folder.mask, restore)
-        return pictures_path(self.layout.pictures, self.name, files, RESULT_VERSION)
+    @property
+    def name(self) -> str:
+        """The sample's id."""
+        return self.source.sample_id
 
 
-def find_pictures(task: PictureTask) -> Pictured | None:
-    """Return a sample's pictures; None where its files, as they are, have none."""
+def read_pictures(source: FolderSource) -> str | None:
+    """Return a sample's pictures as JSON text, a list of slices, most changed first.
+
+    None where its files, as they are, have none, or they are damaged.
+    """
+    folder, kept = source.folder, KeptFiles(source.layout.restore)
+    names = (PICTURE_ARRAY,)
     try:
-        path = task.path()
-        return Pictured(path, count_pictures(path))
-    except (OSError, ValueError):  # there is none, or it is damaged
+        found = kept.read_of_volume(source.sample_id, folder.mask, folder.volume, names)
+        text = None if found is None else unpack_pictures(found)
+        return text if text is not None and isinstance(json.loads(text), list) else None
+    except (OSError, ValueError):
         return None
 
 
-def take_pictures(task: PictureTask) -> StepResult[Pictured]:
+def take_pictures(task: PictureTask) -> StepResult[int]:
     """Take pictures of a sample and keep them.
 
     Returns
     -------
-    StepResult of Pictured
-        None when volume or mask cannot be read, or where what denoising changed is not kept.
+    StepResult of int
+        How many; None when volume or mask cannot be read, or where what denoising changed is not
+        kept.
     """
-    opened = open_mask(task)
-    if isinstance(opened, Issue):
-        return StepResult(task.name, None, (opened,))
-    mask, info = opened
-    difference = RestoreData(task.layout.restore).read(task.name, task.folder.mask)
+    source = task.source
+    opened, issues = source.open_mask()
+    if opened is None:
+        return StepResult(task.name, None, tuple(issues))
+    kept = KeptFiles(source.layout.restore)
+    difference = kept.read_difference(task.name, source.folder.mask)
     if difference is None:  # which is said where the changes are listed
         return StepResult(task.name, None)
-    taker = PictureTaker(mask, difference, info.affine, task.modality)
-    try:
-        show_volume(task, mask.shape, taker.add)
-        path = task.path()
-    except (UnreadableImageError, InaccessibleFileError) as error:
-        issue = unreadable_output(task, task.folder.volume, "volume", error)
-        return StepResult(task.name, None, (issue,))
+    taker = PictureTaker(opened.labels, difference, opened.info.affine, task.modality)
+    issues = source.show_volume(opened.labels.shape, taker.add)
+    if issues:
+        return StepResult(task.name, None, tuple(issues))
     pictures = taker.result()
-    write_text(path, pack_pictures(pictures))
-    forget_others(task.layout.pictures, task.name, path)
-    return StepResult(task.name, Pictured(path, len(pictures)))
+    Receipts(source.layout).keep_of_volume(source.folder, pack_pictures(pictures))
+    return StepResult(task.name, len(pictures))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +11,26 @@ from typing import Any
 import pandas as pd
 
 from amos_dask import geometry
-from amos_dask.arguments import find_exclusions, find_label_map, require_sample_folders
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import ManifestError
 from amos_dask.exclusions import Exclusions
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
-from amos_dask.records import Audit, SampleRecord, sample_number
+from amos_dask.organised import describe_samples
+from amos_dask.outcomes import all_issues, step_results
+from amos_dask.records import HeaderCheck, SampleRecord, sample_number
 from amos_dask.report.content import ReportSample, make_content, make_times
 from amos_dask.report.page import write_page
-from amos_dask.report.picturing import Pictured, PictureTask, find_pictures, take_pictures
-from amos_dask.reporting import all_issues, step_results
+from amos_dask.report.picturing import PictureTask, read_pictures, take_pictures
 from amos_dask.results import CommandResult
+from amos_dask.root.choices import find_exclusions, find_label_map, require_sample_folders
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute
-from amos_dask.root.lock import require_unlocked
+from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import Staging
-from amos_dask.root.times import read_times
-from amos_dask.root.working import working_on
-from amos_dask.running.samples import reread_samples
+from amos_dask.root.working import require_unlocked, working_on
+from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import written_record
 from amos_dask.statistics.write import Statistics, write_statistics
 from amos_dask.tables.manifests import FILE_TYPES
@@ -132,10 +133,26 @@ def _records(
     if unknown:
         session.prepare_kernels()
     thresholds = tuple(layout.region_thresholds())
-    reread = list(reread_samples(session, layout, label_map, thresholds, unknown))
+    reread = list(describe_samples(session, layout, label_map, thresholds, unknown))
     issues = [found.issue for record in reread for found in record.issues]
     records = [*(record for record in known.values() if record is not None), *reread]
     return sorted(records, key=lambda record: sample_number(record.sample_id)), issues
+
+
+@dataclass(frozen=True, slots=True)
+class Pictured:
+    """A sample with pictures.
+
+    Parameters
+    ----------
+    source : FolderSource
+        The sample, beside whose receipt they are kept.
+    n_pictures : int
+        How many there are.
+    """
+
+    source: FolderSource
+    n_pictures: int
 
 
 def gather_pictures(
@@ -165,20 +182,20 @@ def gather_pictures(
     changed.sort(key=lambda record: (-record.n_changed, sample_number(record.sample_id)))
     tasks = [
         PictureTask(
-            layout.folder_of(record.files),
-            layout,
-            label_map,
+            FolderSource(layout.folder_of(record.files), layout, label_map),
             layout.modality_of(record.files.folder) or "und",
         )
         for record in changed[:MOST_PICTURED]
         if record.files is not None
     ]
-    found = {task.name: find_pictures(task) for task in tasks}
+    kept = ((task.name, read_pictures(task.source)) for task in tasks)
+    found = {name: None if text is None else len(json.loads(text)) for name, text in kept}
     missing = [task for task in tasks if found[task.name] is None]
     results = step_results(session.map("pictures", take_pictures, missing))
     found |= {result.sample_id: result.value for result in results}
-    issues = all_issues(results)
-    return {name: taken for name, taken in found.items() if taken is not None}, issues
+    counts = ((task, found[task.name]) for task in tasks)
+    pictures = {task.name: Pictured(task.source, n) for task, n in counts if n is not None}
+    return pictures, all_issues(results)
 
 
 def write_report(
@@ -227,17 +244,17 @@ def write_report(
     )
     with Staging() as staging:
         page = staging.path_for(layout.report)
-        told = ((name, one.path.read_text(encoding="utf-8")) for name, one in pictures.items())
+        told = ((name, read_pictures(one.source) or "[]") for name, one in pictures.items())
         write_page(page, content, make_times(_times_of(layout, samples)), told)
         staging.publish()
     return layout.report
 
 
 def _times_of(layout: Layout, samples: Iterable[ReportSample]) -> dict[str, dict[str, float]]:
-    """Return the times that are kept of samples; those of samples that are gone are left out."""
-    kept = read_times(layout.times)
-    names = (sample.files.sample_id for sample in samples)
-    return {name: kept[name] for name in names if name in kept}
+    """Return how long samples took, as far as that is kept."""
+    receipts = Receipts(layout)
+    kept = {s.files.sample_id: receipts.read(s.files.sample_id) for s in samples}
+    return {name: dict(r.seconds) for name, r in kept.items() if r is not None and r.seconds}
 
 
 def _by_modality(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -245,12 +262,12 @@ def _by_modality(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
 
 
-def norms_of_audits(audits: Mapping[str, Audit]) -> dict[str, float]:
+def find_norms(headers: Mapping[str, HeaderCheck]) -> dict[str, float]:
     """Return sample -> norm of the difference of its mask's affine, where it was repaired."""
     norms = (
         (name, file.diff_trans_f_norm)
-        for name, audit in audits.items()
-        for file in audit.files
+        for name, check in headers.items()
+        for file in check.files
         if file.kind == "mask"
     )
     return dict(_repaired(norms))

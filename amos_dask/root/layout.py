@@ -10,6 +10,7 @@ from pathlib import Path
 from amos_dask.archive.sources import is_url
 from amos_dask.datasets import AMOS22, MODALITIES, DatasetDefinition, read_definition
 from amos_dask.errors import DatasetError
+from amos_dask.labels import LabelMap
 from amos_dask.records import UNDEFINED, Sample, SampleFiles
 
 MANIFEST_SHEET = "Manifest"
@@ -66,6 +67,12 @@ class Layout:
             )
         return cls(root, dataset)
 
+    def shown(self, path: Path) -> str:
+        """Return a path as issues show it: POSIX and relative to ROOT_DIR, else its name."""
+        return (
+            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+        )
+
     @property
     def descriptor(self) -> Path:
         """Folder of the archive manifest, label map, region manifests and issues."""
@@ -88,7 +95,7 @@ class Layout:
 
     @property
     def restore(self) -> Path:
-        """Folder of what is needed to undo denoising."""
+        """Folder of what is kept beside receipts, such as what undoes denoising."""
         return self.state / "restore"
 
     @property
@@ -97,34 +104,9 @@ class Layout:
         return self.state / "issues.jsonl"
 
     @property
-    def values(self) -> Path:
-        """How often each value occurs under each label, a file a sample."""
-        return self.state / "values"
-
-    @property
-    def pictures(self) -> Path:
-        """Pictures of the slices that denoising changed most, a file a sample."""
-        return self.state / "pictures"
-
-    @property
-    def times(self) -> Path:
-        """How long the stages of a sample took, a file a sample."""
-        return self.state / "times"
-
-    @property
     def logs(self) -> Path:
         """What is known of samples that failed."""
         return self.state / "logs"
-
-    @property
-    def audits(self) -> Path:
-        """What the archive's headers said."""
-        return self.state / "audits.jsonl"
-
-    @property
-    def voxels(self) -> Path:
-        """Checksums of volumes' voxels."""
-        return self.state / "voxels.json"
 
     @property
     def tables(self) -> Path:
@@ -185,6 +167,11 @@ class Layout:
     def group(self, modality: str) -> Path:
         """Return the folder of a modality's dataset, such as ``grouped/AMOS-CT``."""
         return self.grouped / self.groups[modality]
+
+    def group_of(self, path: Path) -> str | None:
+        """Return the name of the folder of ``grouped`` that a path lies in, if it does."""
+        parts = path.relative_to(self.grouped).parts if path.is_relative_to(self.grouped) else ()
+        return parts[0] if parts else None
 
     def modality_of(self, folder: str) -> str | None:
         """Return the modality whose folder holds another, POSIX and relative to ``grouped``."""
@@ -268,6 +255,11 @@ class SampleFolder:
         """Return the binary mask of a label map column such as ``mask_01_spleen``."""
         return self.path / f"{self.sample_id}_{column}.nii.gz"
 
+    def binary_mask_paths(self, label_map: LabelMap) -> dict[int, Path]:
+        """Return label -> the binary mask that a label map asks for."""
+        columns = label_map.columns()
+        return {label: self.binary_mask(column) for label, column in columns.items()}
+
     def binary_masks(self) -> list[Path]:
         """Return the binary masks that exist, sorted."""
         prefix = f"{self.sample_id}_mask_"
@@ -316,28 +308,28 @@ def absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow the links)
 
 
-def find_root(root_dir: Path, output: Path | None = None) -> Layout:
-    """Return the layout of the ROOT_DIR that a single command works in.
+def find_root(root_dir: Path, output: Path | None = None) -> Path:
+    """Return the ROOT_DIR that a single command works in.
 
     The nearest ancestor of ``root_dir`` or of the output that holds ``descriptor/``, else the
     parent of ``root_dir``.
     """
     found = [_nearest_root(path) for path in (root_dir, output) if path is not None]
     _, root = min((f for f in found if f is not None), default=(0, absolute(root_dir).parent))
-    return Layout.of(root)
+    return root
 
 
-def find_root_beside_archive(archive: str, output: Path) -> Layout:
-    """Return the layout of the ROOT_DIR that a command which reads the archive writes to.
+def find_root_beside_archive(archive: str, output: Path) -> Path:
+    """Return the ROOT_DIR that a command which reads the archive writes to.
 
     As `find_root`, but the output is asked first: the archive may lie in another ROOT_DIR, or at a
     URL, and is never written to. A ``descriptor/`` that writing the output makes counts as well.
     """
     found = _nearest_root(output, is_made=True)
     if is_url(archive):
-        return Layout.of(found[1] if found is not None else absolute(output).parent)
+        return found[1] if found is not None else absolute(output).parent
     found = found or _nearest_root(Path(archive))
-    return Layout.of(found[1] if found is not None else absolute(archive).parent)
+    return found[1] if found is not None else absolute(archive).parent
 
 
 def _nearest_root(path: Path, *, is_made: bool = False) -> tuple[int, Path] | None:

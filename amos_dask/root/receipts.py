@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from amos_dask.issues import Issue
-from amos_dask.records import (
-    LabelChange,
-    Metadata,
-    Region,
-    SampleFiles,
-    SampleRecord,
-    SampleRegions,
-    Step,
-    StepIssue,
-)
+import msgspec
+
+from amos_dask.records import HeaderCheck, SampleRecord
 from amos_dask.root.identity import AlteredFile, find_altered, identity
+from amos_dask.root.kept import Arrays, KeptFiles
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.staging import remove_if_empty, write_text
+from amos_dask.root.staging import Staging, remove_if_empty, write_text
 
-_FORMAT = 3
+_FORMAT = 4
 
 
-class Part(StrEnum):
-    """The parts of a sample's output that can be made one without the other."""
+class Output(StrEnum):
+    """What of a sample can be made one without the other."""
 
     VOLUME = "volume"  # and the info file
-    MASKS = "masks"  # multi-label and binary, regions, restore data
+    MASKS = "masks"  # multi-label and binary, regions, what undoes denoising
 
 
-EVERY_PART = frozenset(Part)
+EVERY_OUTPUT = frozenset(Output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +40,12 @@ class Origin:
     ----------
     row : tuple of str
         Subset, modality, scanner and the metadata row: they decide the folder and the info file.
-    inputs : mapping of Part to str or None
+    inputs : mapping of Output to str or None
         Identity of the archive's volume and mask; None where there is none.
     """
 
-    row: tuple[str, ...]
-    inputs: Mapping[Part, str | None]
+    row: tuple[str, ...] = ()
+    inputs: Mapping[Output, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +56,34 @@ class Receipt:
     ----------
     origin : Origin
         What it was made from.
-    made_with : mapping of Part to JSON value
-        Parameters and versions that the part depends on.
-    outputs : mapping of Part to mapping of str to str
+    made_with : mapping of Output to JSON value
+        Parameters and versions that the output depends on; None where single steps made it.
+    outputs : mapping of Output to mapping of str to str
         Path relative to ROOT_DIR -> identity of the file.
     record : SampleRecord
         What it adds to the tables.
-    digest : str
-        Checksum of the receipt as it lies on disk; empty before it is written.
+    headers : HeaderCheck or None
+        What the headers of the archive's files said.
+    seconds : mapping of str to float
+        Wall time by what was done, of the last time the sample was made as a whole.
     """
 
     origin: Origin
-    made_with: Mapping[Part, Any]
-    outputs: Mapping[Part, Mapping[str, str]]
+    made_with: Mapping[Output, Any]
+    outputs: Mapping[Output, Mapping[str, str]]
     record: SampleRecord
-    digest: str = field(default="", compare=False)
+    headers: HeaderCheck | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Checksum of what the sample adds to the tables."""
+        return hashlib.sha256(msgspec.json.encode(self.record)).hexdigest()
+
+    @property
+    def files(self) -> set[str]:
+        """Paths of all outputs, relative to ROOT_DIR."""
+        return set(chain.from_iterable(self.outputs.values()))
 
 
 @dataclass(frozen=True)
@@ -93,22 +98,28 @@ class Receipts:
 
     layout: Layout
 
-    def write(self, receipt: Receipt) -> str:
-        """Keep a finished sample's receipt; return its digest."""
-        text = json.dumps({"format": _FORMAT, **_to_json(receipt)}, ensure_ascii=False)
+    def write(self, receipt: Receipt) -> None:
+        """Keep a finished sample's receipt."""
+        content = {"format": _FORMAT, **msgspec.to_builtins(receipt)}
+        text = msgspec.json.encode(content).decode()
         write_text(self.path_for(receipt.record.sample_id), text)
-        return _digest(text.encode())
 
     def read(self, sample_id: str) -> Receipt | None:
         """Return a sample's receipt; None where there is none or it cannot be understood."""
         try:
-            data = self.path_for(sample_id).read_bytes()
-            content = json.loads(data)
-            if content["format"] != _FORMAT:
-                return None
-            return _from_json(content, _digest(data))
+            content = msgspec.json.decode(self.path_for(sample_id).read_bytes())
+            content = _UPGRADES[content.pop("format")](content)
+            return msgspec.convert(content, Receipt)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
+
+    def read_for(self, folder: SampleFolder) -> Receipt | None:
+        """Return the receipt that speaks for a folder; None where it speaks for another one."""
+        receipt = self.read(folder.sample_id)
+        if receipt is None or receipt.record.files is None:
+            return None
+        is_here = self.layout.folder_of(receipt.record.files).path == folder.path
+        return receipt if is_here else None
 
     def sample_ids(self) -> list[str]:
         """Return the samples that have a receipt, be it usable or not."""
@@ -116,22 +127,47 @@ class Receipts:
         found = (path.stem for path in self.layout.receipts.glob(f"{start}*.json"))
         return sorted(stem for stem in found if stem.removeprefix(start).isdecimal())
 
+    def keep_headers(self, headers: HeaderCheck) -> None:
+        """Add what headers say to the receipt of a sample that is complete."""
+        receipt = self.read(headers.sample_id)
+        if receipt is not None:
+            self.write(replace(receipt, headers=headers))
+
+    def keep_of_volume(self, folder: SampleFolder, arrays: Arrays) -> None:
+        """Keep what was found by looking at a sample's volume under its mask.
+
+        A receipt that speaks for the masks as they are does so afterwards.
+        """
+        kept, receipt = KeptFiles(self.layout.restore), self.read_for(folder)
+        is_intact = receipt is not None and Output.MASKS not in self.find_altered(receipt)
+        with Staging() as staging:
+            path = kept.add(staging, folder.sample_id, folder.mask, folder.volume, arrays)
+            staging.publish()
+        kept.forget_others(folder.sample_id, path)
+        if receipt is not None and is_intact:
+            masks = {**receipt.outputs[Output.MASKS], **self.identities(path)}
+            self.write(replace(receipt, outputs={**receipt.outputs, Output.MASKS: masks}))
+
     def forget(self, sample_id: str) -> None:
         """Remove a sample's receipt."""
         self.path_for(sample_id).unlink(missing_ok=True)
+
+    def path_for(self, sample_id: str) -> Path:
+        """Return where a sample's receipt is kept."""
+        return self.layout.receipts / f"{sample_id}.json"
 
     def identities(self, *paths: Path) -> dict[str, str]:
         """Return path relative to ROOT_DIR -> identity of files."""
         return {path.relative_to(self.layout.root).as_posix(): identity(path) for path in paths}
 
-    def find_altered(self, receipt: Receipt) -> frozenset[Part]:
-        """Return the parts of which a file is missing or is another."""
-        return frozenset(part for part, files in self.altered_files(receipt).items() if files)
+    def find_altered(self, receipt: Receipt) -> frozenset[Output]:
+        """Return the outputs of which a file is missing or is another."""
+        return frozenset(output for output, files in self.altered_files(receipt).items() if files)
 
-    def altered_files(self, receipt: Receipt) -> dict[Part, list[AlteredFile]]:
-        """Return for each part the files that are missing or are others."""
+    def altered_files(self, receipt: Receipt) -> dict[Output, list[AlteredFile]]:
+        """Return for each output the files that are missing or are others."""
         root = self.layout.root
-        return {part: find_altered(root, files) for part, files in receipt.outputs.items()}
+        return {output: find_altered(root, files) for output, files in receipt.outputs.items()}
 
     def remove_listed(self, sample_id: str, keep: Collection[Path]) -> None:
         """Remove what a sample's receipt lists under ``grouped``, except some files.
@@ -139,27 +175,12 @@ class Receipts:
         Everything else is somebody's own, whatever it is called: no other file is removed, none
         is reached through a link, and a folder goes when nothing is left in it.
         """
-        receipt = self.read(sample_id)
-        listed = () if receipt is None else chain.from_iterable(receipt.outputs.values())
-        for path in sorted(self.layout.root / name for name in listed):
+        receipt, grouped = self.read(sample_id), self.layout.grouped
+        for path in sorted(self.layout.root / name for name in receipt.files) if receipt else ():
             if path not in keep and self._is_reached_without_links(path):
                 path.unlink(missing_ok=True)
-                above = path.relative_to(self.layout.grouped).parents
-                remove_if_empty(*(self.layout.grouped / folder for folder in above if folder.name))
-
-    def leave_out_copies(self, folders: Iterable[SampleFolder]) -> list[SampleFolder]:
-        """Return the folders but those that copy, under another name or place, what is listed."""
-        found = list(folders)
-        count = Counter(folder.sample_id for folder in found)
-        copied = {name for name, n in count.items() if n > 1}
-        ours = {name: self._listed_folder(name) for name in copied}
-        ours = {name: path for name, path in ours.items() if path in {f.path for f in found}}
-        return [f for f in found if ours.get(f.sample_id, f.path) == f.path]
-
-    def _listed_folder(self, sample_id: str) -> Path | None:
-        receipt = self.read(sample_id)
-        files = None if receipt is None else receipt.record.files
-        return None if files is None else self.layout.folder_of(files).path
+                above = path.relative_to(grouped).parents
+                remove_if_empty(*(grouped / folder for folder in above if folder.name))
 
     def _is_reached_without_links(self, path: Path) -> bool:
         """Return whether a file is one of ``grouped`` itself."""
@@ -169,76 +190,25 @@ class Receipts:
         above = path.relative_to(grouped).parents
         return not any((grouped / folder).is_symlink() for folder in above if folder.name)
 
-    def path_for(self, sample_id: str) -> Path:
-        """Return where a sample's receipt is kept."""
-        return self.layout.receipts / f"{sample_id}.json"
+    def leave_out_copies(self, folders: Iterable[SampleFolder]) -> list[SampleFolder]:
+        """Return the folders but those that copy, under another name or place, what is listed."""
+        found = list(folders)
+        count = Counter(folder.sample_id for folder in found)
+        several = [folder for folder in found if count[folder.sample_id] > 1]
+        ours = {folder.sample_id: folder.path for folder in several if self.read_for(folder)}
+        return [f for f in found if ours.get(f.sample_id, f.path) == f.path]
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _to_json(receipt: Receipt) -> dict[str, Any]:
-    record = receipt.record
+def _from_format_3(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a receipt of version 0.1.0 in today's form."""
+    record = content["record"]
+    issues = [{"step": issue.pop("step"), "issue": issue} for issue in record["issues"]]
     return {
-        "row": receipt.origin.row,
-        "inputs": dict(receipt.origin.inputs),
-        "made_with": dict(receipt.made_with),
-        "outputs": {part: dict(files) for part, files in receipt.outputs.items()},
-        "record": {
-            "sample_id": record.sample_id,
-            "files": None if record.files is None else asdict(record.files),
-            "before": _regions_to_json(record.before),
-            "after": _regions_to_json(record.after),
-            "changes": record.changes,
-            "issues": [{"step": found.step, **asdict(found.issue)} for found in record.issues],
-        },
+        "origin": {"row": content["row"], "inputs": content["inputs"]},
+        "made_with": content["made_with"],
+        "outputs": content["outputs"],
+        "record": {**record, "issues": issues},
     }
 
 
-def _from_json(content: dict[str, Any], digest: str) -> Receipt:
-    record = content["record"]
-    sample_id = record["sample_id"]
-    return Receipt(
-        origin=Origin(tuple(content["row"]), {part: content["inputs"][part] for part in Part}),
-        made_with={part: content["made_with"][part] for part in Part},
-        outputs={part: dict(content["outputs"][part]) for part in Part},
-        record=SampleRecord(
-            sample_id=sample_id,
-            files=_files_from_json(record["files"]) if record["files"] else None,
-            before=_regions_from_json(sample_id, record["before"]),
-            after=_regions_from_json(sample_id, record["after"]),
-            changes=tuple(LabelChange(*row) for row in record["changes"]),
-            issues=tuple(StepIssue(Step(i.pop("step")), Issue(**i)) for i in record["issues"]),
-        ),
-        digest=digest,
-    )
-
-
-def _files_from_json(content: dict[str, Any]) -> SampleFiles:
-    labels = content["labels_present"]
-    return SampleFiles(
-        **{
-            **content,
-            "metadata": Metadata(**content["metadata"]),
-            "labels_present": None if labels is None else tuple(labels),
-            "binary_labels": tuple(content["binary_labels"]),
-            "shape": tuple(content["shape"]),
-            "spacing_mm": tuple(content["spacing_mm"]),
-        }
-    )
-
-
-def _regions_to_json(found: tuple[tuple[float, SampleRegions], ...]) -> list[Any]:
-    return [
-        [at, [(r.label, r.x, r.y, r.z, r.n_voxels, r.volume_mm3) for r in regions.regions]]
-        for at, regions in found
-    ]
-
-
-def _regions_from_json(
-    sample_id: str, content: list[Any]
-) -> tuple[tuple[float, SampleRegions], ...]:
-    return tuple(
-        (at, SampleRegions(sample_id, tuple(Region(*row) for row in rows))) for at, rows in content
-    )
+_UPGRADES = {_FORMAT: lambda content: content, 3: _from_format_3}

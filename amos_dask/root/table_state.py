@@ -8,10 +8,26 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from amos_dask.records import TableCounts
 from amos_dask.root.identity import AlteredFile, find_altered, identity
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class TableCounts:
+    """What the manifests of a ROOT_DIR hold.
+
+    Parameters
+    ----------
+    n_files, n_samples : int
+        Rows of the archive manifest and of the dataset manifest.
+    n_regions : tuple of (float, int, int)
+        Volume threshold in mm3, and the small regions below it before and after denoising.
+    """
+
+    n_files: int
+    n_samples: int
+    n_regions: tuple[tuple[float, int, int], ...]
 
 
 @dataclass(frozen=True)

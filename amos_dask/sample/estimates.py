@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.nifti import read_info
 from amos_dask.records import FileRef, Sample
-from amos_dask.root.receipts import Part
+from amos_dask.root.receipts import Output
+from amos_dask.sample.source import CANNOT_BE_READ
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Cost:
     written_bytes: float
 
 
-COSTS = {Part.VOLUME: Cost(15e-9, 1.1), Part.MASKS: Cost(6e-9, 0.03)}
+COSTS = {Output.VOLUME: Cost(15e-9, 1.1), Output.MASKS: Cost(6e-9, 0.03)}
 _CANDIDATES = 10
 # Compiling the kernels, the first time on a machine, takes a little more.
 _IDLE_WORKER_BYTES = 300e6
@@ -54,7 +54,6 @@ def count_voxels(ref: FileRef | None) -> int:
     if ref is None:
         return 0
     try:
-        x, y, z = read_info(ref).shape
-    except (UnreadableImageError, InaccessibleFileError):
+        return read_info(ref).n_voxels
+    except CANNOT_BE_READ:
         return 0
-    return x * y * z

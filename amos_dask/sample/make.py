@@ -1,34 +1,36 @@
-"""The whole tutorial for one sample in one pass: each input read once, each output written once."""
+"""Making one sample: a source and a list of steps give files, a record and a receipt."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from amos_dask.issues import Issue
+from numpy.typing import NDArray
+
 from amos_dask.nifti import ImageInfo
-from amos_dask.records import SampleFiles, SampleRecord, SampleResult, Step, StepIssue
-from amos_dask.root.derived import forget_others
-from amos_dask.root.layout import SampleFolder, sample_folder
-from amos_dask.root.picture_files import pack_pictures, pictures_path
-from amos_dask.root.receipts import EVERY_PART, Origin, Part, Receipt, Receipts
-from amos_dask.root.restore import RestoreData
+from amos_dask.records import Sample, SampleFiles, SampleRecord, SampleResult, Step, StepIssue
+from amos_dask.root.kept import KeptFiles
+from amos_dask.root.receipts import EVERY_OUTPUT, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging, remove_leftovers
-from amos_dask.root.times import StageTimes, write_times
-from amos_dask.sample.masks import MaskResult, issues_of, known_masks, stage_masks
-from amos_dask.sample.pairs import (
-    EarlierOutputStaysError,
-    look_at_volume,
-    stage_volume,
-)
-from amos_dask.sample.todo import RunTask, made_with, may_keep_rest, origin_of, summarise
-from amos_dask.statistics.value_counts import counts_path, pack_counts
-from amos_dask.steps import pictures
-from amos_dask.steps.describe import describe_files
+from amos_dask.sample.amend import amend_receipt, find_intact
+from amos_dask.sample.masks import MadeMasks, known_masks, make_masks
+from amos_dask.sample.source import ArchiveSource, EarlierOutputStaysError
+from amos_dask.sample.task import EVERY_STEP, Clock, SampleTask
+from amos_dask.sample.todo import made_with, may_keep_rest
+from amos_dask.steps.count_values import pack_counts
+from amos_dask.steps.info_file import describe_files, info_yaml
+from amos_dask.steps.pictures import pack_pictures
 from amos_dask.steps.volume import written_info
 
 
-def run_sample(task: RunTask) -> SampleResult:
-    """Organise, relabel, denoise and describe one sample, and leave its receipt.
+def make_sample(task: SampleTask) -> SampleResult:
+    """Do the steps of a task with one sample, and leave its receipt.
+
+    Parameters
+    ----------
+    task : SampleTask
+        The sample: where it comes from, what is done, where it goes.
 
     Returns
     -------
@@ -38,152 +40,225 @@ def run_sample(task: RunTask) -> SampleResult:
         gets its volume. Where a file cannot be read for reasons outside it, earlier output stays.
     """
     receipts = Receipts(task.layout)
-    origin = origin_of(task.sample)  # before reading: what changes meanwhile is read again
-    earlier = None if task.parts == EVERY_PART else receipts.read(task.name)
-    if earlier is None or not may_keep_rest(origin, earlier, task.parts):
-        task, earlier = replace(task, parts=EVERY_PART), None
-    times = StageTimes()
+    origin = task.source.find_origin()  # before reading: what changes meanwhile is read again
+    earlier = receipts.read(task.name)
+    intact = None if task.folder is None else find_intact(task.folder, receipts)
+    if not may_keep_rest(origin, earlier, task.outputs):
+        task = replace(task, outputs=EVERY_OUTPUT)
+    remove_leftovers(task.target.path)
     try:
-        receipt = _organise(task, origin, earlier, times)
+        with Staging() as staging:
+            made = _make(task, earlier, staging)
+            if not made.is_lost:
+                _stage_kept(task, made, staging)
+                with made.clock.of("flush to disk"):
+                    # The mask's description says that the files beside it are in place.
+                    staging.publish(last=task.target.mask)
     except EarlierOutputStaysError as stop:
         issues = (StepIssue(Step.CONFIRM_PAIRS, stop.issue),)
         return SampleResult(task.name, None, "", 0, issues)
-    if receipt.record.files is None:
-        receipts.forget(task.name)
-        return summarise(receipt.record, "")
-    if earlier is None:
-        write_times(task.layout.times, task.name, times.seconds)
-    return summarise(receipt.record, receipts.write(receipt))
+    if not _is_ours(task, earlier):
+        return _summarise(task, made, None)
+    _remove_outdated(task, made, receipts)
+    receipt: Receipt | None
+    if made.scan is not None:
+        receipt = _receipt_from_archive(task, made, origin, earlier)
+    else:
+        receipt = amend_receipt(task, made.masks, made.kept, intact)
+    if receipt is not None:
+        receipts.write(receipt)
+    return _summarise(task, made, receipt)
 
 
-def _organise(task: RunTask, origin: Origin, earlier: Receipt | None, times: StageTimes) -> Receipt:
-    folder = sample_folder(task.layout.group(task.sample.modality), task.sample)
-    receipts = Receipts(task.layout)
-    remove_leftovers(folder.path)
-    with Staging() as staging:
-        scan, found = look_at_volume(task.sample)
-        masks = MaskResult()
-        if scan is not None:
-            # Before the volume, whose values are looked at under the masks as it streams by.
-            masks = _masks(task, folder, scan, staging, earlier, times)
-            with times.of("volume"):
-                scan, found = _volume(task, folder, scan, staging, masks)
-        issues = _issues_of_volume(task, found, earlier)
-        if scan is not None:
-            _publish(task, folder, staging, masks, times)
-    if scan is None:
-        receipts.remove_listed(task.name, keep=())
-        nothing = SampleRecord(task.name, None, (), (), (), tuple(issues))
-        return Receipt(origin, {}, {}, nothing)
-    written = masks.written(task, folder)
-    receipts.remove_listed(task.name, keep=(folder.info, folder.volume, *written))
-    if Part.MASKS in task.parts:
-        RestoreData(task.layout.restore).forget_others(task.name, masks.restore_data)
-    record = SampleRecord(
-        sample_id=task.name,
-        files=_describe(task, folder, written_info(scan), masks),
-        before=masks.before,
-        after=masks.after,
-        changes=masks.changes,
-        issues=(*issues, *masks.issues),
-    )
-    restore = () if masks.restore_data is None else (masks.restore_data,)
-    files = {Part.VOLUME: (folder.info, folder.volume), Part.MASKS: (*written, *restore)}
-    outputs = {
-        part: receipts.identities(*files[part])
-        if earlier is None or part in task.parts
-        else earlier.outputs[part]
-        for part in Part
-    }
-    return Receipt(origin, made_with(task.params), outputs, record)
+def _is_ours(task: SampleTask, earlier: Receipt | None) -> bool:
+    """Return whether the receipt is to speak for what was made.
+
+    Not for what lies outside ``grouped``, nor for a second copy in another modality's folder.
+    """
+    group = task.layout.group_of(task.target.path)
+    known = None if earlier is None else earlier.record.files
+    if group is None or task.steps == EVERY_STEP or known is None:
+        return group is not None
+    return group == task.layout.group_of(task.layout.folder_of(known).path)
 
 
-def _publish(
-    task: RunTask, folder: SampleFolder, staging: Staging, masks: MaskResult, times: StageTimes
-) -> None:
-    if Part.VOLUME in task.parts:  # else those who want to see it read the files later
-        with times.of("count values"):
-            _stage_counts(task, folder, staging, masks)
-        with times.of("pictures"):
-            _stage_pictures(task, folder, staging, masks)
-    with times.of("flush to disk"):
-        # The mask's description says that the files beside it are in place.
-        staging.publish(last=folder.mask)
+@dataclass
+class _Made:
+    """What became of a sample.
+
+    Parameters
+    ----------
+    masks : MadeMasks
+        Its masks.
+    scan : ImageInfo or None
+        Header of the archive's scan; None where the archive was not asked.
+    issues : list of StepIssue
+        What was found of the volume.
+    is_lost : bool
+        Whether the volume cannot be used, so that there is no sample.
+    clock : Clock
+        How long it took.
+    kept : Path or None
+        What is kept beside the receipt.
+    """
+
+    masks: MadeMasks = field(default_factory=MadeMasks)
+    scan: ImageInfo | None = None
+    issues: list[StepIssue] = field(default_factory=list)
+    is_lost: bool = False
+    clock: Clock = field(default_factory=Clock)
+    kept: Path | None = None
 
 
-def _masks(
-    task: RunTask,
-    folder: SampleFolder,
+def _make(task: SampleTask, earlier: Receipt | None, staging: Staging) -> _Made:
+    """Stage the outputs of a task."""
+    made, source = _Made(), task.source
+    if not isinstance(source, ArchiveSource):
+        made.masks = make_masks(task, None, staging, made.clock)
+        return made
+    scan, found = source.read_header()
+    if scan is not None:
+        # Before the volume, whose values are looked at under the masks as it streams by.
+        made.masks = _masks_from_archive(task, source.sample, scan, earlier, staging, made.clock)
+    if scan is not None and Output.VOLUME in task.outputs:
+        with made.clock.of("volume"):
+            path = staging.path_for(task.target.volume)
+            scan, found = source.convert_volume(path, made.masks.watcher())
+            staging.write_text(task.target.info, info_yaml(source.sample))
+    elif earlier is not None and Output.VOLUME not in task.outputs:
+        made.issues = [i for i in earlier.record.issues if _is_of_volume(source.sample, i)]
+    made.issues += [StepIssue(Step.CONFIRM_PAIRS, issue) for issue in found]
+    made.scan, made.is_lost = scan, scan is None
+    return made
+
+
+def _masks_from_archive(
+    task: SampleTask,
+    sample: Sample,
     scan: ImageInfo,
-    staging: Staging,
     earlier: Receipt | None,
-    times: StageTimes,
-) -> MaskResult:
+    staging: Staging,
+    clock: Clock,
+) -> MadeMasks:
     """Stage the masks, or take over what is known of them where they are complete."""
-    if earlier is None or Part.MASKS in task.parts:
-        return stage_masks(task, folder, scan, staging, times)
-    volume = task.sample.volume
-    return known_masks(earlier.record, None if volume is None else volume.path)
+    if earlier is None or Output.MASKS in task.outputs:
+        return make_masks(task, scan, staging, clock)
+    return known_masks(earlier.record, None if sample.volume is None else sample.volume.path)
 
 
-def _volume(
-    task: RunTask, folder: SampleFolder, scan: ImageInfo, staging: Staging, masks: MaskResult
-) -> tuple[ImageInfo | None, list[Issue]]:
-    """Stage the volume unless it is complete; without a header in return it cannot be used."""
-    if Part.VOLUME not in task.parts:
-        return scan, []
-    return stage_volume(task.sample, folder, staging, masks.watcher())
+def _is_of_volume(sample: Sample, found: StepIssue) -> bool:
+    return sample.volume is not None and found.issue.file == sample.volume.path
 
 
-def _issues_of_volume(
-    task: RunTask, found: list[Issue], earlier: Receipt | None
-) -> list[StepIssue]:
-    """Return what was found now, and before of a volume that is complete."""
-    known = () if earlier is None or Part.VOLUME in task.parts else earlier.record.issues
-    kept = [issue for issue in known if _is_of_volume(task, issue)]
-    return [*kept, *issues_of(Step.CONFIRM_PAIRS, found)]
+def _stage_kept(task: SampleTask, made: _Made, staging: Staging) -> None:
+    """Stage what is kept beside the receipt."""
+    masks, volume = made.masks, None
+    of_volume: dict[str, NDArray[Any]] = {}
+    if made.scan is not None and Output.VOLUME in task.outputs:  # else looked at when needed
+        volume = staging.path_for(task.target.volume)
+        if masks.counter is not None:
+            with made.clock.of("count values"):
+                of_volume |= pack_counts(masks.counter.result())
+        if masks.taker is not None:
+            with made.clock.of("pictures"):
+                of_volume |= pack_pictures(masks.taker.result())
+    if masks.wrote_mask:
+        mask, kept = staging.path_for(task.target.mask), KeptFiles(task.layout.restore)
+        difference = masks.difference
+        made.kept = kept.stage(staging, task.name, mask, difference, of_volume, volume)
 
 
-def _stage_counts(task: RunTask, folder: SampleFolder, staging: Staging, masks: MaskResult) -> None:
-    """Stage how often each value occurs under each label."""
-    if masks.counter is None:
+def _written_masks(task: SampleTask, masks: MadeMasks) -> tuple[Path, ...]:
+    """Return the mask and its binary masks, as far as there are any."""
+    if masks.present is None:
+        return ()
+    paths = task.target.binary_mask_paths(task.params.label_map)
+    return (task.target.mask, *(paths[label] for label in masks.binary_labels or ()))
+
+
+def _remove_outdated(task: SampleTask, made: _Made, receipts: Receipts) -> None:
+    """Remove what the receipt lists and is not made any more, and what was kept for it."""
+    kept, target = KeptFiles(task.layout.restore), task.target
+    if made.is_lost:
+        receipts.remove_listed(task.name, keep=())
+        receipts.forget(task.name)
         return
-    files = staging.path_for(folder.volume), staging.path_for(folder.mask)
-    path = counts_path(task.layout.values, task.name, *files)
-    found = {label: counts.columns for label, counts in masks.counter.result().items()}
-    staging.path_for(path).write_bytes(pack_counts(found))
-    forget_others(task.layout.values, task.name, path)
+    ours = (target.info, target.volume, *_written_masks(task, made.masks))
+    if made.scan is not None:
+        receipts.remove_listed(task.name, keep=ours)
+        if Output.MASKS in task.outputs:
+            kept.forget_others(task.name, made.kept)
+    elif task.folder == target:
+        if made.masks.binary_labels is not None:
+            receipts.remove_listed(task.name, keep=(*ours, target.mask))
+        if made.masks.wrote_mask:
+            kept.forget_others(task.name, made.kept)
 
 
-def _stage_pictures(
-    task: RunTask, folder: SampleFolder, staging: Staging, masks: MaskResult
-) -> None:
-    """Stage the pictures of the slices that denoising changed most."""
-    if masks.taker is None or masks.restore_data is None:
-        return
-    files = (folder.volume, folder.mask, masks.restore_data)
-    volume, mask, restore = (staging.path_for(file) for file in files)
-    made_from = (volume, mask, restore)
-    path = pictures_path(task.layout.pictures, task.name, made_from, pictures.RESULT_VERSION)
-    staging.write_text(path, pack_pictures(masks.taker.result()))
-    forget_others(task.layout.pictures, task.name, path)
+def _receipt_from_archive(
+    task: SampleTask, made: _Made, origin: Origin, earlier: Receipt | None
+) -> Receipt:
+    masks, target = made.masks, task.target
+    written = _written_masks(task, masks)
+    kept = () if made.kept is None else (made.kept,)
+    files = {Output.VOLUME: (target.info, target.volume), Output.MASKS: (*written, *kept)}
+    receipts = Receipts(task.layout)
+    outputs = {
+        output: receipts.identities(*files[output])
+        if earlier is None or output in task.outputs
+        else earlier.outputs[output]
+        for output in Output
+    }
+    made_by = dict(made_with(task.params))
+    if task.steps != EVERY_STEP:  # which makes what there is of masks another thing
+        made_by[Output.MASKS] = None
+    is_whole = task.outputs == EVERY_OUTPUT or earlier is None
+    return Receipt(
+        origin,
+        made_by,
+        outputs,
+        SampleRecord(
+            sample_id=task.name,
+            files=_describe(task, made),
+            before=masks.before,
+            after=masks.after,
+            changes=masks.changes,
+            issues=(*made.issues, *masks.issues),
+        ),
+        headers=task.headers,
+        seconds=made.clock.seconds if is_whole or earlier is None else earlier.seconds,
+    )
 
 
-def _is_of_volume(task: RunTask, found: StepIssue) -> bool:
-    volume = task.sample.volume
-    return volume is not None and found.issue.file == volume.path
-
-
-def _describe(
-    task: RunTask, folder: SampleFolder, volume: ImageInfo, result: MaskResult
-) -> SampleFiles:
+def _describe(task: SampleTask, made: _Made) -> SampleFiles | None:
+    if made.scan is None or not isinstance(task.source, ArchiveSource):
+        return None
+    sample, masks = task.source.sample, made.masks
     return describe_files(
-        sample_id=task.sample.sample_id,
-        subset=task.sample.subset,
-        metadata=task.sample.metadata,
-        folder=folder.path.relative_to(task.layout.grouped).as_posix(),
-        volume=volume,
-        mask_dtype=None if result.present is None else "uint8",
-        labels_present=result.present,
-        binary_labels=result.binary_labels,
+        sample_id=sample.sample_id,
+        subset=sample.subset,
+        metadata=sample.metadata,
+        folder=task.target.path.relative_to(task.layout.grouped).as_posix(),
+        volume=written_info(made.scan),
+        mask_dtype=None if masks.present is None else "uint8",
+        labels_present=masks.present,
+        binary_labels=masks.binary_labels or (),
+    )
+
+
+def _summarise(task: SampleTask, made: _Made, receipt: Receipt | None) -> SampleResult:
+    masks = made.masks
+    files = None if receipt is None else receipt.record.files
+    folder = None if files is None else files.folder
+    if made.scan is not None and folder is None:  # written where no receipt speaks for it
+        folder = task.target.path.as_posix()
+    return SampleResult(
+        sample_id=task.name,
+        folder=folder,
+        digest=receipt.digest if receipt is not None else "",
+        n_changed=sum(change.n_voxels for change in masks.changes),
+        issues=(*made.issues, *masks.issues),
+        is_changed=masks.is_changed,
+        n_binary_masks=len(masks.binary_labels or ()),
+        regions=masks.after if made.scan is None else (),
     )

@@ -1,51 +1,53 @@
-"""The masks of one sample on their way through `run`: read, relabelled, denoised, staged."""
+"""The masks of one sample: read, relabelled, denoised or restored, and staged, as asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.difference import find_difference
+from amos_dask.difference import Difference, find_difference
 from amos_dask.issues import Issue
 from amos_dask.labels import PROSTATE, UTERUS
 from amos_dask.nifti import ImageInfo, Mask, write_mask
-from amos_dask.records import LabelChange, SampleRecord, SampleRegions, Step, StepIssue
-from amos_dask.root.layout import SampleFolder
-from amos_dask.root.restore import RestoreData
+from amos_dask.records import LabelChange, Regions, SampleRecord, Step, StepIssue
+from amos_dask.root.kept import KeptFiles
 from amos_dask.root.staging import Staging
-from amos_dask.root.times import StageTimes
-from amos_dask.sample.pairs import read_paired_mask
-from amos_dask.sample.todo import RunTask
-from amos_dask.statistics.intensities import ValueCounter
+from amos_dask.sample.source import FolderSource
+from amos_dask.sample.task import Clock, SampleTask
 from amos_dask.steps.binary_masks import check_labels, write_binary_masks
-from amos_dask.steps.denoise import denoise_mask, describe_step
+from amos_dask.steps.count_values import ValueCounter
+from amos_dask.steps.denoise import denoise_mask, denoising_mark, is_denoised
 from amos_dask.steps.pictures import PictureTaker
-from amos_dask.steps.relabel import check_sex, labels_present, split_prostate_uterus
 from amos_dask.steps.small_regions import find_small_regions
-from amos_dask.steps.volume import Watcher, written_info
+from amos_dask.steps.split_labels import check_sex, labels_present, split_prostate_uterus
+from amos_dask.steps.volume import Watcher
 
-Regions = tuple[tuple[float, SampleRegions], ...]
+# Steps whose results depend on the label map.
+_OF_LABELS = frozenset({Step.BINARY_MASKS, Step.DENOISE, Step.RESTORE, Step.SMALL_REGIONS})
 
 
 @dataclass
-class MaskResult:
-    """What became of a sample's mask.
+class MadeMasks:
+    """What became of a sample's masks.
 
     Parameters
     ----------
     present : tuple of int or None
-        Its labels; None without a mask.
-    binary_labels : tuple of int
-        Labels that have a binary mask.
-    before, after : tuple of (float, SampleRegions)
-        Small regions by threshold.
+        Labels of the multi-label mask; None without one.
+    wrote_mask : bool
+        Whether the multi-label mask was staged.
+    is_changed : bool
+        Whether it differs from the one that was read.
+    binary_labels : tuple of int or None
+        Labels whose binary masks were staged; None where binary masks stay as they are.
+    before, after : Regions
+        Small regions before and after denoising.
     changes : tuple of LabelChange
         What denoising changed.
-    restore_data : Path or None
-        What undoes it.
+    difference : Difference or None
+        The same, voxel by voxel.
     issues : list of StepIssue
         What was found.
     counter : ValueCounter or None
@@ -55,11 +57,13 @@ class MaskResult:
     """
 
     present: tuple[int, ...] | None = None
-    binary_labels: tuple[int, ...] = ()
+    wrote_mask: bool = False
+    is_changed: bool = False
+    binary_labels: tuple[int, ...] | None = None
     before: Regions = ()
     after: Regions = ()
     changes: tuple[LabelChange, ...] = ()
-    restore_data: Path | None = None
+    difference: Difference | None = None
     issues: list[StepIssue] = field(default_factory=list)
     counter: ValueCounter | None = None
     taker: PictureTaker | None = None
@@ -76,16 +80,12 @@ class MaskResult:
 
         return show
 
-    def written(self, task: RunTask, folder: SampleFolder) -> tuple[Path, ...]:
-        """Return the mask and its binary masks, as far as there are any."""
-        if self.present is None:
-            return ()
-        columns = task.params.label_map.columns()
-        binary = (folder.binary_mask(columns[label]) for label in self.binary_labels)
-        return (folder.mask, *binary)
+    def found(self, step: Step, issues: list[Issue]) -> None:
+        """Add what a step found."""
+        self.issues += [StepIssue(step, issue) for issue in issues]
 
 
-def known_masks(record: SampleRecord, volume_path: str | None) -> MaskResult:
+def known_masks(record: SampleRecord, volume_path: str | None) -> MadeMasks:
     """Return what an earlier run found out about masks that are complete.
 
     Parameters
@@ -96,7 +96,7 @@ def known_masks(record: SampleRecord, volume_path: str | None) -> MaskResult:
         The archive's volume, whose issues are not the masks'.
     """
     files = record.files
-    return MaskResult(
+    return MadeMasks(
         present=None if files is None else files.labels_present,
         binary_labels=() if files is None else files.binary_labels,
         before=record.before,
@@ -106,90 +106,225 @@ def known_masks(record: SampleRecord, volume_path: str | None) -> MaskResult:
     )
 
 
-def stage_masks(
-    task: RunTask, folder: SampleFolder, scan: ImageInfo, staging: Staging, times: StageTimes
-) -> MaskResult:
-    """Read a sample's mask for the scan with this header, and stage what is made of it."""
-    with times.of("read mask"):
-        mask, found = read_paired_mask(
-            task.sample, scan, has_earlier_output=task.has_earlier_output
-        )
-    result, volume, denoised = MaskResult(), written_info(scan), None
-    if mask is not None:
-        result, denoised = _make_masks(task, folder, volume, mask, staging, times)
-    del mask  # the largest thing there is: not kept beside the denoised one
-    if denoised is not None:
-        with times.of("small regions"):
-            result.after = _find_regions(task, volume, denoised)
-    result.issues[:0] = issues_of(Step.CONFIRM_PAIRS, found)
-    return result
+@dataclass
+class _State:
+    """A mask on its way through the steps.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8
+        As it is now.
+    info : ImageInfo
+        The geometry under which it is written.
+    description : str
+        Its ``descrip``, which says how it was denoised.
+    present : tuple of int
+        Its labels.
+    difference : Difference or None
+        What denoising changed, where it was denoised and that is known.
+    is_changed : bool
+        Whether it differs from what was read.
+    """
+
+    labels: Mask
+    info: ImageInfo
+    description: str
+    present: tuple[int, ...]
+    difference: Difference | None = None
+    is_changed: bool = False
+
+    @property
+    def is_denoised(self) -> bool:
+        """Whether it was denoised, with any parameters."""
+        return is_denoised(self.description)
+
+    def undenoised(self) -> Mask | None:
+        """Return the mask before denoising; None where that is not known."""
+        if not self.is_denoised:
+            return self.labels
+        try:
+            return None if self.difference is None else self.difference.undo(self.labels)
+        except (IndexError, ValueError):  # damaged, or of a mask of another shape
+            return None
+
+    def change(self, labels: Mask, description: str, difference: Difference | None) -> None:
+        """Take the mask as a step has made it."""
+        self.labels, self.description, self.difference = labels, description, difference
+        self.is_changed = True
 
 
-def issues_of(step: Step, issues: list[Issue]) -> list[StepIssue]:
-    """Return issues with the step that found them."""
-    return [StepIssue(step, issue) for issue in issues]
+def make_masks(
+    task: SampleTask, scan: ImageInfo | None, staging: Staging, clock: Clock
+) -> MadeMasks:
+    """Read a sample's mask, and stage what the steps make of it.
+
+    Parameters
+    ----------
+    task : SampleTask
+        The sample and the steps.
+    scan : ImageInfo or None
+        The header of the archive's scan; None for a sample that is changed in its folder.
+    staging : Staging
+        Publishes the masks, later.
+    clock : Clock
+        Is told how long it took.
+    """
+    made = MadeMasks()
+    state = _open(task, scan, made, clock)
+    if state is None or not _relabel(task, state, made, clock):
+        return made
+    if Step.RESTORE in task.steps and not state.is_denoised:
+        return made
+    if task.steps & _OF_LABELS:
+        file = _shown(task)
+        issues = check_labels(state.present, task.params.label_map, task.name, file)
+        made.found(Step.BINARY_MASKS, issues)
+    made.present = state.present
+    is_known = not task.params.label_map.unknown(state.present)
+    if Step.DENOISE in task.steps and not is_known and task.folder is not None:
+        made.binary_labels = ()
+        return made
+    with clock.of("small regions"):
+        if Step.SMALL_REGIONS in task.steps:
+            mask = state.undenoised() if Step.DENOISE in task.steps else state.labels
+            made.before = made.after = _find_regions(task, state, mask)
+    if not _denoise_or_restore(task, state, made, clock, is_known=is_known):
+        return made
+    _write(task, state, made, staging, clock, is_known=is_known)
+    _watch(task, state, made)
+    if {Step.SMALL_REGIONS, Step.DENOISE} <= task.steps and state.is_denoised:
+        with clock.of("small regions"):
+            made.after = _find_regions(task, state, state.labels)
+    return made
 
 
-def _make_masks(
-    task: RunTask,
-    folder: SampleFolder,
-    volume: ImageInfo,
-    mask: Mask,
+def _open(task: SampleTask, scan: ImageInfo | None, made: MadeMasks, clock: Clock) -> _State | None:
+    with clock.of("read mask"):
+        opened, issues = task.source.open_mask(scan)
+        made.found(Step.CONFIRM_PAIRS, issues)
+        if opened is None:
+            return None
+        state = _State(*opened, opened.info.description, labels_present(opened.labels))
+        if task.folder is not None and state.is_denoised:
+            kept = KeptFiles(task.layout.restore)
+            state.difference = kept.read_difference(task.name, task.folder.mask)
+    return state
+
+
+def _relabel(task: SampleTask, state: _State, made: MadeMasks, clock: Clock) -> bool:
+    """Tell prostate and uterus apart, if that is asked for; return whether to go on."""
+    if Step.SPLIT_PROSTATE_UTERUS not in task.steps or not task.params.splits_prostate_uterus:
+        return True
+    sex = task.source.read_sex()
+    if isinstance(sex, Issue):
+        made.found(Step.SPLIT_PROSTATE_UTERUS, [sex])
+        return False
+    with clock.of("relabel"):
+        issues = check_sex(state.present, sex, task.name, _shown(task))
+        made.found(Step.SPLIT_PROSTATE_UTERUS, issues)
+        split = split_prostate_uterus(state.labels, sex, state.present)
+        if split is state.labels:
+            return True
+        before, difference = state.undenoised() if state.is_denoised else None, None
+        if before is not None:
+            before = split_prostate_uterus(before, sex, labels_present(before))
+            difference = find_difference(before, split)
+        state.change(split, state.description, difference)
+        # Known without counting a second time.
+        state.present = tuple(sorted({*state.present, UTERUS} - {PROSTATE}))
+    return True
+
+
+def _denoise_or_restore(
+    task: SampleTask, state: _State, made: MadeMasks, clock: Clock, *, is_known: bool
+) -> bool:
+    """Denoise the mask or undo that, if asked for; return whether to go on."""
+    params = task.params
+    mark = denoising_mark(params.denoise, params.excluded)
+    if Step.RESTORE in task.steps:
+        mark = ""
+    elif Step.DENOISE not in task.steps or not is_known:
+        return True
+    if mark == (state.description if state.is_denoised else ""):
+        if mark and state.difference is None and isinstance(task.source, FolderSource):
+            made.found(Step.DENOISE, [task.source.unknown_changes()])
+        return True
+    before = state.undenoised()
+    if before is None:
+        if isinstance(task.source, FolderSource):  # what comes from the archive is not denoised
+            made.found(Step.DENOISE, [task.source.not_restorable()])
+        return False
+    if not mark:
+        state.change(before, "", None)
+        return True
+    with clock.of("denoise"):
+        final = denoise_mask(before, state.info.spacing_mm, params.denoise, params.excluded)
+    with clock.of("compare"):
+        difference = find_difference(before, final)
+    state.change(final, mark, difference)
+    made.changes = difference.changes
+    return True
+
+
+def _write(
+    task: SampleTask,
+    state: _State,
+    made: MadeMasks,
     staging: Staging,
-    times: StageTimes,
-) -> tuple[MaskResult, Mask | None]:
-    """Return what became of a mask but for its regions after denoising, and the denoised mask."""
-    params = task.params
-    with times.of("relabel"):
-        split, present, issues = _relabel(task, folder, mask)
-    with times.of("small regions"):
-        before = _find_regions(task, volume, split)
-    staged = staging.path_for(folder.mask)
-    if params.label_map.unknown(present):
-        with times.of("write masks"):
-            write_mask(staged, volume, split)
-        return MaskResult(present, (), before, before, issues=issues), None
-    with times.of("denoise"):
-        final = denoise_mask(split, volume.spacing_mm, params.denoise, params.excluded)
-    mark = describe_step(params.denoise, params.excluded)
-    columns = params.label_map.columns()
-    with times.of("write masks"):
-        write_mask(staged, volume, final, mark)
-        paths = {label: staging.path_for(folder.binary_mask(columns[label])) for label in columns}
-        present = write_binary_masks(paths, final, volume)
-    result = MaskResult(present, tuple(columns), before, before, issues=issues)
-    result.counter = ValueCounter(final, present) if task.count_values else None
-    if not mark:  # all of the sample is excluded from denoising
-        return result, None
-    with times.of("compare"):
-        difference = find_difference(split, final)
-        result.changes = difference.changes
-        restore = RestoreData(task.layout.restore)
-        result.restore_data = restore.stage(staging, task.name, staged, difference)
-        if task.take_pictures and difference.voxels.size:
-            modality = task.sample.modality
-            result.taker = PictureTaker(final, difference, volume.affine, modality)
-    return result, final
+    clock: Clock,
+    *,
+    is_known: bool,
+) -> None:
+    """Stage the mask and its binary masks, as far as they are not there already."""
+    made.is_changed = state.is_changed
+    with clock.of("write masks"):
+        if state.is_changed or task.folder != task.target:
+            made.wrote_mask, made.difference = True, state.difference
+            staged = staging.path_for(task.target.mask)
+            write_mask(staged, state.info, state.labels, state.description)
+        if _wants_binary_masks(task, state):
+            made.binary_labels = ()
+            if is_known:
+                made.present = _write_binary_masks(task, state, staging)
+                made.binary_labels = tuple(task.params.label_map)
+                return
+        made.present = labels_present(state.labels) if state.is_changed else state.present
 
 
-def _find_regions(task: RunTask, volume: ImageInfo, mask: Mask) -> Regions:
-    params = task.params
-    thresholds = params.region_volume_thresh
-    return find_small_regions(mask, volume.spacing_mm, thresholds, params.label_map, task.name)
+def _wants_binary_masks(task: SampleTask, state: _State) -> bool:
+    folder = task.folder
+    if Step.BINARY_MASKS not in task.steps:  # those that are there change with their mask
+        return state.is_changed and folder is not None and bool(folder.binary_masks())
+    if state.is_changed or folder is None or folder != task.target:
+        return True
+    if Step.DENOISE in task.steps:
+        expected = folder.binary_mask_paths(task.params.label_map).values()
+        return sorted(expected) != folder.binary_masks()
+    return Step.RESTORE not in task.steps
 
 
-def _relabel(
-    task: RunTask, folder: SampleFolder, mask: Mask
-) -> tuple[Mask, tuple[int, ...], list[StepIssue]]:
-    """Return the mask with prostate and uterus told apart, its labels, and what was found."""
-    file, sex = folder.mask.relative_to(task.layout.root).as_posix(), task.sample.metadata.sex
-    present = labels_present(mask)
-    issues, split = list[StepIssue](), mask
-    if task.params.splits_prostate_uterus:
-        found = check_sex(present, sex, task.name, file)
-        issues += issues_of(Step.SPLIT_PROSTATE_UTERUS, found)
-        split = split_prostate_uterus(mask, sex, present)
-    if split is not mask:  # known without counting a second time
-        present = tuple(sorted({*present, UTERUS} - {PROSTATE}))
-    found = check_labels(present, task.params.label_map, task.name, file)
-    return split, present, [*issues, *issues_of(Step.BINARY_MASKS, found)]
+def _write_binary_masks(task: SampleTask, state: _State, staging: Staging) -> tuple[int, ...]:
+    """Stage a binary mask for each label of the map; return the labels that occur."""
+    paths = task.target.binary_mask_paths(task.params.label_map)
+    staged = dict(zip(paths, staging.paths_for(paths.values()), strict=True))
+    return write_binary_masks(staged, state.labels, state.info)
+
+
+def _watch(task: SampleTask, state: _State, made: MadeMasks) -> None:
+    """Let those who want to see the volume's values under the mask get ready for it."""
+    if made.binary_labels and made.present is not None and task.count_values:
+        made.counter = ValueCounter(state.labels, made.present)
+    if task.take_pictures and made.difference is not None and made.difference.voxels.size:
+        affine = state.info.affine
+        made.taker = PictureTaker(state.labels, made.difference, affine, task.modality)
+
+
+def _find_regions(task: SampleTask, state: _State, mask: Mask | None) -> Regions:
+    if mask is None:
+        return ()
+    params, spacing_mm = task.params, state.info.spacing_mm
+    return find_small_regions(mask, spacing_mm, params.region_volume_thresh, params.label_map)
+
+
+def _shown(task: SampleTask) -> str:
+    return task.layout.shown((task.folder or task.target).mask)

@@ -1,29 +1,201 @@
-"""An organised sample folder as the input of a step, and reading its files."""
+"""Where a sample's scan and mask come from: the archive, or its own folder under ROOT_DIR."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from amos_dask import geometry
 from amos_dask.archive.listing import file_ref
 from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap
-from amos_dask.nifti import ImageInfo, Mask, open_image, read_info
-from amos_dask.records import Kind, Metadata
+from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image, read_info
+from amos_dask.records import FileRef, Kind, Metadata, Sample
+from amos_dask.root.identity import input_identity
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.receipts import Receipts
-from amos_dask.root.staging import Staging
-from amos_dask.steps.binary_masks import check_labels, write_binary_masks
-from amos_dask.steps.describe import parse_info_yaml
-from amos_dask.steps.mask import read_mask
-from amos_dask.steps.volume import Watcher
+from amos_dask.root.receipts import Origin, Output
+from amos_dask.steps.header_check import bad_affine, unreadable
+from amos_dask.steps.info_file import parse_info_yaml
+from amos_dask.steps.mask import check_pair, read_mask
+from amos_dask.steps.volume import Watcher, convert_volume, written_info
+
+CANNOT_BE_READ = (UnreadableImageError, InaccessibleFileError)
+# Identity of a file of the archive that nothing can be told of: it counts as changed.
+UNKNOWN = "unknown"
+
+
+class OpenedMask(NamedTuple):
+    """A mask that was read.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8
+        Its voxels.
+    info : ImageInfo
+        The geometry under which it is written, and its description.
+    """
+
+    labels: Mask
+    info: ImageInfo
+
+
+class EarlierOutputStaysError(Exception):
+    """A file could not be read for reasons outside it: what is there from earlier is not touched.
+
+    Parameters
+    ----------
+    issue : Issue
+        Which file, and why.
+    """
+
+    def __init__(self, issue: Issue) -> None:
+        super().__init__(issue)
+        self.issue = replace(issue, action="earlier output, if any, left as it is")
 
 
 @dataclass(frozen=True, slots=True)
-class FolderTask:
-    """An organised sample to work on.
+class ArchiveSource:
+    """A sample as it lies in the archive.
+
+    Parameters
+    ----------
+    sample : Sample
+        The sample.
+    has_earlier_output : bool
+        Whether there is a folder of the sample under ROOT_DIR.
+    """
+
+    sample: Sample
+    has_earlier_output: bool = False
+
+    @property
+    def sample_id(self) -> str:
+        """The sample's id."""
+        return self.sample.sample_id
+
+    def read_sex(self) -> str | Issue:
+        """Return the patient's sex."""
+        return self.sample.metadata.sex
+
+    def find_origin(self) -> Origin:
+        """Return what the sample is made from; opens no image."""
+        sample = self.sample
+        row = (sample.subset, sample.modality, sample.scanner, *astuple(sample.metadata))
+        inputs = {
+            output: None if ref is None else input_identity(ref) or UNKNOWN
+            for output, ref in ((Output.VOLUME, sample.volume), (Output.MASKS, sample.mask))
+        }
+        return Origin(row, inputs)
+
+    def read_header(self) -> tuple[ImageInfo | None, list[Issue]]:
+        """Read the header of the scan.
+
+        Returns
+        -------
+        info : ImageInfo or None
+            The scan's own header; None when the scan cannot be used.
+        issues : list of Issue
+            Why not.
+
+        Raises
+        ------
+        EarlierOutputStaysError
+            When the scan cannot be read now, which says nothing about its voxels.
+        """
+        return self._read_volume(lambda ref: (read_info(ref), []))
+
+    def convert_volume(
+        self, path: Path, see: Watcher | None
+    ) -> tuple[ImageInfo | None, list[Issue]]:
+        """Write the scan as float32; returns and raises as `read_header`.
+
+        Parameters
+        ----------
+        path : Path
+            Where to write (a temporary name).
+        see : callable or None
+            Is shown all float32 values in file order, chunk by chunk.
+        """
+
+        def convert(ref: FileRef) -> tuple[ImageInfo, list[Issue]]:
+            with open_image(ref) as image:
+                all_finite = convert_volume(image, path, see)
+            issues = self._check_tail(ref, image)
+            if not all_finite:
+                issues.append(self._issue("non_finite_voxels", "NaN or infinite voxels", ref))
+            return image.info, issues
+
+        return self._read_volume(convert)
+
+    def _read_volume(
+        self, read: Callable[[FileRef], tuple[ImageInfo, list[Issue]]]
+    ) -> tuple[ImageInfo | None, list[Issue]]:
+        ref = self.sample.volume
+        if ref is None:
+            return None, []  # said when the archive was searched
+        try:
+            info, issues = read(ref)
+        except UnreadableImageError as error:
+            return None, [unreadable(self.sample, ref, "volume", error)]
+        except InaccessibleFileError as error:
+            issue = unreadable(self.sample, ref, "volume", error)
+            raise EarlierOutputStaysError(issue) from error
+        if not geometry.is_usable(info.affine):
+            return None, [bad_affine(self.sample_id, ref.path, "volume")]
+        return info, issues
+
+    def open_mask(self, scan: ImageInfo | None) -> tuple[OpenedMask | None, list[Issue]]:
+        """Read the mask for a scan.
+
+        Parameters
+        ----------
+        scan : ImageInfo or None
+            The scan's own header.
+
+        Returns
+        -------
+        mask : OpenedMask or None
+            None without a usable mask.
+        issues : list of Issue
+            Why it cannot be used, or what was repaired.
+
+        Raises
+        ------
+        EarlierOutputStaysError
+            When the mask cannot be read now, and there is one from before.
+        """
+        ref = self.sample.mask
+        if ref is None or scan is None:
+            return None, []
+        try:
+            with open_image(ref) as image:
+                issues = check_pair(scan, image.info, self.sample_id, ref.path)
+                labels = read_mask(image)
+        except CANNOT_BE_READ as error:
+            issue = unreadable(self.sample, ref, "mask", error)
+            if isinstance(error, InaccessibleFileError) and self.has_earlier_output:
+                raise EarlierOutputStaysError(issue) from error
+            return None, [issue]
+        except BadMaskError as error:
+            return None, [self._issue(error.code, error.message, ref, "no mask written")]
+        return OpenedMask(labels, written_info(scan)), issues + self._check_tail(ref, image)
+
+    def _check_tail(self, ref: FileRef, image: ImageReader) -> list[Issue]:
+        if not image.has_trailing_bytes:
+            return []
+        return [self._issue("trailing_bytes", "bytes follow the image", ref)]
+
+    def _issue(self, code: str, message: str, ref: FileRef, action: str = "") -> Issue:
+        return make_issue(code, message, sample=self.sample_id, file=ref.path, action=action)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A sample as it lies in its own folder, organised by an earlier command.
 
     Parameters
     ----------
@@ -40,108 +212,93 @@ class FolderTask:
     label_map: LabelMap
 
     @property
-    def name(self) -> str:
+    def sample_id(self) -> str:
         """The sample's id."""
         return self.folder.sample_id
 
-    def shown(self, path: Path) -> str:
-        """Return a path as issues show it."""
+    @property
+    def name(self) -> str:
+        """The sample's id, for the graph."""
+        return self.folder.sample_id
+
+    def find_origin(self) -> Origin:
+        """Return an origin of which nothing is known: the archive is not asked."""
+        return Origin()
+
+    def issue(self, code: str, message: str, path: Path, action: str = "") -> Issue:
+        """Return an issue of one of the sample's files."""
+        file = self.layout.shown(path)
+        return make_issue(code, message, sample=self.sample_id, file=file, action=action)
+
+    def unreadable(self, path: Path, kind: Kind, error: Exception) -> Issue:
+        """Return the issue of a file that cannot be read."""
+        return self.issue(f"unreadable_{kind}", str(error), path)
+
+    def open(self, path: Path) -> AbstractContextManager[ImageReader]:
+        """Open one of the sample's images."""
+        return open_image(file_ref(path, self.layout.shown(path)))
+
+    def read_header(self, path: Path) -> ImageInfo:
+        """Return the header of one of the sample's images; raises as `open_image`."""
+        with self.open(path) as image:
+            return image.info
+
+    def open_mask(self, scan: ImageInfo | None = None) -> tuple[OpenedMask | None, list[Issue]]:
+        """Read the mask; of one that cannot be used, the issue says why."""
+        path = self.folder.mask
         try:
-            return path.relative_to(self.layout.root).as_posix()
-        except ValueError:
-            return path.name
+            with self.open(path) as image:
+                return OpenedMask(read_mask(image), image.info), []
+        except CANNOT_BE_READ as error:
+            return None, [self.unreadable(path, "mask", error)]
+        except BadMaskError as error:
+            return None, [self.issue(error.code, error.message, path)]
+
+    def show_volume(self, shape: tuple[int, ...], see: Watcher) -> list[Issue]:
+        """Show all values of the float32 volume in file order, chunk by chunk.
+
+        Returns
+        -------
+        list of Issue
+            Why it cannot be read, or is not the volume of a mask of this shape.
+        """
+        path = self.folder.volume
+        try:
+            with self.open(path) as image:
+                if image.info.shape != shape or image.info.dtype != "float32":
+                    raise UnreadableImageError("is not the float32 volume of its mask")
+                for chunk in image.chunks():
+                    see(chunk)
+        except CANNOT_BE_READ as error:
+            return [self.unreadable(path, "volume", error)]
+        return []
+
+    def read_info_file(self) -> tuple[str, str, Metadata] | Issue:
+        """Return seq, subset and metadata of the info file, or why it cannot be used."""
+        try:
+            return parse_info_yaml(self.folder.info.read_text(encoding="utf-8"))
+        except OSError as error:
+            message = f"cannot be read ({error.strerror})"
+        except ValueError as error:
+            message = str(error)
+        return self.issue("bad_info_file", message, self.folder.info)
+
+    def read_sex(self) -> str | Issue:
+        """Return the patient's sex, or why the info file does not tell it."""
+        info = self.read_info_file()
+        return info if isinstance(info, Issue) else info[2].sex
+
+    def not_restorable(self) -> Issue:
+        """Return the issue of a denoised mask whose undenoised form is not kept."""
+        message = "denoised, and the undenoised mask is not kept"
+        action = "mask left as it is; write it anew with confirm-pairs"
+        return self.issue("not_restorable", message, self.folder.mask, action)
+
+    def unknown_changes(self) -> Issue:
+        """Return the issue of a denoised mask of which it is not known what was changed."""
+        message = "what denoising changed in the mask is not kept"
+        action = "not in denoise_changes.xlsx; write the mask anew with confirm-pairs, then denoise"
+        return self.issue("unknown_changes", message, self.folder.mask, action)
 
 
-def open_mask(task: FolderTask) -> tuple[Mask, ImageInfo] | Issue:
-    """Return a sample's multi-label mask and its header, or the issue of an unusable one."""
-    path = task.folder.mask
-    try:
-        with open_image(file_ref(path, task.shown(path))) as image:
-            return read_mask(image), image.info
-    except (UnreadableImageError, InaccessibleFileError) as error:
-        return unreadable_output(task, path, "mask", error)
-    except BadMaskError as error:
-        return make_issue(error.code, error.message, sample=task.name, file=task.shown(path))
-
-
-def show_volume(task: FolderTask, shape: tuple[int, ...], see: Watcher) -> None:
-    """Show all values of a sample's float32 volume in file order, chunk by chunk.
-
-    Raises
-    ------
-    UnreadableImageError, InaccessibleFileError
-        When it cannot be read, or is not the float32 volume of a mask of this shape.
-    """
-    volume = task.folder.volume
-    with open_image(file_ref(volume, task.shown(volume))) as image:
-        if image.info.shape != shape or image.info.dtype != "float32":
-            raise UnreadableImageError("is not the float32 volume of its mask")
-        for chunk in image.chunks():
-            see(chunk)
-
-
-def read_header(path: Path) -> ImageInfo:
-    """Return the header of an output file."""
-    return read_info(file_ref(path, path.name))
-
-
-def read_info_file(folder: SampleFolder) -> tuple[str, str, Metadata]:
-    """Return seq, subset and metadata of a sample's info file; raise ValueError without one."""
-    try:
-        return parse_info_yaml(folder.info.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
-
-
-def bad_info_file(task: FolderTask, error: ValueError) -> Issue:
-    """Return the issue of an info file that cannot be used."""
-    file = task.shown(task.folder.info)
-    return make_issue("bad_info_file", str(error), sample=task.name, file=file)
-
-
-def unreadable_output(task: FolderTask, path: Path, kind: Kind, error: Exception) -> Issue:
-    """Return the issue of an output file that cannot be read."""
-    return make_issue(f"unreadable_{kind}", str(error), sample=task.name, file=task.shown(path))
-
-
-def not_restorable(task: FolderTask) -> Issue:
-    """Return the issue of a denoised mask whose undenoised form is not kept."""
-    return make_issue(
-        "not_restorable",
-        "denoised, and the undenoised mask is not kept",
-        sample=task.name,
-        file=task.shown(task.folder.mask),
-        action="mask left as it is; write it anew with confirm-pairs",
-    )
-
-
-def check_mask_labels(task: FolderTask, present: tuple[int, ...]) -> tuple[Issue, ...]:
-    """Return the issues of labels that the map lacks."""
-    shown = task.shown(task.folder.mask)
-    return tuple(check_labels(present, task.label_map, task.name, shown))
-
-
-def stage_binary_masks(
-    task: FolderTask,
-    folder: SampleFolder,
-    mask: Mask,
-    info: ImageInfo,
-    staging: Staging,
-) -> list[Path]:
-    """Stage the binary masks of a multi-label mask; return their final names."""
-    finals = expected_binary_masks(task.label_map, folder)
-    staged = {label: staging.path_for(final) for label, final in finals.items()}
-    write_binary_masks(staged, mask, info)
-    return list(finals.values())
-
-
-def expected_binary_masks(label_map: LabelMap, folder: SampleFolder) -> dict[int, Path]:
-    """Return label -> the binary mask file that a label map asks for."""
-    return {label: folder.binary_mask(column) for label, column in label_map.columns().items()}
-
-
-def remove_other_binary_masks(task: FolderTask, keep: Sequence[Path]) -> None:
-    """Remove binary masks of labels that another label map had, as far as they are ours."""
-    folder = task.folder
-    kept = (folder.info, folder.volume, folder.mask, *keep)
-    Receipts(task.layout).remove_listed(task.name, keep=kept)
+Source = ArchiveSource | FolderSource

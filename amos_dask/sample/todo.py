@@ -3,170 +3,140 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from amos_dask.exclusions import EVERY_LABEL
-from amos_dask.records import Params, Sample, SampleRecord, SampleResult
-from amos_dask.root.identity import input_identity
+from amos_dask.params import Params
+from amos_dask.records import SampleRecord, SampleResult
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.receipts import EVERY_PART, Origin, Part, Receipt, Receipts
-from amos_dask.steps import binary_masks, denoise, describe, mask, relabel, volume
-from amos_dask.steps import small_regions as regions
+from amos_dask.root.receipts import EVERY_OUTPUT, Origin, Output, Receipt, Receipts
+from amos_dask.sample.source import UNKNOWN
+from amos_dask.sample.task import SampleTask
+from amos_dask.steps import (
+    binary_masks,
+    denoise,
+    info_file,
+    mask,
+    small_regions,
+    split_labels,
+    volume,
+)
 
-_VOLUME_VERSIONS = [volume.RESULT_VERSION, describe.RESULT_VERSION]
-_MASK_VERSIONS = [stage.RESULT_VERSION for stage in (mask, relabel, regions, denoise, binary_masks)]
+_OF_MASKS = (mask, split_labels, small_regions, denoise, binary_masks)
+_VOLUME_VERSIONS = [volume.RESULT_VERSION, info_file.RESULT_VERSION]
+_MASK_VERSIONS = [step.RESULT_VERSION for step in _OF_MASKS]
 
 
 class Reason(StrEnum):
-    """Why a sample is processed, or why not."""
+    """Why a sample is made, or why not."""
 
     COMPLETE = "complete"
     NEW = "new"
-    CHANGED = "changed"  # its input, its metadata, a parameter, or a stage of the program
+    CHANGED = "changed"  # its input, its metadata, a parameter, or a step of the program
     REPAIRED = "repaired"  # files are missing or were altered
     FAILED = "failed before"
     FORCED = "forced"
 
 
 @dataclass(frozen=True, slots=True)
-class RunTask:
-    """A sample to process from end to end.
-
-    Parameters
-    ----------
-    sample : Sample
-        The sample.
-    layout : Layout
-        ROOT_DIR.
-    params : Params
-        Label map, denoising and region parameters.
-    has_earlier_output : bool
-        Whether there is a folder of the sample.
-    parts : frozenset of Part
-        What to make; the rest is complete, as the receipt says.
-    count_values : bool
-        Count the volume's values under each label while it streams by, for statistics.
-    take_pictures : bool
-        Keep pictures of the slices that denoising changed most, for the report.
-    """
-
-    sample: Sample
-    layout: Layout
-    params: Params
-    has_earlier_output: bool = False
-    parts: frozenset[Part] = EVERY_PART
-    count_values: bool = False
-    take_pictures: bool = False
-
-    @property
-    def name(self) -> str:
-        """The sample's id."""
-        return self.sample.sample_id
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
+class ToDo:
     """What is left to do for a sample.
 
     Parameters
     ----------
     reason : Reason
         Why.
-    parts : frozenset of Part
+    outputs : frozenset of Output
         What to make; empty when all is complete.
     result : SampleResult or None
         How the sample ended, when all is complete.
     """
 
     reason: Reason
-    parts: frozenset[Part] = EVERY_PART
+    outputs: frozenset[Output] = EVERY_OUTPUT
     result: SampleResult | None = None
 
 
-def find_work(task: RunTask) -> Work:
+def find_todo(task: SampleTask, receipt: Receipt | None, origin: Origin) -> ToDo:
     """Hold a sample's receipt against its input, the parameters and its files.
 
     Opens no image: a gzip file is known by its last eight bytes. A sample with an error is tried
     again, whatever the reason of the error was.
+
+    Parameters
+    ----------
+    task : SampleTask
+        The sample, from the archive, with all steps.
+    receipt : Receipt or None
+        What is known of it.
+    origin : Origin
+        What it would be made from now.
     """
-    receipts = Receipts(task.layout)
-    receipt = receipts.read(task.name)
     if receipt is None:
-        return Work(Reason.NEW)
-    if has_error(receipt.record):
-        return Work(Reason.FAILED)
-    changed = _find_changed(task, receipt)
-    altered = receipts.find_altered(receipt)
+        return ToDo(Reason.NEW)
+    if any(found.issue.severity == "error" for found in receipt.record.issues):
+        return ToDo(Reason.FAILED)
+    changed = _find_changed(task.params, receipt, origin)
+    altered = Receipts(task.layout).find_altered(receipt)
     if changed or altered:
-        return Work(Reason.CHANGED if changed else Reason.REPAIRED, changed | altered)
-    return Work(Reason.COMPLETE, frozenset(), summarise(receipt.record, receipt.digest))
+        return ToDo(Reason.CHANGED if changed else Reason.REPAIRED, changed | altered)
+    return ToDo(Reason.COMPLETE, frozenset(), summarise(receipt))
 
 
-def _find_changed(task: RunTask, receipt: Receipt) -> frozenset[Part]:
-    origin = origin_of(task.sample)
+def summarise(receipt: Receipt) -> SampleResult:
+    """Return what the client keeps of a finished sample."""
+    record = receipt.record
+    folder = None if record.files is None else record.files.folder
+    return SampleResult(record.sample_id, folder, receipt.digest, record.n_changed, record.issues)
+
+
+def _find_changed(params: Params, receipt: Receipt, origin: Origin) -> frozenset[Output]:
     known = receipt.origin
-    if origin.row != known.row or not _is_same(origin, known, Part.VOLUME):
-        return EVERY_PART  # the folder, or the geometry that the mask takes over
-    changed = {part for part in Part if not _is_current(receipt, task.params, part)}
-    if not _is_same(origin, known, Part.MASKS):
-        changed.add(Part.MASKS)
+    if origin.row != known.row or not _is_same(origin, known, Output.VOLUME):
+        return EVERY_OUTPUT  # the folder, or the geometry that the mask takes over
+    changed = {output for output in Output if not _is_current(receipt, params, output)}
+    if not _is_same(origin, known, Output.MASKS):
+        changed.add(Output.MASKS)
     return frozenset(changed)
 
 
-def _is_same(origin: Origin, known: Origin, part: Part) -> bool:
-    return origin.inputs[part] == known.inputs[part] != _UNKNOWN
+def _is_same(origin: Origin, known: Origin, output: Output) -> bool:
+    return origin.inputs[output] == known.inputs[output] != UNKNOWN
 
 
-def _is_current(receipt: Receipt, params: Params, part: Part) -> bool:
-    if part == Part.MASKS:
-        if not receipt.outputs[part]:  # there is no mask
+def _is_current(receipt: Receipt, params: Params, output: Output) -> bool:
+    if output == Output.MASKS:
+        if not receipt.outputs[output]:  # there is no mask
             return True
         listed = {threshold for threshold, _ in receipt.record.before}
         if not listed.issuperset(params.region_volume_thresh):
             return False
-    return bool(receipt.made_with[part] == made_with(params)[part])
+    return bool(receipt.made_with[output] == made_with(params)[output])
 
 
-_UNKNOWN = "unknown"
-
-
-def origin_of(sample: Sample) -> Origin:
-    """Return what a sample is made from."""
-    row = (sample.subset, sample.modality, sample.scanner, *astuple(sample.metadata))
-    inputs = {
-        part: None if ref is None else input_identity(ref) or _UNKNOWN
-        for part, ref in ((Part.VOLUME, sample.volume), (Part.MASKS, sample.mask))
-    }
-    return Origin(row, inputs)
-
-
-def may_keep_rest(origin: Origin, earlier: Receipt, parts: frozenset[Part]) -> bool:
-    """Return whether the parts that are not to be made are still made from the same.
+def may_keep_rest(origin: Origin, earlier: Receipt | None, outputs: frozenset[Output]) -> bool:
+    """Return whether the outputs that are not to be made are still made from the same.
 
     The archive may have changed between planning and the task's turn.
     """
-    known = earlier.origin
-    rest = [part for part in Part if part not in parts]
-    return origin.row == known.row and all(_is_same(origin, known, part) for part in rest)
+    rest = [output for output in Output if output not in outputs]
+    if not rest:
+        return True
+    if earlier is None or origin.row != earlier.origin.row:
+        return False
+    return all(_is_same(origin, earlier.origin, output) for output in rest)
 
 
-def made_with(params: Params) -> Mapping[Part, Any]:
-    """Return the parameters and versions that each part depends on, as JSON restores them."""
+def made_with(params: Params) -> Mapping[Output, Any]:
+    """Return the parameters and versions that each output depends on, as JSON restores them."""
+    versions = [*_MASK_VERSIONS, *(() if params.splits_prostate_uterus else ("not split",))]
+    labels = [list(entry) for entry in params.label_map.entries]
     return {
-        Part.VOLUME: _VOLUME_VERSIONS,
-        Part.MASKS: [
-            _mask_versions(params),
-            [list(entry) for entry in params.label_map.entries],
-            _denoised_with(params),
-        ],
+        Output.VOLUME: _VOLUME_VERSIONS,
+        Output.MASKS: [versions, labels, _denoised_with(params)],
     }
-
-
-def _mask_versions(params: Params) -> list[int | str]:
-    """Return the versions of the stages that masks go through."""
-    return [*_MASK_VERSIONS, *(() if params.splits_prostate_uterus else ("not split",))]
 
 
 def _denoised_with(params: Params) -> list[Any] | None:
@@ -177,71 +147,44 @@ def _denoised_with(params: Params) -> list[Any] | None:
     return [*how.kernel_size, how.filter_halfedge, float(how.region_area_thresh), excluded]
 
 
+def denoised_otherwise(receipt: Receipt, params: Params) -> list[Any] | None:
+    """Return what masks are made with after they were denoised as parameters say.
+
+    None when they were made with another label map, by another version, or by single steps.
+    """
+    known = receipt.made_with.get(Output.MASKS)
+    asked = made_with(params)[Output.MASKS]
+    return list(asked) if isinstance(known, list) and known[:-1] == asked[:-1] else None
+
+
 def is_denoised_otherwise(receipt: Receipt, params: Params) -> bool:
     """Return whether masks were denoised with other parameters, whatever was excluded."""
-    known = receipt.made_with[Part.MASKS]
-    if not receipt.outputs[Part.MASKS] or not isinstance(known, list) or not known[-1]:
+    known = receipt.made_with.get(Output.MASKS)
+    if not receipt.outputs[Output.MASKS] or not isinstance(known, list) or not known[-1]:
         return False  # no mask, or all of it excluded
     asked = _denoised_with(replace(params, excluded=frozenset()))
     return asked is not None and known[-1][:-1] != asked[:-1]
 
 
-def as_restored(receipt: Receipt, params: Params) -> Receipt | None:
-    """Return a receipt as a run writes it when all of the sample is excluded from denoising.
+def current_receipt(folder: SampleFolder, layout: Layout, params: Params) -> Receipt | None:
+    """Return the receipt that speaks for a folder as it is and for these parameters.
 
-    None when its masks were made with another label map or by another version: then it says
-    nothing of them. What depends on the files as they are is left to the caller.
+    The archive is not asked.
     """
-    known = receipt.made_with[Part.MASKS]
-    undenoised = made_with(replace(params, excluded=EVERY_LABEL))[Part.MASKS]
-    if not isinstance(known, list) or known[:-1] != undenoised[:-1]:
+    receipts = Receipts(layout)
+    receipt = receipts.read_for(folder)
+    if receipt is None or receipts.find_altered(receipt):
         return None
-    return replace(
-        receipt,
-        made_with={**receipt.made_with, Part.MASKS: undenoised},
-        record=replace(receipt.record, after=receipt.record.before, changes=()),
-    )
-
-
-def current_record(
-    folder: SampleFolder, layout: Layout, params: Params
-) -> tuple[SampleRecord, str] | None:
-    """Return what a sample adds to the tables, and its receipt's digest, as far as that is known.
-
-    None when the receipt does not speak for the files as they are or for these parameters; the
-    archive is not asked.
-    """
-    receipt = _receipt_of(folder, layout)
-    if receipt is None or not all(_is_current(receipt, params, part) for part in Part):
-        return None
-    return receipt.record, receipt.digest
+    return receipt if all(_is_current(receipt, params, output) for output in Output) else None
 
 
 def written_record(folder: SampleFolder, layout: Layout) -> SampleRecord | None:
-    """Return what is known of a sample since it was made, whatever the parameters were.
+    """Return what is known of a sample since `run` made it, whatever the parameters were.
 
     None when the receipt does not speak for the files as they are.
     """
-    receipt = _receipt_of(folder, layout)
-    return None if receipt is None else receipt.record
-
-
-def _receipt_of(folder: SampleFolder, layout: Layout) -> Receipt | None:
-    """Return the receipt that speaks for a folder's files as they are."""
     receipts = Receipts(layout)
-    receipt = receipts.read(folder.sample_id)
-    if receipt is None or receipt.record.files is None:
+    receipt = receipts.read_for(folder)
+    if receipt is None or receipts.find_altered(receipt) or None in receipt.made_with.values():
         return None
-    is_here = layout.grouped / receipt.record.files.folder == folder.path
-    return receipt if is_here and not receipts.find_altered(receipt) else None
-
-
-def has_error(record: SampleRecord) -> bool:
-    """Return whether an output that was promised is missing."""
-    return any(found.issue.severity == "error" for found in record.issues)
-
-
-def summarise(record: SampleRecord, digest: str) -> SampleResult:
-    """Return what the client keeps of a record."""
-    folder = None if record.files is None else record.files.folder
-    return SampleResult(record.sample_id, folder, digest, record.n_changed, record.issues)
+    return receipt.record

@@ -1,74 +1,67 @@
-"""Counting values under each label from a sample's files, and adding up what was counted."""
+"""Counting values under each label of one organised sample, and adding up what was counted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.issues import Issue
+import numpy as np
+
 from amos_dask.records import StepResult
-from amos_dask.root.derived import forget_others
+from amos_dask.root.kept import KeptFiles
+from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import Staging
-from amos_dask.sample.source import FolderTask, open_mask, show_volume, unreadable_output
-from amos_dask.statistics.intensities import ValueCounter, ValueCounts, merge_counts
-from amos_dask.statistics.value_counts import counts_path, pack_counts, read_counts
-from amos_dask.steps.relabel import labels_present
+from amos_dask.sample.source import FolderSource
+from amos_dask.steps.count_values import (
+    COUNT_ARRAYS,
+    ValueCounter,
+    ValueCounts,
+    merge_counts,
+    pack_counts,
+    unpack_counts,
+)
+from amos_dask.steps.split_labels import labels_present
+
+LabelVoxels = dict[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Where a sample's counts are.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    label_voxels : mapping of int to int
-        Voxels of each label, the background left out.
-    """
-
-    path: Path
-    label_voxels: Mapping[int, int]
-
-
-def find_counts(task: FolderTask) -> Counted | None:
+def read_counts(source: FolderSource) -> dict[int, ValueCounts] | None:
     """Return a sample's counts; None where its files, as they are now, have not been counted."""
+    folder, kept = source.folder, KeptFiles(source.layout.restore)
     try:
-        path = counts_path(task.layout.values, task.name, task.folder.volume, task.folder.mask)
-        return _counted(path, add_up([path]))
-    except (OSError, ValueError, LookupError, EOFError):  # there is none, or it is damaged
+        found = kept.read_of_volume(source.sample_id, folder.mask, folder.volume, COUNT_ARRAYS)
+        return None if found is None else unpack_counts(found)
+    except (OSError, ValueError, LookupError):  # gone, or damaged
         return None
 
 
-def _counted(path: Path, counts: Mapping[int, ValueCounts]) -> Counted:
-    return Counted(path, {label: found.n_voxels for label, found in counts.items()})
+def count_voxels(counts: dict[int, ValueCounts]) -> LabelVoxels:
+    """Return the voxels of each label, the background left out."""
+    return {label: found.n_voxels for label, found in counts.items()}
 
 
-def count_sample(task: FolderTask) -> StepResult[Counted]:
+def count_sample(source: FolderSource) -> StepResult[LabelVoxels]:
     """Count the values of a sample's volume under its mask and keep the counts.
 
     Returns
     -------
-    StepResult of Counted
-        None when volume or mask cannot be read.
+    StepResult of dict
+        Label -> voxels; None when volume or mask cannot be read.
     """
-    opened = open_mask(task)
-    if isinstance(opened, Issue):
-        return StepResult(task.name, None, (opened,))
-    mask, _ = opened
-    counter = ValueCounter(mask, labels_present(mask))
-    try:
-        show_volume(task, mask.shape, counter.add)
-    except (UnreadableImageError, InaccessibleFileError) as error:
-        issue = unreadable_output(task, task.folder.volume, "volume", error)
-        return StepResult(task.name, None, (issue,))
-    path = counts_path(task.layout.values, task.name, task.folder.volume, task.folder.mask)
+    opened, issues = source.open_mask()
+    if opened is None:
+        return StepResult(source.sample_id, None, tuple(issues))
+    counter = ValueCounter(opened.labels, labels_present(opened.labels))
+    issues = source.show_volume(opened.labels.shape, counter.add)
+    if issues:
+        return StepResult(source.sample_id, None, tuple(issues))
     counts = counter.result()
-    _write(path, counts)
-    forget_others(task.layout.values, task.name, path)
-    return StepResult(task.name, _counted(path, counts))
+    Receipts(source.layout).keep_of_volume(source.folder, pack_counts(counts))
+    return StepResult(source.sample_id, count_voxels(counts))
+
+
+Part = FolderSource | Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,34 +72,37 @@ class MergeTask:
     ----------
     name : str
         For the task.
-    sources : tuple of Path
-        Files of counts.
+    sources : tuple of FolderSource or Path
+        Samples, or files of sums.
     target : Path
         File for their sum.
     """
 
     name: str
-    sources: tuple[Path, ...]
+    sources: tuple[Part, ...]
     target: Path
 
 
 def merge_files(task: MergeTask) -> StepResult[Path]:
-    """Add up files of counts, label by label."""
-    _write(task.target, add_up(task.sources))
+    """Add up counts, label by label, into a file."""
+    with Staging() as staging:
+        with staging.path_for(task.target).open("wb") as file:
+            np.savez(file, allow_pickle=False, **pack_counts(add_up(task.sources)))
+        staging.publish()
     return StepResult(task.name, task.target)
 
 
-def add_up(sources: Iterable[Path]) -> dict[int, ValueCounts]:
-    """Return the sum of files of counts, label by label."""
+def add_up(sources: Iterable[Part]) -> dict[int, ValueCounts]:
+    """Return the sum of counts, label by label."""
     found: dict[int, list[ValueCounts]] = {}
     for source in sources:
-        for label, columns in read_counts(source).items():
-            found.setdefault(label, []).append(ValueCounts(*columns))
+        for label, counts in _read(source).items():
+            found.setdefault(label, []).append(counts)
     return {label: merge_counts(parts) for label, parts in found.items()}
 
 
-def _write(path: Path, counts: dict[int, ValueCounts]) -> None:
-    with Staging() as staging:
-        content = pack_counts({label: found.columns for label, found in counts.items()})
-        staging.path_for(path).write_bytes(content)
-        staging.publish()
+def _read(source: Part) -> dict[int, ValueCounts]:
+    if isinstance(source, FolderSource):
+        return read_counts(source) or {}
+    with np.load(source, allow_pickle=False) as arrays:
+        return unpack_counts(arrays)

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from amos_dask.arguments import find_label_map, require_sample_folders
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import AmosDaskError, ManifestError
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
+from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import SampleFiles
-from amos_dask.reporting import all_issues, step_results
 from amos_dask.results import CommandResult
+from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import Layout, absolute
-from amos_dask.root.lock import require_unlocked
 from amos_dask.root.staging import write_text
-from amos_dask.root.working import working_on
-from amos_dask.sample.reread import DescribeTask, describe_sample
-from amos_dask.sample.source import FolderTask
+from amos_dask.root.working import require_unlocked, working_on
+from amos_dask.sample.describe import DescribeTask, describe_sample
+from amos_dask.sample.source import FolderSource
 from amos_dask.statistics.counting import (
-    Counted,
+    LabelVoxels,
     MergeTask,
+    Part,
     add_up,
     count_sample,
-    find_counts,
+    count_voxels,
     merge_files,
+    read_counts,
 )
 from amos_dask.statistics.describe_values import describe_values
 from amos_dask.statistics.frames import (
@@ -45,12 +46,13 @@ from amos_dask.statistics.frames import (
     intensity_row,
     organ_frame,
 )
-from amos_dask.statistics.intensities import ValueCounts, merge_counts
+from amos_dask.steps.count_values import ValueCounts, merge_counts
 from amos_dask.tables.workbook import read_sheet, sheet_names, write_workbook
 
 # Files that one task adds up: about a megabyte each.
 _FAN_IN = 16
 _FEW = 32
+Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,12 @@ def stats(
     require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     folders = require_sample_folders(layout.grouped, layout)
-    tasks = [DescribeTask(folder, layout, label_map, layout.grouped) for folder in folders]
+    sources = (FolderSource(folder, layout, label_map) for folder in folders)
+    tasks = [DescribeTask(source, layout.grouped) for source in sources]
     with working_on(layout), open_session(cluster, progress) as session:
         results = step_results(session.map("describe", describe_sample, tasks))
-        rows = [result.value[0] for result in results if result.value is not None]
+        records = [result.value.record for result in results if result.value is not None]
+        rows = [record.files for record in records if record.files is not None]
         found = write_statistics(session, layout, label_map, rows)
     issues = (*all_issues(results), *found.issues)
     return CommandResult(
@@ -143,9 +147,18 @@ def write_statistics(
     rows : sequence of SampleFiles
         The samples.
     """
-    counted, issues = _count(session, layout, label_map, rows)
+    sources = {
+        row.sample_id: FolderSource(layout.folder_of(row), layout, label_map)
+        for row in rows
+        if row.labels_present is not None
+    }
+    counted, issues = _count(session, sources)
     members = [_member(layout, row, counted.get(row.sample_id)) for row in rows]
-    by_key = _add_up(session, layout, members, counted)
+    level: dict[Key, list[Part]] = {}
+    for member in members:
+        if member.files.sample_id in counted:
+            level.setdefault(member.key, []).append(sources[member.files.sample_id])
+    by_key = _add_up(session, layout, level)
     sheets = {
         "Intensities": intensity_frame(_intensities(by_key, members, label_map)),
         "Organs": organ_frame(members, label_map),
@@ -159,8 +172,7 @@ def write_statistics(
         write_workbook(book, sheets)
     if not text.exists() or text.read_text(encoding="utf-8") != told:
         write_text(text, told)
-    voxels = {name: found.label_voxels for name, found in counted.items()}
-    return Statistics(sheets, (book, text), tuple(issues), voxels)
+    return Statistics(sheets, (book, text), tuple(issues), counted)
 
 
 def _says(book: Path, sheets: Mapping[str, pd.DataFrame]) -> bool:
@@ -180,69 +192,59 @@ def statistics_files(layout: Layout) -> tuple[Path, Path]:
 
 
 def _count(
-    session: Session, layout: Layout, label_map: LabelMap, rows: Iterable[SampleFiles]
-) -> tuple[dict[str, Counted], list[Issue]]:
-    """Return each sample's counts, made now where they were missing."""
-    tasks = {
-        row.sample_id: FolderTask(layout.folder_of(row), layout, label_map)
-        for row in rows
-        if row.labels_present is not None
-    }
-    known = {name: find_counts(task) for name, task in tasks.items()}
-    unknown = [task for name, task in tasks.items() if known[name] is None]
+    session: Session, sources: Mapping[str, FolderSource]
+) -> tuple[dict[str, LabelVoxels], list[Issue]]:
+    """Return the voxels of each label by sample, counted now where that was not done."""
+    known = {name: read_counts(source) for name, source in sources.items()}
+    found = {name: count_voxels(counts) for name, counts in known.items() if counts is not None}
+    unknown = [source for name, source in sources.items() if name not in found]
     if unknown:
         session.prepare_kernels()
     results = step_results(session.map("count", count_sample, unknown))
-    found = {name: counted for name, counted in known.items() if counted is not None}
     found |= {r.sample_id: r.value for r in results if r.value is not None}
     return found, all_issues(results)
 
 
-def _member(layout: Layout, row: SampleFiles, counted: Counted | None) -> Member:
+def _member(layout: Layout, row: SampleFiles, counted: LabelVoxels | None) -> Member:
     return Member(
         layout.modality_of(row.folder) or "und",
         row.metadata.manufacturer_model_name,
         row.metadata.site,
         row.subset,
         row,
-        {} if counted is None else counted.label_voxels,
+        counted or {},
     )
 
 
 def _add_up(
-    session: Session, layout: Layout, members: Sequence[Member], counted: Mapping[str, Counted]
-) -> dict[tuple[str, str, str, str], dict[int, ValueCounts]]:
+    session: Session, layout: Layout, level: dict[Key, list[Part]]
+) -> dict[Key, dict[int, ValueCounts]]:
     """Add up the counts of samples that are in the same groups, as a tree of tasks."""
-    level: dict[tuple[str, str, str, str], list[Path]] = {}
-    for member in members:
-        known = counted.get(member.files.sample_id)
-        if known is not None:
-            level.setdefault(member.key, []).append(known.path)
-    if len(counted) <= _FEW:  # not worth starting a cluster
-        return {key: add_up(paths) for key, paths in level.items()}
-    folder = layout.values / "sums"
+    if sum(map(len, level.values())) <= _FEW:  # not worth starting a cluster
+        return {key: add_up(parts) for key, parts in level.items()}
+    folder = layout.state / "sums"
     try:
-        while any(len(paths) > 1 for paths in level.values()):
+        while any(len(parts) > 1 for parts in level.values()):
             level = _next_level(session, level, folder)
-        return {key: add_up(paths) for key, paths in level.items()}
+        return {key: add_up(parts) for key, parts in level.items()}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _next_level(
-    session: Session, level: Mapping[tuple[str, str, str, str], list[Path]], folder: Path
-) -> dict[tuple[str, str, str, str], list[Path]]:
+    session: Session, level: Mapping[Key, list[Part]], folder: Path
+) -> dict[Key, list[Part]]:
     tasks: list[MergeTask] = []
-    following: dict[tuple[str, str, str, str], list[Path]] = {}
+    following: dict[Key, list[Part]] = {}
     depth = len(list(folder.glob("*"))) if folder.exists() else 0
-    for key, paths in level.items():
-        for start in range(0, len(paths), _FAN_IN):
-            part = tuple(paths[start : start + _FAN_IN])
-            target = part[0]
-            if len(part) > 1:
+    for key, parts in level.items():
+        for start in range(0, len(parts), _FAN_IN):
+            few = tuple(parts[start : start + _FAN_IN])
+            target = few[0]
+            if len(few) > 1:
                 name = f"sum_{depth + len(tasks):05d}"
-                target = folder / f"{name}.npz.gz"
-                tasks.append(MergeTask(name, part, target))
+                target = folder / f"{name}.npz"
+                tasks.append(MergeTask(name, few, target))
             following.setdefault(key, []).append(target)
     for outcome in session.map("sum", merge_files, tasks):
         if outcome.value is None:
@@ -251,7 +253,7 @@ def _next_level(
 
 
 def _intensities(
-    by_key: Mapping[tuple[str, str, str, str], Mapping[int, ValueCounts]],
+    by_key: Mapping[Key, Mapping[int, ValueCounts]],
     members: Sequence[Member],
     label_map: LabelMap,
 ) -> Iterator[tuple[object, ...]]:

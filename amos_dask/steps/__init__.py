@@ -1,4 +1,4 @@
-"""The steps of the pipeline: pure functions on arrays, and thin reading and writing around them.
+"""The steps of the pipeline: pure functions on arrays and headers, and thin reading and writing.
 
-Stages know images and kernels; they know neither Dask, nor ROOT_DIR, nor each other.
+Steps know images and kernels; they know neither Dask, nor ROOT_DIR, nor each other.
 """

@@ -12,7 +12,7 @@ from amos_dask.kernels import count_labels, select_label
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import ImageInfo, ImageWriter, Mask, in_file_order, mask_header
 
-# Raised when what this stage makes changes: samples made with an older one are made again.
+# Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
 _PIECE_VOXELS = 1 << 19
 

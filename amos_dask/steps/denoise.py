@@ -10,7 +10,7 @@ import numpy as np
 from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.kernels import denoise_slices
 from amos_dask.nifti import Mask
-from amos_dask.records import DenoiseParams
+from amos_dask.params import DenoiseParams
 
 # Raised when the result for the same input and parameters changes.
 RESULT_VERSION = 1
@@ -18,7 +18,7 @@ _MARK = re.compile(r"amos-dask denoise v\d+ .*")
 _LONGEST_MARK = 79
 
 
-def describe_step(params: DenoiseParams, excluded: frozenset[int] = frozenset()) -> str:
+def denoising_mark(params: DenoiseParams, excluded: frozenset[int] = frozenset()) -> str:
     """Return the NIfTI ``descrip`` of a mask denoised this way.
 
     Parameters

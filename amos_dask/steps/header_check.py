@@ -1,4 +1,4 @@
-"""Audit: what the headers of a scan and its mask say, without decoding a voxel."""
+"""Header check: what the headers of a scan and its mask say, without decoding a voxel."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from amos_dask import geometry
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, read_info
-from amos_dask.records import Audit, FileAudit, FileRef, Kind, Sample
+from amos_dask.records import FileHeader, FileRef, HeaderCheck, Kind, Sample
 
-# Raised when what this stage makes changes: samples made with an older one are made again.
+# Raised when what is said of the same headers changes: they are read again then.
 RESULT_VERSION = 1
 
 
-def audit_sample(sample: Sample) -> Audit:
+def check_headers(sample: Sample) -> HeaderCheck:
     """Read the headers of a sample's files and check them.
 
     Parameters
@@ -27,7 +27,7 @@ def audit_sample(sample: Sample) -> Audit:
 
     Returns
     -------
-    Audit
+    HeaderCheck
         A row for each file, the volume first, and the issues found. An unreadable header gives a
         row without geometry and an ``error``.
     """
@@ -43,15 +43,15 @@ def audit_sample(sample: Sample) -> Audit:
             norm = geometry.difference_norm(mask.affine, volume.affine)
             row = replace(row, diff_trans_f_norm=norm if np.isfinite(norm) else None)
         rows.append(row)
-    return Audit(sample.sample_id, tuple(rows), tuple(issues))
+    return HeaderCheck(sample.sample_id, tuple(rows), tuple(issues), RESULT_VERSION)
 
 
-def blank_audit(sample: Sample) -> Audit:
-    """Return the audit of a sample whose headers nobody could look at: rows without geometry."""
+def unchecked_headers(sample: Sample) -> HeaderCheck:
+    """Return what is known of headers that nobody could look at: rows without geometry."""
     files: tuple[tuple[Kind, FileRef | None], ...]
     files = (("volume", sample.volume), ("mask", sample.mask))
     rows = tuple(_describe(ref, kind, None) for kind, ref in files if ref is not None)
-    return Audit(sample.sample_id, rows, ())
+    return HeaderCheck(sample.sample_id, rows, ())
 
 
 def _read(sample: Sample, ref: FileRef | None, kind: Kind, issues: list[Issue]) -> ImageInfo | None:
@@ -99,12 +99,12 @@ def _check_geometry(sample_id: str, ref: FileRef, info: ImageInfo, kind: Kind) -
         )
 
 
-def _describe(ref: FileRef, kind: Kind, info: ImageInfo | None) -> FileAudit:
+def _describe(ref: FileRef, kind: Kind, info: ImageInfo | None) -> FileHeader:
     if info is None:
-        return FileAudit(ref.path, kind)
+        return FileHeader(ref.path, kind)
     usable = geometry.is_usable(info.affine)
     finite = bool(np.isfinite(info.affine).all())
-    return FileAudit(
+    return FileHeader(
         file_path=ref.path,
         kind=kind,
         shape=info.shape,

@@ -13,7 +13,7 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels import cast_to_labels
 from amos_dask.nifti import ImageInfo, ImageReader, Mask
 
-# Raised when what this stage makes changes: samples made with an older one are made again.
+# Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +15,9 @@ from amos_dask import geometry
 from amos_dask.difference import Difference, Mask
 from amos_dask.overlay import grey_jpeg, halo_png, labels_png
 
-# Raised when what this stage makes changes: pictures made with an older one are made again.
+# Raised when pictures of the same would be others: those made before are made again.
 RESULT_VERSION = 1
+PICTURE_ARRAY = f"pictures_v{RESULT_VERSION}"
 # Slices that show the most changes, and with those that show a label not seen in these.
 _USUAL_SLICES = 3
 _MOST_SLICES = 6
@@ -125,6 +128,17 @@ class PictureTaker:
             "changes": [list(change) for change in changed.changes],
             **{name: base64.b64encode(data).decode("ascii") for name, data in layers.items()},
         }
+
+
+def pack_pictures(pictures: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.uint8]]:
+    """Return pictures as an array of bytes, for `unpack_pictures`."""
+    text = json.dumps(pictures, separators=(",", ":"))
+    return {PICTURE_ARRAY: np.frombuffer(text.encode(), np.uint8)}
+
+
+def unpack_pictures(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Return the pictures as JSON text: a list, the most changed slice first."""
+    return bytes(arrays[PICTURE_ARRAY]).decode()
 
 
 def to_grey(values: NDArray[np.float32], modality: str) -> NDArray[np.uint8]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from amos_dask.kernels import label_components
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import Mask
-from amos_dask.records import Region, SampleRegions
+from amos_dask.records import Region, Regions
 
-# Raised when what this stage makes changes: samples made with an older one are made again.
+# Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
 
 
@@ -21,8 +21,7 @@ def find_small_regions(
     spacing_mm: tuple[float, float, float],
     thresholds_mm3: Sequence[float],
     label_map: LabelMap,
-    sample_id: str,
-) -> tuple[tuple[float, SampleRegions], ...]:
+) -> Regions:
     """Find the regions strictly below each volume threshold, all in one pass over the mask.
 
     Parameters
@@ -35,12 +34,10 @@ def find_small_regions(
         Volume thresholds in mm3.
     label_map : LabelMap
         Labels outside it are left aside.
-    sample_id : str
-        The sample.
 
     Returns
     -------
-    tuple of (float, SampleRegions)
+    Regions
         For each threshold its regions by label, then by first voxel in C order.
     """
     components = label_components(mask)
@@ -62,7 +59,7 @@ def find_small_regions(
                 strict=True,
             )
         )
-        found.append((float(threshold), SampleRegions(sample_id, regions)))
+        found.append((float(threshold), regions))
     return tuple(found)
 
 

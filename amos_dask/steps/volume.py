@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from amos_dask.kernels import scale_to_float32
 from amos_dask.nifti import ImageInfo, ImageReader, ImageWriter, make_header, parse_header
 
-# Raised when what this stage makes changes: samples made with an older one are made again.
+# Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
 _CHUNK_VOXELS = 1 << 18  # one MB of float32, which stays in the cache from scaling to packing
 

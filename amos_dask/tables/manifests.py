@@ -13,13 +13,12 @@ from amos_dask.datasets import METADATA_FIELDS
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.records import (
-    Audit,
-    FileAudit,
+    FileHeader,
+    HeaderCheck,
+    LabelChange,
     Region,
     Sample,
-    SampleChanges,
     SampleFiles,
-    SampleRegions,
 )
 from amos_dask.tables.workbook import LARGEST_CELL
 
@@ -55,26 +54,26 @@ CHANGE_COLUMNS = (
 FILE_TYPES = {"volume": "v3d", "mask": "m3d"}
 
 
-def archive_frame(samples: Iterable[Sample], audits: Mapping[str, Audit]) -> pd.DataFrame:
+def archive_frame(samples: Iterable[Sample], headers: Mapping[str, HeaderCheck]) -> pd.DataFrame:
     """Return the archive manifest: a row a file, by number, the volume before the mask.
 
     Parameters
     ----------
     samples : iterable of Sample
         By number.
-    audits : mapping of str to Audit
+    headers : mapping of str to HeaderCheck
         Sample id -> what its headers say.
     """
     rows = [
         _archive_row(sample, file)
         for sample in samples
-        if sample.sample_id in audits
-        for file in audits[sample.sample_id].files
+        if sample.sample_id in headers
+        for file in headers[sample.sample_id].files
     ]
     return pd.DataFrame(rows, columns=list(ARCHIVE_COLUMNS), dtype=object)
 
 
-def _archive_row(sample: Sample, file: FileAudit) -> dict[str, Any]:
+def _archive_row(sample: Sample, file: FileHeader) -> dict[str, Any]:
     size = file.shape or (None, None, None)
     spacing = _shortest(file.pixdim_mm)
     return {
@@ -103,30 +102,30 @@ def _shortest(
 
 
 def region_frames(
-    found: Sequence[SampleRegions], label_map: LabelMap
+    found: Iterable[tuple[str, Sequence[Region]]], label_map: LabelMap
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return worksheets ``Manifest`` (a row a sample) and ``Regions`` (a row a region).
 
     Parameters
     ----------
-    found : sequence of SampleRegions
-        By number; samples without small regions are there too, with blank cells.
+    found : iterable of (str, sequence of Region)
+        Sample id and its regions, by number; samples without any are there too, with blank cells.
     label_map : LabelMap
         Labels and their names.
     """
     columns = label_map.columns()
     names = label_map.names()
     cells, rows = [], []
-    for sample in found:
+    for sample_id, regions in found:
         by_label: dict[int, list[Region]] = {}
-        for region in sample.regions:
+        for region in regions:
             by_label.setdefault(region.label, []).append(region)
-        row: dict[str, str | None] = {"ID": sample.sample_id}
+        row: dict[str, str | None] = {"ID": sample_id}
         row |= {column: region_cell(by_label.get(label, ())) for label, column in columns.items()}
         cells.append(row)
         rows += [
-            (sample.sample_id, r.label, names[r.label], r.x, r.y, r.z, r.n_voxels, r.volume_mm3)
-            for r in sample.regions
+            (sample_id, r.label, names[r.label], r.x, r.y, r.z, r.n_voxels, r.volume_mm3)
+            for r in regions
         ]
     return (
         pd.DataFrame(cells, columns=["ID", *columns.values()], dtype=object),
@@ -154,23 +153,25 @@ def _more(n_regions: int) -> str:
     return f" … ({n_regions} more; see Regions)"
 
 
-def changes_frame(found: Iterable[SampleChanges], label_map: LabelMap) -> pd.DataFrame:
+def changes_frame(
+    found: Iterable[tuple[str, tuple[float, float, float], Sequence[LabelChange]]],
+    label_map: LabelMap,
+) -> pd.DataFrame:
     """Return what denoising changed: a row for each label before and label after.
 
     Parameters
     ----------
-    found : iterable of SampleChanges
-        By number.
+    found : iterable of (str, (float, float, float), sequence of LabelChange)
+        Sample id, spacing in mm and changes, by number.
     label_map : LabelMap
         Labels and their names; a label that it lacks has none.
     """
     names = label_map.names()
     rows = []
-    for sample in found:
-        sx, sy, sz = sample.spacing_mm
-        for old, new, n_voxels in sample.changes:
+    for sample_id, (sx, sy, sz), changes in found:
+        for old, new, n_voxels in changes:
             labels = (old, names.get(old), new, names.get(new))
-            rows.append((sample.sample_id, *labels, n_voxels, n_voxels * sx * sy * sz))
+            rows.append((sample_id, *labels, n_voxels, n_voxels * sx * sy * sz))
     return pd.DataFrame(rows, columns=list(CHANGE_COLUMNS), dtype=object)
 
 

@@ -400,7 +400,8 @@ def test_a_known_scanner_names_the_folder_and_a_contradiction_is_told(
 
 
 def test_the_nine_scanners_of_the_dataset_are_known() -> None:
-    assert set(AMOS22.scanners) == {*CT_SCANNERS, *MR_SCANNERS}
+    found = {modality: set(models) for modality, models in AMOS22.scanners.items()}
+    assert found == {"ct": {*CT_SCANNERS}, "mri": {*MR_SCANNERS}}
 
 
 @pytest.mark.parametrize(("cell", "name"), [("Revolution", "Revolution"), ("", "UND")])

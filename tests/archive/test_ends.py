@@ -151,3 +151,17 @@ def test_a_server_that_sends_from_the_beginning_only(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("amos_dask.archive.ends.open_location", lambda location: Stream())
     assert read_ends(FileRef("amos_0001.nii.gz", "https://host/amos_0001.nii.gz", 0)) == Ends()
+
+
+def test_the_end_of_a_gzip_file_agrees_with_what_it_unpacks_to() -> None:
+    ends = Ends(length=len(CONTENT))
+    assert ends.agree_with(len(CONTENT))
+    assert not ends.agree_with(len(CONTENT) - 1)
+    assert not ends.agree_with(0)
+    assert Ends().agree_with(len(CONTENT))  # nothing told is nothing wrong
+
+
+def test_gzip_counts_modulo_4_gib() -> None:
+    n_bytes = (1 << 32) + 352
+    assert Ends(length=352).agree_with(n_bytes)
+    assert not Ends(length=353).agree_with(n_bytes)

@@ -95,17 +95,17 @@ def test_what_amos22_is() -> None:
     ]
     assert AMOS22.modality(7000, "Prisma") == "mri"
     assert AMOS22.modality(7000, "unheard of") == "und"
-    assert sum(AMOS22.official_counts.values()) == 600
+    assert sum(sum(row.values()) for row in AMOS22.official_counts.values()) == 600
     assert AMOS22.unlabelled_mr_scanners == {"Ingenia"}
-    assert AMOS22.damaged_numbers == {5437, 5514}
+    assert AMOS22.unlabelled.damaged == {5437, 5514}
     assert AMOS22.splits_prostate_uterus
     assert AMOS22.subsets_with_masks == {"train", "val"}
     assert AMOS22.example == "imagesTr/amos_0001.nii.gz"
-    assert AMOS22.unlabelled_zip.fullmatch("AMOS22_unlabeled_MRI_7000_8199.zip") is not None
-    assert AMOS22.unlabelled_zip.fullmatch("amos22_unlabeled_pet_1_2.zip") is None
+    assert AMOS22.unlabelled.zips.fullmatch("AMOS22_unlabeled_MRI_7000_8199.zip") is not None
+    assert AMOS22.unlabelled.zips.fullmatch("amos22_unlabeled_pet_1_2.zip") is None
     assert all(
-        AMOS22.unlabelled_zip.fullmatch(name) or AMOS22.unlabelled_csv.fullmatch(name)
-        for name in AMOS22.unlabelled_files
+        AMOS22.unlabelled.zips.fullmatch(name) or AMOS22.unlabelled.csvs.fullmatch(name)
+        for name in AMOS22.unlabelled.published
     )
 
 
@@ -156,40 +156,64 @@ def test_a_metadata_csv_of_ones_own(tmp_path: Path) -> None:
 
 MISTAKES = [
     ("name: Ours\n", "", "name is missing"),
-    ("name: Ours", "name: a/b", "'a/b' is not possible as name"),
-    ("prefix: ours", "prefix: our_s", "'our_s' is not possible as prefix"),
-    ("prefix: ours", "prefix: ../x", "'../x' is not possible as prefix"),
-    ('{train: "images/ours_{number}"}', "[a]", "volumes: expected lines"),
-    ('volumes: {train: "images/ours_{number}"}\n', "", "volumes are missing"),
+    ("name: Ours", "name: a/b", "name: 'a/b' is not made of at most 50 letters"),
+    ("prefix: ours", "prefix: our_s", "prefix: 'our_s' is not made of at most 30"),
+    ("prefix: ours", "prefix: ../x", "prefix: '../x' is not made of"),
+    ('{train: "images/ours_{number}"}', "[a]", "volumes: ['a'] should be lines"),
+    ('volumes: {train: "images/ours_{number}"}\n', "", "volumes is missing"),
+    ('{train: "images/ours_{number}"}', "{}", "volumes are missing"),
     ("images/ours_{number}", "images/ours", "'images/ours' is not such as"),
     ("images/ours_{number}", "a/b/{number}", "'a/b/{number}' is not such as"),
     ("images/ours_{number}", "{number}_x", "'{number}_x' is not such as"),
-    ('{train: "images', '{training: "images', "'training' is none of train, val, test"),
+    (
+        '{train: "images',
+        '{training: "images',
+        "volumes: 'training' should be 'train',",
+    ),
     ('{train: "labels/ours_{number}"}', '"labels/ours_{number}"', "masks name one place for all"),
     ("labels/ours_{number}", "images/ours_{number}", "images/ours_1.nii.gz would be two things"),
     ('s/ours_{number}"}\nmasks', 's/a_{number}", val: "images/a_{number}"}\nmasks', "two things"),
-    ("with_masks: [train]", "with_masks: [all]", "'all' in with_masks is none of train, val, test"),
-    ("with_masks: [train]", "with_masks: train", "with_masks is not a list"),
+    ("with_masks: [train]", "with_masks: [all]", "with_masks: 'all' should be 'train', 'val' or"),
+    ("with_masks: [train]", "with_masks: train", "with_masks: 'train' should be a list"),
     ("{0: background, 1: liver}", "{1: liver}", "label 0 (background) is missing"),
     ("{0: background, 1: liver}", "{0: background, 1: a/b}", "the name 'a/b' of label 1"),
     ("{0: background, 1: liver}", "{0: background, 1: A b, 2: a_B}", "used for two labels"),
     ("modality: ct\n", "", "modality is missing"),
-    ("modality: ct", "modality: pet", "modality 'pet' is none of ct, mri, und"),
-    ("modality: ct", "modality: {ct: 5-1}", "'5-1' of ct is not a range"),
+    ("modality: ct", "modality: pet", "modality: 'pet' should be 'ct', 'mri' or 'und'"),
+    ("modality: ct", "modality: {ct: 5-1}", "modality, ct: '5-1' is not a range"),
     ("modality: ct", "modality: {ct: 1-5, mri: 5-9}", "number 5 of mri is in two ranges"),
-    ("modality: ct", "modality: {ct: many}", "'many' of ct is not a range"),
+    ("modality: ct", "modality: {ct: many}", "modality, ct: 'many' is not a range"),
     ("modality: ct", "modality: ct\nmodality: mri", "key modality occurs twice"),
     ("modality: ct", "modality: ct\ncolour: red", "'colour' is not a key"),
     ("modality: ct", "modality: ct\nsplit_prostate_uterus: yes", "needs the labels 15 and 16"),
-    ("modality: ct", "modality: ct\nsplit_prostate_uterus: perhaps", "must be yes or no"),
-    ("modality: ct", "modality: ct\ndigits: 0", "digits must be a number from 1 to 9"),
-    ("modality: ct", "modality: ct\ndigits: four", "digits 'four' is not a whole number"),
-    ("modality: ct", "modality: ct\nofficial_counts: {train: {ct: x}}", "ct 'x' is not a whole"),
+    (
+        "modality: ct",
+        "modality: ct\nsplit_prostate_uterus: perhaps",
+        "should be yes or no",
+    ),
+    ("modality: ct", "modality: ct\ndigits: 0", "digits: '0' should be greater than or equal to 1"),
+    ("modality: ct", "modality: ct\ndigits: four", "digits: 'four' should be a whole"),
+    ("modality: ct", "modality: ct\nofficial_counts: {train: {ct: x}}", "train, ct: 'x' should be"),
     ("modality: ct", "modality: ct\nmetadata: {files: a.csv}", "metadata: id is missing"),
     ("modality: ct", "modality: ct\nmetadata: {files: a, id: b, columns: {shoe: c}}", "'shoe'"),
-    ("modality: ct", "modality: ct\nunlabelled: {damaged: [x]}", "'x' in damaged"),
+    ("modality: ct", "modality: ct\nunlabelled: {damaged: [x]}", "damaged: 'x' should be"),
     ("modality: ct", "modality: from dataset.json", "must say which of its sections"),
-    ("modality: ct", "modality: ct\ndataset_json: {training: all}", "training is none of train"),
+    (
+        "modality: ct",
+        "modality: ct\ndataset_json: {training: all}",
+        "training: 'all' should be",
+    ),
+    ("name: Ours", "name: [Ours]", "name: ['Ours'] should be a text"),
+    ("{0: background, 1: liver}", "[liver]", "labels: expected lines such as '1: spleen'"),
+    ("modality: ct", "modality: ct\nmr_scanners_without_masks: [x]", "'x' in mr_scanners_without"),
+    ("modality: ct", "modality: ct\nmetadata: x", "metadata: 'x' should be lines"),
+    ("modality: ct", "modality: ct\nunlabelled: {zips: [a]}", "unlabelled, zips: ['a'] should be"),
+    (
+        "modality: ct",
+        "modality: ct\nmetadata: {files: a, id: b, mr_rows_may_be_shifted: yes}",
+        "mr_rows_may_be_shifted needs the numbers of mri",
+    ),
+    ("name: Ours", 'name: "\\U99999999"', "not a readable dataset definition"),
     ("name: Ours", "name: &a Ours", None),
     ("modality: ct", "modality: *a", "aliases are not allowed"),
     ("name: Ours", "name: [", "not a readable dataset definition"),

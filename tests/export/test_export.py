@@ -528,3 +528,22 @@ def test_the_commands(
         cluster_address, "--modality", "ct", "--quiet",
     )  # fmt: skip
     assert read(tmp_path / "ct.json")["numTraining"] == 5
+
+
+@pytest.mark.parametrize(
+    ("places", "says"),
+    [
+        (["train/UND", "train/Prisma"], "amos_0001 has 2 folders"),
+        (["other/UND"], "not in a folder train, val or test"),
+    ],
+)
+def test_folders_that_cannot_be_told_apart_are_named(
+    places: list[str], says: str, nnunet: Export, tmp_path: Path
+) -> None:
+    for place in places:
+        folder = tmp_path / "AMOS22" / "grouped" / "AMOS-CT" / place / "amos_0001_F"
+        folder.mkdir(parents=True)
+        (folder / "amos_0001_volume.nii.gz").touch()
+    with pytest.raises(AmosDaskError, match=says):
+        nnunet(tmp_path / "AMOS22" / "grouped", tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()

@@ -18,7 +18,7 @@ from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import read_blocks
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue
-from amos_dask.steps.header_check import audit_sample
+from amos_dask.steps.header_check import check_headers
 
 GOOD = ("imagesTr/amos_0001.nii.gz", "labelsTr/amos_0001.nii.gz")
 
@@ -130,7 +130,7 @@ def test_a_scan_or_mask_of_another_form_is_an_error_and_no_stray_file(
     (root / folder / name).write_bytes(content)
     found = discover(str(root))
     assert ids(found) == ["amos_0001", "amos_0002", "amos_0003"]
-    audit = audit_sample(found.samples[1])
+    audit = check_headers(found.samples[1])
     (issue,) = audit.issues
     kind = "volume" if folder == "imagesTr" else "mask"
     assert (issue.code, issue.severity) == (f"unreadable_{kind}", "error")

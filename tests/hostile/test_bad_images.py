@@ -25,11 +25,12 @@ from hostile.bad_images import (
 from amos_dask.archive import sources
 from amos_dask.archive.listing import file_ref
 from amos_dask.issues import CATALOGUE, Issue
-from amos_dask.records import Audit, Metadata, Params, Sample
+from amos_dask.params import Params
+from amos_dask.records import Audit, Metadata, Sample
 from amos_dask.root.layout import Layout
 from amos_dask.sample.make import run_sample
 from amos_dask.sample.todo import RunTask
-from amos_dask.steps.header_check import audit_sample
+from amos_dask.steps.header_check import check_headers
 
 VOLUME, MASK = image(volume_voxels()), image(mask_voxels())
 VOLUME_NAME, MASK_NAME = "imagesTr/amos_0001.nii.gz", "labelsTr/amos_0001.nii.gz"
@@ -57,7 +58,7 @@ def with_image(folder: Path, kind: str, content: bytes) -> Sample:
 
 def process(sample: Sample, root: Path) -> tuple[Audit, set[Issue]]:
     """Audit a sample and run it; return the audit and every issue once, as the issue log does."""
-    audit = audit_sample(sample)
+    audit = check_headers(sample)
     result = run_sample(RunTask(sample, Layout(root), Params()))
     return audit, {*audit.issues, *(found.issue for found in result.issues)}
 
@@ -190,7 +191,7 @@ def test_a_pipe_is_unreadable_and_not_waited_for(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(10)
     try:
-        (issue,) = audit_sample(sample).issues
+        (issue,) = check_headers(sample).issues
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)

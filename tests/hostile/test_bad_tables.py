@@ -24,7 +24,7 @@ from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.root.layout import SampleFolder
 from amos_dask.root.staging import Staging
-from amos_dask.steps.describe import parse_info_yaml
+from amos_dask.steps.info_file import parse_info_yaml
 from amos_dask.tables.workbook import read_sheet, write_workbook
 
 assert AMOS22.metadata is not None

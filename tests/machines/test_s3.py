@@ -30,7 +30,7 @@ from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import open_location, read_blocks
 from amos_dask.errors import ArchiveError, InaccessibleFileError
 from amos_dask.records import FileRef, Sample
-from amos_dask.steps.header_check import audit_sample
+from amos_dask.steps.header_check import check_headers
 
 pytestmark = pytest.mark.s3
 ZIP, FOLDER = "s3://bucket/zipped/amos22.zip", "s3://bucket/amos22"
@@ -321,7 +321,7 @@ def test_a_sample_of_a_large_zip_costs_that_sample_whatever_the_zip_holds(
         bucket.put(LARGE, zip_of(noise, padding_bytes))
         proxy.forget()
         sample = one_sample(LARGE)
-        audit_sample(sample)
+        check_headers(sample)
         content = b"".join(read_blocks(volume_of(sample)))
         assert content == noise
         transferred.append(proxy.n_bytes())
@@ -361,7 +361,7 @@ def test_headers_cost_little(bucket: Bucket, proxy: FaultyProxy, noise: bytes, f
     bucket.put(f"{folder}/imagesTr/amos_0001.nii.gz", noise)
     sample = one_sample(LARGE if form == "zip" else folder)
     proxy.forget()
-    audit = audit_sample(sample)
+    audit = check_headers(sample)
     assert audit.files[0].shape == (128, 128, 100)
     assert proxy.n_bytes() < 1 << 15
     assert len(proxy.exchanges) == 2

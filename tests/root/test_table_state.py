@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from amos_dask.records import TableCounts
 from amos_dask.root.layout import Layout
 from amos_dask.root.table_state import (
+    TableCounts,
     TableState,
     adding_to_table,
     read_table_state,

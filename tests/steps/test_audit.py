@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from amos_dask.archive.listing import file_ref
 from amos_dask.records import Audit, FileRef, Metadata, Sample
-from amos_dask.steps.header_check import audit_sample
+from amos_dask.steps.header_check import check_headers
 
 SHAPE = (4, 3, 2)
 LAS = from_matvec(np.diag([-0.8, 0.8, 5.0]), [100, -120, -300])
@@ -49,7 +49,7 @@ def write(folder: Path, name: str, header: Nifti1Header) -> FileRef:
 
 
 def audit(volume: FileRef | None, mask: FileRef | None = None) -> Audit:
-    return audit_sample(Sample("0001", "train", "ct", "UND", Metadata(), volume, mask))
+    return check_headers(Sample("0001", "train", "ct", "UND", Metadata(), volume, mask))
 
 
 def codes(found: Audit) -> list[tuple[str, str, str, str]]:

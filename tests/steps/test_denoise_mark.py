@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amos_dask.records import DenoiseParams
-from amos_dask.steps.denoise import denoise_mask, describe_step, is_denoised
+from amos_dask.params import DenoiseParams
+from amos_dask.steps.denoise import denoise_mask, denoising_mark, is_denoised
 
 quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 params = st.builds(
@@ -22,7 +22,7 @@ params = st.builds(
 @quick
 @given(given_params=params)
 def test_a_mark_fits_into_descrip_and_is_recognised(given_params: DenoiseParams) -> None:
-    mark = describe_step(given_params)
+    mark = denoising_mark(given_params)
     assert mark.isascii()
     assert len(mark) <= 79
     assert is_denoised(mark)
@@ -33,13 +33,13 @@ def test_a_mark_fits_into_descrip_and_is_recognised(given_params: DenoiseParams)
 def test_marks_are_equal_exactly_when_the_parameters_are(
     first: DenoiseParams, second: DenoiseParams
 ) -> None:
-    assert (describe_step(first) == describe_step(second)) == (first == second)
+    assert (denoising_mark(first) == denoising_mark(second)) == (first == second)
 
 
 def test_a_whole_number_and_the_same_float_are_the_same_parameter() -> None:
     whole, fraction = DenoiseParams(region_area_thresh=10), DenoiseParams(region_area_thresh=10.0)
     assert whole == fraction
-    assert describe_step(whole) == describe_step(fraction)
+    assert denoising_mark(whole) == denoising_mark(fraction)
 
 
 @pytest.mark.parametrize("description", ["", "FSL5.0", "denoise", "amos-dask", "x" * 79])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
+from amos_dask.root.restore import RestoreData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -17,10 +18,9 @@ from strategies import layouts
 
 from amos_dask.difference import find_difference
 from amos_dask.exclusions import EVERY_LABEL
-from amos_dask.records import DenoiseParams
-from amos_dask.root.restore import RestoreData
+from amos_dask.params import DenoiseParams
 from amos_dask.root.staging import Staging
-from amos_dask.steps.denoise import denoise_mask, describe_step, is_denoised, undo_labels
+from amos_dask.steps.denoise import denoise_mask, denoising_mark, is_denoised, undo_labels
 
 Mask = NDArray[np.uint8]
 
@@ -129,7 +129,7 @@ def test_denoising_leaves_what_is_excluded(
 def test_a_mark_with_exclusions_fits_and_is_recognised(
     how: DenoiseParams, labels: frozenset[int]
 ) -> None:
-    mark = describe_step(how, labels)
+    mark = denoising_mark(how, labels)
     if labels == EVERY_LABEL:
         assert mark == ""
         return
@@ -137,7 +137,7 @@ def test_a_mark_with_exclusions_fits_and_is_recognised(
     assert len(mark) <= 79
     assert is_denoised(mark)
     if not labels:
-        assert mark == describe_step(how)
+        assert mark == denoising_mark(how)
 
 
 @quick
@@ -149,14 +149,14 @@ def test_marks_differ_with_the_parameters_or_the_labels(
     for one in (first, second):
         for other in (first, second):
             same = (one, labels[0]) == (other, labels[1])
-            assert (describe_step(one, labels[0]) == describe_step(other, labels[1])) == same
+            assert (denoising_mark(one, labels[0]) == denoising_mark(other, labels[1])) == same
 
 
 def test_a_few_labels_are_spelled_in_the_mark() -> None:
-    plain = describe_step(DenoiseParams())
-    assert describe_step(DenoiseParams(), frozenset({15, 6})) == f"{plain} not=6,15"
-    assert describe_step(DenoiseParams(), EVERY_LABEL) == ""
-    many = describe_step(DenoiseParams(), frozenset(range(17)))
+    plain = denoising_mark(DenoiseParams())
+    assert denoising_mark(DenoiseParams(), frozenset({15, 6})) == f"{plain} not=6,15"
+    assert denoising_mark(DenoiseParams(), EVERY_LABEL) == ""
+    many = denoising_mark(DenoiseParams(), frozenset(range(17)))
     assert many.startswith(f"{plain} not=#")
 
 

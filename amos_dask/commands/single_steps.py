@@ -1,0 +1,325 @@
+"""Commands on organised samples, a step each: relabel, binary masks, regions, denoise, restore."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from amos_dask.commands.workplace import Workplace, has_error, make_all, working_at
+from amos_dask.engine.events import Listener
+from amos_dask.errors import AmosDaskError
+from amos_dask.exclusions import Exclusions
+from amos_dask.labels import LabelMap
+from amos_dask.params import DenoiseParams, Params, require_threshold
+from amos_dask.records import Step
+from amos_dask.results import CommandResult
+from amos_dask.root.choices import find_exclusions, find_label_map
+from amos_dask.root.kept import KeptFiles
+from amos_dask.root.layout import (
+    CHANGES_SHEET,
+    MANIFEST_SHEET,
+    REGIONS_SHEET,
+    absolute,
+    find_samples_of,
+)
+from amos_dask.sample.describe import read_changes
+from amos_dask.sample.selection import EVERYTHING, Selection
+from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
+from amos_dask.sample.task import SampleTask
+from amos_dask.steps.denoise import denoising_mark, is_denoised
+from amos_dask.tables.manifests import changes_frame, region_frames
+from amos_dask.tables.workbook import write_workbook
+
+
+def split_prostate_uterus(
+    root_dir: str | Path,
+    *,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Give label 15 of female patients the label 16, in place (routine 03).
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it, such as ``root_dir/grouped``.
+    selection : Selection
+        Choice of samples.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        ``n_samples`` looked at; running it again changes nothing.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples.
+    """
+    with working_at(root_dir, selection) as place:
+        layout = place.layout
+        if not layout.dataset.splits_prostate_uterus:
+            raise AmosDaskError(
+                f"{Path(root_dir)}: {layout.dataset.name} has no label of prostate or uterus."
+            )
+        tasks = place.tasks({Step.SPLIT_PROSTATE_UTERUS}, Params(find_label_map(layout, None)))
+        results = make_all("split", tasks, cluster, progress)
+        n_changed = sum(result.is_changed for result in results)
+        summary = f"label 15 became 16 in {n_changed} of {len(tasks)} masks"
+        return place.finish(Step.SPLIT_PROSTATE_UTERUS, results, (Path(root_dir),), summary)
+
+
+def binary_masks(
+    root_dir: str | Path,
+    *,
+    label_explanation: str | Path | None = None,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Write a binary mask for each label beside each multi-label mask (routine 04).
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it.
+    label_explanation : str or Path, optional
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    selection, cluster, progress
+        As for `split_prostate_uterus`.
+
+    Returns
+    -------
+    CommandResult
+        ``n_samples`` looked at.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples or the label map is not usable.
+    """
+    with working_at(root_dir, selection) as place:
+        params = Params(find_label_map(place.layout, label_explanation))
+        tasks = place.tasks({Step.BINARY_MASKS}, params)
+        results = make_all("binary", tasks, cluster, progress)
+        n_files = sum(result.n_binary_masks for result in results)
+        summary = f"{n_files} binary masks of {len(tasks)} samples"
+        return place.finish(Step.BINARY_MASKS, results, (Path(root_dir),), summary)
+
+
+def small_regions(
+    root_dir: str | Path,
+    output_manifest: str | Path,
+    *,
+    region_volume_thresh: float,
+    label_explanation: str | Path | None = None,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """List regions of each label that are smaller than a volume.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it.
+    output_manifest : str or Path
+        The workbook to write: ``Manifest`` (a row a sample) and ``Regions`` (a row a region).
+    region_volume_thresh : float
+        Regions strictly below this volume in mm3 are listed.
+    label_explanation, selection, cluster, progress
+        As for `binary_masks`.
+
+    Returns
+    -------
+    CommandResult
+        With worksheet ``Regions`` as ``frame``.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples or the label map is not usable.
+    """
+    threshold_mm3 = require_threshold("region_volume_thresh", region_volume_thresh)
+    output = Path(output_manifest)
+    with working_at(root_dir, selection, output) as place:
+        label_map = find_label_map(place.layout, label_explanation)
+        params = Params(label_map, region_volume_thresh=(threshold_mm3,))
+        tasks = place.tasks({Step.SMALL_REGIONS}, params)
+        results = make_all("regions", tasks, cluster, progress)
+        found = [(r.sample_id, regions) for r in results for _, regions in r.regions]
+        manifest, frame = region_frames(found, label_map)
+        write_workbook(output, {MANIFEST_SHEET: manifest, REGIONS_SHEET: frame})
+        summary = f"{len(frame)} regions smaller than {threshold_mm3:g} mm3 in {len(found)} masks"
+        return place.finish(Step.SMALL_REGIONS, results, (output,), summary, frame)
+
+
+def denoise(
+    root_dir: str | Path,
+    output_dir: str | Path,
+    *,
+    kernel_size: tuple[int, int] = (5, 5),
+    filter_halfedge: int = 3,
+    region_area_thresh: float = 10.0,
+    exclude: str | Path | None = None,
+    label_explanation: str | Path | None = None,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Remove islands and fill pinholes on the slices of multi-label masks.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it.
+    output_dir : str or Path
+        The same folder to work in place, or another, which gets masks and binary masks only.
+    kernel_size : (int, int)
+        Pixels of the structuring element along x and y.
+    filter_halfedge : int
+        Votes are counted in a box of ``2 * filter_halfedge + 1`` pixels.
+    region_area_thresh : float
+        Slice regions strictly below this area in mm2 may change.
+    exclude : str or Path, optional
+        What is left as it was: a csv file with columns ``sample`` and ``label``, where ``*`` or
+        nothing means all; by default ROOT's ``descriptor/denoise_exclude.csv``, if there is one.
+    label_explanation, selection, cluster, progress
+        As for `amos_dask.binary_masks`.
+
+    Returns
+    -------
+    CommandResult
+        ``n_samples`` looked at. Masks denoised with the same parameters and exclusions are left as
+        they are. In place, ``descriptor/denoise_changes.xlsx`` is written, of all samples of ROOT.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples, the label map or the exclusions are not usable, or a mask was
+        denoised with other parameters and its undenoised form is not kept.
+    """
+    how = DenoiseParams.of(kernel_size, filter_halfedge, region_area_thresh)
+    output = absolute(output_dir)
+    with working_at(root_dir, selection, output) as place:
+        label_map = find_label_map(place.layout, label_explanation)
+        exclusions = find_exclusions(place.layout, exclude, label_map)
+        tasks = _denoise_tasks(place, output, Params(label_map, how, ()), exclusions)
+        results = make_all("denoise", tasks, cluster, progress)
+        n_denoised = sum(result.is_changed for result in results)
+        n_before = sum(not (result.is_changed or has_error(result)) for result in results)
+        n_voxels = sum(result.n_changed for result in results)
+        summary = f"{n_voxels} voxels changed in {n_denoised} masks"
+        if n_before:
+            summary += f"; {n_before} were denoised before"
+        written = _write_changes(place, label_map) if output == place.folder else ()
+        return place.finish(Step.DENOISE, results, (output, *written), summary)
+
+
+def _denoise_tasks(
+    place: Workplace, output: Path, params: Params, exclusions: Exclusions
+) -> list[SampleTask]:
+    sources = place.masked(params.label_map)
+    by_sample = {s.name: replace(params, excluded=exclusions.for_sample(s.name)) for s in sources}
+    _require_restorable(sources, by_sample)
+    return [
+        SampleTask(
+            source,
+            place.layout,
+            replace(source.folder, path=output / source.folder.path.relative_to(place.folder)),
+            frozenset({Step.DENOISE, Step.BINARY_MASKS}),
+            by_sample[source.name],
+        )
+        for source in sources
+    ]
+
+
+def _require_restorable(sources: Sequence[FolderSource], params: Mapping[str, Params]) -> None:
+    """Raise when a mask was denoised another way and cannot be had back; reads headers only."""
+    lost = [source for source in sources if not _is_restorable(source, params[source.name])]
+    if lost:
+        more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        raise AmosDaskError(
+            f"{lost[0].layout.shown(lost[0].folder.mask)}{more}: denoised with other parameters, "
+            "and the undenoised mask is not kept; write it anew with confirm-pairs first."
+        )
+
+
+def _is_restorable(source: FolderSource, params: Params) -> bool:
+    mask = source.folder.mask
+    try:
+        description = source.read_header(mask).description
+    except CANNOT_BE_READ:
+        return True  # the task itself says what is wrong with it
+    if not is_denoised(description):
+        return True
+    if description == denoising_mark(params.denoise, params.excluded):
+        return True
+    return KeptFiles(source.layout.restore).path_for(source.name, mask).exists()
+
+
+def restore(
+    root_dir: str | Path,
+    *,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Put masks and binary masks back as they were before denoising, bit for bit.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it, such as ``root_dir/grouped``.
+    selection, cluster, progress
+        As for `amos_dask.split_prostate_uterus`.
+
+    Returns
+    -------
+    CommandResult
+        ``n_samples`` looked at; a mask that cannot be had back is an issue. The next `run` denoises
+        these samples again, unless they are excluded.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples.
+    """
+    with working_at(root_dir, selection) as place:
+        layout = place.layout
+        label_map = find_label_map(layout, None)
+        splits = layout.dataset.splits_prostate_uterus
+        params = Params(label_map, region_volume_thresh=(), splits_prostate_uterus=splits)
+        tasks = place.tasks({Step.RESTORE, Step.BINARY_MASKS}, params)
+        results = make_all("restore", tasks, cluster, progress)
+        n_restored = sum(result.is_changed for result in results)
+        n_others = sum(not (result.is_changed or has_error(result)) for result in results)
+        summary = f"{n_restored} masks are as they were before denoising"
+        if n_others:
+            summary += f"; {n_others} were not denoised"
+        if n_restored:
+            summary += (
+                "; the next 'amos-dask run' denoises them again, except those that "
+                f"{layout.denoise_exclude} lists"
+            )
+        outputs = (place.folder, *_write_changes(place, label_map))
+        return place.finish(Step.DENOISE, results, outputs, summary)
+
+
+def _write_changes(place: Workplace, label_map: LabelMap) -> tuple[Path, ...]:
+    """Write what denoising changed in ROOT's masks, if those are what was worked on."""
+    layout, folder = place.layout, place.folder
+    if not (folder.is_relative_to(layout.grouped) or layout.grouped.is_relative_to(folder)):
+        return ()
+    samples = (FolderSource(sample, layout, label_map) for sample in find_samples_of(layout))
+    found = (read_changes(sample) for sample in samples)
+    frame = changes_frame((changes for changes in found if changes is not None), label_map)
+    write_workbook(layout.denoise_changes, {CHANGES_SHEET: frame})
+    return (layout.denoise_changes,)

@@ -1,0 +1,121 @@
+"""What a run would do, and what it would cost, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amos_dask.downloading.http import shown
+from amos_dask.plan import Planned, make_plan
+from amos_dask.records import FileRef, Sample
+from amos_dask.results import RunPlan
+from amos_dask.root.layout import Layout, find_samples_of
+from amos_dask.root.receipts import Output
+from amos_dask.root.working import reading_from
+from amos_dask.sample.estimates import COSTS, count_voxels, peak_bytes
+from amos_dask.sample.selection import EVERYTHING, Selection
+from amos_dask.settings import Settings, find
+
+_COLUMNS = ("ID", "subset", "modality", "reason", "todo", "read_bytes", "write_bytes", "folder")
+
+
+def plan_run(
+    root_dir: str | Path,
+    archive: str | Path | None = None,
+    *,
+    dataset: str | Path | None = None,
+    labeled_data_meta: str | Path | None = None,
+    mr_metadata_offset: str = "auto",
+    label_explanation: str | Path | None = None,
+    region_volume_thresh: Sequence[float] = (100.0,),
+    kernel_size: tuple[int, int] = (5, 5),
+    filter_halfedge: int = 3,
+    region_area_thresh: float = 10.0,
+    exclude: str | Path | None = None,
+    selection: Selection = EVERYTHING,
+    force: bool = False,
+) -> RunPlan:
+    """Return what `run` would do, from headers and receipts, without writing anything.
+
+    Parameters
+    ----------
+    root_dir, archive, dataset, labeled_data_meta, mr_metadata_offset, label_explanation
+        As for `run`.
+    region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh, exclude
+        As for `run`.
+    selection, force
+        As for `run`.
+
+    Returns
+    -------
+    RunPlan
+        A row a sample with what would be done and why, bytes to read and write, and estimates.
+
+    Raises
+    ------
+    AmosDaskError
+        As `run`, when nothing can be done at all.
+    """
+    settings = Settings(
+        root_dir,
+        archive,
+        dataset,
+        labeled_data_meta,
+        mr_metadata_offset,
+        label_explanation,
+        region_volume_thresh,
+        kernel_size,
+        filter_halfedge,
+        region_area_thresh,
+        exclude,
+        selection,
+        force,
+    )
+    with reading_from(Layout(settings.root)):
+        found = find(settings)
+        plan = make_plan(found, find_samples_of(found.layout))
+    rows, sizes, seconds = [], [0], 0.0
+    for planned in plan.samples:
+        made = _made(planned)
+        n_voxels = count_voxels(planned.sample.volume) if planned.todo.outputs else 0
+        sizes.append(n_voxels)
+        seconds += n_voxels * sum(COSTS[output].seconds for output in made)
+        rows.append(_row(planned, made, n_voxels))
+    samples = pd.DataFrame(rows, columns=list(_COLUMNS))
+    return RunPlan(
+        root_dir=found.layout.root,
+        archive=shown(found.archive.location),
+        samples=samples,
+        n_bytes_to_read=int(samples["read_bytes"].sum()),
+        n_bytes_to_write=int(samples["write_bytes"].sum()),
+        peak_memory_bytes=peak_bytes(max(sizes)),
+        cpu_seconds=seconds,
+    )
+
+
+def _made(planned: Planned) -> list[Output]:
+    """Return the outputs that will be made: without a mask there are no masks."""
+    outputs = planned.todo.outputs
+    return [o for o in Output if o in outputs and _input(planned.sample, o) is not None]
+
+
+def _input(sample: Sample, output: Output) -> FileRef | None:
+    return sample.volume if output == Output.VOLUME else sample.mask
+
+
+def _row(planned: Planned, made: list[Output], n_voxels: int) -> dict[str, Any]:
+    sample, task = planned.sample, planned.task
+    refs = [ref for ref in (_input(sample, output) for output in made) if ref is not None]
+    return {
+        "ID": sample.sample_id,
+        "subset": sample.subset,
+        "modality": sample.modality,
+        "reason": str(planned.todo.reason),
+        "todo": "+".join(made or sorted(planned.todo.outputs)),  # masks may only have to go
+        "read_bytes": sum(ref.size for ref in refs),
+        "write_bytes": round(n_voxels * sum(COSTS[output].written_bytes for output in made)),
+        "folder": task.target.path.relative_to(task.layout.root).as_posix(),
+    }

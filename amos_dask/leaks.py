@@ -1,0 +1,324 @@
+"""``leaks``: patients, and scans with the same voxels, of which a split has some on each side."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amos_dask.archive.listing import file_ref
+from amos_dask.engine.events import Listener
+from amos_dask.engine.session import Session, open_session
+from amos_dask.errors import InaccessibleFileError, UnreadableImageError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.nifti import (
+    ImageInfo,
+    ImageReader,
+    open_image,
+    told_voxel_crc32,
+    voxel_crc32,
+    voxel_sha256,
+)
+from amos_dask.outcomes import all_issues, step_results
+from amos_dask.records import SampleRecord, Step, StepResult
+from amos_dask.results import CommandResult
+from amos_dask.root.identity import gzip_trailer
+from amos_dask.root.issue_log import IssueLog
+from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
+from amos_dask.root.working import require_unlocked, working_where_possible
+from amos_dask.tables.issue_files import write_issues
+from amos_dask.tables.manifests import dataset_frame
+from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
+from amos_dask.tables.workbook import read_sheet, require_columns
+
+LEAK_COLUMNS = ("leak", "code", "ID", "part")
+
+_SHAPE = ("szx", "szy", "szz")
+_PATIENT, _DUPLICATE = "patient_crosses_split", "duplicate_scan"
+_WHAT = {
+    _PATIENT: "one patient, going by birth date, sex and site, or by the day",
+    _DUPLICATE: "the same voxels",
+}
+_ACTIONS = {
+    _PATIENT: "left as it is; 'make-split --group patient' keeps patients together",
+    _DUPLICATE: "left as it is; leave out all of them but one",
+}
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Scans that belong together and are in different parts of a split.
+
+    Parameters
+    ----------
+    code : str
+        ``patient_crosses_split`` or ``duplicate_scan``.
+    members : tuple of (str, str)
+        ID and part of all scans that belong together, by ID.
+    """
+
+    code: str
+    members: tuple[tuple[str, str], ...]
+
+    def to_issue(self, file: str = "") -> Issue:
+        """Return what there is to say of it; the issue is of the first of its scans."""
+        where = ", ".join(f"{sample_id} is in {part}" for sample_id, part in self.members)
+        message = f"{_WHAT[self.code]}: {where}"
+        sample = self.members[0][0]
+        return make_issue(self.code, message, sample=sample, file=file, action=_ACTIONS[self.code])
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What crosses a split.
+
+    Parameters
+    ----------
+    found : tuple of Leak
+        Patients, then duplicate scans.
+    issues : tuple of Issue
+        One for each of them, for information, and errors of volumes that could not be compared.
+    """
+
+    found: tuple[Leak, ...]
+    issues: tuple[Issue, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all scans could be compared."""
+        return not any(issue.severity == "error" for issue in self.issues)
+
+
+def leaks(
+    root_dir: str | Path,
+    *,
+    split_name: str | None = None,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """List patients and scans with the same voxels that are in several parts of a split.
+
+    No voxels are unpacked but those of scans whose checksums agree.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        ROOT_DIR, with ``grouped/dataset_manifest.xlsx``.
+    split_name : str, optional
+        Worksheet of another split than the official one.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster, started when there are scans of one shape.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        ``frame`` has a row for each scan in a leak. Those of the official split are kept among
+        the issues of ROOT_DIR as well.
+
+    Raises
+    ------
+    AmosDaskError
+        When the manifest or the split cannot be read, or a run is at work there.
+
+    Examples
+    --------
+    >>> result = amos_dask.leaks("data/AMOS22", progress="none")
+    >>> result.summary
+    '0 patients and 0 groups of duplicate scans cross the official split.'
+    """
+    layout = Layout.of(absolute(root_dir))
+    path = layout.dataset_manifest()
+    require_unlocked(layout)
+    manifest = read_sheet(path, split_name or MANIFEST_SHEET)
+    column = split_name or "subset"
+    require_columns(manifest, ("ID", "volume", *_SHAPE, *PATIENT_COLUMNS, column), path)
+    with working_where_possible(layout):
+        with open_session(cluster, progress) as session:
+            found = find_leaks(session, layout, manifest, column)
+        outputs = _keep_issues(layout, found.issues) if split_name is None else ()
+    summary = _describe(found, split_name)
+    return CommandResult(outputs, len(manifest), summary, found.issues, leaks_frame(found.found))
+
+
+def find_leaks_of(session: Session, layout: Layout, records: Iterable[SampleRecord]) -> Leaks:
+    """Find what crosses the official split among the records of ROOT's samples."""
+    rows = [record.files for record in records if record.files is not None]
+    return find_leaks(session, layout, dataset_frame(rows, layout.dataset.label_map))
+
+
+def find_leaks(
+    session: Session, layout: Layout, manifest: pd.DataFrame, column: str = "subset"
+) -> Leaks:
+    """Find what crosses a split of ROOT's dataset manifest.
+
+    Parameters
+    ----------
+    session : Session
+        Where scans of one shape are compared; not asked when there are none.
+    layout : Layout
+        ROOT_DIR.
+    manifest : DataFrame
+        The dataset manifest of everything.
+    column : str
+        Its column that tells the part of the split.
+    """
+    rows = manifest[manifest[column].notna()].drop_duplicates("ID")
+    parts = {str(i): str(part) for i, part in zip(rows["ID"], rows[column], strict=True)}
+    shown = f"{layout.grouped.name}/" + rows["volume"].astype(str)
+    files = dict(zip(rows["ID"].astype(str), shown, strict=True))
+    volumes = [Volume(i, layout.root / files[i], files[i]) for i in find_same_shape(rows)]
+    voxels, issues = _find_same_voxels(session, volumes)
+    patients = find_crossing(_PATIENT, find_patients(rows), parts)
+    duplicates = find_crossing(_DUPLICATE, voxels, parts)
+    issues += [leak.to_issue() for leak in patients]
+    issues += [leak.to_issue(files[leak.members[0][0]]) for leak in duplicates]
+    issues.sort(key=lambda issue: issue.sort_key)
+    return Leaks((*patients, *duplicates), tuple(issues))
+
+
+def _keep_issues(layout: Layout, issues: Iterable[Issue]) -> tuple[Path, ...]:
+    """Write ROOT's issues, unless they say the same already; return the files."""
+    log = IssueLog(layout.issue_log)
+    before = log.all()
+    log.replace(Step.LEAKS, issues)
+    return () if log.all() == before else write_issues(layout, log)
+
+
+def _describe(found: Leaks, split_name: str | None) -> str:
+    count = Counter(leak.code for leak in found.found)
+    name = f"split {split_name!r}" if split_name is not None else "the official split"
+    n_errors = sum(issue.severity == "error" for issue in found.issues)
+    rest = f"; {n_errors} scans could not be compared" if n_errors else ""
+    return (
+        f"{count[_PATIENT]} patients and {count[_DUPLICATE]} groups of duplicate scans cross "
+        f"{name}{rest}."
+    )
+
+
+# ---------------------------------------------------------------- groups that cross
+
+
+def find_crossing(code: str, groups: Mapping[str, str], parts: Mapping[str, str]) -> list[Leak]:
+    """Return the groups that are in more than one part, by their first ID.
+
+    Parameters
+    ----------
+    code : str
+        What it is when a group crosses.
+    groups : mapping of str to str
+        ID -> group.
+    parts : mapping of str to str
+        ID -> part of the split; IDs without a part are in none of the leaks.
+    """
+    members = defaultdict(list)
+    for sample_id, group in sorted(groups.items()):
+        if sample_id in parts:
+            members[group].append((sample_id, parts[sample_id]))
+    found = (Leak(code, tuple(m)) for m in members.values() if len({p for _, p in m}) > 1)
+    return sorted(found, key=lambda leak: leak.members)
+
+
+def find_same_shape(rows: pd.DataFrame) -> list[str]:
+    """Return the IDs of rows that are not the only one of their shape: only those can be alike."""
+    known = rows[rows[["ID", "volume", *_SHAPE]].notna().all(axis=1)]
+    return [str(i) for i in known["ID"][known.duplicated(list(_SHAPE), keep=False)]]
+
+
+def leaks_frame(leaks: Iterable[Leak]) -> pd.DataFrame:
+    """Return a row a scan that takes part in a leak."""
+    rows = [
+        (number, leak.code, sample_id, part)
+        for number, leak in enumerate(leaks, start=1)
+        for sample_id, part in leak.members
+    ]
+    return pd.DataFrame(rows, columns=list(LEAK_COLUMNS))
+
+
+# ---------------------------------------------------------------- the same voxels
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume to compare with others.
+
+    Parameters
+    ----------
+    name : str
+        The id of its sample.
+    path : Path
+        Its file.
+    shown_as : str
+        The file for issues, POSIX and relative to ROOT_DIR.
+    """
+
+    name: str
+    path: Path
+    shown_as: str
+
+
+def _find_same_voxels(
+    session: Session, volumes: Sequence[Volume]
+) -> tuple[dict[str, str], list[Issue]]:
+    """Return ID -> what only scans with the same voxels have, and what could not be compared."""
+    checksums, issues = _ask(session, "checksum", checksum_voxels, volumes)
+    alike = {checksum for checksum, n in Counter(checksums.values()).items() if n > 1}
+    left = [volume for volume in volumes if checksums.get(volume.name) in alike]
+    digests, unreadable = _ask(session, "compare", digest_voxels, left)
+    return digests, [*issues, *unreadable]
+
+
+def _ask(
+    session: Session,
+    phase: str,
+    function: Callable[[Volume], StepResult[str]],
+    volumes: Sequence[Volume],
+) -> tuple[dict[str, str], list[Issue]]:
+    """Return ID -> answer, and what went wrong."""
+    results = step_results(session.map(phase, function, volumes))
+    answers = {result.sample_id: result.value for result in results if result.value is not None}
+    return answers, all_issues(results)
+
+
+def checksum_voxels(volume: Volume) -> StepResult[str]:
+    """Return what scans with the same voxels have in common, and hardly ever others.
+
+    The checksum at the end of a file that we wrote tells it; other files are unpacked.
+    """
+
+    def read(image: ImageReader) -> str:
+        told = told_voxel_crc32(image, bytes.fromhex(gzip_trailer(volume.path)))
+        crc32 = voxel_crc32(image) if told is None else told
+        return f"{_kind(image.info)} {crc32:08x}"
+
+    return _read(volume, read)
+
+
+def digest_voxels(volume: Volume) -> StepResult[str]:
+    """Return what only scans with the same voxels have in common; unpacks the volume."""
+    return _read(volume, lambda image: f"{_kind(image.info)} {voxel_sha256(image)}")
+
+
+def _kind(info: ImageInfo) -> str:
+    """Return what the same bytes may mean different voxels by."""
+    return f"{info.shape} {info.stored_dtype.name} {info.slope} {info.inter}"
+
+
+def _read(volume: Volume, read: Callable[[ImageReader], str]) -> StepResult[str]:
+    try:
+        with open_image(file_ref(volume.path, volume.shown_as)) as image:
+            return StepResult(volume.name, read(image))
+    except (UnreadableImageError, InaccessibleFileError, OSError) as error:
+        issue = make_issue(
+            "unreadable_volume",
+            str(error),
+            sample=volume.name,
+            file=volume.shown_as,
+            action="not compared with other scans",
+        )
+        return StepResult(volume.name, None, (issue,))

@@ -1,0 +1,135 @@
+"""The plan of a run: a task for each chosen sample, what is left to do, and what is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from amos_dask.records import HeaderCheck, Sample
+from amos_dask.root.layout import SampleFolder, sample_folder
+from amos_dask.root.receipts import Origin, Receipt, Receipts
+from amos_dask.sample.source import UNKNOWN, ArchiveSource
+from amos_dask.sample.task import EVERY_STEP, SampleTask
+from amos_dask.sample.todo import Reason, ToDo, find_todo
+from amos_dask.settings import Found
+from amos_dask.steps.header_check import RESULT_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A sample of a run.
+
+    Parameters
+    ----------
+    sample : Sample
+        As it lies in the archive.
+    task : SampleTask
+        What makes it.
+    todo : ToDo
+        What is left to do.
+    """
+
+    sample: Sample
+    task: SampleTask
+    todo: ToDo
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Size of the sample's files in the archive."""
+        refs = (self.sample.volume, self.sample.mask)
+        return sum(ref.size for ref in refs if ref is not None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do.
+
+    Parameters
+    ----------
+    samples : tuple of Planned
+        The chosen samples that have a volume.
+    headers : mapping of str to HeaderCheck
+        What headers said before, of all samples of the archive whose files are the same.
+    """
+
+    samples: tuple[Planned, ...]
+    headers: Mapping[str, HeaderCheck]
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many samples are complete, new, changed and so on."""
+        return Counter(str(planned.todo.reason) for planned in self.samples)
+
+    def tasks(self, headers: Mapping[str, HeaderCheck]) -> list[SampleTask]:
+        """Return the tasks of samples that are not complete, largest first.
+
+        So no worker is left with a large scan when the others are done.
+        """
+        left = sorted(
+            (planned for planned in self.samples if planned.todo.outputs),
+            key=lambda planned: -planned.bytes_to_read,
+        )
+        return [
+            replace(p.task, outputs=p.todo.outputs, headers=headers.get(p.task.name)) for p in left
+        ]
+
+
+def make_plan(found: Found, folders: Iterable[SampleFolder]) -> Plan:
+    """Hold every sample's receipt against the archive, the parameters and the files.
+
+    Parameters
+    ----------
+    found : Found
+        What the run goes by.
+    folders : iterable of SampleFolder
+        The samples that are organised already.
+    """
+    receipts, chosen = Receipts(found.layout), found.chosen
+    earlier = {folder.sample_id for folder in folders}
+    planned, headers = [], {}
+    for sample in found.archive.samples:
+        source = ArchiveSource(sample, sample.sample_id in earlier)
+        receipt, origin = receipts.read(sample.sample_id), source.find_origin()
+        if receipt is not None and _has_same_headers(sample, receipt, origin):
+            headers[sample.sample_id] = receipt.headers
+        if sample.sample_id in chosen and sample.volume is not None:
+            task = _make_task(found, source)
+            is_forced = found.settings.force
+            todo = ToDo(Reason.FORCED) if is_forced else find_todo(task, receipt, origin)
+            planned.append(Planned(sample, task, todo))
+    known = {name: found for name, found in headers.items() if found is not None}
+    return Plan(tuple(planned), known)
+
+
+def _make_task(found: Found, source: ArchiveSource) -> SampleTask:
+    sample, layout = source.sample, found.layout
+    return SampleTask(
+        source,
+        layout,
+        sample_folder(layout.group(sample.modality), sample),
+        EVERY_STEP,
+        found.params_for(sample.sample_id),
+        count_values=found.settings.statistics,
+        take_pictures=found.settings.report,
+        modality=sample.modality,
+    )
+
+
+def _has_same_headers(sample: Sample, receipt: Receipt, origin: Origin) -> bool:
+    """Return whether a receipt tells what the headers of these files say."""
+    known, inputs = receipt.headers, origin.inputs
+    refs = (ref for ref in (sample.volume, sample.mask) if ref is not None)
+    return (
+        known is not None
+        and known.version == RESULT_VERSION
+        and inputs == receipt.origin.inputs
+        and UNKNOWN not in inputs.values()
+        and [file.file_path for file in known.files] == [ref.path for ref in refs]
+    )
+
+
+def describe_reasons(reasons: Mapping[str, int]) -> str:
+    """Return such as ``12 samples: 10 complete, 2 changed``."""
+    ordered = [f"{reasons[reason]} {reason}" for reason in Reason if reasons.get(reason)]
+    return f"{sum(reasons.values())} samples: {', '.join(ordered)}"

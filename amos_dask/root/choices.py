@@ -1,0 +1,148 @@
+"""What ROOT_DIR keeps of people's choices: dataset, label map, exclusions, archive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from amos_dask.archive.sources import is_url, is_zip
+from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition
+from amos_dask.errors import AmosDaskError, DatasetError
+from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
+from amos_dask.labels import LabelMap, read_label_map
+from amos_dask.root.layout import Layout, SampleFolder, find_sample_folders
+from amos_dask.root.receipts import Receipts
+from amos_dask.root.staging import write_text
+
+
+def layout_for(root: Path, dataset: str | Path | None) -> Layout:
+    """Return the layout of a ROOT_DIR for the dataset asked for, by default the one it holds.
+
+    Parameters
+    ----------
+    root : Path
+        ROOT_DIR, made or not.
+    dataset : str, Path or None
+        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition.
+
+    Raises
+    ------
+    DatasetError
+        When there is no such dataset, or ROOT_DIR holds another one.
+    """
+    layout = Layout.of(root)
+    if dataset is None:
+        return layout
+    definition = find_definition(dataset)
+    if definition.open_questions:  # the archive is to tell first
+        return replace(layout, dataset=definition)
+    return settle_dataset(layout, definition)
+
+
+def settle_dataset(layout: Layout, definition: DatasetDefinition) -> Layout:
+    """Return the layout for a dataset that is known; raise when ROOT_DIR holds another one."""
+    kept = Layout.of(layout.root)
+    ours, theirs = kept.dataset, definition
+    is_begun = any(p.exists() for p in (kept.receipts, kept.grouped, kept.archive_manifest))
+    if is_begun and (ours.name, ours.prefix) != (theirs.name, theirs.prefix):
+        raise DatasetError(
+            f"{layout.root} holds {ours.name}, and {theirs.name} was asked for; choose another "
+            "ROOT_DIR."
+        )
+    return replace(layout, dataset=definition)
+
+
+def keep_dataset(layout: Layout) -> None:
+    """Write ROOT's ``dataset.yaml``, which later commands go by; AMOS22 needs none."""
+    if layout.dataset == AMOS22:
+        layout.dataset_yaml.unlink(missing_ok=True)
+    else:
+        _keep_text(layout.dataset_yaml, layout.dataset.to_yaml())
+
+
+def find_label_map(layout: Layout, label_explanation: str | Path | None) -> LabelMap:
+    """Return the label map: the file given, else ROOT's ``label_map.yaml``, else the dataset's."""
+    if label_explanation is not None:
+        return read_label_map(Path(label_explanation))
+    if layout.label_map.exists():
+        return read_label_map(layout.label_map)
+    return layout.dataset.label_map
+
+
+def keep_label_map(layout: Layout, label_map: LabelMap, *, replace: bool = False) -> None:
+    """Write ROOT's ``label_map.yaml`` where it is absent, or is another and to be replaced."""
+    exists = layout.label_map.exists()
+    if not exists or (replace and read_label_map(layout.label_map) != label_map):
+        write_text(layout.label_map, label_map.to_yaml())
+
+
+def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: LabelMap) -> Exclusions:
+    """Return what denoising leaves: as the file given says, else ROOT's, else nothing."""
+    if exclude is None and not layout.denoise_exclude.exists():
+        return NO_EXCLUSIONS
+    path = layout.denoise_exclude if exclude is None else Path(exclude)
+    return read_exclusions(path, label_map, layout.dataset.prefix)
+
+
+def keep_exclusions(layout: Layout, exclusions: Exclusions) -> None:
+    """Write ROOT's ``denoise_exclude.csv``, unless it is the same."""
+    _keep_text(layout.denoise_exclude, exclusions.text)
+
+
+def _keep_text(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8-sig") != text:
+        write_text(path, text)
+
+
+def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]:
+    """Return the organised samples of ROOT_DIR's dataset below a folder; raise without any."""
+    prefix = layout.dataset.prefix
+    folders = Receipts(layout).leave_out_copies(find_sample_folders(root_dir, prefix))
+    if not folders:
+        raise AmosDaskError(
+            f"{root_dir}: no sample folders ({prefix}_XXXX_*) here; run confirm-pairs first."
+        )
+    return folders
+
+
+def require_outside_archive(path: Path, archive: str) -> None:
+    """Raise when an output would lie inside the archive, which is never written to."""
+    if is_url(archive) or is_zip(archive):
+        return
+    inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(archive))
+    if inside.is_relative_to(outside):
+        raise AmosDaskError(f"{path} lies inside the archive {archive}; write somewhere else.")
+
+
+def find_archive(layout: Layout, archive: str | Path | None) -> str:
+    """Return where the archive is: as given, else ``archive`` or ``amos22.zip`` in ROOT_DIR.
+
+    A folder that holds nothing but the zip stands for the zip. The zip's name is that under which
+    the dataset is published; a dataset without one is looked for in ``archive`` only.
+
+    Raises
+    ------
+    AmosDaskError
+        When none is given and none is in ROOT_DIR.
+    """
+    published = layout.dataset.published_zip
+    zips = () if published is None else (published.name,)
+    if archive is None:
+        candidates = [layout.root / name for name in ("archive", *zips)]
+        existing = [p for p in candidates if p.is_file() or (p.is_dir() and any(p.iterdir()))]
+        if not existing:
+            raise AmosDaskError(f"{layout.root}: {_neither(zips)} here; name it with --archive.")
+        archive = existing[0]
+    if is_url(str(archive)):
+        return str(archive)
+    path = Path(archive)
+    inside = [path / name for name in zips if (path / name).is_file()]
+    if inside and not any(path.glob("**/images*")):
+        return str(inside[0])
+    return str(path)
+
+
+def _neither(zips: Sequence[str]) -> str:
+    return " nor ".join(("neither archive/", *zips)) if zips else "no archive/"

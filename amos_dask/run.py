@@ -1,0 +1,299 @@
+"""``run``: the whole tutorial in one pass over the archive, from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amos_dask.conclude import conclude
+from amos_dask.engine.events import Listener, Notice, Outcome
+from amos_dask.engine.session import Needs, Session, open_session
+from amos_dask.headers import read_headers
+from amos_dask.issues import Issue
+from amos_dask.organised import find_organised
+from amos_dask.outcomes import failure_issue
+from amos_dask.plan import Plan, describe_reasons, make_plan
+from amos_dask.records import HeaderCheck, SampleResult, Step
+from amos_dask.results import RunResult
+from amos_dask.root.choices import keep_dataset, keep_exclusions, keep_label_map
+from amos_dask.root.issue_log import IssueLog
+from amos_dask.root.layout import Layout, find_samples_of
+from amos_dask.root.receipts import Receipts
+from amos_dask.root.staging import remove_all_leftovers, write_text
+from amos_dask.root.table_state import TableCounts
+from amos_dask.root.working import working_on
+from amos_dask.sample.estimates import largest_scan_bytes
+from amos_dask.sample.make import make_sample
+from amos_dask.sample.selection import EVERYTHING, Selection
+from amos_dask.sample.todo import Reason, is_denoised_otherwise
+from amos_dask.settings import Found, Settings, find
+
+_SAMPLE_STEPS = (
+    Step.CONFIRM_PAIRS,
+    Step.SPLIT_PROSTATE_UTERUS,
+    Step.BINARY_MASKS,
+    Step.SMALL_REGIONS,
+    Step.DENOISE,
+)
+
+
+def run(
+    root_dir: str | Path,
+    archive: str | Path | None = None,
+    *,
+    dataset: str | Path | None = None,
+    labeled_data_meta: str | Path | None = None,
+    mr_metadata_offset: str = "auto",
+    label_explanation: str | Path | None = None,
+    region_volume_thresh: Sequence[float] = (100.0,),
+    kernel_size: tuple[int, int] = (5, 5),
+    filter_halfedge: int = 3,
+    region_area_thresh: float = 10.0,
+    exclude: str | Path | None = None,
+    selection: Selection = EVERYTHING,
+    force: bool = False,
+    statistics: bool = True,
+    report: bool = True,
+    no_lock: bool = False,
+    performance_report: str | Path | None = None,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> RunResult:
+    """Turn an archive, AMOS22's or another, into a clean, organised dataset with manifests.
+
+    What an earlier run completed, also one that was killed, is not done again: a sample is
+    processed when its files in the archive, its metadata, the parameters or its outputs are not
+    as its receipt says, or when it failed.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Where the result goes: ``descriptor/`` and ``grouped/`` are made here.
+    archive : str or Path, optional
+        Folder, ``amos22.zip``, or a URL of either; by default ``root_dir/archive`` or
+        ``root_dir/amos22.zip``. Never written to.
+    dataset : str or Path, optional
+        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
+        ROOT_DIR holds already, else AMOS22.
+    labeled_data_meta : str or Path, optional
+        The metadata csv; by default the one inside or beside the archive.
+    mr_metadata_offset : {"auto", "0", "-1"}
+        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
+    label_explanation : str or Path, optional
+        Label map; by default ``root_dir/descriptor/label_map.yaml``, else the dataset's.
+    region_volume_thresh : sequence of float
+        Small regions are listed below each of these volumes in mm3.
+    kernel_size : (int, int)
+        Pixels of denoising's structuring element along x and y.
+    filter_halfedge : int
+        Denoising counts votes in a box of ``2 * filter_halfedge + 1`` pixels.
+    region_area_thresh : float
+        Slice regions strictly below this area in mm2 may change.
+    exclude : str or Path, optional
+        What denoising leaves as it was: a csv file with columns ``sample`` and ``label``, where
+        ``*`` or nothing means all; kept as ``root_dir/descriptor/denoise_exclude.csv``, which is
+        read by default.
+    selection : Selection
+        Which samples to process; manifests always cover all of ``root_dir``.
+    force : bool
+        Process complete samples again.
+    statistics : bool
+        Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does.
+    report : bool
+        Write ``descriptor/report.html`` as well, as `make_report` does.
+    no_lock : bool
+        Take no lock on ``root_dir``, for a file system that has none; two runs at once would mix
+        their files there.
+    performance_report : str or Path, optional
+        File for Dask's own report on tasks, workers and transfers.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster with a process for each core. It is started when
+        there is something to do.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    RunResult
+        Manifests as frames, issues, counts.
+
+    Raises
+    ------
+    AmosDaskError
+        When nothing can be done at all; failed samples are issues instead.
+    KeyboardInterrupt
+        On Ctrl-C and SIGTERM, after running samples have ended; the next run goes on.
+    """
+    start = time.perf_counter()
+    settings = Settings(
+        root_dir,
+        archive,
+        dataset,
+        labeled_data_meta,
+        mr_metadata_offset,
+        label_explanation,
+        region_volume_thresh,
+        kernel_size,
+        filter_halfedge,
+        region_area_thresh,
+        exclude,
+        selection,
+        force,
+        statistics,
+        report,
+    )
+    settings.require_outside_archive()
+    with working_on(Layout(settings.root), no_lock=no_lock):
+        found = find(settings)
+        needs = Needs.of(found.layout.root, found.archive.location)
+        with (
+            open_session(cluster, progress, needs, performance_report) as session,
+            _saying_how_to_go_on(session),
+        ):
+            made, counts, outputs = _run(session, found)
+    issues = tuple(IssueLog(found.layout.issue_log).all())
+    failed = {issue.sample for issue in issues if issue.severity == "error"}
+    return RunResult(
+        root_dir=found.layout.root,
+        counts=counts,
+        issues=issues,
+        reasons=made.reasons,
+        n_processed=len(found.chosen),
+        n_failed=len(failed & found.chosen),
+        n_failed_others=len(failed - found.chosen),
+        n_changed_voxels=sum(result.n_changed for result in made.results),
+        seconds=time.perf_counter() - start,
+        outputs=outputs,
+    )
+
+
+@contextmanager
+def _saying_how_to_go_on(session: Session) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        session.listener(
+            Notice("interrupted; what is complete stays, the same command goes on from there")
+        )
+        raise
+
+
+def _run(session: Session, found: Found) -> tuple[_Made, TableCounts, tuple[Path, ...]]:
+    layout, settings = found.layout, found.settings
+    remove_all_leftovers(layout.descriptor, layout.grouped, layout.state)  # of killed runs
+    keep_dataset(layout)
+    _name_absent(session, found)
+    folders = find_samples_of(layout)
+    plan = make_plan(found, folders)
+    headers, header_issues = _check_headers(session, found, plan)
+    made = _make_samples(session, found, plan, headers)
+    # Only now: a run that could not start must not change what the next one goes by.
+    keep_label_map(layout, found.params.label_map, replace=settings.label_explanation is not None)
+    if settings.exclude is not None:
+        keep_exclusions(layout, found.exclusions)
+    organised = find_organised(session, found, made.results, folders)
+    _name_denoised_otherwise(session, found)
+    log = IssueLog(layout.issue_log)
+    log.replace(Step.ARCHIVE_MANIFEST, header_issues)
+    chosen = None if settings.selection.is_everything else found.chosen
+    for step in _SAMPLE_STEPS:
+        log.replace(step, made.issues_of(step), chosen)
+    counts, outputs = conclude(session, found, headers, organised, log)
+    return made, counts, outputs
+
+
+@dataclass(frozen=True)
+class _Made:
+    """How the chosen samples ended.
+
+    Parameters
+    ----------
+    results : tuple of SampleResult
+        Of all samples that did not fail outside the data's own errors, complete ones included.
+    failures : tuple of Issue
+        Of those that did.
+    reasons : mapping of str to int
+        How many samples were complete, new, changed, …
+    """
+
+    results: tuple[SampleResult, ...]
+    failures: tuple[Issue, ...]
+    reasons: Mapping[str, int]
+
+    def issues_of(self, step: Step) -> list[Issue]:
+        """Return the issues of a step; tasks that failed count as the first one's."""
+        found = [i.issue for result in self.results for i in result.issues if i.step == step]
+        return [*found, *self.failures] if step == Step.CONFIRM_PAIRS else found
+
+
+def _check_headers(
+    session: Session, found: Found, plan: Plan
+) -> tuple[dict[str, HeaderCheck], list[Issue]]:
+    """Read the headers that no receipt tells; return all by sample, and the archive's issues."""
+    headers, issues = read_headers(session, found.archive, plan.headers)
+    receipts = Receipts(found.layout)
+    for planned in plan.samples:
+        name = planned.task.name
+        is_new = name not in plan.headers and headers[name].version
+        if is_new and not planned.todo.outputs:  # else the sample's own task keeps them
+            receipts.keep_headers(headers[name])
+    return headers, issues
+
+
+def _make_samples(
+    session: Session, found: Found, plan: Plan, headers: Mapping[str, HeaderCheck]
+) -> _Made:
+    """Make the samples that are not complete."""
+    reasons = plan.reasons
+    if set(reasons) - {Reason.NEW}:
+        session.listener(Notice(describe_reasons(reasons)))
+    results = [p.todo.result for p in plan.samples if p.todo.result is not None]
+    failures, tasks = [], plan.tasks(headers)
+    if tasks:
+        left = [planned.sample for planned in plan.samples if planned.todo.outputs]
+        session.require_memory(largest_scan_bytes(left))
+        session.prepare_kernels()
+    with closing(session.map("sample", make_sample, tasks)) as outcomes:
+        for outcome in outcomes:
+            if outcome.value is None:
+                failures.append(failure_issue(outcome, _keep_details(found.layout, outcome)))
+            else:
+                results.append(outcome.value)
+    return _Made(tuple(results), tuple(failures), reasons)
+
+
+def _keep_details(layout: Layout, outcome: Outcome[SampleResult]) -> str:
+    """Write a failure's traceback or its worker's last words; return the file, for the issue."""
+    path = layout.logs / f"{outcome.name}.log"
+    with suppress(OSError):  # the same reason may stop us here
+        write_text(path, f"{outcome.failure}\n\n{outcome.details}\n")
+    return layout.shown(path)
+
+
+def _name_absent(session: Session, found: Found) -> None:
+    numbers = {int(sample.seq) for sample in found.archive.samples}
+    absent = sorted(found.exclusions.by_number.keys() - numbers)
+    if absent:
+        names = ", ".join(map(found.archive.definition.sample_id, absent))
+        session.listener(Notice(f"excluded from denoising, but not in the archive: {names}"))
+
+
+def _name_denoised_otherwise(session: Session, found: Found) -> None:
+    """Say how many samples that were not chosen were denoised with other parameters."""
+    others = {sample.sample_id for sample in found.archive.samples} - found.chosen
+    receipts = (Receipts(found.layout).read(name) for name in others)
+    n_others = sum(
+        receipt is not None and is_denoised_otherwise(receipt, found.params) for receipt in receipts
+    )
+    if n_others:
+        were = "sample was" if n_others == 1 else "samples were"
+        session.listener(
+            Notice(
+                f"{n_others} other {were} denoised with other parameters; run without a choice of "
+                "samples to make all alike"
+            )
+        )

@@ -1,1 +1,0 @@
-"""The public API: `run`, and one function for each command; as good from a notebook."""

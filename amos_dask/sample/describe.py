@@ -1,0 +1,240 @@
+"""Describing one organised sample from its files, for manifests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from amos_dask import geometry
+from amos_dask.datasets import SUBSETS
+from amos_dask.issues import Issue, make_issue
+from amos_dask.nifti import ImageInfo, Mask
+from amos_dask.records import (
+    LabelChange,
+    Regions,
+    SampleFiles,
+    SampleRecord,
+    Step,
+    StepIssue,
+    StepResult,
+)
+from amos_dask.root.kept import KeptFiles
+from amos_dask.root.layout import safe_name
+from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
+from amos_dask.steps.binary_masks import check_labels
+from amos_dask.steps.denoise import is_denoised
+from amos_dask.steps.info_file import describe_files
+from amos_dask.steps.small_regions import find_small_regions
+from amos_dask.steps.split_labels import labels_present
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the files of an organised sample tell.
+
+    Parameters
+    ----------
+    record : SampleRecord
+        What the sample adds to the tables.
+    problems : tuple of str
+        How its files contradict each other, a sentence each.
+    """
+
+    record: SampleRecord
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeTask:
+    """An organised sample to describe.
+
+    Parameters
+    ----------
+    source : FolderSource
+        The sample.
+    below : Path
+        Folder to which the paths of the manifest are relative.
+    thresholds_mm3 : tuple of float or None
+        Region volume thresholds; of None, regions and changes are left out.
+    """
+
+    source: FolderSource
+    below: Path
+    thresholds_mm3: tuple[float, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """The sample's id."""
+        return self.source.sample_id
+
+
+def describe_sample(task: DescribeTask) -> StepResult[Description]:
+    """Describe a sample's files, regions and changes included where thresholds are given.
+
+    Returns
+    -------
+    StepResult of Description
+        None where the info file or the volume cannot be used, which the issues explain. Regions
+        before denoising are those of the restored mask, where it is kept.
+    """
+    return describe_folder(task.source, task.below, task.thresholds_mm3)
+
+
+def describe_folder(
+    source: FolderSource, below: Path, thresholds_mm3: tuple[float, ...] | None = None
+) -> StepResult[Description]:
+    """Describe a sample's files, as `describe_sample`."""
+    folder = source.folder
+    info = source.read_info_file()
+    if isinstance(info, Issue):
+        return StepResult(source.sample_id, None, (info,))
+    try:
+        volume = source.read_header(folder.volume)
+    except CANNOT_BE_READ as error:
+        issue = source.unreadable(folder.volume, "volume", error)
+        return StepResult(source.sample_id, None, (issue,))
+    seq, subset, metadata = info
+    found = _Found(source, volume, _compare_info(source, seq, subset, metadata.sex))
+    found.look_at_masks(thresholds_mm3)
+    row = describe_files(
+        sample_id=folder.sample_id,
+        subset=subset,
+        metadata=metadata,
+        folder=folder.path.relative_to(below).as_posix(),
+        volume=volume,
+        mask_dtype=found.mask_dtype,
+        labels_present=found.present,
+        binary_labels=found.binary_labels,
+    )
+    return StepResult(source.sample_id, found.describe(row), tuple(found.issues))
+
+
+def _compare_info(source: FolderSource, seq: str, subset: str, sex: str) -> list[str]:
+    """Return how the info file contradicts the folder's place, a sentence each."""
+    folder = source.folder
+    place = folder.path.parent.parent.name
+    problems = []
+    if seq != folder.seq:
+        problems.append(f"seq is {seq!r}")
+    if place in SUBSETS and place != subset:
+        problems.append(f"subset is {subset!r}, but the folder lies in {place!r}")
+    if folder.path.name != f"{folder.sample_id}_{safe_name(sex)}":
+        problems.append(f"sex is {sex!r}, but the folder is {folder.path.name!r}")
+    return [f"{source.layout.shown(folder.info)}: {problem}" for problem in problems]
+
+
+@dataclass
+class _Found:
+    """What was found of a sample's masks, and how they contradict its volume."""
+
+    source: FolderSource
+    volume: ImageInfo
+    problems: list[str]
+    issues: list[Issue] = field(default_factory=list)
+    mask_dtype: str | None = None
+    present: tuple[int, ...] | None = None
+    binary_labels: tuple[int, ...] = ()
+    record: SampleRecord = field(default_factory=lambda: SampleRecord("", None))
+
+    def look_at_masks(self, thresholds_mm3: tuple[float, ...] | None) -> None:
+        """Read the multi-label mask and the headers of the binary masks."""
+        source, folder = self.source, self.source.folder
+        if not folder.mask.exists():
+            if folder.binary_masks():
+                message = "binary masks without their mask"
+                self.issues.append(source.issue("missing_file", message, folder.mask))
+            return
+        opened, issues = source.open_mask()
+        self.issues += issues
+        if opened is None:
+            return
+        self.mask_dtype = opened.info.dtype
+        self._compare(folder.mask, opened.info)
+        self.present = labels_present(opened.labels)
+        shown = source.layout.shown(folder.mask)
+        self.issues += check_labels(self.present, source.label_map, source.sample_id, shown)
+        self._look_at_binary_masks()
+        if thresholds_mm3 is not None:
+            self._find_changes(opened.labels, opened.info, thresholds_mm3)
+
+    def _look_at_binary_masks(self) -> None:
+        source, existing = self.source, set(self.source.folder.binary_masks())
+        labels = []
+        for label, path in source.folder.binary_mask_paths(source.label_map).items():
+            if path not in existing:
+                if existing:  # before binary-masks has run there are none at all
+                    message = "the other binary masks are there"
+                    self.issues.append(source.issue("missing_file", message, path))
+                continue
+            try:
+                info = source.read_header(path)
+            except CANNOT_BE_READ as error:
+                self.issues.append(source.unreadable(path, "mask", error))
+                continue
+            labels.append(label)
+            self._compare(path, info)
+        self.binary_labels = tuple(labels)
+
+    def _compare(self, path: Path, info: ImageInfo) -> None:
+        """Add how a mask contradicts the volume, a sentence each."""
+        volume, problems = self.volume, []
+        if info.shape != volume.shape:
+            problems.append(f"shape {info.shape}, but the volume has {volume.shape}")
+        norm = geometry.difference_norm(info.affine, volume.affine)
+        if not norm <= geometry.SAME_AFFINE_NORM:
+            problems.append(f"affine differs from the volume's by {norm:.6g}")
+        if not geometry.same_spacing(info.pixdim_mm, volume.spacing_mm):
+            problems.append(f"spacing {info.pixdim_mm}, but the volume has {volume.spacing_mm}")
+        if info.dtype != self.mask_dtype:
+            problems.append(f"type {info.dtype}, but the multi-label mask has {self.mask_dtype}")
+        shown = self.source.layout.shown(path)
+        self.problems += [f"{shown}: {problem}" for problem in problems]
+
+    def _find_changes(self, mask: Mask, info: ImageInfo, thresholds_mm3: tuple[float, ...]) -> None:
+        """Find the regions after and before denoising, and what it changed."""
+        source = self.source
+        after = self._find_regions(mask, info, thresholds_mm3)
+        before, difference = after, None
+        if is_denoised(info.description):
+            kept = KeptFiles(source.layout.restore)
+            difference = kept.read_difference(source.sample_id, source.folder.mask)
+            undenoised = kept.undo(source.sample_id, source.folder.mask, mask)
+            if undenoised is not None:
+                before = self._find_regions(undenoised, info, thresholds_mm3)
+            if difference is None:
+                self.issues.append(source.unknown_changes())
+        changes = () if difference is None else difference.changes
+        self.record = SampleRecord("", None, before, after, changes)
+
+    def _find_regions(
+        self, mask: Mask, info: ImageInfo, thresholds_mm3: tuple[float, ...]
+    ) -> Regions:
+        return find_small_regions(mask, info.spacing_mm, thresholds_mm3, self.source.label_map)
+
+    def describe(self, row: SampleFiles) -> Description:
+        """Return what was found, with the sample's row of the dataset manifest."""
+        sample_id, step = row.sample_id, Step.DATASET_MANIFEST
+        inconsistent = [make_issue("inconsistent", p, sample=sample_id) for p in self.problems]
+        issues = tuple(StepIssue(step, issue) for issue in (*self.issues, *inconsistent))
+        found = self.record
+        record = SampleRecord(sample_id, row, found.before, found.after, found.changes, issues)
+        return Description(record, tuple(self.problems))
+
+
+def read_changes(
+    source: FolderSource,
+) -> tuple[str, tuple[float, float, float], tuple[LabelChange, ...]] | None:
+    """Return a sample's id, its spacing in mm, and what denoising changed in its mask.
+
+    Of the mask, the header is read. None where there is no mask that can be read, and where what
+    changed is not kept.
+    """
+    mask, sample_id = source.folder.mask, source.sample_id
+    try:
+        info = source.read_header(mask)
+    except CANNOT_BE_READ:
+        return None
+    if not is_denoised(info.description):
+        return sample_id, info.spacing_mm, ()
+    difference = KeptFiles(source.layout.restore).read_difference(sample_id, mask)
+    return None if difference is None else (sample_id, info.spacing_mm, difference.changes)

@@ -1,0 +1,214 @@
+"""Whether one sample is sound: its files in the archive, or those that its receipt lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from amos_dask.archive.ends import is_packed, read_ends
+from amos_dask.archive.listing import file_ref
+from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.nifti import ImageReader, open_image, read_info
+from amos_dask.records import FileRef, Kind, Sample, StepResult
+from amos_dask.root.identity import AlteredFile, Change
+from amos_dask.root.layout import Layout, SampleFolder
+from amos_dask.root.receipts import Receipts
+from amos_dask.steps.header_check import check_headers, unreadable
+from amos_dask.steps.mask import read_mask
+
+_CODES = {
+    Change.GONE: "missing_output",
+    Change.OTHER: "altered_output",
+    Change.EXTRA: "extra_file",
+}
+# What file managers leave in every folder that is looked at.
+_IGNORED = frozenset({"Thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was looked at of a sample.
+
+    Parameters
+    ----------
+    n_files : int
+        Its files.
+    n_without_end : int
+        How many of them are packed in a zip, so that their ends were not seen.
+    n_regions : mapping of float to (int, int)
+        Volume threshold in mm3 -> small regions below it before and after denoising.
+    """
+
+    n_files: int
+    n_without_end: int = 0
+    n_regions: Mapping[float, tuple[int, int]] = field(default_factory=dict)
+
+
+def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
+    """Verify the files of a sample in the archive.
+
+    Headers are read, and the ends of each file are held against its header and the zip's
+    directory. Voxels are unpacked when that is asked for, or where the ends do not agree: only so
+    a damaged file is told from one of several gzip members.
+
+    Parameters
+    ----------
+    sample : Sample
+        With a volume, a mask, or both.
+    full : bool
+        Unpack every voxel.
+
+    Returns
+    -------
+    StepResult of Verified
+        What was looked at, and what was found.
+    """
+    headers = check_headers(sample)
+    found = list(headers.issues)
+    shapes = {row.file_path: row.shape for row in headers.files if row.shape is not None}
+    files: tuple[tuple[Kind, FileRef | None], ...]
+    files = (("volume", sample.volume), ("mask", sample.mask))
+    refs = [(kind, ref) for kind, ref in files if ref is not None]
+    for kind, ref in refs:
+        if ref.path in shapes:
+            found += _verify_file(sample, kind, ref, full=full)
+    if len(set(shapes.values())) > 1:
+        volume, mask = (shapes[ref.path] for _, ref in refs)
+        message = f"the mask has the shape {mask}, its scan {volume}"
+        file = refs[1][1].path
+        found.append(make_issue("shape_mismatch", message, sample=sample.sample_id, file=file))
+    nothing_done = tuple(replace(issue, action="") for issue in found)
+    n_without_end = 0 if full else sum(is_packed(ref) for _, ref in refs)
+    return StepResult(sample.sample_id, Verified(len(refs), n_without_end), nothing_done)
+
+
+def _verify_file(sample: Sample, kind: Kind, ref: FileRef, *, full: bool) -> list[Issue]:
+    issue = partial(make_issue, sample=sample.sample_id, file=ref.path)
+    try:
+        ends = read_ends(ref)
+        if ends.zip_fault:
+            return [issue("damaged_zip", ends.zip_fault)]
+        info = read_info(ref)
+        if not full and ends.agree_with(info.data_offset + info.n_bytes):
+            return []
+        with open_image(ref) as image:
+            if kind == "mask":
+                read_mask(image)
+            else:
+                _unpack(image)
+    except (UnreadableImageError, InaccessibleFileError) as error:
+        return [unreadable(sample, ref, kind, error)]
+    except BadMaskError as error:
+        return [issue(error.code, error.message)]
+    if image.has_trailing_bytes:
+        return [issue("trailing_bytes", "bytes follow the image")]
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class RootSample:
+    """A sample of ROOT_DIR to verify.
+
+    Parameters
+    ----------
+    name : str
+        The sample's id.
+    layout : Layout
+        ROOT_DIR.
+    folders : tuple of SampleFolder
+        All folders of it that are there, or the one that its receipt speaks of.
+    """
+
+    name: str
+    layout: Layout
+    folders: tuple[SampleFolder, ...]
+
+    def no_receipt(self, path: Path, message: str) -> Issue:
+        """Return the issue of a file or folder that no receipt speaks for."""
+        file = path.relative_to(self.layout.root).as_posix()
+        return make_issue("no_receipt", message, sample=self.name, file=file)
+
+
+def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
+    """Verify the files of a sample in ROOT_DIR against its receipt.
+
+    Parameters
+    ----------
+    sample : RootSample
+        What there is of it.
+    full : bool
+        Unpack every image.
+
+    Returns
+    -------
+    StepResult of Verified
+        What the receipt stands for, None without a usable one, and what was found.
+    """
+    layout, receipts = sample.layout, Receipts(sample.layout)
+    receipt = receipts.read(sample.name)
+    if receipt is None or receipt.record.files is None:
+        return StepResult(sample.name, None, tuple(_without_receipt(sample, receipts)))
+    own = layout.folder_of(receipt.record.files).path
+    listed = {path for files in receipt.outputs.values() for path in files}
+    altered = [file for files in receipts.altered_files(receipt).values() for file in files]
+    if full:
+        altered += _find_damaged(layout.root, listed - {file.path for file in altered})
+    altered += _find_strangers(layout.root, own, listed)
+    altered.sort(key=lambda file: file.path)
+    issues = [issue_of(file, sample.name) for file in altered]
+    message = f"the sample's receipt speaks for {own.relative_to(layout.root).as_posix()}"
+    issues += [sample.no_receipt(f.path, message) for f in sample.folders if f.path != own]
+    after = dict(receipt.record.after)
+    n_regions = {
+        threshold: (len(before), len(after[threshold]))
+        for threshold, before in receipt.record.before
+        if threshold in after
+    }
+    return StepResult(sample.name, Verified(len(listed), n_regions=n_regions), tuple(issues))
+
+
+def issue_of(altered: AlteredFile, sample_id: str = "") -> Issue:
+    """Return the issue of a file under ROOT_DIR that is not as it was written."""
+    code = _CODES[altered.change]
+    return make_issue(code, altered.message, sample=sample_id, file=altered.path)
+
+
+def _without_receipt(sample: RootSample, receipts: Receipts) -> Iterator[Issue]:
+    path = receipts.path_for(sample.name)
+    if path.exists():
+        yield sample.no_receipt(path, "the receipt cannot be understood")
+    else:
+        for folder in sample.folders:
+            yield sample.no_receipt(folder.path, "there is no receipt of it")
+
+
+def _find_strangers(root: Path, folder: Path, listed: set[str]) -> Iterator[AlteredFile]:
+    """Yield what else is in a sample's folder; temporary files are looked for elsewhere."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        name = path.relative_to(root).as_posix()
+        if name not in listed and not path.name.startswith(".") and path.name not in _IGNORED:
+            message = "is nothing that 'run' writes or removes; move it elsewhere"
+            yield AlteredFile(name, Change.EXTRA, message)
+
+
+def _find_damaged(root: Path, paths: Iterable[str]) -> Iterator[AlteredFile]:
+    """Yield the images that cannot be unpacked although their size and checksum are as written."""
+    for path in sorted(paths):
+        if not path.endswith(".nii.gz"):
+            continue  # of other files all bytes have been compared
+        try:
+            with open_image(file_ref(root / path, path)) as image:
+                _unpack(image)
+        except (UnreadableImageError, InaccessibleFileError) as error:
+            # 'run' goes by what is compared quickly, and would not see it.
+            message = f"{error}; remove the file, then run the same command again"
+            yield AlteredFile(path, Change.OTHER, message)
+
+
+def _unpack(image: ImageReader) -> None:
+    """Read an opened image to its end, so that all checksums are compared."""
+    for _ in image.chunks():
+        pass

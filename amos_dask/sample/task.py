@@ -1,0 +1,93 @@
+"""The task of making one sample: from where, by which steps, and how; and how long that took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from amos_dask.params import Params
+from amos_dask.records import HeaderCheck, Step
+from amos_dask.root.layout import Layout, SampleFolder
+from amos_dask.root.receipts import EVERY_OUTPUT, Output
+from amos_dask.sample.source import FolderSource, Source
+
+# What `run` does with a sample.
+EVERY_STEP = frozenset(
+    {
+        Step.CONFIRM_PAIRS,
+        Step.SPLIT_PROSTATE_UTERUS,
+        Step.SMALL_REGIONS,
+        Step.DENOISE,
+        Step.BINARY_MASKS,
+        Step.DATASET_MANIFEST,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTask:
+    """A sample to make.
+
+    Parameters
+    ----------
+    source : ArchiveSource or FolderSource
+        Where its scan and mask come from.
+    layout : Layout
+        ROOT_DIR.
+    target : SampleFolder
+        Where it goes.
+    steps : frozenset of Step
+        What is done with it.
+    params : Params
+        Label map, denoising and region parameters.
+    outputs : frozenset of Output
+        What to make; the rest is complete, as the receipt says.
+    count_values : bool
+        Count the volume's values under each label while it streams by, for statistics.
+    take_pictures : bool
+        Keep pictures of the slices that denoising changed most, for the report.
+    modality : str
+        ``ct`` is shown in Hounsfield units.
+    headers : HeaderCheck or None
+        What the headers of the archive's files said, for the receipt.
+    """
+
+    source: Source
+    layout: Layout
+    target: SampleFolder
+    steps: frozenset[Step]
+    params: Params = field(default_factory=Params)
+    outputs: frozenset[Output] = EVERY_OUTPUT
+    count_values: bool = False
+    take_pictures: bool = False
+    modality: str = "und"
+    headers: HeaderCheck | None = None
+
+    @property
+    def folder(self) -> SampleFolder | None:
+        """The folder that the sample comes from; None where that is the archive."""
+        return self.source.folder if isinstance(self.source, FolderSource) else None
+
+    @property
+    def name(self) -> str:
+        """The sample's id."""
+        return self.source.sample_id
+
+
+class Clock:
+    """Seconds of wall time by what they were spent on, in the order in which it first ended."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, what: str) -> Iterator[None]:
+        """Add the time of the ``with`` block; blocks are not to be nested."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[what] = round(self.seconds.get(what, 0.0) + spent, 4)

@@ -1,0 +1,171 @@
+"""What a run is asked for, and what it finds: archive, dataset, parameters, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from amos_dask.archive.discover import Discovery, discover
+from amos_dask.errors import AmosDaskError
+from amos_dask.exclusions import Exclusions
+from amos_dask.labels import LabelMap
+from amos_dask.params import DenoiseParams, Params, require_threshold
+from amos_dask.records import Sample
+from amos_dask.root.choices import (
+    find_archive,
+    find_exclusions,
+    find_label_map,
+    layout_for,
+    require_outside_archive,
+    settle_dataset,
+)
+from amos_dask.root.layout import Layout, absolute
+from amos_dask.root.receipts import Receipts
+from amos_dask.sample.selection import EVERYTHING, Selection
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked for; the fields are the arguments of `amos_dask.run`.
+
+    Parameters
+    ----------
+    root_dir, archive, dataset, labeled_data_meta, mr_metadata_offset, label_explanation
+        Where things are.
+    region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh, exclude
+        How it is done.
+    selection, force
+        Which samples.
+    statistics, report
+        What is written besides the dataset.
+    """
+
+    root_dir: str | Path
+    archive: str | Path | None = None
+    dataset: str | Path | None = None
+    labeled_data_meta: str | Path | None = None
+    mr_metadata_offset: str = "auto"
+    label_explanation: str | Path | None = None
+    region_volume_thresh: Sequence[float] = (100.0,)
+    kernel_size: Sequence[int] = (5, 5)
+    filter_halfedge: int = 3
+    region_area_thresh: float = 10.0
+    exclude: str | Path | None = None
+    selection: Selection = EVERYTHING
+    force: bool = False
+    statistics: bool = True
+    report: bool = True
+
+    @property
+    def root(self) -> Path:
+        """ROOT_DIR."""
+        return absolute(self.root_dir)
+
+    def require_outside_archive(self) -> None:
+        """Raise when ROOT_DIR would lie inside the archive, which is never written to."""
+        if self.archive is not None:
+            require_outside_archive(self.root, str(self.archive))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run has found, and goes by.
+
+    Parameters
+    ----------
+    settings : Settings
+        What was asked for.
+    layout : Layout
+        ROOT_DIR.
+    archive : Discovery
+        The archive.
+    samples : tuple of Sample
+        The chosen ones.
+    params : Params
+        Label map, denoising and region parameters.
+    exclusions : Exclusions
+        What denoising leaves as it was.
+    """
+
+    settings: Settings
+    layout: Layout
+    archive: Discovery
+    samples: tuple[Sample, ...]
+    params: Params
+    exclusions: Exclusions
+
+    def params_for(self, sample_id: str) -> Params:
+        """Return the parameters of one sample, with its exclusions."""
+        return replace(self.params, excluded=self.exclusions.for_sample(sample_id))
+
+    @property
+    def chosen(self) -> set[str]:
+        """Ids of the chosen samples."""
+        return {sample.sample_id for sample in self.samples}
+
+
+def find(settings: Settings) -> Found:
+    """Find the archive, check what was asked for, and choose the samples; write nothing.
+
+    Raises
+    ------
+    AmosDaskError
+        When something cannot be as it was asked for.
+    """
+    layout = layout_for(settings.root, settings.dataset)
+    location = find_archive(layout, settings.archive)
+    require_outside_archive(layout.root, location)
+    csv = None if settings.labeled_data_meta is None else str(settings.labeled_data_meta)
+    archive = discover(location, csv, settings.mr_metadata_offset, layout.dataset)
+    layout = settle_dataset(layout, archive.definition)
+    samples = tuple(settings.selection.choose(archive.samples))
+    params = Params(
+        _choose_label_map(layout, settings),
+        DenoiseParams.of(
+            settings.kernel_size, settings.filter_halfedge, settings.region_area_thresh
+        ),
+        _choose_thresholds(layout, settings.region_volume_thresh),
+        splits_prostate_uterus=layout.dataset.splits_prostate_uterus,
+    )
+    chosen = {sample.sample_id for sample in samples}
+    others = [sample for sample in archive.samples if sample.sample_id not in chosen]
+    exclusions = _choose_exclusions(layout, settings.exclude, params.label_map, others)
+    return Found(settings, layout, archive, samples, params, exclusions)
+
+
+def _choose_label_map(layout: Layout, settings: Settings) -> LabelMap:
+    """Return the label map; raise when a part of the samples would get another one."""
+    given = settings.label_explanation
+    label_map = find_label_map(layout, given)
+    differs = given is not None and label_map != find_label_map(layout, None)
+    if differs and layout.label_map.exists() and not settings.selection.is_everything:
+        raise AmosDaskError(
+            f"{given} differs from {layout.label_map}, which the other samples were made with; "
+            "run without a choice of samples."
+        )
+    return label_map
+
+
+def _choose_thresholds(layout: Layout, asked: Sequence[float]) -> tuple[float, ...]:
+    """Return the thresholds asked for, and those of region manifests that are there already."""
+    thresholds = {require_threshold("region_volume_thresh", threshold) for threshold in asked}
+    return tuple(sorted(thresholds | set(layout.region_thresholds())))
+
+
+def _choose_exclusions(
+    layout: Layout, exclude: str | Path | None, label_map: LabelMap, others: Iterable[Sample]
+) -> Exclusions:
+    """Return the exclusions; raise when they change for masks that are there and not chosen."""
+    exclusions = find_exclusions(layout, exclude, label_map)
+    if exclude is None:
+        return exclusions
+    kept = find_exclusions(layout, None, label_map)
+    masked = {sample.sample_id for sample in others if sample.mask is not None}
+    for name in Receipts(layout).sample_ids():
+        if name in masked and kept.for_sample(name) != exclusions.for_sample(name):
+            raise AmosDaskError(
+                f"{exclude} changes what is excluded of {name}, which was not chosen; run without "
+                "a choice of samples."
+            )
+    return exclusions

@@ -1,0 +1,289 @@
+"""``verify``: whether a download, or what `run` made of it, is complete and sound; writes nothing.
+
+An archive is held against itself: headers, the ends of files, the zip's directory, dataset.json.
+A ROOT_DIR is held against what `run` keeps of it: receipts, the record of the manifests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from amos_dask.archive.discover import discover
+from amos_dask.archive.sources import is_url, is_zip
+from amos_dask.datasets import DatasetDefinition, PublishedZip, find_definition
+from amos_dask.downloading.http import shown
+from amos_dask.downloading.published import (
+    compare_with_published,
+    count_bytes,
+    describe_progress,
+    file_name,
+    is_too_small,
+)
+from amos_dask.engine.events import Listener
+from amos_dask.engine.session import Session, open_session
+from amos_dask.errors import (
+    AmosDaskError,
+    ArchiveError,
+    DamagedZipError,
+)
+from amos_dask.issues import Issue, make_issue
+from amos_dask.outcomes import all_issues, step_results
+from amos_dask.records import sample_number
+from amos_dask.results import CommandResult
+from amos_dask.root.choices import find_archive, layout_for
+from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
+from amos_dask.root.receipts import Receipts
+from amos_dask.root.staging import is_leftover
+from amos_dask.root.table_state import TableCounts, read_table_state
+from amos_dask.root.working import reading_from
+from amos_dask.sample.selection import EVERYTHING, Selection
+from amos_dask.sample.soundness import (
+    RootSample,
+    Verified,
+    issue_of,
+    verify_outputs,
+    verify_sample,
+)
+
+# Of what finding the scans says, that of the files' names; what the csv says is not verified.
+_OF_NAMES = frozenset(
+    {
+        "junk_ignored",
+        "unexpected_file",
+        "duplicate_file",
+        "bad_dataset_json",
+        "subset_mismatch",
+        "not_in_dataset_json",
+        "listed_but_absent",
+        "subset_counts",
+        "missing_mask",
+        "mask_without_volume",
+    }
+)
+
+
+def verify(
+    path: str | Path,
+    *,
+    full: bool = False,
+    md5: bool = False,
+    dataset: str | Path | None = None,
+    selection: Selection = EVERYTHING,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Look whether an archive, or a ROOT_DIR made by `run`, is complete and sound.
+
+    Nothing is written anywhere, and no voxel is decoded unless asked for: of an archive, headers
+    are read and the ends of every file are held against them; of a ROOT_DIR, every file is held
+    against the size and checksum that `run` kept of it.
+
+    Parameters
+    ----------
+    path : str or Path
+        An archive (folder, ``amos22.zip``, or a URL of either), or a ROOT_DIR.
+    full : bool
+        Decode everything, so that every checksum is compared.
+    md5 : bool
+        Compare the archive, a zip file, with the published one first.
+    dataset : str or Path, optional
+        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
+        ROOT_DIR holds already, else AMOS22.
+    selection : Selection
+        Which samples; of a ROOT_DIR only their folders are looked at then.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        Sound when there is no error among its issues.
+
+    Raises
+    ------
+    AmosDaskError
+        When the path is neither an archive nor a ROOT_DIR, or a run is at work there.
+
+    Examples
+    --------
+    >>> result = amos_dask.verify("data/AMOS22", progress="none")
+    >>> result.exit_code.name, result.n_samples
+    ('DONE', 12)
+    """
+    layout = None if is_url(str(path)) else layout_for(absolute(path), dataset)
+    if layout is not None and layout.receipts.is_dir():
+        if md5:
+            raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
+        with reading_from(layout), open_session(cluster, progress) as session:
+            return _verify_root(session, layout, selection, full=full)
+    location = str(path) if layout is None else find_archive(layout, path)
+    definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
+    published = _require_published(location, definition) if md5 else None
+    with open_session(cluster, progress) as session:
+        return _verify_archive(session, location, definition, selection, published, full=full)
+
+
+def _require_published(location: str, definition: DatasetDefinition) -> PublishedZip:
+    if definition.published_zip is None:
+        raise AmosDaskError(f"{location}: {definition.name} is not published as one zip file.")
+    if not is_zip(location):
+        raise AmosDaskError(f"{shown(location)}: --md5 is for amos22.zip, and this is a folder.")
+    return definition.published_zip
+
+
+def _conclude(
+    where: str, n_samples: int, issues: list[Issue], sound: str, unsound: str, advice: str
+) -> CommandResult:
+    issues = sorted(issues, key=lambda issue: issue.sort_key)
+    n_errors = sum(issue.severity == "error" for issue in issues)
+    state = f"sound: {sound}."
+    if n_errors:
+        findings = f"{n_errors} finding{'s' if n_errors > 1 else ''} (see above)"
+        state = f"{unsound}, {findings}; {advice}."
+    return CommandResult((), n_samples, f"{where}: {state}", tuple(issues))
+
+
+# ---------------------------------------------------------------- an archive
+
+
+def _verify_archive(
+    session: Session,
+    location: str,
+    definition: DatasetDefinition,
+    selection: Selection,
+    published: PublishedZip | None,
+    *,
+    full: bool,
+) -> CommandResult:
+    conclude = partial(
+        _conclude,
+        shown(location),
+        unsound="not sound",
+        advice="download those files again",
+    )
+    issues = []
+    if published is not None:
+        found = compare_with_published(location, published, session.listener)
+        issues += [] if found is None else [found]
+    try:
+        # The csv is not verified: whatever it says of MR must not stop this.
+        archive = discover(location, mr_metadata_offset="0", definition=definition)
+    except DamagedZipError as error:
+        # Its size, where that was asked for, says the same and what to do.
+        return conclude(0, issues or [_damaged_zip(location, error, definition)], sound="")
+    except ArchiveError as error:
+        if not str(error).startswith(f"{location}: ") or is_url(location):
+            raise  # the csv, or the network
+        raise ArchiveError(f"{error} Nor is it a ROOT_DIR that 'amos-dask run' made.") from error
+    samples = selection.choose(archive.samples)
+    results = step_results(session.map("verify", partial(verify_sample, full=full), samples))
+    chosen = {"", *(sample.sample_id for sample in samples)}
+    issues += [i for i in archive.issues if i.code in _OF_NAMES and i.sample in chosen]
+    issues += all_issues(results)
+    looked_at = [result.value for result in results if result.value is not None]
+    return conclude(len(samples), issues, sound=_describe(looked_at, full=full))
+
+
+def _damaged_zip(location: str, error: DamagedZipError, definition: DatasetDefinition) -> Issue:
+    message = str(error).removeprefix(f"{shown(location)}: ")
+    published, n_bytes = definition.published_zip, count_bytes(location)
+    if published is not None and n_bytes is not None and is_too_small(n_bytes, published):
+        message += f" If it is the published one, it {describe_progress(n_bytes, published)}."
+    return make_issue("damaged_zip", message, file=file_name(location))
+
+
+def _describe(looked_at: Sequence[Verified], *, full: bool) -> str:
+    """Say what was looked at, and what was not."""
+    n_files = sum(sample.n_files for sample in looked_at)
+    n_without_end = sum(sample.n_without_end for sample in looked_at)
+    seen = "headers and ends"
+    if n_without_end:
+        seen = f"headers, of {n_without_end} no ends as the zip packs them"
+    how = "all voxels decoded" if full else f"{seen}; --full decodes all voxels"
+    return f"{len(looked_at)} samples, {n_files} files ({how})"
+
+
+# ---------------------------------------------------------------- a ROOT_DIR
+
+
+def _verify_root(
+    session: Session, layout: Layout, selection: Selection, *, full: bool
+) -> CommandResult:
+    samples = _find_samples(layout, selection)
+    results = step_results(session.map("verify", partial(verify_outputs, full=full), samples))
+    issues = all_issues(results)
+    if selection.is_everything:
+        issues += _verify_manifests(layout, [result.value for result in results])
+        issues += _find_leftovers(layout)
+    n_files = sum(result.value.n_files for result in results if result.value is not None)
+    how = "all images decoded" if full else "sizes and checksums; --full decodes all images"
+    return _conclude(
+        str(layout.root),
+        len(results),
+        issues,
+        sound=f"{len(results)} samples, {n_files} files as they were written ({how})",
+        unsound="not as it was written",
+        advice="running the same command ('amos-dask run') again repairs it",
+    )
+
+
+def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:
+    """Return each sample that has a folder, a receipt, or both."""
+    receipts = Receipts(layout)
+    found = find_samples_of(layout)
+    for sample_id in set(receipts.sample_ids()) - {folder.sample_id for folder in found}:
+        receipt = receipts.read(sample_id)
+        files = None if receipt is None else receipt.record.files
+        nowhere = SampleFolder.of(layout.grouped, sample_id)
+        found.append(nowhere if files is None else layout.folder_of(files))
+    folders: dict[str, list[SampleFolder]] = {}
+    for folder in selection.choose_folders(found):
+        folders.setdefault(folder.sample_id, []).append(folder)
+    return [
+        RootSample(sample_id, layout, tuple(folders[sample_id]))
+        for sample_id in sorted(folders, key=sample_number)
+    ]
+
+
+def _verify_manifests(layout: Layout, samples: Sequence[Verified | None]) -> Iterator[Issue]:
+    state = read_table_state(layout)
+    if state is None:
+        file = layout.tables.relative_to(layout.root).as_posix()
+        yield make_issue("incomplete_run", "there is no record of the manifests", file=file)
+        return
+    for altered in state.altered_files(layout):
+        yield issue_of(altered)
+    found = [sample for sample in samples if sample is not None]
+    if len(found) == len(samples):
+        for message in _compare_counts(state.counts, found):
+            yield make_issue("incomplete_run", message)
+
+
+def _compare_counts(counts: TableCounts, samples: Sequence[Verified]) -> Iterator[str]:
+    """Yield what tells that the manifests were made from other samples than there are now."""
+    if counts.n_samples != len(samples):
+        yield f"the manifests list {counts.n_samples} samples, there are {len(samples)}"
+    with_masks = [sample.n_regions for sample in samples if sample.n_regions]
+    for threshold, *listed in counts.n_regions:
+        if not all(threshold in found for found in with_masks):
+            continue  # an earlier run did not count below it
+        n = [sum(both) for both in zip(*(f[threshold] for f in with_masks), strict=True)]
+        if with_masks and n != listed:
+            yield (
+                f"the manifests list {listed[0]} and {listed[1]} regions below {threshold:g} mm3 "
+                f"before and after denoising, the samples have {n[0]} and {n[1]}"
+            )
+
+
+def _find_leftovers(layout: Layout) -> Iterator[Issue]:
+    for top in (layout.descriptor, layout.grouped, layout.state):
+        for folder, _, names in os.walk(top):
+            for name in filter(is_leftover, names):
+                file = Path(folder, name).relative_to(layout.root).as_posix()
+                yield make_issue("leftover", "a temporary file of a run that was killed", file=file)
