@@ -256,7 +256,7 @@ def _make_volume(codes: Codes, modality: str, rng: np.random.Generator) -> npt.N
         column, gain = rng.integers(2, 4), rng.integers(1, 5)
         mean = gain * np.array([one[column] for one in TISSUES.values()])
         mean = mean * rng.integers(93, 108, len(mean)) // 100
-        sigma = np.full(len(mean), gain * rng.integers(16, 29))
+        sigma = np.full(len(mean), gain * rng.integers(8, 17))
         # Brighter near the coils in front and behind, in 1/256.
         v, u = 128 * y // n_rows, 128 * x // n_columns
         tilt_y, tilt_x = rng.integers(-30, 31, 2)

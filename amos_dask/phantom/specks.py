@@ -16,7 +16,7 @@ _SPECKS_A_SCAN, _FULL_SIZE_VOXELS = 82, 512 * 512 * 90
 _PINHOLES, _ISLANDS = 0.2, 0.45
 _SPARED_VOXELS: Final = 40
 _MAX_MM2, _MAX_MM3 = 9.0, 90.0
-_N_PIXELS: Final = (1, 1, 2, 3, 4, 6, 9, 14)
+_N_PIXELS: Final = (1, 1, 2, 4, 6, 9, 13, 18)
 _STEPS: Final = np.array([(0, 0, 1), (0, 1, 0), (0, 0, -1), (0, -1, 0)])
 
 
