@@ -77,12 +77,11 @@ LIBRARY_ROOMS = {
     "nibabel": {"geometry", "nifti", "phantom"},
     "isal": {"archive", "nifti", "phantom"},
     "pandas": {"tables", "pipeline", "loader"},
-    "scipy": {"phantom"},
     "PIL": {"overlay"},
     "dask_jobqueue": {"cluster"},
     "dask_kubernetes": {"cluster"},
     "pydantic": {"datasets"},
-    "yaml": {"labels", "strict_yaml", "stages", "cluster"},
+    "yaml": {"labels", "strict_yaml", "stages", "cluster", "phantom"},
 }
 
 HEAVY = ("numpy", "pandas", "dask", "distributed", "nibabel", "numba", "openpyxl", "scipy")
