@@ -11,6 +11,8 @@ import pytest
 from amos_dask.engine.connect import connect
 from amos_dask.engine.options import ClusterOptions
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def dashboard() -> Iterator[str]:

@@ -29,6 +29,8 @@ from amos_dask.kernels import warm_up
 from amos_dask.phantom import Archive, write_archive
 from amos_dask.sample.make import make_sample
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def scheduler() -> Iterator[tuple[subprocess.Popen[bytes], str]]:

@@ -224,7 +224,7 @@ def listing(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_steps_make_an_amos_dask_that_works_without_compiling(image: Image) -> None:
     done = image.run("amos-dask", "--help")
     assert done.returncode == 0, done.stderr
@@ -245,7 +245,7 @@ def test_the_steps_make_an_amos_dask_that_works_without_compiling(image: Image) 
     assert list((image.root / "tmp" / "d").rglob("dataset_manifest.xlsx"))
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_image_has_neither_pip_nor_the_libraries_tests(image: Image) -> None:
     [packages] = (image.root / "opt" / "amos-dask" / "lib").glob("python*/site-packages")
     assert not (packages / "pip").exists()

@@ -36,6 +36,8 @@ from deploy.processes import (  # noqa: E402
     workers_of,
 )
 
+pytestmark = pytest.mark.integration
+
 JOB = Path(__file__).parents[2] / "deploy" / "kubernetes" / "job.yaml"
 
 
