@@ -163,20 +163,7 @@ def run(
             _saying_how_to_go_on(session),
         ):
             made, counts, outputs = _run(session, found)
-    issues = tuple(IssueLog(found.layout.issue_log).all())
-    failed = {issue.sample for issue in issues if issue.severity == "error"}
-    return RunResult(
-        root_dir=found.layout.root,
-        counts=counts,
-        issues=issues,
-        reasons=made.reasons,
-        n_processed=len(found.chosen),
-        n_failed=len(failed & found.chosen),
-        n_failed_others=len(failed - found.chosen),
-        n_changed_voxels=sum(result.n_changed for result in made.results),
-        seconds=time.perf_counter() - start,
-        outputs=outputs,
-    )
+    return _result(found, made, counts, outputs, time.perf_counter() - start)
 
 
 @contextmanager
@@ -280,6 +267,25 @@ def _keep_details(layout: Layout, outcome: Outcome[SampleResult]) -> str:
     with suppress(OSError):  # the same reason may stop us here
         write_text(path, f"{outcome.failure}\n\n{outcome.details}\n")
     return layout.shown(path)
+
+
+def _result(
+    found: Found, made: _Made, counts: TableCounts, outputs: tuple[Path, ...], seconds: float
+) -> RunResult:
+    issues = tuple(IssueLog(found.layout.issue_log).all())
+    failed = {issue.sample for issue in issues if issue.severity == "error"}
+    return RunResult(
+        root_dir=found.layout.root,
+        counts=counts,
+        issues=issues,
+        reasons=made.reasons,
+        n_processed=len(found.chosen),
+        n_failed=len(failed & found.chosen),
+        n_failed_others=len(failed - found.chosen),
+        n_changed_voxels=sum(result.n_changed for result in made.results),
+        seconds=seconds,
+        outputs=outputs,
+    )
 
 
 def _name_absent(session: Session, found: Found) -> None:
