@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -101,17 +102,20 @@ class Receipts:
     def write(self, receipt: Receipt) -> None:
         """Keep a finished sample's receipt."""
         content = {"format": _FORMAT, **msgspec.to_builtins(receipt)}
-        text = msgspec.json.encode(content).decode()
+        # The standard library's: a header's voxel size may be NaN, which msgspec turns into null.
+        text = json.dumps(content, ensure_ascii=False)
         write_text(self.path_for(receipt.record.sample_id), text)
 
     def read(self, sample_id: str) -> Receipt | None:
         """Return a sample's receipt; None where there is none or it cannot be understood."""
         try:
-            content = msgspec.json.decode(self.path_for(sample_id).read_bytes())
+            content = json.loads(self.path_for(sample_id).read_bytes())
             content = _UPGRADES[content.pop("format")](content)
-            return msgspec.convert(content, Receipt)
+            receipt = msgspec.convert(content, Receipt)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
+        told = (receipt.origin.inputs, receipt.made_with, receipt.outputs)
+        return receipt if all(of.keys() == EVERY_OUTPUT for of in told) else None
 
     def read_for(self, folder: SampleFolder) -> Receipt | None:
         """Return the receipt that speaks for a folder; None where it speaks for another one."""
