@@ -16,8 +16,8 @@ from matplotlib.colors import ListedColormap
 
 import amos_dask
 from amos_dask.datasets import AMOS22
+from amos_dask.root.kept import KeptFiles
 from amos_dask.root.layout import Layout, find_sample_folders
-from amos_dask.root.restore import RestoreData
 
 COLOURS = plt.colormaps["tab20"].colors
 
@@ -31,8 +31,7 @@ def main() -> None:
         sample = find_sample_folders(root / "grouped")[0]
         volume = np.asanyarray(nib.load(sample.volume).dataobj)
         after = np.asanyarray(nib.load(sample.mask).dataobj)
-        restore = RestoreData(Layout(root).state / "restore")
-        before = restore.restore(sample.sample_id, sample.mask, after)
+        before = KeptFiles(Layout(root).restore).undo(sample.sample_id, sample.mask, after)
     assert before is not None
     draw(volume, before, after, Path(__file__).with_name("denoised.png"))
 

@@ -18,6 +18,11 @@ from numpy.typing import NDArray
 from openpyxl import load_workbook
 
 from amos_dask.cli import main
+from amos_dask.params import Params
+from amos_dask.records import Sample
+from amos_dask.root.layout import Layout, sample_folder
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.task import EVERY_STEP, SampleTask
 
 
 def contents(root: Path, *folders: str) -> dict[str, Any]:
@@ -68,6 +73,15 @@ def sample_dir(root: Path, seq: str) -> Path:
     """Return the only folder of an organised sample below a folder."""
     (folder,) = (path for path in root.rglob(f"amos_{seq}_*") if path.is_dir())
     return folder
+
+
+def archive_task(
+    sample: Sample, root: Path, params: Params | None = None, *, has_earlier_output: bool = False
+) -> SampleTask:
+    """Return the task of making a sample from the archive, as a run has it."""
+    layout, source = Layout(root), ArchiveSource(sample, has_earlier_output)
+    target = sample_folder(layout.group(sample.modality), sample)
+    return SampleTask(source, layout, target, EVERY_STEP, params or Params())
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

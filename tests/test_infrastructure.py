@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import psutil
 import pytest
+from amos_dask.running import samples
 from distributed import Client, LocalCluster
 from roots import assert_same, contents, issues, program
 
@@ -25,7 +26,6 @@ from amos_dask.engine import connect, session
 from amos_dask.engine.events import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.kernels import warm_up
 from amos_dask.phantom import Archive, write_archive
-from amos_dask.running import samples
 from amos_dask.sample.make import run_sample
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from amos_dask.running import run_tables
 from distributed import Client
 from openpyxl import load_workbook
 from roots import assert_same, change_sex, contents, errors, program, sample_dir, snapshot, truncate
@@ -25,7 +26,6 @@ from amos_dask.engine.events import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.root.layout import Layout
 from amos_dask.root.lock import Owner, hold_lock
-from amos_dask.running import run_tables
 from amos_dask.tables import workbook
 
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from roots import truncate
+from roots import archive_task, truncate
 
 from amos_dask.archive.discover import discover
 from amos_dask.datasets import AMOS22
@@ -18,12 +18,11 @@ from amos_dask.labels import LabelMap
 from amos_dask.params import DenoiseParams, Params
 from amos_dask.phantom import write_archive
 from amos_dask.records import FileRef, Sample
-from amos_dask.root.layout import Layout, SampleFolder, sample_folder
+from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Output, Receipt, Receipts
 from amos_dask.sample import todo
 from amos_dask.sample.make import make_sample
-from amos_dask.sample.source import ArchiveSource
-from amos_dask.sample.task import EVERY_STEP, SampleTask
+from amos_dask.sample.task import SampleTask
 from amos_dask.sample.todo import Reason, ToDo, current_receipt, find_todo
 from amos_dask.steps import (
     binary_masks,
@@ -47,16 +46,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Samp
     archive = write_archive(folder, n_ct=3, n_mri=2, size="tiny", seed=7)
     samples = {sample.seq: sample for sample in discover(str(archive.path)).samples}
     for sample in samples.values():
-        make_sample(a_task(sample, Layout(folder / "AMOS22")))
+        make_sample(archive_task(sample, folder / "AMOS22", PARAMS))
     return folder, samples
-
-
-def a_task(
-    sample: Sample, layout: Layout, params: Params = PARAMS, *, has_earlier_output: bool = False
-) -> SampleTask:
-    """Return the task of making a sample from the archive, as a run has it."""
-    target = sample_folder(layout.group(sample.modality), sample)
-    return SampleTask(ArchiveSource(sample, has_earlier_output), layout, target, EVERY_STEP, params)
 
 
 class Place:
@@ -70,9 +61,9 @@ class Place:
     @property
     def task(self) -> SampleTask:
         """What a run has to do with the sample, were nothing of it there."""
-        return a_task(
+        return archive_task(
             self.sample,
-            self.layout,
+            self.layout.root,
             self.params,
             has_earlier_output=self.has_earlier_output,
         )
