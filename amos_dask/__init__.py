@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from amos_dask.version import __version__ as __version__
 
 _HOMES = {
-    "download": "amos_dask.downloading.download",
+    "download": "amos_dask.download",
     "run": "amos_dask.run",
     "plan_run": "amos_dask.dry_run",
     "verify": "amos_dask.verify",
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     )
     from amos_dask.commands.splits import index_manifests, make_split
     from amos_dask.demo import demo
-    from amos_dask.downloading.download import download
+    from amos_dask.download import download
     from amos_dask.dry_run import plan_run
     from amos_dask.engine import ClusterOptions
     from amos_dask.errors import AmosDaskError, ExitCode

@@ -29,8 +29,7 @@ from amos_dask.results import CommandResult
 from amos_dask.root.identity import gzip_trailer
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
-from amos_dask.root.lock import require_unlocked
-from amos_dask.root.working import working_where_possible
+from amos_dask.root.working import require_unlocked, working_where_possible
 from amos_dask.tables.issue_files import write_issues
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients

@@ -58,7 +58,7 @@ def run(
     force: bool = False,
     statistics: bool = True,
     report: bool = True,
-    break_lock: bool = False,
+    no_lock: bool = False,
     performance_report: str | Path | None = None,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -105,8 +105,9 @@ def run(
         Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does.
     report : bool
         Write ``descriptor/report.html`` as well, as `make_report` does.
-    break_lock : bool
-        Take ``root_dir`` over from a run that died on another machine.
+    no_lock : bool
+        Take no lock on ``root_dir``, for a file system that has none; two runs at once would mix
+        their files there.
     performance_report : str or Path, optional
         File for Dask's own report on tasks, workers and transfers.
     cluster : ClusterOptions, distributed.Client, str or None
@@ -145,14 +146,15 @@ def run(
         statistics,
         report,
     )
-    found = find(settings)
-    needs = Needs.of(found.layout.root, found.archive.location)
-    with (
-        working_on(found.layout, break_lock=break_lock),
-        open_session(cluster, progress, needs, performance_report) as session,
-        _saying_how_to_go_on(session),
-    ):
-        made, counts, outputs = _run(session, found)
+    settings.require_outside_archive()
+    with working_on(Layout(settings.root), no_lock=no_lock):
+        found = find(settings)
+        needs = Needs.of(found.layout.root, found.archive.location)
+        with (
+            open_session(cluster, progress, needs, performance_report) as session,
+            _saying_how_to_go_on(session),
+        ):
+            made, counts, outputs = _run(session, found)
     issues = tuple(IssueLog(found.layout.issue_log).all())
     failed = {issue.sample for issue in issues if issue.severity == "error"}
     return RunResult(

@@ -13,8 +13,8 @@ import amos_dask
 from amos_dask.engine import ClusterOptions, connect
 from amos_dask.records import Sample
 from amos_dask.root.receipts import Receipts
-from amos_dask.sample.clock import Clock
 from amos_dask.sample.make import make_sample
+from amos_dask.sample.task import Clock
 from benchmarks import straightforward
 from benchmarks.floor import Plan, plan, run_floor
 from benchmarks.harness import (
@@ -148,13 +148,13 @@ def _time_tables(sample: Sample, settings: Settings) -> list[Table]:
     for _ in range(settings.repeats):
         floor.clear()
         whole, clock = Clock(), Clock()
-        with whole.of(_WHOLE):
-            run_floor(work, floor.path / "0", clock)
-        runs["floor"].append(clock.seconds | whole.seconds)
+        run_floor(work, floor.path / "0", clock)
+        whole.lap(_WHOLE)
+        runs["floor"].append({**clock.seconds, **whole.seconds})
         ours.clear()
         whole = Clock()
-        with whole.of(_WHOLE):
-            make_sample(task)
+        make_sample(task)
+        whole.lap(_WHOLE)
         receipt = Receipts(task.layout).read(task.name)
         if receipt is None:
             raise RuntimeError(f"{task.name} has left no receipt")

@@ -103,6 +103,6 @@ def test_a_disk_that_becomes_read_only_ends_the_run_and_the_next_one_completes_i
         run(root, phantom.path, cluster=cluster_address, progress=protect)
     assert disk.mount("remount,rw")
     # The lock could not be removed, and its owner, this process, lives.
-    run(root, phantom.path, cluster=cluster_address, progress="none", break_lock=True)
+    run(root, phantom.path, cluster=cluster_address, progress="none")
     assert_same(contents(processed_root), contents(root))
     assert list(root.rglob("*~")) == []

@@ -25,7 +25,7 @@ from amos_dask.engine import session
 from amos_dask.engine.events import Event, Notice, PhaseStarted, TaskEnded
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.root.layout import Layout
-from amos_dask.root.lock import Owner, hold_lock
+from amos_dask.root.working import Owner, hold_lock
 from amos_dask.tables import workbook
 
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amos_dask.archive.sources import is_url
+from amos_dask.archive.locations import is_url
 from amos_dask.engine import ClusterOptions, connect
 from amos_dask.engine.check import find_problems, is_on_this_machine, look_at_workers, ssh_line
 from amos_dask.engine.connect import reporting_performance
