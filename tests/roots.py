@@ -85,12 +85,19 @@ def archive_task(
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Return relative path -> bytes of every file below a folder, times left out."""
+    """Return relative path -> bytes of every file below a folder; times in receipts left out."""
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
+        path.relative_to(folder).as_posix(): _without_times(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".amos-dask/times" not in path.as_posix()
+        if path.is_file()
     }
+
+
+def _without_times(path: Path) -> bytes:
+    content = path.read_bytes()
+    if path.parent.name != "receipts" or path.suffix != ".json":
+        return content
+    return re.sub(rb'"seconds": *\{[^}]*\}', b"", content)
 
 
 def table(workbook: Path, title: str = "Manifest") -> dict[str, dict[str, Any]]:
