@@ -318,13 +318,13 @@ VOLUME_OUTPUT = {"volume.nii.gz", "info.yaml"}
 def test_an_altered_output_is_made_again_with_its_output(
     place: Place, name: str, output: str, alter: Callable[[Path], None]
 ) -> None:
-    before = snapshot(place.root)
+    before = contents(place.root)
     alter(place.file("0507", name))
     stamps = place.stamps()
     assert place.plan() == {"amos_0507": ("repaired", output)}
     assert place.run().reasons == {"complete": 5, "repaired": 1}
     assert place.processed() == ["amos_0507"]
-    assert snapshot(place.root) == before
+    assert_same(before, contents(place.root))
     written = place.images_written_since(stamps)
     assert f"amos_0507_{name}" in written
     assert {n[:9] for n in written} == {"amos_0507"}
@@ -333,12 +333,12 @@ def test_an_altered_output_is_made_again_with_its_output(
 
 
 def test_deleted_restore_data_is_made_again(place: Place) -> None:
-    before = snapshot(place.root)
+    before = contents(place.root)
     (restore,) = (place.state / "restore").glob("amos_0004-*")
     restore.unlink()
     assert place.plan() == {"amos_0004": ("repaired", "masks")}
     place.run()
-    assert snapshot(place.root) == before
+    assert_same(before, contents(place.root))
 
 
 def test_a_deleted_sample_is_made_again(place: Place) -> None:
@@ -535,8 +535,10 @@ def test_a_dry_run_says_what_is_done_and_writes_nothing(place: Place) -> None:
     assert result.reasons == {"complete": 2, **dict.fromkeys(reasons, 1)}
 
 
-def test_a_dry_run_asks_no_lock(place: Place) -> None:
-    with hold_lock(Layout(place.root)):
+def test_a_dry_run_waits_for_no_run(place: Place) -> None:
+    with hold_lock(Layout(place.root)), pytest.raises(AmosDaskError, match="in use since"):
+        place.plan()
+    with hold_lock(Layout(place.root), shared=True):
         assert place.plan() == {}
 
 
