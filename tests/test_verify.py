@@ -616,7 +616,6 @@ def test_a_run_repairs_what_was_found_quickly(
     put(path.parent / ".amos_0001_mask.nii.gz.12ab34cd.part~")
     (root / "grouped/dataset_manifest.xlsx").unlink()
     (root / ".amos-dask/receipts/amos_0004.json").unlink()
-    a_lock(root, 0.0)
     assert {code for code, _, _ in errors(verify(root))} == {
         "altered_output", "extra_file", "leftover", "missing_output", "no_receipt"
     }  # fmt: skip

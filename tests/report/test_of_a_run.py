@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import oracle
 import pytest
-from amos_dask.root.restore import RestoreData
+from amos_dask.root.kept import KeptFiles
 from openpyxl import load_workbook
 from roots import assert_same, contents, errors, program, report_data, sample_dir, voxels
 
@@ -57,7 +57,7 @@ def before_and_after(root: Path, sample: dict[str, Any]) -> tuple[np.ndarray, np
     """Return a sample's mask as it would be without denoising, and as it is."""
     path = root / sample["folder"] / f"{sample['id']}_mask.nii.gz"
     after = np.asarray(nib.load(path).dataobj)
-    undone = RestoreData(root / ".amos-dask" / "restore").restore(sample["id"], path, after)
+    undone = KeptFiles(root / ".amos-dask" / "restore").undo(sample["id"], path, after)
     return (after if undone is None else undone), after
 
 
