@@ -44,7 +44,7 @@ _HOMES = {
     "RunPlan": "amos_dask.results",
     "RunResult": "amos_dask.results",
     "Selection": "amos_dask.sample.selection",
-    "ClusterOptions": "amos_dask.engine",
+    "ClusterOptions": "amos_dask.engine.options",
     "write_archive": "amos_dask.phantom",
     "AmosDaskError": "amos_dask.errors",
     "ExitCode": "amos_dask.errors",
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from amos_dask.demo import demo
     from amos_dask.download import download
     from amos_dask.dry_run import plan_run
-    from amos_dask.engine import ClusterOptions
+    from amos_dask.engine.options import ClusterOptions
     from amos_dask.errors import AmosDaskError, ExitCode
     from amos_dask.export.monai import export_monai
     from amos_dask.export.nnunet import export_nnunet

@@ -18,9 +18,9 @@ from amos_dask.engine.events import (
     BytesDone,
     Listener,
     Notice,
-    PhaseEnded,
-    PhaseStarted,
     TaskEnded,
+    WorkEnded,
+    WorkStarted,
 )
 from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, ArchiveError
@@ -218,12 +218,12 @@ def _n_bytes_to_come(file: PublishedFile, root: Path) -> int:
 def _fetch_all(files: list[PublishedFile], root: Path, listener: Listener) -> None:
     if not files:
         return
-    listener(PhaseStarted("download", len(files)))
+    listener(WorkStarted("download", len(files)))
     for file in files:
         start = time.perf_counter()
         fetch(file, root / file.name, listener)
         listener(TaskEnded("download", file.name, False, 0, time.perf_counter() - start))
-    listener(PhaseEnded("download"))
+    listener(WorkEnded("download"))
 
 
 def _result(root: Path, files: list[PublishedFile], fetched: list[PublishedFile]) -> CommandResult:

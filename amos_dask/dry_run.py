@@ -58,6 +58,12 @@ def plan_run(
     ------
     AmosDaskError
         As `run`, when nothing can be done at all.
+
+    Examples
+    --------
+    >>> plan = amos_dask.plan_run("data/AMOS22", "downloads/amos22", force=True)
+    >>> plan.samples[["ID", "reason", "todo"]].head(1).values.tolist()
+    [['amos_0001', 'forced', 'volume+masks']]
     """
     settings = Settings(
         root_dir,

@@ -278,12 +278,12 @@ def _find_same_voxels(
 
 def _ask(
     session: Session,
-    phase: str,
+    work: str,
     function: Callable[[Volume], StepResult[str]],
     volumes: Sequence[Volume],
 ) -> tuple[dict[str, str], list[Issue]]:
     """Return ID -> answer, and what went wrong."""
-    results = step_results(session.map(phase, function, volumes))
+    results = step_results(session.map(work, function, volumes))
     answers = {result.sample_id: result.value for result in results if result.value is not None}
     return answers, all_issues(results)
 

@@ -127,6 +127,14 @@ def run(
         When nothing can be done at all; failed samples are issues instead.
     KeyboardInterrupt
         On Ctrl-C and SIGTERM, after running samples have ended; the next run goes on.
+
+    Examples
+    --------
+    >>> result = amos_dask.run("data/AMOS22", "downloads/amos22", progress="none")
+    >>> result.exit_code.name, dict(result.reasons)
+    ('DONE', {'complete': 12})
+    >>> result.dataset_manifest[["ID", "sex", "szx", "szy"]].head(1).values.tolist()
+    [['amos_0001', 'F', 64, 56]]
     """
     start = time.perf_counter()
     settings = Settings(
@@ -149,7 +157,7 @@ def run(
     settings.require_outside_archive()
     with working_on(Layout(settings.root), no_lock=no_lock):
         found = find(settings)
-        needs = Needs.of(found.layout.root, found.archive.location)
+        needs = Needs.of([found.archive.location], [str(found.layout.root)])
         with (
             open_session(cluster, progress, needs, performance_report) as session,
             _saying_how_to_go_on(session),

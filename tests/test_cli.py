@@ -64,7 +64,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     library.answer("run", run_result())
     library.answer("demo", run_result())
     library.answer("plan_run", run_plan())
-    library.answer("write_archive", Archive(Path("d/amos22.zip"), Path("d/meta.csv"), "", (), ()))
+    library.answer("write_archive", Archive(Path("d/amos22.zip"), Path("d/meta.csv"), ()))
     return library
 
 

@@ -96,7 +96,7 @@ def test_a_disk_that_becomes_read_only_ends_the_run_and_the_next_one_completes_i
     root = disk.path / "AMOS22"
 
     def protect(event: Event) -> None:
-        if isinstance(event, TaskEnded) and event.phase == "sample":
+        if isinstance(event, TaskEnded) and event.work == "sample":
             disk.mount("remount,ro")
 
     with pytest.raises((AmosDaskError, OSError), match="Read-only file system"):

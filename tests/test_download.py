@@ -33,7 +33,7 @@ from amos_dask import AmosDaskError, CommandResult, transfer, web
 from amos_dask.archive.discover import discover
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22, PublishedZip
-from amos_dask.engine.events import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.engine.events import BytesDone, Event, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.root.staging import is_leftover, remove_leftovers
 
 home = importlib.import_module("amos_dask.download")  # not the function of that name
@@ -942,14 +942,14 @@ def test_progress_counts_files_and_bytes(zenodo: Zenodo, root: Path) -> None:
     zenodo.next(ZIP, Plan(cut_after=100_000))
     events: list[Event] = []
     download(root, events.append)
-    assert events[0] == PhaseStarted("download", 2)
-    assert events[-1] == PhaseEnded("download")
+    assert events[0] == WorkStarted("download", 2)
+    assert events[-1] == WorkEnded("download")
     ended = [event.name for event in events if isinstance(event, TaskEnded)]
     assert ended == [CSV_NAME, "amos22.zip"]
     counts = [e for e in events if isinstance(e, BytesDone) and e.name == "amos22.zip"]
     assert {event.n_bytes_total for event in counts} == {N_BYTES}
-    assert [event.phase for event in counts][-2:] == ["download", "md5"]
-    done = [event.n_bytes for event in counts if event.phase == "download"]
+    assert [event.work for event in counts][-2:] == ["download", "md5"]
+    done = [event.n_bytes for event in counts if event.work == "download"]
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0, N_BYTES)
     assert Notice("amos22.zip: the connection was cut; next attempt in 1 s") in events

@@ -22,7 +22,7 @@ import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
 from amos_dask.commands import splits
 from amos_dask.engine import session
-from amos_dask.engine.events import Event, Notice, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.root.layout import Layout
 from amos_dask.root.working import hold_lock
@@ -70,11 +70,11 @@ class Place:
 
     def processed(self) -> list[str]:
         """Return the samples that the last run processed."""
-        ended = [e for e in self.told if isinstance(e, TaskEnded) and e.phase == "sample"]
+        ended = [e for e in self.told if isinstance(e, TaskEnded) and e.work == "sample"]
         return sorted(event.name for event in ended)
 
     def phases(self) -> list[str]:
-        return [event.phase for event in self.told if isinstance(event, PhaseStarted)]
+        return [event.work for event in self.told if isinstance(event, WorkStarted)]
 
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Return path -> inode and time of writing of every file."""
@@ -152,7 +152,7 @@ def test_a_finished_root_is_not_touched(place: Place) -> None:
     assert result.reasons == {"complete": 6}
     assert place.stamps() == stamps
     assert snapshot(place.root) == before
-    assert place.phases() == []
+    assert place.works() == []
     assert [event.message for event in place.told if isinstance(event, Notice)][1:] == [
         "6 samples: 6 complete"
     ]
@@ -556,7 +556,7 @@ class Interrupting:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Notice):
             self.notices.append(event.message)
-        if isinstance(event, TaskEnded) and event.phase == "sample":
+        if isinstance(event, TaskEnded) and event.work == "sample":
             self.ended.append(event.name)
             if len(self.ended) == self._after:
                 raise KeyboardInterrupt
@@ -576,7 +576,7 @@ def test_an_interrupted_run_goes_on_where_it_was(made: Path, empty: Place, after
     assert empty.run().n_failed == 0
     assert empty.processed() == sorted(set(ALL) - receipts)
     assert not [n for n in empty.images_written_since(before) if n[:9] in receipts]
-    read = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.phase == "headers"]
+    read = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.work == "headers"]
     assert sorted(read) == empty.processed()  # receipts tell the others
     assert_same(contents(made / "AMOS22"), contents(empty.root))
     empty.assert_tidy()
@@ -773,7 +773,7 @@ def test_an_input_that_changes_after_planning_is_read_again_as_a_whole(place: Pl
     assert set(planned.samples["todo"]) == {"masks", ""}
 
     def swap(event: Event) -> None:
-        if isinstance(event, PhaseStarted) and event.phase == "sample":
+        if isinstance(event, WorkStarted) and event.work == "sample":
             scan = place.archive / VOLUME_4
             scan.write_bytes((place.archive / "imagesTr/amos_0001.nii.gz").read_bytes())
 

@@ -382,7 +382,7 @@ def test_the_published_zip_passes_block_by_block(
     n_bytes = zipped.stat().st_size
     of_md5 = [e for e in events if isinstance(e, BytesDone)]
     assert [e.n_bytes for e in of_md5] == [*range(1000, n_bytes, 1000), n_bytes]
-    assert {(e.phase, e.name, e.n_bytes_total) for e in of_md5} == {("md5", "amos22.zip", n_bytes)}
+    assert {(e.work, e.name, e.n_bytes_total) for e in of_md5} == {("md5", "amos22.zip", n_bytes)}
 
 
 def test_another_zip_does_not_pass(
@@ -616,6 +616,7 @@ def test_a_run_repairs_what_was_found_quickly(
     put(path.parent / ".amos_0001_mask.nii.gz.12ab34cd.part~")
     (root / "grouped/dataset_manifest.xlsx").unlink()
     (root / ".amos-dask/receipts/amos_0004.json").unlink()
+    put(root / "descriptor/.issues.jsonl.12ab34cd.part~")
     assert {code for code, _, _ in errors(verify(root))} == {
         "altered_output", "extra_file", "leftover", "missing_output", "no_receipt"
     }  # fmt: skip

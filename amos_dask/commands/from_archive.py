@@ -92,6 +92,14 @@ def archive_manifest(
     ------
     AmosDaskError
         When the archive or the csv cannot be used as a whole.
+
+    Examples
+    --------
+    >>> result = amos_dask.archive_manifest(
+    ...     "downloads/amos22", "data/AMOS22/descriptor/archive_manifest.xlsx", progress="none"
+    ... )
+    >>> result.summary
+    '20 files of 12 scans'
     """
     output = Path(output_manifest_file)
     require_title(sheet_name)
@@ -149,6 +157,18 @@ def confirm_pairs(
     ------
     AmosDaskError
         When the manifest cannot be used or names files that the archive lacks.
+
+    Examples
+    --------
+    >>> result = amos_dask.confirm_pairs(
+    ...     "downloads/amos22",
+    ...     "data/AMOS22/grouped/AMOS-CT",
+    ...     "data/AMOS22/descriptor/archive_manifest.xlsx",
+    ...     modality="ct",
+    ...     progress="none",
+    ... )
+    >>> result.summary
+    '8 of 8 ct samples written'
     """
     group, manifest = absolute(output_dir), Path(archive_manifest)
     require_outside_archive(group, str(root_dir))

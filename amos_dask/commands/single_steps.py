@@ -62,6 +62,11 @@ def split_prostate_uterus(
     ------
     AmosDaskError
         When there are no samples.
+
+    Examples
+    --------
+    >>> amos_dask.split_prostate_uterus("data/AMOS22/grouped", progress="none").summary
+    'label 15 became 16 in 0 of 8 masks'
     """
     with working_at(root_dir, selection) as place:
         layout = place.layout
@@ -104,6 +109,11 @@ def binary_masks(
     ------
     AmosDaskError
         When there are no samples or the label map is not usable.
+
+    Examples
+    --------
+    >>> amos_dask.binary_masks("data/AMOS22/grouped", progress="none").summary
+    '136 binary masks of 8 samples'
     """
     with working_at(root_dir, selection) as place:
         params = Params(find_label_map(place.layout, label_explanation))
@@ -146,6 +156,14 @@ def small_regions(
     ------
     AmosDaskError
         When there are no samples or the label map is not usable.
+
+    Examples
+    --------
+    >>> result = amos_dask.small_regions(
+    ...     "data/AMOS22/grouped", "regions.xlsx", region_volume_thresh=100.0, progress="none"
+    ... )
+    >>> result.frame[["ID", "label_name", "n_voxels"]].head(1).values.tolist()
+    [['amos_0001', 'gall bladder', 18]]
     """
     threshold_mm3 = require_threshold("region_volume_thresh", region_volume_thresh)
     output = Path(output_manifest)
@@ -205,6 +223,12 @@ def denoise(
     AmosDaskError
         When there are no samples, the label map or the exclusions are not usable, or a mask was
         denoised with other parameters and its undenoised form is not kept.
+
+    Examples
+    --------
+    >>> result = amos_dask.denoise("data/AMOS22/grouped", "data/AMOS22/grouped", progress="none")
+    >>> result.summary
+    '0 voxels changed in 0 masks; 8 were denoised before'
     """
     how = DenoiseParams.of(kernel_size, filter_halfedge, region_area_thresh)
     output = absolute(output_dir)
@@ -291,6 +315,13 @@ def restore(
     ------
     AmosDaskError
         When there are no samples.
+
+    Examples
+    --------
+    >>> chosen = amos_dask.Selection(ids=["1"])
+    >>> result = amos_dask.restore("data/AMOS22/grouped", selection=chosen, progress="none")
+    >>> result.summary.partition(";")[0]
+    '1 masks are as they were before denoising'
     """
     with working_at(root_dir, selection) as place:
         layout = place.layout

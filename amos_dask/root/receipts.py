@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from pydantic import TypeAdapter
 
 from amos_dask.records import HeaderCheck, SampleRecord
 from amos_dask.root.identity import AlteredFile, find_altered, identity
@@ -79,12 +79,15 @@ class Receipt:
     @property
     def digest(self) -> str:
         """Checksum of what the sample adds to the tables."""
-        return hashlib.sha256(msgspec.json.encode(self.record)).hexdigest()
+        return hashlib.sha256(_RECORD.dump_json(self.record)).hexdigest()
 
     @property
     def files(self) -> set[str]:
         """Paths of all outputs, relative to ROOT_DIR."""
         return set(chain.from_iterable(self.outputs.values()))
+
+
+_RECEIPT, _RECORD = TypeAdapter(Receipt), TypeAdapter(SampleRecord)
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,8 @@ class Receipts:
 
     def write(self, receipt: Receipt) -> None:
         """Keep a finished sample's receipt."""
-        content = {"format": _FORMAT, **msgspec.to_builtins(receipt)}
-        # The standard library's: a header's voxel size may be NaN, which msgspec turns into null.
-        text = json.dumps(content, ensure_ascii=False)
+        content = {"format": _FORMAT, **_RECEIPT.dump_python(receipt, mode="json")}
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         write_text(self.path_for(receipt.record.sample_id), text)
 
     def read(self, sample_id: str) -> Receipt | None:
@@ -111,7 +113,7 @@ class Receipts:
         try:
             content = json.loads(self.path_for(sample_id).read_bytes())
             content = _UPGRADES[content.pop("format")](content)
-            receipt = msgspec.convert(content, Receipt)
+            receipt = _RECEIPT.validate_python(content)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
         told = (receipt.origin.inputs, receipt.made_with, receipt.outputs)

@@ -32,7 +32,7 @@ from amos_dask.errors import ArchiveError, InaccessibleFileError
 from amos_dask.records import FileRef, Sample
 from amos_dask.steps.header_check import check_headers
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.integration, pytest.mark.s3]
 ZIP, FOLDER = "s3://bucket/zipped/amos22.zip", "s3://bucket/amos22"
 LARGE = "s3://bucket/large/amos22.zip"
 PADDING_BYTES = 64 << 20

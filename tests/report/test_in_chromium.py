@@ -16,6 +16,8 @@ from amos_dask.datasets import AMOS22
 from amos_dask.exclusions import read_exclusions
 from amos_dask.report.page import write_page
 
+pytestmark = pytest.mark.integration
+
 CONTENT = make_content(60, hostile=HOSTILE)
 SAMPLES = {one["id"]: one for one in CONTENT["samples"]}
 WORST_FIRST = [

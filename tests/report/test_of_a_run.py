@@ -13,12 +13,12 @@ import nibabel as nib
 import numpy as np
 import oracle
 import pytest
-from amos_dask.root.kept import KeptFiles
 from openpyxl import load_workbook
 from roots import assert_same, contents, errors, program, report_data, sample_dir, voxels
 
 import amos_dask
 from amos_dask.phantom import Archive, write_archive
+from amos_dask.root.kept import KeptFiles
 
 AREA = 100.0  # of denoising, seen on small slices
 
