@@ -529,10 +529,12 @@ def test_a_kept_definition_that_is_damaged_is_said(tmp_path: Path) -> None:
     kept = tmp_path / "root" / "descriptor" / "dataset.yaml"
     kept.parent.mkdir(parents=True)
     kept.write_text("name: [\n")
-    said = program("run", tmp_path / "root", "--archive", tmp_path, exit_code=1).stderr
+    (tmp_path / "archive").mkdir()
+    words = ("run", tmp_path / "root", "--archive", tmp_path / "archive")
+    said = program(*words, exit_code=1).stderr
     assert "dataset.yaml: not a readable dataset definition" in said
     kept.write_text(find_definition("decathlon").to_yaml())
-    said = program("run", tmp_path / "root", "--archive", tmp_path, exit_code=1).stderr
+    said = program(*words, exit_code=1).stderr
     assert "name is left to dataset.json; give such a file with --dataset" in said
 
 

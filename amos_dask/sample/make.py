@@ -45,6 +45,8 @@ def make_sample(task: SampleTask) -> SampleResult:
     intact = None if task.folder is None else find_intact(task.folder, receipts)
     if not may_keep_rest(origin, earlier, task.outputs):
         task = replace(task, outputs=EVERY_OUTPUT)
+    if intact is not None:
+        task = _listing_regions(task, intact)
     remove_leftovers(task.target.path)
     try:
         with Staging() as staging:
@@ -69,6 +71,15 @@ def make_sample(task: SampleTask) -> SampleResult:
     if receipt is not None:
         receipts.write(receipt)
     return _summarise(task, made, receipt)
+
+
+def _listing_regions(task: SampleTask, intact: Receipt) -> SampleTask:
+    """Return a task that denoises in a folder with the regions that its receipt has to list."""
+    if Step.DENOISE not in task.steps or task.folder != task.target:
+        return task
+    thresholds = tuple(threshold for threshold, _ in intact.record.before)
+    params = replace(task.params, region_volume_thresh=thresholds)
+    return replace(task, steps=task.steps | {Step.SMALL_REGIONS}, params=params)
 
 
 def _is_ours(task: SampleTask, earlier: Receipt | None) -> bool:
