@@ -28,7 +28,8 @@ def spacing_mm(affine: Affine) -> tuple[float, float, float]:
     affine : (4, 4) float64
         Voxel index to RAS+ mm.
     """
-    norms = np.sqrt(np.sum(affine[:3, :3] ** 2, axis=0)).astype(np.float32)
+    with np.errstate(all="ignore"):  # of an affine that cannot be used, nor then its spacing
+        norms = np.sqrt(np.sum(affine[:3, :3] ** 2, axis=0)).astype(np.float32)
     return (float(norms[0]), float(norms[1]), float(norms[2]))
 
 

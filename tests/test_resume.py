@@ -152,7 +152,7 @@ def test_a_finished_root_is_not_touched(place: Place) -> None:
     assert result.reasons == {"complete": 6}
     assert place.stamps() == stamps
     assert snapshot(place.root) == before
-    assert place.works() == []
+    assert place.phases() == []
     assert [event.message for event in place.told if isinstance(event, Notice)][1:] == [
         "6 samples: 6 complete"
     ]
