@@ -22,7 +22,7 @@ _HOMES = {
     "plan_run": "amos_dask.dry_run",
     "verify": "amos_dask.verify",
     "demo": "amos_dask.demo",
-    "stats": "amos_dask.statistics.write",
+    "stats": "amos_dask.statistics.stats",
     "make_report": "amos_dask.report.write",
     "archive_manifest": "amos_dask.commands.from_archive",
     "confirm_pairs": "amos_dask.commands.from_archive",
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from amos_dask.results import CommandResult, RunPlan, RunResult
     from amos_dask.run import run
     from amos_dask.sample.selection import Selection
-    from amos_dask.statistics.write import stats
+    from amos_dask.statistics.stats import stats
     from amos_dask.verify import verify
 
 __all__ = [

@@ -14,7 +14,7 @@ from amos_dask.report.write import Findings, Pictured, find_norms, gather_pictur
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.table_state import TableCounts, read_table_state, write_table_state
 from amos_dask.settings import Found
-from amos_dask.statistics.write import statistics_files, write_statistics
+from amos_dask.statistics.stats import statistics_files, write_statistics
 from amos_dask.tables.issue_files import has_whole_log, write_issues
 from amos_dask.tables.of_root import fingerprint, write_tables
 

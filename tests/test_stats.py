@@ -8,11 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from roots import assert_same, contents, program, voxels
 
 import amos_dask
+from amos_dask.datasets import AMOS22
+from amos_dask.root.choices import require_sample_folders
+from amos_dask.root.layout import Layout
+from amos_dask.sample.source import FolderSource
+from amos_dask.statistics import pooling
+from amos_dask.statistics.pooling import PoolTask, describe_pool
 from amos_dask.tables.workbook import read_sheet
 
 AREA = 100.0  # of denoising, seen on small slices
@@ -124,27 +131,48 @@ def test_counted_again_from_the_files_it_is_the_same(
 ) -> None:
     copy = tmp_path / "R"
     shutil.copytree(root, copy)
-    shutil.rmtree(copy / ".amos-dask" / "values")
-    shutil.copytree(root / ".amos-dask" / "values", copy / ".amos-dask" / "values")
-    damaged, missing = sorted((copy / ".amos-dask" / "values").iterdir())[:2]
+    damaged, missing = sorted((copy / ".amos-dask" / "restore").iterdir())[:2]
     damaged.write_bytes(b"no counts")
     missing.unlink()
+    for path in (copy / "descriptor").glob("statistics.*"):
+        path.unlink()
     program("stats", copy, "--cluster", cluster_address, "--quiet")
     assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
-    counted = sorted(path.name for path in (copy / ".amos-dask" / "values").iterdir())
-    assert counted == sorted(path.name for path in (root / ".amos-dask" / "values").iterdir())
+    kept = [
+        sorted(path.name for path in (r / ".amos-dask/restore").iterdir()) for r in (root, copy)
+    ]
+    assert kept[0] == kept[1]
 
 
-def test_sums_of_many_files_go_over_several_levels(
-    root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+def test_counts_of_another_volume_are_not_taken(
+    root: Path, tmp_path: Path, cluster_address: str
 ) -> None:
-    monkeypatch.setattr("amos_dask.statistics.write._FAN_IN", 2)
-    monkeypatch.setattr("amos_dask.statistics.write._FEW", 0)
     copy = tmp_path / "R"
     shutil.copytree(root, copy)
-    amos_dask.stats(copy, cluster=cluster_address, progress="none")
-    assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
-    assert not (copy / ".amos-dask" / "values" / "sums").exists()
+    row, volume, mask = next(masked_samples(copy))
+    path = copy / "grouped" / row["volume"]
+    nib.save(nib.Nifti1Image(volume + np.float32(5000), nib.load(path).affine), path)
+    program("stats", copy, "--cluster", cluster_address, "--quiet")
+    highest = {
+        found["label_index"]: found["max"]
+        for found in sheet(copy, "Intensities")
+        if (found["modality"], found["grouped_by"]) == (members(row)["modality"], "modality")
+    }
+    for label in np.unique(mask[mask > 0]):
+        assert highest[int(label)] == 5000 + volume[mask == label].max()
+
+
+def test_many_samples_are_added_up_a_few_at_a_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout.of(root)
+    folders = require_sample_folders(layout.grouped, layout)
+    sources = tuple(FolderSource(folder, layout, AMOS22.label_map) for folder in folders)
+    whole = describe_pool(PoolTask("all", sources))
+    monkeypatch.setattr(pooling, "_HELD", 2)
+    assert describe_pool(PoolTask("all", sources)) == whole
+    assert whole.value is not None
+    assert max(found["n_samples"] for found in whole.value.values()) > 4
 
 
 def test_without_statistics_there_are_none(

@@ -33,7 +33,7 @@ from amos_dask.root.staging import Staging
 from amos_dask.root.working import working_on
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import written_record
-from amos_dask.statistics.write import Statistics, write_statistics
+from amos_dask.statistics.stats import Statistics, write_statistics
 from amos_dask.tables.manifests import FILE_TYPES
 from amos_dask.tables.workbook import read_sheet
 from amos_dask.version import __version__

@@ -19,7 +19,6 @@ from amos_dask.sample.masks import MadeMasks, known_masks, make_masks
 from amos_dask.sample.source import ArchiveSource, EarlierOutputStaysError
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from amos_dask.sample.todo import made_with, may_keep_rest
-from amos_dask.steps.count_values import pack_counts
 from amos_dask.steps.info_file import describe_files, info_yaml
 from amos_dask.steps.pictures import pack_pictures
 from amos_dask.steps.volume import written_info
@@ -159,7 +158,7 @@ def _stage_kept(task: SampleTask, made: _Made, staging: Staging) -> None:
         volume = staging.path_for(task.target.volume)
         if masks.counter is not None:
             with made.clock.of("count values"):
-                of_volume |= pack_counts(masks.counter.result())
+                of_volume |= masks.counter.result()._asdict()
         if masks.taker is not None:
             with made.clock.of("pictures"):
                 of_volume |= pack_pictures(masks.taker.result())

@@ -1,10 +1,9 @@
-"""``stats``: intensities, organs and geometry of the organised dataset."""
+"""``stats``: write statistics.xlsx and .json of the organised dataset."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,34 +25,17 @@ from amos_dask.root.staging import write_text
 from amos_dask.root.working import working_on
 from amos_dask.sample.describe import DescribeTask, describe_sample
 from amos_dask.sample.source import FolderSource
-from amos_dask.statistics.counting import (
-    LabelVoxels,
-    MergeTask,
-    Part,
-    add_up,
-    count_sample,
-    count_voxels,
-    merge_files,
-    read_counts,
-)
-from amos_dask.statistics.describe_values import describe_values
-from amos_dask.statistics.frames import (
+from amos_dask.statistics.pooling import PoolTask, count_sample, describe_pool
+from amos_dask.statistics.worksheets import (
     Group,
+    Groups,
     Member,
     geometry_frame,
-    group_order,
-    groups_of,
+    group_members,
     intensity_frame,
-    intensity_row,
     organ_frame,
 )
-from amos_dask.steps.count_values import ValueCounts, merge_counts
 from amos_dask.tables.workbook import read_sheet, sheet_names, write_workbook
-
-# Files that one task adds up: about a megabyte each.
-_FAN_IN = 16
-_FEW = 32
-Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -135,12 +117,12 @@ def stats(
 def write_statistics(
     session: Session, layout: Layout, label_map: LabelMap, rows: Sequence[SampleFiles]
 ) -> Statistics:
-    """Count what is not counted yet, add up, and write the workbook and the JSON file.
+    """Count what is not counted yet, describe each group, and write workbook and JSON file.
 
     Parameters
     ----------
     session : Session
-        Where to count and add up.
+        Where to count and to describe.
     layout : Layout
         ROOT_DIR.
     label_map : LabelMap
@@ -153,17 +135,18 @@ def write_statistics(
         for row in rows
         if row.labels_present is not None
     }
-    counted, issues = _count(session, sources)
-    members = [_member(layout, row, counted.get(row.sample_id)) for row in rows]
-    level: dict[Key, list[Part]] = {}
-    for member in members:
-        if member.files.sample_id in counted:
-            level.setdefault(member.key, []).append(sources[member.files.sample_id])
-    by_key = _add_up(session, layout, level)
+    if sources:
+        session.prepare_kernels()
+    results = step_results(session.map("count", count_sample, list(sources.values())))
+    counted = {r.sample_id: r.value for r in results if r.value is not None}
+    groups = group_members(
+        Member(layout.modality_of(row.folder) or "und", row, counted.get(row.sample_id, {}))
+        for row in rows
+    )
     sheets = {
-        "Intensities": intensity_frame(_intensities(by_key, members, label_map)),
-        "Organs": organ_frame(members, label_map),
-        "Geometry": geometry_frame(members),
+        "Intensities": intensity_frame(_describe(session, groups, sources), label_map),
+        "Organs": organ_frame(groups, label_map),
+        "Geometry": geometry_frame(groups),
     }
     book, text = statistics_files(layout)
     content = {title.lower(): frame.to_dict("records") for title, frame in sheets.items()}
@@ -173,7 +156,29 @@ def write_statistics(
         write_workbook(book, sheets)
     if not text.exists() or text.read_text(encoding="utf-8") != told:
         write_text(text, told)
-    return Statistics(sheets, (book, text), tuple(issues), counted)
+    return Statistics(sheets, (book, text), tuple(all_issues(results)), counted)
+
+
+def statistics_files(layout: Layout) -> tuple[Path, Path]:
+    """Return where the workbook and the JSON file are."""
+    return layout.descriptor / "statistics.xlsx", layout.descriptor / "statistics.json"
+
+
+def _describe(
+    session: Session, groups: Groups, sources: Mapping[str, FolderSource]
+) -> dict[Group, dict[int, dict[str, float]]]:
+    """Return label -> statistics of the values of each group, a task a group."""
+    tasks = {}
+    for group, members in groups.items():
+        counted = tuple(sources[m.files.sample_id] for m in members if m.label_voxels)
+        if counted:
+            tasks[group] = PoolTask("-".join(group), counted)
+    found = {}
+    for outcome in session.map("sum", describe_pool, list(tasks.values())):
+        if outcome.value is None or outcome.value.value is None:
+            raise AmosDaskError(f"statistics cannot be added up: {outcome.failure}; run it again.")
+        found[outcome.name] = outcome.value.value
+    return {group: found[task.name] for group, task in tasks.items()}
 
 
 def _says(book: Path, sheets: Mapping[str, pd.DataFrame]) -> bool:
@@ -185,95 +190,3 @@ def _says(book: Path, sheets: Mapping[str, pd.DataFrame]) -> bool:
         )
     except ManifestError:  # there is none, or it is damaged
         return False
-
-
-def statistics_files(layout: Layout) -> tuple[Path, Path]:
-    """Return where the workbook and the JSON file are."""
-    return layout.descriptor / "statistics.xlsx", layout.descriptor / "statistics.json"
-
-
-def _count(
-    session: Session, sources: Mapping[str, FolderSource]
-) -> tuple[dict[str, LabelVoxels], list[Issue]]:
-    """Return the voxels of each label by sample, counted now where that was not done."""
-    known = {name: read_counts(source) for name, source in sources.items()}
-    found = {name: count_voxels(counts) for name, counts in known.items() if counts is not None}
-    unknown = [source for name, source in sources.items() if name not in found]
-    if unknown:
-        session.prepare_kernels()
-    results = step_results(session.map("count", count_sample, unknown))
-    found |= {r.sample_id: r.value for r in results if r.value is not None}
-    return found, all_issues(results)
-
-
-def _member(layout: Layout, row: SampleFiles, counted: LabelVoxels | None) -> Member:
-    return Member(
-        layout.modality_of(row.folder) or "und",
-        row.metadata.manufacturer_model_name,
-        row.metadata.site,
-        row.subset,
-        row,
-        counted or {},
-    )
-
-
-def _add_up(
-    session: Session, layout: Layout, level: dict[Key, list[Part]]
-) -> dict[Key, dict[int, ValueCounts]]:
-    """Add up the counts of samples that are in the same groups, as a tree of tasks."""
-    if sum(map(len, level.values())) <= _FEW:  # not worth starting a cluster
-        return {key: add_up(parts) for key, parts in level.items()}
-    folder = layout.state / "sums"
-    try:
-        while any(len(parts) > 1 for parts in level.values()):
-            level = _next_level(session, level, folder)
-        return {key: add_up(parts) for key, parts in level.items()}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _next_level(
-    session: Session, level: Mapping[Key, list[Part]], folder: Path
-) -> dict[Key, list[Part]]:
-    tasks: list[MergeTask] = []
-    following: dict[Key, list[Part]] = {}
-    depth = len(list(folder.glob("*"))) if folder.exists() else 0
-    for key, parts in level.items():
-        for start in range(0, len(parts), _FAN_IN):
-            few = tuple(parts[start : start + _FAN_IN])
-            target = few[0]
-            if len(few) > 1:
-                name = f"sum_{depth + len(tasks):05d}"
-                target = folder / f"{name}.npz"
-                tasks.append(MergeTask(name, few, target))
-            following.setdefault(key, []).append(target)
-    for outcome in session.map("sum", merge_files, tasks):
-        if outcome.value is None:
-            raise AmosDaskError(f"statistics cannot be added up: {outcome.failure}; run it again.")
-    return following
-
-
-def _intensities(
-    by_key: Mapping[Key, Mapping[int, ValueCounts]],
-    members: Sequence[Member],
-    label_map: LabelMap,
-) -> Iterator[tuple[object, ...]]:
-    parts: dict[Group, list[Mapping[int, ValueCounts]]] = {}
-    for key, counts in by_key.items():
-        for group in groups_of(key):
-            parts.setdefault(group, []).append(counts)
-    names = label_map.names()
-    for group in sorted(parts, key=group_order):
-        for label in label_map.columns():
-            having = [counts[label] for counts in parts[group] if label in counts]
-            if not having:
-                continue
-            pooled = merge_counts(having)
-            found = describe_values(pooled.values, pooled.counts)
-            if found is not None:
-                n_samples = sum(
-                    label in m.label_voxels and group in set(groups_of(m.key)) for m in members
-                )
-                yield intensity_row(
-                    group, label, names[label], n_samples, pooled.n_not_finite, found
-                )
