@@ -23,7 +23,7 @@ _HOMES = {
     "verify": "amos_dask.verify",
     "demo": "amos_dask.demo",
     "stats": "amos_dask.statistics.stats",
-    "make_report": "amos_dask.report.write",
+    "make_report": "amos_dask.report.make_report",
     "archive_manifest": "amos_dask.commands.from_archive",
     "confirm_pairs": "amos_dask.commands.from_archive",
     "split_prostate_uterus": "amos_dask.commands.single_steps",
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from amos_dask.leaks import leaks
     from amos_dask.loader import AMOS
     from amos_dask.phantom import write_archive
-    from amos_dask.report.write import make_report
+    from amos_dask.report.make_report import make_report
     from amos_dask.results import CommandResult, RunPlan, RunResult
     from amos_dask.run import run
     from amos_dask.sample.selection import Selection

@@ -1,15 +1,24 @@
-"""Pictures of what denoising changed in one organised sample: kept, or taken from its files."""
+"""Pictures of what denoising changed: a task for each organised sample, unless they are kept."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amos_dask.records import StepResult
+from amos_dask.engine.session import Session
+from amos_dask.issues import Issue
+from amos_dask.labels import LabelMap
+from amos_dask.outcomes import all_issues, step_results
+from amos_dask.records import SampleRecord, StepResult, sample_number
 from amos_dask.root.kept import KeptFiles
+from amos_dask.root.layout import Layout
 from amos_dask.root.receipts import Receipts
 from amos_dask.sample.source import FolderSource
 from amos_dask.steps.pictures import PICTURE_ARRAY, PictureTaker, pack_pictures, unpack_pictures
+
+# More cards than this nobody looks through; the page would be slow to open.
+MOST_PICTURED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +42,47 @@ class PictureTask:
         return self.source.sample_id
 
 
-def read_pictures(source: FolderSource) -> str | None:
-    """Return a sample's pictures as JSON text, a list of slices, most changed first.
+def take_pictures(
+    session: Session, layout: Layout, label_map: LabelMap, records: Sequence[SampleRecord]
+) -> tuple[dict[str, int], list[Issue]]:
+    """Take the pictures that are missing, and keep them.
 
-    None where its files, as they are, have none, or they are damaged.
+    Parameters
+    ----------
+    session : Session
+        Where to take them.
+    layout : Layout
+        ROOT_DIR.
+    label_map : LabelMap
+        The labels a mask may hold.
+    records : sequence of SampleRecord
+        All organised samples; at most `MOST_PICTURED` of those that denoising changed are pictured.
+
+    Returns
+    -------
+    n_pictures : dict of str to int
+        Sample -> how many pictures it has, most changed first.
+    issues : list of Issue
+        Samples that could not be pictured.
     """
-    folder, kept = source.folder, KeptFiles(source.layout.restore)
-    names = (PICTURE_ARRAY,)
-    try:
-        found = kept.read_of_volume(source.sample_id, folder.mask, folder.volume, names)
-        text = None if found is None else unpack_pictures(found)
-        return text if text is not None and isinstance(json.loads(text), list) else None
-    except (OSError, ValueError):
-        return None
+    changed = [record for record in records if record.files is not None and record.n_changed]
+    changed.sort(key=lambda record: (-record.n_changed, sample_number(record.sample_id)))
+    tasks = [
+        PictureTask(
+            FolderSource(layout.folder_of(record.files), layout, label_map),
+            layout.modality_of(record.files.folder) or "und",
+        )
+        for record in changed[:MOST_PICTURED]
+        if record.files is not None
+    ]
+    results = step_results(session.map("pictures", picture_sample, tasks))
+    found = {result.sample_id: result.value for result in results}
+    counts = ((task.name, found[task.name]) for task in tasks)
+    return {name: n for name, n in counts if n is not None}, all_issues(results)
 
 
-def take_pictures(task: PictureTask) -> StepResult[int]:
-    """Take pictures of a sample and keep them.
+def picture_sample(task: PictureTask) -> StepResult[int]:
+    """Take pictures of a sample and keep them, unless they are there.
 
     Returns
     -------
@@ -58,6 +91,9 @@ def take_pictures(task: PictureTask) -> StepResult[int]:
         kept.
     """
     source = task.source
+    known = read_pictures(source)
+    if known is not None:
+        return StepResult(task.name, len(json.loads(known)))
     opened, issues = source.open_mask()
     if opened is None:
         return StepResult(task.name, None, tuple(issues))
@@ -72,3 +108,18 @@ def take_pictures(task: PictureTask) -> StepResult[int]:
     pictures = taker.result()
     Receipts(source.layout).keep_of_volume(source.folder, pack_pictures(pictures))
     return StepResult(task.name, len(pictures))
+
+
+def read_pictures(source: FolderSource) -> str | None:
+    """Return a sample's pictures as JSON text, a list of slices, most changed first.
+
+    None where its files, as they are, have none, or they are damaged.
+    """
+    folder, kept = source.folder, KeptFiles(source.layout.restore)
+    names = (PICTURE_ARRAY,)
+    try:
+        found = kept.read_of_volume(source.sample_id, folder.mask, folder.volume, names)
+        text = None if found is None else unpack_pictures(found)
+        return text if text is not None and isinstance(json.loads(text), list) else None
+    except (OSError, ValueError):
+        return None

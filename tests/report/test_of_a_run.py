@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,8 @@ from roots import assert_same, contents, errors, program, report_data, sample_di
 
 import amos_dask
 from amos_dask.phantom import Archive, write_archive
-from amos_dask.root.restore import RestoreData
+from amos_dask.root.kept import KeptFiles
+from amos_dask.steps.pictures import PICTURE_ARRAY
 
 AREA = 100.0  # of denoising, seen on small slices
 
@@ -57,8 +59,18 @@ def before_and_after(root: Path, sample: dict[str, Any]) -> tuple[np.ndarray, np
     """Return a sample's mask as it would be without denoising, and as it is."""
     path = root / sample["folder"] / f"{sample['id']}_mask.nii.gz"
     after = np.asarray(nib.load(path).dataobj)
-    undone = RestoreData(root / ".amos-dask" / "restore").restore(sample["id"], path, after)
+    undone = KeptFiles(root / ".amos-dask" / "restore").undo(sample["id"], path, after)
     return (after if undone is None else undone), after
+
+
+def change_kept(root: Path, **arrays: Any) -> None:
+    """Replace arrays that are kept of each sample, or remove them all but what undoes denoising."""
+    for path in (root / ".amos-dask" / "restore").iterdir():
+        with np.load(path) as kept:
+            known = {name: kept[name] for name in kept.files}
+        if not arrays:
+            known = {name: known[name] for name in ("voxels", "labels") if name in known}
+        np.savez(path, **{**known, **arrays})
 
 
 def test_every_sample_is_told_as_it_lies_on_disk(root: Path) -> None:
@@ -169,8 +181,7 @@ def test_the_command_makes_what_run_makes(root: Path, tmp_path: Path, cluster_ad
     copy = tmp_path / "AMOS22"
     shutil.copytree(root, copy)
     (copy / "descriptor" / "report.html").unlink()
-    shutil.rmtree(copy / ".amos-dask" / "pictures")
-    shutil.rmtree(copy / ".amos-dask" / "values")
+    change_kept(copy)
     result = program("report", copy, "--cluster", cluster_address)
     assert str(copy / "descriptor" / "report.html") in result.stdout
     assert_same(contents(root), contents(copy))
@@ -238,14 +249,13 @@ def test_rejecting_and_running_again_is_one_loop(
 
 @pytest.mark.parametrize("damage", [b"", b"[{", b"{}", b"\xff"])
 def test_damaged_pictures_are_taken_again(
-    root: Path, archive: Archive, tmp_path: Path, cluster_address: str, damage: bytes
+    root: Path, tmp_path: Path, cluster_address: str, damage: bytes
 ) -> None:
     copy = tmp_path / "AMOS22"
     shutil.copytree(root, copy)
-    for path in (copy / ".amos-dask" / "pictures").iterdir():
-        path.write_bytes(damage)
+    change_kept(copy, **{PICTURE_ARRAY: np.frombuffer(damage, np.uint8)})
     (copy / "descriptor" / "report.html").unlink()
-    run(copy, archive, cluster_address)
+    program("report", copy, "--cluster", cluster_address)
     assert_same(contents(root), contents(copy))
 
 
@@ -269,7 +279,11 @@ def test_times_of_samples_that_are_gone_are_not_told(
 ) -> None:
     copy = tmp_path / "AMOS22"
     shutil.copytree(root, copy)
-    (copy / ".amos-dask" / "times" / "amos_9999.json").write_text('{"denoise": 99.0}')
+    receipts = copy / ".amos-dask" / "receipts"
+    receipt = json.loads(min(receipts.iterdir()).read_text(encoding="utf-8"))
+    receipt["record"]["sample_id"] = "amos_9999"
+    receipt["seconds"] = {"denoise": 99.0}
+    (receipts / "amos_9999.json").write_text(json.dumps(receipt), encoding="utf-8")
     program("report", copy, "--cluster", cluster_address)
     times = told(copy)["times"]
     assert "amos_9999" not in dict(times["samples"])
@@ -282,7 +296,7 @@ def test_pictures_of_files_that_cannot_be_read_are_issues(
     copy = tmp_path / "AMOS22"
     shutil.copytree(root, copy)
     worst = next(name for name in told(root) if name.startswith("pictures-"))[9:]
-    shutil.rmtree(copy / ".amos-dask" / "pictures")
+    change_kept(copy)
     volume = sample_dir(copy / "grouped", worst[5:]) / f"{worst}_volume.nii.gz"
     data = bytearray(volume.read_bytes())
     data[len(data) // 2 :] = data[: len(data) - len(data) // 2]
