@@ -15,6 +15,7 @@ from roots import assert_same, contents, program, voxels
 
 import amos_dask
 from amos_dask.datasets import AMOS22
+from amos_dask.engine.events import Event, PhaseStarted
 from amos_dask.root.choices import require_sample_folders
 from amos_dask.root.layout import Layout
 from amos_dask.sample.source import FolderSource
@@ -171,8 +172,22 @@ def test_many_samples_are_added_up_a_few_at_a_time(
     whole = describe_pool(PoolTask("all", sources))
     monkeypatch.setattr(pooling, "_HELD", 2)
     assert describe_pool(PoolTask("all", sources)) == whole
-    assert whole.value is not None
-    assert max(found["n_samples"] for found in whole.value.values()) > 4
+    assert max(found["n_samples"] for found in whole.labels.values()) > 4
+
+
+def test_of_many_samples_tasks_read_what_is_kept(
+    root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("statistics.stats", "report.picturing"):
+        monkeypatch.setattr(f"amos_dask.{module}.FEW_SAMPLES", 0)
+    copy, events = tmp_path / "R", list[Event]()
+    shutil.copytree(root, copy)
+    for path in (copy / "descriptor").glob("statistics.*"):
+        path.unlink()
+    amos_dask.make_report(copy, cluster=cluster_address, progress=events.append)
+    assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
+    phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
+    assert phases == ["count", "sum", "pictures"]
 
 
 def test_without_statistics_there_are_none(

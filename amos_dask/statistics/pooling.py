@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from amos_dask.issues import Issue
 from amos_dask.records import StepResult
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.receipts import Receipts
@@ -13,8 +15,21 @@ from amos_dask.statistics.describe_values import describe_values
 from amos_dask.steps.count_values import NO_COUNTS, ValueCounter, ValueCounts, add_counts
 from amos_dask.steps.split_labels import labels_present
 
+# What is kept of so few samples is read at once: that takes less time than to start a cluster.
+FEW_SAMPLES = 32
 # Samples whose counts are held at once to be added up: about a third of a megabyte each.
 _HELD = 16
+
+
+def read_counts(source: FolderSource) -> ValueCounts | None:
+    """Return a sample's counts; None where its files, as they are now, have not been counted."""
+    folder, kept = source.folder, KeptFiles(source.layout.restore)
+    names = ValueCounts._fields
+    try:
+        found = kept.read_of_volume(source.name, folder.mask, folder.volume, names)
+    except OSError:  # gone
+        return None
+    return None if found is None else ValueCounts(*(found[name] for name in names))
 
 
 def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
@@ -25,7 +40,7 @@ def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
     StepResult of dict
         Label -> voxels, the background left out; None when volume or mask cannot be read.
     """
-    known = _read_counts(source)
+    known = read_counts(source)
     if known is not None:
         return StepResult(source.name, known.n_voxels)
     opened, issues = source.open_mask()
@@ -56,35 +71,34 @@ class PoolTask:
     sources: tuple[FolderSource, ...]
 
 
-def describe_pool(task: PoolTask) -> StepResult[dict[int, dict[str, float]]]:
-    """Describe the values of all voxels of a group of samples.
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What was found of a group of samples.
 
-    Returns
-    -------
-    StepResult of dict
+    Parameters
+    ----------
+    labels : mapping of int to mapping of str to float
         Label -> ``n_samples`` that have it, ``n_not_finite`` voxels, and as `describe_values`.
+    issues : tuple of Issue
+        None; progress counts them.
     """
+
+    labels: Mapping[int, Mapping[str, float]]
+    issues: tuple[Issue, ...] = ()
+
+
+def describe_pool(task: PoolTask) -> Pool:
+    """Describe the values of all voxels of a group of samples, label by label."""
     held, n_samples = [NO_COUNTS], Counter[int]()
     for source in task.sources:
-        counts = _read_counts(source) or NO_COUNTS
+        counts = read_counts(source) or NO_COUNTS
         n_samples.update(counts.n_voxels.keys())
         held.append(counts)
         if len(held) == _HELD:
             held = [add_counts(held)]
-    pooled, described = add_counts(held), {}
-    for label, n in sorted(n_samples.items()):
+    pooled, labels = add_counts(held), {}
+    for label, n in n_samples.items():
         values, times, n_not_finite = pooled.of_label(label)
         if found := describe_values(values, times):
-            described[label] = {"n_samples": n, "n_not_finite": n_not_finite, **found}
-    return StepResult(task.name, described)
-
-
-def _read_counts(source: FolderSource) -> ValueCounts | None:
-    """Return a sample's counts; None where its files, as they are now, have not been counted."""
-    folder, kept = source.folder, KeptFiles(source.layout.restore)
-    names = ValueCounts._fields
-    try:
-        found = kept.read_of_volume(source.name, folder.mask, folder.volume, names)
-    except OSError:  # gone
-        return None
-    return None if found is None else ValueCounts(*(found[name] for name in names))
+            labels[label] = {"n_samples": n, "n_not_finite": n_not_finite, **found}
+    return Pool(labels)

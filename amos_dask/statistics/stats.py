@@ -25,7 +25,13 @@ from amos_dask.root.staging import write_text
 from amos_dask.root.working import working_on
 from amos_dask.sample.describe import DescribeTask, describe_sample
 from amos_dask.sample.source import FolderSource
-from amos_dask.statistics.pooling import PoolTask, count_sample, describe_pool
+from amos_dask.statistics.pooling import (
+    FEW_SAMPLES,
+    PoolTask,
+    count_sample,
+    describe_pool,
+    read_counts,
+)
 from amos_dask.statistics.worksheets import (
     Group,
     Groups,
@@ -135,10 +141,15 @@ def write_statistics(
         for row in rows
         if row.labels_present is not None
     }
-    if sources:
+    counted = {}
+    if len(sources) <= FEW_SAMPLES:
+        kept = {name: read_counts(source) for name, source in sources.items()}
+        counted = {name: counts.n_voxels for name, counts in kept.items() if counts is not None}
+    todo = [source for name, source in sources.items() if name not in counted]
+    if todo:
         session.prepare_kernels()
-    results = step_results(session.map("count", count_sample, list(sources.values())))
-    counted = {r.sample_id: r.value for r in results if r.value is not None}
+    results = step_results(session.map("count", count_sample, todo))
+    counted |= {r.sample_id: r.value for r in results if r.value is not None}
     groups = group_members(
         Member(layout.modality_of(row.folder) or "und", row, counted.get(row.sample_id, {}))
         for row in rows
@@ -166,18 +177,20 @@ def statistics_files(layout: Layout) -> tuple[Path, Path]:
 
 def _describe(
     session: Session, groups: Groups, sources: Mapping[str, FolderSource]
-) -> dict[Group, dict[int, dict[str, float]]]:
+) -> dict[Group, Mapping[int, Mapping[str, float]]]:
     """Return label -> statistics of the values of each group, a task a group."""
     tasks = {}
     for group, members in groups.items():
         counted = tuple(sources[m.files.sample_id] for m in members if m.label_voxels)
         if counted:
             tasks[group] = PoolTask("-".join(group), counted)
+    if len(sources) <= FEW_SAMPLES:
+        return {group: describe_pool(task).labels for group, task in tasks.items()}
     found = {}
     for outcome in session.map("sum", describe_pool, list(tasks.values())):
-        if outcome.value is None or outcome.value.value is None:
+        if outcome.value is None:
             raise AmosDaskError(f"statistics cannot be added up: {outcome.failure}; run it again.")
-        found[outcome.name] = outcome.value.value
+        found[outcome.name] = outcome.value.labels
     return {group: found[task.name] for group, task in tasks.items()}
 
 
