@@ -190,6 +190,15 @@ def test_of_many_samples_tasks_read_what_is_kept(
     assert phases == ["count", "sum", "pictures"]
 
 
+def test_of_few_samples_what_is_kept_is_read_without_a_cluster(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "R"
+    shutil.copytree(root, copy)
+    for path in (copy / "descriptor").glob("statistics.*"):
+        path.unlink()
+    amos_dask.make_report(copy, cluster=object(), progress="none")
+    assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
+
+
 def test_without_statistics_there_are_none(
     root: Path, tmp_path: Path, cluster_address: str
 ) -> None:

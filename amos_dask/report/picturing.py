@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from amos_dask.engine.session import Session
 from amos_dask.issues import Issue
@@ -20,27 +19,6 @@ from amos_dask.steps.pictures import PICTURE_ARRAY, PictureTaker, pack_pictures,
 
 # More cards than this nobody looks through; the page would be slow to open.
 MOST_PICTURED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class PictureTask:
-    """An organised sample to take pictures of.
-
-    Parameters
-    ----------
-    source : FolderSource
-        The sample.
-    modality : str
-        ``ct`` is shown in Hounsfield units.
-    """
-
-    source: FolderSource
-    modality: str
-
-    @property
-    def name(self) -> str:
-        """The sample's id."""
-        return self.source.sample_id
 
 
 def take_pictures(
@@ -68,26 +46,23 @@ def take_pictures(
     """
     changed = [record for record in records if record.files is not None and record.n_changed]
     changed.sort(key=lambda record: (-record.n_changed, sample_number(record.sample_id)))
-    tasks = [
-        PictureTask(
-            FolderSource(layout.folder_of(record.files), layout, label_map),
-            layout.modality_of(record.files.folder) or "und",
-        )
+    sources = [
+        FolderSource(layout.folder_of(record.files), layout, label_map)
         for record in changed[:MOST_PICTURED]
         if record.files is not None
     ]
     found: dict[str, int | None] = {}
-    if len(tasks) <= FEW_SAMPLES:
-        kept = {task.name: read_pictures(task.source) for task in tasks}
+    if len(sources) <= FEW_SAMPLES:
+        kept = {source.name: read_pictures(source) for source in sources}
         found = {name: len(json.loads(text)) for name, text in kept.items() if text is not None}
-    todo = [task for task in tasks if task.name not in found]
+    todo = [source for source in sources if source.name not in found]
     results = step_results(session.map("pictures", picture_sample, todo))
     found |= {result.sample_id: result.value for result in results}
-    counts = ((task.name, found[task.name]) for task in tasks)
+    counts = ((source.name, found[source.name]) for source in sources)
     return {name: n for name, n in counts if n is not None}, all_issues(results)
 
 
-def picture_sample(task: PictureTask) -> StepResult[int]:
+def picture_sample(source: FolderSource) -> StepResult[int]:
     """Take pictures of a sample and keep them, unless they are there.
 
     Returns
@@ -96,24 +71,25 @@ def picture_sample(task: PictureTask) -> StepResult[int]:
         How many; None when volume or mask cannot be read, or where what denoising changed is not
         kept.
     """
-    source = task.source
     known = read_pictures(source)
     if known is not None:
-        return StepResult(task.name, len(json.loads(known)))
+        return StepResult(source.name, len(json.loads(known)))
     opened, issues = source.open_mask()
     if opened is None:
-        return StepResult(task.name, None, tuple(issues))
+        return StepResult(source.name, None, tuple(issues))
     kept = KeptFiles(source.layout.restore)
-    difference = kept.read_difference(task.name, source.folder.mask)
+    difference = kept.read_difference(source.name, source.folder.mask)
     if difference is None:  # which is said where the changes are listed
-        return StepResult(task.name, None)
-    taker = PictureTaker(opened.labels, difference, opened.info.affine, task.modality)
+        return StepResult(source.name, None)
+    folder = source.folder.path.relative_to(source.layout.grouped).as_posix()
+    modality = source.layout.modality_of(folder) or "und"
+    taker = PictureTaker(opened.labels, difference, opened.info.affine, modality)
     issues = source.show_volume(opened.labels.shape, taker.add)
     if issues:
-        return StepResult(task.name, None, tuple(issues))
+        return StepResult(source.name, None, tuple(issues))
     pictures = taker.result()
     Receipts(source.layout).keep_of_volume(source.folder, pack_pictures(pictures))
-    return StepResult(task.name, len(pictures))
+    return StepResult(source.name, len(pictures))
 
 
 def read_pictures(source: FolderSource) -> str | None:

@@ -34,10 +34,8 @@ from amos_dask.statistics.pooling import (
 )
 from amos_dask.statistics.worksheets import (
     Group,
-    Groups,
-    Member,
     geometry_frame,
-    group_members,
+    group_samples,
     intensity_frame,
     organ_frame,
 )
@@ -150,20 +148,21 @@ def write_statistics(
         session.prepare_kernels()
     results = step_results(session.map("count", count_sample, todo))
     counted |= {r.sample_id: r.value for r in results if r.value is not None}
-    groups = group_members(
-        Member(layout.modality_of(row.folder) or "und", row, counted.get(row.sample_id, {}))
-        for row in rows
-    )
+    groups = group_samples((layout.modality_of(row.folder) or "und", row) for row in rows)
+    pools = {
+        group: tuple(sources[row.sample_id] for row in samples if row.sample_id in counted)
+        for group, samples in groups.items()
+    }
     sheets = {
-        "Intensities": intensity_frame(_describe(session, groups, sources), label_map),
-        "Organs": organ_frame(groups, label_map),
+        "Intensities": intensity_frame(_describe(session, pools), label_map),
+        "Organs": organ_frame(groups, counted, label_map),
         "Geometry": geometry_frame(groups),
     }
     book, text = statistics_files(layout)
     content = {title.lower(): frame.to_dict("records") for title, frame in sheets.items()}
     told = json.dumps(content, ensure_ascii=False, indent=1, default=float) + "\n"
     # A workbook holds the time of its writing: what says the same stays the file it was.
-    if not _says(book, sheets):
+    if _read(book) != content:
         write_workbook(book, sheets)
     if not text.exists() or text.read_text(encoding="utf-8") != told:
         write_text(text, told)
@@ -176,15 +175,11 @@ def statistics_files(layout: Layout) -> tuple[Path, Path]:
 
 
 def _describe(
-    session: Session, groups: Groups, sources: Mapping[str, FolderSource]
+    session: Session, pools: Mapping[Group, tuple[FolderSource, ...]]
 ) -> dict[Group, Mapping[int, Mapping[str, float]]]:
     """Return label -> statistics of the values of each group, a task a group."""
-    tasks = {}
-    for group, members in groups.items():
-        counted = tuple(sources[m.files.sample_id] for m in members if m.label_voxels)
-        if counted:
-            tasks[group] = PoolTask("-".join(group), counted)
-    if len(sources) <= FEW_SAMPLES:
+    tasks = {group: PoolTask("-".join(group), sources) for group, sources in pools.items()}
+    if len({source.name for sources in pools.values() for source in sources}) <= FEW_SAMPLES:
         return {group: describe_pool(task).labels for group, task in tasks.items()}
     found = {}
     for outcome in session.map("sum", describe_pool, list(tasks.values())):
@@ -194,12 +189,9 @@ def _describe(
     return {group: found[task.name] for group, task in tasks.items()}
 
 
-def _says(book: Path, sheets: Mapping[str, pd.DataFrame]) -> bool:
-    """Return whether a workbook holds just these worksheets."""
+def _read(book: Path) -> dict[str, list[dict[Any, Any]]]:
+    """Return the rows of each worksheet; nothing where there is no workbook, or a damaged one."""
     try:
-        return sheet_names(book) == list(sheets) and all(
-            read_sheet(book, title).to_dict("records") == frame.to_dict("records")
-            for title, frame in sheets.items()
-        )
-    except ManifestError:  # there is none, or it is damaged
-        return False
+        return {n.lower(): read_sheet(book, n).to_dict("records") for n in sheet_names(book)}
+    except ManifestError:
+        return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
@@ -36,26 +35,7 @@ class Group(NamedTuple):
     group: str
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A sample as a member of groups.
-
-    Parameters
-    ----------
-    modality : str
-        As in its folder.
-    files : SampleFiles
-        Scanner, site, subset and geometry.
-    label_voxels : mapping of int to int
-        Voxels of each label; empty where they were not counted.
-    """
-
-    modality: str
-    files: SampleFiles
-    label_voxels: Mapping[int, int]
-
-
-Groups = Mapping[Group, Sequence[Member]]
+Groups = Mapping[Group, Sequence[SampleFiles]]
 _LABEL_COLUMNS = (*Group._fields, "label_index", "label_name")
 INTENSITY_COLUMNS = (
     *(*_LABEL_COLUMNS, "n_samples", "n_voxels", "n_not_finite"),
@@ -68,14 +48,19 @@ ORGAN_COLUMNS = (
 GEOMETRY_COLUMNS = (*Group._fields, "n_samples", "quantity", "unit", "min", "median", "max")
 
 
-def group_members(members: Iterable[Member]) -> dict[Group, list[Member]]:
-    """Return the members of each group: by modality, then as in `GROUPINGS`, then by name."""
-    found: dict[tuple[str, int, str], list[Member]] = {}
-    for member in members:
-        files = member.files
+def group_samples(samples: Iterable[tuple[str, SampleFiles]]) -> dict[Group, list[SampleFiles]]:
+    """Return the samples of each group: by modality, then as in `GROUPINGS`, then by name.
+
+    Parameters
+    ----------
+    samples : iterable of (str, SampleFiles)
+        Modality, and files.
+    """
+    found: dict[tuple[str, int, str], list[SampleFiles]] = {}
+    for modality, files in samples:
         scanner, site = files.metadata.manufacturer_model_name, files.metadata.site
-        for place, name in enumerate((member.modality, scanner, site, files.subset)):
-            found.setdefault((member.modality, place, name), []).append(member)
+        for place, name in enumerate((modality, scanner, site, files.subset)):
+            found.setdefault((modality, place, name), []).append(files)
     return {
         Group(modality, GROUPINGS[place], name): found[modality, place, name]
         for modality, place, name in sorted(found)
@@ -103,15 +88,29 @@ def intensity_frame(
     return _frame(rows, INTENSITY_COLUMNS)
 
 
-def organ_frame(groups: Groups, label_map: LabelMap) -> pd.DataFrame:
+def organ_frame(
+    groups: Groups, label_voxels: Mapping[str, Mapping[int, int]], label_map: LabelMap
+) -> pd.DataFrame:
     """Return a row for each group and label: share of the scan, volume in cm3, how many have it.
 
     Only samples that have the label count, as in the data card.
+
+    Parameters
+    ----------
+    groups : mapping of Group to sequence of SampleFiles
+        The samples of each group.
+    label_voxels : mapping of str to mapping of int to int
+        Sample -> label -> voxels, as far as they were counted.
+    label_map : LabelMap
+        The labels that are told.
     """
     rows = []
-    for group, members in groups.items():
+    for group, samples in groups.items():
         for label, name in label_map.entries:
-            found = [(m.files, m.label_voxels[label]) for m in members if label in m.label_voxels]
+            counts = (
+                (files, label_voxels.get(files.sample_id, {}).get(label)) for files in samples
+            )
+            found = [(files, n) for files, n in counts if n]
             if label == BACKGROUND or not found:
                 continue
             row = {**_of_label(group, label, name), "n_instances": len(found)}
@@ -126,13 +125,13 @@ def organ_frame(groups: Groups, label_map: LabelMap) -> pd.DataFrame:
 def geometry_frame(groups: Groups) -> pd.DataFrame:
     """Return rows for each group: spacing and size along x, y, z."""
     rows = []
-    for group, members in groups.items():
+    for group, samples in groups.items():
         for quantity, unit, sizes in (
-            ("spacing", "mm", [member.files.spacing_mm for member in members]),
-            ("size", "voxels", [member.files.shape for member in members]),
+            ("spacing", "mm", [files.spacing_mm for files in samples]),
+            ("size", "voxels", [files.shape for files in samples]),
         ):
             for axis, numbers in zip("xyz", zip(*sizes, strict=True), strict=True):
-                row = {**group._asdict(), "n_samples": len(members), "unit": unit}
+                row = {**group._asdict(), "n_samples": len(samples), "unit": unit}
                 spread = describe_samples([float(number) for number in numbers])
                 rows.append({**row, "quantity": f"{quantity}_{axis}", **spread})
     return _frame(rows, GEOMETRY_COLUMNS)
