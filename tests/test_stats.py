@@ -170,7 +170,7 @@ def test_many_samples_are_added_up_a_few_at_a_time(
     folders = require_sample_folders(layout.grouped, layout)
     sources = tuple(FolderSource(folder, layout, AMOS22.label_map) for folder in folders)
     whole = describe_pool(PoolTask("all", sources))
-    monkeypatch.setattr(pooling, "_HELD", 2)
+    monkeypatch.setattr(pooling, "_HELD_ROWS", 1)
     assert describe_pool(PoolTask("all", sources)) == whole
     assert max(found["n_samples"] for found in whole.labels.values()) > 4
 

@@ -17,8 +17,8 @@ from amos_dask.steps.split_labels import labels_present
 
 # What is kept of so few samples is read at once: that takes less time than to start a cluster.
 FEW_SAMPLES = 32
-# Samples whose counts are held at once to be added up: about a third of a megabyte each.
-_HELD = 16
+# So many rows of counts, and those of the sum, are held before they are added up.
+_HELD_ROWS = 1 << 19
 
 
 def read_counts(source: FolderSource) -> ValueCounts | None:
@@ -89,12 +89,13 @@ class Pool:
 
 def describe_pool(task: PoolTask) -> Pool:
     """Describe the values of all voxels of a group of samples, label by label."""
-    held, n_samples = [NO_COUNTS], Counter[int]()
+    held, n_samples = [NO_COUNTS], Counter[int]()  # the sum, and what is to be added to it
     for source in task.sources:
         counts = read_counts(source) or NO_COUNTS
         n_samples.update(counts.n_voxels.keys())
         held.append(counts)
-        if len(held) == _HELD:
+        n_rows = [len(one.counts) for one in held]
+        if sum(n_rows[1:]) > max(n_rows[0], _HELD_ROWS):
             held = [add_counts(held)]
     pooled, labels = add_counts(held), {}
     for label, n in n_samples.items():
