@@ -65,7 +65,7 @@ def download(**arguments: Any) -> int:
 @click.option("--force", is_flag=True, help="Process complete samples again.")
 @click.option("--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well.")
 @click.option("--report/--no_report", default=True, help="Write report.html as well.")
-@click.option("--break_lock", is_flag=True, help="Take over from a run that died elsewhere.")
+@click.option("--no_lock", is_flag=True, help="For a file system without locks: be alone there.")
 @click.option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
 @click.option("--dry_run", is_flag=True, help="Say what would be done; write nothing.")
 @opt.cluster
@@ -82,7 +82,7 @@ def run(dry_run: bool, **arguments: Any) -> int:
     """
     json_lines = arguments["progress"] == "json"
     if dry_run:
-        for name in ("cluster", "progress", "break_lock", *_OUTPUTS_OF_RUN):
+        for name in ("cluster", "progress", "no_lock", *_OUTPUTS_OF_RUN):
             del arguments[name]
         return close_plan(amos_dask.plan_run(**arguments), json_lines)
     return close_run(amos_dask.run(**arguments), json_lines)

@@ -11,7 +11,7 @@ from typing import Any
 from amos_dask.archive import metadata as meta
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.archive.listing import file_ref, list_beside, list_files
-from amos_dask.archive.sources import is_url, is_zip
+from amos_dask.archive.locations import is_url, is_zip
 from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ArchiveError, ManifestError
 from amos_dask.records import UNDEFINED, FileRef, Metadata
@@ -63,7 +63,7 @@ def find_scans(
     """
     place = _find_place(root)
     if place.manifest is not None:
-        definition = find_root(place.manifest.parent).dataset
+        definition = Layout.of(find_root(place.manifest.parent)).dataset
         found = dict(_from_manifest(place.manifest, definition))
     elif place.archive is not None:
         archive = discover(place.archive, labeled_data_meta, mr_metadata_offset, definition)

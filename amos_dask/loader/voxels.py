@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.downloading.http import shown
+from amos_dask.archive.locations import shown
 from amos_dask.errors import (
     AmosDaskError,
     ArchiveError,
