@@ -15,12 +15,12 @@ from roots import assert_same, contents, program, voxels
 
 import amos_dask
 from amos_dask.datasets import AMOS22
-from amos_dask.engine.events import Event, PhaseStarted
+from amos_dask.engine.events import Event, WorkStarted
 from amos_dask.root.choices import require_sample_folders
-from amos_dask.root.layout import Layout
+from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.sample.source import FolderSource
 from amos_dask.statistics import pooling
-from amos_dask.statistics.pooling import PoolTask, describe_pool
+from amos_dask.statistics.pooling import PoolTask, count_sample, describe_pool, read_counts
 from amos_dask.tables.workbook import read_sheet
 
 AREA = 100.0  # of denoising, seen on small slices
@@ -175,6 +175,24 @@ def test_many_samples_are_added_up_a_few_at_a_time(
     assert max(found["n_samples"] for found in whole.labels.values()) > 4
 
 
+def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "R"
+    shutil.copytree(root, copy)
+    layout, row = Layout.of(copy), next(masked_samples(copy))[0]
+    folder = SampleFolder.of((copy / "grouped" / row["mask"]).parent, row["ID"])
+    source = FolderSource(folder, layout, AMOS22.label_map)
+    known = read_counts(source)
+    shutil.rmtree(layout.restore)
+    assert known is not None
+    assert read_counts(source) is None
+    assert count_sample(source).value == known.n_voxels
+    assert all(map(np.array_equal, read_counts(source) or (), known))
+    folder.volume.write_bytes(folder.mask.read_bytes())  # of the mask's type
+    assert [issue.code for issue in count_sample(source).issues] == ["unreadable_volume"]
+    folder.mask.write_bytes(b"no image")
+    assert [issue.code for issue in count_sample(source).issues] == ["unreadable_mask"]
+
+
 def test_of_many_samples_tasks_read_what_is_kept(
     root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,8 +204,8 @@ def test_of_many_samples_tasks_read_what_is_kept(
         path.unlink()
     amos_dask.make_report(copy, cluster=cluster_address, progress=events.append)
     assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
-    phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
-    assert phases == ["count", "sum", "pictures"]
+    works = [event.work for event in events if isinstance(event, WorkStarted)]
+    assert works == ["count", "sum", "pictures"]
 
 
 def test_of_few_samples_what_is_kept_is_read_without_a_cluster(root: Path, tmp_path: Path) -> None:
