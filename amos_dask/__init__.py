@@ -22,8 +22,8 @@ _HOMES = {
     "plan_run": "amos_dask.dry_run",
     "verify": "amos_dask.verify",
     "demo": "amos_dask.demo",
-    "stats": "amos_dask.statistics.write",
-    "make_report": "amos_dask.report.write",
+    "stats": "amos_dask.statistics.stats",
+    "make_report": "amos_dask.report.make_report",
     "archive_manifest": "amos_dask.commands.from_archive",
     "confirm_pairs": "amos_dask.commands.from_archive",
     "split_prostate_uterus": "amos_dask.commands.single_steps",
@@ -74,11 +74,11 @@ if TYPE_CHECKING:
     from amos_dask.leaks import leaks
     from amos_dask.loader import AMOS
     from amos_dask.phantom import write_archive
-    from amos_dask.report.write import make_report
+    from amos_dask.report.make_report import make_report
     from amos_dask.results import CommandResult, RunPlan, RunResult
     from amos_dask.run import run
     from amos_dask.sample.selection import Selection
-    from amos_dask.statistics.write import stats
+    from amos_dask.statistics.stats import stats
     from amos_dask.verify import verify
 
 __all__ = [

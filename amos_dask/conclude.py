@@ -10,11 +10,13 @@ from amos_dask.issues import Issue
 from amos_dask.leaks import find_leaks_of
 from amos_dask.organised import Organised, read_records
 from amos_dask.records import HeaderCheck, Step
-from amos_dask.report.write import Findings, Pictured, find_norms, gather_pictures, write_report
+from amos_dask.report.content import Findings
+from amos_dask.report.make_report import write_report
+from amos_dask.report.picturing import take_pictures
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.table_state import TableCounts, read_table_state, write_table_state
 from amos_dask.settings import Found
-from amos_dask.statistics.write import statistics_files, write_statistics
+from amos_dask.statistics.stats import statistics_files, write_statistics
 from amos_dask.tables.issue_files import has_whole_log, write_issues
 from amos_dask.tables.of_root import fingerprint, write_tables
 
@@ -61,22 +63,22 @@ def conclude(
     issues = [*_issues_of_describing(organised), *tables.issues]
     outputs = tables.outputs
     counted, unseen = None, list[Issue]()
-    pictures: Mapping[str, Pictured] = {}
+    n_pictures: Mapping[str, int] = {}
     if settings.statistics:
         rows = [record.files for record in records if record.files is not None]
         counted = write_statistics(session, layout, params.label_map, rows)
         unseen += counted.issues
         outputs += counted.outputs
     if settings.report:
-        pictures, not_pictured = gather_pictures(session, layout, params.label_map, records)
+        n_pictures, not_pictured = take_pictures(session, layout, params.label_map, records)
         unseen += not_pictured
     issues += dict.fromkeys(unseen)
     log.replace(Step.DATASET_MANIFEST, issues, scope=layout.grouped.name)
     files = write_issues(layout, log)
     if settings.report:
-        norms = find_norms(headers)
-        findings = Findings(records, params.label_map, found.exclusions, norms, counted)
-        outputs += (write_report(layout, findings, pictures, log.all()),)
+        label_map, told = params.label_map, log.all()
+        findings = Findings(records, label_map, found.exclusions, counted, n_pictures, told)
+        outputs += (write_report(layout, findings),)
     _remove_outdated(found)
     # What could not be compared, counted or pictured now is tried again.
     is_whole = leaks.is_complete and not unseen

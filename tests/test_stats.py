@@ -8,12 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
-from roots import assert_same, contents, program, snapshot, voxels
+from roots import assert_same, contents, program, voxels
 
 import amos_dask
+from amos_dask.datasets import AMOS22
 from amos_dask.engine.events import Event, WorkStarted
+from amos_dask.root.choices import require_sample_folders
+from amos_dask.root.layout import Layout, SampleFolder
+from amos_dask.sample.source import FolderSource
+from amos_dask.statistics import pooling
+from amos_dask.statistics.pooling import PoolTask, count_sample, describe_pool, read_counts
 from amos_dask.tables.workbook import read_sheet
 
 AREA = 100.0  # of denoising, seen on small slices
@@ -128,23 +135,86 @@ def test_counted_again_from_the_files_it_is_the_same(
     damaged, missing = sorted((copy / ".amos-dask" / "restore").iterdir())[:2]
     damaged.write_bytes(b"no counts")
     missing.unlink()
+    for path in (copy / "descriptor").glob("statistics.*"):
+        path.unlink()
     program("stats", copy, "--cluster", cluster_address, "--quiet")
     assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
-    events: list[Event] = []
-    amos_dask.stats(copy, cluster=cluster_address, progress=events.append)
-    assert "count" not in {event.work for event in events if isinstance(event, WorkStarted)}
+    kept = [
+        sorted(path.name for path in (r / ".amos-dask/restore").iterdir()) for r in (root, copy)
+    ]
+    assert kept[0] == kept[1]
 
 
-def test_sums_of_many_files_go_over_several_levels(
-    root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+def test_counts_of_another_volume_are_not_taken(
+    root: Path, tmp_path: Path, cluster_address: str
 ) -> None:
-    monkeypatch.setattr("amos_dask.statistics.write._FAN_IN", 2)
-    monkeypatch.setattr("amos_dask.statistics.write._FEW", 0)
     copy = tmp_path / "R"
     shutil.copytree(root, copy)
-    amos_dask.stats(copy, cluster=cluster_address, progress="none")
+    row, volume, mask = next(masked_samples(copy))
+    path = copy / "grouped" / row["volume"]
+    nib.save(nib.Nifti1Image(volume + np.float32(5000), nib.load(path).affine), path)
+    program("stats", copy, "--cluster", cluster_address, "--quiet")
+    highest = {
+        found["label_index"]: found["max"]
+        for found in sheet(copy, "Intensities")
+        if (found["modality"], found["grouped_by"]) == (members(row)["modality"], "modality")
+    }
+    for label in np.unique(mask[mask > 0]):
+        assert highest[int(label)] == 5000 + volume[mask == label].max()
+
+
+def test_many_samples_are_added_up_a_few_at_a_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout.of(root)
+    folders = require_sample_folders(layout.grouped, layout)
+    sources = tuple(FolderSource(folder, layout, AMOS22.label_map) for folder in folders)
+    whole = describe_pool(PoolTask("all", sources))
+    monkeypatch.setattr(pooling, "_HELD_ROWS", 1)
+    assert describe_pool(PoolTask("all", sources)) == whole
+    assert max(found["n_samples"] for found in whole.labels.values()) > 4
+
+
+def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "R"
+    shutil.copytree(root, copy)
+    layout, row = Layout.of(copy), next(masked_samples(copy))[0]
+    folder = SampleFolder.of((copy / "grouped" / row["mask"]).parent, row["ID"])
+    source = FolderSource(folder, layout, AMOS22.label_map)
+    known = read_counts(source)
+    shutil.rmtree(layout.restore)
+    assert known is not None
+    assert read_counts(source) is None
+    assert count_sample(source).value == known.n_voxels
+    assert all(map(np.array_equal, read_counts(source) or (), known))
+    folder.volume.write_bytes(folder.mask.read_bytes())  # of the mask's type
+    assert [issue.code for issue in count_sample(source).issues] == ["unreadable_volume"]
+    folder.mask.write_bytes(b"no image")
+    assert [issue.code for issue in count_sample(source).issues] == ["unreadable_mask"]
+
+
+def test_of_many_samples_tasks_read_what_is_kept(
+    root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("statistics.stats", "report.picturing"):
+        monkeypatch.setattr(f"amos_dask.{module}.FEW_SAMPLES", 0)
+    copy, events = tmp_path / "R", list[Event]()
+    shutil.copytree(root, copy)
+    for path in (copy / "descriptor").glob("statistics.*"):
+        path.unlink()
+    amos_dask.make_report(copy, cluster=cluster_address, progress=events.append)
     assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
-    assert snapshot(copy / ".amos-dask").keys() == snapshot(root / ".amos-dask").keys()
+    works = [event.work for event in events if isinstance(event, WorkStarted)]
+    assert works == ["count", "sum", "pictures"]
+
+
+def test_of_few_samples_what_is_kept_is_read_without_a_cluster(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "R"
+    shutil.copytree(root, copy)
+    for path in (copy / "descriptor").glob("statistics.*"):
+        path.unlink()
+    amos_dask.make_report(copy, cluster=object(), progress="none")
+    assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
 
 
 def test_without_statistics_there_are_none(

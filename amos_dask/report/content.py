@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from statistics import median
@@ -17,6 +17,9 @@ from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.overlay import label_colour
 from amos_dask.records import Regions, SampleFiles, SampleRecord
+from amos_dask.root.layout import Layout
+from amos_dask.statistics.stats import Statistics
+from amos_dask.version import __version__
 
 _MM3_IN_CM3 = 1000.0
 # Tukey's fences lie this many interquartile ranges outside the quartiles.
@@ -26,103 +29,114 @@ _FEWEST_FOR_OUTLIERS = 8
 
 
 @dataclass(frozen=True)
-class ReportSample:
-    """A sample as the report tells of it.
+class Findings:
+    """What the report tells of.
 
     Parameters
     ----------
-    record : SampleRecord
-        Its row of the manifest, regions and changes.
-    files : SampleFiles
-        The row itself.
-    modality, scanner : str
-        As in its folder.
-    label_voxels : mapping of int to int, or None
-        Voxels of each label; None where they were not counted.
-    repair_norm : float or None
-        Where the mask's affine was repaired, the Frobenius norm of its difference.
-    n_pictures : int
-        Slices that are shown.
+    records : sequence of SampleRecord
+        All organised samples, by number.
+    label_map : LabelMap
+        Names of the labels.
+    exclusions : Exclusions
+        What denoising leaves as it was.
+    statistics : Statistics or None
+        Voxels of labels and intensities, where they were counted.
+    n_pictures : mapping of str to int
+        Sample -> slices that are shown, in the order in which samples are shown.
+    issues : sequence of Issue
+        All of ROOT's.
     """
 
-    record: SampleRecord
-    files: SampleFiles
-    modality: str
-    scanner: str
-    label_voxels: Mapping[int, int] | None
-    repair_norm: float | None
-    n_pictures: int
+    records: Sequence[SampleRecord]
+    label_map: LabelMap
+    exclusions: Exclusions
+    statistics: Statistics | None
+    n_pictures: Mapping[str, int]
+    issues: Sequence[Issue]
+
+    @property
+    def files(self) -> dict[str, SampleFiles]:
+        """Sample -> its row of the dataset manifest."""
+        return {r.sample_id: r.files for r in self.records if r.files is not None}
 
 
 def make_content(
-    program: str,
-    root: str,
-    dataset: DatasetDefinition,
-    samples: Sequence[ReportSample],
-    issues: Sequence[Issue],
-    label_map: LabelMap,
-    exclusions: Exclusions,
-    intensities: Iterable[Mapping[str, Any]],
+    layout: Layout, findings: Findings, repair_norms: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return everything but pictures and times.
 
     Parameters
     ----------
-    program, root : str
-        Who made the report, and of which folder.
-    dataset : DatasetDefinition
-        What the folder is made of.
-    samples : sequence of ReportSample
-        By number.
-    issues : sequence of Issue
-        All of ROOT's.
-    label_map : LabelMap
-        Names of the labels.
-    exclusions : Exclusions
-        What denoising leaves as it was.
-    intensities : iterable of mapping
-        Rows of the worksheet ``Intensities`` of statistics.xlsx.
+    layout : Layout
+        ROOT_DIR.
+    findings : Findings
+        What is told of it.
+    repair_norms : mapping of str to float
+        Sample -> Frobenius norm of the difference of its mask's affine, where it was repaired.
     """
+    volumes = _volumes_cm3(findings)
+    samples = [
+        {
+            **_sample(record, record.files),
+            "modality": layout.modality_of(record.files.folder) or "und",
+            "volumes_cm3": _rounded(volumes.get(record.sample_id)),
+            "repair_norm": repair_norms.get(record.sample_id),
+            "n_pictures": findings.n_pictures.get(record.sample_id, 0),
+        }
+        for record in findings.records
+        if record.files is not None
+    ]
+    modalities = {sample["id"]: sample["modality"] for sample in samples}
     return {
-        "program": program,
-        "dataset": dataset.name,
-        "root": root,
-        "counts": _counts(samples, issues),
+        "program": f"amos-dask {__version__}",
+        "dataset": layout.dataset.name,
+        "root": layout.root.name,
+        "counts": {**_counts(samples, findings.issues), "regions": _region_counts(findings)},
         "labels": [
             {"index": label, "name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colour)}
-            for label, name in label_map.names().items()
+            for label, name in findings.label_map.entries
             for colour in [label_colour(label)]
         ],
-        "exclusions": _exclusions(exclusions, dataset),
-        "samples": [_sample(sample) for sample in samples],
-        "issues": [asdict(issue) for issue in issues],
-        "intensities": [_intensity(row) for row in intensities],
-        "outliers": find_outliers(samples),
+        "exclusions": _exclusions(findings.exclusions, layout.dataset),
+        "samples": samples,
+        "issues": [asdict(issue) for issue in findings.issues],
+        "intensities": _intensities(findings.statistics),
+        "outliers": find_outliers(modalities, volumes),
     }
 
 
-def _counts(samples: Sequence[ReportSample], issues: Sequence[Issue]) -> dict[str, Any]:
+def _volumes_cm3(findings: Findings) -> dict[str, dict[int, float]]:
+    """Return sample -> label -> volume in cm3 of samples whose voxels were counted."""
+    counted = {} if findings.statistics is None else findings.statistics.label_voxels
+    return {
+        sample_id: {label: n * prod(files.spacing_mm) / _MM3_IN_CM3 for label, n in found.items()}
+        for sample_id, files in findings.files.items()
+        if (found := counted.get(sample_id)) is not None
+    }
+
+
+def _counts(samples: Sequence[Mapping[str, Any]], issues: Sequence[Issue]) -> dict[str, Any]:
     severities = Counter(issue.severity for issue in issues)
-    changed = [sample.record.n_changed for sample in samples if sample.record.n_changed]
+    changed = [sample["changed_voxels"] for sample in samples if sample["changed_voxels"]]
     return {
         "samples": len(samples),
-        "with_mask": sum(sample.files.labels_present is not None for sample in samples),
-        "by_modality": dict(sorted(Counter(sample.modality for sample in samples).items())),
+        "with_mask": sum(sample["labels"] is not None for sample in samples),
+        "by_modality": dict(sorted(Counter(sample["modality"] for sample in samples).items())),
         "errors": severities["error"],
         "warnings": severities["warning"],
         "infos": severities["info"],
         "changed_samples": len(changed),
         "changed_voxels": sum(changed),
-        "regions": _region_counts(samples),
     }
 
 
-def _region_counts(samples: Iterable[ReportSample]) -> list[dict[str, Any]]:
-    before: Counter[float] = Counter()
-    after: Counter[float] = Counter()
-    for sample in samples:
-        before.update({at: len(regions) for at, regions in sample.record.before})
-        after.update({at: len(regions) for at, regions in sample.record.after})
+def _region_counts(findings: Findings) -> list[dict[str, Any]]:
+    before, after = Counter[float](), Counter[float]()
+    for record in findings.records:
+        if record.files is not None:
+            before.update({at: len(regions) for at, regions in record.before})
+            after.update({at: len(regions) for at, regions in record.after})
     return [
         {"threshold_mm3": at, "before": before[at], "after": after[at]}
         for at in sorted({*before, *after})
@@ -140,14 +154,11 @@ def _exclusions(exclusions: Exclusions, dataset: DatasetDefinition) -> list[dict
     ]
 
 
-def _sample(sample: ReportSample) -> dict[str, Any]:
-    files, record, voxels = sample.files, sample.record, sample.label_voxels
-    voxel_mm3 = prod(files.spacing_mm)
+def _sample(record: SampleRecord, files: SampleFiles) -> dict[str, Any]:
     return {
         "id": files.sample_id,
         "subset": files.subset,
-        "modality": sample.modality,
-        "scanner": sample.scanner,
+        "scanner": files.folder.split("/")[2],
         "sex": files.metadata.sex,
         "age": files.metadata.age,
         "site": files.metadata.site,
@@ -159,19 +170,16 @@ def _sample(sample: ReportSample) -> dict[str, Any]:
         "labels": None if files.labels_present is None else list(files.labels_present),
         "changes": [list(change) for change in record.changes],
         "changed_voxels": record.n_changed,
-        "changed_mm3": round(record.n_changed * voxel_mm3, 3),
+        "changed_mm3": round(record.n_changed * prod(files.spacing_mm), 3),
         "regions_before": _regions_by_label(record.before),
         "regions_after": _regions_by_label(record.after),
-        "volumes_cm3": None
-        if voxels is None
-        else {str(label): round(_cm3(n, files), 4) for label, n in sorted(voxels.items())},
-        "repair_norm": sample.repair_norm,
-        "n_pictures": sample.n_pictures,
     }
 
 
-def _cm3(n_voxels: int, files: SampleFiles) -> float:
-    return n_voxels * prod(files.spacing_mm) / _MM3_IN_CM3
+def _rounded(volumes_cm3: Mapping[int, float] | None) -> dict[str, float] | None:
+    if volumes_cm3 is None:
+        return None
+    return {str(label): round(volume, 4) for label, volume in sorted(volumes_cm3.items())}
 
 
 def _regions_by_label(found: Regions) -> list[list[int]]:
@@ -180,41 +188,51 @@ def _regions_by_label(found: Regions) -> list[list[int]]:
     return [[label, n] for label, n in sorted(Counter(r.label for r in regions).items())]
 
 
-def _intensity(row: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: row[name] for name in ("min", "median", "mean", "std", "max")}
-    return {
-        "modality": row["modality"],
-        "label": int(row["label_index"]),
-        "name": row["label_name"],
-        "p0_5": float(row["p0.5"]),
-        "p99_5": float(row["p99.5"]),
-        **{name: float(value) for name, value in values.items()},
-    }
+def _intensities(statistics: Statistics | None) -> list[dict[str, Any]]:
+    """Return the rows of the worksheet of intensities that are of a modality as a whole."""
+    rows = [] if statistics is None else statistics.sheets["Intensities"].to_dict("records")
+    return [
+        {
+            "modality": row["modality"],
+            "label": int(row["label_index"]),
+            "name": row["label_name"],
+            "p0_5": float(row["p0.5"]),
+            "p99_5": float(row["p99.5"]),
+            **{name: float(row[name]) for name in ("min", "median", "mean", "std", "max")},
+        }
+        for row in rows
+        if row["grouped_by"] == "modality"
+    ]
 
 
-def find_outliers(samples: Sequence[ReportSample]) -> list[dict[str, Any]]:
+def find_outliers(
+    modalities: Mapping[str, str], volumes_cm3: Mapping[str, Mapping[int, float]]
+) -> list[dict[str, Any]]:
     """Return organ volumes outside Tukey's fences of their modality, farthest first.
 
     The fences lie 1.5 interquartile ranges below the first and above the third quartile (J. W.
     Tukey, Exploratory Data Analysis, 1977) of the samples that have the organ, at least eight.
+
+    Parameters
+    ----------
+    modalities : mapping of str to str
+        Sample -> modality.
+    volumes_cm3 : mapping of str to mapping of int to float
+        Sample -> label -> volume.
     """
     volumes: dict[tuple[str, int], list[tuple[str, float]]] = {}
-    for sample in samples:
-        for label, n_voxels in (sample.label_voxels or {}).items():
-            if label and n_voxels:
-                found = (sample.files.sample_id, _cm3(n_voxels, sample.files))
-                volumes.setdefault((sample.modality, label), []).append(found)
+    for sample_id, found in volumes_cm3.items():
+        for label, volume in found.items():
+            volumes.setdefault((modalities[sample_id], label), []).append((sample_id, volume))
     outliers = []
     for (modality, label), having in volumes.items():
         if len(having) < _FEWEST_FOR_OUTLIERS:
             continue
         first, third = np.percentile([volume for _, volume in having], (25, 75))
-        low, high = (
-            float(first - _FENCE * (third - first)),
-            float(third + _FENCE * (third - first)),
-        )
+        reach = float(third - first)
+        low, high = float(first) - _FENCE * reach, float(third) + _FENCE * reach
         for name, volume in having:
-            distance = max(low - volume, volume - high) / max(float(third - first), 1e-9)
+            distance = max(low - volume, volume - high) / max(reach, 1e-9)
             if distance > 0:
                 told = (name, label, modality, *(round(v, 4) for v in (volume, max(low, 0), high)))
                 outliers.append((distance, told))

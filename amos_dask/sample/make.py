@@ -18,7 +18,6 @@ from amos_dask.sample.masks import MadeMasks, known_masks, make_masks
 from amos_dask.sample.source import ArchiveSource, EarlierOutputStaysError
 from amos_dask.sample.task import EVERY_STEP, Clock, SampleTask
 from amos_dask.sample.todo import made_with, may_keep_rest
-from amos_dask.steps.count_values import pack_counts
 from amos_dask.steps.info_file import describe_files, info_yaml
 from amos_dask.steps.pictures import pack_pictures
 from amos_dask.steps.volume import written_info
@@ -174,7 +173,7 @@ def _stage_kept(task: SampleTask, made: _Made, staging: Staging) -> None:
     if made.scan is not None and Output.VOLUME in task.outputs:  # else looked at when needed
         volume = staging.path_for(task.target.volume)
         if masks.counter is not None:
-            of_volume |= pack_counts(masks.counter.result())
+            of_volume |= masks.counter.result()._asdict()
             made.clock.lap("count values")
         if masks.taker is not None:
             of_volume |= pack_pictures(masks.taker.result())

@@ -1,44 +1,20 @@
-"""Statistics of pooled voxels, exact, from how often each value occurs; and of samples."""
+"""The numbers: of pooled voxels, exactly, from how often each value occurs; and of samples."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 # Percentages of the percentiles in the data card of AMOS22.
 LOW, HIGH = 0.5, 99.5
-_PART = 1 << 26
+_26_BITS = (1 << 26) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Intensities:
-    """Statistics of the values of pooled voxels, in the units of the volumes (HU for CT).
-
-    Parameters
-    ----------
-    n_voxels : int
-        Finite ones.
-    minimum, low, median, mean, std, high, maximum : float
-        ``low`` and ``high`` are the 0.5 and 99.5 percentiles by linear interpolation, ``std`` is
-        that of the population (ddof 0).
-    """
-
-    n_voxels: int
-    minimum: float
-    low: float
-    median: float
-    mean: float
-    std: float
-    high: float
-    maximum: float
-
-
-def describe_values(values: NDArray[np.float32], counts: NDArray[np.int64]) -> Intensities | None:
-    """Return the statistics of voxels, given how often each value occurs; None without voxels.
+def describe_values(values: NDArray[np.float32], counts: NDArray[np.int64]) -> dict[str, float]:
+    """Return the statistics of voxels, given how often each value occurs.
 
     Minimum, maximum, median and percentiles are exactly those that numpy gives for the voxels
     themselves as float64 (``np.median``, ``np.percentile`` with its default method).
@@ -46,35 +22,40 @@ def describe_values(values: NDArray[np.float32], counts: NDArray[np.int64]) -> I
     Parameters
     ----------
     values : (n,) float32
-        Ascending, each once.
+        Ascending, each once, in the units of the volumes (HU for CT).
     counts : (n,) int64
         At least one.
+
+    Returns
+    -------
+    dict of str to float
+        ``n_voxels``, ``min``, ``p0.5``, ``median``, ``mean``, ``std`` (of the population, ddof 0),
+        ``p99.5`` and ``max``; empty without voxels.
+
+    Examples
+    --------
+    >>> describe_values(np.array([1, 4], np.float32), np.array([2, 1]))["mean"]
+    2.0
     """
-    total = int(counts.sum())
-    if not total:
-        return None
-    wide = values.astype(np.float64)
-    ends = np.cumsum(counts)
-    mean = _mean(wide, counts, total)
-    middle = [_at(wide, ends, rank) for rank in ((total - 1) // 2, total // 2)]
-    variance = math.fsum((counts * (wide - mean) ** 2).tolist()) / total
-    return Intensities(
-        n_voxels=total,
-        minimum=float(wide[0]),
-        low=_percentile(wide, ends, LOW),
-        median=(middle[0] + middle[1]) / 2.0,
-        mean=mean,
-        std=math.sqrt(variance),
-        high=_percentile(wide, ends, HIGH),
-        maximum=float(wide[-1]),
-    )
-
-
-def _mean(values: NDArray[np.float64], counts: NDArray[np.int64], total: int) -> float:
+    if not values.size:
+        return {}
+    wide, ends = values.astype(np.float64), np.cumsum(counts)
+    total = int(ends[-1])
     # A float32 times at most 26 bits is exact in float64, and fsum rounds once.
-    high, low = np.divmod(counts, _PART)
-    terms = [*(values * low).tolist(), *(values * high * _PART).tolist()]
-    return math.fsum(terms) / total
+    parts = (wide * (counts & _26_BITS), wide * (counts & ~_26_BITS))
+    mean = math.fsum(np.concatenate(parts).tolist()) / total
+    variance = math.fsum((counts * (wide - mean) ** 2).tolist()) / total
+    middle = [_at(wide, ends, rank) for rank in ((total - 1) // 2, total // 2)]
+    return {
+        "n_voxels": total,
+        "min": float(wide[0]),
+        "p0.5": _percentile(wide, ends, LOW),
+        "median": sum(middle) / 2.0,
+        "mean": mean,
+        "std": math.sqrt(variance),
+        "p99.5": _percentile(wide, ends, HIGH),
+        "max": float(wide[-1]),
+    }
 
 
 def _at(values: NDArray[np.float64], ends: NDArray[np.int64], rank: int) -> float:
@@ -93,20 +74,8 @@ def _percentile(values: NDArray[np.float64], ends: NDArray[np.int64], percent: f
     return right - step * (1 - share) if share >= 0.5 else left + step * share
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Minimum, median, mean and maximum over samples."""
-
-    minimum: float
-    median: float
-    mean: float
-    maximum: float
-
-
-def describe_samples(numbers: Sequence[float]) -> Spread | None:
-    """Return the spread of one number a sample; None without samples."""
-    if not numbers:
-        return None
-    found = np.array(numbers, np.float64)
+def describe_samples(numbers: Sequence[float]) -> dict[str, float]:
+    """Return ``min``, ``median``, ``mean`` and ``max`` of one number a sample, at least one."""
     mean = math.fsum(numbers) / len(numbers)
-    return Spread(float(found.min()), float(np.median(found)), mean, float(found.max()))
+    median = float(np.median(np.array(numbers, np.float64)))
+    return {"min": min(numbers), "median": median, "mean": mean, "max": max(numbers)}

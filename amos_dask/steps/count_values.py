@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,32 +12,57 @@ from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_values
 from amos_dask.nifti import Mask, in_file_order
 
 _LABELS = 256
-# Names of the arrays in which counts are kept; another name when what is counted changes.
-COUNT_ARRAYS = ("count_labels", "count_sizes", "count_not_finite", "count_values", "counts")
+# What stands for every value that is not finite; it sorts behind those that are.
+_NOT_FINITE = np.float32(np.inf)
 
 
-@dataclass(frozen=True, slots=True)
-class ValueCounts:
-    """How often each value occurs.
+class ValueCounts(NamedTuple):
+    """How often each value occurs under each label: a table in three columns.
+
+    Its arrays are kept beside the receipt by these names: other names when what is counted changes.
 
     Parameters
     ----------
-    values : (n,) float32
-        Finite, ascending, each once; no negative zero.
+    counted_labels : (n,) uint8
+        Ascending.
+    counted_values : (n,) float32
+        Ascending for each label, each once; no negative zero. Infinity stands for all voxels that
+        are NaN or infinite.
     counts : (n,) int64
         At least one.
-    n_not_finite : int
-        Voxels that are NaN or infinite; they are left out of the values.
     """
 
-    values: NDArray[np.float32]
+    counted_labels: NDArray[np.uint8]
+    counted_values: NDArray[np.float32]
     counts: NDArray[np.int64]
-    n_not_finite: int = 0
 
     @property
-    def n_voxels(self) -> int:
-        """All voxels, those that are not finite included."""
-        return int(self.counts.sum()) + self.n_not_finite
+    def n_voxels(self) -> dict[int, int]:
+        """Voxels of each label that occurs, those that are not finite included."""
+        labels, starts = np.unique(self.counted_labels, return_index=True)
+        totals = np.add.reduceat(self.counts, starts)
+        return dict(zip(labels.tolist(), totals.tolist(), strict=True))
+
+    def of_label(self, label: int) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+        """Return the finite values of a label, how often each occurs, and how many are not."""
+        first, end = np.searchsorted(self.counted_labels, (label, label + 1))
+        values, counts = self.counted_values[first:end], self.counts[first:end]
+        finite = values != _NOT_FINITE
+        return values[finite], counts[finite], int(counts[~finite].sum())
+
+
+NO_COUNTS = ValueCounts(np.empty(0, np.uint8), np.empty(0, np.float32), np.empty(0, np.int64))
+
+
+def add_counts(found: Iterable[ValueCounts]) -> ValueCounts:
+    """Return the counts of several sets of voxels together."""
+    labels, values, counts = (np.concatenate(c) for c in zip(NO_COUNTS, *found, strict=True))
+    order = np.lexsort((values, labels))
+    labels, values, counts = labels[order], values[order], counts[order]
+    is_first = np.ones(order.size, np.bool_)
+    is_first[1:] = (labels[1:] != labels[:-1]) | (values[1:] != values[:-1])
+    starts = np.flatnonzero(is_first)
+    return ValueCounts(labels[starts], values[starts], np.add.reduceat(counts, starts))
 
 
 class ValueCounter:
@@ -54,10 +78,10 @@ class ValueCounter:
 
     def __init__(self, mask: Mask, present: tuple[int, ...]) -> None:
         self._labels = in_file_order(mask)
-        self._counted = [label for label in present if label != 0]
+        self._counted = np.array([label for label in present if label], np.uint8)
         self._rows = np.full(_LABELS, -1, np.int64)
-        self._rows[self._counted] = np.arange(len(self._counted))
-        self._table = np.zeros((len(self._counted), N_VALUES), np.int64)
+        self._rows[self._counted] = np.arange(self._counted.size)
+        self._table = np.zeros((self._counted.size, N_VALUES), np.int64)
         self._others: list[tuple[NDArray[np.float32], NDArray[np.uint8]]] = []
         self._position = 0
 
@@ -69,59 +93,15 @@ class ValueCounter:
         if values.size:
             self._others.append((values, under))
 
-    def result(self) -> dict[int, ValueCounts]:
-        """Return the counts of each label that occurs."""
-        values = np.concatenate([v for v, _ in self._others] or [np.empty(0, np.float32)])
-        under = np.concatenate([u for _, u in self._others] or [np.empty(0, np.uint8)])
-        return {
-            label: _combine(self._table[row], values[under == label])
-            for row, label in enumerate(self._counted)
-        }
-
-
-def _combine(row: NDArray[np.int64], others: NDArray[np.float32]) -> ValueCounts:
-    whole = np.flatnonzero(row)
-    finite = others[np.isfinite(others)]
-    values, counts = np.unique(finite, return_counts=True)
-    in_table = ValueCounts((whole + LOWEST_VALUE).astype(np.float32), row[whole])
-    apart = ValueCounts(values, counts.astype(np.int64), int(others.size - finite.size))
-    return merge_counts([in_table, apart])
-
-
-def merge_counts(parts: list[ValueCounts]) -> ValueCounts:
-    """Return the counts of several sets of voxels together."""
-    values = np.concatenate([part.values for part in parts])
-    counts = np.concatenate([part.counts for part in parts])
-    merged, places = np.unique(values, return_inverse=True)
-    summed = np.zeros(merged.size, np.int64)
-    np.add.at(summed, places, counts)
-    return ValueCounts(merged, summed, sum(part.n_not_finite for part in parts))
-
-
-def pack_counts(counts: Mapping[int, ValueCounts]) -> dict[str, NDArray[Any]]:
-    """Return the counts of each label as a few arrays, for `unpack_counts`."""
-    found = [counts[label] for label in sorted(counts)]
-    arrays = (
-        np.array(sorted(counts), np.uint8),
-        np.array([one.values.size for one in found], np.int64),
-        np.array([one.n_not_finite for one in found], np.int64),
-        np.concatenate([np.empty(0, np.float32), *(one.values for one in found)]),
-        np.concatenate([np.empty(0, np.int64), *(one.counts for one in found)]),
-    )
-    return dict(zip(COUNT_ARRAYS, arrays, strict=True))
-
-
-def unpack_counts(arrays: Mapping[str, NDArray[Any]]) -> dict[int, ValueCounts]:
-    """Return the counts of each label.
-
-    Raises
-    ------
-    ValueError, LookupError
-        When the arrays are not such as `pack_counts` returns.
-    """
-    labels, sizes, not_finite, values, counts = (arrays[name] for name in COUNT_ARRAYS)
-    ends = np.cumsum(sizes)
-    return {
-        int(label): ValueCounts(values[end - size : end], counts[end - size : end], int(rest))
-        for label, size, end, rest in zip(labels, sizes, ends, not_finite, strict=True)
-    }
+    def result(self) -> ValueCounts:
+        """Return the counts of all labels that occur."""
+        rows, places = np.nonzero(self._table)
+        whole = (places + LOWEST_VALUE).astype(np.float32)
+        found = [ValueCounts(self._counted[rows], whole, self._table[rows, places])]
+        values = np.concatenate([NO_COUNTS.counted_values, *(v for v, _ in self._others)])
+        under = np.concatenate([NO_COUNTS.counted_labels, *(u for _, u in self._others)])
+        values[~np.isfinite(values)] = _NOT_FINITE
+        for label in self._counted:  # one at a time: they may be as many as there are voxels
+            others, counts = np.unique(values[under == label], return_counts=True)
+            found.append(ValueCounts(np.full(others.size, label), others, counts))
+        return add_counts(found)

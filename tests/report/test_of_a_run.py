@@ -14,11 +14,12 @@ import numpy as np
 import oracle
 import pytest
 from openpyxl import load_workbook
-from roots import assert_same, contents, errors, program, report_data, sample_dir, truncate, voxels
+from roots import assert_same, contents, errors, program, report_data, sample_dir, voxels
 
 import amos_dask
 from amos_dask.phantom import Archive, write_archive
 from amos_dask.root.kept import KeptFiles
+from amos_dask.steps.pictures import PICTURE_ARRAY
 
 AREA = 100.0  # of denoising, seen on small slices
 
@@ -247,15 +248,18 @@ def test_rejecting_and_running_again_is_one_loop(
     assert (voxels(mask) == before).all()
 
 
+@pytest.mark.parametrize("damage", [b"", b"[{", b"{}", b"\xff"])
 def test_damaged_pictures_are_taken_again(
-    root: Path, archive: Archive, tmp_path: Path, cluster_address: str
+    root: Path, tmp_path: Path, cluster_address: str, damage: bytes
 ) -> None:
     copy = tmp_path / "AMOS22"
     shutil.copytree(root, copy)
     for path in (copy / ".amos-dask" / "restore").iterdir():
-        truncate(path)
+        with np.load(path) as kept:
+            arrays = {name: kept[name] for name in kept.files}
+        np.savez(path, **{**arrays, PICTURE_ARRAY: np.frombuffer(damage, np.uint8)})
     (copy / "descriptor" / "report.html").unlink()
-    run(copy, archive, cluster_address)
+    program("report", copy, "--cluster", cluster_address)
     assert_same(contents(root), contents(copy))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_values
-from amos_dask.steps.count_values import ValueCounter, ValueCounts, merge_counts
+from amos_dask.steps.count_values import ValueCounter, ValueCounts, add_counts
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 HIGHEST = LOWEST_VALUE + N_VALUES - 1
@@ -27,8 +27,11 @@ def literal(volume: np.ndarray, mask: np.ndarray, label: int) -> tuple[dict[floa
     return dict(Counter(finite)), len(found) - len(finite)
 
 
-def as_dict(counts: ValueCounts) -> dict[float, int]:
-    return dict(zip(counts.values.tolist(), counts.counts.tolist(), strict=True))
+def as_dict(found: ValueCounts, label: int) -> tuple[dict[float, int], int]:
+    values, counts, n_not_finite = found.of_label(label)
+    assert np.all(np.diff(values) > 0)
+    assert not np.signbit(values[values == 0]).any()
+    return dict(zip(values.tolist(), counts.tolist(), strict=True)), n_not_finite
 
 
 @quick
@@ -44,27 +47,29 @@ def test_as_looking_at_each_voxel(mask: np.ndarray, volume: np.ndarray, size: in
     for start in range(0, flat.size, size):
         counter.add(flat[start : start + size])
     found = counter.result()
-    assert sorted(found) == [label for label in present if label]
-    for label, counts in found.items():
-        expected, n_not_finite = literal(volume, mask, label)
-        assert as_dict(counts) == expected
-        assert counts.n_not_finite == n_not_finite
-        assert counts.n_voxels == int((mask == label).sum())
-        assert np.all(np.diff(counts.values) > 0)
-        assert not np.signbit(counts.values[counts.values == 0]).any()
+    assert found.n_voxels == {label: int((mask == label).sum()) for label in present if label}
+    for label in present:
+        if label:
+            assert as_dict(found, label) == literal(volume, mask, label)
 
 
 @quick
-@given(parts=st.lists(st.lists(st.integers(-9, 9), max_size=20), min_size=1, max_size=4))
-def test_merged_as_counted_together(parts: list[list[int]]) -> None:
-    def count(values: list[int]) -> ValueCounts:
-        found, counts = np.unique(np.array(values, np.float32), return_counts=True)
-        return ValueCounts(found, counts.astype(np.int64), len(values))
+@given(
+    parts=st.lists(
+        st.lists(st.tuples(st.integers(1, 3), st.integers(-9, 9)), max_size=20), max_size=4
+    )
+)
+def test_added_up_as_counted_together(parts: list[list[tuple[int, int]]]) -> None:
+    def count(voxels: list[tuple[int, int]]) -> ValueCounts:
+        mask = np.array([label for label, _ in voxels], np.uint8).reshape(-1, 1, 1)
+        counter = ValueCounter(mask, tuple(np.unique(mask).tolist()))
+        counter.add(np.array([np.inf if v == 9 else v / 2 for _, v in voxels], np.float32))
+        return counter.result()
 
-    merged = merge_counts([count(values) for values in parts])
-    together = count([value for values in parts for value in values])
-    assert as_dict(merged) == as_dict(together)
-    assert merged.n_not_finite == together.n_not_finite
+    added = add_counts([count(voxels) for voxels in parts])
+    together = count([voxel for voxels in parts for voxel in voxels])
+    assert [a.tolist() for a in added] == [a.tolist() for a in together]
+    assert [a.dtype for a in added] == [a.dtype for a in together]
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:

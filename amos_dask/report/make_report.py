@@ -1,0 +1,155 @@
+"""``report``: the page that shows what was changed, and lets it be rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from amos_dask import geometry
+from amos_dask.engine.events import Listener
+from amos_dask.engine.session import Session, open_session
+from amos_dask.errors import ManifestError
+from amos_dask.issues import Issue
+from amos_dask.labels import LabelMap
+from amos_dask.organised import describe_samples
+from amos_dask.records import SampleRecord, sample_number
+from amos_dask.report.content import Findings, make_content, make_times
+from amos_dask.report.page import write_page
+from amos_dask.report.picturing import read_pictures, take_pictures
+from amos_dask.results import CommandResult
+from amos_dask.root.choices import find_exclusions, find_label_map, require_sample_folders
+from amos_dask.root.issue_log import IssueLog
+from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute
+from amos_dask.root.receipts import Receipts
+from amos_dask.root.staging import Staging
+from amos_dask.root.working import require_unlocked, working_on
+from amos_dask.sample.source import FolderSource
+from amos_dask.sample.todo import written_record
+from amos_dask.statistics.stats import write_statistics
+from amos_dask.tables.manifests import FILE_TYPES
+from amos_dask.tables.workbook import read_sheet
+
+
+def make_report(
+    root_dir: str | Path,
+    *,
+    label_explanation: str | Path | None = None,
+    statistics: bool = True,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Write ``descriptor/report.html`` of an organised dataset, as `run` does.
+
+    One file that needs nothing else: counts and issues, before and after of the slices that
+    denoising changed most, distributions, repairs and times. Changes can be rejected in it, which
+    gives the file that `denoise` and `run` take as ``exclude``.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        ROOT_DIR, with ``grouped``.
+    label_explanation : str or Path, optional
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    statistics : bool
+        Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does; without them
+        the report has no organ volumes and intensities.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        With the page as its output.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples.
+    """
+    layout = Layout.of(absolute(root_dir))
+    require_unlocked(layout)
+    label_map = find_label_map(layout, label_explanation)
+    exclusions = find_exclusions(layout, None, label_map)
+    folders = require_sample_folders(layout.grouped, layout)
+    with working_on(layout), open_session(cluster, progress) as session:
+        records, issues = _records(session, layout, label_map, folders)
+        rows = [record.files for record in records if record.files is not None]
+        counted = write_statistics(session, layout, label_map, rows) if statistics else None
+        n_pictures, found = take_pictures(session, layout, label_map, records)
+        issues += [*found, *(() if counted is None else counted.issues)]
+        known = dict.fromkeys([*IssueLog(layout.issue_log).all(), *issues])
+        write_report(
+            layout, Findings(records, label_map, exclusions, counted, n_pictures, list(known))
+        )
+    outputs = (layout.report, *(() if counted is None else counted.outputs))
+    summary = f"{len(rows)} samples, {len(n_pictures)} of them with pictures"
+    return CommandResult(outputs, len(folders), summary, tuple(dict.fromkeys(issues)))
+
+
+def _records(
+    session: Session, layout: Layout, label_map: LabelMap, folders: Sequence[SampleFolder]
+) -> tuple[list[SampleRecord], list[Issue]]:
+    """Return each sample's record, from its receipt or else its files, and what is wrong there."""
+    known = {folder: written_record(folder, layout) for folder in folders}
+    unknown = [folder for folder, record in known.items() if record is None]
+    if unknown:
+        session.prepare_kernels()
+    thresholds = tuple(layout.region_thresholds())
+    reread = list(describe_samples(session, layout, label_map, thresholds, unknown))
+    issues = [found.issue for record in reread for found in record.issues]
+    records = [*(record for record in known.values() if record is not None), *reread]
+    return sorted(records, key=lambda record: sample_number(record.sample_id)), issues
+
+
+def _read_norms(layout: Layout) -> dict[str, float]:
+    """Return sample -> norm of the difference of its mask's affine, where it was repaired.
+
+    As the archive manifest tells; nothing where there is none, or where it was edited.
+    """
+    try:
+        frame = read_sheet(layout.archive_manifest, MANIFEST_SHEET)
+        masks = frame[frame["type"] == FILE_TYPES["mask"]]
+        names = [layout.dataset.sample_id(int(seq)) for seq in masks["seq"]]
+        norms = dict(zip(names, masks["diff_trans_f_norm"], strict=True))
+    except (ManifestError, KeyError, ValueError):
+        return {}
+    return {
+        name: round(float(norm), 6)
+        for name, norm in norms.items()
+        if isinstance(norm, (int, float)) and norm > geometry.SAME_AFFINE_NORM
+    }
+
+
+def write_report(layout: Layout, findings: Findings) -> Path:
+    """Write the page, and return its file.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    findings : Findings
+        What it tells of.
+    """
+    content = make_content(layout, findings, _read_norms(layout))
+    times = make_times(_read_times(layout, findings))
+    files, label_map = findings.files, findings.label_map
+    sources = (
+        FolderSource(layout.folder_of(files[name]), layout, label_map)
+        for name in findings.n_pictures
+    )
+    with Staging() as staging:
+        page = staging.path_for(layout.report)
+        pictures = ((source.name, read_pictures(source) or "[]") for source in sources)
+        write_page(page, content, times, pictures)
+        staging.publish()
+    return layout.report
+
+
+def _read_times(layout: Layout, findings: Findings) -> dict[str, Mapping[str, float]]:
+    """Return how long samples took, as far as that is kept."""
+    receipts = Receipts(layout)
+    kept = ((name, receipts.read(name)) for name in findings.files)
+    return {name: r.seconds for name, r in kept if r is not None and r.seconds}

@@ -1,0 +1,196 @@
+"""``stats``: write statistics.xlsx and .json of the organised dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amos_dask.engine.events import Listener
+from amos_dask.engine.session import Session, open_session
+from amos_dask.errors import AmosDaskError, ManifestError
+from amos_dask.issues import Issue
+from amos_dask.labels import LabelMap
+from amos_dask.outcomes import all_issues, step_results
+from amos_dask.records import SampleFiles
+from amos_dask.results import CommandResult
+from amos_dask.root.choices import find_label_map, require_sample_folders
+from amos_dask.root.layout import Layout, absolute
+from amos_dask.root.staging import write_text
+from amos_dask.root.working import require_unlocked, working_on
+from amos_dask.sample.describe import DescribeTask, describe_sample
+from amos_dask.sample.source import FolderSource
+from amos_dask.statistics.pooling import (
+    FEW_SAMPLES,
+    PoolTask,
+    count_sample,
+    describe_pool,
+    read_counts,
+)
+from amos_dask.statistics.worksheets import (
+    Group,
+    geometry_frame,
+    group_samples,
+    intensity_frame,
+    organ_frame,
+)
+from amos_dask.tables.workbook import read_sheet, sheet_names, write_workbook
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What was written.
+
+    Parameters
+    ----------
+    sheets : mapping of str to DataFrame
+        ``Intensities``, ``Organs``, ``Geometry``.
+    outputs : tuple of Path
+        The workbook, and the same as JSON.
+    issues : tuple of Issue
+        Samples that could not be counted.
+    label_voxels : mapping of str to mapping of int to int
+        Sample -> label -> voxels, the background left out.
+    """
+
+    sheets: Mapping[str, pd.DataFrame]
+    outputs: tuple[Path, ...]
+    issues: tuple[Issue, ...]
+    label_voxels: Mapping[str, Mapping[int, int]]
+
+
+def stats(
+    root_dir: str | Path,
+    *,
+    label_explanation: str | Path | None = None,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Write ``descriptor/statistics.xlsx`` and ``.json`` of an organised dataset.
+
+    Exact: what is said of intensities is what numpy says of all voxels of all samples together,
+    as float64. `run` has counted the values already; what is missing is counted from the files.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        ROOT_DIR, with ``grouped``.
+    label_explanation : str or Path, optional
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        ``frame`` is the worksheet of intensities.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no samples.
+    """
+    layout = Layout.of(absolute(root_dir))
+    require_unlocked(layout)
+    label_map = find_label_map(layout, label_explanation)
+    folders = require_sample_folders(layout.grouped, layout)
+    sources = (FolderSource(folder, layout, label_map) for folder in folders)
+    tasks = [DescribeTask(source, layout.grouped) for source in sources]
+    with working_on(layout), open_session(cluster, progress) as session:
+        results = step_results(session.map("describe", describe_sample, tasks))
+        records = [result.value.record for result in results if result.value is not None]
+        rows = [record.files for record in records if record.files is not None]
+        found = write_statistics(session, layout, label_map, rows)
+    issues = (*all_issues(results), *found.issues)
+    return CommandResult(
+        found.outputs,
+        len(folders),
+        f"statistics of {len(rows)} samples",
+        tuple(dict.fromkeys(issues)),
+        found.sheets["Intensities"],
+    )
+
+
+def write_statistics(
+    session: Session, layout: Layout, label_map: LabelMap, rows: Sequence[SampleFiles]
+) -> Statistics:
+    """Count what is not counted yet, describe each group, and write workbook and JSON file.
+
+    Parameters
+    ----------
+    session : Session
+        Where to count and to describe.
+    layout : Layout
+        ROOT_DIR.
+    label_map : LabelMap
+        Labels and names.
+    rows : sequence of SampleFiles
+        The samples.
+    """
+    sources = {
+        row.sample_id: FolderSource(layout.folder_of(row), layout, label_map)
+        for row in rows
+        if row.labels_present is not None
+    }
+    counted = {}
+    if len(sources) <= FEW_SAMPLES:
+        kept = {name: read_counts(source) for name, source in sources.items()}
+        counted = {name: counts.n_voxels for name, counts in kept.items() if counts is not None}
+    todo = [source for name, source in sources.items() if name not in counted]
+    if todo:
+        session.prepare_kernels()
+    results = step_results(session.map("count", count_sample, todo))
+    counted |= {r.sample_id: r.value for r in results if r.value is not None}
+    groups = group_samples((layout.modality_of(row.folder) or "und", row) for row in rows)
+    pools = {
+        group: tuple(sources[row.sample_id] for row in samples if row.sample_id in counted)
+        for group, samples in groups.items()
+    }
+    sheets = {
+        "Intensities": intensity_frame(_describe(session, pools), label_map),
+        "Organs": organ_frame(groups, counted, label_map),
+        "Geometry": geometry_frame(groups),
+    }
+    book, text = statistics_files(layout)
+    content = {title.lower(): frame.to_dict("records") for title, frame in sheets.items()}
+    told = json.dumps(content, ensure_ascii=False, indent=1, default=float) + "\n"
+    # A workbook holds the time of its writing: what says the same stays the file it was.
+    if _read(book) != content:
+        write_workbook(book, sheets)
+    if not text.exists() or text.read_text(encoding="utf-8") != told:
+        write_text(text, told)
+    return Statistics(sheets, (book, text), tuple(all_issues(results)), counted)
+
+
+def statistics_files(layout: Layout) -> tuple[Path, Path]:
+    """Return where the workbook and the JSON file are."""
+    return layout.descriptor / "statistics.xlsx", layout.descriptor / "statistics.json"
+
+
+def _describe(
+    session: Session, pools: Mapping[Group, tuple[FolderSource, ...]]
+) -> dict[Group, Mapping[int, Mapping[str, float]]]:
+    """Return label -> statistics of the values of each group, a task a group."""
+    tasks = {group: PoolTask("-".join(group), sources) for group, sources in pools.items()}
+    if len({source.name for sources in pools.values() for source in sources}) <= FEW_SAMPLES:
+        return {group: describe_pool(task).labels for group, task in tasks.items()}
+    found = {}
+    for outcome in session.map("sum", describe_pool, list(tasks.values())):
+        if outcome.value is None:
+            raise AmosDaskError(f"statistics cannot be added up: {outcome.failure}; run it again.")
+        found[outcome.name] = outcome.value.labels
+    return {group: found[task.name] for group, task in tasks.items()}
+
+
+def _read(book: Path) -> dict[str, list[dict[Any, Any]]]:
+    """Return the rows of each worksheet; nothing where there is no workbook, or a damaged one."""
+    try:
+        return {n.lower(): read_sheet(book, n).to_dict("records") for n in sheet_names(book)}
+    except ManifestError:
+        return {}
