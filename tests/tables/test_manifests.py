@@ -13,16 +13,14 @@ from amos_dask.datasets import AMOS22
 from amos_dask.issues import CATALOGUE, make_issue
 from amos_dask.labels import LabelMap
 from amos_dask.records import (
-    Audit,
-    FileAudit,
+    FileHeader,
     FileRef,
+    HeaderCheck,
     LabelChange,
     Metadata,
     Region,
     Sample,
-    SampleChanges,
     SampleFiles,
-    SampleRegions,
 )
 from amos_dask.tables.manifests import (
     CHANGE_COLUMNS,
@@ -97,32 +95,32 @@ def files(
 # ---------------------------------------------------------------- archive manifest
 
 
-def audit(seq: str = "0004") -> Audit:
-    volume = FileAudit(
+def check(seq: str = "0004") -> HeaderCheck:
+    volume = FileHeader(
         f"imagesTr/amos_{seq}.nii.gz", "volume", (512, 511, 90),
         (float(np.float32(0.7)), float(np.float32(0.7)), 5.0), "RPI", "LAS", "int16", AFFINE, None,
     )  # fmt: skip
-    mask = FileAudit(
+    mask = FileHeader(
         f"labelsTr/amos_{seq}.nii.gz", "mask", (512, 511, 90), (0.5, 0.5, 5.0), "RPI", "LAS",
         "uint8", AFFINE, 0.0,
     )  # fmt: skip
-    return Audit(f"amos_{seq}", (volume, mask), ())
+    return HeaderCheck(f"amos_{seq}", (volume, mask), ())
 
 
 def test_archive_manifest_has_the_tutorials_columns_in_order() -> None:
     assert list(archive_frame([], {}).columns) == ARCHIVE_COLUMNS
-    assert list(archive_frame([sample("0004")], {"amos_0004": audit()}).columns) == ARCHIVE_COLUMNS
+    assert list(archive_frame([sample("0004")], {"amos_0004": check()}).columns) == ARCHIVE_COLUMNS
 
 
 def test_archive_manifest_has_the_volume_before_the_mask_of_each_sample() -> None:
     samples = [sample("0004"), sample("0011")]
-    frame = archive_frame(samples, {"amos_0011": audit("0011"), "amos_0004": audit("0004")})
+    frame = archive_frame(samples, {"amos_0011": check("0011"), "amos_0004": check("0004")})
     rows = list(zip(frame["seq"], frame["type"], strict=True))
     assert rows == [("0004", "v3d"), ("0004", "m3d"), ("0011", "v3d"), ("0011", "m3d")]
 
 
 def test_archive_manifest_shows_what_header_and_csv_say() -> None:
-    volume, mask = archive_frame([sample("0004")], {"amos_0004": audit()}).to_dict("records")
+    volume, mask = archive_frame([sample("0004")], {"amos_0004": check()}).to_dict("records")
     assert volume["file_path"] == "imagesTr/amos_0004.nii.gz"
     assert [volume[name] for name in ("szx", "szy", "szz")] == [512, 511, 90]
     assert [volume[name] for name in ("spx", "spy", "spz")] == [0.7, 0.7, 5.0]
@@ -134,7 +132,7 @@ def test_archive_manifest_shows_what_header_and_csv_say() -> None:
 
 
 def test_unreadable_geometry_is_blank_but_the_row_stays() -> None:
-    broken = Audit("amos_0004", (FileAudit("imagesTr/amos_0004.nii.gz", "volume"),), ())
+    broken = HeaderCheck("amos_0004", (FileHeader("imagesTr/amos_0004.nii.gz", "volume"),), ())
     (row,) = archive_frame([sample("0004")], {"amos_0004": broken}).to_dict("records")
     blank = ARCHIVE_COLUMNS[4:15]
     assert [row[name] for name in blank] == [None] * len(blank)
@@ -144,7 +142,7 @@ def test_unreadable_geometry_is_blank_but_the_row_stays() -> None:
 def test_seq_dates_and_age_are_text_cells(tmp_path: Path) -> None:
     path = tmp_path / "archive_manifest.xlsx"
     odd = Metadata("19600131", "F", "062", "16", "7", "20200229", "1")
-    write_workbook(path, {"Manifest": archive_frame([sample("0004", odd)], {"amos_0004": audit()})})
+    write_workbook(path, {"Manifest": archive_frame([sample("0004", odd)], {"amos_0004": check()})})
     sheet = openpyxl.load_workbook(path)["Manifest"]
     names = ("seq", "birth_date", "age", "acquisition_date", "manufacturer_model_name", "site")
     for name in names:
@@ -272,8 +270,8 @@ def test_the_limit_holds_wherever_the_last_entry_ends(width: int) -> None:
 
 def test_region_manifest_has_a_row_a_sample_and_regions_a_row_a_region() -> None:
     found = [
-        SampleRegions("amos_0001", ()),
-        SampleRegions("amos_0004", (region(0), region(16, 0.125), region(16, 9.0, x=5))),
+        ("amos_0001", ()),
+        ("amos_0004", (region(0), region(16, 0.125), region(16, 9.0, x=5))),
     ]
     manifest, regions = region_frames(found, SMALL_MAP)
     assert list(manifest.columns) == [
@@ -299,7 +297,7 @@ def test_region_manifest_of_the_default_map_names_all_labels() -> None:
 
 
 def test_the_longest_region_cell_survives_the_workbook(tmp_path: Path) -> None:
-    found = [SampleRegions("amos_0004", (region(),) * 30_000)]
+    found = [("amos_0004", (region(),) * 30_000)]
     manifest, regions = region_frames(found, SMALL_MAP)
     path = tmp_path / "regions.xlsx"
     write_workbook(path, {"Manifest": manifest})
@@ -336,8 +334,8 @@ def test_an_issue_takes_the_catalogues_severity(code: str) -> None:
 def test_changes_have_names_and_volumes() -> None:
     spacing = (0.5, 0.25, 5.0)
     found = [
-        SampleChanges("amos_0001", spacing, ()),
-        SampleChanges("amos_0002", spacing, (LabelChange(0, 6, 3), LabelChange(6, 99, 1))),
+        ("amos_0001", spacing, ()),
+        ("amos_0002", spacing, (LabelChange(0, 6, 3), LabelChange(6, 99, 1))),
     ]
     frame = changes_frame(found, AMOS22.label_map)
     assert tuple(frame.columns) == CHANGE_COLUMNS
