@@ -58,6 +58,12 @@ class Names:
     metadata_csv: FileRef | None = None
     issues: list[Issue] = field(default_factory=list)
 
+    def say(
+        self, code: str, message: str, *, sample: str = "", file: str = "", action: str = ""
+    ) -> None:
+        """Add an issue, with the catalogue's severity."""
+        self.issues.append(make_issue(code, message, sample=sample, file=file, action=action))
+
 
 def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names:
     """Sort an archive's files by what their names say."""
@@ -68,16 +74,14 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
         if what := _junk(path):
             junk[what] += 1
         elif path.is_absolute() or ".." in path.parts:  # only zips can hold such names
-            names.issues.append(_unexpected(ref, "its name leads outside the archive"))
+            _leave_out(names, ref, "its name leads outside the archive")
         elif found := definition.scan_file(path):
             _take_scan(names, ref, found)
         else:
             _take_other(names, ref, path)
     if junk:
         found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
-        names.issues.append(
-            make_issue("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
-        )
+        names.say("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
     return names
 
 
@@ -114,14 +118,12 @@ def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
     scan = names.scans.setdefault(found.number, Scan(found.number))
     taken = scan.files.setdefault(found.kind, ref)
     if taken is not ref:
-        names.issues.append(
-            make_issue(
-                "duplicate_file",
-                f"a second {found.kind} beside {taken.path}",
-                sample=names.definition.sample_id(found.number),
-                file=ref.path,
-                action=f"{taken.path} used",
-            )
+        names.say(
+            "duplicate_file",
+            f"a second {found.kind} beside {taken.path}",
+            sample=names.definition.sample_id(found.number),
+            file=ref.path,
+            action=f"{taken.path} used",
         )
     elif found.kind == "volume" or not scan.name_subset:
         scan.name_subset = found.subset  # the volume's folder decides
@@ -134,11 +136,11 @@ def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
     elif csv is not None and csv.is_name_of(path.name) and _is_better_csv(names, ref):
         names.metadata_csv = ref
     elif path.name.lower() not in _EXPECTED_NAMES:
-        names.issues.append(_unexpected(ref, f"not a file of {names.definition.name}"))
+        _leave_out(names, ref, f"not a file of {names.definition.name}")
 
 
-def _unexpected(ref: FileRef, message: str) -> Issue:
-    return make_issue("unexpected_file", message, file=ref.path, action="ignored")
+def _leave_out(names: Names, ref: FileRef, why: str) -> None:
+    names.say("unexpected_file", why, file=ref.path, action="ignored")
 
 
 def _is_better_csv(names: Names, ref: FileRef) -> bool:
