@@ -23,15 +23,12 @@ class Scan:
 
     Parameters
     ----------
-    number : int
-        The scan's number.
     files : dict
         Its volume and its mask.
     name_subset : str
         Its subset, as folder or number tell it.
     """
 
-    number: int
     files: dict[Kind, FileRef] = field(default_factory=dict)
     name_subset: str = ""
 
@@ -115,7 +112,7 @@ def _junk(path: PurePosixPath) -> str | None:
 
 
 def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
-    scan = names.scans.setdefault(found.number, Scan(found.number))
+    scan = names.scans.setdefault(found.number, Scan())
     taken = scan.files.setdefault(found.kind, ref)
     if taken is not ref:
         names.say(

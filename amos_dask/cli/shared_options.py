@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +68,13 @@ def as_one(name: str, make: Callable[..., Any], *options: Declaration) -> Declar
     return declare
 
 
-def comma_separated(
-    kind: Any = str,
-) -> Callable[[click.Context, click.Parameter, str | None], tuple[Any, ...] | None]:
-    """Return a callback that makes a tuple of values with commas between them."""
+def comma_separated(kind: Any) -> Callable[[str], tuple[Any, ...]]:
+    """Return an option's type: a tuple of values of one type, with commas between them."""
     one = click.types.convert_type(kind)
 
-    def split(
-        ctx: click.Context, parameter: click.Parameter, text: str | None
-    ) -> tuple[Any, ...] | None:
-        if text is None:
-            return None
-        values = (value.strip() for value in text.split(","))
-        return tuple(one.convert(value, parameter, ctx) for value in values if value)
+    def split(text: str) -> tuple[Any, ...]:
+        words = (word.strip() for word in text.split(","))
+        return tuple(one.convert(word, None, None) for word in words if word)
 
     return split
 
@@ -90,15 +85,10 @@ class RepeatedValues(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Join the values after each ``--subsets`` with commas before click sees them."""
         joined: list[str] = []
-        rest = list(args)
-        while rest:
-            word = rest.pop(0)
-            joined.append(word)
-            if word == "--subsets":
-                values = []
-                while rest and not rest[0].startswith("-"):
-                    values.append(rest.pop(0))
-                joined += [",".join(values)] if values else []
+        for is_option, group in groupby(args, key=lambda word: word.startswith("-")):
+            words = list(group)
+            is_values = not is_option and joined[-1:] == ["--subsets"]
+            joined += [",".join(words)] if is_values else words
         return super().parse_args(ctx, joined)
 
 

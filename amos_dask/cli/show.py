@@ -22,13 +22,17 @@ _SHOWN_ERRORS = 20
 
 def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
     """Say how a run ended; return its exit code."""
-    counts = ("n_processed", "n_failed", "n_failed_others", "n_changed_voxels")
     content = {
-        **_common(result),
+        "exit_code": int(result.exit_code),
         "root_dir": str(result.root_dir),
-        **{name: getattr(result, name) for name in counts},
+        "n_processed": result.n_processed,
+        "n_failed": result.n_failed,
+        "n_failed_others": result.n_failed_others,
+        "n_changed_voxels": result.n_changed_voxels,
         "reasons": dict(result.reasons),
         "seconds": round(result.seconds, 3),
+        "issues": _counts(result.issues),
+        "outputs": [str(path) for path in result.outputs],
     }
     return _close(arguments, result.exit_code, content, _run_lines(result))
 
@@ -121,7 +125,7 @@ def _check_lines(report: ClusterReport) -> Iterator[str]:
 
 def close_command(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     """Say how a single command ended; return its exit code."""
-    content = {**_common(result), "n_samples": result.n_samples, "summary": result.summary}
+    content = {**_common(result), "outputs": [str(path) for path in result.outputs]}
     return _close(arguments, result.exit_code, content, _command_lines(result))
 
 
@@ -129,12 +133,18 @@ def close_search(
     result: CommandResult, arguments: Mapping[str, Any], *, with_notes: bool = False
 ) -> int:
     """Say what was found; as JSON all of it, as it may be written down nowhere else."""
-    content = {**_common(result), "n_samples": result.n_samples, "summary": result.summary}
-    content["found"] = [asdict(issue) for issue in result.issues]
-    del content["outputs"]
-    notes = [f"{i.code}: {i.message}" for i in result.issues if i.severity == "info"]
-    lines = [*(notes if with_notes else ()), *_command_lines(result)]
-    return _close(arguments, result.exit_code, content, lines)
+    content = {**_common(result), "found": [asdict(issue) for issue in result.issues]}
+    notes = [f"{i.code}: {i.message}" for i in result.issues if i.severity == "info" and with_notes]
+    return _close(arguments, result.exit_code, content, [*notes, *_command_lines(result)])
+
+
+def _common(result: CommandResult) -> dict[str, Any]:
+    return {
+        "exit_code": int(result.exit_code),
+        "n_samples": result.n_samples,
+        "summary": result.summary,
+        "issues": _counts(result.issues),
+    }
 
 
 def _command_lines(result: CommandResult) -> list[str]:
@@ -158,12 +168,8 @@ def _close(
     return int(exit_code)
 
 
-def _common(result: CommandResult | RunResult) -> dict[str, Any]:
-    return {
-        "exit_code": int(result.exit_code),
-        "issues": dict(Counter(issue.code for issue in result.issues)),
-        "outputs": [str(path) for path in result.outputs],
-    }
+def _counts(issues: Iterable[Issue]) -> dict[str, int]:
+    return dict(Counter(issue.code for issue in issues))
 
 
 def _paths(result: CommandResult | RunResult) -> list[str]:

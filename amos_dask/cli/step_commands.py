@@ -183,7 +183,7 @@ def dataset_manifest(**arguments: Any) -> int:
 @click.option(
     "--fractions",
     metavar="X,Y[,Z]",
-    callback=opt.comma_separated(float),
+    type=opt.comma_separated(float),
     help="Of holdout: train,val or train,val,test.  [default: 0.7,0.1,0.2]",
 )
 @click.option("--seed", type=int, help="Another seed, another split.  [default: 0]")
@@ -191,7 +191,7 @@ def dataset_manifest(**arguments: Any) -> int:
     "--stratify",
     metavar="scanner,sex,modality",
     default="",
-    callback=opt.comma_separated(click.Choice(["scanner", "sex", "modality"])),
+    type=opt.comma_separated(click.Choice(["scanner", "sex", "modality"])),
     help="Any of these: every part gets its share of each combination.",
 )
 @click.option(
