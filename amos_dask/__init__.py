@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from amos_dask.version import __version__ as __version__
 
 _HOMES = {
-    "download": "amos_dask.downloading.download",
+    "download": "amos_dask.download",
     "run": "amos_dask.run",
     "plan_run": "amos_dask.dry_run",
     "verify": "amos_dask.verify",
@@ -44,7 +44,7 @@ _HOMES = {
     "RunPlan": "amos_dask.results",
     "RunResult": "amos_dask.results",
     "Selection": "amos_dask.sample.selection",
-    "ClusterOptions": "amos_dask.engine",
+    "ClusterOptions": "amos_dask.engine.options",
     "write_archive": "amos_dask.phantom",
     "AmosDaskError": "amos_dask.errors",
     "ExitCode": "amos_dask.errors",
@@ -64,9 +64,9 @@ if TYPE_CHECKING:
         split_prostate_uterus,
     )
     from amos_dask.demo import demo
-    from amos_dask.downloading.download import download
+    from amos_dask.download import download
     from amos_dask.dry_run import plan_run
-    from amos_dask.engine import ClusterOptions
+    from amos_dask.engine.options import ClusterOptions
     from amos_dask.errors import AmosDaskError, ExitCode
     from amos_dask.export.monai import export_monai
     from amos_dask.export.nnunet import export_nnunet

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.archive.discover import discover
-from amos_dask.datasets import DatasetDefinition, find_definition
-from amos_dask.engine import ClusterOptions
+from amos_dask.datasets import find_definition
 from amos_dask.engine.check import WorkerView, find_problems, look_at_workers, ssh_line
 from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Listener, Notice
+from amos_dask.engine.options import options_of
 from amos_dask.engine.session import Needs, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.records import Sample
@@ -84,40 +84,33 @@ def check_cluster(
     ------
     ClusterError
         When the cluster cannot be reached or no worker starts.
+
+    Examples
+    --------
+    >>> options = amos_dask.ClusterOptions("local", workers=1)
+    >>> amos_dask.check_cluster("data/AMOS22", cluster=options).problems
+    ()
     """
     layout = None if root_dir is None else layout_for(absolute(root_dir), dataset)
     definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
     location = _find_location(layout, archive)
-    write = () if layout is None else (str(layout.root),)
-    read = Needs.of(Path(), location).to_read
+    needs = Needs.of(
+        () if location is None else (location,), () if layout is None else (str(layout.root),)
+    )
     with _folder_to_be(layout), open_session(cluster, progress) as session:
-        expected = _expected_workers(cluster)
-        client = session.client
+        client, options = session.client, options_of(cluster)
+        expected = 1 if options is None else count_workers(options) or 1
         session.listener(Notice("waiting for the workers"))
-        views = look_at_workers(client, read, write, n_workers=expected)
+        views = look_at_workers(client, needs.to_read, needs.to_write, n_workers=expected)
         problems = find_problems(views)
         if len(views) < expected:
             problems.append(f"{len(views)} of {expected} workers have started")
         if location is not None:
-            problems += _find_shortages(views, location, definition, layout)
+            samples = discover(location, definition=definition).samples
+            problems += _find_shortages(views, samples, layout)
         link = client.dashboard_link
     frame = pd.DataFrame([asdict(view) for view in views])
     return ClusterReport(link, ssh_line(link), frame, tuple(problems))
-
-
-@contextmanager
-def _folder_to_be(layout: Layout | None) -> Iterator[None]:
-    """Make ROOT_DIR for the time of the look, since others cannot see what is not there."""
-    root = None if layout is None else layout.root
-    made = [] if root is None else [path for path in (root, *root.parents) if not path.exists()]
-    try:
-        if root is not None:
-            root.mkdir(parents=True, exist_ok=True)
-        yield
-    finally:
-        for path in made:
-            with suppress(OSError):  # somebody has put something into it
-                path.rmdir()
 
 
 def _find_location(layout: Layout | None, archive: str | Path | None) -> str | None:
@@ -130,46 +123,40 @@ def _find_location(layout: Layout | None, archive: str | Path | None) -> str | N
         return None
 
 
-def _expected_workers(cluster: Any) -> int:
-    """Return how many workers were asked for; 1 where others have started them."""
-    if cluster is None or isinstance(cluster, (ClusterOptions, str)):
-        options = ClusterOptions(cluster) if isinstance(cluster, str) else cluster
-        return count_workers(options or ClusterOptions()) or 1
-    return 1
+@contextmanager
+def _folder_to_be(layout: Layout | None) -> Iterator[None]:
+    """Make ROOT_DIR for the time of the look, since others cannot see what is not there."""
+    folders = () if layout is None else (layout.root, *layout.root.parents)
+    made = [path for path in folders if not path.exists()]
+    try:
+        for path in reversed(made):
+            path.mkdir(exist_ok=True)
+        yield
+    finally:
+        for path in made:
+            with suppress(OSError):  # somebody has put something into it
+                path.rmdir()
 
 
 def _find_shortages(
-    views: Sequence[WorkerView],
-    location: str,
-    definition: DatasetDefinition,
-    layout: Layout | None,
+    views: Sequence[WorkerView], samples: Sequence[Sample], layout: Layout | None
 ) -> list[str]:
-    samples = discover(location, definition=definition).samples
+    """Return what workers have too little of for the samples that are still to be done."""
     needed = largest_scan_bytes(samples)
-    problems = [
-        f"{view.host} gives a worker {view.memory_bytes / 1e9:.1f} GB of memory, the largest scan "
-        f"needs {needed / 1e9:.1f} GB"
-        for view in views
-        if 0 < view.memory_bytes < needed
-    ]
-    if layout is not None:
-        room = _ROOM_FOR_ARCHIVE * _bytes_left(samples, layout)
-        problems += [
-            f"{view.host} has {view.free_bytes / 1e9:.1f} GB of free disk, about "
-            f"{room / 1e9:.1f} GB are needed"
-            for view in views
-            if view.free_bytes < room and not view.failure and _sees(view, layout)
-        ]
+    done = set() if layout is None else set(Receipts(layout).sample_ids())
+    left = [ref for s in samples if s.sample_id not in done for ref in (s.volume, s.mask)]
+    room = 0.0 if layout is None else _ROOM_FOR_ARCHIVE * sum(ref.size for ref in left if ref)
+    problems = []
+    for view in views:
+        if 0 < view.memory_bytes < needed:
+            problems.append(
+                f"{view.host} gives a worker {view.memory_bytes / 1e9:.1f} GB of memory, the "
+                f"largest scan needs {needed / 1e9:.1f} GB"
+            )
+        # The disk of one with other problems may not have been looked at.
+        if view.free_bytes < room and not find_problems([view]):
+            problems.append(
+                f"{view.host} has {view.free_bytes / 1e9:.1f} GB of free disk, about "
+                f"{room / 1e9:.1f} GB are needed"
+            )
     return list(dict.fromkeys(problems))
-
-
-def _sees(view: WorkerView, layout: Layout) -> bool:
-    """Return whether a worker could look at ROOT_DIR."""
-    return len(view.versions) > 1 and str(layout.root) not in view.unseen
-
-
-def _bytes_left(samples: Iterable[Sample], layout: Layout) -> int:
-    """Return the size in the archive of the samples that have no receipt yet."""
-    done = set(Receipts(layout).sample_ids())
-    refs = [ref for s in samples if s.sample_id not in done for ref in (s.volume, s.mask)]
-    return sum(ref.size for ref in refs if ref is not None)

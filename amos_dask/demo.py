@@ -43,6 +43,12 @@ def demo(
     ------
     AmosDaskError
         When the archive that is there already holds another number of scans.
+
+    Examples
+    --------
+    >>> result = amos_dask.demo("amos-dask-demo", n_ct=1, n_mri=0, progress="none")
+    >>> result.exit_code.name, result.n_processed
+    ('DONE', 1)
     """
     download = Path(directory) / "download"
     archive = download / "amos22.zip"

@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.downloading.http import shown
+from amos_dask.archive.locations import shown
 from amos_dask.plan import Planned, make_plan
 from amos_dask.records import FileRef, Sample
 from amos_dask.results import RunPlan
-from amos_dask.root.layout import find_samples_of
+from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.receipts import Output
+from amos_dask.root.working import reading_from
 from amos_dask.sample.estimates import COSTS, count_voxels, peak_bytes
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.settings import Settings, find
@@ -57,25 +58,31 @@ def plan_run(
     ------
     AmosDaskError
         As `run`, when nothing can be done at all.
+
+    Examples
+    --------
+    >>> plan = amos_dask.plan_run("data/AMOS22", "downloads/amos22", force=True)
+    >>> plan.samples[["ID", "reason", "todo"]].head(1).values.tolist()
+    [['amos_0001', 'forced', 'volume+masks']]
     """
-    found = find(
-        Settings(
-            root_dir,
-            archive,
-            dataset,
-            labeled_data_meta,
-            mr_metadata_offset,
-            label_explanation,
-            region_volume_thresh,
-            kernel_size,
-            filter_halfedge,
-            region_area_thresh,
-            exclude,
-            selection,
-            force,
-        )
+    settings = Settings(
+        root_dir,
+        archive,
+        dataset,
+        labeled_data_meta,
+        mr_metadata_offset,
+        label_explanation,
+        region_volume_thresh,
+        kernel_size,
+        filter_halfedge,
+        region_area_thresh,
+        exclude,
+        selection,
+        force,
     )
-    plan = make_plan(found, find_samples_of(found.layout))
+    with reading_from(Layout(settings.root)):
+        found = find(settings)
+        plan = make_plan(found, find_samples_of(found.layout))
     rows, sizes, seconds = [], [0], 0.0
     for planned in plan.samples:
         made = _made(planned)

@@ -29,8 +29,7 @@ from amos_dask.results import CommandResult
 from amos_dask.root.identity import gzip_trailer
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
-from amos_dask.root.lock import require_unlocked
-from amos_dask.root.working import working_where_possible
+from amos_dask.root.working import require_unlocked, working_where_possible
 from amos_dask.tables.issue_files import write_issues
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
@@ -276,12 +275,12 @@ def _find_same_voxels(
 
 def _ask(
     session: Session,
-    phase: str,
+    work: str,
     function: Callable[[Volume], StepResult[str]],
     volumes: Sequence[Volume],
 ) -> tuple[dict[str, str], list[Issue]]:
     """Return ID -> answer, and what went wrong."""
-    results = step_results(session.map(phase, function, volumes))
+    results = step_results(session.map(work, function, volumes))
     answers = {result.sample_id: result.value for result in results if result.value is not None}
     return answers, all_issues(results)
 

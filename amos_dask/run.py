@@ -58,7 +58,7 @@ def run(
     force: bool = False,
     statistics: bool = True,
     report: bool = True,
-    break_lock: bool = False,
+    no_lock: bool = False,
     performance_report: str | Path | None = None,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -105,8 +105,9 @@ def run(
         Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does.
     report : bool
         Write ``descriptor/report.html`` as well, as `make_report` does.
-    break_lock : bool
-        Take ``root_dir`` over from a run that died on another machine.
+    no_lock : bool
+        Take no lock on ``root_dir``, for a file system that has none; two runs at once would mix
+        their files there.
     performance_report : str or Path, optional
         File for Dask's own report on tasks, workers and transfers.
     cluster : ClusterOptions, distributed.Client, str or None
@@ -126,6 +127,14 @@ def run(
         When nothing can be done at all; failed samples are issues instead.
     KeyboardInterrupt
         On Ctrl-C and SIGTERM, after running samples have ended; the next run goes on.
+
+    Examples
+    --------
+    >>> result = amos_dask.run("data/AMOS22", "downloads/amos22", progress="none")
+    >>> result.exit_code.name, dict(result.reasons)
+    ('DONE', {'complete': 12})
+    >>> result.dataset_manifest[["ID", "sex", "szx", "szy"]].head(1).values.tolist()
+    [['amos_0001', 'F', 64, 56]]
     """
     start = time.perf_counter()
     settings = Settings(
@@ -145,28 +154,16 @@ def run(
         statistics,
         report,
     )
-    found = find(settings)
-    needs = Needs.of(found.layout.root, found.archive.location)
-    with (
-        working_on(found.layout, break_lock=break_lock),
-        open_session(cluster, progress, needs, performance_report) as session,
-        _saying_how_to_go_on(session),
-    ):
-        made, counts, outputs = _run(session, found)
-    issues = tuple(IssueLog(found.layout.issue_log).all())
-    failed = {issue.sample for issue in issues if issue.severity == "error"}
-    return RunResult(
-        root_dir=found.layout.root,
-        counts=counts,
-        issues=issues,
-        reasons=made.reasons,
-        n_processed=len(found.chosen),
-        n_failed=len(failed & found.chosen),
-        n_failed_others=len(failed - found.chosen),
-        n_changed_voxels=sum(result.n_changed for result in made.results),
-        seconds=time.perf_counter() - start,
-        outputs=outputs,
-    )
+    settings.require_outside_archive()
+    with working_on(Layout(settings.root), no_lock=no_lock):
+        found = find(settings)
+        needs = Needs.of([found.archive.location], [str(found.layout.root)])
+        with (
+            open_session(cluster, progress, needs, performance_report) as session,
+            _saying_how_to_go_on(session),
+        ):
+            made, counts, outputs = _run(session, found)
+    return _result(found, made, counts, outputs, time.perf_counter() - start)
 
 
 @contextmanager
@@ -270,6 +267,25 @@ def _keep_details(layout: Layout, outcome: Outcome[SampleResult]) -> str:
     with suppress(OSError):  # the same reason may stop us here
         write_text(path, f"{outcome.failure}\n\n{outcome.details}\n")
     return layout.shown(path)
+
+
+def _result(
+    found: Found, made: _Made, counts: TableCounts, outputs: tuple[Path, ...], seconds: float
+) -> RunResult:
+    issues = tuple(IssueLog(found.layout.issue_log).all())
+    failed = {issue.sample for issue in issues if issue.severity == "error"}
+    return RunResult(
+        root_dir=found.layout.root,
+        counts=counts,
+        issues=issues,
+        reasons=made.reasons,
+        n_processed=len(found.chosen),
+        n_failed=len(failed & found.chosen),
+        n_failed_others=len(failed - found.chosen),
+        n_changed_voxels=sum(result.n_changed for result in made.results),
+        seconds=seconds,
+        outputs=outputs,
+    )
 
 
 def _name_absent(session: Session, found: Found) -> None:

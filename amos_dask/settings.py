@@ -62,6 +62,11 @@ class Settings:
         """ROOT_DIR."""
         return absolute(self.root_dir)
 
+    def require_outside_archive(self) -> None:
+        """Raise when ROOT_DIR would lie inside the archive, which is never written to."""
+        if self.archive is not None:
+            require_outside_archive(self.root, str(self.archive))
+
 
 @dataclass(frozen=True)
 class Found:

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive.discover import discover
-from amos_dask.archive.sources import is_url, is_zip
-from amos_dask.datasets import DatasetDefinition, PublishedZip, find_definition
-from amos_dask.downloading.http import shown
-from amos_dask.downloading.published import (
+from amos_dask.archive.locations import is_url, is_zip, shown
+from amos_dask.archive.published import (
     compare_with_published,
     count_bytes,
     describe_progress,
     file_name,
     is_too_small,
 )
-from amos_dask.engine.events import Listener
+from amos_dask.datasets import DatasetDefinition, PublishedZip, find_definition
+from amos_dask.engine.events import BytesDone, Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import (
     AmosDaskError,
@@ -36,10 +35,10 @@ from amos_dask.records import sample_number
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_archive, layout_for
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
-from amos_dask.root.lock import require_unlocked
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import is_leftover
 from amos_dask.root.table_state import TableCounts, read_table_state
+from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.soundness import (
     RootSample,
@@ -120,7 +119,7 @@ def verify(
     if layout is not None and layout.receipts.is_dir():
         if md5:
             raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
-        with open_session(cluster, progress) as session:
+        with reading_from(layout), open_session(cluster, progress) as session:
             return _verify_root(session, layout, selection, full=full)
     location = str(path) if layout is None else find_archive(layout, path)
     definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
@@ -169,7 +168,12 @@ def _verify_archive(
     )
     issues = []
     if published is not None:
-        found = compare_with_published(location, published, session.listener)
+        name = file_name(location)
+        found = compare_with_published(
+            location,
+            published,
+            lambda n_read, n_bytes: session.listener(BytesDone("md5", name, n_read, n_bytes)),
+        )
         issues += [] if found is None else [found]
     try:
         # The csv is not verified: whatever it says of MR must not stop this.
@@ -215,14 +219,12 @@ def _describe(looked_at: Sequence[Verified], *, full: bool) -> str:
 def _verify_root(
     session: Session, layout: Layout, selection: Selection, *, full: bool
 ) -> CommandResult:
-    require_unlocked(layout)  # what a run has not finished is not wrong
     samples = _find_samples(layout, selection)
     results = step_results(session.map("verify", partial(verify_outputs, full=full), samples))
     issues = all_issues(results)
     if selection.is_everything:
         issues += _verify_manifests(layout, [result.value for result in results])
         issues += _find_leftovers(layout)
-    require_unlocked(layout)  # a run that began meanwhile would be blamed for what it is doing
     n_files = sum(result.value.n_files for result in results if result.value is not None)
     how = "all images decoded" if full else "sizes and checksums; --full decodes all images"
     return _conclude(
@@ -289,6 +291,3 @@ def _find_leftovers(layout: Layout) -> Iterator[Issue]:
             for name in filter(is_leftover, names):
                 file = Path(folder, name).relative_to(layout.root).as_posix()
                 yield make_issue("leftover", "a temporary file of a run that was killed", file=file)
-    if layout.lock.exists():
-        file = layout.lock.relative_to(layout.root).as_posix()
-        yield make_issue("leftover", "the lock of a run that was killed", file=file)

@@ -28,7 +28,6 @@ from benchmarks.scans import (
 )
 from benchmarks.settings import Settings
 
-WORST = ("checkerboard", "random 2 labels", "random 17 labels")
 # scikit-image makes a Python object for each region, half a day's worth for millions.
 _MOST_FOR_SKIMAGE = 50_000
 _SLOW = ("scipy", "scikit-image")
@@ -93,8 +92,4 @@ def _claims(comparisons: dict[str, Comparison]) -> list[Claim]:
         if peer in comparisons["CT"]:
             ratio = comparisons["CT"][peer].ratio
             claims.append(Claim(f"CT: {peer} takes as long as ours times", ratio, limit))
-    for case in WORST:
-        if "cc3d" in comparisons[case]:
-            ratio = comparisons[case]["cc3d"].ratio
-            claims.append(Claim(f"{case}: cc3d takes as long as ours times", ratio, 1.0))
     return claims

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import amos_dask
-from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine.connect import connect
+from amos_dask.engine.options import ClusterOptions
 from amos_dask.records import Sample
 from amos_dask.sample import make as fused
 from amos_dask.sample import masks

@@ -11,8 +11,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine.connect import connect
 from amos_dask.engine.graph import run_tasks
+from amos_dask.engine.options import ClusterOptions
 from amos_dask.engine.progress import ignore
 from amos_dask.issues import Issue, make_issue
 from amos_dask.params import Params

@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine.connect import connect
 from amos_dask.engine.graph import run_tasks
+from amos_dask.engine.options import ClusterOptions
 from amos_dask.engine.progress import ignore
 from amos_dask.sample.make import run_sample
 from amos_dask.sample.todo import RunTask

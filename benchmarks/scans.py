@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask.phantom import METADATA_NAME, Scan, make_scan, write_archive
-from amos_dask.phantom.quirks import Plan, mask_file, storage_affine, volume_file
+from amos_dask.phantom.quirks import PLAIN, nifti_pair
+from amos_dask.phantom.specks import plant_specks
 from benchmarks.settings import Settings
 
 Mask = NDArray[np.uint8]
@@ -28,7 +29,10 @@ N_LABELS = 17
 def ct_scan(settings: Settings, *, noisy: bool = False) -> Scan:
     """Return a CT of 512x512x90; noisy: with some twenty times as many islands and pinholes."""
     shape = TINY_SHAPE if settings.tiny else CT_SHAPE
-    return make_scan("ct", shape, CT_SPACING_MM, seed=1, sex="F", noisy=noisy)
+    scan = make_scan("ct", shape, CT_SPACING_MM, seed=1, sex="F")
+    if noisy:
+        plant_specks(scan.mask, scan.spacing_mm, np.random.default_rng(1), times=19)
+    return scan
 
 
 def mr_scan(settings: Settings) -> Scan:
@@ -106,12 +110,7 @@ def sized_archive(settings: Settings, shape: Shape) -> Path:
 
 def write_pair(scan: Scan, archive: Path) -> tuple[Path, Path]:
     """Write a scan as amos_0001 of an archive without metadata; return volume and mask."""
-    plan = Plan()
-    affine = storage_affine(scan, plan, np.zeros(3))
-    content = {
-        "images": volume_file(scan, plan, affine),
-        "labels": mask_file(scan.mask, plan, affine),
-    }
+    content = dict(zip(("images", "labels"), nifti_pair(scan, PLAIN, np.zeros(3)), strict=True))
     paths = []
     for kind, data in content.items():
         (archive / f"{kind}Tr").mkdir(parents=True, exist_ok=True)

@@ -391,11 +391,9 @@ def label_changes(before: Mask, after: Mask) -> list[tuple[int, int, int]]:
     """
     return [
         (old, new, n_voxels)
-        for old in range(256)
-        for new in range(256)
-        if old != new
-        and (before == old).any()
-        and (n_voxels := int(((before == old) & (after == new)).sum()))
+        for old in np.unique(before).tolist()
+        for new in np.unique(after).tolist()
+        if old != new and (n_voxels := int(((before == old) & (after == new)).sum()))
     ]
 
 

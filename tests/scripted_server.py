@@ -39,6 +39,7 @@ class Asked:
     path: str
     range: str | None
     if_range: str | None
+    proxy_login: str | None = None
 
 
 class ScriptedServer:
@@ -91,7 +92,8 @@ class ScriptedServer:
 
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
-                asked = Asked(path, self.headers["Range"], self.headers["If-Range"])
+                headers = ("Range", "If-Range", "Proxy-Authorization")
+                asked = Asked(path, *(self.headers[name] for name in headers))
                 server.asked.append(asked)
                 self.close_connection = True
                 answer(self, server, asked, server.plan_for(path))
@@ -108,7 +110,7 @@ def answer(
     content = server.files.get(asked.path) if plan.content is None else plan.content
     if plan.status is not None or content is None:
         handler.send_response(plan.status or 404)
-        for name, value in {"Content-Length": "0", **plan.headers}.items():
+        for name, value in {"Content-Length": "0", "Connection": "close", **plan.headers}.items():
             handler.send_header(name, value)
         handler.end_headers()
         return

@@ -8,9 +8,9 @@ from typing import Any
 import dask
 import pytest
 
-from amos_dask.engine import BATCH_SYSTEMS, ClusterOptions, connect
 from amos_dask.engine.batch import job_arguments, walltime_seconds
-from amos_dask.engine.options import complete, load_defaults
+from amos_dask.engine.connect import connect
+from amos_dask.engine.options import BATCH_SYSTEMS, ClusterOptions, complete, load_defaults
 from amos_dask.errors import ClusterError
 
 dask_jobqueue = pytest.importorskip("dask_jobqueue")

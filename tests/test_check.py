@@ -19,10 +19,12 @@ from distributed import Client, LocalCluster
 
 import amos_dask
 from amos_dask import cluster_check as pipeline_check
-from amos_dask.engine import ClusterOptions
 from amos_dask.engine.check import WorkerView, find_problems, look_at_workers, ssh_line, versions
 from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Event, Notice
+from amos_dask.engine.options import ClusterOptions
+from amos_dask.engine.session import Needs
+from amos_dask.errors import ClusterError
 from amos_dask.phantom import Archive
 
 GOOD = WorkerView("tcp://10.0.0.1:1", "node1", versions(), 4_000_000_000, free_bytes=10**12)
@@ -113,11 +115,31 @@ def test_a_worker_with_another_python_is_not_asked(
     with Client(lone_cluster, set_as_default=False) as client:
         truth = client.get_versions()
         for found in truth["workers"].values():
-            found["host"]["python"] = "3.9.1.final.0"
-        monkeypatch.setattr(client, "get_versions", lambda: truth)
-        (view,) = look_at_workers(client, (), ())
-    assert view.versions == (("python", "3.9"),)
+            found["packages"]["python"] = "3.9.1.final.0"
+        monkeypatch.setattr(client, "get_versions", lambda packages: truth)
+        (view,) = look_at_workers(client, ("/nowhere",), ())
+    assert view.versions[0] == ("python", "3.9")
+    assert view.unseen == ()
     assert "has python 3.9, this machine 3." in " ".join(find_problems([view]))
+
+
+def test_a_worker_says_what_it_sees(tmp_path: Path) -> None:
+    with Client(processes=False, dashboard_address=None, set_as_default=False) as client:
+        (view,) = look_at_workers(client, ("/nowhere/amos22.zip",), (str(tmp_path), "/nowhere/R"))
+    assert view.host == socket.gethostname()
+    assert view.unseen == ("/nowhere/amos22.zip", "/nowhere/R")
+    assert view.unwritable == ("/nowhere/R",)
+    assert view.free_bytes > 0
+
+
+def test_a_cluster_without_workers_is_given_up() -> None:
+    with (
+        Client(
+            n_workers=0, processes=False, dashboard_address=None, set_as_default=False
+        ) as client,
+        pytest.raises(ClusterError, match="no worker has started within 0 s"),
+    ):
+        look_at_workers(client, (), (), wait_seconds=0.1)
 
 
 def test_a_worker_that_cannot_answer_is_named(lone_cluster: LocalCluster) -> None:
@@ -194,6 +216,14 @@ def test_the_ssh_line_leads_to_the_dashboard_from_outside(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert ssh_line(link) == line
+
+
+def test_what_must_be_seen_are_absolute_paths_and_no_urls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    needs = Needs.of(["amos22.zip", "s3://bucket/amos22.zip", "https://here/a.zip"], ["/data/R"])
+    assert needs == Needs((str(tmp_path / "amos22.zip"),), ("/data/R",))
 
 
 # ---------------------------------------------------------------- check_cluster

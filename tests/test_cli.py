@@ -64,7 +64,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     library.answer("run", run_result())
     library.answer("demo", run_result())
     library.answer("plan_run", run_plan())
-    library.answer("write_archive", Archive(Path("d/amos22.zip"), Path("d/meta.csv"), "", (), ()))
+    library.answer("write_archive", Archive(Path("d/amos22.zip"), Path("d/meta.csv"), ()))
     return library
 
 
@@ -304,7 +304,7 @@ RUN_DEFAULTS: dict[str, Any] = {
     "force": False,
     "statistics": True,
     "report": True,
-    "break_lock": False,
+    "no_lock": False,
     "performance_report": None,
     "cluster": LOCAL,
     "progress": "auto",
@@ -340,10 +340,10 @@ RUN_DEFAULTS: dict[str, Any] = {
         ("--ids 1-20 --ids 507,510", {"selection": Selection(("1-20", "507,510"))}),
         ("--subset val --modality mri", {"selection": Selection(None, "val", "mri")}),
         ("--force", {"force": True}),
-        ("--break_lock", {"break_lock": True}),
+        ("--no_lock", {"no_lock": True}),
         ("--no-statistics", {"statistics": False}),
         ("--no_report", {"report": False}),
-        ("--force --break-lock", {"force": True, "break_lock": True}),
+        ("--force --no-lock", {"force": True, "no_lock": True}),
         ("--performance_report r.html", {"performance_report": Path("r.html")}),
         ("--json", {"progress": "json"}),
         ("--quiet", {"progress": "none"}),
@@ -369,7 +369,7 @@ def test_run_passes_its_options_on(
 PLAN_DEFAULTS = {
     name: value
     for name, value in RUN_DEFAULTS.items()
-    if name not in ("cluster", "progress", "break_lock", "performance_report")
+    if name not in ("cluster", "progress", "no_lock", "performance_report")
     and name not in ("statistics", "report")
 }
 
@@ -393,7 +393,7 @@ PLAN_DEFAULTS = {
             {"labeled_data_meta": "m.csv", "mr_metadata_offset": "-1"},
         ),
         (
-            "--workers 2 --break_lock --quiet --performance_report r.html",
+            "--workers 2 --no_lock --quiet --performance_report r.html",
             {},
         ),  # these say how, not what
     ],

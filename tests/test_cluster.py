@@ -16,7 +16,8 @@ import psutil
 import pytest
 from distributed import Client
 
-from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine.connect import connect
+from amos_dask.engine.options import ClusterOptions
 from amos_dask.errors import ClusterError
 
 
@@ -192,7 +193,8 @@ def test_an_address_where_nobody_listens_is_one_line_that_names_it(
 def test_a_malformed_address_is_one_line_at_once_and_nothing_more(address: str) -> None:
     script = (
         "import sys\n"
-        "from amos_dask.engine import ClusterOptions, connect\n"
+        "from amos_dask import ClusterOptions\n"
+        "from amos_dask.engine.connect import connect\n"
         "from amos_dask.errors import ClusterError\n"
         "try:\n"
         f"    with connect(ClusterOptions({address!r})): pass\n"

@@ -8,7 +8,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from amos_dask.engine import ClusterOptions, connect
+from amos_dask.engine.connect import connect
+from amos_dask.engine.options import ClusterOptions
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

@@ -96,13 +96,13 @@ def test_a_disk_that_becomes_read_only_ends_the_run_and_the_next_one_completes_i
     root = disk.path / "AMOS22"
 
     def protect(event: Event) -> None:
-        if isinstance(event, TaskEnded) and event.phase == "sample":
+        if isinstance(event, TaskEnded) and event.work == "sample":
             disk.mount("remount,ro")
 
     with pytest.raises((AmosDaskError, OSError), match="Read-only file system"):
         run(root, phantom.path, cluster=cluster_address, progress=protect)
     assert disk.mount("remount,rw")
     # The lock could not be removed, and its owner, this process, lives.
-    run(root, phantom.path, cluster=cluster_address, progress="none", break_lock=True)
+    run(root, phantom.path, cluster=cluster_address, progress="none")
     assert_same(contents(processed_root), contents(root))
     assert list(root.rglob("*~")) == []

@@ -13,6 +13,7 @@ import pytest
 from distributed import Client
 
 import amos_dask
+from amos_dask.phantom import Archive
 
 FINDER = doctest.DocTestFinder(recurse=False)
 EXAMPLES = {
@@ -27,6 +28,7 @@ EXAMPLES = {
 def test_an_example_gives_what_it_shows(
     name: str,
     processed_root: Path,
+    phantom: Archive,
     cluster_address: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -39,6 +41,8 @@ def test_an_example_gives_what_it_shows(
     monkeypatch.setattr("amos_dask.engine.session.connect", connect)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(processed_root, "data/AMOS22")
+    Path("downloads").mkdir()
+    Path("downloads/amos22").symlink_to(phantom.path)
     said: list[str] = []
     doctest.DocTestRunner(verbose=False).run(EXAMPLES[name], out=said.append)
     assert "".join(said) == ""

@@ -96,7 +96,7 @@ class Place:
 
     def processed(self) -> list[str]:
         """Return the samples that the last run processed."""
-        ended = [e for e in self.told if isinstance(e, TaskEnded) and e.phase == "sample"]
+        ended = [e for e in self.told if isinstance(e, TaskEnded) and e.work == "sample"]
         return sorted(event.name for event in ended)
 
     def stamps(self) -> dict[str, tuple[int, int]]:

@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster, get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from amos_dask.engine import graph
-from amos_dask.engine.events import Event, Outcome, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Event, Outcome, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.engine.graph import run_tasks
 from amos_dask.errors import AmosDaskError, LabelMapError
 
@@ -60,6 +60,17 @@ def follow_script(work: Work) -> str:
         wait_until((work.folder / "go").exists)
     (work.folder / f"{work.name}.end{call}").touch()
     return f"done {work.name}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value with issues."""
+
+    issues: tuple[str, ...]
+
+
+def follow_with_issues(work: Work) -> Found:
+    return Found((follow_script(work), "another"))
 
 
 def task_key(work: Work) -> str:
@@ -161,13 +172,22 @@ def test_outcomes_arrive_when_they_are_done(client: Client, tmp_path: Path) -> N
     assert len(names) == 6
 
 
-def test_a_task_is_named_after_its_phase_and_sample(client: Client, tmp_path: Path) -> None:
+def test_a_task_is_named_after_its_work_and_sample(client: Client, tmp_path: Path) -> None:
     items = scripted(tmp_path, ("ok",), ("ok",))
     keys = [o.value for o in run_tasks(client, "audit", task_key, items, ignore)]
     assert sorted(key[: len("audit-amos_0001")] for key in keys) == [
         "audit-amos_0001",
         "audit-amos_0002",
     ]
+
+
+def test_items_of_one_name_are_tasks_of_their_own(client: Client, tmp_path: Path) -> None:
+    (one,) = scripted(tmp_path, ("slow",))
+    items = [one, Work(one.name, tmp_path / "other"), one]
+    items[1].folder.mkdir()
+    outcomes = list(run_tasks(client, "export", task_key, items, ignore))
+    assert [outcome.name for outcome in outcomes] == [one.name] * 3
+    assert len({outcome.value for outcome in outcomes}) == 3
 
 
 # ---------------------------------------------------------------- faults
@@ -194,7 +214,7 @@ def test_an_error_of_the_whole_run_stops_it(fragile_client: Client, tmp_path: Pa
     begun = sum(item.calls() for item in items)
     assert begun < len(items)
     assert sum(item.ends() for item in items) == begun - 1  # what ran has finished
-    assert not [e for e in told if isinstance(e, PhaseEnded)]
+    assert not [e for e in told if isinstance(e, WorkEnded)]
     assert "amos_0001" not in [e.name for e in told if isinstance(e, TaskEnded)]
     wait_until(lambda: not fragile_client.cluster.scheduler.tasks)
 
@@ -386,28 +406,28 @@ def test_a_listener_that_raises_ends_the_run_and_takes_its_tasks_along(
 def test_events_tell_the_story_in_order(client: Client, tmp_path: Path) -> None:
     told: list[Event | str] = []
     items = scripted(tmp_path, ("ok",), ("raise",), ("ok",))
-    outcomes = run_tasks(client, "sample", follow_script, items, told.append, len)
+    outcomes = run_tasks(client, "sample", follow_with_issues, items, told.append)
     seen = {}
     for outcome in outcomes:
         told.append(outcome.name)
         seen[outcome.name] = outcome
-    assert told[0] == PhaseStarted("sample", 3)
-    assert told[-1] == PhaseEnded("sample")
+    assert told[0] == WorkStarted("sample", 3)
+    assert told[-1] == WorkEnded("sample")
     for event, name in zip(told[1:-1:2], told[2:-1:2], strict=True):
         # each end is told before its outcome is handed out
         assert isinstance(event, TaskEnded)
-        assert (event.phase, event.name) == ("sample", name)
+        assert (event.work, event.name) == ("sample", name)
         assert event.failed is (name == "amos_0002")
-        assert event.n_issues == (0 if event.failed else len("done amos_0001"))
+        assert event.n_issues == (0 if event.failed else 2)
         assert event.seconds == seen[event.name].seconds
     assert set(seen) == {item.name for item in items}
 
 
-def test_a_phase_without_items_starts_and_ends(client: Client) -> None:
+def test_work_without_items_starts_and_ends(client: Client) -> None:
     told: list[Event] = []
     none: Sequence[Work] = ()
     assert list(run_tasks(client, "sample", follow_script, none, told.append)) == []
-    assert told == [PhaseStarted("sample", 0), PhaseEnded("sample")]
+    assert told == [WorkStarted("sample", 0), WorkEnded("sample")]
 
 
 # ---------------------------------------------------------------- two runs at once

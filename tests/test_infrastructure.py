@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from roots import assert_same, contents, issues, program
 
 import amos_dask
 from amos_dask import AmosDaskError, ClusterOptions
-from amos_dask.engine import connect, session
-from amos_dask.engine.events import Event, Notice, PhaseStarted, TaskEnded
+from amos_dask.engine import session
+from amos_dask.engine.connect import connect
+from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.kernels import warm_up
 from amos_dask.phantom import Archive, write_archive
-from amos_dask.running import samples
-from amos_dask.sample.make import run_sample
+from amos_dask.sample.make import make_sample
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def test_a_scheduler_that_dies_is_said_in_one_line(
         ) as client:
             assert client.stdout is not None
             for line in client.stdout:
-                if '"PhaseStarted"' in line and '"sample"' in line:
+                if '"WorkStarted"' in line and '"sample"' in line:
                     break
             process.send_signal(signal.SIGKILL)
             _, said = client.communicate(timeout=60)
@@ -147,7 +150,7 @@ def test_a_nanny_is_killed_in_the_middle_of_a_run(
     orphans: list[psutil.Process] = []
 
     def kill(event: Event) -> None:
-        if not orphans and isinstance(event, TaskEnded) and event.phase == "sample":
+        if not orphans and isinstance(event, TaskEnded) and event.work == "sample":
             orphans.extend(psutil.Process(nannies[0].pid).children(recursive=True))
             nannies[0].kill()
 
@@ -185,7 +188,7 @@ def test_a_run_waits_for_workers_and_says_so(
             worker.kill()
             worker.wait()
     assert result.n_failed == 0
-    assert PhaseStarted("sample", result.n_processed) in told
+    assert WorkStarted("sample", result.n_processed) in told
 
 
 def test_a_path_for_the_report_that_cannot_be_is_said_first(
@@ -203,7 +206,7 @@ def test_a_path_for_the_report_that_cannot_be_is_said_first(
 def test_what_was_logged_of_a_sample_whose_worker_dies_is_kept_and_named(
     phantom: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "run_sample", die_of_the_first)
+    monkeypatch.setattr(import_module("amos_dask.run"), "make_sample", die_of_the_first)
     options = ClusterOptions("local", 2, dashboard_port=0)
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
         result = amos_dask.run(tmp_path / "R", phantom.path, cluster=options, progress="none")
@@ -218,9 +221,9 @@ def test_what_was_logged_of_a_sample_whose_worker_dies_is_kept_and_named(
 
 def die_of_the_first(task: Any) -> Any:
     """Process a sample, or kill the worker as damaged memory would."""
-    if task.sample.sample_id == "amos_0001":
+    if task.name == "amos_0001":
         os.kill(os.getpid(), signal.SIGKILL)
-    return run_sample(task)
+    return make_sample(task)
 
 
 def test_a_removed_root_ends_the_run(phantom: Archive, tmp_path: Path) -> None:
@@ -231,7 +234,7 @@ def test_a_removed_root_ends_the_run(phantom: Archive, tmp_path: Path) -> None:
 
     def remove(event: Event) -> None:
         nonlocal n_ended
-        n_ended += type(event).__name__ == "TaskEnded" and getattr(event, "phase", "") == "sample"
+        n_ended += type(event).__name__ == "TaskEnded" and getattr(event, "work", "") == "sample"
         if n_ended == 6:
             shutil.rmtree(root, ignore_errors=True)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import soak
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> soak.Place:

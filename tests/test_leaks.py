@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from roots import issues, program, sample_dir, snapshot, table, truncate, voxels
 
 import amos_dask
-from amos_dask.engine.events import Event, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Event, TaskEnded, WorkStarted
 from amos_dask.errors import AmosDaskError
 from amos_dask.issues import make_issue
 from amos_dask.leaks import find_crossing, find_same_shape, leaks_frame
@@ -267,7 +267,7 @@ def test_the_command_after_a_run_changes_nothing(copied: Path, cluster_address: 
 
 
 def phases(events: Iterable[Event]) -> list[str]:
-    return [event.phase for event in events if isinstance(event, PhaseStarted)]
+    return [event.work for event in events if isinstance(event, WorkStarted)]
 
 
 def test_a_run_with_nothing_to_do_compares_no_scans(
@@ -289,7 +289,7 @@ def test_only_scans_with_the_same_checksum_are_unpacked(
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), path)
     events = list[Event]()
     amos_dask.run(copied, archive, cluster=cluster_address, progress=events.append)
-    unpacked = {e.name for e in events if isinstance(e, TaskEnded) and e.phase == "compare"}
+    unpacked = {e.name for e in events if isinstance(e, TaskEnded) and e.work == "compare"}
     assert unpacked == {f"amos_{n:04d}" for n in (9, 222, 501, 111, 507)}  # no more 1 and 50
     assert len(leak_issues(copied)) == 4
 

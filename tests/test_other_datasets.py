@@ -16,6 +16,7 @@ import pytest
 from distributed import Client
 from numpy.typing import NDArray
 from openpyxl import load_workbook
+from phantoms import OtherArchive, OtherSample, write_ct_org, write_decathlon
 from roots import (
     assert_same,
     contents,
@@ -31,7 +32,6 @@ from roots import (
 import amos_dask
 from amos_dask.datasets import find_definition
 from amos_dask.errors import DatasetError
-from amos_dask.phantom import OtherArchive, OtherSample, write_ct_org, write_decathlon
 
 CT_ORG = {
     0: "background",

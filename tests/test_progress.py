@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from amos_dask.engine.events import BytesDone, Event, Notice, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.engine.events import BytesDone, Event, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.engine.progress import JsonLines, PlainLines, ignore, report_to
 
 
@@ -51,14 +51,14 @@ def lines(stream: io.StringIO, clock: Clock) -> PlainLines:
 # ---------------------------------------------------------------- plain lines
 
 
-def test_a_phase_has_a_line_at_its_start_and_its_end(
+def test_work_has_a_line_at_its_start_and_its_end(
     lines: PlainLines, stream: io.StringIO, clock: Clock
 ) -> None:
-    lines(PhaseStarted("sample", 2))
+    lines(WorkStarted("sample", 2))
     lines(ended(1, n_issues=2))
     lines(ended(2, n_issues=1))
     clock.now += 3.14
-    lines(PhaseEnded("sample"))
+    lines(WorkEnded("sample"))
     assert stream.getvalue().splitlines() == [
         "processing samples: 2 to do",
         "processing samples: 2 of 2 done in 3.1 s, 3 issues",
@@ -66,7 +66,7 @@ def test_a_phase_has_a_line_at_its_start_and_its_end(
 
 
 def test_a_failure_has_its_line_at_once(lines: PlainLines, stream: io.StringIO) -> None:
-    lines(PhaseStarted("sample", 3))
+    lines(WorkStarted("sample", 3))
     lines(ended(4, failed=True))
     assert stream.getvalue().splitlines()[1:] == ["processing samples: amos_0004 failed"]
 
@@ -74,7 +74,7 @@ def test_a_failure_has_its_line_at_once(lines: PlainLines, stream: io.StringIO) 
 def test_in_between_there_is_a_line_every_few_seconds_with_the_time_left(
     lines: PlainLines, stream: io.StringIO, clock: Clock
 ) -> None:
-    lines(PhaseStarted("sample", 100))
+    lines(WorkStarted("sample", 100))
     for number in range(1, 21):
         clock.now += 1.0
         lines(ended(number, n_issues=1))
@@ -90,22 +90,22 @@ def test_in_between_there_is_a_line_every_few_seconds_with_the_time_left(
 def test_a_thousand_quick_tasks_do_not_flood_the_log(
     lines: PlainLines, stream: io.StringIO, clock: Clock
 ) -> None:
-    lines(PhaseStarted("audit", 1000))
+    lines(WorkStarted("headers", 1000))
     for number in range(1000):
         clock.now += 0.001
-        lines(TaskEnded("audit", f"amos_{number:04d}", False, 0, 0.0))
-    lines(PhaseEnded("audit"))
+        lines(TaskEnded("headers", f"amos_{number:04d}", False, 0, 0.0))
+    lines(WorkEnded("headers"))
     assert len(stream.getvalue().splitlines()) == 2
 
 
-def test_the_second_phase_counts_anew(lines: PlainLines, stream: io.StringIO, clock: Clock) -> None:
-    lines(PhaseStarted("audit", 1))
-    lines(TaskEnded("audit", "amos_0001", False, 7, 0.0))
-    lines(PhaseEnded("audit"))
+def test_the_second_work_counts_anew(lines: PlainLines, stream: io.StringIO, clock: Clock) -> None:
+    lines(WorkStarted("headers", 1))
+    lines(TaskEnded("headers", "amos_0001", False, 7, 0.0))
+    lines(WorkEnded("headers"))
     clock.now += 60
-    lines(PhaseStarted("sample", 1))
+    lines(WorkStarted("sample", 1))
     clock.now += 2
-    lines(PhaseEnded("sample"))
+    lines(WorkEnded("sample"))
     assert stream.getvalue().splitlines()[-1] == (
         "processing samples: 0 of 1 done in 2.0 s, 0 issues"
     )
@@ -116,27 +116,27 @@ def test_a_notice_is_a_line(lines: PlainLines, stream: io.StringIO) -> None:
     assert stream.getvalue() == "dashboard: http://127.0.0.1:8787/status\n"
 
 
-def test_an_unknown_phase_is_shown_by_its_name(lines: PlainLines, stream: io.StringIO) -> None:
-    lines(PhaseStarted("nnunet", 1))
+def test_unknown_work_is_shown_by_its_name(lines: PlainLines, stream: io.StringIO) -> None:
+    lines(WorkStarted("nnunet", 1))
     assert stream.getvalue() == "nnunet: 1 to do\n"
 
 
 @pytest.mark.parametrize(
-    "phase", ["audit", "sample", "pair", "split", "binary", "regions", "denoise", "describe"]
+    "work", ["headers", "sample", "pair", "split", "binary", "regions", "denoise", "describe"]
 )
-def test_every_phase_of_the_program_has_words_for_people(
-    phase: str, lines: PlainLines, stream: io.StringIO
+def test_every_work_of_the_program_has_words_for_people(
+    work: str, lines: PlainLines, stream: io.StringIO
 ) -> None:
-    lines(PhaseStarted(phase, 1))
+    lines(WorkStarted(work, 1))
     words = stream.getvalue().split(":")[0]
-    assert words != phase
+    assert words != work
     assert "ing " in f"{words} "
 
 
 def test_bytes_have_a_line_every_few_seconds_with_the_time_left(
     lines: PlainLines, stream: io.StringIO, clock: Clock
 ) -> None:
-    lines(PhaseStarted("download", 2))
+    lines(WorkStarted("download", 2))
     for n_bytes in range(12_000_000_000, 13_100_000_000, 100_000_000):
         lines(BytesDone("download", "amos22.zip", n_bytes, 24_000_000_000))
         clock.now += 1.0
@@ -165,11 +165,11 @@ def test_bytes_without_a_known_end_or_from_the_beginning_again_tell_no_time(
 
 EVERY_EVENT: list[Event] = [
     Notice('dashboard: "http://127.0.0.1:8787/status"\nÄ'),
-    PhaseStarted("sample", 2),
+    WorkStarted("sample", 2),
     ended(1, n_issues=3),
     ended(4, failed=True),
     BytesDone("sample", "a.zip", 5, None),
-    PhaseEnded("sample"),
+    WorkEnded("sample"),
 ]
 
 
@@ -213,7 +213,7 @@ def test_lines_are_there_for_a_reader_at_once(tmp_path: Path) -> None:
 )
 def test_style_decides_what_a_stream_gets(style: str, shown: str, stream: io.StringIO) -> None:
     with report_to(stream, style) as listener:
-        listener(PhaseStarted("sample", 2))
+        listener(WorkStarted("sample", 2))
     assert stream.getvalue() == shown
 
 
@@ -279,7 +279,7 @@ def show_on_terminal(
 def test_on_a_terminal_there_is_a_bar_with_counts_and_the_time_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    events = [PhaseStarted("sample", 50), *(ended(i, n_issues=1) for i in range(1, 13))]
+    events = [WorkStarted("sample", 50), *(ended(i, n_issues=1) for i in range(1, 13))]
     text = show_on_terminal(events, monkeypatch, pause=0.1)
     assert "processing samples" in text
     assert "━" in text
@@ -298,14 +298,14 @@ def test_on_a_terminal_failures_and_notices_are_shown_above_the_bar(
     assert "2/2" in text
 
 
-def test_on_a_terminal_each_phase_has_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_each_work_has_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     events = [
-        PhaseStarted("audit", 1),
-        TaskEnded("audit", "amos_0001", False, 0, 0.0),
-        PhaseEnded("audit"),
-        PhaseStarted("sample", 3),
+        WorkStarted("headers", 1),
+        TaskEnded("headers", "amos_0001", False, 0, 0.0),
+        WorkEnded("headers"),
+        WorkStarted("sample", 3),
         ended(1),
-        PhaseEnded("sample"),
+        WorkEnded("sample"),
     ]
     text = show_on_terminal(events, monkeypatch)
     assert re.search(r"reading headers.*1/1", text)
@@ -318,7 +318,7 @@ def test_on_a_terminal_a_file_has_a_bar_with_bytes_and_the_time_left(
     counts = [BytesDone("download", "amos22.zip", n * 10**9, 24 * 10**9) for n in range(10)]
     again = BytesDone("download", "amos22.zip", 10**6, 24 * 10**9)
     reading = BytesDone("md5", "amos22.zip", 5 * 10**8, None)
-    events = [reading, PhaseStarted("download", 2), *counts, again, *counts]
+    events = [reading, WorkStarted("download", 2), *counts, again, *counts]
     text = show_on_terminal(events, monkeypatch, pause=0.1)
     assert re.search(r"computing the MD5 amos22.zip .*500.0 MB", text)
     assert re.search(r"downloading .*0/2", text)

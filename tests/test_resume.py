@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from amos_dask.running import run_tables
 from distributed import Client
 from openpyxl import load_workbook
 from roots import assert_same, change_sex, contents, errors, program, sample_dir, snapshot, truncate
@@ -21,11 +22,10 @@ import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
 from amos_dask.commands import splits
 from amos_dask.engine import session
-from amos_dask.engine.events import Event, Notice, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.root.layout import Layout
-from amos_dask.root.lock import Owner, hold_lock
-from amos_dask.running import run_tables
+from amos_dask.root.working import Owner, hold_lock
 from amos_dask.tables import workbook
 
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]
@@ -70,11 +70,11 @@ class Place:
 
     def processed(self) -> list[str]:
         """Return the samples that the last run processed."""
-        ended = [e for e in self.told if isinstance(e, TaskEnded) and e.phase == "sample"]
+        ended = [e for e in self.told if isinstance(e, TaskEnded) and e.work == "sample"]
         return sorted(event.name for event in ended)
 
     def phases(self) -> list[str]:
-        return [event.phase for event in self.told if isinstance(event, PhaseStarted)]
+        return [event.work for event in self.told if isinstance(event, WorkStarted)]
 
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Return path -> inode and time of writing of every file."""
@@ -584,7 +584,7 @@ class Interrupting:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Notice):
             self.notices.append(event.message)
-        if isinstance(event, TaskEnded) and event.phase == "sample":
+        if isinstance(event, TaskEnded) and event.work == "sample":
             self.ended.append(event.name)
             if len(self.ended) == self._after:
                 raise KeyboardInterrupt
@@ -604,7 +604,7 @@ def test_an_interrupted_run_goes_on_where_it_was(made: Path, empty: Place, after
     assert empty.run().n_failed == 0
     assert empty.processed() == sorted(set(ALL) - receipts)
     assert not [n for n in empty.images_written_since(before) if n[:9] in receipts]
-    assert "audit" not in empty.phases()
+    assert "headers" not in empty.phases()
     assert_same(contents(made / "AMOS22"), contents(empty.root))
     empty.assert_tidy()
 
@@ -622,7 +622,7 @@ def test_an_interrupted_search_of_headers_goes_on_where_it_was(made: Path, empty
         empty.run(progress=interrupt)
     empty.assert_tidy()
     empty.run()
-    again = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.phase == "audit"]
+    again = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.work == "headers"]
     assert not set(ended[:2]) & set(again)
     assert_same(contents(made / "AMOS22"), contents(empty.root))
 
@@ -810,7 +810,7 @@ def test_sigterm_ends_a_single_command_in_order(place: Place) -> None:
         assert process.stderr is not None
         for line in process.stdout:
             event = json.loads(line)
-            if event["event"] == "PhaseStarted":
+            if event["event"] == "WorkStarted":
                 break
         assert Layout(place.root).lock.exists()
         half.write_bytes(b"half")
@@ -828,7 +828,7 @@ def test_an_input_that_changes_after_planning_is_read_again_as_a_whole(place: Pl
     assert set(planned.samples["todo"]) == {"masks", ""}
 
     def swap(event: Event) -> None:
-        if isinstance(event, PhaseStarted) and event.phase == "sample":
+        if isinstance(event, WorkStarted) and event.work == "sample":
             scan = place.archive / VOLUME_4
             scan.write_bytes((place.archive / "imagesTr/amos_0001.nii.gz").read_bytes())
 

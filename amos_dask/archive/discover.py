@@ -10,11 +10,10 @@ from pathlib import Path
 
 from amos_dask.archive.dataset_json import complete_definition, find_subsets
 from amos_dask.archive.listing import file_ref, list_beside, list_files
+from amos_dask.archive.locations import is_url, shown
 from amos_dask.archive.metadata import MetadataTable, decide_mr_offset, find_row, read_rows
 from amos_dask.archive.names import Names, sort_names
-from amos_dask.archive.sources import is_url
 from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
-from amos_dask.downloading.http import shown
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample

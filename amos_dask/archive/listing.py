@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive import remote
-from amos_dask.archive.sources import is_url, is_zip, open_location
-from amos_dask.downloading.http import shown
+from amos_dask.archive.locations import is_url, is_zip, shown
+from amos_dask.archive.sources import open_location
 from amos_dask.errors import ArchiveError, DamagedZipError
 from amos_dask.records import FileRef, ZipMember
 

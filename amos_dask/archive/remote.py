@@ -1,21 +1,20 @@
-"""Files at URLs: listed, and read in ranges."""
+"""Files at URLs: listed, and read in ranges, each tried until it has come."""
 
 from __future__ import annotations
 
-import errno
 import io
 import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from amos_dask.archive.faults import TransientError, no_parts, once, persist, scrubbed
-from amos_dask.downloading.http import shown
+from amos_dask.archive.faults import TransientError, no_parts, persist, scrubbed
+from amos_dask.archive.locations import shown
 from amos_dask.errors import ArchiveError
 
-# Nothing smaller is asked for: a request costs more than its bytes. Nothing larger is held.
-SMALLEST_RANGE_BYTES = 1 << 14
-LARGEST_RANGE_BYTES = 1 << 22
+# So much more than is read is fetched and kept: a request costs more than its bytes.
+READ_AHEAD_BYTES = 1 << 14
+LARGEST_READ_BYTES = 1 << 22  # for those who read on: one request, held in memory
 
 _HTTP_TIMEOUT_SECONDS = {"sock_connect": 10.0, "sock_read": 30.0}
 _EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http"}
@@ -23,7 +22,7 @@ _PASSWORD = re.compile(r"://[^/?#@:]*:[^/?#]*@")
 
 
 class RemoteFile(io.RawIOBase):
-    """A file at a URL: what is read is fetched in ranges, each until it has come.
+    """A file at a URL, with fsspec's read-ahead cache.
 
     Parameters
     ----------
@@ -41,21 +40,17 @@ class RemoteFile(io.RawIOBase):
     def __init__(self, url: str) -> None:
         super().__init__()
         self._url = url
-        self._file, self._size = persist(lambda: _open(url))
-        self._position = 0
-        self._kept, self._kept_from = b"", 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return whether any part of the file can be had."""
-        return self._size is not None
+        self._file = persist(partial(_open, url, READ_AHEAD_BYTES))
+        self._size: int | None = None
+        try:
+            self._size = int(self._file.seek(0, io.SEEK_END))
+            self._file.seek(0)
+        except (TypeError, ValueError):
+            pass  # it can only be streamed
 
     def tell(self) -> int:
         """Return where in the file the next byte is read."""
-        return self._position
+        return int(self._file.tell())
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place in the file.
@@ -67,14 +62,10 @@ class RemoteFile(io.RawIOBase):
         """
         if self._size is None:
             raise no_parts()
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError(errno.EINVAL, "a place before the beginning of the file")
-        self._position = base + offset
-        return self._position
+        return int(self._file.seek(offset, whence))
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return that many bytes, fewer only at the end of the file.
+        """Return that many bytes, fewer only at the end of the file or where it is streamed.
 
         Raises
         ------
@@ -83,77 +74,43 @@ class RemoteFile(io.RawIOBase):
         """
         wanted = -1 if size is None else size
         if self._size is not None:
-            left = max(0, self._size - self._position)
+            left = max(0, self._size - self.tell())
             wanted = left if wanted < 0 else min(wanted, left)
-        pieces = []
-        while wanted and (piece := self._next(wanted)):
-            pieces.append(piece)
-            self._position += len(piece)
-            wanted -= len(piece) if wanted > 0 else 0
-        return b"".join(pieces)
+            try:
+                return persist(partial(self._read_range, wanted))
+            except io.UnsupportedOperation:
+                if self.tell() > LARGEST_READ_BYTES:
+                    raise
+            self._stream()
+        return persist(lambda: bytes(self._file.read(wanted)), only_once=True)
 
     def close(self) -> None:
         """Close the file."""
         if not self.closed:
-            self._kept = b""
             self._file.close()
         super().close()
 
-    def _next(self, wanted: int) -> bytes:
-        if self._size is None:
-            return once(lambda: bytes(self._file.read(wanted)))
-        offset = self._position - self._kept_from
-        if not 0 <= offset < len(self._kept):
-            try:
-                self._fetch(wanted, self._size)
-            except io.UnsupportedOperation:
-                if self._position > LARGEST_RANGE_BYTES:
-                    raise
-                self._stream()
-                return self._next(wanted)
-            offset = self._position - self._kept_from
-        piece = self._kept[offset : offset + wanted]
-        if len(self._kept) > SMALLEST_RANGE_BYTES and offset + wanted >= len(self._kept):
-            self._kept = b""
-        return piece
-
-    def _fetch(self, wanted: int, size: int) -> None:
-        # At the end of the file what lies before is wanted as well: it is where zips begin.
-        start = min(self._position, max(0, size - SMALLEST_RANGE_BYTES))
-        end = self._position + min(max(wanted, SMALLEST_RANGE_BYTES), LARGEST_RANGE_BYTES)
-        self._kept = b""
-        self._kept = persist(lambda: _read_range(self._file, start, min(end, size)))
-        self._kept_from = start
+    def _read_range(self, n_bytes: int) -> bytes:
+        start = self.tell()
+        content = bytes(self._file.read(n_bytes))
+        if len(content) < n_bytes:
+            self._file.seek(start)
+            raise ConnectionError("fewer bytes came than were asked for")
+        return content
 
     def _stream(self) -> None:
         """Read on in a file that only comes as a whole, from its beginning."""
+        left, self._size = self.tell(), None
         self._file.close()
-        filesystem, path = connect(self._url)
-        self._size, self._kept = None, b""
-        self._file = persist(lambda: filesystem.open(path, "rb", block_size=0))
-        left = self._position
-        while left and (skipped := once(partial(self._file.read, left))):
+        self._file = persist(partial(_open, self._url, 0))
+        while left and (skipped := self.read(left)):
             left -= len(skipped)
 
 
-def _open(url: str) -> tuple[Any, int | None]:
-    """Open a file that fetches exactly what is read of it; None where it can only be streamed."""
+def _open(url: str, read_ahead_bytes: int) -> Any:
     filesystem, path = connect(url)
     filesystem.invalidate_cache(path)  # what an earlier run in this process has seen
-    file = filesystem.open(path, "rb", cache_type="none")
-    try:
-        size = int(file.seek(0, io.SEEK_END))
-    except (TypeError, ValueError):
-        return file, None
-    return file, size
-
-
-def _read_range(file: Any, start: int, end: int) -> bytes:
-    file.seek(start)
-    content = bytes(file.read(end - start))
-    if len(content) < end - start:
-        raise ConnectionError("fewer bytes came than were asked for")
-    return content
+    return filesystem.open(path, "rb", block_size=read_ahead_bytes, cache_type="readahead")
 
 
 def list_folder(url: str) -> list[tuple[str, str, Mapping[str, Any]]]:
@@ -227,7 +184,7 @@ def connect(url: str) -> tuple[Any, str]:
         )
     protocol = url.partition("://")[0]
     try:
-        filesystem, path = fsspec.core.url_to_fs(url, **_options(protocol, fsspec.config.conf))
+        filesystem, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         how = f"'pip install \".[{extra}]\"' in the checkout of amos-dask, also on the workers"
@@ -236,32 +193,14 @@ def connect(url: str) -> tuple[Any, str]:
         raise ArchiveError(message) from error
     except ValueError as error:
         raise ArchiveError(f"{shown(url)}: {scrubbed(error)}.") from error
-    if _is_s3(protocol):
+    # Attempts are made here, not by the driver as well; a silent server is not waited for long.
+    if "s3" in filesystem.protocol:
         filesystem.retries = 1
-    return filesystem, path
-
-
-def _options(protocol: str, configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a driver's options: attempts are ours, and a silent server is not waited for long."""
-    if _is_s3(protocol):
-        theirs = _configured("config_kwargs", ("s3", "s3a"), configured)
-        return {"config_kwargs": theirs | {"retries": {"total_max_attempts": 1}}}
-    if protocol in ("http", "https"):
+        once = {"retries": {"total_max_attempts": 1}}
+        filesystem.config_kwargs = {**filesystem.config_kwargs, **once}
+    elif "http" in filesystem.protocol:
         from aiohttp import ClientTimeout
 
-        theirs = _configured("client_kwargs", ("http", "https"), configured)
-        return {"client_kwargs": {"timeout": ClientTimeout(**_HTTP_TIMEOUT_SECONDS)} | theirs}
-    return {}
-
-
-def _configured(
-    option: str, protocols: tuple[str, ...], configured: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for protocol in protocols:
-        found |= configured.get(protocol, {}).get(option) or {}
-    return found
-
-
-def _is_s3(protocol: str) -> bool:
-    return protocol in ("s3", "s3a")
+        timeout = {"timeout": ClientTimeout(**_HTTP_TIMEOUT_SECONDS)}
+        filesystem.client_kwargs = {**timeout, **filesystem.client_kwargs}
+    return filesystem, path

@@ -10,12 +10,12 @@ import struct
 import zipfile
 from collections.abc import Generator, Iterator
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
 
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
 from amos_dask.archive import remote
+from amos_dask.archive.locations import is_url
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.records import FileRef, ZipMember
 
@@ -30,17 +30,6 @@ _RAW_DEFLATE = -15
 _DAMAGED = cast(type[Exception], IsalError)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
-
-
-def is_url(location: str) -> bool:
-    """Return whether the location is a URL rather than a path."""
-    return "://" in location
-
-
-def is_zip(location: str) -> bool:
-    """Return whether the location names a zip file."""
-    path = urlsplit(location).path if is_url(location) else location
-    return path.lower().endswith(".zip")
 
 
 def open_location(location: str) -> BinaryIO:
@@ -110,7 +99,7 @@ def _block_sizes(location: str) -> Iterator[int]:
     yield FIRST_BYTES
     yield BLOCK_BYTES
     # Over a network a request costs time, however little it brings.
-    largest = remote.LARGEST_RANGE_BYTES if is_url(location) else BLOCK_BYTES
+    largest = remote.LARGEST_READ_BYTES if is_url(location) else BLOCK_BYTES
     yield from itertools.repeat(largest)
 
 

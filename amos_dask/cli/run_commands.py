@@ -20,7 +20,7 @@ from amos_dask.cli.show import (
 )
 
 # Options of run that say how it is done or what is written besides the dataset.
-_NOT_OF_A_PLAN = {"cluster", "progress", "break_lock", "performance_report", "statistics", "report"}
+_NOT_OF_A_PLAN = {"cluster", "progress", "no_lock", "performance_report", "statistics", "report"}
 
 
 @opt.command("download", "data/AMOS22")
@@ -64,7 +64,7 @@ def download(**arguments: Any) -> int:
 @click.option("--force", is_flag=True, help="Process complete samples again.")
 @opt.statistics
 @click.option("--report/--no_report", default=True, help="Write report.html as well.")
-@click.option("--break_lock", is_flag=True, help="Take over from a run that died elsewhere.")
+@click.option("--no_lock", is_flag=True, help="For a file system without locks: be alone there.")
 @click.option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
 @click.option("--dry_run", is_flag=True, help="Say what would be done; write nothing.")
 @opt.cluster

@@ -14,9 +14,8 @@ from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import SampleFiles, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_label_map, require_sample_folders
-from amos_dask.root.layout import MANIFEST_SHEET, SampleFolder, absolute, find_root
-from amos_dask.root.lock import require_unlocked
-from amos_dask.root.working import working_on
+from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute, find_root
+from amos_dask.root.working import require_unlocked, working_on
 from amos_dask.sample.describe import DescribeTask, describe_sample
 from amos_dask.sample.source import FolderSource
 from amos_dask.tables.issue_files import record_issues
@@ -62,7 +61,7 @@ def dataset_manifest(
         When there are no samples or the label map is not usable.
     """
     root, output = absolute(root_dir), Path(output_manifest_file)
-    layout = find_root(root, output)
+    layout = Layout.of(find_root(root, output))
     require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     folders = require_sample_folders(root, layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ from amos_dask.root.choices import (
 )
 from amos_dask.root.layout import (
     MANIFEST_SHEET,
+    Layout,
     absolute,
     find_root_beside_archive,
     find_sample_folders,
     sample_folder,
 )
-from amos_dask.root.lock import require_unlocked
 from amos_dask.root.working import working_on
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import ArchiveSource
@@ -92,17 +92,24 @@ def archive_manifest(
     ------
     AmosDaskError
         When the archive or the csv cannot be used as a whole.
+
+    Examples
+    --------
+    >>> result = amos_dask.archive_manifest(
+    ...     "downloads/amos22", "data/AMOS22/descriptor/archive_manifest.xlsx", progress="none"
+    ... )
+    >>> result.summary
+    '20 files of 12 scans'
     """
     output = Path(output_manifest_file)
     require_title(sheet_name)
     require_outside_archive(output, str(root_dir))
-    layout = find_root_beside_archive(str(root_dir), output)
-    require_unlocked(layout)
-    layout = layout_for(layout.root, dataset)
     csv = None if labeled_data_meta is None else str(labeled_data_meta)
-    found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset)
-    layout = settle_dataset(layout, found.definition)
-    with working_on(layout):
+    root = find_root_beside_archive(str(root_dir), output)
+    with working_on(Layout(root)):
+        layout = layout_for(root, dataset)
+        found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset)
+        layout = settle_dataset(layout, found.definition)
         with open_session(cluster, progress) as session:
             headers, issues = read_headers(session, found)
         frame = archive_frame(found.samples, headers)
@@ -150,38 +157,54 @@ def confirm_pairs(
     ------
     AmosDaskError
         When the manifest cannot be used or names files that the archive lacks.
+
+    Examples
+    --------
+    >>> result = amos_dask.confirm_pairs(
+    ...     "downloads/amos22",
+    ...     "data/AMOS22/grouped/AMOS-CT",
+    ...     "data/AMOS22/descriptor/archive_manifest.xlsx",
+    ...     modality="ct",
+    ...     progress="none",
+    ... )
+    >>> result.summary
+    '8 of 8 ct samples written'
     """
     group, manifest = absolute(output_dir), Path(archive_manifest)
     require_outside_archive(group, str(root_dir))
-    layout = find_root_beside_archive(str(root_dir), group)
-    require_unlocked(layout)
-    dataset = layout.dataset
-    listed = _read_samples(manifest, str(root_dir), dataset)
-    chosen = selection.choose(sample for sample in listed if sample.modality == modality)
-    samples = [s for s in chosen if s.volume is not None]
-    with working_on(layout, group):
-        earlier = {folder.sample_id for folder in find_sample_folders(group, dataset.prefix)}
-        params = Params(find_label_map(layout, None))
-        tasks = [
-            SampleTask(
-                ArchiveSource(sample, sample.sample_id in earlier),
-                layout,
-                sample_folder(group, sample),
-                frozenset({Step.CONFIRM_PAIRS}),
-                params,
-            )
-            for sample in samples
-        ]
-        results = make_all("pair", tasks, cluster, progress)
+    root = find_root_beside_archive(str(root_dir), group)
+    with working_on(Layout(root), group):
+        layout = Layout.of(root)
+        listed = _read_samples(manifest, str(root_dir), layout.dataset)
+        chosen = selection.choose(sample for sample in listed if sample.modality == modality)
+        results = make_all("pair", _pair_tasks(layout, group, chosen), cluster, progress)
         issues = [found.issue for result in results for found in result.issues]
         issues += [
             issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)
         ]
-        keep_label_map(layout, dataset.label_map)
+        keep_label_map(layout, layout.dataset.label_map)
         record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
     n_written = sum(result.folder is not None for result in results)
     summary = f"{n_written} of {len(chosen)} {modality} samples written"
     return CommandResult((group,), len(chosen), summary, tuple(issues))
+
+
+def _pair_tasks(layout: Layout, group: Path, chosen: Iterable[Sample]) -> list[SampleTask]:
+    """Return a task for each sample that has a volume."""
+    there = find_sample_folders(group, layout.dataset.prefix)
+    earlier = {folder.sample_id for folder in there}
+    params = Params(find_label_map(layout, None))
+    return [
+        SampleTask(
+            ArchiveSource(sample, sample.sample_id in earlier),
+            layout,
+            sample_folder(group, sample),
+            frozenset({Step.CONFIRM_PAIRS}),
+            params,
+        )
+        for sample in chosen
+        if sample.volume is not None
+    ]
 
 
 def _read_samples(manifest: Path, root_dir: str, definition: DatasetDefinition) -> list[Sample]:

@@ -12,10 +12,9 @@ from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import AmosDaskError, ManifestError
 from amos_dask.records import UNDEFINED
 from amos_dask.results import CommandResult
-from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME, absolute, find_root
-from amos_dask.root.lock import require_unlocked
+from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME, Layout, absolute, find_root
 from amos_dask.root.table_state import adding_to_table
-from amos_dask.root.working import working_where_possible
+from amos_dask.root.working import require_unlocked, working_where_possible
 from amos_dask.tables.assignments import assign, fold_shares, holdout_shares
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
 from amos_dask.tables.splits import (
@@ -112,7 +111,7 @@ def make_split(
         "unlabelled": unlabelled or None,
     }
     method = _choose_method(kind, {name: v for name, v in options.items() if v is not None})
-    layout = find_root(path.parent)
+    layout = Layout.of(find_root(path.parent))
     require_unlocked(layout)
     _require_workbook(path)
     with working_where_possible(layout):
@@ -247,7 +246,7 @@ def index_manifests(
     path, folder = Path(manifest_file), Path(output_index_manifest_dir)
     require_split_name(split_name)
     _require_workbook(path)
-    layout = find_root(path.parent, folder)
+    layout = Layout.of(find_root(path.parent, folder))
     require_unlocked(layout)
     if split_name not in sheet_names(path):
         raise ManifestError(f"{path}: there is no split {split_name!r}; run make-split first.")

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from amos_dask.commands.workplace import Workplace, has_error, make_all
+from amos_dask.commands.workplace import Workplace, has_error, make_all, working_at
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
+from amos_dask.exclusions import Exclusions
 from amos_dask.labels import LabelMap
 from amos_dask.params import DenoiseParams, Params, require_threshold
 from amos_dask.records import Step
@@ -23,7 +24,6 @@ from amos_dask.root.layout import (
     absolute,
     find_samples_of,
 )
-from amos_dask.root.working import working_on
 from amos_dask.sample.describe import read_changes
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
@@ -62,15 +62,19 @@ def split_prostate_uterus(
     ------
     AmosDaskError
         When there are no samples.
+
+    Examples
+    --------
+    >>> amos_dask.split_prostate_uterus("data/AMOS22/grouped", progress="none").summary
+    'label 15 became 16 in 0 of 8 masks'
     """
-    place = Workplace.at(root_dir, selection)
-    layout = place.layout
-    if not layout.dataset.splits_prostate_uterus:
-        raise AmosDaskError(
-            f"{Path(root_dir)}: {layout.dataset.name} has no label of prostate or uterus."
-        )
-    tasks = place.tasks({Step.SPLIT_PROSTATE_UTERUS}, Params(find_label_map(layout, None)))
-    with working_on(layout, place.folder):
+    with working_at(root_dir, selection) as place:
+        layout = place.layout
+        if not layout.dataset.splits_prostate_uterus:
+            raise AmosDaskError(
+                f"{Path(root_dir)}: {layout.dataset.name} has no label of prostate or uterus."
+            )
+        tasks = place.tasks({Step.SPLIT_PROSTATE_UTERUS}, Params(find_label_map(layout, None)))
         results = make_all("split", tasks, cluster, progress)
         n_changed = sum(result.is_changed for result in results)
         summary = f"label 15 became 16 in {n_changed} of {len(tasks)} masks"
@@ -105,11 +109,15 @@ def binary_masks(
     ------
     AmosDaskError
         When there are no samples or the label map is not usable.
+
+    Examples
+    --------
+    >>> amos_dask.binary_masks("data/AMOS22/grouped", progress="none").summary
+    '136 binary masks of 8 samples'
     """
-    place = Workplace.at(root_dir, selection)
-    label_map = find_label_map(place.layout, label_explanation)
-    tasks = place.tasks({Step.BINARY_MASKS}, Params(label_map))
-    with working_on(place.layout, place.folder):
+    with working_at(root_dir, selection) as place:
+        params = Params(find_label_map(place.layout, label_explanation))
+        tasks = place.tasks({Step.BINARY_MASKS}, params)
         results = make_all("binary", tasks, cluster, progress)
         n_files = sum(result.n_binary_masks for result in results)
         summary = f"{n_files} binary masks of {len(tasks)} samples"
@@ -148,17 +156,24 @@ def small_regions(
     ------
     AmosDaskError
         When there are no samples or the label map is not usable.
+
+    Examples
+    --------
+    >>> result = amos_dask.small_regions(
+    ...     "data/AMOS22/grouped", "regions.xlsx", region_volume_thresh=100.0, progress="none"
+    ... )
+    >>> result.frame[["ID", "label_name", "n_voxels"]].head(1).values.tolist()
+    [['amos_0001', 'gall bladder', 18]]
     """
-    place = Workplace.at(root_dir, selection, output_manifest)
-    label_map = find_label_map(place.layout, label_explanation)
     threshold_mm3 = require_threshold("region_volume_thresh", region_volume_thresh)
-    params = Params(label_map, region_volume_thresh=(threshold_mm3,))
-    tasks = place.tasks({Step.SMALL_REGIONS}, params)
-    with working_on(place.layout):
+    output = Path(output_manifest)
+    with working_at(root_dir, selection, output) as place:
+        label_map = find_label_map(place.layout, label_explanation)
+        params = Params(label_map, region_volume_thresh=(threshold_mm3,))
+        tasks = place.tasks({Step.SMALL_REGIONS}, params)
         results = make_all("regions", tasks, cluster, progress)
         found = [(r.sample_id, regions) for r in results for _, regions in r.regions]
         manifest, frame = region_frames(found, label_map)
-        output = Path(output_manifest)
         write_workbook(output, {MANIFEST_SHEET: manifest, REGIONS_SHEET: frame})
         summary = f"{len(frame)} regions smaller than {threshold_mm3:g} mm3 in {len(found)} masks"
         return place.finish(Step.SMALL_REGIONS, results, (output,), summary, frame)
@@ -208,26 +223,19 @@ def denoise(
     AmosDaskError
         When there are no samples, the label map or the exclusions are not usable, or a mask was
         denoised with other parameters and its undenoised form is not kept.
+
+    Examples
+    --------
+    >>> result = amos_dask.denoise("data/AMOS22/grouped", "data/AMOS22/grouped", progress="none")
+    >>> result.summary
+    '0 voxels changed in 0 masks; 8 were denoised before'
     """
-    place, output = Workplace.at(root_dir, selection, output_dir), absolute(output_dir)
-    layout = place.layout
-    label_map = find_label_map(layout, label_explanation)
     how = DenoiseParams.of(kernel_size, filter_halfedge, region_area_thresh)
-    exclusions = find_exclusions(layout, exclude, label_map)
-    sources, excluded = place.masked(label_map), exclusions.for_sample
-    params = {s.name: Params(label_map, how, (), excluded(s.name)) for s in sources}
-    _require_restorable(sources, params)
-    tasks = [
-        SampleTask(
-            source,
-            layout,
-            replace(source.folder, path=output / source.folder.path.relative_to(place.folder)),
-            frozenset({Step.DENOISE, Step.BINARY_MASKS}),
-            params[source.name],
-        )
-        for source in sources
-    ]
-    with working_on(layout, place.folder, output):
+    output = absolute(output_dir)
+    with working_at(root_dir, selection, output) as place:
+        label_map = find_label_map(place.layout, label_explanation)
+        exclusions = find_exclusions(place.layout, exclude, label_map)
+        tasks = _denoise_tasks(place, output, Params(label_map, how, ()), exclusions)
         results = make_all("denoise", tasks, cluster, progress)
         n_denoised = sum(result.is_changed for result in results)
         n_before = sum(not (result.is_changed or has_error(result)) for result in results)
@@ -237,6 +245,24 @@ def denoise(
             summary += f"; {n_before} were denoised before"
         written = _write_changes(place, label_map) if output == place.folder else ()
         return place.finish(Step.DENOISE, results, (output, *written), summary)
+
+
+def _denoise_tasks(
+    place: Workplace, output: Path, params: Params, exclusions: Exclusions
+) -> list[SampleTask]:
+    sources = place.masked(params.label_map)
+    by_sample = {s.name: replace(params, excluded=exclusions.for_sample(s.name)) for s in sources}
+    _require_restorable(sources, by_sample)
+    return [
+        SampleTask(
+            source,
+            place.layout,
+            replace(source.folder, path=output / source.folder.path.relative_to(place.folder)),
+            frozenset({Step.DENOISE, Step.BINARY_MASKS}),
+            by_sample[source.name],
+        )
+        for source in sources
+    ]
 
 
 def _require_restorable(sources: Sequence[FolderSource], params: Mapping[str, Params]) -> None:
@@ -289,17 +315,20 @@ def restore(
     ------
     AmosDaskError
         When there are no samples.
+
+    Examples
+    --------
+    >>> chosen = amos_dask.Selection(ids=["1"])
+    >>> result = amos_dask.restore("data/AMOS22/grouped", selection=chosen, progress="none")
+    >>> result.summary.partition(";")[0]
+    '1 masks are as they were before denoising'
     """
-    place = Workplace.at(root_dir, selection)
-    layout = place.layout
-    label_map = find_label_map(layout, None)
-    params = Params(
-        label_map,
-        region_volume_thresh=(),
-        splits_prostate_uterus=layout.dataset.splits_prostate_uterus,
-    )
-    tasks = place.tasks({Step.RESTORE, Step.BINARY_MASKS}, params)
-    with working_on(layout, place.folder):
+    with working_at(root_dir, selection) as place:
+        layout = place.layout
+        label_map = find_label_map(layout, None)
+        splits = layout.dataset.splits_prostate_uterus
+        params = Params(label_map, region_volume_thresh=(), splits_prostate_uterus=splits)
+        tasks = place.tasks({Step.RESTORE, Step.BINARY_MASKS}, params)
         results = make_all("restore", tasks, cluster, progress)
         n_restored = sum(result.is_changed for result in results)
         n_others = sum(not (result.is_changed or has_error(result)) for result in results)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from amos_dask.records import SampleResult, Step, StepIssue, sample_number
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import require_sample_folders
 from amos_dask.root.layout import Layout, absolute, find_root
-from amos_dask.root.lock import require_unlocked
+from amos_dask.root.working import working_on
 from amos_dask.sample.make import make_sample
 from amos_dask.sample.selection import Selection
 from amos_dask.sample.source import FolderSource
@@ -43,31 +44,6 @@ class Workplace:
     folder: Path
     layout: Layout
     selection: Selection
-
-    @staticmethod
-    def at(
-        root_dir: str | Path, selection: Selection, output: str | Path | None = None
-    ) -> Workplace:
-        """Return the workplace of a command.
-
-        Parameters
-        ----------
-        root_dir : str or Path
-            Folder with sample folders anywhere below it.
-        selection : Selection
-            Choice of samples.
-        output : str or Path, optional
-            What the command writes; the nearer one of its ROOT_DIR and the folder's is taken.
-
-        Raises
-        ------
-        AmosDaskError
-            When somebody else works in its ROOT_DIR.
-        """
-        folder = absolute(root_dir)
-        layout = find_root(folder, None if output is None else Path(output))
-        require_unlocked(layout)
-        return Workplace(folder, layout, selection)
 
     def masked(self, label_map: LabelMap) -> list[FolderSource]:
         """Return the chosen samples that have a mask, by number.
@@ -116,6 +92,33 @@ class Workplace:
         samples = None if covers_all else {result.sample_id for result in results}
         record_issues(self.layout, step, issues, samples)
         return CommandResult(outputs, len(results), summary, issues, frame)
+
+
+@contextmanager
+def working_at(
+    root_dir: str | Path, selection: Selection, output: str | Path | None = None
+) -> Iterator[Workplace]:
+    """Yield the workplace of a command; nobody else works in its ROOT_DIR meanwhile.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it.
+    selection : Selection
+        Choice of samples.
+    output : str or Path, optional
+        What the command writes; the nearer one of its ROOT_DIR and the folder's is taken.
+
+    Raises
+    ------
+    AmosDaskError
+        When somebody else works in its ROOT_DIR.
+    """
+    folder = absolute(root_dir)
+    root = find_root(folder, None if output is None else Path(output))
+    outputs = (folder,) if output is None else (folder, absolute(output))
+    with working_on(Layout(root), *outputs):
+        yield Workplace(folder, Layout.of(root), selection)
 
 
 def make_all(

@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.engine.environment import WORKER_ENVIRONMENT, free_port
-from amos_dask.engine.options import BATCH_SYSTEMS, ClusterOptions, configured, memory_bytes
+from amos_dask.engine.options import (
+    BATCH_SYSTEMS,
+    DEFAULT_WORKERS,
+    ClusterOptions,
+    configured,
+    memory_bytes,
+)
 from amos_dask.errors import ClusterError
 
-DEFAULT_WORKERS = 4
 _MEMORY = "4GB"
 # HTCondor wants to know how much disk a job takes; results lie on the shared file system.
 _CONDOR_DISK = "1GB"
@@ -31,6 +36,13 @@ _PAIR_IS_HOURS_AND_MINUTES = {"lsf", "oar"}
 
 def start_batch(options: ClusterOptions, security: Any) -> Any:
     """Return a cluster whose workers are jobs of a batch system; lost jobs are replaced.
+
+    Parameters
+    ----------
+    options : ClusterOptions
+        Complete.
+    security : distributed.Security or None
+        TLS credentials.
 
     Raises
     ------
@@ -70,6 +82,11 @@ def start_batch(options: ClusterOptions, security: Any) -> Any:
 def job_arguments(options: ClusterOptions) -> dict[str, Any]:
     """Return the arguments of dask-jobqueue's class; what is not said is left to jobqueue.yaml.
 
+    Parameters
+    ----------
+    options : ClusterOptions
+        Complete.
+
     Raises
     ------
     ClusterError
@@ -106,6 +123,18 @@ def walltime_seconds(system: str, walltime: str) -> int:
 
     ``HH:MM:SS`` everywhere, also with days: ``D-HH``, ``D-HH:MM``, ``D-HH:MM:SS``. What is shorter
     differs: ``30`` are minutes for Slurm, seconds for PBS.
+
+    Parameters
+    ----------
+    system : str
+        Such as ``slurm``.
+    walltime : str
+        In one of these forms.
+
+    Returns
+    -------
+    int
+        Seconds, at least 60.
 
     Raises
     ------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform
+import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ class WorkerView:
     address, host : str
         Where it is.
     versions : tuple of (str, str)
-        Python, amos-dask and the libraries that results depend on; not all when it cannot tell.
+        Python, amos-dask and the libraries that results depend on; none when it cannot tell.
     memory_bytes : int
         Its limit; 0 without one.
     unseen : tuple of str
@@ -76,6 +77,11 @@ def look_at_workers(
     seconds_for_others : float
         For the rest of them.
 
+    Returns
+    -------
+    list of WorkerView
+        One a worker. Those with another Python or amos-dask are not asked for the paths.
+
     Raises
     ------
     ClusterError
@@ -91,41 +97,69 @@ def look_at_workers(
     if n_workers > 1:
         with suppress(TimeoutError):
             client.wait_for_workers(n_workers, timeout=seconds_for_others)
-    pythons = {
-        address: _minor(found["host"]["python"])
-        for address, found in client.get_versions()["workers"].items()
-    }
-    # Bytecode of another Python is not to be run, not even for a look.
-    ours = _minor(platform.python_version())
-    strangers = {address: python for address, python in pythons.items() if python != ours}
-    info = client.scheduler_info(n_workers=-1)["workers"]
-    to_ask = [address for address in info if address not in strangers]
-    look = _looker()
-    found = client.run(
-        look, _PACKAGES, tuple(to_read), tuple(to_write), workers=to_ask, on_error="return"
-    )
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    found = client.get_versions(packages=_PACKAGES)
+    theirs = {address: _versions_of(said) for address, said in found["workers"].items() if said}
+    hosts = client.run(socket.gethostname, on_error="ignore")
+    # What was pickled here is not to be run by other code, not even for a look.
+    same = dict(_versions_of(found["client"])[:2])
+    to_ask = [address for address, others in theirs.items() if dict(others[:2]) == same]
+    answers = client.run(_look, to_read, to_write, workers=to_ask, on_error="return")
     views = []
-    for address, worker in info.items():
-        memory = worker["memory_limit"] or 0
-        answer = found.get(address)
+    for address, worker in workers.items():
+        answer = answers.get(address)
+        host = hosts.get(address) or worker["host"]
+        versions, memory = theirs.get(address, ()), worker["memory_limit"] or 0
         if isinstance(answer, dict):
-            views.append(WorkerView(address, memory_bytes=memory, **answer))
-        elif address in strangers:
-            versions = (("python", strangers[address]),)
-            views.append(WorkerView(address, worker["host"], versions, memory))
+            views.append(WorkerView(address, host, versions, memory, **answer))
+        elif versions and address not in to_ask:
+            views.append(WorkerView(address, host, versions, memory))
         else:  # answers nothing, or not as one that can be used
             reason = " ".join(f"{type(answer).__name__}: {answer}".split()) if answer else "is gone"
-            views.append(WorkerView(address, worker["host"], (), memory, failure=reason))
+            views.append(WorkerView(address, host, (), memory, failure=reason))
     return views
+
+
+def _look(to_read: Sequence[str], to_write: Sequence[str]) -> dict[str, Any]:
+    """Return what a worker, on which this runs, sees of the shared folders."""
+    try:
+        free_bytes = shutil.disk_usage(to_write[0]).free if to_write else 0
+    except OSError:
+        free_bytes = 0
+    return {
+        "unseen": tuple(path for path in (*to_read, *to_write) if not Path(path).exists()),
+        "unwritable": tuple(path for path in to_write if not os.access(path, os.W_OK)),
+        "free_bytes": free_bytes,
+    }
+
+
+def _versions_of(found: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return what Dask has found of a process: Python first, without its last number."""
+    packages = found["packages"]
+    python = ".".join(packages["python"].split(".")[:2])
+    return ("python", python), *((name, packages.get(name) or _MISSING) for name in _PACKAGES)
 
 
 def versions() -> tuple[tuple[str, str], ...]:
     """Return the versions that client and workers must share."""
-    return tuple(_looker()(_PACKAGES, (), ())["versions"])
+    from distributed.versions import get_versions
+
+    return _versions_of(get_versions(_PACKAGES))
 
 
 def find_problems(views: Sequence[WorkerView]) -> list[str]:
-    """Return what stands in the way of work, a sentence each, naming a host."""
+    """Return what stands in the way of work.
+
+    Parameters
+    ----------
+    views : sequence of WorkerView
+        From `look_at_workers`.
+
+    Returns
+    -------
+    list of str
+        A sentence each, naming a host; each once.
+    """
     ours = dict(versions())
     problems = []
     for view in views:
@@ -147,59 +181,15 @@ def find_problems(views: Sequence[WorkerView]) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def is_on_this_machine(client: Any) -> bool:
-    """Return whether a client's workers are processes that were started here."""
-    from distributed import LocalCluster
-
-    return isinstance(client.cluster, LocalCluster)
-
-
-def _minor(python: str) -> str:
-    return ".".join(python.split(".")[:2])
-
-
-def _looker() -> Callable[..., dict[str, Any]]:
-    """Return what runs on a worker.
-
-    A function within a function is sent as a whole: it works where amos-dask is not installed, or
-    is another version. So it must use nothing of this module.
-    """
-
-    def look(
-        packages: Sequence[str], to_read: Sequence[str], to_write: Sequence[str]
-    ) -> dict[str, Any]:
-        import os
-        import platform
-        import shutil
-        import socket
-        from importlib.metadata import PackageNotFoundError, version
-
-        versions = [("python", ".".join(platform.python_version_tuple()[:2]))]
-        for name in packages:
-            try:
-                versions.append((name, version(name)))
-            except PackageNotFoundError:
-                versions.append((name, "missing"))
-        try:
-            free_bytes = shutil.disk_usage(to_write[0]).free if to_write else 0
-        except OSError:
-            free_bytes = 0
-        unseen = [path for path in (*to_read, *to_write) if not os.path.exists(path)]  # noqa: PTH110
-        return {
-            "host": socket.gethostname(),
-            "versions": tuple(versions),
-            "unseen": tuple(unseen),
-            "unwritable": tuple(path for path in to_write if not os.access(path, os.W_OK)),
-            "free_bytes": free_bytes,
-        }
-
-    return look
-
-
 def ssh_line(dashboard_link: str) -> str:
     """Return the command that brings a dashboard on a cluster to one's own browser.
 
     From within a batch job it goes through the machine that the job was submitted from.
+
+    Parameters
+    ----------
+    dashboard_link : str
+        As Dask gives it, with host and port.
     """
     place = urlsplit(dashboard_link)
     through = socket.gethostname()

@@ -11,6 +11,7 @@ from typing import Any
 from amos_dask.engine.environment import leave_signals_to_the_client, usable_cores
 from amos_dask.engine.options import (
     BATCH_SYSTEMS,
+    DEFAULT_WORKERS,
     KUBERNETES,
     LOCAL,
     ClusterOptions,
@@ -34,6 +35,16 @@ _TIME_TO_RESTART = {"distributed.deploy.lost-worker-timeout": "60s"}
 @contextmanager
 def connect(options: ClusterOptions) -> Iterator[Any]:
     """Yield a `distributed.Client` and close what was started for it.
+
+    Parameters
+    ----------
+    options : ClusterOptions
+        Where to run.
+
+    Yields
+    ------
+    distributed.Client
+        Connected; not the default client of the process.
 
     Raises
     ------
@@ -61,18 +72,25 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
 
 
 def count_workers(options: ClusterOptions) -> int | None:
-    """Return how many workers a cluster will have; None when it is not started here."""
+    """Return how many workers a cluster will have.
+
+    Parameters
+    ----------
+    options : ClusterOptions
+        Where to run.
+
+    Returns
+    -------
+    int or None
+        None when the cluster is not started here.
+    """
     options = complete(options)
     if options.cluster == LOCAL:
         return options.workers or usable_cores()
-    if options.cluster == KUBERNETES:
-        from amos_dask.engine.kubernetes import DEFAULT_WORKERS
-
-        least = configured("kubernetes.minimum-workers")
-        return least if least is not None else options.workers or DEFAULT_WORKERS
-    if options.cluster in BATCH_SYSTEMS:
-        from amos_dask.engine.batch import DEFAULT_WORKERS
-
+    least = configured("kubernetes.minimum-workers")
+    if options.cluster == KUBERNETES and least is not None:
+        return int(least)
+    if options.cluster in (KUBERNETES, *BATCH_SYSTEMS):
         return options.workers or DEFAULT_WORKERS
     return None
 
@@ -139,7 +157,15 @@ def _security(options: ClusterOptions) -> Any:
 
 @contextmanager
 def reporting_performance(client: Any, path: str) -> Iterator[None]:
-    """Write Dask's performance report of what a client does within the ``with`` block."""
+    """Write Dask's performance report of what a client does within the ``with`` block.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Whose tasks.
+    path : str
+        Of the HTML file.
+    """
     from distributed import performance_report
 
     with client.as_current(), performance_report(filename=path):

@@ -37,7 +37,7 @@ def usable_cores() -> int:
 
 
 def free_port(wanted: int) -> int:
-    """Return the wanted port, or 0 (any) when something listens there already."""
+    """Return the wanted port of this machine, or 0 (any) when something listens there already."""
     import socket
 
     with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""What a graph of tasks tells: how each task ended, and the events on the way."""
+"""What is told of work on Dask: how each task ended, and the events on the way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
-    """How one task of the graph ended.
+    """How one task ended.
 
     Parameters
     ----------
@@ -41,18 +41,18 @@ class Outcome(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseStarted:
-    """Event: a phase with so many tasks begins."""
+class WorkStarted:
+    """Event: work of a kind, such as ``sample``, begins, with so many tasks."""
 
-    phase: str
+    work: str
     total: int
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEnded:
-    """Event: a task of a phase ended."""
+    """Event: a task of the work ended."""
 
-    phase: str
+    work: str
     name: str
     failed: bool
     n_issues: int
@@ -63,17 +63,17 @@ class TaskEnded:
 class BytesDone:
     """Event: so many bytes of a task's file are done, of so many if that is known."""
 
-    phase: str
+    work: str
     name: str
     n_bytes: int
     n_bytes_total: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseEnded:
-    """Event: a phase is over."""
+class WorkEnded:
+    """Event: the work is over."""
 
-    phase: str
+    work: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,5 +83,5 @@ class Notice:
     message: str
 
 
-Event = PhaseStarted | TaskEnded | BytesDone | PhaseEnded | Notice
+Event = WorkStarted | TaskEnded | BytesDone | WorkEnded | Notice
 Listener = Callable[[Event], None]

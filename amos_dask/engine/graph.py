@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import WorkerState
 
-from amos_dask.engine.events import Listener, Notice, Outcome, PhaseEnded, PhaseStarted, TaskEnded
+from amos_dask.engine.events import Listener, Notice, Outcome, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.errors import AmosDaskError, ClusterError
 
 # How often Dask runs a task again after the loss of its worker.
@@ -62,12 +62,11 @@ Value = TypeVar("Value")
 
 def run_tasks(
     client: Client,
-    phase: str,
+    work: str,
     function: Callable[[Item], Value],
     items: Sequence[Item],
     listener: Listener,
-    count_issues: Callable[[Value], int] = lambda value: 0,
-) -> Iterator[Outcome[Value]]:
+) -> Generator[Outcome[Value], None, None]:
     """Run ``function(item)`` for every item and yield the outcomes as they finish.
 
     Only a window of tasks is with the scheduler at any time and each is forgotten when its
@@ -77,16 +76,14 @@ def run_tasks(
     ----------
     client : Client
         Where to run.
-    phase : str
-        First word of the task names, so that the dashboard shows ``sample-amos_0004``.
+    work : str
+        First word of the tasks' names, so that the dashboard shows ``sample-amos_0004``.
     function : callable
-        Takes an item and returns a small picklable value.
+        Takes an item and returns a small picklable value; ``issues`` of it are counted.
     items : sequence
         Small picklable items with a ``name``.
     listener : callable
-        Is told of the phase's start, of each task's end, and of the phase's end.
-    count_issues : callable
-        Number of issues in a value, for progress.
+        Is told of the work's start, of each task's end, and of the work's end.
 
     Yields
     ------
@@ -99,17 +96,17 @@ def run_tasks(
     AmosDaskError
         When the function raised one, or the disk is full: it concerns the whole run.
     """
-    listener(PhaseStarted(phase, len(items)))
-    window = _Window(client, phase, function, items, listener)
+    listener(WorkStarted(work, len(items)))
+    window = _Window(client, work, function, items, listener)
     with closing(window.outcomes()) as outcomes, noticing_the_end_of(client):
         for outcome in outcomes:
             if outcome.stops_run:
                 raise AmosDaskError(outcome.failure)
-            n_issues = 0 if outcome.value is None else count_issues(outcome.value)
+            n_issues = len(getattr(outcome.value, "issues", ()))
             failed = outcome.failure is not None
-            listener(TaskEnded(phase, outcome.name, failed, n_issues, outcome.seconds))
+            listener(TaskEnded(work, outcome.name, failed, n_issues, outcome.seconds))
             yield outcome
-    listener(PhaseEnded(phase))
+    listener(WorkEnded(work))
 
 
 @contextmanager
@@ -129,20 +126,23 @@ def noticing_the_end_of(client: Client) -> Iterator[None]:
 
 
 class _Window(Generic[Item, Value]):
-    """The tasks of one phase that are with the scheduler."""
+    """The tasks of one kind of work that are with the scheduler."""
 
     def __init__(
         self,
         client: Client,
-        phase: str,
+        work: str,
         function: Callable[[Item], Value],
         items: Sequence[Item],
         listener: Listener,
     ) -> None:
         self._client = client
         self._listener = listener
-        self._phase = phase
+        self._work = work
         self._function = function
+        # Two clients of one scheduler, and two items of one name, must not share tasks.
+        self._token = secrets.token_hex(4)
+        self._numbers = count(1)
         self._waiting = iter(items)
         self._running: dict[Future, Item] = {}
         # Items whose workers died. They run again one by one, so that what dies then is to blame.
@@ -294,13 +294,11 @@ class _Window(Generic[Item, Value]):
     def _submit(self, items: list[Item]) -> list[Future]:
         if not items:
             return []
-        # Names carry a token: two clients of one scheduler must not share tasks.
-        token = secrets.token_hex(4)
         futures: list[Future] = self._client.map(
             _measured,
             [self._function] * len(items),
             items,
-            key=[f"{self._phase}-{item.name}-{token}" for item in items],
+            key=[f"{self._work}-{item.name}-{self._token}-{next(self._numbers)}" for item in items],
             retries=RETRIES,
             pure=False,
         )

@@ -19,6 +19,13 @@ _NAMES_A_WORKER = 4
 def start_local(options: ClusterOptions, security: Any) -> Any:
     """Return a started `distributed.LocalCluster`.
 
+    Parameters
+    ----------
+    options : ClusterOptions
+        Complete.
+    security : distributed.Security or None
+        TLS credentials.
+
     Raises
     ------
     ClusterError

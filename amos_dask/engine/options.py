@@ -21,6 +21,8 @@ BATCH_SYSTEMS = {
 }
 KUBERNETES = "kubernetes"
 LOCAL = "local"
+# Of batch jobs and pods, when it is not said how many.
+DEFAULT_WORKERS = 4
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class ClusterOptions:
         configuration.
     queue, walltime, account : str, optional
         Of batch jobs.
+
+    Examples
+    --------
+    >>> amos_dask.ClusterOptions("slurm", workers=32, walltime="02:00:00").workers
+    32
     """
 
     cluster: str | None = None
@@ -59,6 +66,24 @@ class ClusterOptions:
     account: str | None = None
 
 
+def options_of(cluster: Any) -> ClusterOptions | None:
+    """Return the options that a user means.
+
+    Parameters
+    ----------
+    cluster : ClusterOptions, distributed.Client, str or None
+        As the public functions take it.
+
+    Returns
+    -------
+    ClusterOptions or None
+        None for a client, which needs none.
+    """
+    if cluster is None or isinstance(cluster, ClusterOptions):
+        return cluster or ClusterOptions()
+    return ClusterOptions(cluster) if isinstance(cluster, str) else None
+
+
 @cache
 def load_defaults() -> None:
     """Make the packaged defaults part of Dask's configuration; what is set already stays."""
@@ -70,7 +95,13 @@ def load_defaults() -> None:
 
 
 def configured(section: str) -> Any:
-    """Return a value of Dask's configuration below ``amos-dask``, ``-`` or ``_`` in its name."""
+    """Return a value of Dask's configuration.
+
+    Parameters
+    ----------
+    section : str
+        Its name below ``amos-dask``, with ``-`` or ``_``, such as ``batch.interface``.
+    """
     import dask
 
     load_defaults()
@@ -78,13 +109,34 @@ def configured(section: str) -> Any:
 
 
 def patience_seconds(kind: str) -> float:
-    """Return how long to wait without any worker: batch jobs may be queued for days."""
+    """Return how long to wait without any worker: batch jobs may be queued for days.
+
+    Parameters
+    ----------
+    kind : str
+        Of cluster, such as ``local``.
+
+    Returns
+    -------
+    float
+        Seconds.
+    """
     elsewhere = 7 * 86400
     return float(configured("patience") or (600 if kind == LOCAL else elsewhere))
 
 
 def memory_bytes(memory: str) -> int:
-    """Return the bytes of an amount such as ``4GB``.
+    """Return the bytes of an amount.
+
+    Parameters
+    ----------
+    memory : str
+        Such as ``4GB``.
+
+    Returns
+    -------
+    int
+        Above 0.
 
     Raises
     ------
@@ -106,6 +158,16 @@ def complete(options: ClusterOptions) -> ClusterOptions:
     """Return the options with what is configured in place of None.
 
     A scheduler's address in ``DASK_SCHEDULER_ADDRESS`` wins over a configured kind of cluster.
+
+    Parameters
+    ----------
+    options : ClusterOptions
+        As given.
+
+    Returns
+    -------
+    ClusterOptions
+        With None only where nothing is configured either.
     """
     import dask
 

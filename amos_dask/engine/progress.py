@@ -1,4 +1,4 @@
-"""Subscribers to graph events: a bar on a terminal, lines in a log, JSON for machines."""
+"""Who listens to events: a bar on a terminal, lines in a log, JSON for machines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from amos_dask.engine.events import (
     Event,
     Listener,
     Notice,
-    PhaseEnded,
-    PhaseStarted,
     TaskEnded,
+    WorkEnded,
+    WorkStarted,
 )
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 STYLES = ("auto", "bar", "plain", "json", "none")
 _SECONDS_BETWEEN_LINES = 5.0
+# Programs that read the lines know these by their first names.
+_NAMES_IN_JSON = {"WorkStarted": "PhaseStarted", "WorkEnded": "PhaseEnded", "work": "phase"}
 _UNITS = ((1e9, "GB"), (1e6, "MB"))
-_PHASES = {
-    "audit": "reading headers",
+_WORDS = {
+    "headers": "reading headers",
     "sample": "processing samples",
     "pair": "confirming pairs",
     "split": "splitting prostate/uterus",
@@ -45,6 +47,11 @@ _PHASES = {
     "md5": "computing the MD5",
     "download": "downloading",
 }
+
+
+def _words(work: str) -> str:
+    """Return what people are told that is being done."""
+    return _WORDS.get(work, work)
 
 
 def ignore(event: Event) -> None:
@@ -83,12 +90,14 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         """Write the event with its type's name."""
-        line = {"event": type(event).__name__, **asdict(event)}
+        kind = type(event).__name__
+        fields = {_NAMES_IN_JSON.get(name, name): value for name, value in asdict(event).items()}
+        line = {"event": _NAMES_IN_JSON.get(kind, kind), **fields}
         print(json.dumps(line), file=self._stream, flush=True)
 
 
 class PlainLines:
-    """A line at the start and end of each phase, for each failure, and every few seconds."""
+    """A line when work starts and ends, for each failure, and every few seconds."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -100,46 +109,46 @@ class PlainLines:
     def __call__(self, event: Event) -> None:
         """Write what a reader of a log wants to know."""
         match event:
-            case PhaseStarted(phase, total):
+            case WorkStarted(work, total):
                 self._done, self._total, self._issues = 0, total, 0
                 self._started = self._last = self._clock()
-                self._say(f"{_PHASES.get(phase, phase)}: {total} to do")
-            case TaskEnded(phase, name, failed, n_issues, _):
+                self._say(f"{_words(work)}: {total} to do")
+            case TaskEnded(work, name, failed, n_issues, _):
                 self._done += 1
                 self._issues += n_issues
                 if failed:
-                    self._say(f"{_PHASES.get(phase, phase)}: {name} failed")
-                self._report_now_and_then(phase)
+                    self._say(f"{_words(work)}: {name} failed")
+                self._report_now_and_then(work)
             case BytesDone():
                 self._report_bytes_now_and_then(event)
-            case PhaseEnded(phase):
+            case WorkEnded(work):
                 seconds = self._clock() - self._started
                 self._say(
-                    f"{_PHASES.get(phase, phase)}: {self._done} of {self._total} done "
+                    f"{_words(work)}: {self._done} of {self._total} done "
                     f"in {seconds:.1f} s, {self._issues} issues"
                 )
             case Notice(message):
                 self._say(message)
 
-    def _report_now_and_then(self, phase: str) -> None:
+    def _report_now_and_then(self, work: str) -> None:
         now = self._clock()
         if now - self._last < _SECONDS_BETWEEN_LINES or self._done == self._total:
             return
         self._last = now
         left = (now - self._started) / self._done * (self._total - self._done)
         self._say(
-            f"{_PHASES.get(phase, phase)}: {self._done} of {self._total}, "
+            f"{_words(work)}: {self._done} of {self._total}, "
             f"{self._issues} issues, about {left:.0f} s left"
         )
 
     def _report_bytes_now_and_then(self, event: BytesDone) -> None:
         now = self._clock()
-        key = (event.phase, event.name)
+        key = (event.work, event.name)
         begun, n_bytes_before = self._first.setdefault(key, (now, event.n_bytes))
         if now - self._last < _SECONDS_BETWEEN_LINES:
             return
         self._last = now
-        line = f"{_PHASES.get(event.phase, event.phase)} {event.name}: {_bytes_text(event)}"
+        line = f"{_words(event.work)} {event.name}: {_bytes_text(event)}"
         n_new, total = event.n_bytes - n_bytes_before, event.n_bytes_total
         if n_new > 0 and total is not None:
             left = (now - begun) / n_new * max(0, total - event.n_bytes)
@@ -183,7 +192,7 @@ def _bar(stream: TextIO) -> Iterator[Listener]:
 
 
 class _Bar:
-    """A rich progress bar for each phase, and for each file whose bytes are counted."""
+    """A rich progress bar for each kind of work, and for each file whose bytes are counted."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -192,33 +201,32 @@ class _Bar:
 
     def __call__(self, event: Event) -> None:
         match event:
-            case PhaseStarted(phase, total):
-                self._counts[phase] = (0, total, 0)
-                self._bars[phase, ""] = self._add(phase, "", total, 0, self._count(phase))
-            case TaskEnded(phase, name, failed, n_issues, _):
-                n_done, total, n_before = self._counts[phase]
-                self._counts[phase] = (n_done + 1, total, n_before + n_issues)
-                bar = self._bars[phase, ""]
-                self._progress.update(bar, advance=1, count=self._count(phase))
+            case WorkStarted(work, total):
+                self._counts[work] = (0, total, 0)
+                self._bars[work, ""] = self._add(work, "", total, 0, self._count(work))
+            case TaskEnded(work, name, failed, n_issues, _):
+                n_done, total, n_before = self._counts[work]
+                self._counts[work] = (n_done + 1, total, n_before + n_issues)
+                bar = self._bars[work, ""]
+                self._progress.update(bar, advance=1, count=self._count(work))
                 if failed:
                     self._progress.console.print(f"{name} failed")
-            case BytesDone(phase, name, n_bytes, total):
+            case BytesDone(work, name, n_bytes, total):
                 text = _bytes_text(event)
-                if (phase, name) not in self._bars:
-                    self._bars[phase, name] = self._add(phase, name, total, n_bytes, text)
-                bar = self._bars[phase, name]
+                if (work, name) not in self._bars:
+                    self._bars[work, name] = self._add(work, name, total, n_bytes, text)
+                bar = self._bars[work, name]
                 self._progress.update(bar, completed=n_bytes, total=total, count=text)
             case Notice(message):
                 self._progress.console.print(message, highlight=False, markup=False)
             case _:
                 pass
 
-    def _add(self, phase: str, name: str, total: int | None, done: int, count: str) -> TaskID:
-        words = _PHASES.get(phase, phase)
-        # Below its phase's bar a file's name says enough.
-        shown = words if not name else name if (phase, "") in self._bars else f"{words} {name}"
+    def _add(self, work: str, name: str, total: int | None, done: int, count: str) -> TaskID:
+        # Below the bar of its work a file's name says enough.
+        shown = name if name and (work, "") in self._bars else f"{_words(work)} {name}".strip()
         return self._progress.add_task(shown, total=total, completed=done, count=count)
 
-    def _count(self, phase: str) -> str:
-        n_done, total, n_issues = self._counts[phase]
+    def _count(self, work: str) -> str:
+        n_done, total, n_issues = self._counts[work]
         return f"{n_done:{len(str(total))}}/{total} {n_issues} issues"

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amos_dask.archive.sources import is_url
-from amos_dask.engine import ClusterOptions, connect
-from amos_dask.engine.check import find_problems, is_on_this_machine, look_at_workers, ssh_line
-from amos_dask.engine.connect import reporting_performance
+from amos_dask.engine.check import find_problems, look_at_workers, ssh_line
+from amos_dask.engine.connect import connect, reporting_performance
 from amos_dask.engine.events import Listener, Notice, Outcome
-from amos_dask.engine.options import patience_seconds
+from amos_dask.engine.options import options_of, patience_seconds
 from amos_dask.engine.progress import STYLES, report_to
 from amos_dask.errors import AmosDaskError, ClusterError
-from amos_dask.root.layout import absolute
 
 if TYPE_CHECKING:
     from amos_dask.engine.graph import Item
@@ -45,10 +42,13 @@ class Needs:
     to_write: tuple[str, ...] = ()
 
     @staticmethod
-    def of(root: Path, archive: str | None) -> Needs:
-        """Return what a run needs; a URL is no path."""
-        is_path = archive is not None and not is_url(archive)
-        return Needs((str(absolute(str(archive))),) if is_path else (), (str(root),))
+    def of(to_read: Iterable[str], to_write: Iterable[str]) -> Needs:
+        """Return what of these is on a disk, under absolute paths; URLs are left out."""
+        paths = (
+            tuple(os.path.abspath(place) for place in places if "://" not in place)  # noqa: PTH100
+            for places in (to_read, to_write)
+        )
+        return Needs(*paths)
 
 
 class Session:
@@ -82,7 +82,7 @@ class Session:
         """
         client = self._connect()
         self.listener(Notice(f"dashboard: {client.dashboard_link}"))
-        if self._needs is not None and not is_on_this_machine(client):
+        if self._needs is not None and not _is_on_this_machine(client):
             self.listener(Notice(f"from elsewhere: {ssh_line(client.dashboard_link)}"))
             self.listener(Notice("waiting for the first worker"))
             patience = patience_seconds("elsewhere")
@@ -97,23 +97,44 @@ class Session:
     @property
     def is_elsewhere(self) -> bool:
         """Whether tasks ran on other machines, whose files may take a while to be seen here."""
-        return "client" in vars(self) and not is_on_this_machine(self.client)
+        return "client" in vars(self) and not _is_on_this_machine(self.client)
 
     def map(
-        self,
-        phase: str,
-        function: Callable[[Item], Value],
-        items: Sequence[Item],
+        self, work: str, function: Callable[[Item], Value], items: Sequence[Item]
     ) -> Generator[Outcome[Value], None, None]:
-        """Yield the outcomes of ``function`` over the items as they finish."""
+        """Return the outcomes of ``function`` over the items, as `run_tasks` yields them.
+
+        Without items nothing is started or told.
+
+        Parameters
+        ----------
+        work : str
+            Its name, such as ``sample``.
+        function : callable
+            Takes an item and returns a small picklable value.
+        items : sequence
+            Small picklable items with a ``name``.
+
+        Returns
+        -------
+        generator of Outcome
+            In order of completion; to be closed by who stops early.
+        """
         if not items:
-            return
+            nothing: Sequence[Outcome[Value]] = ()
+            return (outcome for outcome in nothing)
         from amos_dask.engine.graph import run_tasks
 
-        yield from run_tasks(self.client, phase, function, items, self.listener, _count_issues)
+        return run_tasks(self.client, work, function, items, self.listener)
 
     def require_memory(self, n_bytes: int) -> None:
-        """Raise `ClusterError` when a worker has less memory than a scan needs."""
+        """Raise `ClusterError` when a worker has less memory than a scan needs.
+
+        Parameters
+        ----------
+        n_bytes : int
+            That the largest scan takes.
+        """
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
         if limits and min(limits) * _USABLE_MEMORY < n_bytes:
@@ -157,14 +178,17 @@ class Session:
                     future.result(timeout=_SECONDS_FOR_COMPILING)
 
 
+def _is_on_this_machine(client: Any) -> bool:
+    """Return whether a client's workers are processes that were started here."""
+    from distributed import LocalCluster
+
+    return isinstance(client.cluster, LocalCluster)
+
+
 def _warm_up() -> None:
     from amos_dask.kernels import warm_up
 
     warm_up()
-
-
-def _count_issues(value: Any) -> int:
-    return len(value.issues)
 
 
 @contextmanager
@@ -216,10 +240,8 @@ def _require_writable(path: Path) -> None:
 
 def _client(stack: ExitStack, cluster: Any, performance_report: str | Path | None) -> Any:
     """Return the client, to be closed with the session if it was opened here."""
-    client = cluster
-    if cluster is None or isinstance(cluster, (ClusterOptions, str)):
-        options = ClusterOptions(cluster) if isinstance(cluster, str) else cluster
-        client = stack.enter_context(connect(options or ClusterOptions()))
+    options = options_of(cluster)
+    client = cluster if options is None else stack.enter_context(connect(options))
     if performance_report is not None:
         stack.enter_context(reporting_performance(client, str(performance_report)))
     return client

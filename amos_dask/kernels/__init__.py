@@ -4,15 +4,22 @@ Masks are uint8 (x, y, z) arrays, best in Fortran order as NIfTI stores them; no
 files, labels' names or Dask.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
-from amos_dask.kernels.cast import cast_to_labels, scale_to_float32
 from amos_dask.kernels.components import Components, label_components
-from amos_dask.kernels.denoise import denoise_slices
-from amos_dask.kernels.remap import count_labels, remap_labels, select_label
-from amos_dask.kernels.values import LOWEST as LOWEST_VALUE
-from amos_dask.kernels.values import WIDTH as N_VALUES
-from amos_dask.kernels.values import count_values
+from amos_dask.kernels.slice_denoise import denoise_slices
+from amos_dask.kernels.voxelwise import (
+    LOWEST_VALUE,
+    N_VALUES,
+    cast_to_labels,
+    count_labels,
+    count_values,
+    remap_labels,
+    scale_to_float32,
+    select_label,
+)
 
 __all__ = [
     "LOWEST_VALUE",
@@ -36,10 +43,9 @@ def warm_up() -> None:
     Afterwards numba's cache on this machine holds the machine code, and no later process has to
     compile it. Harmless to repeat.
     """
-    mask = np.zeros((32, 8, 2), np.uint8, order="F")  # long runs: the way for ordinary masks
+    mask = np.zeros((32, 8, 2), np.uint8, order="F")
     mask[2, 2, 0] = 1
     label_components(mask)
-    label_components(mask[:1])  # runs of one voxel: the way for noise
     denoise_slices(mask, (1.0, 1.0), 10.0, (3, 3), 1)
     remap_labels(mask, np.arange(256, dtype=np.uint8))
     count_labels(mask)

@@ -1,5 +1,7 @@
 """numba's defaults for every kernel, in one place."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
@@ -62,5 +64,15 @@ def njit_inline(function: _Function) -> _Function:
     """Compile a part of a kernel into its callers; only these are cached.
 
     For what runs once a row, a run or a pixel: a real call hands over every array as seven words.
+
+    Parameters
+    ----------
+    function : callable
+        As `njit` takes it.
+
+    Returns
+    -------
+    callable
+        The compiled function, typed as the one given.
     """
     return cast(_Function, numba.njit(cache=False, forceinline=True, **_DEFAULTS)(function))

@@ -1,24 +1,26 @@
-"""Connected components of a multi-label volume, all labels in one pass."""
+"""Connected components: of a volume, all labels in one pass, and the scan of one slice.
+
+Each row along x is cut into runs of equal label that tile it. Runs that touch runs of their label
+in the rows before come to be of one component (union-find); a row of a table for each component
+takes their sizes and sums. Only the runs of two slices exist at a time.
+"""
+
+from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.component_table import (
-    FIRST_VOXEL,
-    LABEL,
-    N_COLUMNS,
-    N_VOXELS,
-    SUM_X,
-    SUM_Z,
-)
-from amos_dask.kernels.layout import check_mask
-from amos_dask.kernels.run_scan import scan_runs
-from amos_dask.kernels.voxel_scan import scan_voxels
+from amos_dask.kernels.accelerate import njit, njit_inline
+from amos_dask.kernels.flat_arrays import Bytes, Ints, flat_fortran
 
-# With runs shorter than this on average, going voxel by voxel is faster, whatever the labels are.
-_NOISE_RUN_LENGTH = 10
+Shape = tuple[int, int, int]
+
+# Columns of a table. A row is less than a cache line: adding to a component costs one access.
+N_VOXELS, _SUM_X, _SUM_Y, _SUM_Z, _FIRST_VOXEL, _LABEL, _N_COLUMNS = 0, 1, 2, 3, 4, 5, 6
+
+_UNSEEN = -1  # the component_id of a run that no neighbour has reached yet
 
 
 class Components(NamedTuple):
@@ -36,19 +38,19 @@ class Components(NamedTuple):
         The smallest C-order flat index ``(x * ny + y) * nz + z`` among its voxels.
     """
 
-    label: NDArray[np.uint8]
-    n_voxels: NDArray[np.int64]
-    coordinate_sums: NDArray[np.int64]
-    first_voxel: NDArray[np.int64]
+    label: Bytes
+    n_voxels: Ints
+    coordinate_sums: Ints
+    first_voxel: Ints
 
 
-def label_components(mask: NDArray[np.uint8]) -> Components:
+def label_components(mask: Bytes) -> Components:
     """Find the 26-connected components of equal label, background included.
 
     Parameters
     ----------
     mask : uint8 (x, y, z)
-        Multi-label volume, best in Fortran order as NIfTI stores it.
+        Multi-label volume, not changed; copied unless it is in Fortran order, as NIfTI stores it.
 
     Returns
     -------
@@ -59,24 +61,333 @@ def label_components(mask: NDArray[np.uint8]) -> Components:
     ------
     ValueError
         When ``mask`` is not three-dimensional or not uint8.
+
+    Examples
+    --------
+    >>> mask = np.zeros((4, 3, 1), np.uint8)
+    >>> mask[0, 0], mask[1, 1], mask[3, 1] = 2, 2, 2  # the first two touch at a corner
+    >>> found = label_components(mask)
+    >>> found.label.tolist(), found.n_voxels.tolist(), found.first_voxel.tolist()
+    ([2, 0, 2], [2, 9, 1], [0, 1, 10])
+    >>> (found.coordinate_sums[0] / found.n_voxels[0]).tolist()
+    [0.5, 0.5, 0.0]
     """
-    check_mask(mask)
-    if mask.size == 0:
-        table = np.empty((0, N_COLUMNS), np.int64)
-    elif _is_noise(mask):
-        table = scan_voxels(mask)
-    else:
-        table = scan_runs(mask)
+    flat = flat_fortran(mask)
+    shape = mask.shape if mask.size else (0, 0, 0)
+    n_pixels = shape[0] * shape[1]
+    even, odd = new_runs(*shape[:2]), new_runs(*shape[:2])
+    table = new_table(4 * n_pixels)
+    z, n = 0, 0
+    while z < shape[2]:
+        if n + n_pixels > table.parent.size:
+            table = _enlarge(table, n)
+        z, n = _scan_slices(flat, shape, z, even, odd, table, n)
+    rows = table.rows[: merge_table(table, n)]
+    rows = rows.take(np.argsort(rows[:, _FIRST_VOXEL]), axis=0)
     return Components(
-        label=table[:, LABEL].astype(np.uint8),
-        n_voxels=table[:, N_VOXELS],
-        coordinate_sums=table[:, SUM_X : SUM_Z + 1],
-        first_voxel=table[:, FIRST_VOXEL],
+        label=rows[:, _LABEL].astype(np.uint8),
+        n_voxels=rows[:, N_VOXELS],
+        coordinate_sums=rows[:, _SUM_X : _SUM_Z + 1],
+        first_voxel=rows[:, _FIRST_VOXEL],
     )
 
 
-def _is_noise(mask: NDArray[np.uint8]) -> bool:
-    """Tell whether runs along x are short, going by every 289th row."""
-    rows = mask[:, ::17, ::17]
-    n_runs = rows[0].size + np.count_nonzero(rows[1:] != rows[:-1])
-    return bool(n_runs * _NOISE_RUN_LENGTH > rows.size)
+@njit
+def _scan_slices(
+    flat: Bytes, shape: Shape, z: int, even: Runs, odd: Runs, table: Table, n: int
+) -> tuple[int, int]:
+    """Scan slices from z on as long as the table has room for one that is all components.
+
+    Returns the next z and the number of provisional components.
+    """
+    n_pixels = shape[0] * shape[1]
+    while z < shape[2] and n + n_pixels <= table.parent.size:
+        plane = flat[z * n_pixels : (z + 1) * n_pixels]
+        if z % 2:
+            n = scan_slice(plane, z, shape, odd, even, table, n)
+        else:
+            n = scan_slice(plane, z, shape, even, odd, table, n)
+        z += 1
+    return z, n
+
+
+@njit
+def scan_slice(
+    plane: Bytes, z: int, shape: Shape, current: Runs, previous: Runs, table: Table, n: int
+) -> int:
+    """Add slice z to the table, linked to the slice before it if there is one.
+
+    Parameters
+    ----------
+    plane : uint8 (x * y,)
+        The slice, x fastest.
+    z : int
+        Its place; with 0, ``previous`` plays no part.
+    shape : (int, int, int)
+        Of the volume.
+    current, previous : Runs
+        Room for the slice's runs, and the runs of the slice before it.
+    table : Table
+        Has room for one more component a voxel.
+    n : int
+        Provisional components in the table.
+
+    Returns
+    -------
+    int
+        Provisional components that are now in the table.
+    """
+    nx, ny, _ = shape
+    _find_runs(plane, nx, ny, current)
+    for y in range(ny):
+        i = current.row_begin[y]
+        if z > 0:
+            for v in range(max(y - 1, 0), min(y + 2, ny)):
+                _link_rows(current, i, previous, previous.row_begin[v], nx, table.parent)
+        if y > 0:
+            _link_rows(current, i, current, current.row_begin[y - 1], nx, table.parent)
+        n = _add_row(current, y, z, shape, table, n)
+    return n
+
+
+# ---------------------------------------------------------------- runs
+
+
+class Runs(NamedTuple):
+    """The runs of one slice, row after row; a row's last entry is a sentinel starting at nx.
+
+    Run ``i`` covers x from ``start[i]`` to ``start[i + 1] - 1``. The runs of row y are
+    ``row_begin[y]`` to ``row_begin[y + 1] - 2``.
+    """
+
+    start: NDArray[np.int32]
+    label: Bytes
+    component_id: Ints
+    row_begin: Ints
+    changes: NDArray[np.uint64]  # scratch: a byte per pixel of a row
+
+
+def new_runs(nx: int, ny: int) -> Runs:
+    """Return room for the runs of any slice of a size.
+
+    Parameters
+    ----------
+    nx, ny : int
+        Pixels of the slice along x and y; may be 0.
+
+    Returns
+    -------
+    Runs
+        To be filled by `scan_slice`; no sentinels yet.
+    """
+    n = (nx + 1) * ny + 1  # one more: the boundary scan writes ahead of itself
+    return Runs(
+        np.empty(n, np.int32),
+        np.empty(n, np.uint8),
+        np.empty(n, np.int64),
+        np.zeros(ny + 1, np.int64),
+        np.zeros((nx + 7) // 8, np.uint64),
+    )
+
+
+@njit_inline
+def _find_runs(plane: Bytes, nx: int, ny: int, runs: Runs) -> None:
+    """Cut every row of a slice into runs, no component yet."""
+    start, label, component_id, row_begin, changes = runs
+    n = 0
+    for y in range(ny):
+        row = plane[y * nx : (y + 1) * nx]
+        row_begin[y] = n
+        start[n] = 0
+        n_next = n + 1
+        if _find_changes(row, changes.view(np.uint8)):
+            n_next = _find_starts(changes, changes.view(np.uint8), start, n_next)
+        for i in range(n, n_next):
+            label[i] = row[start[i]]
+            component_id[i] = _UNSEEN
+        start[n_next] = nx
+        label[n_next] = label[n_next - 1]
+        n = n_next + 1
+    row_begin[ny] = n
+
+
+@njit_inline
+def _find_changes(row: Bytes, changes: Bytes) -> bool:
+    """Set ``changes[x]`` where ``row[x]`` differs from ``row[x - 1]``; tell whether any is set."""
+    here = row[1:]
+    before = row[:-1]
+    target = changes[1 : row.size]
+    any_change = np.uint8(0)
+    for i in range(here.size):  # uint8 throughout, no early exit: becomes vector instructions
+        change = np.uint8(here[i] ^ before[i])
+        target[i] = change
+        any_change = np.uint8(any_change | change)
+    return bool(any_change != 0)
+
+
+@njit_inline
+def _find_starts(
+    words: NDArray[np.uint64], changes: Bytes, start: NDArray[np.int32], n: int
+) -> int:
+    """Append the positions of the changes, eight at a time where there are none."""
+    for i in range(words.size):
+        if words[i] != 0:
+            for x in range(8 * i, 8 * i + 8):  # without a branch: write, then maybe keep
+                start[n] = x
+                n += changes[x] != 0
+    return n
+
+
+@njit_inline
+def _link_rows(runs: Runs, i: int, others: Runs, j: int, nx: int, parent: Ints) -> None:
+    """Link the row whose first run is ``i`` to a row with component ids whose first run is ``j``.
+
+    Runs of equal label that touch, also diagonally, come to be of one component. Both rows are
+    tiled by their runs, so a diagonal touch that is no overlap exists only where two runs end
+    at the same x.
+    """
+    start, label, component_id, _, _ = runs
+    other_start, other_label, other_id, _, _ = others
+    while True:
+        if label[i] == other_label[j]:
+            _link(component_id, i, other_id[j], parent)
+        end = start[i + 1]
+        other_end = other_start[j + 1]
+        if end < other_end:
+            i += 1
+        elif end > other_end:
+            j += 1
+        elif end == nx:
+            return
+        else:
+            if label[i] == other_label[j + 1]:
+                _link(component_id, i, other_id[j + 1], parent)
+            if label[i + 1] == other_label[j]:
+                _link(component_id, i + 1, other_id[j], parent)
+            i += 1
+            j += 1
+
+
+# ---------------------------------------------------------------- union-find
+
+
+@njit_inline
+def _link(component_id: Ints, i: int, other: int, parent: Ints) -> None:
+    """Make run i a part of the component ``other``, and its own component too if it has one."""
+    own = component_id[i]
+    if own == other:
+        return
+    root = _find_root(parent, other)
+    if own != _UNSEEN and own != root:
+        own = _find_root(parent, own)
+        # The smaller number becomes the root, so that a parent never has the larger one.
+        root, child = min(own, root), max(own, root)
+        parent[child] = root
+    component_id[i] = root
+
+
+@njit_inline
+def _find_root(parent: Ints, node: int) -> int:
+    """Return the root of ``node``, which is its own parent; halve the path on the way."""
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+# ---------------------------------------------------------------- the table of components
+
+
+class Table(NamedTuple):
+    """Provisional components: int64 (n, columns) of sums, and the component each is a part of."""
+
+    rows: Ints
+    parent: Ints
+
+
+def new_table(n: int) -> Table:
+    """Return room for provisional components; pages that are not used cost no memory.
+
+    Parameters
+    ----------
+    n : int
+        How many there may be.
+
+    Returns
+    -------
+    Table
+        Uninitialised.
+    """
+    return Table(np.empty((n, _N_COLUMNS), np.int64), np.empty(n, np.int64))
+
+
+def _enlarge(table: Table, n: int) -> Table:
+    larger = new_table(2 * table.parent.size)
+    for target, source in zip(larger, table, strict=True):
+        target[:n] = source[:n]
+    return larger
+
+
+@njit_inline
+def _add_row(runs: Runs, y: int, z: int, shape: Shape, table: Table, n: int) -> int:
+    """Add the runs of row y to the table, as new components where unlinked; return its length."""
+    start, label, component_ids, row_begin, _ = runs
+    rows = table.rows
+    for i in range(row_begin[y], row_begin[y + 1] - 1):
+        begin = int(start[i])
+        end = int(start[i + 1])
+        first_voxel = (begin * shape[1] + y) * shape[2] + z
+        component_id = component_ids[i]
+        if component_id == _UNSEEN:
+            component_id = component_ids[i] = n
+            _start_component(table, n, label[i], first_voxel)
+            n += 1
+        rows[component_id, N_VOXELS] += end - begin
+        rows[component_id, _SUM_X] += (begin + end - 1) * (end - begin) // 2
+        rows[component_id, _SUM_Y] += y * (end - begin)
+        rows[component_id, _SUM_Z] += z * (end - begin)
+        if first_voxel < rows[component_id, _FIRST_VOXEL]:
+            rows[component_id, _FIRST_VOXEL] = first_voxel
+    return n
+
+
+@njit_inline
+def _start_component(table: Table, n: int, label: int, first_voxel: int) -> None:
+    table.parent[n] = n
+    for column in range(_FIRST_VOXEL):
+        table.rows[n, column] = 0
+    table.rows[n, _FIRST_VOXEL] = first_voxel
+    table.rows[n, _LABEL] = label
+
+
+@njit
+def merge_table(table: Table, n: int) -> int:
+    """Add provisional components to their roots.
+
+    Parameters
+    ----------
+    table : Table
+        Changed in place: the roots move to the front and stay in order, and ``table.parent``
+        then holds the row of each provisional component's root.
+    n : int
+        How many provisional components it holds.
+
+    Returns
+    -------
+    int
+        The number of roots, which is the number of components.
+    """
+    rows, parent = table
+    n_roots = 0
+    for i in range(n):  # a parent has the smaller number, so its own root's row is known by now
+        if parent[i] == i:
+            for column in range(_N_COLUMNS):
+                rows[n_roots, column] = rows[i, column]
+            parent[i] = n_roots
+            n_roots += 1
+        else:
+            root = parent[i] = parent[parent[i]]
+            for column in range(_FIRST_VOXEL):
+                rows[root, column] += rows[i, column]
+            rows[root, _FIRST_VOXEL] = min(rows[root, _FIRST_VOXEL], rows[i, _FIRST_VOXEL])
+    return n_roots

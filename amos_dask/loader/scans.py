@@ -10,8 +10,8 @@ from typing import Any
 
 from amos_dask.archive.discover import discover, new_sample
 from amos_dask.archive.listing import file_ref, list_beside, list_files
+from amos_dask.archive.locations import is_url, is_zip
 from amos_dask.archive.metadata import MetadataTable, Rows, find_row, read_rows
-from amos_dask.archive.sources import is_url, is_zip
 from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ArchiveError, ManifestError
 from amos_dask.records import FileRef, Kind, Metadata, Sample
@@ -50,7 +50,7 @@ def find_scans(
     manifest = None if is_zip(root) or is_url(root) else _find_manifest(absolute(root))
     found: list[Sample] = []
     if manifest is not None:
-        definition = find_root(manifest.parent).dataset
+        definition = Layout.of(find_root(manifest.parent)).dataset
         found += _from_manifest(manifest, definition)
     elif (location := _find_archive(root, inside)) is not None:
         archive = discover(location, labeled_data_meta, mr_metadata_offset, definition)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.downloading.http import shown
+from amos_dask.archive.locations import shown
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.nifti import open_image, read_info
 from amos_dask.records import FileRef

@@ -20,6 +20,7 @@ from amos_dask.nifti.write import (
     in_file_order,
     mask_header,
     write_image,
+    write_labels,
     write_mask,
 )
 
@@ -40,5 +41,6 @@ __all__ = [
     "voxel_crc32",
     "voxel_sha256",
     "write_image",
+    "write_labels",
     "write_mask",
 ]

@@ -38,6 +38,8 @@ class ImageInfo:
         nibabel's best affine: voxel index to RAS+ mm; NaN where the header holds no valid one.
     affine_code : int
         NIfTI code of the form the affine came from (0 for the base affine).
+    spacing_mm : (float, float, float)
+        Voxel size along x, y, z in mm from the affine.
     pixdim_mm : (float, float, float)
         ``pixdim[1:4]`` as float32 values.
     stored_dtype : dtype
@@ -53,6 +55,7 @@ class ImageInfo:
     shape: tuple[int, int, int]
     affine: geometry.Affine
     affine_code: int
+    spacing_mm: tuple[float, float, float]
     pixdim_mm: tuple[float, float, float]
     stored_dtype: np.dtype[Any]
     slope: float
@@ -79,11 +82,6 @@ class ImageInfo:
     def dtype(self) -> str:
         """Name of ``numpy.asanyarray(image.dataobj).dtype`` in nibabel."""
         return "float64" if self.is_scaled else self.stored_dtype.name
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size along x, y, z in mm from the affine."""
-        return geometry.spacing_mm(self.affine)
 
 
 def parse_header(block: bytes) -> ImageInfo:
@@ -112,10 +110,11 @@ def parse_header(block: bytes) -> ImageInfo:
     offset = float(header["vox_offset"])
     if not DATA_OFFSET <= offset <= 1 << 30:
         raise UnreadableImageError(f"the header's vox_offset is {offset:g}")
-    pixdim = [float(size) for size in header["pixdim"][1:4]]
+    pixdim, affine = [float(size) for size in header["pixdim"][1:4]], _best_affine(repaired)
     return ImageInfo(
         shape=_shape(header),
-        affine=_best_affine(repaired),
+        affine=affine,
+        spacing_mm=geometry.spacing_mm(affine),
         affine_code=int(repaired["sform_code"]) or int(repaired["qform_code"]),
         pixdim_mm=(pixdim[0], pixdim[1], pixdim[2]),
         stored_dtype=dtype,

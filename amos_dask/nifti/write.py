@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from amos_dask.kernels import count_labels
 from amos_dask.nifti.header import ImageInfo, make_header
 
 Mask = NDArray[np.uint8]
@@ -22,6 +24,7 @@ _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # no name, no time, no system
 _GZIP_TRAILER = struct.Struct("<II")
 _CHUNK_BYTES = 1 << 20
 _ZEROS_BYTES = 1 << 19
+_PIECE_VOXELS = 1 << 19
 
 
 class ImageWriter:
@@ -115,6 +118,44 @@ def write_image(path: Path, header: bytes, array: NDArray[Any]) -> None:
     """Write an (x, y, z) array under a header from `make_header`."""
     with ImageWriter(path, header) as writer:
         writer.write(in_file_order(array))
+
+
+def write_labels(
+    paths: Mapping[int, Path], header: bytes, mask: NDArray[np.uint8]
+) -> tuple[int, ...]:
+    """Write an image of zeros and ones for each label of a mask.
+
+    Parameters
+    ----------
+    paths : mapping of int to Path
+        Label -> where to write.
+    header : bytes
+        From `make_header`, for uint8.
+    mask : (x, y, z) uint8
+        Multi-label mask.
+
+    Returns
+    -------
+    tuple of int
+        Labels that occur in the mask, ascending.
+    """
+    voxels = in_file_order(mask)
+    # Pieces that stay in the processor's cache while they are compared and packed. Organs fill a
+    # small part of a scan, so most are known to be zero without looking again.
+    pieces = [voxels[at : at + _PIECE_VOXELS] for at in range(0, voxels.size, _PIECE_VOXELS)]
+    counts = [count_labels(piece.reshape(-1, 1, 1)) for piece in pieces]
+    for label, path in paths.items():
+        with ImageWriter(path, header) as writer:
+            n_zeros = 0
+            for piece, count in zip(pieces, counts, strict=True):
+                if count[label]:
+                    writer.write_zeros(n_zeros)
+                    writer.write((piece == label).view(np.uint8))
+                    n_zeros = 0
+                else:
+                    n_zeros += piece.size
+            writer.write_zeros(n_zeros)
+    return tuple(int(label) for label in np.flatnonzero(np.any(counts, axis=0)))
 
 
 def mask_header(geometry_of: ImageInfo, description: str = "") -> bytes:

@@ -1,42 +1,130 @@
-"""The abdomen as a list of shapes, in painting order.
-
-What comes later in the list is painted over what came before, which is how organs come to
-touch each other.
-"""
+"""The organs of one patient: those of the table ``anatomy.yaml``, and loops of small bowel."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
-import numpy as np
+import yaml
 
-from amos_dask.phantom import frame, organs
-from amos_dask.phantom.shapes import Shape
-
-
-@functools.cache
-def _before_bowel() -> tuple[Shape, ...]:
-    return tuple(frame.frame())
+_TABLE: Final = yaml.safe_load(Path(__file__).with_name("anatomy.yaml").read_text(encoding="utf-8"))
 
 
-@functools.cache
-def _after_bowel(sex: str) -> tuple[Shape, ...]:
-    return tuple(organs.organs(sex))
+class Tissue(NamedTuple):
+    """Label before the prostate/uterus split, CT in HU, T1-like and T2-like MR signal."""
+
+    label: int
+    hu: int
+    t1: int
+    t2: int
 
 
-def abdomen(sex: str, rng: np.random.Generator, *, n_loops: int) -> list[Shape]:
-    """List all shapes of one patient, in painting order.
+# A kidney is cortex and medulla, a stomach wall, contents and gas: finer than the labels.
+TISSUES: Final = {name: Tissue(*numbers) for name, numbers in _TABLE["tissues"].items()}
+_GROUPS: Final = {
+    "everything": frozenset(TISSUES),
+    "soft": frozenset(TISSUES) - set(_TABLE["groups"]["firm"]),
+    **{name: frozenset(tissues) for name, tissues in _TABLE["groups"].items()},
+}
+_GUT: Final = (("bowel contents", 0.62), ("bowel gas", 0.56, 0.0))
+
+
+@dataclass(frozen=True)
+class Organ:
+    """A stack of ellipses.
+
+    Attributes
+    ----------
+    tissue
+        What it is made of.
+    keys
+        ``(z, centre x, centre y, radius x, radius y)`` in reference millimetres, by z.
+    inner
+        ``(tissue, share)``: what fills it where the squared distance from the centre, in radii,
+        is below the share; a third number is a level in radii: gas rises to the front of it.
+    over
+        The tissues that it is painted over, a group of the table.
+    tilt, bend_y
+        Millimetres forward per millimetre to the right, and per square millimetre sideways.
+    lean, bend_x
+        Millimetres to the right per millimetre forward, and per square millimetre forward.
+    wobble
+        How far the outline waves, in radii; what waves more than 0.02 differs between patients.
+    ragged_mm
+        How rough its border is, drawn afresh on each slice as a reader's hand does.
+    both
+        Painted a second time, mirrored.
+    detail
+        Left out of very small scans.
+    sex
+        "F" or "M" where only they have it.
+    """
+
+    tissue: str
+    keys: tuple[tuple[float, ...], ...]
+    inner: tuple[tuple[Any, ...], ...] = ()
+    over: str = "soft"
+    tilt: float = 0.0
+    bend_y: float = 0.0
+    lean: float = 0.0
+    bend_x: float = 0.0
+    wobble: float = 0.05
+    ragged_mm: float = 0.8
+    both: bool = False
+    detail: bool = False
+    sex: str = "FM"
+
+    @property
+    def covers(self) -> frozenset[str]:
+        """The names of the tissues that it is painted over."""
+        return _GROUPS[self.over]
+
+
+def organs_of(sex: str, n_loops: int, between: Callable[[float, float], float]) -> list[Organ]:
+    """List the organs of one patient in painting order.
 
     Parameters
     ----------
     sex
-        "F" has a uterus, anything else a prostate.
-    rng
-        Draws the bowel loops.
+        "F" has a uterus, "M" a prostate.
     n_loops
-        Loops of small bowel; 0 also leaves out what very small scans cannot show, the colon,
-        ribs and small vessels.
+        Loops of small bowel; 0 also leaves out what very small scans cannot show.
+    between
+        Draws a number between two.
+
+    Returns
+    -------
+    list of Organ
+        Mirrored ones stand for themselves.
     """
-    if n_loops:
-        return [*_before_bowel(), *frame.bowel(rng, n_loops), *_after_bowel(sex)]
-    return [one for one in (*_before_bowel(), *_after_bowel(sex)) if not one.detail]
+    loops = [_loop(between) for _ in range(n_loops)]
+    organs = [*_rows("frame"), *loops, *_rows("organs")]
+    return [one for one in organs if sex in one.sex and (n_loops or not one.detail)]
+
+
+def _rows(section: str) -> Iterator[Organ]:
+    for fields in _TABLE[section]:
+        first, stop, step = fields.get("repeat", (0, 1, 1))
+        organ = Organ(**{name: value for name, value in fields.items() if name != "repeat"})
+        for up in range(0, stop - first, step):
+            keys = tuple((z + up, *ellipse) for z, *ellipse in organ.keys)
+            yield replace(organ, keys=keys)
+            if organ.both:
+                yield _mirrored(replace(organ, keys=keys))
+
+
+def _mirrored(organ: Organ) -> Organ:
+    keys = tuple((z, -x, *rest) for z, x, *rest in organ.keys)
+    return replace(organ, keys=keys, tilt=-organ.tilt, lean=-organ.lean, bend_x=-organ.bend_x)
+
+
+def _loop(between: Callable[[float, float], float]) -> Organ:
+    """Draw a loop of small bowel; one in six holds gas."""
+    z, x, y = between(64, 265), between(-84, 78), between(-4, 76)
+    rx, ry, rz = between(12, 27), between(10, 15), between(9, 20)
+    keys = ((z - rz, x, y, rx / 2, ry / 2), (z, x, y, rx, ry), (z + rz, x, y, rx / 2, ry / 2))
+    inner = _GUT if between(0, 6) < 1 else _GUT[:1]
+    tilt, bend_y = between(-0.6, 0.6), between(-0.01, 0.01)
+    return Organ("bowel", keys, inner, tilt=tilt, bend_y=bend_y, wobble=0.1, detail=True)

@@ -1,273 +1,288 @@
-"""Shapes onto a voxel grid: tissue codes, slice by slice."""
+"""`make_scan`: the organs onto a voxel grid, and how bright the voxels are.
+
+Only arithmetic that every machine does alike makes voxels, no sine and no library's filter: the
+same seed gives the same scan everywhere.
+"""
 
 from __future__ import annotations
 
-import math
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from amos_dask.phantom import tissues as t
-from amos_dask.phantom.shapes import HALF_DEPTH_MM, HALF_WIDTH_MM, HEIGHT_MM, Shape
+from amos_dask.phantom.anatomy import TISSUES, Organ, organs_of
+from amos_dask.phantom.specks import plant_specks
 
 Float32 = npt.NDArray[np.float32]
-Tissue = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.uint8]
+Grid = tuple[Float32, Float32, Float32]
 
-_MIN_RADIUS_VOXELS: Final = 0.62
-_DETAIL_MIN_WIDTH: Final = 32
-_MANY_LOOPS_MIN_WIDTH: Final = 128
+_HALF_WIDTH_MM, _HALF_DEPTH_MM, _HEIGHT_MM = 170.0, 120.0, 450.0
+_LEAST_SHAPE: Final = (12, 10, 4)
+_LEAST_RADIUS_VOXELS: Final = 0.62
+_DETAIL_WIDTH, _MANY_LOOPS_WIDTH = 32, 128
 _COMMON_VOXELS: Final = 12
-_RAGGED_VOXELS: Final = 2.2
+_PADDING_HU, _LARGEST_HU = -1024, 3071
+# Four bytes are summed to a voxel's noise, which has this standard deviation; the blur, whose
+# weights add up to 36, leaves half of it.
+_NOISE_SIGMA, _BLUR_SUM = 148, 36
 
-_OVER: Final = {
-    "soft": t.soft_lookup(),
-    "air": t.only_over(t.AIR),
-    "wall": t.only_over(t.BODY_WALL, t.SUBCUTANEOUS_FAT, t.VISCERAL_FAT, t.LUNG),
-    "any": np.ones(t.N_TISSUES, np.bool_),
-    "liver": t.only_over(t.LIVER, t.LIVER_VESSEL),
-    "kidney": t.only_over(t.RIGHT_KIDNEY, t.RIGHT_MEDULLA, t.LEFT_KIDNEY, t.LEFT_MEDULLA),
-}
+# A voxel is painted with the place of its tissue in the table.
+_CODES: Final = {name: code for code, name in enumerate(TISSUES)}
+_LABELS: Final = np.array([tissue.label for tissue in TISSUES.values()], np.uint8)
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Where the voxels of a scan lie in the reference body.
+class Scan:
+    """One synthetic scan, stored RAS: x to the patient's right, y forward, z up.
 
     Attributes
     ----------
-    x, y, z
-        Positions of the voxel centres along each axis, in reference millimetres.
-    step
-        Voxel size in reference millimetres, (x, y, z).
+    volume
+        CT in HU or MR in arbitrary units, int16 (x, y, z), Fortran order.
+    mask
+        Labels 0..15 before the prostate/uterus split (15 is either), uint8 (x, y, z), Fortran
+        order.
+    spacing_mm
+        Voxel size in millimetres, (x, y, z).
     """
 
-    x: Float32
-    y: Float32
-    z: Float32
-    step: tuple[float, float, float]
+    volume: npt.NDArray[np.int16]
+    mask: npt.NDArray[np.uint8]
+    spacing_mm: tuple[float, float, float]
 
 
-def body_grid(
-    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], width: float
-) -> Grid:
-    """Fit the reference body into a field of view.
+def make_scan(
+    modality: str,
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    seed: int,
+    *,
+    sex: str = "M",
+) -> Scan:
+    """Make one synthetic abdomen.
+
+    The whole abdomen is fitted into the field of view, whatever its size: on 48x40x16 voxels
+    each organ is a few voxels, on 512x512x90 it looks like one.
 
     Parameters
     ----------
+    modality
+        "ct" or "mri".
     shape
-        Voxels along (x, y, z).
+        Voxels along (x, y, z), at least (12, 10, 4).
     spacing_mm
         Voxel size in millimetres, (x, y, z).
-    width
-        Width of the body, in widths of the field of view; the depth follows as far as it can.
+    seed
+        The same arguments give the same scan.
+    sex
+        "F" has a uterus behind the bladder, "M" a prostate below it.
+
+    Returns
+    -------
+    Scan
+        Intensities and mask in RAS storage.
+
+    Raises
+    ------
+    ValueError
+        There is no such modality, or no abdomen fits into the shape.
+
+    Examples
+    --------
+    >>> scan = make_scan("ct", (64, 56, 20), (0.78125, 0.78125, 5.0), seed=1)
+    >>> scan.volume.shape, scan.mask.shape, int(scan.mask.max())
+    ((64, 56, 20), (64, 56, 20), 15)
+    """
+    if modality not in ("ct", "mri"):
+        raise ValueError(f"modality must be 'ct' or 'mri', not {modality!r}")
+    if any(n < least for n, least in zip(shape, _LEAST_SHAPE, strict=True)):
+        raise ValueError(f"shape {shape} is too small for an abdomen; the least is {_LEAST_SHAPE}")
+    rng = np.random.default_rng([seed, *shape])
+
+    def between(low: float, high: float) -> float:
+        return low + (high - low) * float(rng.random())
+
+    grid = _fit_body(shape, spacing_mm, between(0.87, 0.95))
+    n_loops = 0 if shape[0] < _DETAIL_WIDTH else 20 if shape[0] < _MANY_LOOPS_WIDTH else 84
+    organs = organs_of(sex, n_loops, between)
+    codes = np.zeros(shape[::-1], np.uint8)
+    texture = _make_texture(shape, rng)
+    for organ in organs:
+        _paint(codes, grid, organ, texture, rng)
+    _require_labels(codes, grid, organs)
+    mask = _LABELS[codes].T
+    plant_specks(mask, spacing_mm, rng)
+    return Scan(_make_volume(codes, modality, rng).T, mask, spacing_mm)
+
+
+def _fit_body(shape: tuple[int, ...], spacing_mm: tuple[float, ...], width: float) -> Grid:
+    """Return the voxels' centres along x, y and z in reference millimetres.
+
+    The body is as wide as is said, in widths of the field of view, and as deep as fits.
     """
     half_width = 0.5 * width * shape[0] * spacing_mm[0]
     half_depth = min(0.74 * half_width, 0.45 * shape[1] * spacing_mm[1])
-    step_x = spacing_mm[0] * HALF_WIDTH_MM / half_width
-    step_y = spacing_mm[1] * HALF_DEPTH_MM / half_depth
-    step_z = HEIGHT_MM / shape[2]
-    x = (np.arange(shape[0]) - (shape[0] - 1) / 2) * step_x
+    x = (np.arange(shape[0]) - (shape[0] - 1) / 2) * (spacing_mm[0] * _HALF_WIDTH_MM / half_width)
     # A little above the middle, where the table is.
-    y = (np.arange(shape[1]) - (shape[1] - 1) * 0.515) * step_y
-    z = (np.arange(shape[2]) + 0.5) * step_z
-    as32 = np.float32
-    return Grid(x.astype(as32), y.astype(as32), z.astype(as32), (step_x, step_y, step_z))
+    y = np.arange(shape[1]) - (shape[1] - 1) * 0.515
+    y *= spacing_mm[1] * _HALF_DEPTH_MM / half_depth
+    z = (np.arange(shape[2]) + 0.5) * (_HEIGHT_MM / shape[2])
+    return x.astype(np.float32), y.astype(np.float32), z.astype(np.float32)
 
 
-def border_texture(grid: Grid, rng: np.random.Generator) -> Float32:
-    """Smooth noise of unit variance, (y, x), twice as large as a slice so that any window fits.
-
-    Windows of it, taken at random places, displace the borders of every shape on every slice.
-    """
-    rows, columns = 2 * len(grid.y), 2 * len(grid.x)
-    white = rng.standard_normal((rows, columns), np.float32)
-    fine = ndimage.gaussian_filter(white, _RAGGED_VOXELS, mode="wrap", truncate=2.5)
-    texture = fine / fine.std()
-    if len(grid.x) >= _DETAIL_MIN_WIDTH:
-        coarse = white[::4, ::4]
-        coarse = ndimage.gaussian_filter(coarse, _RAGGED_VOXELS, mode="wrap", truncate=2.5)
-        coarse = np.repeat(np.repeat(coarse / coarse.std(), 4, 0), 4, 1)[:rows, :columns]
-        texture = 0.55 * texture + 0.8 * coarse
-    return np.asarray(texture, np.float32)
+def _make_texture(shape: tuple[int, ...], rng: np.random.Generator) -> Float32:
+    """Smooth noise of unit variance, (2y, 2x): any window of it can displace an outline."""
+    white = rng.integers(-128, 128, (2 * shape[1], 2 * shape[0]), np.int32)
+    fine = _smooth(white)
+    if shape[0] < _DETAIL_WIDTH:
+        return fine
+    coarse = np.repeat(np.repeat(_smooth(white[::4, ::4]), 4, 0), 4, 1)
+    return fine * np.float32(0.55) + coarse[: len(fine), : fine.shape[1]] * np.float32(0.8)
 
 
-@dataclass(frozen=True)
-class Chance:
-    """What differs from one patient to the next, drawn for all shapes at once.
-
-    Attributes
-    ----------
-    jitter
-        Standard normal: how far each shape is off in x and y and its radii, (n_shapes, 4).
-    phases
-        Where the waves of its outline start in x and y, radians, (n_shapes, 2).
-    corners
-        Row and column of the texture window of each shape on each slice, (n_shapes, n_slices, 2).
-    """
-
-    jitter: npt.NDArray[np.float64]
-    phases: npt.NDArray[np.float64]
-    corners: npt.NDArray[np.int64]
+def _smooth(white: npt.NDArray[np.int32]) -> Float32:
+    """Average over windows of five pixels three times along both axes, to unit variance."""
+    for axis in (0, 1) * 3:
+        white = sum((np.roll(white, shift, axis) for shift in range(1, 5)), start=white)
+    # The squares of the weights add up to 1751 an axis; the bytes' standard deviation is 73.9.
+    return white.astype(np.float32) / np.float32(1751 * 73.9)
 
 
-def draw_chance(n_shapes: int, grid: Grid, rng: np.random.Generator) -> Chance:
-    """Draw what differs from one patient to the next."""
-    jitter = rng.standard_normal((n_shapes, 4))
-    phases = rng.uniform(0.0, 2.0 * np.pi, (n_shapes, 2))
-    corners = rng.random((n_shapes, len(grid.z), 2)) * (len(grid.y), len(grid.x))
-    return Chance(jitter, phases, corners.astype(np.int64))
-
-
-@dataclass(frozen=True)
-class _Ellipse:
-    """A shape on one slice, in reference millimetres."""
-
-    slice_index: int
-    centre_x: float
-    centre_y: float
-    radius_x: float
-    radius_y: float
-
-
-def _ellipses(shape: Shape, grid: Grid, jitter: npt.NDArray[np.float64]) -> list[_Ellipse]:
-    """Interpolate a shape's keys at the slices; a shape between two slices moves onto one."""
-    keys = np.array(shape.keys, np.float64)
-    if shape.wobble > 0.02:
-        keys[:, 1:3] += 1.8 * jitter[:2]
-        keys[:, 3:5] *= 1.0 + 0.045 * jitter[2:]
-    first = math.ceil((keys[0, 0] - grid.z[0]) / grid.step[2])
-    stop = math.floor((keys[-1, 0] - grid.z[0]) / grid.step[2]) + 1
-    first, stop = max(first, 0), min(stop, len(grid.z))
-    if stop > first:
-        heights = grid.z[first:stop]
-    else:
-        middle = (keys[0, 0] + keys[-1, 0]) / 2
-        first = min(max(int(middle / grid.step[2]), 0), len(grid.z) - 1)
-        heights = np.array([middle], np.float32)
-    columns = [np.interp(heights, keys[:, 0], keys[:, column]) for column in range(1, 5)]
-    np.maximum(columns[2], _MIN_RADIUS_VOXELS * grid.step[0], out=columns[2])
-    np.maximum(columns[3], _MIN_RADIUS_VOXELS * grid.step[1], out=columns[3])
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [_Ellipse(first + index, *row) for index, row in enumerate(rows)]
-
-
-def _window(axis: Float32, step: float, centre: float, reach: float) -> tuple[int, int]:
-    low = int(np.floor((centre - reach - float(axis[0])) / step))
-    high = int(np.ceil((centre + reach - float(axis[0])) / step)) + 1
-    return max(low, 0), min(high, len(axis))
-
-
-def paint(
-    tissue: Tissue, grid: Grid, shapes: list[Shape], texture: Float32, chance: Chance
+def _paint(
+    codes: Codes, grid: Grid, organ: Organ, texture: Float32, rng: np.random.Generator
 ) -> None:
-    """Paint shapes into a tissue map one after the other, in place.
+    """Paint one organ on all its slices, in place."""
+    jitter = (rng.integers(-100, 101, 4) / 58.0).tolist()
+    phases = rng.random(2).tolist()
+    corners = rng.integers(0, codes.shape[1:], (len(codes), 2)).tolist()
+    free = np.array([name in organ.covers for name in TISSUES])
+    pixel_mm = float(grid[0][1] - grid[0][0]), float(grid[1][1] - grid[1][0])
+    for k, x, y, rx, ry in _ellipses(organ, grid[2], jitter):
+        rx = max(rx, _LEAST_RADIUS_VOXELS * pixel_mm[0])
+        ry = max(ry, _LEAST_RADIUS_VOXELS * pixel_mm[1])
+        # What the organ can reach.
+        aside = rx * (1.0 + organ.wobble) + ry * (abs(organ.lean) + abs(organ.bend_x) * ry)
+        ahead = ry * (1.0 + organ.wobble) + rx * (abs(organ.tilt) + abs(organ.bend_y) * rx)
+        aside, ahead = aside + 4.0 * organ.ragged_mm, ahead + 4.0 * organ.ragged_mm
+        columns = slice(*np.searchsorted(grid[0], (x - aside, x + aside)))
+        rows = slice(*np.searchsorted(grid[1], (y - ahead, y + ahead)))
+        starts = [phase + 0.007 * float(grid[2][k]) for phase in phases]
+        sideways, forward = grid[0][columns] - np.float32(x), grid[1][rows] - np.float32(y)
+        forward, depth = _distances(sideways, forward, (rx, ry), organ, starts)
+        # In radii; on coarse grids never more than a part of the organ itself.
+        ragged = min(2.0 * max(organ.ragged_mm, 0.5 * pixel_mm[0]) / min(rx, ry), 0.25)
+        if organ.ragged_mm:
+            row, column = corners[k]
+            window = texture[row : row + depth.shape[0], column : column + depth.shape[1]]
+            depth += np.float32(ragged) * window
+        target = codes[k, rows, columns]
+        may = free[target]
+        for name, share, *level in ((organ.tissue, 1.0), *organ.inner):
+            inside = may & (depth < np.float32(share))
+            if level:
+                inside &= forward > np.float32(level[0])
+            target[inside] = _CODES[name]
 
-    Parameters
-    ----------
-    tissue
-        Tissue codes, (z, y, x).
-    grid
-        Positions of its voxels.
-    shapes
-        What to paint.
-    texture
-        See `border_texture`.
-    chance
-        See `draw_chance`.
-    """
-    for index, shape in enumerate(shapes):
-        phases = chance.phases[index].tolist()
-        corners = chance.corners[index].tolist()
-        for ellipse in _ellipses(shape, grid, chance.jitter[index]):
-            row, column = corners[ellipse.slice_index]
-            _paint_slice(tissue, grid, shape, ellipse, phases, texture[row:, column:])
+
+def _ellipses(organ: Organ, heights: Float32, jitter: list[float]) -> Iterator[tuple[Any, ...]]:
+    """Yield ``(slice, x, y, radius x, radius y)``; an organ between two slices moves onto one."""
+    dx, dy, sx, sy = jitter if organ.wobble > 0.02 else (0.0,) * 4
+    bottom, top = organ.keys[0][0], organ.keys[-1][0]
+    places = [(k, float(z)) for k, z in enumerate(heights) if bottom <= z <= top]
+    if not places:
+        middle = (bottom + top) / 2
+        places = [(int(np.argmin(np.abs(heights - np.float32(middle)))), middle)]
+    for k, z in places:
+        below, above = next(two for two in itertools.pairwise(organ.keys) if z <= two[1][0])
+        share = (z - below[0]) / (above[0] - below[0])
+        x, y, rx, ry = (a + share * (b - a) for a, b in zip(below[1:], above[1:], strict=True))
+        yield k, x + 1.8 * dx, y + 1.8 * dy, rx * (1.0 + 0.045 * sx), ry * (1.0 + 0.045 * sy)
 
 
-def _reach(shape: Shape, ellipse: _Ellipse) -> tuple[float, float]:
-    """How far the shape extends from its centre at most, in x and in y, reference mm."""
-    radius_x, radius_y = ellipse.radius_x, ellipse.radius_y
-    slack = 4.0 * shape.ragged_mm
-    aside = (abs(shape.lean) + abs(shape.bend_x) * radius_y) * radius_y
-    ahead = (abs(shape.tilt) + abs(shape.bend_y) * radius_x) * radius_x
-    return (1.0 + shape.wobble) * radius_x + slack + aside, (
-        (1.0 + shape.wobble) * radius_y + slack + ahead
-    )
-
-
-def _paint_slice(
-    tissue: Tissue,
-    grid: Grid,
-    shape: Shape,
-    ellipse: _Ellipse,
-    phases: list[float],
-    texture: Float32,
-) -> None:
-    radius_x, radius_y = ellipse.radius_x, ellipse.radius_y
-    reach_x, reach_y = _reach(shape, ellipse)
-    i0, i1 = _window(grid.x, grid.step[0], ellipse.centre_x, reach_x)
-    j0, j1 = _window(grid.y, grid.step[1], ellipse.centre_y, reach_y)
-    if i0 >= i1 or j0 >= j1:
-        return
-    x = grid.x[i0:i1] - np.float32(ellipse.centre_x)
-    y = grid.y[j0:j1] - np.float32(ellipse.centre_y)
+def _distances(
+    x: Float32, y: Float32, radii: tuple[float, float], organ: Organ, starts: list[float]
+) -> tuple[Float32, Float32]:
+    """How far forward pixels are, in radii, and their squared distance from the centre, (y, x)."""
     # Displacements along one axis depend on the other only, which keeps them one-dimensional.
-    shift_x = y * (shape.lean + shape.bend_x * y)
-    shift_y = x * (shape.tilt + shape.bend_y * x)
-    if shape.wobble:
-        drift = 0.045 * float(grid.z[ellipse.slice_index])
-        shift_x += shape.wobble * radius_x * np.sin(y * (3.3 / radius_y) + (phases[0] + drift))
-        shift_y += shape.wobble * radius_y * np.sin(x * (2.9 / radius_x) + (phases[1] + drift))
-    across = (x[None, :] - shift_x[:, None]) * np.float32(1.0 / radius_x)
-    forward = (y[:, None] - shift_y[None, :]) * np.float32(1.0 / radius_y)
-    depth = across * across
-    depth += forward * forward
-    if shape.ragged_mm:
-        # In radii; on coarse grids never more than a part of the shape itself.
-        ragged = 2.0 * max(shape.ragged_mm, 0.5 * grid.step[0]) / min(radius_x, radius_y)
-        depth += np.float32(min(ragged, 0.25)) * texture[: j1 - j0, : i1 - i0]
-    target = tissue[ellipse.slice_index, j0:j1, i0:i1]
-    free = None if shape.over == "any" else _OVER[shape.over][target]
-    for threshold, code in shape.layers:
-        inside = depth < np.float32(threshold)
-        if free is not None:
-            inside &= free
-        np.copyto(target, np.uint8(code), where=inside)
-    if shape.gas is not None:
-        inside &= (forward > shape.gas[1]) & (depth < np.float32(0.9 * shape.layers[-1][0]))
-        np.copyto(target, np.uint8(shape.gas[0]), where=inside)
+    aside = y * (organ.lean + organ.bend_x * y)
+    ahead = x * (organ.tilt + organ.bend_y * x)
+    if organ.wobble:
+        aside += organ.wobble * radii[0] * _wave(y * (0.53 / radii[1]) + starts[0])
+        ahead += organ.wobble * radii[1] * _wave(x * (0.46 / radii[0]) + starts[1])
+    across = (x[None, :] - aside[:, None]) * np.float32(1.0 / radii[0])
+    forward = (y[:, None] - ahead[None, :]) * np.float32(1.0 / radii[1])
+    return forward, across * across + forward * forward
 
 
-def loops_shown(shape: tuple[int, int, int]) -> int:
-    """How many bowel loops a scan of `shape` voxels (x, y, z) can show, 0 if hardly anything."""
-    if shape[0] < _DETAIL_MIN_WIDTH:
-        return 0
-    return 84 if shape[0] >= _MANY_LOOPS_MIN_WIDTH else 20
+def _wave(turns: Float32) -> Float32:
+    """Return parabolas that rise and fall like a sine."""
+    turns = turns - np.floor(turns) - np.float32(0.5)
+    return np.asarray(8 * turns * (1 - 2 * np.abs(turns)), np.float32)
 
 
-def require_labels(tissue: Tissue, grid: Grid, shapes: list[Shape]) -> None:
-    """Put a voxel of each organ that a coarse grid has lost near its place, in place.
-
-    Parameters
-    ----------
-    tissue
-        Tissue codes, (z, y, x).
-    grid
-        Positions of its voxels.
-    shapes
-        The shapes that were painted.
-    """
-    labels = t.organ_lookup()[tissue]
-    counts = np.bincount(labels.reshape(-1), minlength=16)
-    for label in np.flatnonzero(counts == 0):
-        shape = next(one for one in shapes if one.layers[0][1] == label)
+def _require_labels(codes: Codes, grid: Grid, organs: list[Organ]) -> None:
+    """Put a voxel of each label that a coarse grid has lost near its place, in place."""
+    counts = np.bincount(codes.reshape(-1), minlength=len(_LABELS))
+    for label in range(1, 16):
+        if counts[label == _LABELS].any():
+            continue
+        organ = next(one for one in organs if TISSUES[one.tissue].label == label)
         # Never at the cost of another organ that has hardly a voxel itself.
-        common = np.argwhere((counts > _COMMON_VOXELS)[labels])
-        z, x, y = np.array(shape.keys)[:, :3].mean(axis=0)
-        places = np.stack([axis[common[:, n]] for n, axis in enumerate((grid.z, grid.y, grid.x))])
-        away = ((places - np.array([[z], [y], [x]])) ** 2).sum(axis=0)
+        common = np.argwhere((counts > _COMMON_VOXELS)[codes])
+        z, x, y = (sum(key[n] for key in organ.keys) / len(organ.keys) for n in range(3))
+        away = (grid[2][common[:, 0]] - z) ** 2 + (grid[1][common[:, 1]] - y) ** 2
+        away += (grid[0][common[:, 2]] - x) ** 2
         nearest = tuple(common[int(np.argmin(away))])
-        tissue[nearest] = labels[nearest] = label
-        counts = np.bincount(labels.reshape(-1), minlength=16)
+        codes[nearest] = _CODES[organ.tissue]
+        counts = np.bincount(codes.reshape(-1), minlength=len(_LABELS))
+
+
+def _make_volume(codes: Codes, modality: str, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    """Return HU of a CT, or a magnitude in arbitrary units of an MR scan, int16 (z, y, x)."""
+    n_rows, n_columns = codes.shape[1:]
+    y, x = np.ogrid[1 - n_rows : n_rows : 2, 1 - n_columns : n_columns : 2]
+    is_ct = modality == "ct"
+    if is_ct:
+        mean = np.array([one.hu for one in TISSUES.values()])
+        sigma = np.where(mean < -950, 7, rng.integers(24, 33))  # there is little noise in air
+        mean[1:] += rng.integers(-5, 6, len(mean) - 1)
+        coil = np.full((n_rows, n_columns), 256)
+    else:
+        column, gain = rng.integers(2, 4), rng.integers(1, 5)
+        mean = gain * np.array([one[column] for one in TISSUES.values()])
+        mean = mean * rng.integers(93, 108, len(mean)) // 100
+        sigma = np.full(len(mean), gain * rng.integers(8, 17))
+        # Brighter near the coils in front and behind, in 1/256.
+        v, u = 128 * y // n_rows, 128 * x // n_columns
+        tilt_y, tilt_x = rng.integers(-30, 31, 2)
+        coil = 218 + (77 * v * v + 31 * u * u + 128 * (tilt_y * v + tilt_x * u)) // 128**2
+    volume = np.empty(codes.shape, np.int16)
+    for plane, out in zip(codes, volume, strict=True):
+        noisy = mean[plane] * coil // 256 * _NOISE_SIGMA + sigma[plane] * _noise(plane.shape, rng)
+        blurred = _blur(noisy.astype(np.int32))
+        out[:] = np.clip(blurred, _PADDING_HU, _LARGEST_HU) if is_ct else np.abs(blurred)
+    if is_ct:  # only a circle is reconstructed
+        volume[:, x * x + y * y > max(n_rows, n_columns) ** 2] = _PADDING_HU
+    return volume
+
+
+def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.int32]:
+    """Sum four bytes a pixel, which is nearly a bell curve around 0."""
+    words = rng.integers(0, 2**32, shape, np.uint32)
+    pairs = (words & 0x00FF00FF) + ((words >> 8) & 0x00FF00FF)
+    return ((pairs & 0xFFFF) + (pairs >> 16)).astype(np.int32) - 510
+
+
+def _blur(noisy: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Average with the neighbours, as a scanner's resolution does: 1, 4, 1 along both axes."""
+    for lines in (noisy, noisy.T):
+        padded = np.concatenate([lines[:1], lines, lines[-1:]])
+        lines *= 4
+        lines += padded[:-2] + padded[2:]
+    unit = _NOISE_SIGMA * _BLUR_SUM
+    return (noisy + unit // 2) // unit

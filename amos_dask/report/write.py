@@ -27,10 +27,9 @@ from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_exclusions, find_label_map, require_sample_folders
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute
-from amos_dask.root.lock import require_unlocked
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import Staging
-from amos_dask.root.working import working_on
+from amos_dask.root.working import require_unlocked, working_on
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import written_record
 from amos_dask.statistics.write import Statistics, write_statistics

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from amos_dask.archive.sources import is_url, is_zip
+from amos_dask.archive.locations import is_url, is_zip
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError, DatasetError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions

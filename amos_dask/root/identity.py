@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from amos_dask.archive.sources import is_url
+from amos_dask.archive.locations import is_url
 from amos_dask.records import FileRef
 
 _TRAILER_BYTES = 8

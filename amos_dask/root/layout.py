@@ -7,9 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from amos_dask.archive.sources import is_url
+from amos_dask.archive.locations import is_url
 from amos_dask.datasets import AMOS22, MODALITIES, DatasetDefinition, read_definition
 from amos_dask.errors import DatasetError
+from amos_dask.labels import LabelMap
 from amos_dask.records import UNDEFINED, Sample, SampleFiles
 
 MANIFEST_SHEET = "Manifest"
@@ -254,6 +255,11 @@ class SampleFolder:
         """Return the binary mask of a label map column such as ``mask_01_spleen``."""
         return self.path / f"{self.sample_id}_{column}.nii.gz"
 
+    def binary_mask_paths(self, label_map: LabelMap) -> dict[int, Path]:
+        """Return label -> the binary mask that a label map asks for."""
+        columns = label_map.columns()
+        return {label: self.binary_mask(column) for label, column in columns.items()}
+
     def binary_masks(self) -> list[Path]:
         """Return the binary masks that exist, sorted."""
         prefix = f"{self.sample_id}_mask_"
@@ -302,28 +308,28 @@ def absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow the links)
 
 
-def find_root(root_dir: Path, output: Path | None = None) -> Layout:
-    """Return the layout of the ROOT_DIR that a single command works in.
+def find_root(root_dir: Path, output: Path | None = None) -> Path:
+    """Return the ROOT_DIR that a single command works in.
 
     The nearest ancestor of ``root_dir`` or of the output that holds ``descriptor/``, else the
     parent of ``root_dir``.
     """
     found = [_nearest_root(path) for path in (root_dir, output) if path is not None]
     _, root = min((f for f in found if f is not None), default=(0, absolute(root_dir).parent))
-    return Layout.of(root)
+    return root
 
 
-def find_root_beside_archive(archive: str, output: Path) -> Layout:
-    """Return the layout of the ROOT_DIR that a command which reads the archive writes to.
+def find_root_beside_archive(archive: str, output: Path) -> Path:
+    """Return the ROOT_DIR that a command which reads the archive writes to.
 
     As `find_root`, but the output is asked first: the archive may lie in another ROOT_DIR, or at a
     URL, and is never written to. A ``descriptor/`` that writing the output makes counts as well.
     """
     found = _nearest_root(output, is_made=True)
     if is_url(archive):
-        return Layout.of(found[1] if found is not None else absolute(output).parent)
+        return found[1] if found is not None else absolute(output).parent
     found = found or _nearest_root(Path(archive))
-    return Layout.of(found[1] if found is not None else absolute(archive).parent)
+    return found[1] if found is not None else absolute(archive).parent
 
 
 def _nearest_root(path: Path, *, is_made: bool = False) -> tuple[int, Path] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from pydantic import TypeAdapter
 
 from amos_dask.records import HeaderCheck, SampleRecord
 from amos_dask.root.identity import AlteredFile, find_altered, identity
@@ -78,12 +79,15 @@ class Receipt:
     @property
     def digest(self) -> str:
         """Checksum of what the sample adds to the tables."""
-        return hashlib.sha256(msgspec.json.encode(self.record)).hexdigest()
+        return hashlib.sha256(_RECORD.dump_json(self.record)).hexdigest()
 
     @property
     def files(self) -> set[str]:
         """Paths of all outputs, relative to ROOT_DIR."""
         return set(chain.from_iterable(self.outputs.values()))
+
+
+_RECEIPT, _RECORD = TypeAdapter(Receipt), TypeAdapter(SampleRecord)
 
 
 @dataclass(frozen=True)
@@ -100,16 +104,16 @@ class Receipts:
 
     def write(self, receipt: Receipt) -> None:
         """Keep a finished sample's receipt."""
-        content = {"format": _FORMAT, **msgspec.to_builtins(receipt)}
-        text = msgspec.json.encode(content).decode()
+        content = {"format": _FORMAT, **_RECEIPT.dump_python(receipt, mode="json")}
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         write_text(self.path_for(receipt.record.sample_id), text)
 
     def read(self, sample_id: str) -> Receipt | None:
         """Return a sample's receipt; None where there is none or it cannot be understood."""
         try:
-            content = msgspec.json.decode(self.path_for(sample_id).read_bytes())
+            content = json.loads(self.path_for(sample_id).read_bytes())
             content = _UPGRADES[content.pop("format")](content)
-            return msgspec.convert(content, Receipt)
+            return _RECEIPT.validate_python(content)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
 

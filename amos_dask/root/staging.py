@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,6 +51,10 @@ class Staging:
         temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
         self._staged[final] = temporary
         return temporary
+
+    def paths_for(self, finals: Iterable[Path]) -> list[Path]:
+        """Return the temporary paths of several files."""
+        return [self.path_for(final) for final in finals]
 
     def _make_folder(self, folder: Path) -> None:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]

@@ -1,20 +1,28 @@
-"""Work on a ROOT_DIR: alone, and ended in order by Ctrl-C and SIGTERM."""
+"""Work on a ROOT_DIR: alone or as a reader, by a lock that the operating system holds.
+
+SIGTERM ends work as Ctrl-C does: in order.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
-from amos_dask.engine.interruption import raise_on_sigterm
+from amos_dask.errors import AmosDaskError, Terminated
 from amos_dask.root.layout import Layout
-from amos_dask.root.lock import hold_lock, require_unlocked
 from amos_dask.root.staging import remove_if_empty, remove_leftovers_below
 
 
 @contextmanager
-def working_on(layout: Layout, *outputs: Path, break_lock: bool = False) -> Iterator[None]:
+def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterator[None]:
     """Hold ROOT_DIR's lock within the ``with`` block, and leave no temporary files on a failure.
 
     SIGTERM raises `Terminated`. Where nothing was kept in the state folder, which holds the lock,
@@ -26,17 +34,17 @@ def working_on(layout: Layout, *outputs: Path, break_lock: bool = False) -> Iter
         ROOT_DIR.
     *outputs : Path
         Folders that tasks write to and that may lie elsewhere.
-    break_lock : bool
-        Take the lock from whoever holds it.
+    no_lock : bool
+        Take no lock, on a file system that has none.
 
     Raises
     ------
     AmosDaskError
-        When somebody else who may be alive works there, or ROOT_DIR cannot be written to.
+        When somebody else works there, or ROOT_DIR cannot be written to.
     """
     made = [path for path in (layout.state, *layout.state.parents) if not path.exists()]
     try:
-        with raise_on_sigterm(), hold_lock(layout, break_lock=break_lock):
+        with raise_on_sigterm(), hold_lock(layout, no_lock=no_lock):
             try:
                 yield
             except BaseException:
@@ -48,13 +56,165 @@ def working_on(layout: Layout, *outputs: Path, break_lock: bool = False) -> Iter
 
 @contextmanager
 def working_where_possible(layout: Layout) -> Iterator[None]:
-    """As `working_on`, but only look for a lock where ROOT_DIR cannot be written to.
+    """As `working_on`, but without a lock where ROOT_DIR cannot be written to.
 
     For what need not write there: nobody else can either, as far as can be told from here.
     """
     if os.access(layout.state if layout.state.exists() else layout.root, os.W_OK):
         with working_on(layout):
             yield
+    else:
+        with reading_from(layout):
+            yield
+
+
+@contextmanager
+def reading_from(layout: Layout) -> Iterator[None]:
+    """Keep those who write off a ROOT_DIR within the ``with`` block; other readers may share it.
+
+    SIGTERM raises `Terminated`. Nothing is left behind.
+
+    Raises
+    ------
+    AmosDaskError
+        When somebody works there.
+    """
+    with raise_on_sigterm(), hold_lock(layout, shared=True):
+        yield
+
+
+@contextmanager
+def hold_lock(layout: Layout, *, shared: bool = False, no_lock: bool = False) -> Iterator[None]:
+    """Keep others off a ROOT_DIR within the ``with`` block.
+
+    The operating system holds the lock and releases it when the process ends, however it ends: a
+    lock file that a killed process leaves locks nobody out. It holds among all processes that the
+    file system's locks reach, also in containers with one host name.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR; its state folder is made when it is missing.
+    shared : bool
+        For who only reads: several may at once. Where there is no state folder yet, or it cannot be
+        written to, no lock is taken: nobody works there, as far as can be told from here.
+    no_lock : bool
+        Take none, where the file system has no locks: then two runs at once mix their files.
+
+    Raises
+    ------
+    AmosDaskError
+        When another holds the lock, the file system refuses locks, or ROOT_DIR cannot be written.
+    """
+    with ExitStack() as held:
+        if shared and layout.state.is_dir():
+            _lock_folder(layout, fcntl.LOCK_SH, held)
+            _look_at_lock_file(layout)
+        elif not (shared or no_lock):
+            descriptor = _lock_file(layout, held)
+            _lock_folder(layout, fcntl.LOCK_EX, held)
+            os.truncate(descriptor, 0)
+            os.write(descriptor, _describe_owner().encode())
+        yield
+
+
+def _lock_folder(layout: Layout, kind: int, held: ExitStack) -> None:
+    """Lock the state folder, which readers can lock without writing anything.
+
+    Where a file system cannot lock folders, as NFS, readers do not keep those who write off.
+    """
+    descriptor = os.open(layout.state, os.O_RDONLY | os.O_CLOEXEC)
+    held.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if kind == fcntl.LOCK_SH:
+            _look_at_lock_file(layout)  # which tells who it is
+        raise AmosDaskError(f"{layout.root}: in use by a reader; wait for it.") from error
+    except OSError:
         return
-    require_unlocked(layout)
-    yield
+
+
+def _look_at_lock_file(layout: Layout) -> None:
+    """Raise when somebody who writes holds the lock file."""
+    with suppress(OSError), layout.lock.open("rb") as file:  # there is none, or there are no locks
+        _flock(layout, file.fileno(), fcntl.LOCK_SH)
+
+
+def _lock_file(layout: Layout, held: ExitStack) -> int:
+    """Return the descriptor of the lock file, locked; it is removed in the end."""
+    while True:
+        try:
+            layout.state.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:  # whoever held it is done, and removed the empty folder
+            continue
+        except OSError as error:
+            reason = error.strerror or error
+            raise AmosDaskError(f"{layout.root}: cannot be written to ({reason}).") from error
+        with ExitStack() as opened:
+            opened.callback(os.close, descriptor)
+            _flock_or_explain(layout, descriptor)
+            if not _is_in_place(layout.lock, descriptor):
+                continue  # whoever held it has just removed the file
+            opened.callback(layout.lock.unlink, missing_ok=True)
+            held.push(opened.pop_all())
+            return descriptor
+
+
+def _flock_or_explain(layout: Layout, descriptor: int) -> None:
+    try:
+        _flock(layout, descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        raise AmosDaskError(
+            f"{layout.root}: its file system has no locks ({error.strerror}); with --no_lock, make "
+            "sure that nobody else works there: two runs at once mix their files."
+        ) from error
+
+
+def _flock(layout: Layout, descriptor: int, kind: int) -> None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(descriptor, 1000, 0).decode(errors="replace")
+        raise AmosDaskError(f"{layout.root}: in use {owner}; wait for it.") from error
+
+
+def _is_in_place(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _describe_owner() -> str:
+    now = datetime.now(UTC).isoformat(" ", "seconds")
+    return f"since {now} by process {os.getpid()} on {socket.gethostname()}"
+
+
+def require_unlocked(layout: Layout) -> None:
+    """Raise `AmosDaskError` when somebody works on ROOT_DIR."""
+    with hold_lock(layout, shared=True):
+        pass
+
+
+@contextmanager
+def raise_on_sigterm() -> Iterator[None]:
+    """Raise `Terminated` in the ``with`` block when SIGTERM arrives.
+
+    Only the main thread can listen to signals; elsewhere this does nothing. A second SIGTERM while
+    the first is answered ends the process as SIGTERM does.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated

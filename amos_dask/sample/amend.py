@@ -9,6 +9,7 @@ from pathlib import Path
 from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.records import SampleFiles, SampleRecord, Step
 from amos_dask.root.kept import KeptFiles
+from amos_dask.root.layout import SampleFolder
 from amos_dask.root.receipts import Origin, Output, Receipt, Receipts
 from amos_dask.sample.describe import describe_folder
 from amos_dask.sample.masks import MadeMasks
@@ -17,11 +18,9 @@ from amos_dask.sample.task import SampleTask
 from amos_dask.sample.todo import denoised_otherwise
 
 
-def find_intact(task: SampleTask, receipts: Receipts) -> Receipt | None:
-    """Return the receipt that speaks for the masks in a task's folder as they are, if any does."""
-    if task.folder is None:
-        return None
-    receipt = receipts.read_for(task.folder)
+def find_intact(folder: SampleFolder, receipts: Receipts) -> Receipt | None:
+    """Return the receipt that speaks for the masks in a folder as they are, if any does."""
+    receipt = receipts.read_for(folder)
     if receipt is None or Output.MASKS in receipts.find_altered(receipt):
         return None
     return receipt
@@ -88,13 +87,13 @@ def _list_masks(
 ) -> list[Path]:
     """Return the masks that are ours: those listed before, and those written now."""
     root, folder = task.layout.root, task.target
-    columns = task.params.label_map.columns()
     listed = [root / name for name in known]
     files = {folder.mask} if masks.wrote_mask else {folder.mask} & set(listed)
     if masks.binary_labels is None:
         files |= set(listed) & set(folder.binary_masks())
     else:
-        files |= {folder.binary_mask(columns[label]) for label in masks.binary_labels}
+        paths = folder.binary_mask_paths(task.params.label_map)
+        files |= {paths[label] for label in masks.binary_labels}
     beside = kept or KeptFiles(task.layout.restore).path_for(task.name, folder.mask)
     return sorted(path for path in (*files, beside) if path.exists())
 

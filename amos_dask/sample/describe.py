@@ -160,7 +160,7 @@ class _Found:
     def _look_at_binary_masks(self) -> None:
         source, existing = self.source, set(self.source.folder.binary_masks())
         labels = []
-        for label, path in source.expected_binary_masks().items():
+        for label, path in source.folder.binary_mask_paths(source.label_map).items():
             if path not in existing:
                 if existing:  # before binary-masks has run there are none at all
                     message = "the other binary masks are there"

@@ -14,10 +14,9 @@ from amos_dask.root.kept import KeptFiles
 from amos_dask.root.receipts import EVERY_OUTPUT, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging, remove_leftovers
 from amos_dask.sample.amend import amend_receipt, find_intact
-from amos_dask.sample.clock import Clock
 from amos_dask.sample.masks import MadeMasks, known_masks, make_masks
 from amos_dask.sample.source import ArchiveSource, EarlierOutputStaysError
-from amos_dask.sample.task import EVERY_STEP, SampleTask
+from amos_dask.sample.task import EVERY_STEP, Clock, SampleTask
 from amos_dask.sample.todo import made_with, may_keep_rest
 from amos_dask.steps.count_values import pack_counts
 from amos_dask.steps.info_file import describe_files, info_yaml
@@ -43,7 +42,7 @@ def make_sample(task: SampleTask) -> SampleResult:
     receipts = Receipts(task.layout)
     origin = task.source.find_origin()  # before reading: what changes meanwhile is read again
     earlier = receipts.read(task.name)
-    intact = find_intact(task, receipts)
+    intact = None if task.folder is None else find_intact(task.folder, receipts)
     if not may_keep_rest(origin, earlier, task.outputs):
         task = replace(task, outputs=EVERY_OUTPUT)
     remove_leftovers(task.target.path)
@@ -52,14 +51,15 @@ def make_sample(task: SampleTask) -> SampleResult:
             made = _make(task, earlier, staging)
             if not made.is_lost:
                 _stage_kept(task, made, staging)
-                with made.clock.of("flush to disk"):
-                    # The mask's description says that the files beside it are in place.
-                    staging.publish(last=task.target.mask)
+                # The mask's description says that the files beside it are in place.
+                staging.publish(last=task.target.mask)
+                made.clock.lap("flush to disk")
     except EarlierOutputStaysError as stop:
         issues = (StepIssue(Step.CONFIRM_PAIRS, stop.issue),)
         return SampleResult(task.name, None, "", 0, issues)
     if not _is_ours(task, earlier):
         return _summarise(task, made, None)
+    made.written = _list_masks(task, made.masks)
     _remove_outdated(task, made, receipts)
     receipt: Receipt | None
     if made.scan is not None:
@@ -101,6 +101,8 @@ class _Made:
         How long it took.
     kept : Path or None
         What is kept beside the receipt.
+    written : tuple of Path
+        The mask and its binary masks, as far as there are any.
     """
 
     masks: MadeMasks = field(default_factory=MadeMasks)
@@ -109,6 +111,7 @@ class _Made:
     is_lost: bool = False
     clock: Clock = field(default_factory=Clock)
     kept: Path | None = None
+    written: tuple[Path, ...] = ()
 
 
 def _make(task: SampleTask, earlier: Receipt | None, staging: Staging) -> _Made:
@@ -122,10 +125,10 @@ def _make(task: SampleTask, earlier: Receipt | None, staging: Staging) -> _Made:
         # Before the volume, whose values are looked at under the masks as it streams by.
         made.masks = _masks_from_archive(task, source.sample, scan, earlier, staging, made.clock)
     if scan is not None and Output.VOLUME in task.outputs:
-        with made.clock.of("volume"):
-            path = staging.path_for(task.target.volume)
-            scan, found = source.convert_volume(path, made.masks.watcher())
-            staging.write_text(task.target.info, info_yaml(source.sample))
+        path = staging.path_for(task.target.volume)
+        scan, found = source.convert_volume(path, made.masks.watcher())
+        staging.write_text(task.target.info, info_yaml(source.sample))
+        made.clock.lap("volume")
     elif earlier is not None and Output.VOLUME not in task.outputs:
         made.issues = [i for i in earlier.record.issues if _is_of_volume(source.sample, i)]
     made.issues += [StepIssue(Step.CONFIRM_PAIRS, issue) for issue in found]
@@ -158,24 +161,23 @@ def _stage_kept(task: SampleTask, made: _Made, staging: Staging) -> None:
     if made.scan is not None and Output.VOLUME in task.outputs:  # else looked at when needed
         volume = staging.path_for(task.target.volume)
         if masks.counter is not None:
-            with made.clock.of("count values"):
-                of_volume |= pack_counts(masks.counter.result())
+            of_volume |= pack_counts(masks.counter.result())
+            made.clock.lap("count values")
         if masks.taker is not None:
-            with made.clock.of("pictures"):
-                of_volume |= pack_pictures(masks.taker.result())
+            of_volume |= pack_pictures(masks.taker.result())
+            made.clock.lap("pictures")
     if masks.wrote_mask:
         mask, kept = staging.path_for(task.target.mask), KeptFiles(task.layout.restore)
         difference = masks.difference
         made.kept = kept.stage(staging, task.name, mask, difference, of_volume, volume)
 
 
-def _written_masks(task: SampleTask, masks: MadeMasks) -> tuple[Path, ...]:
+def _list_masks(task: SampleTask, masks: MadeMasks) -> tuple[Path, ...]:
     """Return the mask and its binary masks, as far as there are any."""
     if masks.present is None:
         return ()
-    columns = task.params.label_map.columns()
-    binary = (task.target.binary_mask(columns[label]) for label in masks.binary_labels or ())
-    return (task.target.mask, *binary)
+    paths = task.target.binary_mask_paths(task.params.label_map)
+    return (task.target.mask, *(paths[label] for label in masks.binary_labels or ()))
 
 
 def _remove_outdated(task: SampleTask, made: _Made, receipts: Receipts) -> None:
@@ -185,7 +187,7 @@ def _remove_outdated(task: SampleTask, made: _Made, receipts: Receipts) -> None:
         receipts.remove_listed(task.name, keep=())
         receipts.forget(task.name)
         return
-    ours = (target.info, target.volume, *_written_masks(task, made.masks))
+    ours = (target.info, target.volume, *made.written)
     if made.scan is not None:
         receipts.remove_listed(task.name, keep=ours)
         if Output.MASKS in task.outputs:
@@ -201,9 +203,8 @@ def _receipt_from_archive(
     task: SampleTask, made: _Made, origin: Origin, earlier: Receipt | None
 ) -> Receipt:
     masks, target = made.masks, task.target
-    written = _written_masks(task, masks)
     kept = () if made.kept is None else (made.kept,)
-    files = {Output.VOLUME: (target.info, target.volume), Output.MASKS: (*written, *kept)}
+    files = {Output.VOLUME: (target.info, target.volume), Output.MASKS: (*made.written, *kept)}
     receipts = Receipts(task.layout)
     outputs = {
         output: receipts.identities(*files[output])
@@ -251,9 +252,12 @@ def _describe(task: SampleTask, made: _Made) -> SampleFiles | None:
 def _summarise(task: SampleTask, made: _Made, receipt: Receipt | None) -> SampleResult:
     masks = made.masks
     files = None if receipt is None else receipt.record.files
+    folder = None if files is None else files.folder
+    if made.scan is not None and folder is None:  # written where no receipt speaks for it
+        folder = task.target.path.as_posix()
     return SampleResult(
         sample_id=task.name,
-        folder=None if files is None else files.folder,
+        folder=folder,
         digest=receipt.digest if receipt is not None else "",
         n_changed=sum(change.n_voxels for change in masks.changes),
         issues=(*made.issues, *masks.issues),

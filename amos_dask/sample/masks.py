@@ -14,9 +14,8 @@ from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.records import LabelChange, Regions, SampleRecord, Step, StepIssue
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.staging import Staging
-from amos_dask.sample.clock import Clock
 from amos_dask.sample.source import FolderSource
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.task import Clock, SampleTask
 from amos_dask.steps.binary_masks import check_labels, write_binary_masks
 from amos_dask.steps.count_values import ValueCounter
 from amos_dask.steps.denoise import denoise_mask, denoising_mark, is_denoised
@@ -121,6 +120,10 @@ class _State:
         Its ``descrip``, which says how it was denoised.
     present : tuple of int
         Its labels.
+    is_denoised : bool
+        Whether it was denoised, with any parameters.
+    is_known : bool
+        Whether the label map has all of its labels.
     difference : Difference or None
         What denoising changed, where it was denoised and that is known.
     is_changed : bool
@@ -131,13 +134,10 @@ class _State:
     info: ImageInfo
     description: str
     present: tuple[int, ...]
+    is_denoised: bool
+    is_known: bool = True
     difference: Difference | None = None
     is_changed: bool = False
-
-    @property
-    def is_denoised(self) -> bool:
-        """Whether it was denoised, with any parameters."""
-        return is_denoised(self.description)
 
     def undenoised(self) -> Mask | None:
         """Return the mask before denoising; None where that is not known."""
@@ -171,48 +171,52 @@ def make_masks(
         Is told how long it took.
     """
     made = MadeMasks()
-    state = _open(task, scan, made, clock)
-    if state is None or not _relabel(task, state, made, clock):
+    state = _open(task, scan, made)
+    clock.lap("read mask")
+    if state is None or not _relabel(task, state, made):
         return made
+    clock.lap("relabel")
     if Step.RESTORE in task.steps and not state.is_denoised:
         return made
+    state.is_known = not task.params.label_map.unknown(state.present)
     if task.steps & _OF_LABELS:
-        file = _shown(task)
-        issues = check_labels(state.present, task.params.label_map, task.name, file)
+        issues = check_labels(state.present, task.params.label_map, task.name, _shown(task))
         made.found(Step.BINARY_MASKS, issues)
     made.present = state.present
-    is_known = not task.params.label_map.unknown(state.present)
-    if Step.DENOISE in task.steps and not is_known and task.folder is not None:
+    if Step.DENOISE in task.steps and task.folder is not None and not state.is_known:
         made.binary_labels = ()
         return made
-    with clock.of("small regions"):
-        if Step.SMALL_REGIONS in task.steps:
-            mask = state.undenoised() if Step.DENOISE in task.steps else state.labels
-            made.before = made.after = _find_regions(task, state, mask)
-    if not _denoise_or_restore(task, state, made, clock, is_known=is_known):
+    if Step.SMALL_REGIONS in task.steps:
+        mask = state.undenoised() if Step.DENOISE in task.steps else state.labels
+        made.before = made.after = _find_regions(task, state, mask)
+        clock.lap("small regions")
+    if not _denoise_or_restore(task, state, made):
         return made
-    _write(task, state, made, staging, clock, is_known=is_known)
+    clock.lap("denoise")
+    _write(task, state, made, staging)
     _watch(task, state, made)
+    clock.lap("write masks")
     if {Step.SMALL_REGIONS, Step.DENOISE} <= task.steps and state.is_denoised:
-        with clock.of("small regions"):
-            made.after = _find_regions(task, state, state.labels)
+        made.after = _find_regions(task, state, state.labels)
+        clock.lap("small regions")
     return made
 
 
-def _open(task: SampleTask, scan: ImageInfo | None, made: MadeMasks, clock: Clock) -> _State | None:
-    with clock.of("read mask"):
-        opened, issues = task.source.open_mask(scan)
-        made.found(Step.CONFIRM_PAIRS, issues)
-        if opened is None:
-            return None
-        state = _State(*opened, opened.info.description, labels_present(opened.labels))
-        if task.folder is not None and state.is_denoised:
-            kept = KeptFiles(task.layout.restore)
-            state.difference = kept.read_difference(task.name, task.folder.mask)
+def _open(task: SampleTask, scan: ImageInfo | None, made: MadeMasks) -> _State | None:
+    opened, issues = task.source.open_mask(scan)
+    made.found(Step.CONFIRM_PAIRS, issues)
+    if opened is None:
+        return None
+    description = opened.info.description
+    present = labels_present(opened.labels)
+    state = _State(*opened, description, present, is_denoised(description))
+    if task.folder is not None and state.is_denoised:
+        kept = KeptFiles(task.layout.restore)
+        state.difference = kept.read_difference(task.name, task.folder.mask)
     return state
 
 
-def _relabel(task: SampleTask, state: _State, made: MadeMasks, clock: Clock) -> bool:
+def _relabel(task: SampleTask, state: _State, made: MadeMasks) -> bool:
     """Tell prostate and uterus apart, if that is asked for; return whether to go on."""
     if Step.SPLIT_PROSTATE_UTERUS not in task.steps or not task.params.splits_prostate_uterus:
         return True
@@ -220,31 +224,28 @@ def _relabel(task: SampleTask, state: _State, made: MadeMasks, clock: Clock) -> 
     if isinstance(sex, Issue):
         made.found(Step.SPLIT_PROSTATE_UTERUS, [sex])
         return False
-    with clock.of("relabel"):
-        issues = check_sex(state.present, sex, task.name, _shown(task))
-        made.found(Step.SPLIT_PROSTATE_UTERUS, issues)
-        split = split_prostate_uterus(state.labels, sex, state.present)
-        if split is state.labels:
-            return True
-        before, difference = state.undenoised() if state.is_denoised else None, None
-        if before is not None:
-            before = split_prostate_uterus(before, sex, labels_present(before))
-            difference = find_difference(before, split)
-        state.change(split, state.description, difference)
-        # Known without counting a second time.
-        state.present = tuple(sorted({*state.present, UTERUS} - {PROSTATE}))
+    issues = check_sex(state.present, sex, task.name, _shown(task))
+    made.found(Step.SPLIT_PROSTATE_UTERUS, issues)
+    split = split_prostate_uterus(state.labels, sex, state.present)
+    if split is state.labels:
+        return True
+    before, difference = state.undenoised() if state.is_denoised else None, None
+    if before is not None:
+        before = split_prostate_uterus(before, sex, labels_present(before))
+        difference = find_difference(before, split)
+    state.change(split, state.description, difference)
+    # Known without counting a second time.
+    state.present = tuple(sorted({*state.present, UTERUS} - {PROSTATE}))
     return True
 
 
-def _denoise_or_restore(
-    task: SampleTask, state: _State, made: MadeMasks, clock: Clock, *, is_known: bool
-) -> bool:
+def _denoise_or_restore(task: SampleTask, state: _State, made: MadeMasks) -> bool:
     """Denoise the mask or undo that, if asked for; return whether to go on."""
     params = task.params
     mark = denoising_mark(params.denoise, params.excluded)
     if Step.RESTORE in task.steps:
         mark = ""
-    elif Step.DENOISE not in task.steps or not is_known:
+    elif Step.DENOISE not in task.steps or not state.is_known:
         return True
     if mark == (state.description if state.is_denoised else ""):
         if mark and state.difference is None and isinstance(task.source, FolderSource):
@@ -255,41 +256,31 @@ def _denoise_or_restore(
         if isinstance(task.source, FolderSource):  # what comes from the archive is not denoised
             made.found(Step.DENOISE, [task.source.not_restorable()])
         return False
+    state.is_denoised = bool(mark)
     if not mark:
         state.change(before, "", None)
         return True
-    with clock.of("denoise"):
-        final = denoise_mask(before, state.info.spacing_mm, params.denoise, params.excluded)
-    with clock.of("compare"):
-        difference = find_difference(before, final)
+    final = denoise_mask(before, state.info.spacing_mm, params.denoise, params.excluded)
+    difference = find_difference(before, final)
     state.change(final, mark, difference)
     made.changes = difference.changes
     return True
 
 
-def _write(
-    task: SampleTask,
-    state: _State,
-    made: MadeMasks,
-    staging: Staging,
-    clock: Clock,
-    *,
-    is_known: bool,
-) -> None:
+def _write(task: SampleTask, state: _State, made: MadeMasks, staging: Staging) -> None:
     """Stage the mask and its binary masks, as far as they are not there already."""
     made.is_changed = state.is_changed
-    with clock.of("write masks"):
-        if state.is_changed or task.folder != task.target:
-            made.wrote_mask, made.difference = True, state.difference
-            staged = staging.path_for(task.target.mask)
-            write_mask(staged, state.info, state.labels, state.description)
-        if _wants_binary_masks(task, state):
-            made.binary_labels = ()
-            if is_known:
-                made.present = _write_binary_masks(task, state, staging)
-                made.binary_labels = tuple(task.params.label_map)
-                return
-        made.present = labels_present(state.labels) if state.is_changed else state.present
+    if state.is_changed or task.folder != task.target:
+        made.wrote_mask, made.difference = True, state.difference
+        staged = staging.path_for(task.target.mask)
+        write_mask(staged, state.info, state.labels, state.description)
+    if _wants_binary_masks(task, state):
+        made.binary_labels = ()
+        if state.is_known:
+            made.present = _write_binary_masks(task, state, staging)
+            made.binary_labels = tuple(task.params.label_map)
+            return
+    made.present = labels_present(state.labels) if state.is_changed else state.present
 
 
 def _wants_binary_masks(task: SampleTask, state: _State) -> bool:
@@ -299,16 +290,15 @@ def _wants_binary_masks(task: SampleTask, state: _State) -> bool:
     if state.is_changed or folder is None or folder != task.target:
         return True
     if Step.DENOISE in task.steps:
-        columns = task.params.label_map.columns().values()
-        return sorted(map(folder.binary_mask, columns)) != folder.binary_masks()
+        expected = folder.binary_mask_paths(task.params.label_map).values()
+        return sorted(expected) != folder.binary_masks()
     return Step.RESTORE not in task.steps
 
 
 def _write_binary_masks(task: SampleTask, state: _State, staging: Staging) -> tuple[int, ...]:
     """Stage a binary mask for each label of the map; return the labels that occur."""
-    columns = task.params.label_map.columns()
-    paths = {label: task.target.binary_mask(column) for label, column in columns.items()}
-    staged = {label: staging.path_for(path) for label, path in paths.items()}
+    paths = task.target.binary_mask_paths(task.params.label_map)
+    staged = dict(zip(paths, staging.paths_for(paths.values()), strict=True))
     return write_binary_masks(staged, state.labels, state.info)
 
 

@@ -25,6 +25,11 @@ class Selection:
         Numbers, ids and ranges: ``4``, ``0004``, ``amos_0004``, ``1-20``; commas separate several.
     subset, modality : str, optional
         ``train``, ``val``, ``test``; ``ct``, ``mri``, ``und``.
+
+    Examples
+    --------
+    >>> amos_dask.Selection(ids=["1-20", "amos_0507"], subset="train").is_everything
+    False
     """
 
     ids: Sequence[str] | None = None

@@ -300,10 +300,5 @@ class FolderSource:
         action = "not in denoise_changes.xlsx; write the mask anew with confirm-pairs, then denoise"
         return self.issue("unknown_changes", message, self.folder.mask, action)
 
-    def expected_binary_masks(self) -> dict[int, Path]:
-        """Return label -> the binary mask file that the label map asks for."""
-        columns = self.label_map.columns()
-        return {label: self.folder.binary_mask(column) for label, column in columns.items()}
-
 
 Source = ArchiveSource | FolderSource

@@ -1,7 +1,8 @@
-"""The task of making one sample: from where, by which steps, and how."""
+"""The task of making one sample: from where, by which steps, and how; and how long that took."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from amos_dask.params import Params
@@ -49,6 +50,10 @@ class SampleTask:
         ``ct`` is shown in Hounsfield units.
     headers : HeaderCheck or None
         What the headers of the archive's files said, for the receipt.
+    name : str
+        The sample's id.
+    folder : SampleFolder or None
+        The folder that the sample comes from; None where that is the archive.
     """
 
     source: Source
@@ -61,13 +66,24 @@ class SampleTask:
     take_pictures: bool = False
     modality: str = "und"
     headers: HeaderCheck | None = None
+    name: str = field(init=False)
+    folder: SampleFolder | None = field(init=False)
 
-    @property
-    def folder(self) -> SampleFolder | None:
-        """The folder that the sample comes from; None where that is the archive."""
-        return self.source.folder if isinstance(self.source, FolderSource) else None
+    def __post_init__(self) -> None:
+        folder = self.source.folder if isinstance(self.source, FolderSource) else None
+        object.__setattr__(self, "name", self.source.sample_id)
+        object.__setattr__(self, "folder", folder)
 
-    @property
-    def name(self) -> str:
-        """The sample's id."""
-        return self.source.sample_id
+
+class Clock:
+    """Seconds of wall time by what they were spent on, in the order in which it first ended."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, what: str) -> None:
+        """Say what the time since the last lap was spent on."""
+        now = time.perf_counter()
+        self.seconds[what] = round(self.seconds.get(what, 0.0) + now - self._last, 4)
+        self._last = now

@@ -21,9 +21,8 @@ from amos_dask.records import SampleFiles
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import Layout, absolute
-from amos_dask.root.lock import require_unlocked
 from amos_dask.root.staging import write_text
-from amos_dask.root.working import working_on
+from amos_dask.root.working import require_unlocked, working_on
 from amos_dask.sample.describe import DescribeTask, describe_sample
 from amos_dask.sample.source import FolderSource
 from amos_dask.statistics.counting import (

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import errno
+import threading
 import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFile
 
 from amos_dask.archive import faults
 from amos_dask.archive.listing import list_files
+from amos_dask.archive.remote import RemoteFile
+from amos_dask.archive.sources import read_blocks
 from amos_dask.errors import ArchiveError, DamagedZipError
 
 
@@ -88,9 +96,63 @@ def test_a_server_that_asks_for_patience_does_not_get_all_of_it(
         now[0] += 50.0
         raise TimeoutError
 
-    monkeypatch.setattr(faults.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(faults.time, "sleep", sleep)
+    monkeypatch.setattr(faults, "monotonic", lambda: now[0])
+    monkeypatch.setattr(faults, "sleep", sleep)
     with pytest.raises(faults.TransientError) as caught:
         faults.persist(fail)
     assert caught.value.strerror == "the server does not answer in time, at 3 attempts"
     assert len(attempts) == 3
+
+
+@pytest.fixture(params=["silent", "frank"])
+def web_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A folder as Python's own web server has it: it lists names, and knows no ranges."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def end_headers(self) -> None:
+            if request.param == "frank":
+                self.send_header("Accept-Ranges", "none")
+            super().end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    where = partial(Handler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), where) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_knows_no_ranges_sends_files_from_their_beginning(
+    tmp_path: Path, web_server: str
+) -> None:
+    content = np.random.default_rng(0).bytes(9_000_001)
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "amos_0001.nii.gz").write_bytes(content)
+    (ref,) = list_files(web_server)
+    assert ref.path == "imagesTr/amos_0001.nii.gz"
+    assert b"".join(read_blocks(ref)) == content
+    (tmp_path / "amos22.zip").write_bytes(content + b"PK")
+    assert "does not send parts of files" in refusal(f"{web_server}/amos22.zip")
+    assert "there is no such file" in refusal(f"{web_server}/none.zip")
+
+
+def test_fewer_bytes_than_were_asked_for_are_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, asked = MemoryFile.read, []
+
+    def read_little(self: MemoryFile, size: int) -> bytes:
+        asked.append(size)
+        return bytes(read(self, 3 if len(asked) == 1 else size))
+
+    fsspec.filesystem("memory").pipe("/bucket/a", b"0123456789")
+    monkeypatch.setattr(MemoryFile, "read", read_little)
+    monkeypatch.setattr(faults, "PAUSES_SECONDS", (0,))
+    with RemoteFile("memory://bucket/a") as file:
+        file.seek(1)
+        assert file.read(7) == b"1234567"
+    assert asked == [7, 7]

@@ -18,6 +18,8 @@ from benchmarks.report import claims_table, save, save_summary
 from benchmarks.run import load_all, main
 from benchmarks.settings import Settings
 
+pytestmark = pytest.mark.integration
+
 NAMES = load_all()
 
 

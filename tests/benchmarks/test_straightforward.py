@@ -19,6 +19,8 @@ from benchmarks.scans import checkerboard, mixed_archive, random_labels
 from benchmarks.settings import Settings
 from benchmarks.vectorised_denoise import Parameters
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:

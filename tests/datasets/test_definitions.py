@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from phantoms import write_decathlon
 
 from amos_dask.datasets import (
     AMOS22,
@@ -21,7 +22,6 @@ from amos_dask.datasets import (
     read_definition,
 )
 from amos_dask.errors import AmosDaskError, DatasetError
-from amos_dask.phantom import write_decathlon
 from amos_dask.records import Metadata
 
 OWN = """\

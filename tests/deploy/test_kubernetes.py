@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 import amos_dask
-from amos_dask.engine import ClusterOptions
+from amos_dask.engine.environment import WORKER_ENVIRONMENT
 from amos_dask.engine.kubernetes import cluster_spec
-from amos_dask.engine.options import configured, load_defaults
+from amos_dask.engine.options import ClusterOptions, configured, load_defaults
 from amos_dask.errors import ClusterError
 
 _WHY = "the validation needs amos-dask[test]"
@@ -30,7 +30,6 @@ from deploy.manifests import (  # noqa: E402
     Pod,
     Resource,
     containers_of,
-    custom_schemas,
     find_errors,
     made_by_operator,
     matches,
@@ -68,192 +67,6 @@ def test_the_manifests_are_valid_and_fit_together() -> None:
     kinds = {document["kind"] for document in documents}
     assert kinds == {"DaskJob", "DaskAutoscaler", "NetworkPolicy", "PersistentVolumeClaim", "Pod"}
     assert find_errors(documents) == []
-
-
-def test_the_operators_schemas_are_those_in_use() -> None:
-    assert {kind for _, kind in custom_schemas()} >= {"DaskJob", "DaskCluster", "DaskAutoscaler"}
-
-
-def scheduler_of(documents: list[Resource]) -> Resource:
-    scheduler: Resource = of_kind(documents, "DaskJob")["spec"]["cluster"]["spec"]["scheduler"]
-    return scheduler
-
-
-def worker_of(documents: list[Resource]) -> Resource:
-    worker: Resource = of_kind(documents, "DaskJob")["spec"]["cluster"]["spec"]["worker"]
-    return worker
-
-
-def rename(mapping: dict[str, Any], old: str, new: str) -> None:
-    mapping[new] = mapping.pop(old)
-
-
-Mutation = Callable[[list[Resource]], None]
-MUTATIONS: list[Any] = []
-
-
-def mutation(text: str) -> Callable[[Mutation], Mutation]:
-    """Add a mistake to those that must be found; ``text`` is part of what is said of it."""
-
-    def add(function: Mutation) -> Mutation:
-        MUTATIONS.append(pytest.param(function, text, id=function.__name__))
-        return function
-
-    return add
-
-
-@mutation("'imge' was unexpected")
-def misspelt_image(d: list[Resource]) -> None:
-    rename(worker_of(d)["spec"]["containers"][0], "image", "imge")
-
-
-@mutation("'replica' was unexpected")
-def misspelt_replicas(d: list[Resource]) -> None:
-    rename(worker_of(d), "replicas", "replica")
-
-
-@mutation("'lables' was unexpected")
-def misspelt_labels(d: list[Resource]) -> None:
-    rename(of_kind(d, "DaskJob")["metadata"], "labels", "lables")
-
-
-@mutation("'runAsNonroot' was unexpected")
-def misspelt_security(d: list[Resource]) -> None:
-    rename(worker_of(d)["spec"]["securityContext"], "runAsNonRoot", "runAsNonroot")
-
-
-@mutation("'accessMode' was unexpected")
-def misspelt_access_modes(d: list[Resource]) -> None:
-    rename(of_kind(d, "PersistentVolumeClaim")["spec"], "accessModes", "accessMode")
-
-
-@mutation("'maximun' was unexpected")
-def misspelt_maximum(d: list[Resource]) -> None:
-    rename(of_kind(d, "DaskAutoscaler")["spec"], "maximum", "maximun")
-
-
-@mutation("'podSelector' is a required property")
-def misspelt_policy(d: list[Resource]) -> None:
-    policies = [found for found in d if found["kind"] == "NetworkPolicy"]
-    rename(policies[0]["spec"], "podSelector", "podSelektor")
-
-
-@mutation("'two' is not of type 'integer'")
-def replicas_as_a_word(d: list[Resource]) -> None:
-    worker_of(d)["replicas"] = "two"
-
-
-@mutation("'1' is not of type 'integer'")
-def minimum_in_quotes(d: list[Resource]) -> None:
-    of_kind(d, "DaskAutoscaler")["spec"]["minimum"] = "1"
-
-
-@mutation("'10001' is not of type 'integer'")
-def user_in_quotes(d: list[Resource]) -> None:
-    scheduler_of(d)["spec"]["securityContext"]["runAsUser"] = "10001"
-
-
-@mutation("1 is not of type 'string'")
-def cpu_without_quotes(d: list[Resource]) -> None:
-    worker_of(d)["spec"]["containers"][0]["resources"]["limits"]["cpu"] = 1
-
-
-@mutation("1 is not of type 'string'")
-def environment_without_quotes(d: list[Resource]) -> None:
-    worker_of(d)["spec"]["containers"][0]["env"][0]["value"] = 1
-
-
-@mutation("'8786' is not of type 'integer'")
-def port_in_quotes(d: list[Resource]) -> None:
-    scheduler_of(d)["service"]["ports"][0]["port"] = "8786"
-
-
-@mutation("'service' is a required property")
-def missing_service(d: list[Resource]) -> None:
-    del scheduler_of(d)["service"]
-
-
-@mutation("'cluster' is a required property")
-def missing_cluster(d: list[Resource]) -> None:
-    del of_kind(d, "DaskJob")["spec"]["cluster"]
-
-
-@mutation("'containers' is a required property")
-def missing_containers(d: list[Resource]) -> None:
-    del worker_of(d)["spec"]["containers"]
-
-
-@mutation("Service amos-dask-scheduler selects 0 pods")
-def service_for_another_cluster(d: list[Resource]) -> None:
-    scheduler_of(d)["service"]["selector"]["dask.org/cluster-name"] = "amos"
-
-
-@mutation("Service amos-dask-scheduler leads to port comm")
-def service_for_another_port(d: list[Resource]) -> None:
-    scheduler_of(d)["service"]["ports"][0]["targetPort"] = "comm"
-
-
-@mutation("there is no volume claim amos-data")
-def missing_claim(d: list[Resource]) -> None:
-    d.remove(of_kind(d, "PersistentVolumeClaim"))
-
-
-@mutation("there is no volume claim amos-dta")
-def misspelt_claim(d: list[Resource]) -> None:
-    worker_of(d)["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = "amos-dta"
-
-
-@mutation("several images")
-def another_image(d: list[Resource]) -> None:
-    worker_of(d)["spec"]["containers"][0]["image"] = "amos-dask:0.0.9"
-
-
-@mutation("is not pinned")
-def image_of_the_day(d: list[Resource]) -> None:
-    worker_of(d)["spec"]["containers"][0]["image"] = "amos-dask:latest"
-
-
-@mutation("no NetworkPolicy selects it")
-def pods_without_the_policys_label(d: list[Resource]) -> None:
-    of_kind(d, "DaskJob")["metadata"]["labels"] = {}
-
-
-@mutation("lets everybody in")
-def policy_for_everybody(d: list[Resource]) -> None:
-    policies = [found for found in d if found["kind"] == "NetworkPolicy"]
-    del policies[0]["spec"]["ingress"][0]["from"]
-
-
-@mutation("DaskAutoscaler is for amos")
-def autoscaler_of_another_cluster(d: list[Resource]) -> None:
-    of_kind(d, "DaskAutoscaler")["spec"]["cluster"] = "amos"
-
-
-@mutation("may run as root")
-def root(d: list[Resource]) -> None:
-    worker_of(d)["spec"]["securityContext"]["runAsUser"] = 0
-
-
-@mutation("may write into its image")
-def writable_image(d: list[Resource]) -> None:
-    scheduler_of(d)["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = False
-
-
-@mutation("requests are not its limits")
-def no_memory_limit(d: list[Resource]) -> None:
-    worker_of(d)["spec"]["containers"][0]["resources"]["limits"]["memory"] = "4Gi"
-
-
-@mutation("no volume scratsh")
-def misspelt_volume(d: list[Resource]) -> None:
-    worker_of(d)["spec"]["containers"][0]["volumeMounts"][1]["name"] = "scratsh"
-
-
-@pytest.mark.parametrize(("change", "text"), MUTATIONS)
-def test_a_mistake_in_a_manifest_is_found(change: Mutation, text: str) -> None:
-    documents = manifests()
-    change(documents)
-    assert any(text in error for error in find_errors(documents)), find_errors(documents)
 
 
 def test_the_policy_lets_in_the_operator_by_the_label_of_its_chart() -> None:
@@ -372,14 +185,7 @@ def test_what_the_code_generates_is_valid(
     assert find_errors([cluster_spec(options), *policies], outside=CLAIM) == []
 
 
-@pytest.mark.parametrize("field", ["spec", "service"])
-def test_a_mistake_in_what_is_generated_is_found(field: str, settings: Callable[..., None]) -> None:
-    spec = cluster_spec(ClusterOptions())
-    rename(spec["spec"]["scheduler"], field, field[:-1])
-    assert find_errors([spec], outside=CLAIM) != []
-
-
-def test_the_job_has_the_pods_that_the_code_generates(
+def test_by_default_the_code_has_the_pods_of_the_job(
     job: Resource, settings: Callable[..., None]
 ) -> None:
     ours = cluster_spec(ClusterOptions(workers=2))["spec"]
@@ -389,6 +195,12 @@ def test_the_job_has_the_pods_that_the_code_generates(
     assert name.startswith("amos-dask-")
     assert theirs["scheduler"] == ours["scheduler"]
     assert theirs["worker"] == ours["worker"]
+
+
+def test_workers_in_pods_start_with_the_environment_of_all_workers(job: Resource) -> None:
+    [container] = job["spec"]["cluster"]["spec"]["worker"]["spec"]["containers"]
+    found = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert found == {name: str(value) for name, value in WORKER_ENVIRONMENT.items()}
 
 
 def test_the_runner_is_like_the_scheduler(job: Resource) -> None:

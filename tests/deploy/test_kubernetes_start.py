@@ -16,10 +16,10 @@ from typing import Any
 import dask
 import pytest
 
-from amos_dask.engine import ClusterOptions, connect
 from amos_dask.engine import kubernetes as ours
+from amos_dask.engine.connect import connect
 from amos_dask.engine.kubernetes import cluster_spec
-from amos_dask.engine.options import load_defaults
+from amos_dask.engine.options import ClusterOptions, load_defaults
 from amos_dask.errors import ClusterError
 
 _WHY = "clusters of pods need amos-dask[kubernetes]; the stand-in for one, amos-dask[test]"
@@ -36,7 +36,7 @@ from deploy.processes import (  # noqa: E402
     workers_of,
 )
 
-from amos_dask.engine import kubernetes_api  # noqa: E402
+pytestmark = pytest.mark.integration
 
 JOB = Path(__file__).parents[2] / "deploy" / "kubernetes" / "job.yaml"
 
@@ -221,7 +221,7 @@ def test_an_api_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_api_that_does_not_answer_is_given_up(
     kubernetes: FakeKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubernetes_api, "_ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(ours, "_ANSWER_SECONDS", 0.3)
     kubernetes.answers.clear()
     assert "its API does not answer within" in refused()
 

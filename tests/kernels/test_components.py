@@ -24,18 +24,12 @@ from strategies import (
 )
 
 from amos_dask.kernels import Components, label_components
-from amos_dask.kernels.components import _is_noise
-from amos_dask.kernels.run_scan import scan_runs
-from amos_dask.kernels.voxel_scan import _OFFSETS, _choices, scan_voxels
 
 Mask = NDArray[np.uint8]
 
 N_BLOCKS = 8
 N_VOLUMES = 2000 if JIT else 480
 MAX_SIDE = 8 if JIT else 5
-
-# Whichever of the two is chosen for a mask, the other must give the same.
-SCANS = {"runs": scan_runs, "voxels": scan_voxels}
 
 
 def as_arrays(components: list[oracle.Component]) -> dict[str, NDArray[np.generic]]:
@@ -48,12 +42,6 @@ def as_arrays(components: list[oracle.Component]) -> dict[str, NDArray[np.generi
         ),
         "first_voxel": np.array([c.first_voxel for c in components], dtype=np.int64),
     }
-
-
-def as_table(components: dict[str, NDArray[np.generic]]) -> NDArray[np.generic]:
-    """Components as a scan gives them."""
-    names = ("n_voxels", "coordinate_sums", "first_voxel", "label")
-    return np.column_stack([components[name] for name in names])
 
 
 def assert_components_equal(
@@ -69,8 +57,6 @@ def assert_matches_oracle(mask: Mask, message: str = "") -> None:
     expected = as_arrays(oracle.components(mask))
     note = f"{message}\nmask = np.array({mask.tolist()}, np.uint8).reshape({mask.shape})"
     assert_components_equal(label_components(mask), expected, note)
-    for name, scan in SCANS.items() if mask.size else ():
-        np.testing.assert_array_equal(scan(mask), as_table(expected), f"{name}\n{note}")
 
 
 # ---------------------------------------------------------------- against the oracle
@@ -114,8 +100,6 @@ def test_volume_of_a_realistic_shape_gives_the_components_of_the_oracle(order: s
     given_mask = np.array(mask, order=order)
     expected = as_arrays(oracle.components(mask))
     assert_components_equal(label_components(given_mask), expected)
-    for name, scan in SCANS.items():
-        np.testing.assert_array_equal(scan(given_mask), as_table(expected), name)
 
 
 @given(
@@ -236,13 +220,13 @@ def test_a_second_call_gives_the_same_and_leaves_the_first_result_alone() -> Non
     "shape", [(3_000_000, 1, 1), (1, 3_000_000, 1), (1, 1, 3_000_000), (1500, 90, 80)], ids=str
 )
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("scan", SCANS)
-def test_sums_beyond_32_bits_are_exact(shape: tuple[int, int, int], order: str, scan: str) -> None:
+def test_sums_beyond_32_bits_are_exact(shape: tuple[int, int, int], order: str) -> None:
     mask = np.full(shape, 9, dtype=np.uint8, order=order)
     n = int(np.prod(shape, dtype=np.int64))
     sums = [n * (side - 1) // 2 for side in shape]
     assert max(sums) > 2**32
-    assert SCANS[scan](mask).tolist() == [[n, *sums, 0, 9]]
+    found = label_components(mask)
+    assert [array.tolist() for array in found] == [[9], [n], [sums], [0]]
 
 
 @pytest.mark.skipif(not JIT, reason="too large for plain Python")
@@ -250,47 +234,13 @@ def test_more_than_65536_components_are_kept_apart() -> None:
     side = 83
     mask = np.zeros((side, side, side), dtype=np.uint8)
     mask[::2, ::2, ::2] = 1  # 42**3 = 74,088 single voxels in one background
-    for name, scan in SCANS.items():
-        table = scan(mask)
-        assert len(table) == 42**3 + 1, name
-        n_voxels, *sums, first_voxel, _ = table[table[:, -1] == 1].T
-        assert np.all(n_voxels == 1), name
-        np.testing.assert_array_equal(sums, np.nonzero(mask), name)
-        np.testing.assert_array_equal(first_voxel, np.flatnonzero(mask), name)
-        assert table[table[:, -1] == 0, 0].tolist() == [side**3 - 42**3], name
-
-
-# ---------------------------------------------------------------- runs or voxels
-
-
-def test_ordinary_masks_go_by_runs_and_noise_by_voxels() -> None:
-    rng = np.random.default_rng(1)
-    noise = rng.integers(0, 2, size=(64, 40, 30), dtype=np.uint8)
-    boxes = np.zeros_like(noise)
-    boxes[10:50, 5:30, 3:20] = 1
-    for order in ("C", "F"):
-        assert _is_noise(np.array(noise, order=order))
-        assert not _is_noise(np.array(boxes, order=order))
-
-
-def test_overlooked_noise_gives_the_components_of_the_oracle() -> None:
-    rng = np.random.default_rng(2)
-    mask = rng.integers(0, 17, size=(24, 13, 13), dtype=np.uint8)
-    mask[:, 0, 0] = 0  # the only row that is looked at
-    assert not _is_noise(mask)
-    assert_matches_oracle(mask)
-
-
-def test_one_neighbour_of_each_group_that_touches_is_chosen() -> None:
-    for members, choice in enumerate(_choices().tolist()):
-        box = np.zeros((3, 3, 3), dtype=bool)
-        places = np.array(_OFFSETS) + 1
-        for k in range(1, len(_OFFSETS)):
-            box[tuple(places[k])] = members >> (k - 1) & 1
-        groups, n_groups = ndimage.label(box, structure=np.ones((3, 3, 3)))
-        chosen = [k for k in (choice >> shift & 15 for shift in (0, 4, 8, 12)) if k]
-        reached = sorted(int(groups[tuple(places[k])]) for k in chosen)
-        assert reached == list(range(1, n_groups + 1)), members
+    found = label_components(mask)
+    assert found.label.size == 42**3 + 1
+    crumbs = found.label == 1
+    assert np.all(found.n_voxels[crumbs] == 1)
+    np.testing.assert_array_equal(found.coordinate_sums[crumbs].T, np.nonzero(mask))
+    np.testing.assert_array_equal(found.first_voxel[crumbs], np.flatnonzero(mask))
+    assert found.n_voxels[~crumbs].tolist() == [side**3 - 42**3]
 
 
 # ---------------------------------------------------------------- what must be refused

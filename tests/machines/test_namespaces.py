@@ -17,7 +17,7 @@ from roots import assert_same, contents
 
 import amos_dask
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.integration, pytest.mark.netns]
 _PORT = "8786"
 # How fast a lost worker is noticed; Dask's own values take half a minute (deploy/README.md).
 _WATCHFUL = {

@@ -25,7 +25,7 @@ from roots import assert_same, contents
 
 import amos_dask
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.integration, pytest.mark.slurm]
 BATCH_SCRIPT = Path(__file__).parents[2] / "deploy" / "slurm" / "run.sbatch"
 
 

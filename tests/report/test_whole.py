@@ -13,6 +13,8 @@ from roots import errors, report_data
 import amos_dask
 from amos_dask.phantom import Archive, write_archive
 
+pytestmark = pytest.mark.integration
+
 AREA = 100.0  # of denoising, seen on small slices
 
 

@@ -25,6 +25,12 @@ const pageKeys = {
 };
 const cardKeys = { ArrowDown: pageKeys.j, ArrowUp: pageKeys.k };
 
+// Keys may be faster than pictures, which a card gets when it comes near the window.
+function enlarge(card) {
+  card.showPictures?.();
+  card.querySelector("button.views")?.click();
+}
+
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !(event.target instanceof Element)) return;
   if (byId("help").open) return;
@@ -32,7 +38,7 @@ function onKey(event) {
   if (typing(event.target)) return;
   let action = null;
   if (byId("viewer").open) action = viewerKeys[event.key];
-  else if (event.key === "Enter") action = event.target.matches(".card") && (() => event.target.querySelector("button.views")?.click());
+  else if (event.key === "Enter") action = event.target.matches(".card") && (() => enlarge(event.target));
   else if (event.key in cardKeys) action = event.target.closest(".card") && cardKeys[event.key];
   else action = pageKeys[event.key] ?? (review.current ? () => rejectByKey(event.key) : null);
   if (!action) return;

@@ -1,15 +1,25 @@
-"""Arrays as the kernels take them: flat, contiguous, native, read-only."""
+"""Arrays as the kernels take them, flat, contiguous and read-only, and the names of their types."""
 
-from typing import Any, TypeVar
+from __future__ import annotations
+
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+Bytes: TypeAlias = NDArray[np.uint8]
+Ints: TypeAlias = NDArray[np.int64]
+
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
-def check_mask(mask: NDArray[Any]) -> None:
+def require_mask(mask: NDArray[Any]) -> None:
     """Refuse what is no uint8 (x, y, z) mask.
+
+    Parameters
+    ----------
+    mask : array
+        Anything.
 
     Raises
     ------
@@ -20,14 +30,39 @@ def check_mask(mask: NDArray[Any]) -> None:
         raise ValueError(f"expected a uint8 (x, y, z) mask, got {mask.dtype} {mask.shape}")
 
 
-def flat_fortran(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def flat_fortran(mask: Bytes) -> Bytes:
     """Return a mask's voxels, x fastest, as a read-only flat array.
-
-    A Fortran-ordered mask is not copied.
 
     Parameters
     ----------
     mask : uint8 (x, y, z)
+        Copied unless it is in Fortran order.
+
+    Returns
+    -------
+    uint8 (x * y * z,)
+
+    Raises
+    ------
+    ValueError
+        When ``mask`` is not three-dimensional or not uint8.
+
+    Examples
+    --------
+    >>> flat_fortran(np.array([[[1], [2]], [[3], [4]]], np.uint8)).tolist()
+    [1, 3, 2, 4]
+    """
+    require_mask(mask)
+    return read_only(mask.reshape(-1, order="F"))
+
+
+def flat_any_order(mask: Bytes) -> Bytes:
+    """Return a mask's voxels as they lie in memory, as a read-only flat array.
+
+    Parameters
+    ----------
+    mask : uint8 (x, y, z)
+        Copied only when it is neither in Fortran nor in C order.
 
     Returns
     -------
@@ -38,30 +73,7 @@ def flat_fortran(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ValueError
         When ``mask`` is not three-dimensional or not uint8.
     """
-    check_mask(mask)
-    return read_only(mask.reshape(-1, order="F"))
-
-
-def flat_c(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a mask's voxels, z fastest, as a read-only flat array.
-
-    A C-ordered mask is not copied. Raises as `flat_fortran`.
-    """
-    check_mask(mask)
-    if not mask.flags.c_contiguous:
-        ordered = np.empty(mask.shape, np.uint8)
-        for y in range(mask.shape[1]):  # as a whole it takes seven times as long: cache misses
-            ordered[:, y] = mask[:, y]
-        mask = ordered
-    return read_only(mask.reshape(-1))
-
-
-def flat_any_order(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a mask's voxels in whatever order they lie, as a read-only flat array.
-
-    Copied only when the mask is neither Fortran- nor C-ordered. Raises as `flat_fortran`.
-    """
-    check_mask(mask)
+    require_mask(mask)
     return read_only(mask.reshape(-1, order="C" if mask.flags.c_contiguous else "F"))
 
 
@@ -70,6 +82,16 @@ def read_only(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
 
     numba compiles a kernel once for arrays that may be written to and once more for those that
     may not; kernels never write to their input, so all input is made to be of the second kind.
+
+    Parameters
+    ----------
+    values : array
+        Of any type and shape; not changed.
+
+    Returns
+    -------
+    array
+        In C order.
     """
     view = np.ascontiguousarray(values).view()
     view.flags.writeable = False

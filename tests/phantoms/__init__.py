@@ -16,8 +16,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from amos_dask.phantom.quirks import Plan, mask_file, storage_affine, stored, volume_file
-from amos_dask.phantom.scan import Scan, make_scan
+from amos_dask.phantom import Scan, make_scan
+from amos_dask.phantom.quirks import Quirks, nifti_pair
+from amos_dask.phantom.specks import plant_specks
 
 _SHAPES: Final = ((48, 40, 12), (44, 48, 14), (40, 40, 16))
 _SPACINGS_MM: Final = ((0.78125, 0.78125, 5.0), (1.25, 1.25, 3.0), (0.9765625, 0.9765625, 2.5))
@@ -150,8 +151,8 @@ def write_ct_org(
             mask_affine=_mask_affine(position),
             defect="half_labels" if defects and number == CT_ORG_NUMBERS[-1] else "",
         )
-        plan = Plan(mask_dtype="float32", mask_affine=sample.mask_affine)
-        _write_scan(folder, sample, plan, _make_ct_org(position, seed), position, seed)
+        quirks = ("storage_ras", "mask_float32", f"mask_affine_{sample.mask_affine}")
+        _write_scan(folder, sample, quirks, _make_ct_org(position, seed), position, seed)
         samples.append(sample)
     (folder / "README.txt").write_text("Synthetic scans; no patient was involved.\n")
     junk = _write_junk(folder, ["._volume-0.nii.gz", "._labels-0.nii.gz", "volume-140.nii.gz.part"])
@@ -200,8 +201,9 @@ def write_decathlon(
             mask_affine=_mask_affine(position) if is_train else "same",
             defect="multi_channel" if defects and number == one.train[0] else "",
         )
-        plan = Plan(storage="LAS" if position % 2 else "RAS", mask_affine=sample.mask_affine)
-        _write_scan(folder, sample, plan, _make_task(one, position, seed), position, seed)
+        storage = "storage_las" if position % 2 else "storage_ras"
+        quirks = (storage, "mask_uint8", f"mask_affine_{sample.mask_affine}")
+        _write_scan(folder, sample, quirks, _make_task(one, position, seed), position, seed)
         samples.append(sample)
     (folder / "dataset.json").write_text(json.dumps(_dataset_json(one, samples), indent=1) + "\n")
     junk = [f"{s.image.split('/')[0]}/._{s.image.split('/')[1]}" for s in samples[:3]]
@@ -214,7 +216,9 @@ def _mask_affine(position: int) -> str:
 
 def _scan(modality: str, position: int, seed: int) -> Scan:
     n = position % len(_SHAPES)
-    return make_scan(modality, _SHAPES[n], _SPACINGS_MM[n], seed * 1000 + position, noisy=True)
+    scan = make_scan(modality, _SHAPES[n], _SPACINGS_MM[n], seed * 1000 + position)
+    plant_specks(scan.mask, scan.spacing_mm, np.random.default_rng([seed, position]), times=19)
+    return scan
 
 
 def _make_ct_org(position: int, seed: int) -> Scan:
@@ -242,18 +246,17 @@ def _relabel(
 
 
 def _write_scan(
-    folder: Path, sample: OtherSample, plan: Plan, scan: Scan, position: int, seed: int
+    folder: Path, sample: OtherSample, quirks: Quirks, scan: Scan, position: int, seed: int
 ) -> None:
-    corner = np.random.default_rng([seed, position]).uniform(-90, 90, 3)
-    affine = storage_affine(scan, plan, corner)
-    mask: npt.NDArray[Any] = stored(scan.mask, plan)
     if sample.defect == "multi_channel":
         scan = replace(scan, volume=np.stack([scan.volume, scan.volume], axis=3))
     if sample.defect == "half_labels":
-        mask = mask / np.float32(2)
-    (folder / sample.image).write_bytes(volume_file(scan, plan, affine))
+        scan = replace(scan, mask=scan.mask / np.float32(2))
+    corner_mm = np.random.default_rng([seed, position]).uniform(-90, 90, 3)
+    volume, mask = nifti_pair(scan, quirks, corner_mm)
+    (folder / sample.image).write_bytes(volume)
     if sample.mask_name:
-        (folder / sample.mask_name).write_bytes(mask_file(mask, plan, affine))
+        (folder / sample.mask_name).write_bytes(mask)
 
 
 def _dataset_json(task: Task, samples: list[OtherSample]) -> dict[str, Any]:

@@ -1,26 +1,22 @@
-"""The downloaded zip against the published one."""
+"""A downloaded zip held against the published one: its size, its MD5."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import time
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Callable
 
+from amos_dask.archive.locations import shown
 from amos_dask.archive.sources import open_location
 from amos_dask.datasets import PublishedZip
-from amos_dask.downloading.http import shown
-from amos_dask.engine.events import Listener, PhaseEnded, PhaseStarted, TaskEnded
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
 
-BLOCK_BYTES = 1 << 26
-_PHASE = "md5"
+BLOCK_BYTES = 1 << 24
 
 
 def compare_with_published(
-    location: str, published: PublishedZip, listener: Listener
+    location: str, published: PublishedZip, tell: Callable[[int, int], None]
 ) -> Issue | None:
     """Compare a zip file with the published one: its size, then its MD5.
 
@@ -30,8 +26,8 @@ def compare_with_published(
         Path or URL of the zip.
     published : PublishedZip
         What it should be.
-    listener : callable
-        Is told of progress, block by block.
+    tell : callable
+        Is told how many bytes have been read, and of how many, block by block.
 
     Returns
     -------
@@ -48,7 +44,8 @@ def compare_with_published(
         if n_bytes is not None and is_too_small(n_bytes, published):
             message = describe_progress(n_bytes, published)
             return make_issue("incomplete_download", message, file=file_name(location))
-        md5 = _md5(location, n_bytes or published.n_bytes, listener)
+        total = n_bytes or published.n_bytes
+        md5 = read_md5(location, lambda n_read: tell(n_read, total))
     except FileNotFoundError as error:
         raise ArchiveError(f"{shown(location)}: there is no such zip file.") from error
     except OSError as error:
@@ -66,7 +63,13 @@ def file_name(location: str) -> str:
 
 
 def count_bytes(location: str) -> int | None:
-    """Return the size of a file; None where a server does not tell."""
+    """Return the size of a file; None where a server does not tell.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be opened.
+    """
     with open_location(location) as file:
         try:
             return file.seek(0, io.SEEK_END)
@@ -80,7 +83,7 @@ def is_too_small(n_bytes: int, published: PublishedZip) -> bool:
 
 
 def describe_progress(n_bytes: int, published: PublishedZip) -> str:
-    """Return how far a download is."""
+    """Return how far a download is, for people."""
     share = 100 * n_bytes // published.n_bytes
     return (
         f"holds {n_bytes / 1e9:.2f} of the published {published.n_bytes / 1e9:.1f} GB ({share} %); "
@@ -88,21 +91,26 @@ def describe_progress(n_bytes: int, published: PublishedZip) -> str:
     )
 
 
-def _md5(location: str, n_bytes: int, listener: Listener) -> str:
+def read_md5(location: str, tell: Callable[[int], None]) -> str:
+    """Return the MD5 of a file.
+
+    Parameters
+    ----------
+    location : str
+        Path or URL.
+    tell : callable
+        Is told how many bytes have been read, block by block.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be read.
+    """
     digest = hashlib.md5(usedforsecurity=False)  # what the publishers chose
-    listener(PhaseStarted(_PHASE, -(-n_bytes // BLOCK_BYTES)))
-    start = time.perf_counter()
-    with closing(_blocks(location)) as blocks:
-        for number, block in enumerate(blocks, start=1):
-            digest.update(block)
-            now = time.perf_counter()
-            listener(TaskEnded(_PHASE, f"block {number}", False, 0, now - start))
-            start = now
-    listener(PhaseEnded(_PHASE))
-    return digest.hexdigest()
-
-
-def _blocks(location: str) -> Generator[bytes, None, None]:
+    n_read = 0
     with open_location(location) as file:
         while block := file.read(BLOCK_BYTES):
-            yield block
+            digest.update(block)
+            n_read += len(block)
+            tell(n_read)
+    return digest.hexdigest()

@@ -1,0 +1,238 @@
+"""``download``: the dataset's files from Zenodo or a mirror, complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import sleep
+from urllib.parse import quote, urlsplit
+
+from amos_dask.archive.locations import shown
+from amos_dask.archive.published import read_md5
+from amos_dask.datasets import AMOS22, PublishedZip
+from amos_dask.engine.events import (
+    BytesDone,
+    Listener,
+    Notice,
+    TaskEnded,
+    WorkEnded,
+    WorkStarted,
+)
+from amos_dask.engine.session import open_session
+from amos_dask.errors import AmosDaskError, ArchiveError
+from amos_dask.results import CommandResult
+from amos_dask.root.layout import absolute
+from amos_dask.root.working import raise_on_sigterm
+from amos_dask.transfer import PublishedFile, fetch, partial_path, require_space
+from amos_dask.web import PassingError, open_url
+
+# What the record says is known by heart as far as it matters: it is not waited for long.
+RECORD_PAUSES_SECONDS = (1, 2)
+_LARGEST_RECORD = 8 << 20
+_MD5 = re.compile(r"(?:md5:)?([0-9a-f]{32})", re.IGNORECASE)
+
+
+def download(
+    root_dir: str | Path,
+    *,
+    unlabelled: bool = False,
+    source: str | None = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Download AMOS22: ``amos22.zip`` and its metadata csv, from Zenodo or a mirror.
+
+    What was begun is gone on with, by the next call as well. A file appears under its name when
+    its size and MD5 are the published ones; nothing that is there is overwritten.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Gets the files; `run` finds them there.
+    unlabelled : bool
+        Download the scans without labels as well.
+    source : str, optional
+        Base URL of a mirror that has the files under their names.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+
+    Returns
+    -------
+    CommandResult
+        With the files that were written.
+
+    Raises
+    ------
+    AmosDaskError
+        When a file cannot be had or is not as published, when a file is in the way, or the disk
+        has not enough room.
+
+    Examples
+    --------
+    >>> import amos_dask
+    >>> amos_dask.download("data/AMOS22", source="ftp://a.org")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    amos_dask.errors.ArchiveError: ftp://a.org: only http:// and https:// URLs without user ...
+    """
+    root = absolute(root_dir)
+    if AMOS22.published_zip is None or AMOS22.metadata is None:
+        raise AmosDaskError(f"{AMOS22.name} is not published as one zip file.")
+    if source is not None:
+        _require_base(source)
+    if root.exists() and not root.is_dir():
+        raise AmosDaskError(f"{root}: is not a folder.")
+    with raise_on_sigterm(), open_session(None, progress) as session:
+        names = [AMOS22.metadata.official_file, AMOS22.published_zip.name]
+        files = _find_files(AMOS22.published_zip, names, source, unlabelled, session.listener)
+        missing = [file for file in files if not _is_there(file, root, session.listener)]
+        require_space(root, sum(_n_bytes_to_come(file, root) for file in missing))
+        _fetch_all(missing, root, session.listener)
+    return _result(root, files, missing)
+
+
+def _find_files(
+    published: PublishedZip,
+    names: list[str],
+    mirror: str | None,
+    unlabelled: bool,
+    listener: Listener,
+) -> list[PublishedFile]:
+    """Return the files to have; where the record does not answer, with what is known by heart."""
+    try:
+        listed = _read_record(published.where, () if mirror else RECORD_PAUSES_SECONDS)
+    except ArchiveError as error:
+        listener(Notice(f"{error} Going by what is known of {published.name}."))
+        listed = {}
+    if unlabelled:
+        of_record = [name for name in AMOS22.unlabelled.published if name in listed]
+        if not of_record and mirror is None:
+            raise ArchiveError(
+                f"{published.where}: lists no unlabelled scans; name a mirror that has them with "
+                "--from."
+            )
+        names = names + (of_record or list(AMOS22.unlabelled.published))
+    files = []
+    for name in names:
+        file = listed.get(name, PublishedFile(name, _url_at_record(published.where, name)))
+        if name == published.name:
+            file = _with_known_facts(file, published)
+        if mirror is not None:
+            file = replace(file, url=f"{mirror.rstrip('/')}/{quote(name)}")
+        files.append(file)
+    return files
+
+
+def _with_known_facts(file: PublishedFile, known: PublishedZip) -> PublishedFile:
+    if file.md5 not in (None, known.md5):
+        raise ArchiveError(
+            f"{known.where}: lists {file.name} with the MD5 {file.md5}, not the {known.md5} "
+            "that this program was made for; look for a newer version of amos-dask."
+        )
+    if file.n_bytes is None:
+        file = replace(file, n_bytes=known.n_bytes, n_bytes_uncertain=known.n_bytes_uncertain)
+    return replace(file, md5=known.md5)
+
+
+def _read_record(page: str, pauses_seconds: Sequence[float]) -> dict[str, PublishedFile]:
+    """Return the files that a Zenodo record lists, by name."""
+    for pause in (*pauses_seconds, None):
+        try:
+            with open_url(_api(page)) as reply:
+                content = reply.read(_LARGEST_RECORD)
+            break
+        except PassingError as error:
+            if pause is None:
+                raise ArchiveError(f"{shown(page)}: {error}.") from error
+            sleep(pause)
+    try:
+        files = [_listed_file(entry, page) for entry in json.loads(content)["files"]]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ArchiveError(f"{shown(page)}: its list of files is not understood.") from error
+    return {file.name: file for file in files}
+
+
+def _listed_file(entry: Mapping[str, object], page: str) -> PublishedFile:
+    name, size = str(entry["key"]), entry.get("size")
+    md5 = _MD5.fullmatch(str(entry.get("checksum")))
+    return PublishedFile(
+        name,
+        _url_at_record(page, name),
+        n_bytes=size if type(size) is int and size >= 0 else None,
+        md5=None if md5 is None else md5[1].lower(),
+    )
+
+
+def _api(page: str) -> str:
+    parts = urlsplit(page)
+    return parts._replace(path="/api" + parts.path.rstrip("/")).geturl()
+
+
+def _url_at_record(page: str, name: str) -> str:
+    return f"{_api(page)}/files/{quote(name)}/content"
+
+
+def _require_base(url: str) -> None:
+    """Raise `ArchiveError` unless names of files can be added to this http or https URL."""
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in ("http", "https"):
+        raise ArchiveError(
+            f"{shown(url)}: only http:// and https:// URLs without user names can be downloaded."
+        )
+    if re.search(r"[?#]", url):
+        raise ArchiveError(f"{shown(url)}: must be a URL to which names of files can be added.")
+
+
+def _is_there(file: PublishedFile, root: Path, listener: Listener) -> bool:
+    """Return whether a file is complete already; raise when something else has its name."""
+    path = root / file.name
+    if not path.is_file():
+        if path.is_symlink() or path.exists():
+            raise AmosDaskError(f"{path}: is not a file; move it away.")
+        return False
+    n_bytes = path.stat().st_size
+    is_published = file.fits(n_bytes)
+    if is_published and file.n_bytes_uncertain:  # the size alone does not tell
+        md5 = read_md5(str(path), lambda n: listener(BytesDone("md5", file.name, n, n_bytes)))
+        is_published = md5 == file.md5
+    if not is_published:
+        raise AmosDaskError(
+            f"{path}: is there, but is not the published file ({n_bytes} bytes; published are "
+            f"{file.n_bytes}); it is not overwritten, move it away."
+        )
+    return True
+
+
+def _n_bytes_to_come(file: PublishedFile, root: Path) -> int:
+    partial = partial_path(root / file.name)
+    n_there = partial.stat().st_size if partial.is_file() else 0
+    return max(0, (file.n_bytes or 0) - n_there)
+
+
+def _fetch_all(files: list[PublishedFile], root: Path, listener: Listener) -> None:
+    if not files:
+        return
+    listener(WorkStarted("download", len(files)))
+    for file in files:
+        start = time.perf_counter()
+        fetch(file, root / file.name, listener)
+        listener(TaskEnded("download", file.name, False, 0, time.perf_counter() - start))
+    listener(WorkEnded("download"))
+
+
+def _result(root: Path, files: list[PublishedFile], fetched: list[PublishedFile]) -> CommandResult:
+    n_there = len(files) - len(fetched)
+    summary = f"{root}: {len(files)} files complete"
+    if n_there:
+        summary += f", {n_there} of them from before"
+    unchecked = [file.name for file in files if file.md5 is None]
+    if unchecked:
+        summary += f"; no checksum was to be had of {', '.join(unchecked)}"
+    outputs = tuple(root / file.name for file in fetched)
+    return CommandResult(outputs, len(files), f"{summary}.")

@@ -1,0 +1,160 @@
+"""Which scans a phantom archive holds: ids, subsets, patients, shapes, quirks and defects."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from amos_dask.phantom.patients_csv import N_CT, N_MRI, Patient, anatomy_of, make_patients
+from amos_dask.phantom.quirks import CT_QUIRKS, MRI_QUIRKS, PLAIN, mask_dtype, ras_axes
+
+DEFECTS: Final = ("truncated_volume", "unreadable_mask", "mask_shape", "unknown_label")
+
+# Every fifth of both lists: 200/100/200 CT and 40/20/40 MR scans in the complete archive.
+_SUBSETS: Final = ("train", "val", "test", "train", "test")
+_SUFFIXES: Final = {"train": "Tr", "val": "Va", "test": "Ts"}
+# The ids around 500 matter most: there the csv counts one less than the files.
+_FIRST_CT, _FIRST_MRI = (1, 4, 500, 9, 50, 111, 222, 333), (507, 508, 501, 600, 510)
+_CT: Final = tuple(dict.fromkeys((*_FIRST_CT, *range(1, N_CT + 1))))
+_MRI: Final = tuple(dict.fromkeys((*_FIRST_MRI, *range(N_CT + 1, N_CT + N_MRI + 1))))
+
+# Shapes and spacings in mm, (x, y, z), taken in turn.
+SIZES: Final[dict[str, dict[str, tuple[Any, Any]]]] = {
+    "tiny": {
+        "ct": (((16, 14, 6),), ((4.0, 4.0, 5.0), (3.5, 3.5, 5.0))),
+        "mri": (((16, 14, 6),), ((4.0, 4.0, 5.5),)),
+    },
+    "small": {
+        "ct": (
+            ((64, 56, 20), (48, 40, 16), (56, 48, 12), (60, 52, 18), (52, 44, 14), (48, 42, 20)),
+            ((0.78125, 0.78125, 5.0), (1.25, 1.25, 5.0), (0.9765625, 0.9765625, 2.0),
+             (0.6015625, 0.6015625, 5.0), (1.5, 1.5, 3.0), (0.8203125, 0.8203125, 1.25),
+             (0.683594, 0.683594, 5.0)),
+        ),
+        "mri": (
+            ((56, 48, 14), (48, 44, 20), (64, 48, 12)),
+            ((1.1875, 1.1875, 3.0), (1.40625, 1.40625, 5.5), (0.742188, 0.742188, 1.2)),
+        ),
+    },
+    "full": {
+        "ct": (((512, 512, 90),), ((0.705078, 0.705078, 5.0), (0.78125, 0.78125, 5.0))),
+        "mri": (((320, 260, 72),), ((1.1875, 1.1875, 5.5), (1.25, 1.25, 5.0))),
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PlantedSample(Patient):
+    """What was planted for one scan, and the patient of its row in the csv.
+
+    Attributes
+    ----------
+    seq
+        Four digits, "0001".
+    subset
+        "train", "val" or "test".
+    modality
+        "ct" or "mri".
+    anatomy
+        "F" or "M": whether label 15 is a uterus or a prostate, also when the csv is silent.
+    image, mask_name
+        Names inside the archive's root, POSIX; `mask_name` is "" without mask.
+    mask
+        Data type of the mask file, "none" without mask.
+    shape
+        Voxels of the volume as stored, (x, y, z), without a trailing frame axis.
+    spacing_mm
+        Voxel size as stored, millimetres, (x, y, z).
+    quirks
+        Names of what is odd, see `quirks.CT_QUIRKS`; none where none were asked for.
+    defect
+        One of `DEFECTS`, or "".
+    """
+
+    seq: str
+    subset: str
+    modality: str
+    anatomy: str
+    image: str
+    mask_name: str
+    mask: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    quirks: tuple[str, ...]
+    defect: str
+
+    @property
+    def sample_id(self) -> str:
+        """The name that files and folders carry, "amos_0001"."""
+        return f"amos_{self.seq}"
+
+
+def plan_samples(
+    n_ct: int, n_mri: int, size: str, seed: int, quirks: bool, defects: bool
+) -> tuple[tuple[PlantedSample, ...], dict[int, Patient]]:
+    """Plan what to write.
+
+    Parameters
+    ----------
+    n_ct, n_mri
+        Scans of each modality.
+    size
+        One of `SIZES`.
+    seed
+        Draws patients.
+    quirks
+        Whether anything is odd.
+    defects
+        Whether a CT of each of `DEFECTS` is added.
+
+    Returns
+    -------
+    tuple of PlantedSample
+        By seq.
+    dict of int to Patient
+        All 600 patients, by number.
+    """
+    subsets = {n: _SUBSETS[place % 5] for scans in (_CT, _MRI) for place, n in enumerate(scans)}
+    patients = make_patients(seed, subsets)
+    places = [("ct", place, "") for place in range(n_ct)]
+    places += [("mri", place, "") for place in range(n_mri)]
+    if defects:
+        places += [("ct", place, defect) for place, defect in enumerate(DEFECTS, start=n_ct)]
+    samples = []
+    for modality, place, defect in places:
+        number = (_CT if modality == "ct" else _MRI)[place]
+        table = CT_QUIRKS if modality == "ct" else MRI_QUIRKS
+        names = table[place % len(table)] if quirks and not defect else PLAIN
+        missing = {name[8:]: "" for name in names if name.startswith("missing_")}
+        patients[number] = replace(patients[number], **missing)
+        shapes, spacings = SIZES[size][modality]
+        sample = PlantedSample(
+            **asdict(patients[number]),
+            **_files(number, "train" if defect else subsets[number], names),
+            modality=modality,
+            anatomy=anatomy_of(number, seed),
+            shape=_stored(shapes[place % len(shapes)], names),
+            spacing_mm=_stored(spacings[place % len(spacings)], names),
+            defect=defect,
+        )
+        samples.append(sample if quirks else replace(sample, quirks=()))
+    return tuple(sorted(samples, key=lambda sample: sample.seq)), patients
+
+
+def _stored(numbers: tuple[Any, Any, Any], names: tuple[str, ...]) -> tuple[Any, Any, Any]:
+    i, j, k = ras_axes(names)
+    return numbers[i], numbers[j], numbers[k]
+
+
+def _files(number: int, subset: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields of a `PlantedSample` that depend on whether there is a mask."""
+    seq, suffix, labelled = f"{number:04d}", _SUFFIXES[subset], subset != "test"
+    ending = "_0000.nii.gz" if "nnunet_name" in names else ".nii.gz"
+    return {
+        "seq": seq,
+        "subset": subset,
+        "image": f"images{suffix}/amos_{seq}{ending}",
+        "mask_name": f"labels{suffix}/amos_{seq}.nii.gz" if labelled else "",
+        "mask": mask_dtype(names) if labelled else "none",
+        "quirks": tuple(one for one in names if labelled or not one.startswith("mask_")),
+    }
