@@ -36,6 +36,7 @@ def together(*options: Declaration) -> Declaration:
     """Return one decorator that declares several options, in this order."""
 
     def declare(command: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare the options of a command."""
         for option in reversed(options):
             command = option(command)
         return command
@@ -58,6 +59,8 @@ def as_one(name: str, make: Callable[..., Any], *options: Declaration) -> Declar
     keys = [option.name for option in vars(together(*options)(lambda: None))["__click_params__"]]
 
     def declare(command: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare the options of a command."""
+
         @wraps(command)
         def with_one(**arguments: Any) -> Any:
             values = {key: arguments.pop(key) for key in keys}

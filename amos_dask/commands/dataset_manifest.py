@@ -59,6 +59,12 @@ def dataset_manifest(
         has two folders: all of them are listed, and an older manifest stays as it is.
     AmosDaskError
         When there are no samples or the label map is not usable.
+
+    Examples
+    --------
+    >>> result = amos_dask.dataset_manifest("data/AMOS22/grouped", "manifest.xlsx", progress="none")
+    >>> list(result.frame.columns[:4])
+    ['ID', 'seq', 'sex', 'subset']
     """
     root, output = absolute(root_dir), Path(output_manifest_file)
     layout = Layout.of(find_root(root, output))

@@ -98,6 +98,13 @@ def make_split(
         patients than parts.
     AmosDaskError
         When the options do not go together, or a run is at work on the workbook's ROOT_DIR.
+
+    Examples
+    --------
+    >>> manifest = "data/AMOS22/grouped/dataset_manifest.xlsx"
+    >>> result = amos_dask.make_split(manifest, kind="kfold", folds=3, stratify=["sex"])
+    >>> result.frame.columns[-1]
+    'split02_kfold3'
     """
     path = Path(manifest_file)
     if split_name is not None:
@@ -242,6 +249,13 @@ def index_manifests(
     ------
     ManifestError
         When the workbook, the split or a subset is missing: nothing is written then.
+
+    Examples
+    --------
+    >>> manifest = "data/AMOS22/grouped/dataset_manifest.xlsx"
+    >>> result = amos_dask.index_manifests(manifest, "data", subsets=[["train", "val"], ["test"]])
+    >>> [path.name for path in result.outputs]
+    ['split01_standard_train_val.xlsx', 'split01_standard_test.xlsx']
     """
     path, folder = Path(manifest_file), Path(output_index_manifest_dir)
     require_split_name(split_name)

@@ -49,9 +49,11 @@ class AMOS:
 
     Examples
     --------
-    >>> ds = AMOS("downloads/amos22.zip")  # doctest: +SKIP
-    >>> ds.image("0001").shape, ds.sex("0507")  # doctest: +SKIP
-    ((768, 768, 90), 'M')
+    >>> ds = amos_dask.AMOS("data/AMOS22")
+    >>> ds.image_modality("0507"), ds.image("0507").dtype.name
+    ('MRI', 'float32')
+    >>> ds.image("0507", lazy=True).npartitions
+    1
     """
 
     def __init__(
