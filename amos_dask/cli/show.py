@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,46 +22,42 @@ _SHOWN_ERRORS = 20
 
 def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
     """Say how a run ended; return its exit code."""
+    counts = ("n_processed", "n_failed", "n_failed_others", "n_changed_voxels")
     content = {
         "exit_code": int(result.exit_code),
-        "root_dir": str(result.root_dir),
-        "n_processed": result.n_processed,
-        "n_failed": result.n_failed,
-        "n_failed_others": result.n_failed_others,
-        "n_changed_voxels": result.n_changed_voxels,
+        "root_dir": result.root_dir,
+        **{name: getattr(result, name) for name in counts},
         "reasons": dict(result.reasons),
         "seconds": round(result.seconds, 3),
-        "issues": _counts(result.issues),
-        "outputs": [str(path) for path in result.outputs],
+        "issues": _codes(result.issues),
+        "outputs": result.outputs,
     }
-    return _close(arguments, result.exit_code, content, _run_lines(result))
-
-
-def _run_lines(result: RunResult) -> Iterator[str]:
-    counts = result.counts
-    yield ""
-    yield from _table(
-        ("files in the archive manifest", str(counts.n_files)),
-        ("samples in the dataset manifest", str(counts.n_samples)),
-        ("voxels changed by denoising", f"{result.n_changed_voxels:,}"),
-        *(
-            (f"regions below {threshold:g} mm3", f"{n_before:,} -> {n_after:,}")
-            for threshold, n_before, n_after in counts.n_regions
-        ),
-    )
-    yield from _issue_lines(result.issues)
-    yield f"manifests: {result.root_dir / 'grouped' / 'dataset_manifest.xlsx'} and beside it"
-    yield f"issues:    {result.root_dir / 'descriptor' / 'issues.xlsx'}"
-    good = result.n_processed - result.n_failed
-    yield f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s."
-    n_before = result.reasons.get("complete", 0)
-    for number, what in (
+    good, n_before = result.n_processed - result.n_failed, result.reasons.get("complete", 0)
+    remarks = (
         (n_before, "of them were complete before; --force does them again."),
         (result.n_failed, "samples failed; see issues.xlsx."),
         (result.n_failed_others, "samples of earlier runs have errors."),
-    ):
-        if number:
-            yield f"{number} {what}"
+    )
+    lines = [
+        "",
+        *_table(
+            ("files in the archive manifest", str(result.counts.n_files)),
+            ("samples in the dataset manifest", str(result.counts.n_samples)),
+            ("voxels changed by denoising", f"{result.n_changed_voxels:,}"),
+            *(
+                (f"regions below {threshold:g} mm3", f"{n_before:,} -> {n_after:,}")
+                for threshold, n_before, n_after in result.counts.n_regions
+            ),
+        ),
+        *_issue_lines(result.issues),
+        *_rows(
+            ("manifests", f"{result.root_dir / 'grouped' / 'dataset_manifest.xlsx'} and beside it"),
+            ("issues", result.root_dir / "descriptor" / "issues.xlsx"),
+        ),
+        f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.",
+        *(f"{number} {remark}" for number, remark in remarks if number),
+    ]
+    return _close(arguments, result.exit_code, content, lines)
 
 
 def close_demo(result: RunResult, arguments: Mapping[str, Any]) -> int:
@@ -73,59 +69,60 @@ def close_demo(result: RunResult, arguments: Mapping[str, Any]) -> int:
 
 def close_plan(plan: RunPlan, arguments: Mapping[str, Any]) -> int:
     """Say what a run would do; return 0."""
-    samples = plan.samples
+    todo = plan.samples[plan.samples["todo"] != ""]
     content = {
         "archive": plan.archive,
-        "n_samples": len(samples),
-        "n_todo": int((samples["todo"] != "").sum()),
+        "n_samples": len(plan.samples),
+        "n_todo": len(todo),
         "n_bytes_to_read": plan.n_bytes_to_read,
         "n_bytes_to_write": plan.n_bytes_to_write,
         "peak_memory_bytes": plan.peak_memory_bytes,
         "cpu_seconds": round(plan.cpu_seconds, 1),
-        "samples": samples.to_dict("records"),
+        "samples": plan.samples.to_dict("records"),
     }
-    return _close(arguments, 0, content, _plan_lines(plan))
-
-
-def _plan_lines(plan: RunPlan) -> Iterator[str]:
-    todo = plan.samples[plan.samples["todo"] != ""]
-    for row in todo.to_dict("records"):
-        size = f"{row['read_bytes'] / 1e6:8.1f} MB"
-        yield f"  {row['ID']}  {row['reason']:<13}  {row['todo']:<12} {size}  {row['folder']}"
-    read, written = plan.n_bytes_to_read / 1e9, plan.n_bytes_to_write / 1e9
-    minutes = f"{plan.cpu_seconds / 60:.1f} minutes of one core"
-    memory = f"{plan.peak_memory_bytes / 1e9:.1f} GB of memory a worker"
-    yield f"archive: {plan.archive}"
-    yield f"would process {len(todo)} of {len(plan.samples)} samples; the others are complete"
-    yield f"would read {read:.2f} GB and write about {written:.2f} GB to {plan.root_dir}"
-    yield f"would take about {minutes}, and {memory}"
+    samples = (
+        f"  {row['ID']}  {row['reason']:<13}  {row['todo']:<12} "
+        f"{row['read_bytes'] / 1e6:8.1f} MB  {row['folder']}"
+        for row in todo.to_dict("records")
+    )
+    rows = _rows(
+        ("archive", plan.archive),
+        ("would process", f"{len(todo)} of {len(plan.samples)} samples; the others are complete"),
+        ("would read", f"{plan.n_bytes_to_read / 1e9:.2f} GB"),
+        ("would write", f"about {plan.n_bytes_to_write / 1e9:.2f} GB to {plan.root_dir}"),
+        ("would take", f"about {plan.cpu_seconds / 60:.1f} minutes of one core"),
+        ("memory", f"{plan.peak_memory_bytes / 1e9:.1f} GB a worker"),
+    )
+    return _close(arguments, 0, content, [*samples, *rows])
 
 
 def close_check(report: ClusterReport, arguments: Mapping[str, Any]) -> int:
     """Say what a cluster is like; return 1 when something stands in the way."""
+    workers = report.workers.to_dict("records")
     content = {
         "dashboard": report.dashboard,
         "ssh": report.ssh,
-        "problems": list(report.problems),
-        "workers": report.workers.to_dict("records"),
+        "problems": report.problems,
+        "workers": workers,
     }
-    return _close(arguments, bool(report.problems), content, _check_lines(report))
-
-
-def _check_lines(report: ClusterReport) -> Iterator[str]:
-    for row in report.workers.to_dict("records"):
-        memory = f"{row['memory_bytes'] / 1e9:.1f} GB of memory" if row["memory_bytes"] else ""
-        yield f"  {row['host']}  {row['address']}  {memory}"
-    yield f"workers: {len(report.workers)}, on machines: {report.workers['host'].nunique()}"
-    yield f"dashboard: {report.dashboard}"
-    yield f"from your own machine: {report.ssh}"
-    yield from (f"problem: {problem}" for problem in report.problems)
-    yield "not usable yet" if report.problems else "ready"
+    machines = (
+        f"  {row['host']}  {row['address']}  "
+        + (f"{row['memory_bytes'] / 1e9:.1f} GB of memory" if row["memory_bytes"] else "")
+        for row in workers
+    )
+    rows = _rows(
+        ("workers", f"{len(workers)} on {report.workers['host'].nunique()} machines"),
+        ("dashboard", report.dashboard),
+        ("from your own machine", report.ssh),
+        *(("problem", problem) for problem in report.problems),
+    )
+    verdict = "not usable yet" if report.problems else "ready"
+    return _close(arguments, bool(report.problems), content, [*machines, *rows, verdict])
 
 
 def close_command(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     """Say how a single command ended; return its exit code."""
-    content = {**_common(result), "outputs": [str(path) for path in result.outputs]}
+    content = {**_common(result), "outputs": result.outputs}
     return _close(arguments, result.exit_code, content, _command_lines(result))
 
 
@@ -143,7 +140,7 @@ def _common(result: CommandResult) -> dict[str, Any]:
         "exit_code": int(result.exit_code),
         "n_samples": result.n_samples,
         "summary": result.summary,
-        "issues": _counts(result.issues),
+        "issues": _codes(result.issues),
     }
 
 
@@ -162,13 +159,13 @@ def _close(
 ) -> int:
     """Print what there is to say in the form that a command's options ask for."""
     if arguments.get("progress") == "json":
-        lines = [json.dumps({"event": "Result", **content})]
+        lines = [json.dumps({"event": "Result", **content}, default=str)]  # paths are text
     for line in lines:
         click.echo(line)
     return int(exit_code)
 
 
-def _counts(issues: Iterable[Issue]) -> dict[str, int]:
+def _codes(issues: Iterable[Issue]) -> dict[str, int]:
     return dict(Counter(issue.code for issue in issues))
 
 
@@ -176,23 +173,27 @@ def _paths(result: CommandResult | RunResult) -> list[str]:
     return [f"  {path}" for path in result.outputs]
 
 
-def _issue_lines(issues: Sequence[Issue]) -> Iterator[str]:
-    """Yield the first errors, then how many issues of each kind there are."""
+def _issue_lines(issues: Sequence[Issue]) -> list[str]:
+    """Return the first errors, then how many issues of each kind there are."""
     errors = [issue for issue in issues if issue.severity == "error"]
+    lines = []
     for issue in errors[:_SHOWN_ERRORS]:
         where = " ".join(filter(None, (issue.sample, issue.file)))
-        yield "error: " + ": ".join(filter(None, (where, issue.code, issue.message)))
+        lines.append("error: " + ": ".join(filter(None, (where, issue.code, issue.message))))
     if len(errors) > _SHOWN_ERRORS:
-        yield f"… and {len(errors) - _SHOWN_ERRORS} more errors"
+        lines.append(f"… and {len(errors) - _SHOWN_ERRORS} more errors")
     kinds = Counter((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
     rows = [(f"{_SEVERITIES[rank]}  {code}", str(n)) for (rank, code), n in sorted(kinds.items())]
-    if rows:
-        yield from _table(*rows)
+    return [*lines, *(_table(*rows) if rows else ())]
 
 
-def _table(*rows: tuple[str, str]) -> Iterator[str]:
-    """Yield a line for each label and value, and a blank one."""
+def _table(*rows: tuple[str, str]) -> list[str]:
+    """Return a line for each label and number, and a blank one."""
     width = max(len(label) for label, _ in rows)
-    for label, value in rows:
-        yield f"  {label:<{width}}  {value:>12}"
-    yield ""
+    return [*(f"  {label:<{width}}  {number:>12}" for label, number in rows), ""]
+
+
+def _rows(*rows: tuple[str, object]) -> list[str]:
+    """Return a line for each label and value."""
+    width = max(len(label) for label, _ in rows) + 1
+    return [f"{label + ':':<{width}} {value}" for label, value in rows]
