@@ -119,8 +119,7 @@ def _entries(content: Mapping[str, Any], sections: Iterable[str]) -> Iterator[tu
 
 def find_subsets(names: Names) -> dict[int, str]:
     """Return number -> subset of the scans that are there; what is odd goes to the issues."""
-    by_name = {number: scan.name_subset for number, scan in names.scans.items()}
-    ref, definition = names.dataset_json, names.definition
+    by_name, ref, definition = names.subsets, names.dataset_json, names.definition
     if ref is None:
         return by_name
     try:

@@ -77,9 +77,9 @@ def discover(
     subsets = find_subsets(names)
     table = _find_table(names, location, labeled_data_meta, mr_metadata_offset)
     samples = []
-    for number, scan in sorted(names.scans.items()):
+    for number in sorted(names.scans):
         metadata, found = find_row(table, number, definition) if table.path else (Metadata(), [])
-        sample = new_sample(number, subsets[number], metadata, scan.files, definition)
+        sample = new_sample(number, subsets[number], metadata, names.scans[number], definition)
         names.issues += found
         names.issues += _check_scanner(sample, table.path, definition)
         names.issues += check_files(sample, definition)
@@ -124,8 +124,8 @@ def _find_table(
     table = MetadataTable(rows, path=ref.path)
     if csv.mr_rows_may_be_shifted:
         mr_scans = {
-            number: "mask" in scan.files
-            for number, scan in names.scans.items()
+            number: "mask" in files
+            for number, files in names.scans.items()
             if definition.id_modality(number) == "mri"
         }
         table, found = decide_mr_offset(table, mr_metadata_offset, mr_scans, definition)

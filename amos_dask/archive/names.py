@@ -18,22 +18,6 @@ _EXPECTED_NAMES = ("readme.md", "readme.txt", "readme", "license", "license.txt"
 
 
 @dataclass
-class Scan:
-    """The files found for one number.
-
-    Parameters
-    ----------
-    files : dict
-        Its volume and its mask.
-    name_subset : str
-        Its subset, as folder or number tell it.
-    """
-
-    files: dict[Kind, FileRef] = field(default_factory=dict)
-    name_subset: str = ""
-
-
-@dataclass
 class Names:
     """The archive's files by what their names say.
 
@@ -41,8 +25,10 @@ class Names:
     ----------
     definition : DatasetDefinition
         The dataset.
-    scans : dict of int to Scan
-        By number.
+    scans : dict of int to dict
+        Number -> its volume and its mask, as far as they are there.
+    subsets : dict of int to str
+        Number -> its subset, as folder or number tell it.
     dataset_json, metadata_csv : FileRef or None
         What describes them.
     issues : list of Issue
@@ -50,7 +36,8 @@ class Names:
     """
 
     definition: DatasetDefinition
-    scans: dict[int, Scan] = field(default_factory=dict)
+    scans: dict[int, dict[Kind, FileRef]] = field(default_factory=dict)
+    subsets: dict[int, str] = field(default_factory=dict)
     dataset_json: FileRef | None = None
     metadata_csv: FileRef | None = None
     issues: list[Issue] = field(default_factory=list)
@@ -112,8 +99,7 @@ def _junk(path: PurePosixPath) -> str | None:
 
 
 def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
-    scan = names.scans.setdefault(found.number, Scan())
-    taken = scan.files.setdefault(found.kind, ref)
+    taken = names.scans.setdefault(found.number, {}).setdefault(found.kind, ref)
     if taken is not ref:
         names.say(
             "duplicate_file",
@@ -122,8 +108,8 @@ def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
             file=ref.path,
             action=f"{taken.path} used",
         )
-    elif found.kind == "volume" or not scan.name_subset:
-        scan.name_subset = found.subset  # the volume's folder decides
+    elif found.kind == "volume" or found.number not in names.subsets:
+        names.subsets[found.number] = found.subset  # the volume's folder decides
 
 
 def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:

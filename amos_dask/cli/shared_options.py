@@ -107,7 +107,7 @@ exported_root = click.option(
     type=EXISTING_FOLDER,
     help="ROOT_DIR that 'run' made, or a folder with sample folders below it.",
 )
-archive = click.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
+archive_root = click.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
 label_explanation = click.option(
     "--label_explanation",
     type=EXISTING_FILE,

@@ -15,7 +15,7 @@ from amos_dask.cli.show import close_command
     "archive-manifest",
     "--root_dir AMOS22/archive --output_manifest_file AMOS22/descriptor/archive_manifest.xlsx",
 )
-@opt.archive
+@opt.archive_root
 @opt.output_manifest_file
 @opt.dataset
 @opt.labeled_data_meta
@@ -35,7 +35,7 @@ def archive_manifest(**arguments: Any) -> int:
 @click.option(
     "--modality", required=True, type=click.Choice(["ct", "mri", "und"]), help="Which samples."
 )
-@opt.archive
+@opt.archive_root
 @click.option("--output_dir", required=True, type=opt.FOLDER, help="Such as grouped/AMOS-CT.")
 @click.option(
     "--archive_manifest", required=True, type=opt.FILE, help="Workbook of archive-manifest."
