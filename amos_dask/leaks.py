@@ -266,7 +266,10 @@ def _find_same_voxels(
     session: Session, volumes: Sequence[Volume]
 ) -> tuple[dict[str, str], list[Issue]]:
     """Return ID -> what only scans with the same voxels have, and what could not be compared."""
-    checksums, issues = _ask(session, "checksum", checksum_voxels, volumes)
+    told = {volume.name: tell_checksum(volume) for volume in volumes}  # needs no cluster
+    unknown = [volume for volume in volumes if told[volume.name] is None]
+    unpacked, issues = _ask(session, "checksum", checksum_voxels, unknown)
+    checksums = {name: checksum for name, checksum in told.items() if checksum} | unpacked
     alike = {checksum for checksum, n in Counter(checksums.values()).items() if n > 1}
     left = [volume for volume in volumes if checksums.get(volume.name) in alike]
     digests, unreadable = _ask(session, "compare", digest_voxels, left)
@@ -285,18 +288,19 @@ def _ask(
     return answers, all_issues(results)
 
 
+def tell_checksum(volume: Volume) -> str | None:
+    """Return what `checksum_voxels` does, as far as the end of a file that we wrote tells it."""
+    try:
+        with open_image(file_ref(volume.path, volume.shown_as)) as image:
+            told = told_voxel_crc32(image, bytes.fromhex(gzip_trailer(volume.path)))
+            return None if told is None else f"{_kind(image.info)} {told:08x}"
+    except (UnreadableImageError, InaccessibleFileError, OSError):
+        return None  # said when it is to be unpacked
+
+
 def checksum_voxels(volume: Volume) -> StepResult[str]:
-    """Return what scans with the same voxels have in common, and hardly ever others.
-
-    The checksum at the end of a file that we wrote tells it; other files are unpacked.
-    """
-
-    def read(image: ImageReader) -> str:
-        told = told_voxel_crc32(image, bytes.fromhex(gzip_trailer(volume.path)))
-        crc32 = voxel_crc32(image) if told is None else told
-        return f"{_kind(image.info)} {crc32:08x}"
-
-    return _read(volume, read)
+    """Return what scans with the same voxels have in common, and hardly ever others."""
+    return _read(volume, lambda image: f"{_kind(image.info)} {voxel_crc32(image):08x}")
 
 
 def digest_voxels(volume: Volume) -> StepResult[str]:

@@ -1,4 +1,4 @@
-"""NIfTI: reading, writing, and the header audit, against nibabel and the bare libraries."""
+"""NIfTI: reading, writing, and the header check, against nibabel and the bare libraries."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from benchmarks.scans import ct_scan, write_pair
 from benchmarks.settings import Settings
 
 _OFFSET = 352
-_CALLS = 20  # an audit takes about a millisecond: a run is so many
+_CALLS = 20  # a header takes about a millisecond: a run is so many
 
 
 @benchmark("nifti")
 def bench_nifti(settings: Settings) -> Report:
-    """Time reading, writing and auditing a CT and its mask."""
+    """Time reading and writing a CT, and reading the headers of it and its mask."""
     folder = settings.work / ("nifti-tiny" if settings.tiny else "nifti-full")
     folder.mkdir(parents=True, exist_ok=True)
     scan = ct_scan(settings)
@@ -51,22 +51,22 @@ def bench_nifti(settings: Settings) -> Report:
         "uint8 mask": _compare_writing(folder, scan.mask, n),
     }
     zipped = _zip(volume, folder / "amos22.zip")
-    audits = {
-        "file": _compare_audit(file_ref(volume, "a.nii.gz"), n),
-        "zip, stored": _compare_audit(_member(zipped, "stored.nii.gz"), n),
-        "zip, deflated": _compare_audit(_member(zipped, "deflated.nii.gz"), n),
+    checks = {
+        "file": _compare_headers(file_ref(volume, "a.nii.gz"), n),
+        "zip, stored": _compare_headers(_member(zipped, "stored.nii.gz"), n),
+        "zip, deflated": _compare_headers(_member(zipped, "deflated.nii.gz"), n),
     }
     return Report(
         [
             Table("Reading to an array", _rows(reading), "File to array, no fsync involved."),
             Table("Writing an array", _rows(writing, _sizes(folder)), _WRITING_NOTE),
             Table(
-                "Header audit of one CT",
-                [row for case, one in audits.items() for row in timing_rows(case, one)],
-                f"A run is {_CALLS} audits, or one decoding of the voxels; times are of one.",
+                "Header check of one CT",
+                [row for case, one in checks.items() for row in timing_rows(case, one)],
+                f"A run is {_CALLS} checks, or one decoding of the voxels; times are of one.",
             ),
         ],
-        _claims(audits),
+        _claims(checks),
     )
 
 
@@ -201,10 +201,10 @@ def _member(zipped: Path, name: str) -> FileRef:
     return next(ref for ref in list_files(str(zipped)) if ref.path == name)
 
 
-def _compare_audit(ref: FileRef, repeats: int) -> Comparison:
+def _compare_headers(ref: FileRef, repeats: int) -> Comparison:
     sample = Sample("0001", "train", "ct", "UND", Metadata(), ref, None)
     sides = {
-        "ours: audit": Side(partial(_many, partial(check_headers, sample))),
+        "ours: header check": Side(partial(_many, partial(check_headers, sample))),
         "ours: header alone": Side(partial(_many, partial(read_info, ref)), peer=False),
         "ours: decode": Side(partial(_read_ours, ref), peer=False),
     }
@@ -225,7 +225,7 @@ def _many(function: Callable[[], Any]) -> None:
 
 
 def _header(path: Path) -> Any:
-    """Read with nibabel what an audit needs."""
+    """Read with nibabel what a header check needs."""
     header = nib.load(path).header
     return header.get_best_affine(), header.get_data_shape(), header.get_data_dtype()
 
@@ -242,14 +242,14 @@ def _of_one(comparison: Comparison) -> Comparison:
     return comparison
 
 
-def _claims(audits: dict[str, Comparison]) -> list[Claim]:
+def _claims(checks: dict[str, Comparison]) -> list[Claim]:
     claims = []
-    for case, comparison in audits.items():
+    for case, comparison in checks.items():
         decodes = [t.ratio for name, t in comparison.items() if name.endswith("decode")]
-        text = f"{case}: the fastest decoding of the CT takes as long as its audit times"
+        text = f"{case}: the fastest decoding of the CT takes as long as its header check times"
         claims.append(Claim(text, min(decodes), 100.0))
-        milliseconds = 1e3 * comparison["ours: audit"].median
+        milliseconds = 1e3 * comparison["ours: header check"].median
         claims.append(
-            Claim(f"{case}: audit of a file", milliseconds, 1.0, True, "ms", "about 1 ms")
+            Claim(f"{case}: header check of a file", milliseconds, 1.0, True, "ms", "about 1 ms")
         )
     return claims

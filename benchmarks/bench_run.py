@@ -1,4 +1,4 @@
-"""The whole run: against the floor, and against a straightforward pipeline."""
+"""The whole run: against the floor, and against the straightforward way."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import amos_dask
 from amos_dask.engine.connect import connect
 from amos_dask.engine.options import ClusterOptions
 from amos_dask.records import Sample
-from amos_dask.sample import make as fused
-from amos_dask.sample import masks
+from amos_dask.root.receipts import Receipts
+from amos_dask.sample.make import make_sample
+from amos_dask.sample.task import Clock
 from benchmarks import straightforward
 from benchmarks.floor import Plan, plan, run_floor
 from benchmarks.harness import (
@@ -28,12 +29,12 @@ from benchmarks.harness import (
     median_of,
     timing_rows,
 )
-from benchmarks.outputs import FreshRoot, fresh_root, memory_folder, run_task, samples_of
-from benchmarks.phases import FUSED, MASKS, Phases
+from benchmarks.outputs import FreshRoot, archive_task, fresh_root, memory_folder, samples_of
 from benchmarks.scans import ct_archive, mixed_archive, noisy_ct_archive
 from benchmarks.settings import Settings
 
 _FLOOR_LIMIT = 1.10
+_WHOLE = "whole"
 _WITH_EVERYTHING = "ours, statistics and report too"
 _EVERYTHING_LIMIT = 1.25
 
@@ -52,21 +53,21 @@ def bench_run(settings: Settings) -> Report:
             samples_of(noisy_ct_archive(settings))[0], settings, settings.work
         )
         comparisons["S, run(), disk"] = _compare_run(mixed, settings, settings.work, client)
-        phases = _phase_tables(samples_of(one)[0], settings)
+        times = _time_tables(samples_of(one)[0], settings)
     rows = [
         row
         for case, found in comparisons.items()
         for row in timing_rows(case, found, in_process="task" in case)
     ]
-    return Report([Table("Whole runs", rows, _NOTE), *phases], _claims(comparisons))
+    return Report([Table("Whole runs", rows, _NOTE), *times], _claims(comparisons))
 
 
 _NOTE = (
     "Ratios are to the floor: the same bytes unpacked and packed with the fastest library, the "
-    "same kernels, as many files flushed. 'The sample's task' is `recipe.fused.run_sample` called "
-    "in this process; 'run()' is `amos_dask.run` with a connected client of one warm worker: "
-    "listing the archive, auditing headers, the task through Dask, and all workbooks, without "
-    "statistics and report unless it says so. The straightforward pipeline does not flush."
+    "same kernels, as many files flushed. 'The sample's task' is `make_sample` called in this "
+    "process; 'run()' is `amos_dask.run` with a connected client of one warm worker: "
+    "listing the archive, reading headers, the task through Dask, and all workbooks, without "
+    "statistics and report unless it says so. The straightforward way does not flush."
 )
 
 
@@ -89,7 +90,7 @@ def _compare_task(sample: Sample, settings: Settings, folder: Path) -> Compariso
     ours, floor = (fresh_root(settings, name, folder) for name in ("ours", "floor"))
     sides = {
         "floor": Side(partial(_floors, [plan(sample)], floor.path), floor.clear),
-        "ours": Side(partial(fused.run_sample, run_task(sample, ours.path)), ours.clear),
+        "ours": Side(partial(make_sample, archive_task(sample, ours.path)), ours.clear),
     }
     try:
         return compare(sides, settings.repeats)
@@ -140,37 +141,41 @@ def _run_ours(archive: Path, root: Path, client: Any, *, everything: bool = Fals
         raise RuntimeError(f"{result.n_failed} samples failed: {result.issues}")
 
 
-def _phase_tables(sample: Sample, settings: Settings) -> list[Table]:
+def _time_tables(sample: Sample, settings: Settings) -> list[Table]:
     """Return where the time goes in the floor and in our task, on disk."""
     floor, ours = (fresh_root(settings, name) for name in ("floor", "ours"))
-    work = plan(sample)
-    runs: dict[str, list[Phases]] = {"floor": [], "ours": []}
+    work, task = plan(sample), archive_task(sample, ours.path)
+    runs: dict[str, list[dict[str, float]]] = {"floor": [], "ours": []}
     for _ in range(settings.repeats):
         floor.clear()
-        runs["floor"].append(Phases())
-        with runs["floor"][-1]("whole"):
-            run_floor(work, floor.path / "0", runs["floor"][-1])
+        whole, clock = Clock(), Clock()
+        run_floor(work, floor.path / "0", clock)
+        whole.lap(_WHOLE)
+        runs["floor"].append({**clock.seconds, **whole.seconds})
         ours.clear()
-        runs["ours"].append(Phases())
-        timed = runs["ours"][-1]
-        with timed("whole"), timed.watching(fused, FUSED), timed.watching(masks, MASKS):
-            fused.run_sample(run_task(sample, ours.path))
+        whole = Clock()
+        make_sample(task)
+        whole.lap(_WHOLE)
+        receipt = Receipts(task.layout).read(task.name)
+        if receipt is None:
+            raise RuntimeError(f"{task.name} has left no receipt")
+        runs["ours"].append({**receipt.seconds, **whole.seconds})
     _remove(floor, ours)
     return [
-        Table(f"Where one CT's time goes: {side}", _phase_rows(found), "On disk; medians.")
+        Table(f"Where one CT's time goes: {side}", _time_rows(found), "On disk; medians.")
         for side, found in runs.items()
     ]
 
 
-def _phase_rows(runs: list[Phases]) -> list[dict[str, Any]]:
-    medians = {name: median_of([run.seconds[name] for run in runs]) for name in runs[0].seconds}
-    whole = medians.pop("whole")
+def _time_rows(runs: list[dict[str, float]]) -> list[dict[str, Any]]:
+    medians = {name: median_of([run[name] for run in runs]) for name in runs[0]}
+    whole = medians.pop(_WHOLE)
     medians["unaccounted"] = whole - sum(medians.values())
     rows = [
-        {"phase": name, "ms": 1e3 * seconds, "% of whole": 100 * seconds / whole}
+        {"what": name, "ms": 1e3 * seconds, "% of whole": 100 * seconds / whole}
         for name, seconds in sorted(medians.items(), key=lambda item: -item[1])
     ]
-    return [*rows, {"phase": "whole", "ms": 1e3 * whole, "% of whole": 100.0}]
+    return [*rows, {"what": _WHOLE, "ms": 1e3 * whole, "% of whole": 100.0}]
 
 
 def _claims(comparisons: dict[str, Comparison]) -> list[Claim]:

@@ -17,8 +17,8 @@ from amos_dask.engine.connect import connect
 from amos_dask.engine.graph import run_tasks
 from amos_dask.engine.options import ClusterOptions
 from amos_dask.engine.progress import ignore
-from amos_dask.sample.make import run_sample
-from amos_dask.sample.todo import RunTask
+from amos_dask.sample.make import make_sample
+from amos_dask.sample.task import SampleTask
 from benchmarks.harness import (
     Claim,
     Comparison,
@@ -29,7 +29,7 @@ from benchmarks.harness import (
     compare,
     timing_rows,
 )
-from benchmarks.outputs import FreshRoot, fresh_root, memory_folder, run_task, samples_of
+from benchmarks.outputs import FreshRoot, archive_task, fresh_root, memory_folder, samples_of
 from benchmarks.scans import ct_archive
 from benchmarks.settings import Settings
 
@@ -134,17 +134,17 @@ def _compare_dask(archive: Path, settings: Settings, client: Any) -> Comparison:
             shutil.rmtree(root.path, ignore_errors=True)
 
 
-def _tasks(archive: Path, root: FreshRoot) -> list[RunTask]:
-    return [run_task(sample, root.path) for sample in samples_of(archive)]
+def _tasks(archive: Path, root: FreshRoot) -> list[SampleTask]:
+    return [archive_task(sample, root.path) for sample in samples_of(archive)]
 
 
-def _call_all(tasks: Sequence[RunTask]) -> int:
+def _call_all(tasks: Sequence[SampleTask]) -> int:
     """Run on the worker: the samples one after the other."""
-    return sum(run_sample(task).folder is not None for task in tasks)
+    return sum(make_sample(task).folder is not None for task in tasks)
 
 
-def _map(tasks: Sequence[RunTask], client: Any) -> None:
-    for outcome in run_tasks(client, "sample", run_sample, tasks, ignore):
+def _map(tasks: Sequence[SampleTask], client: Any) -> None:
+    for outcome in run_tasks(client, "sample", make_sample, tasks, ignore):
         if outcome.value is None:
             raise RuntimeError(f"{outcome.name}: {outcome.failure}")
 

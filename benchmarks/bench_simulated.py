@@ -16,10 +16,8 @@ from amos_dask.engine.graph import run_tasks
 from amos_dask.engine.options import ClusterOptions
 from amos_dask.engine.progress import ignore
 from amos_dask.issues import Issue, make_issue
-from amos_dask.params import Params
 from amos_dask.records import FileRef, Metadata, Sample, SampleResult, Step, StepIssue
-from amos_dask.root.layout import Layout
-from amos_dask.sample.todo import RunTask
+from amos_dask.sample.task import SampleTask
 from benchmarks.harness import (
     Claim,
     Comparison,
@@ -30,6 +28,7 @@ from benchmarks.harness import (
     compare,
     timing_rows,
 )
+from benchmarks.outputs import archive_task
 from benchmarks.settings import Settings
 
 N_SAMPLES = 100_000
@@ -75,7 +74,7 @@ _MEMORY_NOTE = (
 )
 
 
-def _sides(client: Any, tasks: Sequence[RunTask]) -> dict[str, Side]:
+def _sides(client: Any, tasks: Sequence[SampleTask]) -> dict[str, Side]:
     return {
         "run_tasks": Side(partial(_drain, client, tasks)),
         f"Client.map, windows of {_OUR_WINDOW}": Side(
@@ -87,11 +86,11 @@ def _sides(client: Any, tasks: Sequence[RunTask]) -> dict[str, Side]:
     }
 
 
-def _drain(client: Any, tasks: Sequence[RunTask]) -> int:
+def _drain(client: Any, tasks: Sequence[SampleTask]) -> int:
     return sum(1 for _ in run_tasks(client, "sample", stub, tasks, ignore))
 
 
-def _map_in_windows(client: Any, tasks: Sequence[RunTask], window: int) -> int:
+def _map_in_windows(client: Any, tasks: Sequence[SampleTask], window: int) -> int:
     n = 0
     for start in range(0, len(tasks), window):
         futures = client.map(stub, tasks[start : start + window], pure=False)
@@ -99,9 +98,9 @@ def _map_in_windows(client: Any, tasks: Sequence[RunTask], window: int) -> int:
     return n
 
 
-def stub(task: RunTask) -> SampleResult:
+def stub(task: SampleTask) -> SampleResult:
     """Return what a labelled CT's task returns, without doing anything; nothing is shared."""
-    seq, issue = task.sample.seq, _issue()
+    seq, issue = task.name.removeprefix("amos_"), _issue()
     found = replace(issue, sample=task.name, file=f"labelsTr/amos_{seq}.nii.gz")
     return SampleResult(
         sample_id=task.name,
@@ -117,8 +116,8 @@ def _issue() -> Issue:
     return make_issue("affine_repaired", "differs by 0.02")
 
 
-def _tasks(n: int) -> list[RunTask]:
-    layout, params = Layout(Path("/nowhere")), Params()
+def _tasks(n: int) -> list[SampleTask]:
+    root = Path("/nowhere")
     metadata = Metadata(sex="F", manufacturer_model_name="Aquilion ONE")
     tasks = []
     for i in range(n):
@@ -128,11 +127,11 @@ def _tasks(n: int) -> list[RunTask]:
             for kind in ("images", "labels")
         )
         sample = Sample(seq, "train", "ct", "Aquilion ONE", metadata, volume, mask)
-        tasks.append(RunTask(sample, layout, params))
+        tasks.append(archive_task(sample, root))
     return tasks
 
 
-def _watch(client: Any, tasks: Sequence[RunTask], *, keep: bool) -> list[dict[str, Any]]:
+def _watch(client: Any, tasks: Sequence[SampleTask], *, keep: bool) -> list[dict[str, Any]]:
     """Map the stub over the tasks; return a row of resident size at marks on the way."""
     marks = {_SETTLED, *(len(tasks) * i // 10 for i in range(1, 11))}
     kept, rows = [], []

@@ -12,10 +12,10 @@ from amos_dask.engine.connect import connect
 from amos_dask.engine.graph import run_tasks
 from amos_dask.engine.options import ClusterOptions
 from amos_dask.engine.progress import ignore
-from amos_dask.sample.make import run_sample
-from amos_dask.sample.todo import RunTask
+from amos_dask.sample.make import make_sample
+from amos_dask.sample.task import SampleTask
 from benchmarks.harness import Claim, Report, Table, benchmark, median_of
-from benchmarks.outputs import FreshRoot, fresh_root, run_task, samples_of
+from benchmarks.outputs import FreshRoot, archive_task, fresh_root, samples_of
 from benchmarks.scans import CT_SHAPE, Shape, sized_archive
 from benchmarks.settings import Settings
 
@@ -51,7 +51,7 @@ _NOTE = (
 def _measure(settings: Settings, shape: Shape) -> dict[str, Any]:
     sample = samples_of(sized_archive(settings, shape))[0]
     root = fresh_root(settings, "size")
-    task = run_task(sample, root.path)
+    task = archive_task(sample, root.path)
     options = ClusterOptions(
         workers=1, dashboard_port=0, local_directory=str(settings.work), memory="0"
     )
@@ -73,9 +73,9 @@ def _measure(settings: Settings, shape: Shape) -> dict[str, Any]:
     }
 
 
-def _run_once(client: Any, task: RunTask, root: FreshRoot) -> float:
+def _run_once(client: Any, task: SampleTask, root: FreshRoot) -> float:
     root.clear()
-    (outcome,) = run_tasks(client, "sample", run_sample, [task], ignore)
+    (outcome,) = run_tasks(client, "sample", make_sample, [task], ignore)
     if outcome.value is None:
         raise RuntimeError(f"{outcome.name}: {outcome.failure}")
     return float(outcome.seconds)

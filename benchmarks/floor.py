@@ -31,7 +31,7 @@ from amos_dask.kernels import (
 from amos_dask.nifti import ImageInfo, make_header, read_info
 from amos_dask.params import DenoiseParams
 from amos_dask.records import Sample
-from benchmarks.phases import Phases
+from amos_dask.sample.task import Clock
 from benchmarks.scans import N_LABELS, Mask
 
 _CHUNK_VOXELS = 1 << 18  # of float32: one MB, which stays in the cache from scaling to packing
@@ -71,27 +71,27 @@ def plan(sample: Sample, receipt_bytes: int = 3000) -> Plan:
     )
 
 
-def run_floor(work: Plan, folder: Path, phases: Phases | None = None) -> None:
+def run_floor(work: Plan, folder: Path, clock: Clock | None = None) -> None:
     """Do a sample's compression, kernels and flushes; the files go below ``folder``."""
-    phases = phases or Phases()
+    clock = clock or Clock()
     sample, state = folder / "sample", folder / "state"
     sample.mkdir(parents=True)
     state.mkdir()
-    _convert_volume(work, sample / "volume.nii.gz.part", phases)
+    _convert_volume(work, sample / "volume.nii.gz.part", clock)
     files = [sample / "volume.nii.gz.part", sample / "info.yaml.part"]
     files[1].write_bytes(_SMALL_FILE)
     folders = [sample]
     if work.mask is not None:
-        files += _make_masks(work, work.mask, sample, phases)
+        files += _make_masks(work, work.mask, sample, clock)
         files.append(state / "restore.npz.part")
         files[-1].write_bytes(_SMALL_FILE)
         folders.append(state)
-    with phases("flush"):
-        _publish(files, folders)
+    _publish(files, folders)
+    clock.lap("flush")
     receipt = state / "receipt.json.part"
     receipt.write_bytes(bytes(work.receipt_bytes))
-    with phases("flush"):
-        _publish([receipt], [state])
+    _publish([receipt], [state])
+    clock.lap("flush")
 
 
 def _gunzips() -> Iterator[Callable[[bytes], bytes]]:
@@ -115,10 +115,10 @@ def _seconds(gunzip: Callable[[bytes], bytes], packed: bytes) -> float:
     return time.perf_counter() - start
 
 
-def _convert_volume(work: Plan, path: Path, phases: Phases) -> None:
+def _convert_volume(work: Plan, path: Path, clock: Clock) -> None:
     info = work.info
-    with phases("volume: read and unpack"):
-        raw = work.unpack_volume(work.volume.read_bytes())
+    raw = work.unpack_volume(work.volume.read_bytes())
+    clock.lap("volume: read and unpack")
     stored = np.frombuffer(raw, info.stored_dtype, info.n_voxels, info.data_offset)
     buffer = np.empty(_CHUNK_VOXELS, np.float32)
     packer = isal_zlib.compressobj(1, wbits=31)
@@ -127,72 +127,72 @@ def _convert_volume(work: Plan, path: Path, phases: Phases) -> None:
         for start in range(0, info.n_voxels, _CHUNK_VOXELS):
             chunk = stored[start : start + _CHUNK_VOXELS]
             floats = buffer[: chunk.size]
-            with phases("volume: scale"):
-                scale_to_float32(chunk, info.slope, info.inter, floats)
-            with phases("volume: pack"):
-                packed = packer.compress(floats.view(np.uint8).data)
-            with phases("volume: write"):
-                file.write(packed)
-        with phases("volume: pack"):
-            packed = packer.flush()
+            scale_to_float32(chunk, info.slope, info.inter, floats)
+            clock.lap("volume: scale")
+            packed = packer.compress(floats.view(np.uint8).data)
+            clock.lap("volume: pack")
+            file.write(packed)
+            clock.lap("volume: write")
+        packed = packer.flush()
+        clock.lap("volume: pack")
         file.write(packed)
 
 
-def _make_masks(work: Plan, path: Path, sample: Path, phases: Phases) -> list[Path]:
-    mask = _read_mask(work, path, phases)
+def _make_masks(work: Plan, path: Path, sample: Path, clock: Clock) -> list[Path]:
+    mask = _read_mask(work, path, clock)
     params = DenoiseParams()
-    with phases("mask: counts and remap"):
-        if work.is_female and count_labels(mask)[15]:
-            lookup = np.arange(256, dtype=np.uint8)
-            lookup[15] = 16
-            mask = remap_labels(mask, lookup)
-    with phases("mask: components"):
-        label_components(mask)
-    with phases("mask: denoise"):
-        final = denoise_slices(
-            mask,
-            work.info.spacing_mm[:2],
-            params.region_area_thresh,
-            params.kernel_size,
-            params.filter_halfedge,
-        )
-    with phases("mask: components"):
-        label_components(final)
-    with phases("mask: counts and remap"):
-        counts = count_labels(final)
-    return _write_masks(work, final, counts, sample, phases)
+    if work.is_female and count_labels(mask)[15]:
+        lookup = np.arange(256, dtype=np.uint8)
+        lookup[15] = 16
+        mask = remap_labels(mask, lookup)
+    clock.lap("mask: counts and remap")
+    label_components(mask)
+    clock.lap("mask: components")
+    final = denoise_slices(
+        mask,
+        work.info.spacing_mm[:2],
+        params.region_area_thresh,
+        params.kernel_size,
+        params.filter_halfedge,
+    )
+    clock.lap("mask: denoise")
+    label_components(final)
+    clock.lap("mask: components")
+    counts = count_labels(final)
+    clock.lap("mask: counts and remap")
+    return _write_masks(work, final, counts, sample, clock)
 
 
-def _read_mask(work: Plan, path: Path, phases: Phases) -> Mask:
+def _read_mask(work: Plan, path: Path, clock: Clock) -> Mask:
     info = work.mask_info
     if info is None:
         raise ValueError(f"{path} was not looked at")
-    with phases("mask: read and unpack"):
-        raw = work.unpack_mask(path.read_bytes())
-        stored = np.frombuffer(raw, info.stored_dtype, info.n_voxels, info.data_offset)
-        labels = np.empty(stored.size, np.uint8)
-        cast_to_labels(stored, labels)
+    raw = work.unpack_mask(path.read_bytes())
+    stored = np.frombuffer(raw, info.stored_dtype, info.n_voxels, info.data_offset)
+    labels = np.empty(stored.size, np.uint8)
+    cast_to_labels(stored, labels)
+    clock.lap("mask: read and unpack")
     return labels.reshape(info.shape, order="F")
 
 
 def _write_masks(
-    work: Plan, mask: Mask, counts: NDArray[np.int64], sample: Path, phases: Phases
+    work: Plan, mask: Mask, counts: NDArray[np.int64], sample: Path, clock: Clock
 ) -> list[Path]:
     header = make_header(work.info.shape, np.uint8, work.info.affine, 1)
     files = [sample / "mask.nii.gz.part"]
     flat = mask.ravel(order="F")
-    with phases("mask: pack and write"):
-        files[0].write_bytes(_pack(header, [flat]))
-    with phases("binary masks"):
-        pieces = _Pieces(flat)
-        empty = b""
-        for label in range(N_LABELS):
-            files.append(sample / f"mask_{label:02d}.nii.gz.part")
-            if counts[label]:
-                files[-1].write_bytes(_pack(header, pieces.select(label)))
-            else:
-                empty = empty or _pack(header, pieces.select(label))
-                files[-1].write_bytes(empty)
+    files[0].write_bytes(_pack(header, [flat]))
+    clock.lap("mask: pack and write")
+    pieces = _Pieces(flat)
+    empty = b""
+    for label in range(N_LABELS):
+        files.append(sample / f"mask_{label:02d}.nii.gz.part")
+        if counts[label]:
+            files[-1].write_bytes(_pack(header, pieces.select(label)))
+        else:
+            empty = empty or _pack(header, pieces.select(label))
+            files[-1].write_bytes(empty)
+    clock.lap("binary masks")
     return files
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amos_dask.archive.discover import discover
-from amos_dask.params import Params
 from amos_dask.records import Sample
-from amos_dask.root.layout import Layout
-from amos_dask.sample.todo import RunTask
+from amos_dask.root.layout import Layout, sample_folder
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.task import EVERY_STEP, SampleTask
 from benchmarks.settings import Settings
 
 _IN_MEMORY = Path("/dev/shm")
@@ -59,6 +59,8 @@ def samples_of(archive: Path) -> tuple[Sample, ...]:
     return discover(str(archive)).samples
 
 
-def run_task(sample: Sample, root: Path) -> RunTask:
-    """Return the task that ``run`` would make for a sample."""
-    return RunTask(sample, Layout(root), Params())
+def archive_task(sample: Sample, root: Path) -> SampleTask:
+    """Return the task that ``run`` would have for a sample."""
+    layout = Layout(root)
+    target = sample_folder(layout.group(sample.modality), sample)
+    return SampleTask(ArchiveSource(sample), layout, target, EVERY_STEP)

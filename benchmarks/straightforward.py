@@ -57,7 +57,7 @@ def run(archive: Path, root: Path) -> None:
     """Organise an archive's folder below ``root`` and write the manifests."""
     scans = find_scans(archive)
     (root / "descriptor").mkdir(parents=True)
-    write_table(root / "descriptor" / "archive_manifest.xlsx", audit(scans))
+    write_table(root / "descriptor" / "archive_manifest.xlsx", header_rows(scans))
     rows, before, after = [], [], []
     for scan in scans:
         row, *regions = process(scan, root / "grouped")
@@ -88,7 +88,7 @@ def find_scans(archive: Path) -> list[Scan]:
     return scans
 
 
-def audit(scans: list[Scan]) -> list[dict[str, Any]]:
+def header_rows(scans: list[Scan]) -> list[dict[str, Any]]:
     """Return a row of geometry and metadata for each file."""
     rows = []
     for scan in scans:

@@ -18,6 +18,11 @@ from numpy.typing import NDArray
 from openpyxl import load_workbook
 
 from amos_dask.cli import main
+from amos_dask.params import Params
+from amos_dask.records import Sample
+from amos_dask.root.layout import Layout, sample_folder
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.task import EVERY_STEP, SampleTask
 
 
 def contents(root: Path, *folders: str) -> dict[str, Any]:
@@ -70,13 +75,29 @@ def sample_dir(root: Path, seq: str) -> Path:
     return folder
 
 
+def archive_task(
+    sample: Sample, root: Path, params: Params | None = None, *, has_earlier_output: bool = False
+) -> SampleTask:
+    """Return the task of making a sample from the archive, as a run has it."""
+    layout, source = Layout(root), ArchiveSource(sample, has_earlier_output)
+    target = sample_folder(layout.group(sample.modality), sample)
+    return SampleTask(source, layout, target, EVERY_STEP, params or Params())
+
+
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Return relative path -> bytes of every file below a folder, times left out."""
+    """Return relative path -> bytes of every file below a folder; times in receipts left out."""
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
+        path.relative_to(folder).as_posix(): _without_times(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".amos-dask/times" not in path.as_posix()
+        if path.is_file()
     }
+
+
+def _without_times(path: Path) -> bytes:
+    content = path.read_bytes()
+    if path.parent.name != "receipts" or path.suffix != ".json":
+        return content
+    return re.sub(rb'"seconds": *\{[^}]*\}', b"", content)
 
 
 def table(workbook: Path, title: str = "Manifest") -> dict[str, dict[str, Any]]:

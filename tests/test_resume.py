@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from amos_dask.running import run_tables
 from distributed import Client
 from openpyxl import load_workbook
 from roots import assert_same, change_sex, contents, errors, program, sample_dir, snapshot, truncate
@@ -25,8 +25,8 @@ from amos_dask.engine import session
 from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.root.layout import Layout
-from amos_dask.root.working import Owner, hold_lock
-from amos_dask.tables import workbook
+from amos_dask.root.working import hold_lock
+from amos_dask.tables import of_root, workbook
 
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]
 MASKED = ["amos_0001", "amos_0004", "amos_0507", "amos_0508"]
@@ -63,7 +63,7 @@ class Place:
         return amos_dask.run(self.root, self.archive, **asked)
 
     def plan(self, **asked: Any) -> dict[str, tuple[str, str]]:
-        """Return what a dry run says: sample -> reason and parts, of those with something to do."""
+        """Return what a dry run says: sample -> reason and what, of those with something to do."""
         asked = {"region_area_thresh": AREA, **asked}
         rows = amos_dask.plan_run(self.root, self.archive, **asked).samples.to_dict("records")
         return {row["ID"]: (row["reason"], row["todo"]) for row in rows if row["todo"]}
@@ -96,14 +96,6 @@ class Place:
     def file(self, seq: str, name: str) -> Path:
         """Return a file of an organised sample."""
         return sample_dir(self.root / "grouped", seq) / f"amos_{seq}_{name}"
-
-    def lock(self, **changes: Any) -> Owner:
-        """Put a lock of a process that seems to be alive."""
-        owner = replace(Owner.of_this_process(), **changes)
-        self.state.mkdir(parents=True, exist_ok=True)
-        content = {name: getattr(owner, name) for name in owner.__slots__}
-        Layout(self.root).lock.write_text(json.dumps(content))
-        return owner
 
     def assert_tidy(self) -> None:
         """Fail when a temporary file or a lock is left."""
@@ -160,7 +152,7 @@ def test_a_finished_root_is_not_touched(place: Place) -> None:
     assert result.reasons == {"complete": 6}
     assert place.stamps() == stamps
     assert snapshot(place.root) == before
-    assert place.phases() == []
+    assert place.works() == []
     assert [event.message for event in place.told if isinstance(event, Notice)][1:] == [
         "6 samples: 6 complete"
     ]
@@ -199,7 +191,7 @@ def test_the_same_label_map_again_writes_nothing(place: Place, tmp_path: Path) -
 
 def test_a_killed_runs_lock_and_temporary_files_do_not_matter(place: Place) -> None:
     before = place.stamps()
-    place.lock(started=0.0, ticks=0)
+    Layout(place.root).lock.write_text("since yesterday by process 1 on elsewhere")
     (place.file("0004", "volume.nii.gz").parent / ".a.nii.gz.0123abcd.part~").write_bytes(b"half")
     place.run(cluster=NoCluster())
     assert place.stamps() == before
@@ -237,7 +229,7 @@ def test_other_denoising_and_back_gives_the_same_tree(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "other", "sample", "parts"),
+    ("name", "other", "sample", "todo"),
     [
         (VOLUME_4, "imagesTr/amos_0001.nii.gz", "amos_0004", "volume+masks"),
         (MASK_4, "labelsTr/amos_0001.nii.gz", "amos_0004", "masks"),
@@ -245,15 +237,15 @@ def test_other_denoising_and_back_gives_the_same_tree(place: Place) -> None:
     ],
 )
 def test_another_file_in_the_archive_costs_its_sample_only(
-    place: Place, name: str, other: str, sample: str, parts: str
+    place: Place, name: str, other: str, sample: str, todo: str
 ) -> None:
     shutil.copyfile(place.archive / other, place.archive / name)
     before = place.stamps()
-    assert place.plan() == {sample: ("changed", parts)}
+    assert place.plan() == {sample: ("changed", todo)}
     place.run()
     assert place.processed() == [sample]
     assert {n[:9] for n in place.images_written_since(before)} <= {sample}
-    assert any("volume" in n for n in place.images_written_since(before)) == ("volume" in parts)
+    assert any("volume" in n for n in place.images_written_since(before)) == ("volume" in todo)
     again = contents(place.root)
     shutil.rmtree(place.root)
     place.run()
@@ -310,12 +302,12 @@ def other_end(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
 
 
-VOLUME_PART = {"volume.nii.gz", "info.yaml"}
+VOLUME_OUTPUT = {"volume.nii.gz", "info.yaml"}
 
 
 @pytest.mark.parametrize("alter", [unlink, other_end])
 @pytest.mark.parametrize(
-    ("name", "part"),
+    ("name", "output"),
     [
         ("volume.nii.gz", "volume"),
         ("info.yaml", "volume"),
@@ -323,30 +315,30 @@ VOLUME_PART = {"volume.nii.gz", "info.yaml"}
         ("mask_06_liver.nii.gz", "masks"),
     ],
 )
-def test_an_altered_output_is_made_again_with_its_part(
-    place: Place, name: str, part: str, alter: Callable[[Path], None]
+def test_an_altered_output_is_made_again_with_its_output(
+    place: Place, name: str, output: str, alter: Callable[[Path], None]
 ) -> None:
-    before = snapshot(place.root)
+    before = contents(place.root)
     alter(place.file("0507", name))
     stamps = place.stamps()
-    assert place.plan() == {"amos_0507": ("repaired", part)}
+    assert place.plan() == {"amos_0507": ("repaired", output)}
     assert place.run().reasons == {"complete": 5, "repaired": 1}
     assert place.processed() == ["amos_0507"]
-    assert snapshot(place.root) == before
+    assert_same(before, contents(place.root))
     written = place.images_written_since(stamps)
     assert f"amos_0507_{name}" in written
     assert {n[:9] for n in written} == {"amos_0507"}
-    assert all((n[10:] in VOLUME_PART) == (part == "volume") for n in written)
+    assert all((n[10:] in VOLUME_OUTPUT) == (output == "volume") for n in written)
     assert not [n for n in place.written_since(stamps) if n.endswith(".xlsx")]
 
 
 def test_deleted_restore_data_is_made_again(place: Place) -> None:
-    before = snapshot(place.root)
+    before = contents(place.root)
     (restore,) = (place.state / "restore").glob("amos_0004-*")
     restore.unlink()
     assert place.plan() == {"amos_0004": ("repaired", "masks")}
     place.run()
-    assert snapshot(place.root) == before
+    assert_same(before, contents(place.root))
 
 
 def test_a_deleted_sample_is_made_again(place: Place) -> None:
@@ -394,7 +386,7 @@ def test_altered_manifests_are_written_again(place: Place, alter: Callable[[Path
     assert place.stamps() == stamps
 
 
-@pytest.mark.parametrize("name", ["tables.json", "issues.jsonl", "audits.jsonl", "receipts"])
+@pytest.mark.parametrize("name", ["tables.json", "issues.jsonl", "receipts"])
 def test_state_that_was_lost_is_made_again(place: Place, name: str) -> None:
     before = contents(place.root)
     issues = place.run(cluster=NoCluster()).issues
@@ -429,17 +421,6 @@ def test_a_damaged_log_of_issues_costs_nothing_else(place: Place, alter: str) ->
         stamps = place.stamps()
         place.run(cluster=NoCluster())
         assert place.stamps() == stamps
-
-
-def test_outdated_audits_leave_their_log(place: Place) -> None:
-    path = place.state / "audits.jsonl"
-    n_lines = path.read_text(encoding="utf-8").count("\n{")
-    shutil.copyfile(place.archive / "imagesTr/amos_0001.nii.gz", place.archive / VOLUME_4)
-    place.run()
-    assert path.read_text(encoding="utf-8").strip().count("\n{") == len(ALL) - 1 <= n_lines
-    stamps = place.stamps()
-    place.run(cluster=NoCluster())
-    assert place.stamps() == stamps
 
 
 # ---------------------------------------------------------------- failed, forced
@@ -479,10 +460,10 @@ def test_force_does_everything_again_with_the_same_bytes(place: Place) -> None:
     assert place.images_written_since(stamps) == images
 
 
-# ---------------------------------------------------------------- a part of the samples
+# ---------------------------------------------------------------- some of the samples
 
 
-def test_a_part_of_the_samples_does_that_part(made: Path, empty: Place) -> None:
+def test_some_of_the_samples_are_done_alone(made: Path, empty: Place) -> None:
     assert empty.run(selection=Selection(["1", "507"])).reasons == {"new": 2}
     assert empty.processed() == ["amos_0001", "amos_0507"]
     first = {**empty.stamps()}
@@ -493,7 +474,7 @@ def test_a_part_of_the_samples_does_that_part(made: Path, empty: Place) -> None:
     assert_same(contents(made / "AMOS22"), contents(empty.root))
 
 
-def test_a_finished_part_of_a_finished_root_is_not_touched(place: Place) -> None:
+def test_some_samples_of_a_finished_root_are_not_touched(place: Place) -> None:
     before = place.stamps()
     result = place.run(cluster=NoCluster(), selection=Selection(["1", "4"]))
     assert result.reasons == {"complete": 2}
@@ -503,7 +484,7 @@ def test_a_finished_part_of_a_finished_root_is_not_touched(place: Place) -> None
 OTHERWISE = "were denoised with other parameters; run without a choice of samples to make all alike"
 
 
-def test_other_parameters_for_a_part_are_told(place: Place) -> None:
+def test_other_parameters_for_some_are_told(place: Place) -> None:
     def notices() -> list[str]:
         found = (event.message for event in place.told if isinstance(event, Notice))
         return [message for message in found if "other parameters" in message]
@@ -520,7 +501,7 @@ def test_other_parameters_for_a_part_are_told(place: Place) -> None:
     assert notices() == []
 
 
-def test_force_of_a_part_does_that_part(place: Place) -> None:
+def test_force_of_some_does_those(place: Place) -> None:
     before = snapshot(place.root)
     place.run(selection=Selection(["4"]), force=True)
     assert place.processed() == ["amos_0004"]
@@ -554,20 +535,11 @@ def test_a_dry_run_says_what_is_done_and_writes_nothing(place: Place) -> None:
     assert result.reasons == {"complete": 2, **dict.fromkeys(reasons, 1)}
 
 
-def test_a_dry_run_asks_no_lock(place: Place) -> None:
-    place.lock()
-    before = snapshot(place.root)
-    assert place.plan() == {}
-    assert snapshot(place.root) == before
-
-
-def test_a_dry_run_names_a_sample_whose_masks_are_removed(place: Place) -> None:
-    (place.archive / MASK_4).unlink()
-    extra = place.file("0500", "mask_06_liver.nii.gz")
-    extra.write_bytes(b"extra")
-    assert list(place.plan()) == ["amos_0004", "amos_0500"]
-    place.run()
-    assert place.processed() == ["amos_0004", "amos_0500"]
+def test_a_dry_run_waits_for_no_run(place: Place) -> None:
+    with hold_lock(Layout(place.root)), pytest.raises(AmosDaskError, match="in use since"):
+        place.plan()
+    with hold_lock(Layout(place.root), shared=True):
+        assert place.plan() == {}
 
 
 # ---------------------------------------------------------------- interrupted
@@ -604,27 +576,10 @@ def test_an_interrupted_run_goes_on_where_it_was(made: Path, empty: Place, after
     assert empty.run().n_failed == 0
     assert empty.processed() == sorted(set(ALL) - receipts)
     assert not [n for n in empty.images_written_since(before) if n[:9] in receipts]
-    assert "headers" not in empty.phases()
+    read = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.work == "headers"]
+    assert sorted(read) == empty.processed()  # receipts tell the others
     assert_same(contents(made / "AMOS22"), contents(empty.root))
     empty.assert_tidy()
-
-
-def test_an_interrupted_search_of_headers_goes_on_where_it_was(made: Path, empty: Place) -> None:
-    ended: list[str] = []
-
-    def interrupt(event: Event) -> None:
-        if isinstance(event, TaskEnded):
-            ended.append(event.name)
-            if len(ended) == 3:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        empty.run(progress=interrupt)
-    empty.assert_tidy()
-    empty.run()
-    again = [e.name for e in empty.told if isinstance(e, TaskEnded) and e.work == "headers"]
-    assert not set(ended[:2]) & set(again)
-    assert_same(contents(made / "AMOS22"), contents(empty.root))
 
 
 def test_a_run_interrupted_before_its_manifests_writes_them_later(
@@ -640,7 +595,7 @@ def test_a_run_interrupted_before_its_manifests_writes_them_later(
         write(path, sheets)
 
     with monkeypatch.context() as patched:
-        patched.setattr(run_tables, "write_workbook", full)
+        patched.setattr(of_root, "write_workbook", full)
         with pytest.raises(OSError, match="No space"):
             empty.run()
     empty.assert_tidy()
@@ -681,22 +636,12 @@ def test_sigterm_ends_a_run_in_order(made: Path, empty: Place) -> None:
 
 def test_a_second_run_is_refused_in_one_line(place: Place) -> None:
     with hold_lock(Layout(place.root)):
-        me = Owner.of_this_process()
         before = snapshot(place.root)
         said = program("run", place.root, "--archive", place.archive, "--quiet", exit_code=1)
         assert said.stderr.count("\n") == 1
-        assert f"process {me.pid} on {me.host}" in said.stderr
+        assert f"process {os.getpid()} on {socket.gethostname()}" in said.stderr
         assert said.stdout == ""
         assert snapshot(place.root) == before
-
-
-def test_a_run_of_another_machine_is_taken_over_when_asked(place: Place) -> None:
-    place.lock(host="elsewhere")
-    with pytest.raises(AmosDaskError, match="elsewhere"):
-        place.run(cluster=NoCluster())
-    assert Layout(place.root).lock.exists()
-    place.run(cluster=NoCluster(), break_lock=True)
-    place.assert_tidy()
 
 
 def single_commands(place: Place) -> dict[str, list[Any]]:
@@ -725,12 +670,12 @@ def single_commands(place: Place) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("command", single_commands(Place(Path(), None)))
 def test_single_commands_refuse_while_a_run_works(place: Place, command: str) -> None:
-    place.lock()
-    before = snapshot(place.root)
-    said = program(command, *single_commands(place)[command], exit_code=1)
-    assert said.stderr.count("\n") == 1
-    assert f"process {Owner.of_this_process().pid} on" in said.stderr
-    assert snapshot(place.root) == before
+    with hold_lock(Layout(place.root)):
+        before = snapshot(place.root)
+        said = program(command, *single_commands(place)[command], exit_code=1)
+        assert said.stderr.count("\n") == 1
+        assert f"process {os.getpid()} on" in said.stderr
+        assert snapshot(place.root) == before
 
 
 @pytest.mark.parametrize("command", single_commands(Place(Path(), None)))
@@ -763,7 +708,7 @@ def test_a_run_is_refused_while_a_single_command_works(
     program(command, *words)
     assert refused
     assert all("\n" not in said for said in refused)
-    assert f"process {Owner.of_this_process().pid} on" in refused[0]
+    assert f"process {os.getpid()} on" in refused[0]
     place.assert_tidy()
 
 
@@ -810,7 +755,7 @@ def test_sigterm_ends_a_single_command_in_order(place: Place) -> None:
         assert process.stderr is not None
         for line in process.stdout:
             event = json.loads(line)
-            if event["event"] == "WorkStarted":
+            if event["event"] == "PhaseStarted":
                 break
         assert Layout(place.root).lock.exists()
         half.write_bytes(b"half")

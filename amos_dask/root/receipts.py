@@ -113,9 +113,11 @@ class Receipts:
         try:
             content = json.loads(self.path_for(sample_id).read_bytes())
             content = _UPGRADES[content.pop("format")](content)
-            return _RECEIPT.validate_python(content)
+            receipt = _RECEIPT.validate_python(content)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
+        told = (receipt.origin.inputs, receipt.made_with, receipt.outputs)
+        return receipt if all(of.keys() == EVERY_OUTPUT for of in told) else None
 
     def read_for(self, folder: SampleFolder) -> Receipt | None:
         """Return the receipt that speaks for a folder; None where it speaks for another one."""

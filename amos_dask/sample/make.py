@@ -133,6 +133,8 @@ def _make(task: SampleTask, earlier: Receipt | None, staging: Staging) -> _Made:
         made.issues = [i for i in earlier.record.issues if _is_of_volume(source.sample, i)]
     made.issues += [StepIssue(Step.CONFIRM_PAIRS, issue) for issue in found]
     made.scan, made.is_lost = scan, scan is None
+    if made.is_lost:
+        made.masks = MadeMasks()  # nothing is written, so that nothing is said of them
     return made
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from amos_dask.kernels import denoise_slices
-from amos_dask.sample.make import run_sample
+from amos_dask.sample.make import make_sample
 from benchmarks import literal_denoise, straightforward, vectorised_denoise
 from benchmarks.floor import plan, run_floor
-from benchmarks.outputs import run_task, samples_of
+from benchmarks.outputs import archive_task, samples_of
 from benchmarks.peers import OURS, Peer, installed_peers, same_components
 from benchmarks.scans import checkerboard, mixed_archive, random_labels
 from benchmarks.settings import Settings
@@ -32,10 +32,10 @@ def voxels(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asanyarray(nib.load(path).dataobj) for path in paths}
 
 
-def test_straightforward_pipeline_writes_our_voxels(archive: Path, tmp_path: Path) -> None:
+def test_the_straightforward_way_writes_our_voxels(archive: Path, tmp_path: Path) -> None:
     straightforward.run(archive, tmp_path / "plain")
     for sample in samples_of(archive):
-        run_sample(run_task(sample, tmp_path / "ours"))
+        make_sample(archive_task(sample, tmp_path / "ours"))
     ours, plain = voxels(tmp_path / "ours"), voxels(tmp_path / "plain")
     assert list(ours) == list(plain)
     for name, found in ours.items():
@@ -52,7 +52,7 @@ def test_straightforward_pipeline_writes_our_voxels(archive: Path, tmp_path: Pat
 def test_floor_writes_our_voxels(archive: Path, tmp_path: Path) -> None:
     for sample in samples_of(archive):
         folder = tmp_path / sample.sample_id
-        run_sample(run_task(sample, folder / "ours"))
+        make_sample(archive_task(sample, folder / "ours"))
         run_floor(plan(sample), folder / "floor")
         ours = [v for name, v in voxels(folder / "ours").items() if "volume" not in name]
         floor = [v for name, v in voxels(folder / "floor").items() if name.startswith("mask")]

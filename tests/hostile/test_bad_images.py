@@ -21,15 +21,13 @@ from hostile.bad_images import (
     valid_forms,
     volume_voxels,
 )
+from roots import archive_task
 
 from amos_dask.archive import sources
 from amos_dask.archive.listing import file_ref
 from amos_dask.issues import CATALOGUE, Issue
-from amos_dask.params import Params
-from amos_dask.records import Audit, Metadata, Sample
-from amos_dask.root.layout import Layout
-from amos_dask.sample.make import run_sample
-from amos_dask.sample.todo import RunTask
+from amos_dask.records import HeaderCheck, Metadata, Sample
+from amos_dask.sample.make import make_sample
 from amos_dask.steps.header_check import check_headers
 
 VOLUME, MASK = image(volume_voxels()), image(mask_voxels())
@@ -56,11 +54,11 @@ def with_image(folder: Path, kind: str, content: bytes) -> Sample:
     return sample_of(folder, **{kind: content})
 
 
-def process(sample: Sample, root: Path) -> tuple[Audit, set[Issue]]:
-    """Audit a sample and run it; return the audit and every issue once, as the issue log does."""
-    audit = check_headers(sample)
-    result = run_sample(RunTask(sample, Layout(root), Params()))
-    return audit, {*audit.issues, *(found.issue for found in result.issues)}
+def process(sample: Sample, root: Path) -> tuple[HeaderCheck, set[Issue]]:
+    """Check a sample's headers and make it; return the check and every issue once."""
+    headers = check_headers(sample)
+    result = make_sample(archive_task(sample, root))
+    return headers, {*headers.issues, *(found.issue for found in result.issues)}
 
 
 def written(root: Path) -> dict[str, bytes]:
@@ -83,7 +81,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_a_bad_image_is_one_issue_that_names_it(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str, bad: Bad
 ) -> None:
-    audit, issues = process(with_image(tmp_path, kind, bad.content), tmp_path / "root")
+    headers, issues = process(with_image(tmp_path, kind, bad.content), tmp_path / "root")
     file = named_file(kind, bad)
     (issue,) = (issue for issue in issues if issue.file == file)
     assert (issue.code, issue.sample) == (bad.code, "amos_0001")
@@ -91,7 +89,7 @@ def test_a_bad_image_is_one_issue_that_names_it(
     assert "\n" not in issue.message
     # A scan without any form has another affine, which its mask then takes.
     assert {i.code for i in issues - {issue}} <= {"affine_repaired"}
-    assert [row.file_path for row in audit.files] == [VOLUME_NAME, MASK_NAME]
+    assert [row.file_path for row in headers.files] == [VOLUME_NAME, MASK_NAME]
     assert capfd.readouterr() == ("", "")
 
 

@@ -202,32 +202,32 @@ def folders(base: Path, *names: str) -> None:
 
 def test_the_nearest_ancestor_with_a_descriptor_is_the_root(tmp_path: Path) -> None:
     folders(tmp_path, "descriptor", "r/descriptor", "r/grouped/AMOS-CT")
-    assert find_root(tmp_path / "r/grouped/AMOS-CT").root == tmp_path / "r"
-    assert find_root(tmp_path / "r/grouped").root == tmp_path / "r"
-    assert find_root(tmp_path / "r").root == tmp_path / "r"
+    assert find_root(tmp_path / "r/grouped/AMOS-CT") == tmp_path / "r"
+    assert find_root(tmp_path / "r/grouped") == tmp_path / "r"
+    assert find_root(tmp_path / "r") == tmp_path / "r"
 
 
 def test_the_output_tells_the_root_when_root_dir_does_not(tmp_path: Path) -> None:
     folders(tmp_path, "archive", "r/descriptor")
     output = tmp_path / "r/descriptor/archive_manifest.xlsx"
-    assert find_root(tmp_path / "archive", output).root == tmp_path / "r"
+    assert find_root(tmp_path / "archive", output) == tmp_path / "r"
 
 
 def test_root_dir_comes_before_the_output(tmp_path: Path) -> None:
     folders(tmp_path, "a/descriptor", "a/grouped", "b/descriptor")
-    assert find_root(tmp_path / "a/grouped", tmp_path / "b/x.xlsx").root == tmp_path / "a"
+    assert find_root(tmp_path / "a/grouped", tmp_path / "b/x.xlsx") == tmp_path / "a"
 
 
 def test_without_a_descriptor_the_root_is_the_parent(tmp_path: Path) -> None:
     folders(tmp_path, "r/archive", "out")
-    assert find_root(tmp_path / "r/archive").root == tmp_path / "r"
-    assert find_root(tmp_path / "r/archive", tmp_path / "out/x.xlsx").root == tmp_path / "r"
+    assert find_root(tmp_path / "r/archive") == tmp_path / "r"
+    assert find_root(tmp_path / "r/archive", tmp_path / "out/x.xlsx") == tmp_path / "r"
 
 
 def test_a_file_named_descriptor_is_none(tmp_path: Path) -> None:
     folders(tmp_path, "r/descriptor", "r/s/grouped")
     (tmp_path / "r/s/descriptor").touch()
-    assert find_root(tmp_path / "r/s/grouped").root == tmp_path / "r"
+    assert find_root(tmp_path / "r/s/grouped") == tmp_path / "r"
 
 
 @pytest.mark.parametrize("given", ["archive", "./archive", "archive/", "../r/archive"])
@@ -236,7 +236,7 @@ def test_relative_folders_are_taken_from_where_one_stands(
 ) -> None:
     folders(tmp_path, "r/archive")
     monkeypatch.chdir(tmp_path / "r")
-    assert find_root(Path(given)).root.resolve() == tmp_path / "r"
+    assert find_root(Path(given)).resolve() == tmp_path / "r"
 
 
 def test_the_parent_of_dots_is_the_real_parent(
@@ -244,7 +244,7 @@ def test_the_parent_of_dots_is_the_real_parent(
 ) -> None:
     folders(tmp_path, "r/archive/imagesTr")
     monkeypatch.chdir(tmp_path / "r/archive/imagesTr")
-    assert find_root(Path("..")).root.resolve() == tmp_path / "r"
+    assert find_root(Path("..")).resolve() == tmp_path / "r"
 
 
 def test_a_folder_below_is_no_ancestor_of_dots(
@@ -252,7 +252,7 @@ def test_a_folder_below_is_no_ancestor_of_dots(
 ) -> None:
     folders(tmp_path, "r/descriptor", "r/grouped", "r/grouped/tool/descriptor")
     monkeypatch.chdir(tmp_path / "r/grouped/tool")
-    assert find_root(Path("..")).root.resolve() == tmp_path / "r"
+    assert find_root(Path("..")).resolve() == tmp_path / "r"
 
 
 @pytest.mark.parametrize("archive", ["elsewhere/archive", "https://host/amos22.zip"])
@@ -261,7 +261,7 @@ def test_a_root_that_the_output_makes_is_known_before(tmp_path: Path, archive: s
     output = tmp_path / "AMOS22" / "descriptor" / "archive_manifest.xlsx"
     before = find_root_beside_archive(archive, output)
     output.parent.mkdir(parents=True)
-    assert before == find_root_beside_archive(archive, output) == Layout(tmp_path / "AMOS22")
+    assert before == find_root_beside_archive(archive, output) == tmp_path / "AMOS22"
 
 
 # ---------------------------------------------------------------- other datasets
@@ -276,7 +276,7 @@ def test_names_below_a_root_dir_are_those_of_the_dataset(tmp_path: Path) -> None
     assert layout.dataset == find_definition("ct-org")
     assert list(layout.groups.values()) == ["CTORG-CT", "CTORG-MRI", "CTORG-UND"]
     assert layout.dataset_manifest("ct").name == "dataset_manifest_ctorg_ct.xlsx"
-    assert find_root(tmp_path / "grouped") == layout
+    assert Layout.of(find_root(tmp_path / "grouped")) == layout
 
 
 def test_only_samples_of_the_dataset_are_found(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,17 +18,18 @@ from roots import truncate
 
 from amos_dask.issues import CATALOGUE, make_issue
 from amos_dask.records import (
+    FileHeader,
+    HeaderCheck,
     LabelChange,
     Metadata,
     Region,
     SampleFiles,
     SampleRecord,
-    SampleRegions,
     Step,
     StepIssue,
 )
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.receipts import EVERY_PART, Origin, Part, Receipt, Receipts
+from amos_dask.root.receipts import EVERY_OUTPUT, Origin, Output, Receipt, Receipts
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -36,10 +37,7 @@ size = st.floats(0, 1e6, allow_nan=False)
 small = st.integers(0, 600)
 labels = st.lists(st.integers(0, 255), max_size=4).map(tuple)
 regions = st.builds(Region, small, small, small, small, st.integers(1, 2**40), size)
-by_threshold = st.lists(
-    st.tuples(size, st.builds(SampleRegions, st.just("amos_0001"), st.lists(regions).map(tuple))),
-    max_size=2,
-).map(tuple)
+by_threshold = st.lists(st.tuples(size, st.lists(regions).map(tuple)), max_size=2).map(tuple)
 sample_files = st.builds(
     SampleFiles,
     sample_id=st.just("amos_0001"),
@@ -77,6 +75,24 @@ records = st.builds(
     ),
     issues=st.lists(issues, max_size=3).map(tuple),
 )
+headers = st.builds(
+    HeaderCheck,
+    sample_id=st.just("amos_0001"),
+    files=st.lists(
+        st.builds(
+            FileHeader,
+            text,
+            st.sampled_from(["volume", "mask"]),
+            st.none() | st.tuples(small, small, small),
+            st.none() | st.tuples(size, size, size | st.just(math.inf)),
+            *[st.none() | text] * 4,
+            st.none() | size,
+        ),
+        max_size=2,
+    ).map(tuple),
+    issues=st.lists(issues.map(lambda found: found.issue), max_size=2).map(tuple),
+    version=small,
+)
 known = st.none() | text
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | size | text,
@@ -85,16 +101,18 @@ json_values = st.recursive(
 )
 
 
-def by_part(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[Part, Any]]:
-    return st.fixed_dictionaries(dict.fromkeys(Part, values))
+def by_output(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[Output, Any]]:
+    return st.fixed_dictionaries(dict.fromkeys(Output, values))
 
 
 receipts_of_samples = st.builds(
     Receipt,
-    origin=st.builds(Origin, st.lists(text, max_size=10).map(tuple), by_part(known)),
-    made_with=by_part(json_values),
-    outputs=by_part(st.dictionaries(text, text, max_size=3)),
+    origin=st.builds(Origin, st.lists(text, max_size=10).map(tuple), by_output(known)),
+    made_with=by_output(json_values),
+    outputs=by_output(st.dictionaries(text, text, max_size=3)),
     record=records,
+    headers=st.none() | headers,
+    seconds=st.dictionaries(text, size, max_size=3),
 )
 
 FOLDER = "AMOS-CT/train/x/amos_0001_F"
@@ -116,20 +134,22 @@ FULL = SampleRecord(
         "uint8",
         "[]",
     ),
-    ((100.0, SampleRegions("amos_0001", (Region(1, 2, 3, 4, 5, 6.0),))),),
+    ((100.0, (Region(1, 2, 3, 4, 5, 6.0),)),),
     (),
     (LabelChange(1, 0, 2), LabelChange(1, 6, 1)),
     (StepIssue(Step.DENOISE, make_issue("empty_mask", "found", sample="amos_0001")),),
 )
-NO_FILES: dict[Part, dict[str, str]] = {part: {} for part in Part}
+NO_FILES: dict[Output, dict[str, str]] = {output: {} for output in Output}
 
 
 def a_receipt(
-    record: SampleRecord = FULL, outputs: dict[Part, dict[str, str]] = NO_FILES
+    record: SampleRecord = FULL, outputs: dict[Output, dict[str, str]] = NO_FILES
 ) -> Receipt:
     """Return a receipt of amos_0001."""
-    origin = Origin(("train", "ct", "x"), {Part.VOLUME: "12-ab", Part.MASKS: None})
-    return Receipt(origin, {Part.VOLUME: [1, 1], Part.MASKS: [[1], 2.5]}, outputs, record)
+    origin = Origin(("train", "ct", "x"), {Output.VOLUME: "12-ab", Output.MASKS: None})
+    made_with = {Output.VOLUME: [1, 1], Output.MASKS: [[1], 2.5]}
+    headers = HeaderCheck("amos_0001", (FileHeader("a", "volume", (2, 3, 4)),), (), 1)
+    return Receipt(origin, made_with, outputs, record, headers, {"volume": 0.25})
 
 
 @pytest.fixture
@@ -158,22 +178,34 @@ def test_a_receipt_comes_back_equal(
     assert {type(change) for change in restored.record.changes} <= {LabelChange}
     assert restored.record.n_changed == receipt.record.n_changed
     assert [type(i.step) for i in restored.record.issues] == [Step] * len(receipt.record.issues)
-    assert {type(part) for part in (*restored.outputs, *restored.made_with)} == {Part}
+    assert {type(key) for key in (*restored.outputs, *restored.made_with)} == {Output}
 
 
-def test_the_digest_is_of_the_file_as_it_lies_on_disk(receipts: Receipts) -> None:
-    digest = receipts.write(a_receipt())
+def test_the_digest_is_of_what_the_tables_get(receipts: Receipts) -> None:
+    receipt = a_receipt()
+    receipts.write(receipt)
     restored = receipts.read("amos_0001")
     assert restored is not None
-    assert restored.digest == digest == hashlib.sha256(path_of(receipts).read_bytes()).hexdigest()
+    assert restored.digest == receipt.digest == replace(receipt, seconds={"volume": 3.0}).digest
+    assert receipt.digest != a_receipt(replace(FULL, changes=())).digest
 
 
-def test_the_digest_depends_on_the_content_alone(receipts: Receipts, tmp_path: Path) -> None:
-    elsewhere = Receipts(Layout(tmp_path / "elsewhere"))
-    assert (
-        receipts.write(a_receipt()) == elsewhere.write(a_receipt()) == receipts.write(a_receipt())
-    )
-    assert receipts.write(a_receipt(replace(FULL, changes=()))) != elsewhere.write(a_receipt())
+def test_a_voxel_size_that_is_no_number_is_kept(receipts: Receipts) -> None:
+    header = FileHeader("a", "volume", (2, 3, 4), (math.nan, 1.0, -math.inf))
+    receipts.write(replace(a_receipt(), headers=HeaderCheck("amos_0001", (header,), (), 1)))
+    restored = receipts.read("amos_0001")
+    assert restored is not None
+    assert repr(restored.headers) == repr(HeaderCheck("amos_0001", (header,), (), 1))
+
+
+def test_headers_are_added_to_a_receipt(receipts: Receipts) -> None:
+    headers = HeaderCheck("amos_0001", (FileHeader("b", "mask"),), (), 1)
+    receipts.keep_headers(headers)
+    assert receipts.read("amos_0001") is None  # headers alone are no finished sample
+    receipt = replace(a_receipt(), headers=None)
+    receipts.write(receipt)
+    receipts.keep_headers(headers)
+    assert receipts.read("amos_0001") == replace(receipt, headers=headers)
 
 
 def test_a_sample_without_a_receipt_has_none(receipts: Receipts) -> None:
@@ -223,11 +255,11 @@ def of_files(receipts: Receipts, folder: SampleFolder) -> Receipt:
     restore.write_bytes(b"restore")
     masks = (folder.mask, *folder.binary_masks(), restore)
     volume = receipts.identities(folder.info, folder.volume)
-    return a_receipt(FULL, {Part.VOLUME: volume, Part.MASKS: receipts.identities(*masks)})
+    return a_receipt(FULL, {Output.VOLUME: volume, Output.MASKS: receipts.identities(*masks)})
 
 
 def test_identities_are_of_all_files_by_path_below_the_root(of_files: Receipt) -> None:
-    assert [list(of_files.outputs[part]) for part in Part] == [
+    assert [list(of_files.outputs[output]) for output in Output] == [
         [f"grouped/{FOLDER}/amos_0001_{name}" for name in ("info.yaml", "volume.nii.gz")],
         [
             f"grouped/{FOLDER}/amos_0001_mask.nii.gz",
@@ -245,16 +277,16 @@ def other_voxels(folder: SampleFolder) -> None:
     folder.volume.write_bytes(gzip.compress(b"voxelz", mtime=0))
 
 
-CHANGES: dict[str, tuple[Part, Callable[[SampleFolder], object]]] = {
-    "no volume": (Part.VOLUME, lambda folder: folder.volume.unlink()),
-    "other voxels": (Part.VOLUME, other_voxels),
-    "a volume cut short": (Part.VOLUME, lambda folder: truncate(folder.volume)),
-    "no info": (Part.VOLUME, lambda folder: folder.info.unlink()),
-    "another info": (Part.VOLUME, lambda folder: folder.info.write_text("seq: '0002'\n")),
-    "no mask": (Part.MASKS, lambda folder: folder.mask.unlink()),
-    "an empty mask": (Part.MASKS, lambda folder: folder.mask.write_bytes(b"")),
-    "no binary mask": (Part.MASKS, lambda folder: folder.binary_mask("mask_01_spleen").unlink()),
-    "a folder instead": (Part.MASKS, lambda folder: put_a_folder(folder.mask)),
+CHANGES: dict[str, tuple[Output, Callable[[SampleFolder], object]]] = {
+    "no volume": (Output.VOLUME, lambda folder: folder.volume.unlink()),
+    "other voxels": (Output.VOLUME, other_voxels),
+    "a volume cut short": (Output.VOLUME, lambda folder: truncate(folder.volume)),
+    "no info": (Output.VOLUME, lambda folder: folder.info.unlink()),
+    "another info": (Output.VOLUME, lambda folder: folder.info.write_text("seq: '0002'\n")),
+    "no mask": (Output.MASKS, lambda folder: folder.mask.unlink()),
+    "an empty mask": (Output.MASKS, lambda folder: folder.mask.write_bytes(b"")),
+    "no binary mask": (Output.MASKS, lambda folder: folder.binary_mask("mask_01_spleen").unlink()),
+    "a folder instead": (Output.MASKS, lambda folder: put_a_folder(folder.mask)),
 }
 
 
@@ -264,12 +296,12 @@ def put_a_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_the_part_of_an_altered_file_is_found(
+def test_the_output_of_an_altered_file_is_found(
     receipts: Receipts, folder: SampleFolder, of_files: Receipt, change: str
 ) -> None:
-    part, make = CHANGES[change]
+    output, make = CHANGES[change]
     make(folder)
-    assert receipts.find_altered(of_files) == {part}
+    assert receipts.find_altered(of_files) == {output}
 
 
 @pytest.mark.parametrize("make", [Path.unlink, lambda path: path.write_bytes(b"restor3")])
@@ -277,14 +309,14 @@ def test_restore_data_belongs_to_the_masks(
     receipts: Receipts, of_files: Receipt, make: Callable[[Path], object]
 ) -> None:
     make(receipts.layout.restore / "amos_0001-00.npz")
-    assert receipts.find_altered(of_files) == {Part.MASKS}
+    assert receipts.find_altered(of_files) == {Output.MASKS}
 
 
 def test_a_folder_that_is_gone_alters_everything(
     receipts: Receipts, folder: SampleFolder, of_files: Receipt
 ) -> None:
     shutil.rmtree(folder.path)
-    assert receipts.find_altered(of_files) == EVERY_PART
+    assert receipts.find_altered(of_files) == EVERY_OUTPUT
 
 
 def test_files_that_are_not_the_samples_do_not_matter(
@@ -313,9 +345,9 @@ def test_a_receipt_with_another_content_is_none_or_a_receipt(
     content = json.loads(path_of(receipts).read_text())
     others = [{**content, key: value} for key in content]
     others += [
-        {**content, part: {**content[part], key: value}}
-        for part in ("inputs", "made_with", "outputs", "record")
-        for key in content[part]
+        {**content, field: {**content[field], key: value}}
+        for field in ("origin", "made_with", "outputs", "record", "headers", "seconds")
+        for key in content[field]
     ]
     for other in others:
         path_of(receipts).write_text(json.dumps(other))
@@ -325,15 +357,20 @@ def test_a_receipt_with_another_content_is_none_or_a_receipt(
     assert receipts.read("amos_0001") is None
 
 
-def test_a_receipt_that_lacks_something_is_none(receipts: Receipts) -> None:
+@pytest.mark.parametrize("key", ["format", "origin", "made_with", "outputs", "record"])
+def test_a_receipt_that_lacks_something_is_none(receipts: Receipts, key: str) -> None:
     receipts.write(a_receipt())
     content = json.loads(path_of(receipts).read_text())
-    for key in content:
-        path_of(receipts).write_text(json.dumps({k: v for k, v in content.items() if k != key}))
-        assert receipts.read("amos_0001") is None
-    for key in ("inputs", "made_with", "outputs"):
-        path_of(receipts).write_text(json.dumps({**content, key: {"volume": {}}}))
-        assert receipts.read("amos_0001") is None
+    path_of(receipts).write_text(json.dumps({k: v for k, v in content.items() if k != key}))
+    assert receipts.read("amos_0001") is None
+
+
+@pytest.mark.parametrize("key", ["made_with", "outputs"])
+def test_a_receipt_that_knows_nothing_of_an_output_is_none(receipts: Receipts, key: str) -> None:
+    receipts.write(a_receipt())
+    content = json.loads(path_of(receipts).read_text())
+    path_of(receipts).write_text(json.dumps({**content, key: {"volume": {}}}))
+    assert receipts.read("amos_0001") is None
 
 
 def test_a_receipt_of_another_format_is_none(receipts: Receipts) -> None:

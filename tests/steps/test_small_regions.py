@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
-from amos_dask.records import Region, SampleRegions
+from amos_dask.records import Region
 from amos_dask.steps.small_regions import find_small_regions, round_half_even
 
 Mask = NDArray[np.uint8]
@@ -35,7 +35,7 @@ def half_even(sum_: int, count: int) -> int:
 
 def by_definition(
     mask: Mask, spacing: tuple[float, ...], threshold: float, label_map: LabelMap
-) -> SampleRegions:
+) -> tuple[Region, ...]:
     """26-connected components with scipy, label by label, in C order of their first voxels."""
     regions = []
     for label in label_map:
@@ -48,8 +48,7 @@ def by_definition(
                 x, y, z = (half_even(int(total), size) for total in voxels.sum(axis=0))
                 first = tuple(voxels[0].tolist())
                 regions.append((label, first, Region(label, x, y, z, size, volume)))
-    ordered = tuple(region for *_, region in sorted(regions, key=lambda found: found[:2]))
-    return SampleRegions("amos_0001", ordered)
+    return tuple(region for *_, region in sorted(regions, key=lambda found: found[:2]))
 
 
 @quick
@@ -80,7 +79,7 @@ def test_halves_go_to_the_even_neighbour(total: int, count: int, mean: int) -> N
 @quick
 @given(mask=masks, threshold=st.sampled_from([0.0, 2.81, 2.9, 8.0, 100.0, 1e9]))
 def test_regions_are_those_of_the_definition(mask: Mask, threshold: float) -> None:
-    found = find_small_regions(mask, SPACING, [threshold], FEW, "amos_0001")
+    found = find_small_regions(mask, SPACING, [threshold], FEW)
     assert found == ((threshold, by_definition(mask, SPACING, threshold, FEW)),)
 
 
@@ -89,42 +88,40 @@ def test_small_is_strictly_below_the_threshold() -> None:
     mask[1, 1, 1:4] = 3
     volume = 3 * SPACING[0] * SPACING[1] * SPACING[2]
     thresholds = [volume, float(np.nextafter(volume, np.inf))]
-    at, above = find_small_regions(mask, SPACING, thresholds, FEW, "amos_0001")
-    assert at[1].regions == ()
-    assert above[1].regions == (Region(3, 1, 1, 2, 3, volume),)
+    at, above = find_small_regions(mask, SPACING, thresholds, FEW)
+    assert at[1] == ()
+    assert above[1] == (Region(3, 1, 1, 2, 3, volume),)
 
 
 def test_each_threshold_has_its_own_regions_in_the_order_given() -> None:
     mask = np.zeros((6, 6, 6), np.uint8, order="F")
     mask[0, 0, 0] = 1
     mask[3:5, 3:5, 3:5] = 1
-    found = find_small_regions(mask, (1.0, 1.0, 1.0), [300.0, 2.0], FEW, "amos_0001")
+    found = find_small_regions(mask, (1.0, 1.0, 1.0), [300.0, 2.0], FEW)
     assert [threshold for threshold, _ in found] == [300.0, 2.0]
-    assert [region.n_voxels for region in found[0][1].regions] == [208 - 1, 1, 8]
-    assert [region.n_voxels for region in found[1][1].regions] == [1]
+    assert [region.n_voxels for region in found[0][1]] == [208 - 1, 1, 8]
+    assert [region.n_voxels for region in found[1][1]] == [1]
 
 
 def test_voxels_that_touch_at_a_corner_are_one_region() -> None:
     mask = np.zeros((3, 3, 3), np.uint8, order="F")
     mask[0, 0, 0] = mask[1, 1, 1] = 1
-    ((_, found),) = find_small_regions(mask, (1.0, 1.0, 1.0), [10.0], FEW, "amos_0001")
-    assert found.regions == (Region(1, 0, 0, 0, 2, 2.0),)
+    ((_, found),) = find_small_regions(mask, (1.0, 1.0, 1.0), [10.0], FEW)
+    assert found == (Region(1, 0, 0, 0, 2, 2.0),)
 
 
 def test_holes_in_the_background_are_regions_too() -> None:
     mask = np.ones((3, 3, 3), np.uint8, order="F")
     mask[1, 1, 1] = 0
-    ((_, found),) = find_small_regions(mask, (1.0, 1.0, 1.0), [2.0], FEW, "amos_0001")
-    assert found.regions == (Region(0, 1, 1, 1, 1, 1.0),)
+    ((_, found),) = find_small_regions(mask, (1.0, 1.0, 1.0), [2.0], FEW)
+    assert found == (Region(0, 1, 1, 1, 1, 1.0),)
 
 
 def test_values_are_plain_python_so_that_they_can_be_kept() -> None:
     mask = np.zeros((3, 3, 3), np.uint8, order="F")
     mask[1, 1, 1] = 2
-    ((threshold, found),) = find_small_regions(
-        mask, (1.0, 1.0, 1.0), [5], AMOS22.label_map, "amos_0001"
-    )
-    (region,) = found.regions
+    ((threshold, found),) = find_small_regions(mask, (1.0, 1.0, 1.0), [5], AMOS22.label_map)
+    (region,) = found
     assert type(threshold) is float
     assert [type(getattr(region, name)) for name in ("label", "x", "y", "z", "n_voxels")] == [
         int

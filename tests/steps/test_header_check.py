@@ -1,4 +1,4 @@
-"""What the header pass says about a scan and its mask, with nibabel as the judge."""
+"""What the header check says about a scan and its mask, with nibabel as the judge."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from amos_dask.archive.listing import file_ref
-from amos_dask.records import Audit, FileRef, Metadata, Sample
+from amos_dask.records import FileRef, HeaderCheck, Metadata, Sample
 from amos_dask.steps.header_check import check_headers
 
 SHAPE = (4, 3, 2)
@@ -48,11 +48,11 @@ def write(folder: Path, name: str, header: Nifti1Header) -> FileRef:
     return file_ref(path, f"{name}/amos_0001.nii.gz")
 
 
-def audit(volume: FileRef | None, mask: FileRef | None = None) -> Audit:
+def check(volume: FileRef | None, mask: FileRef | None = None) -> HeaderCheck:
     return check_headers(Sample("0001", "train", "ct", "UND", Metadata(), volume, mask))
 
 
-def codes(found: Audit) -> list[tuple[str, str, str, str]]:
+def codes(found: HeaderCheck) -> list[tuple[str, str, str, str]]:
     return [(i.code, i.severity, i.sample, i.file) for i in found.issues]
 
 
@@ -60,7 +60,7 @@ def test_a_row_says_what_nibabel_says(tmp_path: Path) -> None:
     oblique = from_matvec(euler2mat(0.2) @ np.diag([-0.7, 0.9, 3.0]), [1, 2, 3])
     header = header_of(oblique, np.int16, scl_slope=2, scl_inter=-1024)
     ref = write(tmp_path, "imagesTr", header)
-    (row,) = audit(ref).files
+    (row,) = check(ref).files
     image = nib.load(ref.location)
     assert (row.file_path, row.kind) == ("imagesTr/amos_0001.nii.gz", "volume")
     assert row.shape == image.shape
@@ -79,7 +79,7 @@ def test_the_volume_comes_first_and_the_mask_tells_its_distance(tmp_path: Path) 
     moved[1, 3] -= 4
     volume = write(tmp_path, "imagesTr", header_of())
     mask = write(tmp_path, "labelsTr", header_of(moved, np.uint8))
-    found = audit(volume, mask)
+    found = check(volume, mask)
     assert [row.kind for row in found.files] == ["volume", "mask"]
     assert [row.diff_trans_f_norm for row in found.files] == [None, 5.0]
     assert found.files[1].dtype == "uint8"
@@ -90,11 +90,11 @@ def test_the_volume_comes_first_and_the_mask_tells_its_distance(tmp_path: Path) 
 def test_equal_geometry_has_the_distance_zero(tmp_path: Path) -> None:
     volume = write(tmp_path, "imagesTr", header_of())
     mask = write(tmp_path, "labelsTr", header_of())
-    assert audit(volume, mask).files[1].diff_trans_f_norm == 0.0
+    assert check(volume, mask).files[1].diff_trans_f_norm == 0.0
 
 
 def test_a_mask_without_volume_has_no_distance(tmp_path: Path) -> None:
-    (row,) = audit(None, write(tmp_path, "labelsTr", header_of())).files
+    (row,) = check(None, write(tmp_path, "labelsTr", header_of())).files
     assert (row.kind, row.diff_trans_f_norm) == ("mask", None)
 
 
@@ -103,7 +103,7 @@ def test_an_unreadable_header_gives_a_blank_row_and_an_error(tmp_path: Path, kin
     good = write(tmp_path, "good", header_of())
     (tmp_path / "bad.nii.gz").write_bytes(b"nothing")
     bad = file_ref(tmp_path / "bad.nii.gz", "bad/amos_0001.nii.gz")
-    found = audit(bad, good) if kind == "volume" else audit(good, bad)
+    found = check(bad, good) if kind == "volume" else check(good, bad)
     blank, other = found.files if kind == "volume" else found.files[::-1]
     assert blank.file_path == bad.path
     assert (blank.shape, blank.pixdim_mm, blank.dtype, blank.affine_json) == (None,) * 4
@@ -120,7 +120,7 @@ def test_pixdim_zero_or_against_the_affine_is_a_warning(
     tmp_path: Path, pixdim: list[float]
 ) -> None:
     ref = write(tmp_path, "imagesTr", header_of(pixdim=[*pixdim, 1, 1, 1, 1]))
-    found = audit(ref)
+    found = check(ref)
     assert codes(found) == [("bad_spacing", "warning", "amos_0001", ref.path)]
     (row,) = found.files
     assert row.pixdim_mm is not None
@@ -141,7 +141,7 @@ def test_an_affine_that_is_not_finite_or_singular_is_an_error(
     tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     ref = write(tmp_path, "imagesTr", header_of(**fields))
-    found = audit(ref)
+    found = check(ref)
     assert codes(found) == [("bad_affine", "error", "amos_0001", ref.path)]
     (row,) = found.files
     assert row.shape == SHAPE
@@ -153,7 +153,7 @@ def test_an_affine_that_is_not_finite_or_singular_is_an_error(
 def test_a_distance_that_is_no_number_is_blank(tmp_path: Path) -> None:
     volume = write(tmp_path, "imagesTr", header_of())
     mask = write(tmp_path, "labelsTr", header_of(srow_x=[np.nan, 0, 0, 0]))
-    assert audit(volume, mask).files[1].diff_trans_f_norm is None
+    assert check(volume, mask).files[1].diff_trans_f_norm is None
 
 
 def test_damaged_voxels_behind_a_good_header_are_not_looked_at(tmp_path: Path) -> None:
@@ -161,6 +161,6 @@ def test_damaged_voxels_behind_a_good_header_are_not_looked_at(tmp_path: Path) -
     noise = np.random.default_rng(0).bytes(2_000_000)
     content = gzip.compress(bytes(header.binaryblock) + bytes(4) + noise, 1)
     (tmp_path / "a.nii.gz").write_bytes(content[:-1000])
-    found = audit(file_ref(tmp_path / "a.nii.gz", "a.nii.gz"))
+    found = check(file_ref(tmp_path / "a.nii.gz", "a.nii.gz"))
     assert found.files[0].shape == (100, 100, 100)
     assert found.issues == ()
