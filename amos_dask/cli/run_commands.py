@@ -115,7 +115,7 @@ def demo(**arguments: Any) -> int:
     return close_demo(amos_dask.demo(**arguments), arguments)
 
 
-@opt.command("phantom", "phantom --form zip --n_ct 8 --n_mri 4")
+@opt.command("phantom", "--form zip --n_ct 8 --n_mri 4 /tmp/phantom")
 @click.argument("directory", type=opt.FOLDER)
 @opt.phantom_scans
 @click.option(
