@@ -31,9 +31,9 @@ _HOMES = {
     "small_regions": "amos_dask.commands.single_steps",
     "denoise": "amos_dask.commands.single_steps",
     "restore": "amos_dask.commands.single_steps",
-    "dataset_manifest": "amos_dask.commands.manifests",
-    "make_split": "amos_dask.commands.splits",
-    "index_manifests": "amos_dask.commands.splits",
+    "dataset_manifest": "amos_dask.commands.dataset_manifest",
+    "make_split": "amos_dask.commands.make_split",
+    "index_manifests": "amos_dask.commands.make_split",
     "leaks": "amos_dask.leaks",
     "export_nnunet": "amos_dask.export.nnunet",
     "export_monai": "amos_dask.export.monai",
@@ -53,8 +53,9 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from amos_dask.cluster_check import ClusterReport, check_cluster
+    from amos_dask.commands.dataset_manifest import dataset_manifest
     from amos_dask.commands.from_archive import archive_manifest, confirm_pairs
-    from amos_dask.commands.manifests import dataset_manifest
+    from amos_dask.commands.make_split import index_manifests, make_split
     from amos_dask.commands.single_steps import (
         binary_masks,
         denoise,
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
         small_regions,
         split_prostate_uterus,
     )
-    from amos_dask.commands.splits import index_manifests, make_split
     from amos_dask.demo import demo
     from amos_dask.download import download
     from amos_dask.dry_run import plan_run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,18 @@ from amos_dask.root.table_state import TableCounts
 from amos_dask.tables.workbook import read_sheet
 
 
+class _WithIssues:
+    issues: tuple[Issue, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """``SAMPLES_FAILED`` exactly when there is an error among the issues."""
+        has_error = any(issue.severity == "error" for issue in self.issues)
+        return ExitCode.SAMPLES_FAILED if has_error else ExitCode.DONE
+
+
 @dataclass(frozen=True)
-class CommandResult:
+class CommandResult(_WithIssues):
     """How a command ended.
 
     Parameters
@@ -40,14 +50,9 @@ class CommandResult:
     issues: tuple[Issue, ...] = ()
     frame: pd.DataFrame | None = field(default=None, repr=False)
 
-    @property
-    def exit_code(self) -> ExitCode:
-        """``SAMPLES_FAILED`` exactly when there is an error among the issues."""
-        return exit_code(self.issues)
-
 
 @dataclass(frozen=True)
-class RunResult:
+class RunResult(_WithIssues):
     """How `run` ended. The manifests are frames, read from the workbooks when first asked for.
 
     Parameters
@@ -83,11 +88,6 @@ class RunResult:
     n_changed_voxels: int
     seconds: float
     outputs: tuple[Path, ...]
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """``SAMPLES_FAILED`` exactly when there is an error among the issues."""
-        return exit_code(self.issues)
 
     @cached_property
     def archive_manifest(self) -> pd.DataFrame:
@@ -151,10 +151,3 @@ class RunPlan:
     n_bytes_to_write: int
     peak_memory_bytes: int
     cpu_seconds: float
-
-
-def exit_code(issues: Iterable[Issue]) -> ExitCode:
-    """Return the exit code that issues call for."""
-    if any(issue.severity == "error" for issue in issues):
-        return ExitCode.SAMPLES_FAILED
-    return ExitCode.DONE

@@ -418,10 +418,12 @@ def test_a_plan_says_what_is_to_be_done_why_and_what_it_costs(library: Library) 
         *("amos_0001", "changed", "masks", "2.0", "MB", "grouped/AMOS-CT/train/UND/amos_0001_M")
     ]
     assert lines[1:] == [
-        "archive: AMOS22/archive",
-        "would process 1 of 2 samples; the others are complete",
-        "would read 0.00 GB and write about 0.00 GB to AMOS22",
-        "would take about 1.5 minutes of one core, and 0.5 GB of memory a worker",
+        "archive:       AMOS22/archive",
+        "would process: 1 of 2 samples; the others are complete",
+        "would read:    0.00 GB",
+        "would write:   about 0.00 GB to AMOS22",
+        "would take:    about 1.5 minutes of one core",
+        "memory:        0.5 GB a worker",
     ]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from amos_dask.archive.names import Names, Scan, find_dataset_json
+from amos_dask.archive.names import Names, find_dataset_json
 from amos_dask.archive.sources import read_bytes
 from amos_dask.datasets import DatasetDefinition, make_definition
 from amos_dask.errors import (
@@ -17,7 +18,6 @@ from amos_dask.errors import (
     InaccessibleFileError,
     UnreadableImageError,
 )
-from amos_dask.issues import Issue, make_issue
 from amos_dask.records import FileRef
 
 _LARGEST_JSON = 8 << 20
@@ -117,38 +117,28 @@ def _entries(content: Mapping[str, Any], sections: Iterable[str]) -> Iterator[tu
             yield key, str(entry.get("image") if isinstance(entry, dict) else entry)
 
 
-def find_subsets(names: Names, issues: list[Issue]) -> dict[int, str]:
+def find_subsets(names: Names) -> dict[int, str]:
     """Return number -> subset of the scans that are there; what is odd goes to the issues."""
-    subsets = {number: scan.name_subset for number, scan in names.scans.items()}
-    if names.dataset_json is None:
-        return subsets
+    by_name, ref, definition = names.subsets, names.dataset_json, names.definition
+    if ref is None:
+        return by_name
     try:
-        listed = _read_subsets(names.dataset_json, names.definition)
+        listed = _read_subsets(ref, definition)
     except _UNUSABLE as error:
-        issues.append(
-            make_issue(
-                "bad_dataset_json",
-                f"not usable: {error}",
-                file=names.dataset_json.path,
-                action="subsets taken from the folders",
-            )
-        )
-        return subsets
-    path = names.dataset_json.path
-    for number, scan in sorted(names.scans.items()):
-        sample_id = names.definition.sample_id(number)
-        issues.extend(_check_subset(scan, listed.get(number), sample_id, path))
-        subsets[number] = listed.get(number, scan.name_subset)
-    issues.extend(
-        make_issue(
-            "listed_but_absent",
-            f"listed as {listed[number]}, but there is no file of it",
-            sample=names.definition.sample_id(number),
-            file=path,
-        )
-        for number in sorted(set(listed) - set(subsets))
-    )
-    return subsets
+        action = "subsets taken from the folders"
+        names.say("bad_dataset_json", f"not usable: {error}", file=ref.path, action=action)
+        return by_name
+    for number in sorted({*by_name, *listed}):
+        say = partial(names.say, sample=definition.sample_id(number), file=ref.path)
+        ours, theirs = by_name.get(number), listed.get(number)
+        if ours is None:
+            say("listed_but_absent", f"listed as {theirs}, but there is no file of it")
+        elif theirs is None:
+            say("not_in_dataset_json", "not listed", action=f"{ours} taken from the folder")
+        elif theirs != ours:
+            message = f"listed as {theirs}, but its folder says {ours}"
+            say("subset_mismatch", message, action=f"{theirs} used")
+    return {number: listed.get(number, ours) for number, ours in by_name.items()}
 
 
 def _read_subsets(ref: FileRef, definition: DatasetDefinition) -> dict[int, str]:
@@ -161,22 +151,3 @@ def _read_subsets(ref: FileRef, definition: DatasetDefinition) -> dict[int, str]
         if listed.setdefault(number, subset) != subset:
             raise ValueError(f"{file_name} is listed as {listed[number]} and as {subset}")
     return listed
-
-
-def _check_subset(scan: Scan, listed: str | None, sample_id: str, path: str) -> Iterator[Issue]:
-    if listed is None:
-        yield make_issue(
-            "not_in_dataset_json",
-            "not listed",
-            sample=sample_id,
-            file=path,
-            action=f"{scan.name_subset} taken from the folder",
-        )
-    elif listed != scan.name_subset:
-        yield make_issue(
-            "subset_mismatch",
-            f"listed as {listed}, but its folder says {scan.name_subset}",
-            sample=sample_id,
-            file=path,
-            action=f"{listed} used",
-        )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from amos_dask.archive import metadata as meta
 from amos_dask.archive.dataset_json import complete_definition, find_subsets
 from amos_dask.archive.listing import file_ref, list_beside, list_files
 from amos_dask.archive.locations import is_url, shown
-from amos_dask.archive.names import Names, Scan, sort_names
+from amos_dask.archive.metadata import MetadataTable, decide_mr_offset, find_row, read_rows
+from amos_dask.archive.names import Names, sort_names
 from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample
+from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,18 @@ def discover(
             f"{shown(location)}: no scans found; expected files such as {definition.example}; "
             f"name another dataset than {definition.name} with --dataset."
         )
-    issues = list(names.issues)
-    subsets = find_subsets(names, issues)
-    table = _find_table(names, location, labeled_data_meta, mr_metadata_offset, issues)
-    samples = tuple(
-        _make_sample(scan, subsets[scan.number], table, definition, issues)
-        for scan in sorted(names.scans.values(), key=lambda scan: scan.number)
-    )
-    issues.extend(_check_counts(samples, definition))
-    return Discovery(location, samples, tuple(issues), definition)
+    subsets = find_subsets(names)
+    table = _find_table(names, location, labeled_data_meta, mr_metadata_offset)
+    samples = []
+    for number in sorted(names.scans):
+        metadata, found = find_row(table, number, definition) if table.path else (Metadata(), [])
+        sample = new_sample(number, subsets[number], metadata, names.scans[number], definition)
+        names.issues += found
+        names.issues += _check_scanner(sample, table.path, definition)
+        names.issues += check_files(sample, definition)
+        samples.append(sample)
+    names.issues += _check_counts(samples, definition)
+    return Discovery(location, tuple(samples), tuple(names.issues), definition)
 
 
 def _require_metadata(
@@ -100,36 +104,33 @@ def _require_metadata(
 
 
 def _find_table(
-    names: Names,
-    location: str,
-    labeled_data_meta: str | None,
-    mr_metadata_offset: str,
-    issues: list[Issue],
-) -> meta.MetadataTable:
+    names: Names, location: str, labeled_data_meta: str | None, mr_metadata_offset: str
+) -> MetadataTable:
+    """Read the metadata; a table without rows where there is none."""
     definition = names.definition
-    if definition.metadata is None:
-        return meta.MetadataTable({})
-    ref = _find_csv(names, definition.metadata, location, labeled_data_meta)
+    csv = definition.metadata
+    if csv is None:
+        return MetadataTable({})
+    ref = _find_csv(names, csv, location, labeled_data_meta)
     if ref is None:
-        issues.append(
-            make_issue(
-                "metadata_missing",
-                f"no {definition.metadata.files} inside or beside the archive",
-                action="all metadata UND; name the csv with --labeled_data_meta",
-            )
+        names.say(
+            "metadata_missing",
+            f"no {csv.files} inside or beside the archive",
+            action="all metadata UND; name the csv with --labeled_data_meta",
         )
-        return meta.MetadataTable({})
-    rows, found = meta.read_rows(ref, definition)
-    issues.extend(found)
-    if not definition.metadata.mr_rows_may_be_shifted:
-        return meta.MetadataTable(rows, 0, ref.path)
-    mr_scans = [n for n in names.scans if definition.id_modality(n) == "mri"]
-    labelled = [n for n in mr_scans if "mask" in names.scans[n].files]
-    offset, found = meta.decide_mr_offset(
-        mr_metadata_offset, rows, mr_scans, labelled, definition, ref.path
-    )
-    issues.extend(found)
-    return meta.MetadataTable(rows, offset, ref.path)
+        return MetadataTable({})
+    rows, found = read_rows(ref, definition)
+    names.issues += found
+    table = MetadataTable(rows, path=ref.path)
+    if csv.mr_rows_may_be_shifted:
+        mr_scans = {
+            number: "mask" in files
+            for number, files in names.scans.items()
+            if definition.id_modality(number) == "mri"
+        }
+        table, found = decide_mr_offset(table, mr_metadata_offset, mr_scans, definition)
+        names.issues += found
+    return table
 
 
 def _find_csv(
@@ -147,41 +148,14 @@ def _find_csv(
     return min(beside, key=lambda ref: ref.path != csv.official_file, default=None)
 
 
-def _make_sample(
-    scan: Scan,
-    subset: str,
-    table: meta.MetadataTable,
-    definition: DatasetDefinition,
-    issues: list[Issue],
-) -> Sample:
-    metadata = Metadata()
-    if table.path:
-        metadata, found = meta.find_row(
-            table, scan.number, definition, definition.sample_id(scan.number)
-        )
-        issues.extend(found)
-    sample = make_sample(
-        scan.number,
-        subset,
-        metadata,
-        scan.files.get("volume"),
-        scan.files.get("mask"),
-        definition,
-    )
-    issues.extend(_check_scanner(sample, table.path, definition))
-    issues.extend(check_files(sample, definition))
-    return sample
-
-
-def make_sample(
+def new_sample(
     number: int,
     subset: str,
     metadata: Metadata,
-    volume: FileRef | None,
-    mask: FileRef | None,
+    files: Mapping[Kind, FileRef | None],
     definition: DatasetDefinition = AMOS22,
 ) -> Sample:
-    """Make a Sample, applying the dataset's modality and scanner rules.
+    """Return a Sample, applying the dataset's modality and scanner rules.
 
     Parameters
     ----------
@@ -191,8 +165,8 @@ def make_sample(
         Official subset.
     metadata : Metadata
         The scan's row of the csv.
-    volume, mask : FileRef or None
-        The scan's files.
+    files : mapping of {"volume", "mask"} to FileRef
+        The scan's, as far as there are.
     definition : DatasetDefinition
         The dataset.
     """
@@ -204,55 +178,34 @@ def make_sample(
         modality=definition.modality(number, scanner),
         scanner=scanner if definition.scanner_modality(scanner) else UNDEFINED,
         metadata=metadata,
-        volume=volume,
-        mask=mask,
+        volume=files.get("volume"),
+        mask=files.get("mask"),
     )
 
 
 def _check_scanner(sample: Sample, path: str, definition: DatasetDefinition) -> Iterator[Issue]:
     name = sample.metadata.manufacturer_model_name
-    if not definition.scanners:
-        return
-    if sample.scanner == UNDEFINED:
-        yield make_issue(
-            "unknown_scanner",
-            f"scanner {name!r} is not among {definition.name}'s",
-            sample=sample.sample_id,
-            file=path,
-            action="folder UND; the name stays in the columns",
-        )
-    elif (told := definition.scanner_modality(name)) != sample.modality:
-        yield make_issue(
-            "modality_mismatch",
-            f"its number says {sample.modality}, its scanner {name!r} {told}",
-            sample=sample.sample_id,
-            file=path,
-            action=f"{sample.modality} used",
-        )
+    told = definition.scanner_modality(name)
+    issue = partial(make_issue, sample=sample.sample_id, file=path)
+    if definition.scanners and told is None:
+        message = f"scanner {name!r} is not among {definition.name}'s"
+        action = "folder UND; the name stays in the columns"
+        yield issue("unknown_scanner", message, action=action)
+    elif told not in (None, sample.modality):
+        message = f"its number says {sample.modality}, its scanner {name!r} {told}"
+        yield issue("modality_mismatch", message, action=f"{sample.modality} used")
 
 
 def check_files(sample: Sample, definition: DatasetDefinition) -> Iterator[Issue]:
     """Yield an issue when a sample lacks its volume, or its mask where one is expected."""
+    issue = partial(make_issue, sample=sample.sample_id)
     if sample.volume is None and sample.mask is not None:
-        yield make_issue(
-            "mask_without_volume",
-            "there is a mask but no scan",
-            sample=sample.sample_id,
-            file=sample.mask.path,
-            action="nothing written",
-        )
-    elif (
-        sample.mask is None
-        and sample.volume is not None
-        and sample.subset in definition.subsets_with_masks
-    ):
-        yield make_issue(
-            "missing_mask",
-            f"a {sample.subset} scan without a mask",
-            sample=sample.sample_id,
-            file=sample.volume.path,
-            action="only the volume is written",
-        )
+        message, file = "there is a mask but no scan", sample.mask.path
+        yield issue("mask_without_volume", message, file=file, action="nothing written")
+    is_expected = sample.subset in definition.subsets_with_masks
+    if sample.mask is None and sample.volume is not None and is_expected:
+        message, file = f"a {sample.subset} scan without a mask", sample.volume.path
+        yield issue("missing_mask", message, file=file, action="only the volume is written")
 
 
 def _check_counts(samples: Iterable[Sample], definition: DatasetDefinition) -> Iterator[Issue]:

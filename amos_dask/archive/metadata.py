@@ -10,8 +10,9 @@ import csv
 import io
 import re
 import reprlib
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
 from amos_dask.archive.sources import read_bytes
 from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
@@ -73,47 +74,39 @@ def read_rows(ref: FileRef, definition: DatasetDefinition = AMOS22) -> tuple[Row
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     reader = csv.reader(io.StringIO(text, newline=""), strict=False)
+    scan_id = re.compile(rf"(?:{re.escape(definition.prefix)}_)?([0-9]{{1,9}})(?:\.0*)?")
     try:
-        return _parse(reader, csv_form, definition.prefix, ref.path)
+        return _parse(reader, csv_form, scan_id, ref.path)
     except csv.Error as error:
         raise ArchiveError(f"{ref.path}: not a readable csv ({error}).") from error
 
 
 def _parse(
-    lines: Iterable[list[str]], form: MetadataCsv, prefix: str, path: str
+    lines: Iterator[list[str]], form: MetadataCsv, scan_id: re.Pattern[str], path: str
 ) -> tuple[Rows, list[Issue]]:
-    lines = iter(lines)
-    scan_id = re.compile(rf"(?:{re.escape(prefix)}_)?([0-9]{{1,9}})(?:\.0*)?")
     header = [name.strip() for name in next(lines, [])]
     missing = [name for name in (form.id_column, *form.columns.values()) if name not in header]
     if missing:
         found = ", ".join(map(reprlib.repr, header[:_MOST_NAMED]))
         raise ArchiveError(f"{path}: column {missing[0]!r} is missing; found {found or 'none'}.")
     where = {name: header.index(column) for name, column in form.columns.items()}
-    id_column = header.index(form.id_column)
     rows: Rows = {}
-    issues: list[Issue] = []
-    n_bad = 0
+    bad: list[str] = []
     for number, line in enumerate(lines, start=2):
         if not any(cell.strip() for cell in line):
             continue
         cells = line + [""] * (len(header) - len(line))
-        match = scan_id.fullmatch(cells[id_column].strip())
+        cell = cells[header.index(form.id_column)]
+        match = scan_id.fullmatch(cell.strip())
         if match is None:
-            n_bad += 1
-            if n_bad <= _MOST_NAMED:
-                cell = f"{form.id_column} {reprlib.repr(cells[id_column])}"
-                issues.append(_bad_row(path, f"row {number}: {cell} is not a number"))
+            bad.append(f"row {number}: {form.id_column} {reprlib.repr(cell)} is not a number")
             continue
         row = Metadata(**{name: _text(cells[index]) for name, index in where.items()})
         rows.setdefault(int(match[1]), []).append(row)
-    if n_bad > _MOST_NAMED:
-        issues.append(_bad_row(path, f"{n_bad - _MOST_NAMED} more rows without a number"))
-    return rows, issues
-
-
-def _bad_row(path: str, message: str) -> Issue:
-    return make_issue("bad_metadata_row", message, file=path, action="left aside")
+    if len(bad) > _MOST_NAMED:
+        bad[_MOST_NAMED:] = [f"{len(bad) - _MOST_NAMED} more rows without a number"]
+    left_aside = partial(make_issue, "bad_metadata_row", file=path, action="left aside")
+    return rows, [left_aside(message) for message in bad]
 
 
 def _text(cell: str) -> str:
@@ -122,32 +115,28 @@ def _text(cell: str) -> str:
 
 
 def decide_mr_offset(
+    table: MetadataTable,
     requested: str,
-    rows: Rows,
-    mr_scans: Collection[int],
-    labelled_mr_scans: Collection[int],
+    mr_scans: Mapping[int, bool],
     definition: DatasetDefinition,
-    path: str,
-) -> tuple[int, list[Issue]]:
+) -> tuple[MetadataTable, list[Issue]]:
     """Decide which row MR scan N takes: N + offset.
 
     Parameters
     ----------
+    table : MetadataTable
+        The csv.
     requested : {"auto", "0", "-1"}
         The user's choice.
-    rows : dict of int to list of Metadata
-        The csv.
-    mr_scans, labelled_mr_scans : collection of int
-        Numbers of the MR scans in the archive, and of those with a mask.
+    mr_scans : mapping of int to bool
+        Number of an MR scan in the archive -> whether it has a mask.
     definition : DatasetDefinition
         Which scanners are MR, and where MR numbers begin and end.
-    path : str
-        The csv, for messages.
 
     Returns
     -------
-    offset : int
-        0 or -1.
+    table : MetadataTable
+        The same with the offset.
     issues : list of Issue
         The evidence, or that there is none.
 
@@ -161,34 +150,36 @@ def decide_mr_offset(
     if requested != "auto":
         offset, evidence = int(requested), "chosen by the user"
     else:
-        found = _offset_from_evidence(rows, labelled_mr_scans, definition, path)
-        if found is None:
-            message = "the metadata does not tell whether MR scan N stands in row N or N-1"
-            action = "row N used; choose with --mr-metadata-offset"
-            unknown = make_issue("mr_metadata_offset_unknown", message, file=path, action=action)
-            return 0, [unknown] if mr_scans else []
-        offset, evidence = found
-    if not mr_scans:
-        return offset, []
+        labelled = [number for number, has_mask in mr_scans.items() if has_mask]
+        offset, evidence = _find_offset(table, labelled, definition)
     row = "N" if offset == 0 else f"N{offset}"
     message = f"MR scan N takes row {row} of the metadata: {evidence}"
-    return offset, [make_issue("mr_metadata_offset", message, file=path)]
+    issue = make_issue("mr_metadata_offset", message, file=table.path)
+    if not evidence:
+        issue = make_issue(
+            "mr_metadata_offset_unknown",
+            "the metadata does not tell whether MR scan N stands in row N or N-1",
+            file=table.path,
+            action="row N used; choose with --mr-metadata-offset",
+        )
+    return replace(table, mr_offset=offset), [issue] if mr_scans else []
 
 
-def _offset_from_evidence(
-    rows: Rows, labelled: Collection[int], definition: DatasetDefinition, path: str
-) -> tuple[int, str] | None:
+def _find_offset(
+    table: MetadataTable, labelled: Collection[int], definition: DatasetDefinition
+) -> tuple[int, str]:
+    """Return the offset that the csv tells, and by what; 0 and nothing where it does not."""
     first, last = definition.mr_numbers[0], definition.mr_numbers[-1]
 
-    def mr_scanners(number: int) -> list[str]:
-        names = [row.manufacturer_model_name for row in rows.get(number, ())]
-        return [name for name in names if definition.scanner_modality(name) == "mri"]
+    def mr_scanners(number: int) -> set[str]:
+        names = {row.manufacturer_model_name for row in table.rows.get(number, ())}
+        return {name for name in names if definition.scanner_modality(name) == "mri"}
 
     below, at_end = mr_scanners(first - 1), mr_scanners(last)
     if below and at_end:
         raise ArchiveError(
-            f"{path}: rows {first - 1} and {last} both name an MR scanner, so it is unclear which "
-            "row MR scans take; say it with --mr-metadata-offset 0 or -1."
+            f"{table.path}: rows {first - 1} and {last} both name an MR scanner, so it is unclear "
+            "which row MR scans take; say it with --mr-metadata-offset 0 or -1."
         )
     if below:
         return -1, f"row {first - 1} names an MR scanner and row {last} does not"
@@ -198,15 +189,15 @@ def _offset_from_evidence(
     fitting = [
         offset
         for offset in (0, -1)
-        if all(set(mr_scanners(number + offset)) - without_masks for number in labelled)
+        if all(mr_scanners(number + offset) - without_masks for number in labelled)
     ]
     if len(fitting) != 1:
-        return None
+        return 0, ""
     return fitting[0], f"only so does each of {len(labelled)} labelled MR scans find a fitting row"
 
 
 def find_row(
-    table: MetadataTable, number: int, definition: DatasetDefinition, sample_id: str
+    table: MetadataTable, number: int, definition: DatasetDefinition
 ) -> tuple[Metadata, list[Issue]]:
     """Return the metadata of a scan, and an issue where its row is missing or ambiguous.
 
@@ -218,29 +209,22 @@ def find_row(
         The scan's.
     definition : DatasetDefinition
         The dataset.
-    sample_id : str
-        The scan, for issues.
     """
-    row_number = number
-    if table.mr_offset and number >= definition.mr_numbers[0]:
-        row_number += table.mr_offset
-
-    def issue(code: str, message: str, action: str) -> Issue:
-        return make_issue(code, message, sample=sample_id, file=table.path, action=action)
-
+    is_mr = bool(table.mr_offset) and number >= definition.mr_numbers[0]
+    row_number = number + table.mr_offset if is_mr else number
     candidates = table.rows.get(row_number, [])
-    if not candidates:
-        return Metadata(), [issue("metadata_row_missing", f"no row {row_number}", "UND used")]
-    if len(candidates) == 1:
-        return candidates[0], []
     modality = definition.id_modality(number)
     fitting = [
         row
         for row in candidates
         if modality and definition.scanner_modality(row.manufacturer_model_name) == modality
     ]
-    if len(fitting) == 1:
-        return fitting[0], []
+    if len(candidates) == 1 or len(fitting) == 1:
+        return (fitting or candidates)[0], []
+    issue = partial(make_issue, sample=definition.sample_id(number), file=table.path)
+    if not candidates:
+        message = f"no row {row_number}"
+        return Metadata(), [issue("metadata_row_missing", message, action="UND used")]
     found = f"{len(candidates)} rows {row_number}, of which {len(fitting)} fit the modality"
     chosen = (fitting or candidates)[0]
-    return chosen, [issue("duplicate_metadata_row", found, "first of them used")]
+    return chosen, [issue("duplicate_metadata_row", found, action="first of them used")]

@@ -18,25 +18,6 @@ _EXPECTED_NAMES = ("readme.md", "readme.txt", "readme", "license", "license.txt"
 
 
 @dataclass
-class Scan:
-    """The files found for one number.
-
-    Parameters
-    ----------
-    number : int
-        The scan's number.
-    files : dict
-        Its volume and its mask.
-    name_subset : str
-        Its subset, as folder or number tell it.
-    """
-
-    number: int
-    files: dict[Kind, FileRef] = field(default_factory=dict)
-    name_subset: str = ""
-
-
-@dataclass
 class Names:
     """The archive's files by what their names say.
 
@@ -44,8 +25,10 @@ class Names:
     ----------
     definition : DatasetDefinition
         The dataset.
-    scans : dict of int to Scan
-        By number.
+    scans : dict of int to dict
+        Number -> its volume and its mask, as far as they are there.
+    subsets : dict of int to str
+        Number -> its subset, as folder or number tell it.
     dataset_json, metadata_csv : FileRef or None
         What describes them.
     issues : list of Issue
@@ -53,10 +36,17 @@ class Names:
     """
 
     definition: DatasetDefinition
-    scans: dict[int, Scan] = field(default_factory=dict)
+    scans: dict[int, dict[Kind, FileRef]] = field(default_factory=dict)
+    subsets: dict[int, str] = field(default_factory=dict)
     dataset_json: FileRef | None = None
     metadata_csv: FileRef | None = None
     issues: list[Issue] = field(default_factory=list)
+
+    def say(
+        self, code: str, message: str, *, sample: str = "", file: str = "", action: str = ""
+    ) -> None:
+        """Add an issue, with the catalogue's severity."""
+        self.issues.append(make_issue(code, message, sample=sample, file=file, action=action))
 
 
 def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names:
@@ -68,16 +58,14 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
         if what := _junk(path):
             junk[what] += 1
         elif path.is_absolute() or ".." in path.parts:  # only zips can hold such names
-            names.issues.append(_unexpected(ref, "its name leads outside the archive"))
+            _leave_out(names, ref, "its name leads outside the archive")
         elif found := definition.scan_file(path):
             _take_scan(names, ref, found)
         else:
             _take_other(names, ref, path)
     if junk:
         found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
-        names.issues.append(
-            make_issue("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
-        )
+        names.say("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
     return names
 
 
@@ -111,20 +99,17 @@ def _junk(path: PurePosixPath) -> str | None:
 
 
 def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
-    scan = names.scans.setdefault(found.number, Scan(found.number))
-    taken = scan.files.setdefault(found.kind, ref)
+    taken = names.scans.setdefault(found.number, {}).setdefault(found.kind, ref)
     if taken is not ref:
-        names.issues.append(
-            make_issue(
-                "duplicate_file",
-                f"a second {found.kind} beside {taken.path}",
-                sample=names.definition.sample_id(found.number),
-                file=ref.path,
-                action=f"{taken.path} used",
-            )
+        names.say(
+            "duplicate_file",
+            f"a second {found.kind} beside {taken.path}",
+            sample=names.definition.sample_id(found.number),
+            file=ref.path,
+            action=f"{taken.path} used",
         )
-    elif found.kind == "volume" or not scan.name_subset:
-        scan.name_subset = found.subset  # the volume's folder decides
+    elif found.kind == "volume" or found.number not in names.subsets:
+        names.subsets[found.number] = found.subset  # the volume's folder decides
 
 
 def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
@@ -134,11 +119,11 @@ def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
     elif csv is not None and csv.is_name_of(path.name) and _is_better_csv(names, ref):
         names.metadata_csv = ref
     elif path.name.lower() not in _EXPECTED_NAMES:
-        names.issues.append(_unexpected(ref, f"not a file of {names.definition.name}"))
+        _leave_out(names, ref, f"not a file of {names.definition.name}")
 
 
-def _unexpected(ref: FileRef, message: str) -> Issue:
-    return make_issue("unexpected_file", message, file=ref.path, action="ignored")
+def _leave_out(names: Names, ref: FileRef, why: str) -> None:
+    names.say("unexpected_file", why, file=ref.path, action="ignored")
 
 
 def _is_better_csv(names: Names, ref: FileRef) -> bool:

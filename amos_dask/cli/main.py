@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from amos_dask.cli import commands
-from amos_dask.cli.options import same_word
+from amos_dask.cli import dataset_commands, run_commands, step_commands
+from amos_dask.cli.shared_options import same_word
 from amos_dask.errors import AmosDaskError, ExitCode, Terminated
 from amos_dask.version import __version__
 
@@ -79,5 +79,10 @@ def main(debug: bool) -> None:
     """
 
 
-for command in commands.ALL:
+for command in (  # as --help lists them
+    *(run_commands.download, run_commands.run, run_commands.verify, run_commands.demo),
+    *step_commands.ALL,
+    *(dataset_commands.leaks, dataset_commands.stats, dataset_commands.report),
+    *(run_commands.phantom, dataset_commands.export_group, run_commands.cluster_group),
+):
     main.add_command(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -20,185 +20,180 @@ _SEVERITIES = ("error", "warning", "info")
 _SHOWN_ERRORS = 20
 
 
-def close_run(result: RunResult, json_lines: bool) -> int:
+def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
     """Say how a run ended; return its exit code."""
-    if json_lines:
-        _echo_json(
-            exit_code=int(result.exit_code),
-            root_dir=str(result.root_dir),
-            n_processed=result.n_processed,
-            n_failed=result.n_failed,
-            n_failed_others=result.n_failed_others,
-            n_changed_voxels=result.n_changed_voxels,
-            reasons=dict(result.reasons),
-            seconds=round(result.seconds, 3),
-            issues=dict(Counter(issue.code for issue in result.issues)),
-            outputs=[str(path) for path in result.outputs],
-        )
-        return int(result.exit_code)
-    click.echo()
-    _echo_table(_found_and_repaired(result))
-    _echo_issues(result.issues)
-    click.echo(f"manifests: {result.root_dir / 'grouped' / 'dataset_manifest.xlsx'} and beside it")
-    click.echo(f"issues:    {result.root_dir / 'descriptor' / 'issues.xlsx'}")
-    good = result.n_processed - result.n_failed
-    click.echo(f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.")
-    n_before = result.reasons.get("complete", 0)
-    if n_before:
-        click.echo(f"{n_before} of them were complete before; --force does them again.")
-    if result.n_failed:
-        click.echo(f"{result.n_failed} samples failed; see issues.xlsx.")
-    if result.n_failed_others:
-        click.echo(f"{result.n_failed_others} samples of earlier runs have errors.")
-    return int(result.exit_code)
-
-
-def close_demo(result: RunResult, json_lines: bool) -> int:
-    """Say how the demo ended and where to look; return its exit code."""
-    code = close_run(result, json_lines)
-    if not json_lines:
-        click.echo("The manifests:")
-        for path in result.outputs:
-            click.echo(f"  {path}")
-    return code
-
-
-def _found_and_repaired(result: RunResult) -> list[tuple[str, str]]:
-    rows = [
-        ("files in the archive manifest", str(result.counts.n_files)),
-        ("samples in the dataset manifest", str(result.counts.n_samples)),
-        ("voxels changed by denoising", f"{result.n_changed_voxels:,}"),
-    ]
-    for threshold, n_before, n_after in result.counts.n_regions:
-        rows.append((f"regions below {threshold:g} mm3", f"{n_before:,} -> {n_after:,}"))
-    return rows
-
-
-def close_plan(plan: RunPlan, json_lines: bool) -> int:
-    """Say what a run would do; return 0."""
-    samples = plan.samples
-    n_todo = int((samples["todo"] != "").sum())
-    if json_lines:
-        _echo_json(
-            archive=plan.archive,
-            n_samples=len(samples),
-            n_todo=n_todo,
-            n_bytes_to_read=plan.n_bytes_to_read,
-            n_bytes_to_write=plan.n_bytes_to_write,
-            peak_memory_bytes=plan.peak_memory_bytes,
-            cpu_seconds=round(plan.cpu_seconds, 1),
-            samples=samples.to_dict("records"),
-        )
-        return 0
-    for row in samples[samples["todo"] != ""].to_dict("records"):
-        size = f"{row['read_bytes'] / 1e6:8.1f} MB"
-        click.echo(f"  {row['ID']}  {row['reason']:<13}  {row['todo']:<12} {size}  {row['folder']}")
-    read, written = plan.n_bytes_to_read / 1e9, plan.n_bytes_to_write / 1e9
-    click.echo(f"archive: {plan.archive}")
-    click.echo(f"would process {n_todo} of {len(samples)} samples; the others are complete")
-    click.echo(f"would read {read:.2f} GB and write about {written:.2f} GB to {plan.root_dir}")
-    click.echo(
-        f"would take about {plan.cpu_seconds / 60:.1f} minutes of one core, and "
-        f"{plan.peak_memory_bytes / 1e9:.1f} GB of memory a worker"
+    counts = ("n_processed", "n_failed", "n_failed_others", "n_changed_voxels")
+    content = {
+        "exit_code": int(result.exit_code),
+        "root_dir": result.root_dir,
+        **{name: getattr(result, name) for name in counts},
+        "reasons": dict(result.reasons),
+        "seconds": round(result.seconds, 3),
+        "issues": _codes(result.issues),
+        "outputs": result.outputs,
+    }
+    good, n_before = result.n_processed - result.n_failed, result.reasons.get("complete", 0)
+    remarks = (
+        (n_before, "of them were complete before; --force does them again."),
+        (result.n_failed, "samples failed; see issues.xlsx."),
+        (result.n_failed_others, "samples of earlier runs have errors."),
     )
-    return 0
+    lines = [
+        "",
+        *_table(
+            ("files in the archive manifest", str(result.counts.n_files)),
+            ("samples in the dataset manifest", str(result.counts.n_samples)),
+            ("voxels changed by denoising", f"{result.n_changed_voxels:,}"),
+            *(
+                (f"regions below {threshold:g} mm3", f"{n_before:,} -> {n_after:,}")
+                for threshold, n_before, n_after in result.counts.n_regions
+            ),
+        ),
+        *_issue_lines(result.issues),
+        *_rows(
+            ("manifests", f"{result.root_dir / 'grouped' / 'dataset_manifest.xlsx'} and beside it"),
+            ("issues", result.root_dir / "descriptor" / "issues.xlsx"),
+        ),
+        f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.",
+        *(f"{number} {remark}" for number, remark in remarks if number),
+    ]
+    return _close(arguments, result.exit_code, content, lines)
 
 
-def close_check(report: ClusterReport, json_lines: bool) -> int:
+def close_demo(result: RunResult, arguments: Mapping[str, Any]) -> int:
+    """Say how the demo ended and where to look; return its exit code."""
+    code = close_run(result, arguments)
+    lines = ["The manifests:", *_paths(result)]
+    return code if arguments["progress"] == "json" else _close(arguments, code, {}, lines)
+
+
+def close_plan(plan: RunPlan, arguments: Mapping[str, Any]) -> int:
+    """Say what a run would do; return 0."""
+    todo = plan.samples[plan.samples["todo"] != ""]
+    content = {
+        "archive": plan.archive,
+        "n_samples": len(plan.samples),
+        "n_todo": len(todo),
+        "n_bytes_to_read": plan.n_bytes_to_read,
+        "n_bytes_to_write": plan.n_bytes_to_write,
+        "peak_memory_bytes": plan.peak_memory_bytes,
+        "cpu_seconds": round(plan.cpu_seconds, 1),
+        "samples": plan.samples.to_dict("records"),
+    }
+    samples = (
+        f"  {row['ID']}  {row['reason']:<13}  {row['todo']:<12} "
+        f"{row['read_bytes'] / 1e6:8.1f} MB  {row['folder']}"
+        for row in todo.to_dict("records")
+    )
+    rows = _rows(
+        ("archive", plan.archive),
+        ("would process", f"{len(todo)} of {len(plan.samples)} samples; the others are complete"),
+        ("would read", f"{plan.n_bytes_to_read / 1e9:.2f} GB"),
+        ("would write", f"about {plan.n_bytes_to_write / 1e9:.2f} GB to {plan.root_dir}"),
+        ("would take", f"about {plan.cpu_seconds / 60:.1f} minutes of one core"),
+        ("memory", f"{plan.peak_memory_bytes / 1e9:.1f} GB a worker"),
+    )
+    return _close(arguments, 0, content, [*samples, *rows])
+
+
+def close_check(report: ClusterReport, arguments: Mapping[str, Any]) -> int:
     """Say what a cluster is like; return 1 when something stands in the way."""
-    workers = report.workers
-    if json_lines:
-        _echo_json(
-            dashboard=report.dashboard,
-            ssh=report.ssh,
-            problems=list(report.problems),
-            workers=workers.to_dict("records"),
-        )
-    else:
-        for row in workers.to_dict("records"):
-            memory = f"{row['memory_bytes'] / 1e9:.1f} GB of memory" if row["memory_bytes"] else ""
-            click.echo(f"  {row['host']}  {row['address']}  {memory}")
-        click.echo(f"workers: {len(workers)}, on machines: {workers['host'].nunique()}")
-        click.echo(f"dashboard: {report.dashboard}")
-        click.echo(f"from your own machine: {report.ssh}")
-        for problem in report.problems:
-            click.echo(f"problem: {problem}")
-        click.echo("not usable yet" if report.problems else "ready")
-    return int(bool(report.problems))
+    workers = report.workers.to_dict("records")
+    content = {
+        "dashboard": report.dashboard,
+        "ssh": report.ssh,
+        "problems": report.problems,
+        "workers": workers,
+    }
+    machines = (
+        f"  {row['host']}  {row['address']}  "
+        + (f"{row['memory_bytes'] / 1e9:.1f} GB of memory" if row["memory_bytes"] else "")
+        for row in workers
+    )
+    rows = _rows(
+        ("workers", f"{len(workers)} on {report.workers['host'].nunique()} machines"),
+        ("dashboard", report.dashboard),
+        ("from your own machine", report.ssh),
+        *(("problem", problem) for problem in report.problems),
+    )
+    verdict = "not usable yet" if report.problems else "ready"
+    return _close(arguments, bool(report.problems), content, [*machines, *rows, verdict])
 
 
 def close_command(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     """Say how a single command ended; return its exit code."""
-    code = int(result.exit_code)
-    if arguments.get("progress") == "json":
-        _echo_json(
-            exit_code=code,
-            n_samples=result.n_samples,
-            summary=result.summary,
-            issues=dict(Counter(issue.code for issue in result.issues)),
-            outputs=[str(path) for path in result.outputs],
-        )
-        return code
-    _echo_issues(result.issues)
-    click.echo(result.summary)
-    for path in result.outputs:
-        click.echo(f"  {path}")
-    return code
+    content = {**_common(result), "outputs": result.outputs}
+    return _close(arguments, result.exit_code, content, _command_lines(result))
 
 
-def close_leaks(result: CommandResult, arguments: Mapping[str, Any]) -> int:
-    """Say what `leaks` found, a line each, or as JSON."""
-    if arguments.get("progress") == "json":
-        return close_verify(result, arguments)
-    for issue in result.issues:
-        if issue.severity == "info":
-            click.echo(f"{issue.code}: {issue.message}")
-    return close_command(result, arguments)
+def close_search(
+    result: CommandResult, arguments: Mapping[str, Any], *, with_notes: bool = False
+) -> int:
+    """Say what was found; as JSON all of it, as it may be written down nowhere else."""
+    content = {**_common(result), "found": [asdict(issue) for issue in result.issues]}
+    notes = [f"{i.code}: {i.message}" for i in result.issues if i.severity == "info" and with_notes]
+    return _close(arguments, result.exit_code, content, [*notes, *_command_lines(result)])
 
 
-def close_verify(result: CommandResult, arguments: Mapping[str, Any]) -> int:
-    """Say what `verify` found; as JSON all of it, as it is written down nowhere else."""
-    if arguments.get("progress") != "json":
-        return close_command(result, arguments)
-    _echo_json(
-        exit_code=int(result.exit_code),
-        n_samples=result.n_samples,
-        summary=result.summary,
-        issues=dict(Counter(issue.code for issue in result.issues)),
-        found=[asdict(issue) for issue in result.issues],
-    )
-    return int(result.exit_code)
+def _common(result: CommandResult) -> dict[str, Any]:
+    return {
+        "exit_code": int(result.exit_code),
+        "n_samples": result.n_samples,
+        "summary": result.summary,
+        "issues": _codes(result.issues),
+    }
 
 
-def close_phantom(archive: Archive) -> int:
+def _command_lines(result: CommandResult) -> list[str]:
+    return [*_issue_lines(result.issues), result.summary, *_paths(result)]
+
+
+def close_phantom(archive: Archive, arguments: Mapping[str, Any]) -> int:
     """Say where a phantom archive is; return 0."""
-    click.echo(
-        f"{len(archive.samples)} samples in {archive.path}, metadata {archive.metadata_path}"
-    )
-    return 0
+    samples = f"{len(archive.samples)} samples in {archive.path}"
+    return _close(arguments, 0, {}, [f"{samples}, metadata {archive.metadata_path}"])
 
 
-def _echo_issues(issues: Iterable[Issue]) -> None:
-    issues = list(issues)
-    if not issues:
-        return
+def _close(
+    arguments: Mapping[str, Any], exit_code: int, content: Mapping[str, Any], lines: Iterable[str]
+) -> int:
+    """Print what there is to say in the form that a command's options ask for."""
+    if arguments.get("progress") == "json":
+        lines = [json.dumps({"event": "Result", **content}, default=str)]  # paths are text
+    for line in lines:
+        click.echo(line)
+    return int(exit_code)
+
+
+def _codes(issues: Iterable[Issue]) -> dict[str, int]:
+    return dict(Counter(issue.code for issue in issues))
+
+
+def _paths(result: CommandResult | RunResult) -> list[str]:
+    return [f"  {path}" for path in result.outputs]
+
+
+def _issue_lines(issues: Sequence[Issue]) -> list[str]:
+    """Return the first errors, then how many issues of each kind there are."""
     errors = [issue for issue in issues if issue.severity == "error"]
+    lines = []
     for issue in errors[:_SHOWN_ERRORS]:
         where = " ".join(filter(None, (issue.sample, issue.file)))
-        click.echo("error: " + ": ".join(filter(None, (where, issue.code, issue.message))))
+        lines.append("error: " + ": ".join(filter(None, (where, issue.code, issue.message))))
     if len(errors) > _SHOWN_ERRORS:
-        click.echo(f"… and {len(errors) - _SHOWN_ERRORS} more errors")
-    kinds = Counter((issue.severity, issue.code) for issue in issues)
-    ordered = sorted(kinds.items(), key=lambda item: (_SEVERITIES.index(item[0][0]), item[0][1]))
-    _echo_table([(f"{severity}  {code}", str(count)) for (severity, code), count in ordered])
+        lines.append(f"… and {len(errors) - _SHOWN_ERRORS} more errors")
+    kinds = Counter((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
+    rows = [(f"{_SEVERITIES[rank]}  {code}", str(n)) for (rank, code), n in sorted(kinds.items())]
+    return [*lines, *(_table(*rows) if rows else ())]
 
 
-def _echo_table(rows: list[tuple[str, str]]) -> None:
-    width = max((len(left) for left, _ in rows), default=0)
-    for left, right in rows:
-        click.echo(f"  {left:<{width}}  {right:>12}")
-    click.echo()
+def _table(*rows: tuple[str, str]) -> list[str]:
+    """Return a line for each label and number, and a blank one."""
+    width = max(len(label) for label, _ in rows)
+    return [*(f"  {label:<{width}}  {number:>12}" for label, number in rows), ""]
 
 
-def _echo_json(**content: Any) -> None:
-    click.echo(json.dumps({"event": "Result", **content}))
+def _rows(*rows: tuple[str, object]) -> list[str]:
+    """Return a line for each label and value."""
+    width = max(len(label) for label, _ in rows) + 1
+    return [f"{label + ':':<{width}} {value}" for label, value in rows]

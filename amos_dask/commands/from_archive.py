@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.archive.discover import check_files, discover, make_sample
+from amos_dask.archive.discover import check_files, discover, new_sample
 from amos_dask.archive.listing import list_files
 from amos_dask.commands.workplace import make_all
 from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
@@ -17,7 +17,7 @@ from amos_dask.engine.session import open_session
 from amos_dask.errors import ManifestError
 from amos_dask.headers import read_headers
 from amos_dask.params import Params
-from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample, Step
+from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import (
     find_label_map,
@@ -244,14 +244,9 @@ def _read_sample(
     if subset not in SUBSETS:  # it becomes a folder
         raise ManifestError(f"{manifest}: subset {subset!r} of seq {seq} is not known.")
     metadata = Metadata(**{name: _cell(getattr(row, name)) for name in METADATA_FIELDS})
-    return make_sample(
-        int(seq),
-        subset,
-        metadata,
-        refs.get(FILE_TYPES["volume"]),
-        refs.get(FILE_TYPES["mask"]),
-        definition,
-    )
+    kinds: tuple[Kind, ...] = ("volume", "mask")
+    found = {kind: refs.get(FILE_TYPES[kind]) for kind in kinds}
+    return new_sample(int(seq), subset, metadata, found, definition)
 
 
 def _cell(value: Any) -> str:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from amos_dask import geometry
 from amos_dask.datasets import METADATA_FIELDS, find_definition
-from amos_dask.errors import AmosDaskError, InaccessibleFileError, UnreadableImageError
-from amos_dask.loader.scans import Scan, find_scans, number_of
-from amos_dask.loader.voxels import damaged_error, read_scan
+from amos_dask.errors import AmosDaskError
+from amos_dask.loader.scans import find_scans
+from amos_dask.loader.voxels import read_scan, saying_where
 from amos_dask.nifti import read_info
-from amos_dask.records import UNDEFINED, FileRef
+from amos_dask.records import UNDEFINED, FileRef, Sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +49,11 @@ class AMOS:
 
     Examples
     --------
-    >>> ds = AMOS("downloads/amos22.zip")  # doctest: +SKIP
-    >>> ds.image("0001").shape, ds.sex("0507")  # doctest: +SKIP
-    ((768, 768, 90), 'M')
+    >>> ds = amos_dask.AMOS("data/AMOS22")
+    >>> ds.image_modality("0507"), ds.image("0507").dtype.name
+    ('MRI', 'float32')
+    >>> ds.image("0507", lazy=True).npartitions
+    1
     """
 
     def __init__(
@@ -63,11 +65,9 @@ class AMOS:
         dataset: str | Path = "amos22",
     ) -> None:
         self.root = str(root)
-        definition = find_definition(dataset)
-        self._definition, found = find_scans(
-            self.root, labeled_data_meta, mr_metadata_offset, definition
+        self._definition, self._scans = find_scans(
+            self.root, labeled_data_meta, mr_metadata_offset, find_definition(dataset)
         )
-        self._scans = {f"{number:04d}": scan for number, scan in found.items()}
 
     def __repr__(self) -> str:
         return f"AMOS({self.root!r}): {len(self)} scans"
@@ -102,7 +102,7 @@ class AMOS:
         AmosDaskError
             When the file is damaged; of two ids without labels the published file itself is.
         """
-        return self._read(i, self._scan(i).image, lazy)
+        return self._read(i, self._scan(i).volume, lazy)
 
     def mask(self, i: str | int, *, lazy: bool = False) -> Any:
         """Return the labels of a scan's voxels as stored, or None without a mask.
@@ -122,13 +122,11 @@ class AMOS:
         AmosDaskError
             When the scan's header cannot be read.
         """
-        ref = self._scan(i).image
-        if ref is None:
+        sample = self._scan(i)
+        if sample.volume is None:
             return None
-        try:
-            return read_info(ref).affine
-        except (UnreadableImageError, InaccessibleFileError) as error:
-            raise damaged_error(ref, self._published_damaged(i), error) from error
+        with saying_where(sample.volume, self._published_damaged(sample)):
+            return read_info(sample.volume).affine
 
     def spacing(self, i: str | int) -> NDArray[np.float64] | None:
         """Return the (3,) voxel size along x, y, z in mm, or None without a scan."""
@@ -181,32 +179,30 @@ class AMOS:
                 "image_modality": self.image_modality(i),
                 "subset": self.subset(i),
                 **{_METHODS.get(name, name): self._metadata(i, name) for name in METADATA_FIELDS},
-                "image": None if scan.image is None else scan.image.path,
-                "mask": None if scan.mask is None else scan.mask.path,
-                "damaged": int(i) in self._definition.unlabelled.damaged,
+                "image": None if sample.volume is None else sample.volume.path,
+                "mask": None if sample.mask is None else sample.mask.path,
+                "damaged": bool(self._published_damaged(sample)),
             }
-            for i, scan in self._scans.items()
+            for i, sample in self._scans.items()
         }
         frame = pd.DataFrame.from_dict(rows, orient="index", dtype=object)
         return frame.rename_axis("id").astype({"damaged": bool} if rows else {})
 
-    def _scan(self, i: str | int) -> Scan:
-        try:
-            return self._scans[f"{self._number(i):04d}"]
-        except KeyError:
-            raise AmosDaskError(f"{self.root}: there is no scan {i!r}.") from None
-
-    def _number(self, i: str | int) -> int:
-        return number_of(str(i).removeprefix(f"{self._definition.prefix}_"))
+    def _scan(self, i: str | int) -> Sample:
+        seq = str(i).removeprefix(f"{self._definition.prefix}_")
+        sample = self._scans.get(seq.lstrip("0").zfill(4)) if seq else None
+        if sample is None:
+            raise AmosDaskError(f"{self.root}: there is no scan {i!r}.")
+        return sample
 
     def _read(self, i: str | int, ref: FileRef | None, lazy: bool) -> Any:
-        return read_scan(ref, self._published_damaged(i), lazy)
+        damaged = self._published_damaged(self._scan(i))
+        return None if ref is None else read_scan(ref, damaged, lazy)
 
-    def _published_damaged(self, i: str | int) -> str:
+    def _published_damaged(self, sample: Sample) -> str:
         """Return the id of a scan whose published file is damaged; empty for all others."""
-        number = self._number(i)
-        is_damaged = number in self._definition.unlabelled.damaged
-        return self._definition.sample_id(number) if is_damaged else ""
+        is_damaged = int(sample.seq) in self._definition.unlabelled.damaged
+        return sample.sample_id if is_damaged else ""
 
     def _metadata(self, i: str | int, name: str) -> str | None:
         value = str(getattr(self._scan(i).metadata, name))

@@ -53,23 +53,16 @@ def holdout_shares(fractions: Sequence[float]) -> dict[str, Fraction]:
 
 @dataclass(frozen=True)
 class _Group:
-    """Samples that stay together.
-
-    Parameters
-    ----------
-    ids : tuple of str
-        Sorted.
-    strata : Counter of str
-        How many of them are of each stratum.
-    """
+    """Samples that stay together: their ids, sorted, and how many are of each stratum."""
 
     ids: tuple[str, ...]
     strata: Counter[str]
 
-    @property
-    def stratum(self) -> str:
-        """The stratum of most of them."""
-        return min(self.strata, key=lambda name: (-self.strata[name], name))
+    def turn(self, seed: int) -> tuple[int, str, str]:
+        """Return what decides when it is dealt: the largest first, then by stratum, shuffled."""
+        stratum = min(self.strata, key=lambda name: (-self.strata[name], name))
+        shuffled = hashlib.sha256(f"{seed} {self.ids[0]}".encode()).hexdigest()
+        return (-len(self.ids), stratum, shuffled)
 
 
 def assign(
@@ -111,25 +104,30 @@ def assign(
     ManifestError
         When there are fewer groups than parts.
     """
-    dealing = sorted(_groups(groups, strata), key=lambda group: _turn(group, seed))
+    dealing = sorted(_groups(groups, strata), key=lambda group: group.turn(seed))
     if len(dealing) < len(shares):
         raise ManifestError(
             f"{len(shares)} parts need a patient or sample each; there are {len(dealing)} "
             "that can be dealt out."
         )
-    sizes: Counter[str] = Counter()
-    counts: dict[str, Counter[str]] = defaultdict(Counter)  # stratum -> part -> samples
     assignment: dict[str, str] = {}
-    for n_dealt, group in enumerate(dealing):
-        empty = [part for part in shares if not sizes[part]]
-        n_groups_left, n_left = len(dealing) - n_dealt, len(groups) - len(assignment)
+    total = Counter[str]()  # samples of each stratum that have been dealt, with this group's
+    dealt = {part: Counter[str]() for part in shares}
+    for n_groups_left, group in zip(range(len(dealing), 0, -1), dealing, strict=True):
+        total += group.strata
+        empty = [part for part in shares if not dealt[part]]
         parts = empty if n_groups_left <= len(empty) else list(shares)
-        slack = min(Fraction(_SLACK), Fraction(n_left, len(shares)))
-        part = _neediest(group, parts, sizes, counts, shares, slack)
-        assignment |= dict.fromkeys(group.ids, part)
-        sizes[part] += len(group.ids)
-        for stratum, n_samples in group.strata.items():
-            counts[stratum][part] += n_samples
+        lacks = {part: shares[part] * total.total() - dealt[part].total() for part in parts}
+        slack = min(Fraction(_SLACK), Fraction(len(groups) - len(assignment), len(shares)))
+        least = max(lacks.values()) - slack
+        needs = {
+            part: (_need(group.strata, total, shares[part], dealt[part]), lack)
+            for part, lack in lacks.items()
+            if lack >= least
+        }
+        neediest = max(needs, key=needs.__getitem__)
+        assignment |= dict.fromkeys(group.ids, neediest)
+        dealt[neediest] += group.strata
     return dict(sorted(assignment.items()))
 
 
@@ -143,33 +141,12 @@ def _groups(groups: Mapping[str, str], strata: Mapping[str, str]) -> list[_Group
     ]
 
 
-def _turn(group: _Group, seed: int) -> tuple[int, str, str]:
-    shuffled = hashlib.sha256(f"{seed} {group.ids[0]}".encode()).hexdigest()
-    return (-len(group.ids), group.stratum, shuffled)
-
-
-def _neediest(
-    group: _Group,
-    parts: Sequence[str],
-    sizes: Mapping[str, int],
-    counts: Mapping[str, Mapping[str, int]],
-    shares: Mapping[str, Fraction],
-    slack: Fraction,
-) -> str:
-    """Return which of some parts takes a group."""
-    n_samples = sum(sizes.values()) + len(group.ids)
-    n_of_strata = {name: sum(counts[name].values()) + n for name, n in group.strata.items()}
-    lacks = {part: shares[part] * n_samples - sizes[part] for part in parts}
-
-    def need(part: str) -> tuple[Fraction, Fraction]:
-        in_strata = (
-            n * (shares[part] * n_of_strata[name] - counts[name][part])
-            for name, n in group.strata.items()
-        )
-        return sum(in_strata, Fraction(0)), lacks[part]
-
-    most = max(lacks.values())
-    return max((part for part in parts if lacks[part] >= most - slack), key=need)
+def _need(
+    strata: Counter[str], total: Counter[str], share: Fraction, dealt: Counter[str]
+) -> Fraction:
+    """Return how much a part lacks of a group's strata."""
+    lacks = (n * (share * total[name] - dealt[name]) for name, n in strata.items())
+    return sum(lacks, Fraction(0))
 
 
 def assignment_hash(assignment: Iterable[tuple[str, str]]) -> str:

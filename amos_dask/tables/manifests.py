@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -22,36 +24,24 @@ from amos_dask.records import (
 )
 from amos_dask.tables.workbook import LARGEST_CELL
 
+_GEOMETRY_COLUMNS = (
+    *("szx", "szy", "szz", "spx", "spy", "spz"),
+    *("orientation_from", "orientation_to"),
+)
 ARCHIVE_COLUMNS = (
-    "file_path",
-    "subset",
-    "seq",
-    "type",
-    "szx",
-    "szy",
-    "szz",
-    "spx",
-    "spy",
-    "spz",
-    "orientation_from",
-    "orientation_to",
-    "dtype",
-    "transform",
-    "diff_trans_f_norm",
+    *("file_path", "subset", "seq", "type"),
+    *_GEOMETRY_COLUMNS,
+    *("dtype", "transform", "diff_trans_f_norm"),
     *METADATA_FIELDS,
 )
 ISSUE_COLUMNS = ("code", "severity", "sample", "file", "message", "action")
 REGION_COLUMNS = ("ID", "label_index", "label_name", "x", "y", "z", "n_voxels", "volume_mm3")
 CHANGE_COLUMNS = (
-    "ID",
-    "label_from",
-    "label_from_name",
-    "label_to",
-    "label_to_name",
-    "n_voxels",
-    "volume_mm3",
+    *("ID", "label_from", "label_from_name", "label_to", "label_to_name"),
+    *("n_voxels", "volume_mm3"),
 )
 FILE_TYPES = {"volume": "v3d", "mask": "m3d"}
+_BETWEEN_REGIONS = "; "
 
 
 def archive_frame(samples: Iterable[Sample], headers: Mapping[str, HeaderCheck]) -> pd.DataFrame:
@@ -70,21 +60,16 @@ def archive_frame(samples: Iterable[Sample], headers: Mapping[str, HeaderCheck])
         if sample.sample_id in headers
         for file in headers[sample.sample_id].files
     ]
-    return pd.DataFrame(rows, columns=list(ARCHIVE_COLUMNS), dtype=object)
+    return _frame(rows, ARCHIVE_COLUMNS)
 
 
 def _archive_row(sample: Sample, file: FileHeader) -> dict[str, Any]:
-    size = file.shape or (None, None, None)
-    spacing = _shortest(file.pixdim_mm)
     return {
         "file_path": file.file_path,
         "subset": sample.subset,
         "seq": sample.seq,
         "type": FILE_TYPES[file.kind],
-        **dict(zip(("szx", "szy", "szz"), size, strict=True)),
-        **dict(zip(("spx", "spy", "spz"), spacing, strict=True)),
-        "orientation_from": file.orientation_from,
-        "orientation_to": file.orientation_to,
+        **_geometry_cells(file, file.pixdim_mm),
         "dtype": file.dtype,
         "transform": file.affine_json,
         "diff_trans_f_norm": file.diff_trans_f_norm,
@@ -92,13 +77,14 @@ def _archive_row(sample: Sample, file: FileHeader) -> dict[str, Any]:
     }
 
 
-def _shortest(
-    spacing_mm: tuple[float, float, float] | None,
-) -> tuple[float | None, float | None, float | None]:
-    if spacing_mm is None:
-        return (None, None, None)
-    x, y, z = (geometry.shortest_decimal(value) for value in spacing_mm)
-    return (x, y, z)
+def _geometry_cells(
+    file: FileHeader | SampleFiles, spacing_mm: tuple[float, float, float] | None
+) -> dict[str, Any]:
+    """Return shape, spacing and orientation; blank where they are not known."""
+    blank = (None, None, None)
+    spacing = map(geometry.shortest_decimal, spacing_mm) if spacing_mm is not None else blank
+    cells = (*(file.shape or blank), *spacing, file.orientation_from, file.orientation_to)
+    return dict(zip(_GEOMETRY_COLUMNS, cells, strict=True))
 
 
 def region_frames(
@@ -109,48 +95,38 @@ def region_frames(
     Parameters
     ----------
     found : iterable of (str, sequence of Region)
-        Sample id and its regions, by number; samples without any are there too, with blank cells.
+        Sample id and its regions by label, by number; samples without any are there too, with
+        blank cells.
     label_map : LabelMap
         Labels and their names.
     """
-    columns = label_map.columns()
-    names = label_map.names()
+    columns, names = label_map.columns(), label_map.names()
     cells, rows = [], []
     for sample_id, regions in found:
-        by_label: dict[int, list[Region]] = {}
-        for region in regions:
-            by_label.setdefault(region.label, []).append(region)
-        row: dict[str, str | None] = {"ID": sample_id}
-        row |= {column: region_cell(by_label.get(label, ())) for label, column in columns.items()}
-        cells.append(row)
+        by_label = groupby(regions, key=lambda region: region.label)
+        row = {columns[label]: region_cell(group) for label, group in by_label}
+        cells.append({"ID": sample_id, **row})
         rows += [
             (sample_id, r.label, names[r.label], r.x, r.y, r.z, r.n_voxels, r.volume_mm3)
             for r in regions
         ]
-    return (
-        pd.DataFrame(cells, columns=["ID", *columns.values()], dtype=object),
-        pd.DataFrame(rows, columns=list(REGION_COLUMNS), dtype=object),
-    )
+    return _frame(cells, ["ID", *columns.values()]), _frame(rows, REGION_COLUMNS)
 
 
 def region_cell(regions: Iterable[Region]) -> str | None:
     """Return a cell's ``(x,y,z,mm3); …``; whole entries only, within what Excel can hold."""
     entries = [f"({r.x},{r.y},{r.z},{r.volume_mm3:.2f})" for r in regions]
-    if not entries:
-        return None
-    cell = "; ".join(entries)
-    if len(cell) <= LARGEST_CELL:
-        return cell
-    n_kept, length = 0, 0
-    for n_kept, entry in enumerate(entries):
-        length += len(entry) + len("; ")
-        if length + len(_more(len(entries) - n_kept - 1)) > LARGEST_CELL:
-            break
-    return "; ".join(entries[:n_kept]) + _more(len(entries) - n_kept)
 
+    def shortened(n_shown: int) -> str:
+        shown = _BETWEEN_REGIONS.join(entries[:n_shown])
+        return f"{shown} … ({len(entries) - n_shown} more; see Regions)"
 
-def _more(n_regions: int) -> str:
-    return f" … ({n_regions} more; see Regions)"
+    whole = _BETWEEN_REGIONS.join(entries)
+    if len(whole) <= LARGEST_CELL:
+        return whole or None
+    room = LARGEST_CELL - len(_BETWEEN_REGIONS)
+    lengths = range(len(entries))
+    return shortened(bisect_right(lengths, room, key=lambda n: len(shortened(n))) - 1)
 
 
 def changes_frame(
@@ -172,7 +148,7 @@ def changes_frame(
         for old, new, n_voxels in changes:
             labels = (old, names.get(old), new, names.get(new))
             rows.append((sample_id, *labels, n_voxels, n_voxels * sx * sy * sz))
-    return pd.DataFrame(rows, columns=list(CHANGE_COLUMNS), dtype=object)
+    return _frame(rows, CHANGE_COLUMNS)
 
 
 def dataset_columns(label_map: LabelMap) -> list[str]:
@@ -184,8 +160,8 @@ def dataset_columns(label_map: LabelMap) -> list[str]:
         *("info", "volume", "mask"),
         *masks,
         *(f"{column}_existence" for column in masks),
-        *("szx", "szy", "szz", "spx", "spy", "spz"),
-        *("orientation_from", "orientation_to", "vol_dtype", "mask_dtype", "transform"),
+        *_GEOMETRY_COLUMNS,
+        *("vol_dtype", "mask_dtype", "transform"),
     ]
 
 
@@ -203,47 +179,45 @@ def dataset_frame(
     below : str
         Folder, such as ``AMOS-CT/``, to which paths are to be relative.
     """
-    return pd.DataFrame(
-        [_dataset_row(row, label_map, below) for row in rows],
-        columns=dataset_columns(label_map),
-        dtype=object,
-    )
-
-
-def _dataset_row(row: SampleFiles, label_map: LabelMap, below: str) -> dict[str, Any]:
-    stem = f"{row.folder.removeprefix(below)}/{row.sample_id}"
-    present = row.labels_present
     columns = label_map.columns()
-    mask = None if present is None else f"{stem}_mask.nii.gz"
-    return {
+    cells = [_dataset_row(row, columns, below) for row in rows]
+    return _frame(cells, dataset_columns(label_map))
+
+
+def _dataset_row(row: SampleFiles, columns: Mapping[int, str], below: str) -> dict[str, Any]:
+    stem = f"{row.folder.removeprefix(below)}/{row.sample_id}"
+    cells = {
         "ID": row.sample_id,
         "seq": row.seq,
         "subset": row.subset,
         **asdict(row.metadata),
-        "valid_labels": None if present is None else ",".join(map(str, present)),
         "info": f"{stem}_info.yaml",
         "volume": f"{stem}_volume.nii.gz",
-        "mask": mask,
         **{
-            column: f"{stem}_{column}.nii.gz" if label in row.binary_labels else None
+            column: f"{stem}_{column}.nii.gz"
             for label, column in columns.items()
+            if label in row.binary_labels
         },
-        **{
-            f"{column}_existence": None if present is None else int(label in present)
-            for label, column in columns.items()
-        },
-        **dict(zip(("szx", "szy", "szz"), row.shape, strict=True)),
-        **dict(zip(("spx", "spy", "spz"), _shortest(row.spacing_mm), strict=True)),
-        "orientation_from": row.orientation_from,
-        "orientation_to": row.orientation_to,
+        **_geometry_cells(row, row.spacing_mm),
         "vol_dtype": row.vol_dtype,
         "mask_dtype": row.mask_dtype,
         "transform": row.affine_json,
     }
+    present = row.labels_present
+    if present is not None:
+        cells["mask"] = f"{stem}_mask.nii.gz"
+        cells["valid_labels"] = ",".join(map(str, present))
+        for label, column in columns.items():
+            cells[f"{column}_existence"] = int(label in present)
+    return cells
 
 
 def issues_frame(issues: Iterable[Issue]) -> pd.DataFrame:
     """Return the issues worksheet: a row an issue, in the order given."""
-    return pd.DataFrame(
-        [asdict(issue) for issue in issues], columns=list(ISSUE_COLUMNS), dtype=object
-    )
+    return _frame([asdict(issue) for issue in issues], ISSUE_COLUMNS)
+
+
+def _frame(rows: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:
+    """Return rows, mappings by column or sequences, as a frame of objects, None where blank."""
+    frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
+    return frame.where(frame.notna(), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -12,6 +13,7 @@ import pandas as pd
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import ManifestError
 from amos_dask.issues import Issue, make_issue
+from amos_dask.labels import LabelMap
 from amos_dask.params import Params
 from amos_dask.records import HeaderCheck, Sample, SampleRecord
 from amos_dask.root.layout import (
@@ -27,13 +29,16 @@ from amos_dask.tables.splits import (
     STANDARD_SUBSETS,
     available_subsets,
     index_frames,
-    missing_subsets,
+    index_stem,
     official_split,
 )
 from amos_dask.tables.workbook import update_workbook, write_workbook
 
 # Raised when a manifest made from the same records would be another.
 RESULT_VERSION = 2
+
+# Path of a workbook -> its worksheets by title.
+Workbooks = dict[Path, dict[str, pd.DataFrame]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def write_tables(
     headers: Mapping[str, HeaderCheck],
     records: Iterable[SampleRecord],
 ) -> Tables:
-    """Write every manifest of ROOT.
+    """Write every manifest of ROOT, and remove those for which there are no samples any more.
 
     Parameters
     ----------
@@ -83,96 +88,81 @@ def write_tables(
     records : iterable of SampleRecord
         All organised samples, by number.
     """
+    records, label_map = list(records), params.label_map
     archive = archive_frame(samples, headers)
-    write_workbook(layout.archive_manifest, {MANIFEST_SHEET: archive})
-    outputs = [layout.archive_manifest]
-    records = list(records)
+    books: Workbooks = {layout.archive_manifest: {MANIFEST_SHEET: archive}}
     n_regions = []
-    for threshold in params.region_volume_thresh:
-        n_before, n_after = (
-            _write_regions(layout, params, records, threshold, after=after)
-            for after in (False, True)
-        )
-        n_regions.append((threshold, n_before, n_after))
-        outputs += [layout.regions_manifest(threshold, after=after) for after in (False, True)]
-    write_workbook(layout.denoise_changes, {CHANGES_SHEET: _changes(params, records)})
-    outputs.append(layout.denoise_changes)
+    for threshold, after in product(params.region_volume_thresh, (False, True)):
+        sheets = _region_sheets(records, label_map, threshold, after=after)
+        books[layout.regions_manifest(threshold, after=after)] = sheets
+        n_regions.append(len(sheets[REGIONS_SHEET]))
+    books[layout.denoise_changes] = {CHANGES_SHEET: _changes(records, label_map)}
+    files = [record.files for record in records if record.files is not None]
     issues: list[Issue] = []
-    n_samples = 0
     for modality in (None, *layout.groups):
-        frame, written = _write_dataset(layout, params, records, modality)
-        n_samples = len(frame) if modality is None else n_samples
+        below = "" if modality is None else f"{layout.groups[modality]}/"
+        rows = [row for row in files if row.folder.startswith(below)]
+        frame = dataset_frame(rows, label_map, below)
         issues += _missing(layout, frame, modality)
-        outputs += written
-    counts = TableCounts(len(archive), n_samples, tuple(n_regions))
-    return Tables(counts, tuple(issues), tuple(outputs))
+        books |= _dataset_books(layout, frame, modality)
+    _write(layout, books)
+    by_threshold = zip(params.region_volume_thresh, n_regions[::2], n_regions[1::2], strict=True)
+    counts = TableCounts(len(archive), len(files), tuple(by_threshold))
+    return Tables(counts, tuple(issues), tuple(books))
 
 
-def _write_regions(
-    layout: Layout,
-    params: Params,
-    records: Sequence[SampleRecord],
-    threshold: float,
-    *,
-    after: bool,
-) -> int:
-    """Write one manifest of small regions; return how many it lists."""
+def _region_sheets(
+    records: Iterable[SampleRecord], label_map: LabelMap, threshold: float, *, after: bool
+) -> dict[str, pd.DataFrame]:
     found = [
         (record.sample_id, regions)
         for record in records
         for at, regions in (record.after if after else record.before)
         if at == threshold
     ]
-    manifest, frame = region_frames(found, params.label_map)
-    path = layout.regions_manifest(threshold, after=after)
-    write_workbook(path, {MANIFEST_SHEET: manifest, REGIONS_SHEET: frame})
-    return len(frame)
+    return dict(zip((MANIFEST_SHEET, REGIONS_SHEET), region_frames(found, label_map), strict=True))
 
 
-def _changes(params: Params, records: Iterable[SampleRecord]) -> pd.DataFrame:
+def _changes(records: Iterable[SampleRecord], label_map: LabelMap) -> pd.DataFrame:
     found = (
         (record.sample_id, record.files.spacing_mm, record.changes)
         for record in records
         if record.files is not None
     )
-    return changes_frame(found, params.label_map)
+    return changes_frame(found, label_map)
 
 
-def _write_dataset(
-    layout: Layout, params: Params, records: Sequence[SampleRecord], modality: str | None
-) -> tuple[pd.DataFrame, list[Path]]:
-    """Write the manifest, split and index manifests of everything or of one modality."""
-    below = "" if modality is None else f"{layout.groups[modality]}/"
-    rows = [r.files for r in records if r.files is not None and r.files.folder.startswith(below)]
-    frame = dataset_frame(rows, params.label_map, below)
-    path = layout.dataset_manifest(modality)
-    _remove_outdated(layout, modality, available_subsets(frame))
+def _dataset_books(layout: Layout, frame: pd.DataFrame, modality: str | None) -> Workbooks:
+    """Return the manifest with its split, and the index manifests, of one group of samples."""
     if frame.empty:
-        return frame, []
+        return {}
+    path = layout.dataset_manifest(modality)
     split = official_split(frame, SPLIT_NAME, path)
-    sheets = {MANIFEST_SHEET: frame, SPLIT_NAME: split}
-    try:
-        update_workbook(path, sheets)
-    except ManifestError:  # damaged: there are no worksheets of others to keep
-        write_workbook(path, sheets)
-    outputs = [path]
     indexes = index_frames(split, SPLIT_NAME, available_subsets(split), path)
-    for stem, index in indexes.items():
-        outputs.append(layout.splits(modality) / f"{stem}.xlsx")
-        write_workbook(outputs[-1], {MANIFEST_SHEET: index})
-    return frame, outputs
+    return {
+        path: {MANIFEST_SHEET: frame, SPLIT_NAME: split},
+        **{
+            layout.splits(modality) / f"{stem}.xlsx": {MANIFEST_SHEET: index}
+            for stem, index in indexes.items()
+        },
+    }
 
 
-def _remove_outdated(
-    layout: Layout, modality: str | None, available: Sequence[Sequence[str]]
-) -> None:
-    """Remove manifests of an earlier run for which there are no samples any more."""
-    for combination in STANDARD_SUBSETS:
-        if combination not in available:
-            stem = f"{SPLIT_NAME}_{'_'.join(combination)}"
-            (layout.splits(modality) / f"{stem}.xlsx").unlink(missing_ok=True)
-    if not available:
-        layout.dataset_manifest(modality).unlink(missing_ok=True)
+def _write(layout: Layout, books: Workbooks) -> None:
+    """Write workbooks; those of earlier runs that are not among them go."""
+    for modality in (None, *layout.groups):
+        stems = (index_stem(SPLIT_NAME, combination) for combination in STANDARD_SUBSETS)
+        indexes = (layout.splits(modality) / f"{stem}.xlsx" for stem in stems)
+        for path in (layout.dataset_manifest(modality), *indexes):
+            if path not in books:
+                path.unlink(missing_ok=True)
+    for path, sheets in books.items():
+        # People add worksheets to dataset manifests.
+        write = update_workbook if SPLIT_NAME in sheets else write_workbook
+        try:
+            write(path, sheets)
+        except ManifestError:  # damaged: there are no worksheets of others to keep
+            write_workbook(path, sheets)
 
 
 def _missing(layout: Layout, frame: pd.DataFrame, modality: str | None) -> list[Issue]:
@@ -190,13 +180,9 @@ def missing_subset_issues(
     manifest: pd.DataFrame, group: str, definition: DatasetDefinition
 ) -> list[Issue]:
     """Return ``no_samples`` for each subset of the dataset that a dataset manifest lacks."""
+    name, action = PurePosixPath(group).name, "no index manifest for it"
     return [
-        make_issue(
-            "no_samples",
-            f"{PurePosixPath(group).name} has no {subset} samples",
-            file=group,
-            action="no index manifest for it",
-        )
-        for subset in missing_subsets(manifest)
-        if subset in definition.subsets
+        make_issue("no_samples", f"{name} has no {subset} samples", file=group, action=action)
+        for subset in definition.subsets
+        if subset not in set(manifest["subset"])
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Iterator
 from numbers import Real
 from typing import Any
 
@@ -38,49 +37,22 @@ def find_patients(rows: pd.DataFrame) -> dict[str, str]:
     rows : DataFrame
         Columns ``ID`` and `PATIENT_COLUMNS`; each ID once.
     """
-    columns = {name: [_known(name, value) for value in rows[name]] for name in PATIENT_COLUMNS}
-    ids = [str(sample_id) for sample_id in rows["ID"]]
-    groups = UnionFind(ids)
-    for key in SAME_PATIENT:
-        first: dict[tuple[str | None, ...], str] = {}
-        for sample_id, *cells in zip(ids, *(columns[name] for name in key), strict=True):
-            values = tuple(cells)
-            if None not in values:
-                groups.join(first.setdefault(values, sample_id), sample_id)
-    return groups.names()
-
-
-class UnionFind:
-    """Sets of names that are joined two by two.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Each is a set of its own at first.
-    """
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._parent = {name: name for name in names}
-
-    def join(self, one: str, other: str) -> None:
-        """Make one set of the sets that two names are in; its name is the smaller of theirs."""
-        first, second = sorted((self._top(one), self._top(other)))
-        self._parent[second] = first
-
-    def names(self) -> dict[str, str]:
-        """Return name -> the smallest name in its set."""
-        return {name: self._top(name) for name in self._parent}
-
-    def _top(self, name: str) -> str:
-        *passed, top = self._way_up(name)
-        self._parent.update(dict.fromkeys(passed, top))
-        return top
-
-    def _way_up(self, name: str) -> Iterator[str]:
-        while self._parent[name] != name:
-            yield name
-            name = self._parent[name]
-        yield name
+    rows = rows.assign(ID=rows["ID"].astype(str)).sort_values("ID", ignore_index=True)
+    known = pd.DataFrame(
+        {name: [_known(name, value) for value in rows[name]] for name in PATIENT_COLUMNS},
+        dtype=object,
+    )
+    # Each scan takes the first number among those it agrees with, until no number changes any more.
+    numbers = pd.Series(rows.index, dtype=float)
+    while True:
+        before = numbers
+        for key in SAME_PATIENT:
+            smallest = numbers.groupby([known[name] for name in key]).transform("min")
+            numbers = smallest.fillna(numbers)
+        if numbers.equals(before):
+            break
+    patients = rows["ID"].iloc[numbers.astype(int)]
+    return dict(zip(rows["ID"], patients, strict=True))
 
 
 def _known(column: str, value: Any) -> str | None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from amos_dask.datasets import SUBSETS
 from amos_dask.errors import ManifestError
-from amos_dask.root.layout import MANIFEST_SHEET
+from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME
 from amos_dask.tables.assignments import assignment_hash
-from amos_dask.tables.workbook import require_columns, require_title
+from amos_dask.tables.workbook import (
+    read_sheet,
+    require_columns,
+    require_title,
+    sheet_names,
+)
 
 STANDARD_SUBSETS: tuple[tuple[str, ...], ...] = (("train", "val"), ("train",), ("val",), ("test",))
 # The worksheet that says how each split was made, where there are others than the official one.
@@ -24,55 +29,73 @@ _NUMBERED = re.compile(r"split(\d{1,9})_", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class SplitRecipe:
-    """How a split was made: what gives the same split of the same manifest again.
+class SplitMethod:
+    """How a split is made: what gives the same split of the same manifest again.
 
     Parameters
     ----------
     kind : str
         ``official``, ``kfold`` or ``holdout``.
+    shares : mapping of str to Fraction
+        Part -> its share of the samples; empty where the manifest's subsets are the parts.
     parts : str
         Number of folds, or fractions with commas.
     seed : int or None
         Seed of the shuffling.
-    stratify : str
-        By what, with commas.
+    stratify : tuple of str
+        By what.
     group : str
         What stays together: ``patient`` or nothing.
     samples : str
         ``labelled`` or ``all``.
     """
 
-    kind: str
+    kind: str = "official"
+    shares: Mapping[str, Fraction] = field(default_factory=dict)
     parts: str = ""
     seed: int | None = None
-    stratify: str = ""
+    stratify: tuple[str, ...] = ()
     group: str = ""
     samples: str = "all"
 
+    def cells(self) -> dict[str, Any]:
+        """Return its cells of worksheet ``Splits``."""
+        values = (self.kind, self.parts, self.seed, ",".join(self.stratify), self.group)
+        return dict(zip(_METHOD_COLUMNS, (*values, self.samples), strict=True))
 
-_RECIPE_COLUMNS = tuple(SplitRecipe.__dataclass_fields__)
-SPLIT_COLUMNS = ("name", *_RECIPE_COLUMNS, "n_samples", "sha256")
+
+_METHOD_COLUMNS = ("kind", "parts", "seed", "stratify", "group", "samples")
+SPLIT_COLUMNS = ("name", *_METHOD_COLUMNS, "n_samples", "sha256")
 
 
 def require_split_name(split_name: str) -> None:
     """Raise `ManifestError` when a name cannot be a worksheet's title and part of a file name."""
     require_title(split_name)
-    if split_name.casefold() == MANIFEST_SHEET.casefold():
-        raise ManifestError(f"a split cannot be named {split_name!r}, as the main worksheet is.")
-    if split_name.casefold() == SPLITS_SHEET.casefold():
-        raise ManifestError(f"a split cannot be named {split_name!r}, as the list of splits is.")
+    for title, what in ((MANIFEST_SHEET, "main worksheet"), (SPLITS_SHEET, "list of splits")):
+        if split_name.casefold() == title.casefold():
+            raise ManifestError(f"a split cannot be named {split_name!r}, as the {what} is.")
 
 
-def next_split_name(recipe: SplitRecipe, listed: pd.DataFrame, titles: Iterable[str]) -> str:
+def read_splits(path: Path) -> pd.DataFrame:
+    """Return worksheet ``Splits`` without splits that somebody removed; no rows without it."""
+    titles = sheet_names(path)
+    title = next((name for name in titles if name.casefold() == SPLITS_SHEET.casefold()), None)
+    if title is None:
+        return pd.DataFrame(columns=list(SPLIT_COLUMNS), dtype=object)
+    listed = read_sheet(path, title)
+    require_columns(listed, SPLIT_COLUMNS, path)
+    return listed[listed["name"].isin(titles)]
+
+
+def next_split_name(method: SplitMethod, listed: pd.DataFrame, titles: Iterable[str]) -> str:
     """Return the name of a split that was made in this way before, else the next free one.
 
     Parameters
     ----------
-    recipe : SplitRecipe
+    method : SplitMethod
         How it is to be made.
     listed : DataFrame
-        Worksheet ``Splits``, without splits that somebody removed.
+        Worksheet ``Splits``, as of `read_splits`.
     titles : iterable of str
         All worksheets of the workbook.
 
@@ -81,40 +104,41 @@ def next_split_name(recipe: SplitRecipe, listed: pd.DataFrame, titles: Iterable[
     str
         Such as ``split02_kfold5``; number 01 is the official split's.
     """
-    asked = _as_cells(asdict(recipe))
+    if not method.shares:
+        return SPLIT_NAME
+    asked = _as_texts(method.cells())
     for row in listed.to_dict("records"):
-        if _as_cells(row) == asked:
+        if _as_texts(row) == asked:
             return str(row["name"])
     numbers = [int(match[1]) for match in map(_NUMBERED.match, titles) if match is not None]
-    n_folds = recipe.parts if recipe.kind == "kfold" else ""
-    return f"split{max([1, *numbers]) + 1:02d}_{recipe.kind}{n_folds}"
+    n_folds = method.parts if method.kind == "kfold" else ""
+    return f"split{max([1, *numbers]) + 1:02d}_{method.kind}{n_folds}"
 
 
-def _as_cells(row: dict[Any, Any]) -> list[str]:
-    return ["" if pd.isna(row[name]) else str(row[name]) for name in _RECIPE_COLUMNS]
+def _as_texts(row: Mapping[Any, Any]) -> list[str]:
+    return ["" if pd.isna(row[name]) else str(row[name]) for name in _METHOD_COLUMNS]
 
 
 def list_split(
-    listed: pd.DataFrame, split_name: str, recipe: SplitRecipe, split: pd.DataFrame
+    listed: pd.DataFrame, split_name: str, method: SplitMethod, split: pd.DataFrame
 ) -> pd.DataFrame:
     """Return worksheet ``Splits`` with a row of a split, in place of an earlier one of its name.
 
     Parameters
     ----------
     listed : DataFrame
-        The worksheet so far, with `SPLIT_COLUMNS`; may be empty.
+        The worksheet so far, as of `read_splits`.
     split_name : str
         The split, and the column of ``split`` that tells the parts.
-    recipe : SplitRecipe
+    method : SplitMethod
         How it was made.
     split : DataFrame
         Its worksheet.
     """
     n_samples, sha256 = int(split[split_name].notna().sum()), split_hash(split, split_name)
-    row = {"name": split_name, **asdict(recipe), "n_samples": n_samples, "sha256": sha256}
-    others = listed[listed["name"].astype(str) != split_name]
-    found = pd.DataFrame([row], columns=list(SPLIT_COLUMNS), dtype=object)
-    frame = pd.concat([others[list(SPLIT_COLUMNS)], found] if len(others) else [found])
+    row = {"name": split_name, **method.cells(), "n_samples": n_samples, "sha256": sha256}
+    others = listed[listed["name"].astype(str) != split_name].to_dict("records")
+    frame = pd.DataFrame([*others, row], columns=list(SPLIT_COLUMNS), dtype=object)
     return frame.sort_values("name", ignore_index=True)
 
 
@@ -133,13 +157,13 @@ def official_split(manifest: pd.DataFrame, split_name: str, path: Path) -> pd.Da
         When the manifest has no column ``subset`` or has one of the split's name.
     """
     require_columns(manifest, ("ID", "subset"), path)
-    return _with_last_column(manifest, split_name, manifest["subset"], path)
+    return with_split(manifest, split_name, manifest["subset"], path)
 
 
-def assigned_split(
-    manifest: pd.DataFrame, split_name: str, assignment: Mapping[str, str], path: Path
+def with_split(
+    manifest: pd.DataFrame, split_name: str, parts: Iterable[Any], path: Path
 ) -> pd.DataFrame:
-    """Return the manifest with a last column of the split's name: the part of each sample.
+    """Return the manifest with a last column of the split's name: the part of each row.
 
     Parameters
     ----------
@@ -147,22 +171,20 @@ def assigned_split(
         The dataset manifest.
     split_name : str
         The split.
-    assignment : mapping of str to str
-        ID -> part; the cells of other samples are blank.
+    parts : iterable of str or None
+        One a row; None for samples in no part.
     path : Path
         The workbook, for messages.
+
+    Raises
+    ------
+    ManifestError
+        When the manifest has a column of the split's name.
     """
-    parts = [assignment.get(str(sample_id)) for sample_id in manifest["ID"]]
-    column = pd.Series(parts, index=manifest.index, dtype=object)
-    return _with_last_column(manifest, split_name, column, path)
-
-
-def _with_last_column(
-    manifest: pd.DataFrame, split_name: str, parts: pd.Series[Any], path: Path
-) -> pd.DataFrame:
     if split_name in manifest.columns:
         raise ManifestError(f"{path}: a split cannot be named like the column {split_name!r}.")
-    return manifest.assign(**{split_name: parts})
+    column = pd.Series(list(parts), index=manifest.index, dtype=object)
+    return manifest.assign(**{split_name: column})
 
 
 def index_frames(
@@ -198,18 +220,17 @@ def index_frames(
                 f"(it has {', '.join(sorted(known)) or 'none'}); nothing was written."
             )
     return {
-        f"{split_name}_{'_'.join(combination)}": split[values.isin(list(combination))]
+        index_stem(split_name, combination): split[values.isin(list(combination))]
         for combination in subsets
     }
+
+
+def index_stem(split_name: str, combination: Iterable[str]) -> str:
+    """Return the file stem of an index manifest, such as ``split01_standard_train_val``."""
+    return "_".join((split_name, *combination))
 
 
 def available_subsets(manifest: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
     """Return the standard combinations of subsets of which the manifest has every one."""
     present = set(manifest["subset"].dropna())
     return tuple(c for c in STANDARD_SUBSETS if present.issuperset(c))
-
-
-def missing_subsets(manifest: pd.DataFrame) -> tuple[str, ...]:
-    """Return the official subsets that have no rows in the manifest."""
-    present = set(manifest["subset"].dropna())
-    return tuple(name for name in SUBSETS if name not in present)

@@ -8,7 +8,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -26,7 +26,6 @@ from amos_dask.root.staging import Staging
 
 LARGEST_CELL = 32_767
 LARGEST_SHEET = 1_048_576  # rows, the header included
-_FURTHER_PART = re.compile(r"( \(\d+\))?")
 # Excel's rules for worksheet titles; a split's name is part of file names as well.
 _FORBIDDEN_IN_TITLE = frozenset("[]:*?/\\'\"<>|")
 _LONGEST_TITLE = 31
@@ -36,15 +35,8 @@ _HEADER_FONT = Font(bold=True)
 _HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
 # What openpyxl lets through of its parts when a workbook is damaged.
 _DAMAGED = (
-    OSError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    InvalidFileException,
-    zipfile.BadZipFile,
-    zlib.error,
-    ParseError,
+    *(OSError, LookupError, ValueError, TypeError, AttributeError),
+    *(InvalidFileException, zipfile.BadZipFile, zlib.error, ParseError),
 )
 # XML cannot hold these; openpyxl refuses them.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -65,33 +57,14 @@ def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
     workbook = Workbook(write_only=True)
     try:
         for title, frame in sheets.items():
-            for part_title, part in _parts(title, frame):
-                _add_sheet(workbook, part_title, part)
+            _add_table(workbook, title, frame)
         _save(workbook, path)
     except BaseException:  # Ctrl-C as well
-        _give_up(workbook)
+        # Left to the garbage collector, half-written worksheets complain on stderr.
+        for sheet in workbook.worksheets:
+            with suppress(Exception):
+                sheet.close()
         raise
-
-
-def _give_up(workbook: Workbook) -> None:
-    """Close half-written worksheets; left to the garbage collector they complain on stderr."""
-    for sheet in workbook.worksheets:
-        with suppress(Exception):
-            sheet.close()
-
-
-def _parts(title: str, frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    n_rows = LARGEST_SHEET - 1  # without the header
-    yield title, frame.iloc[:n_rows]
-    for number, start in enumerate(range(n_rows, len(frame), n_rows), start=2):
-        yield f"{title} ({number})", frame.iloc[start : start + n_rows]
-
-
-def _is_part(name: str, title: str) -> bool:
-    """Return whether a worksheet is a table's first or a further part; to Excel case is nothing."""
-    name, title = name.casefold(), title.casefold()
-    rest = name.removeprefix(title)
-    return name.startswith(title) and _FURTHER_PART.fullmatch(rest) is not None
 
 
 def update_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
@@ -102,37 +75,14 @@ def update_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
     ManifestError
         When an existing workbook cannot be read.
     """
-    if not path.exists() or all(
-        any(_is_part(name, title) for title in sheets) for name in sheet_names(path)
-    ):
+    names = sheet_names(path) if path.exists() else []
+    if all(any(_is_of_table(name, title) for title in sheets) for name in names):
         write_workbook(path, sheets)
         return
     workbook = _load(path, read_only=False)
     for title, frame in sheets.items():
-        _replace_sheet(workbook, title, frame)
+        _add_table(workbook, title, frame, _remove_table(workbook, title))
     _save(workbook, path)
-
-
-def _replace_sheet(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
-    position = None
-    for index, existing in reversed(list(enumerate(workbook.sheetnames))):
-        if _is_part(existing, title):
-            position = index
-            del workbook[existing]
-    for shift, (part_title, part) in enumerate(_parts(title, frame)):
-        place = None if position is None else position + shift
-        _fill_sheet(workbook.create_sheet(part_title, place), part)
-
-
-def _fill_sheet(sheet: Any, frame: pd.DataFrame) -> None:
-    rows = _cells(frame)
-    for index, name in enumerate(frame.columns, start=1):
-        _style_header(sheet.cell(1, index, str(name)))
-    for row, values in enumerate(rows, start=2):
-        for column, value in enumerate(values, start=1):
-            if value is not None:
-                _fill(sheet.cell(row, column), value)
-    _lay_out(sheet, frame, rows)
 
 
 def read_sheet(path: Path, title: str) -> pd.DataFrame:
@@ -143,20 +93,14 @@ def read_sheet(path: Path, title: str) -> pd.DataFrame:
     ManifestError
         When the workbook or the worksheet cannot be read.
     """
-    workbook = _load(path, read_only=True)
-    try:
+    with closing(_load(path, read_only=True)) as workbook:
         if title not in workbook.sheetnames:
             found = ", ".join(workbook.sheetnames)
             raise ManifestError(f"{path}: there is no worksheet {title!r}; found {found}.")
-        rows = list(workbook[title].iter_rows(values_only=True))
-        number = 2
-        while (further := f"{title} ({number})") in workbook.sheetnames:
-            rows += list(workbook[further].iter_rows(min_row=2, values_only=True))
-            number += 1
-    except _DAMAGED as error:
-        raise ManifestError(f"{path}: not a readable Excel workbook ({error}).") from error
-    finally:
-        workbook.close()
+        try:
+            rows = _read_table(workbook, title)
+        except _DAMAGED as error:
+            raise _damaged_error(path, error) from error
     if not rows:
         raise ManifestError(f"{path}: worksheet {title!r} is empty.")
     # Notes that someone wrote beside the table have no column name; rows may end early.
@@ -171,11 +115,8 @@ def read_sheet(path: Path, title: str) -> pd.DataFrame:
 
 def sheet_names(path: Path) -> list[str]:
     """Return the titles of a workbook's worksheets."""
-    workbook = _load(path, read_only=True)
-    try:
+    with closing(_load(path, read_only=True)) as workbook:
         return list(workbook.sheetnames)
-    finally:
-        workbook.close()
 
 
 def require_title(title: str) -> None:
@@ -199,26 +140,61 @@ def require_columns(frame: pd.DataFrame, columns: Iterable[str], path: Path) -> 
             raise ManifestError(f"{path}: column {name!r} is missing.")
 
 
-def _load(path: Path, *, read_only: bool) -> Workbook:
-    if not path.is_file():
-        raise ManifestError(f"{path}: there is no such workbook.")
-    try:
-        return load_workbook(path, read_only=read_only)
-    except _DAMAGED as error:
-        raise ManifestError(f"{path}: not a readable Excel workbook ({error}).") from error
+# A table longer than a worksheet goes on in others: what follows alone knows their titles.
 
 
-def _add_sheet(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
-    sheet = workbook.create_sheet(title)
-    rows = _cells(frame)
+def _split_table(title: str, frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield title and rows of each worksheet that a table needs."""
+    n_rows = LARGEST_SHEET - 1  # without the header
+    yield title, frame.iloc[:n_rows]
+    for number, start in enumerate(range(n_rows, len(frame), n_rows), start=2):
+        yield f"{title} ({number})", frame.iloc[start : start + n_rows]
+
+
+def _is_of_table(name: str, title: str) -> bool:
+    """Return whether a worksheet is a table's first or a further one; to Excel case is nothing."""
+    return re.fullmatch(rf"{re.escape(title)}( \(\d+\))?", name, re.IGNORECASE) is not None
+
+
+def _read_table(workbook: Workbook, title: str) -> list[tuple[Any, ...]]:
+    """Return the header and all rows of a table."""
+    rows = list(workbook[title].iter_rows(values_only=True))
+    number = 2
+    while (further := f"{title} ({number})") in workbook.sheetnames:
+        rows += list(workbook[further].iter_rows(min_row=2, values_only=True))
+        number += 1
+    return rows
+
+
+def _remove_table(workbook: Workbook, title: str) -> int | None:
+    """Remove a table's worksheets; return where they began."""
+    names = [name for name in workbook.sheetnames if _is_of_table(name, title)]
+    position = workbook.sheetnames.index(names[0]) if names else None
+    for name in names:
+        del workbook[name]
+    return position
+
+
+def _add_table(
+    workbook: Workbook, title: str, frame: pd.DataFrame, position: int | None = None
+) -> None:
+    """Write a table's worksheets, from a position on or at the end."""
+    for shift, (name, rows) in enumerate(_split_table(title, frame)):
+        place = None if position is None else position + shift
+        _fill_sheet(workbook.create_sheet(name, place), rows)
+
+
+def _fill_sheet(sheet: Any, frame: pd.DataFrame) -> None:
+    rows = [[_cell_value(value) for value in row] for row in frame.to_numpy(object)]
     _lay_out(sheet, frame, rows)  # before the rows: a write-only sheet is streamed
     # Styled once: openpyxl looks a style up each time one is set.
-    header, text = _style_header(WriteOnlyCell(sheet)), _fill(WriteOnlyCell(sheet), "")
+    header, text = WriteOnlyCell(sheet), WriteOnlyCell(sheet)
+    header.font, header.fill, text.number_format = _HEADER_FONT, _HEADER_FILL, "@"
     sheet.append([_text_cell(sheet, header, str(name)) for name in frame.columns])
     for values in rows:
         sheet.append(
             [
-                _text_cell(sheet, text, value) if isinstance(value, str) else _number(sheet, value)
+                _text_cell(sheet, text, value) if isinstance(value, str) else _cell(sheet, value)
                 for value in values
             ]
         )
@@ -226,17 +202,17 @@ def _add_sheet(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
 
 def _text_cell(sheet: Any, like: Any, value: str) -> Any:
     cell: Any = WriteOnlyCell(sheet)
+    # Not through cell.value: openpyxl takes a leading = for a formula.
     cell._style, cell._value, cell.data_type = like._style, value, "s"
     return cell
 
 
-def _number(sheet: Any, value: Any) -> Any:
-    return value if value is None else _fill(WriteOnlyCell(sheet), value)
-
-
-def _cells(frame: pd.DataFrame) -> list[list[Any]]:
-    """Return the values of the cells row by row."""
-    return [[_cell_value(value) for value in row] for row in frame.to_numpy(object)]
+def _cell(sheet: Any, value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    cell: Any = WriteOnlyCell(sheet, value)
+    cell._value = repr(value)  # openpyxl would write 16 digits, which may not be enough
+    return cell
 
 
 def _cell_value(value: Any) -> Any:
@@ -252,25 +228,6 @@ def _cell_value(value: Any) -> Any:
     return number if math.isfinite(number) else None
 
 
-def _fill(cell: Any, value: Any) -> Any:
-    if isinstance(value, str):
-        cell.value = value
-        cell.data_type = "s"  # openpyxl takes a leading = for a formula
-        cell.number_format = "@"
-    else:
-        cell.value = value
-        if isinstance(value, float):
-            cell._value = repr(value)  # openpyxl would write 16 digits, which may not be enough
-    return cell
-
-
-def _style_header(cell: Any) -> Any:
-    cell.font = _HEADER_FONT
-    cell.fill = _HEADER_FILL
-    cell.data_type = "s"
-    return cell
-
-
 def _lay_out(sheet: Any, frame: pd.DataFrame, rows: list[list[Any]]) -> None:
     sheet.freeze_panes = "B2"
     narrowest, widest = _WIDTHS
@@ -280,6 +237,19 @@ def _lay_out(sheet: Any, frame: pd.DataFrame, rows: list[list[Any]]) -> None:
         sheet.column_dimensions[get_column_letter(index + 1)].width = width
     if len(frame.columns):
         sheet.auto_filter.ref = f"A1:{get_column_letter(len(frame.columns))}{len(frame) + 1}"
+
+
+def _load(path: Path, *, read_only: bool) -> Workbook:
+    if not path.is_file():
+        raise ManifestError(f"{path}: there is no such workbook.")
+    try:
+        return load_workbook(path, read_only=read_only)
+    except _DAMAGED as error:
+        raise _damaged_error(path, error) from error
+
+
+def _damaged_error(path: Path, error: Exception) -> ManifestError:
+    return ManifestError(f"{path}: not a readable Excel workbook ({error}).")
 
 
 def _save(workbook: Workbook, path: Path) -> None:

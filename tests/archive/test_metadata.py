@@ -242,7 +242,7 @@ def rows_of(scanners: dict[int, list[str]]) -> Rows:
 
 def find(scanners: dict[int, list[str]], number: int, offset: int = 0) -> tuple[str, list[str]]:
     table = MetadataTable(rows_of(scanners), offset, "meta.csv")
-    metadata, issues = find_row(table, number, AMOS22, f"amos_{number:04d}")
+    metadata, issues = find_row(table, number, AMOS22)
     for issue in issues:
         assert (issue.severity, issue.sample) == ("warning", f"amos_{number:04d}")
     return metadata.site, [issue.code for issue in issues]
@@ -310,12 +310,11 @@ CT, INGENIA, PRISMA = "Aquilion ONE", "Ingenia", "Prisma"
 def decide(
     scanners: dict[int, list[str]], labelled: list[int], requested: str = "auto"
 ) -> tuple[int, list[tuple[str, str]]]:
-    scans = sorted({501, *labelled})
-    offset, issues = decide_mr_offset(
-        requested, rows_of(scanners), scans, labelled, AMOS22, "meta.csv"
-    )
+    scans = {number: number in labelled for number in sorted({501, *labelled})}
+    before = MetadataTable(rows_of(scanners), path="meta.csv")
+    table, issues = decide_mr_offset(before, requested, scans, AMOS22)
     assert all(issue.message for issue in issues)
-    return offset, [(issue.code, issue.severity) for issue in issues]
+    return table.mr_offset, [(issue.code, issue.severity) for issue in issues]
 
 
 SAID = [("mr_metadata_offset", "info")]
@@ -394,6 +393,5 @@ def test_without_evidence_row_N_is_taken_with_a_warning(
 
 
 def test_an_archive_without_mr_scans_says_nothing_about_them() -> None:
-    rows = rows_of({500: [PRISMA]})
-    assert decide_mr_offset("auto", rows, [], [], AMOS22, "meta.csv")[1] == []
-    assert decide_mr_offset("auto", {}, [], [], AMOS22, "meta.csv") == (0, [])
+    for rows in (rows_of({500: [PRISMA]}), {}):
+        assert decide_mr_offset(MetadataTable(rows), "auto", {}, AMOS22)[1] == []

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 import amos_dask
+from amos_dask.datasets import AMOS22
 from amos_dask.errors import ManifestError
+from amos_dask.tables.of_root import missing_subset_issues
 from amos_dask.tables.splits import (
     available_subsets,
     index_frames,
-    missing_subsets,
     official_split,
     require_split_name,
 )
@@ -296,15 +297,18 @@ def test_rows_without_a_label_belong_to_no_subset() -> None:
 @pytest.mark.parametrize(
     ("subsets", "available", "missing"),
     [
-        (SUBSETS, (("train", "val"), ("train",), ("val",), ("test",)), ()),
-        (["train"], (("train",),), ("val", "test")),
-        (["val", "train"], (("train", "val"), ("train",), ("val",)), ("test",)),
-        ([], (), ("train", "val", "test")),
+        (SUBSETS, (("train", "val"), ("train",), ("val",), ("test",)), []),
+        (["train"], (("train",),), ["val", "test"]),
+        (["val", "train"], (("train", "val"), ("train",), ("val",)), ["test"]),
+        ([], (), ["train", "val", "test"]),
     ],
 )
 def test_only_subsets_with_samples_get_index_manifests(
-    subsets: list[str], available: tuple[tuple[str, ...], ...], missing: tuple[str, ...]
+    subsets: list[str], available: tuple[tuple[str, ...], ...], missing: list[str]
 ) -> None:
     frame = manifest(subsets)
     assert available_subsets(frame) == available
-    assert missing_subsets(frame) == missing
+    issues = missing_subset_issues(frame, "grouped", AMOS22)
+    assert [issue.message for issue in issues] == [
+        f"grouped has no {name} samples" for name in missing
+    ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,16 +18,16 @@ from amos_dask.root.working import require_unlocked, working_where_possible
 from amos_dask.tables.assignments import assign, fold_shares, holdout_shares
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
 from amos_dask.tables.splits import (
-    SPLIT_COLUMNS,
     SPLITS_SHEET,
-    SplitRecipe,
-    assigned_split,
+    SplitMethod,
     index_frames,
     list_split,
     next_split_name,
     official_split,
+    read_splits,
     require_split_name,
     split_hash,
+    with_split,
 )
 from amos_dask.tables.workbook import (
     read_sheet,
@@ -99,147 +98,119 @@ def make_split(
         patients than parts.
     AmosDaskError
         When the options do not go together, or a run is at work on the workbook's ROOT_DIR.
+
+    Examples
+    --------
+    >>> manifest = "data/AMOS22/grouped/dataset_manifest.xlsx"
+    >>> result = amos_dask.make_split(manifest, kind="kfold", folds=3, stratify=["sex"])
+    >>> result.frame.columns[-1]
+    'split02_kfold3'
     """
     path = Path(manifest_file)
     if split_name is not None:
         require_split_name(split_name)
-    wish = _understand(kind, folds, fractions, seed, stratify, group, unlabelled=unlabelled)
+    options = {
+        "folds": folds,
+        "fractions": fractions,
+        "seed": seed,
+        "stratify": tuple(stratify) or None,
+        "group": group or None,
+        "unlabelled": unlabelled or None,
+    }
+    method = _choose_method(kind, {name: v for name, v in options.items() if v is not None})
     layout = Layout.of(find_root(path.parent))
     require_unlocked(layout)
     _require_workbook(path)
     with working_where_possible(layout):
         manifest = read_sheet(path, MANIFEST_SHEET)
-        listed = _read_listed(path)
+        listed = read_splits(path)
         if split_name is None:
-            split_name = _choose_name(wish.recipe, listed, path)
-        split = _split(manifest, split_name, wish, path, layout.dataset)
+            split_name = next_split_name(method, listed, sheet_names(path))
+        if method.shares:
+            assignment = _deal(manifest, method, path, layout.dataset)
+            parts = [assignment.get(str(sample_id)) for sample_id in manifest["ID"]]
+            split = with_split(manifest, split_name, parts, path)
+        else:
+            split = official_split(manifest, split_name, path)
         sheets = {split_name: split}
-        if wish.shares or not listed.empty:
-            sheets[SPLITS_SHEET] = list_split(listed, split_name, wish.recipe, split)
+        if method.shares or not listed.empty:
+            sheets[SPLITS_SHEET] = list_split(listed, split_name, method, split)
         with adding_to_table(layout, absolute(path)):
             update_workbook(path, sheets)
     return CommandResult((path,), len(split), _describe(split, split_name), (), split)
 
 
-@dataclass(frozen=True)
-class _Wish:
-    """What is asked for, understood and found to be possible."""
-
-    recipe: SplitRecipe
-    shares: Mapping[str, Fraction]
-    stratify: tuple[str, ...]
-
-
-def _understand(
-    kind: str,
-    folds: int | None,
-    fractions: Sequence[float] | None,
-    seed: int | None,
-    stratify: Sequence[str],
-    group: str | None,
-    *,
-    unlabelled: bool,
-) -> _Wish:
-    _require_one_of("kind", [kind], SPLIT_KINDS)
-    _require_one_of("stratify", stratify, STRATA)
-    _require_one_of("group", [group] if group else [], SPLIT_GROUPS)
-    given = {
-        "folds": folds is not None,
-        "fractions": fractions is not None,
-        "seed": seed is not None,
-        "stratify": bool(stratify),
-        "group": bool(group),
-        "unlabelled": unlabelled,
-    }
+def _choose_method(kind: str, given: Mapping[str, Any]) -> SplitMethod:
+    """Return the method that the options given ask for; raise when they do not go together."""
+    stratify, group = given.get("stratify", ()), given.get("group", "")
+    _require_known("kind", [kind], SPLIT_KINDS)
+    _require_known("stratify", stratify, STRATA)
+    _require_known("group", [group] if group else [], SPLIT_GROUPS)
     foreign = {"official": set(given), "kfold": {"fractions"}, "holdout": {"folds"}}[kind]
-    wrong = [name for name in given if given[name] and name in foreign]
+    wrong = [name for name in given if name in foreign]
     if wrong:
         raise AmosDaskError(f"a split of kind {kind!r} takes no {' and no '.join(wrong)}.")
     if kind == "official":
-        return _Wish(SplitRecipe(kind), {}, ())
+        return SplitMethod()
     if kind == "kfold":
-        n_folds = DEFAULT_FOLDS if folds is None else folds
+        n_folds = given.get("folds", DEFAULT_FOLDS)
         shares, parts = fold_shares(n_folds), str(n_folds)
     else:
-        chosen = DEFAULT_FRACTIONS if fractions is None else fractions
-        shares, parts = holdout_shares(chosen), ",".join(f"{fraction:g}" for fraction in chosen)
-    ordered = tuple(name for name in STRATA if name in stratify)
-    samples = "all" if unlabelled else "labelled"
-    recipe = SplitRecipe(kind, parts, seed or 0, ",".join(ordered), group or "", samples)
-    return _Wish(recipe, shares, ordered)
+        fractions = given.get("fractions", DEFAULT_FRACTIONS)
+        shares, parts = holdout_shares(fractions), ",".join(f"{each:g}" for each in fractions)
+    return SplitMethod(
+        kind=kind,
+        shares=shares,
+        parts=parts,
+        seed=given.get("seed", 0),
+        stratify=tuple(name for name in STRATA if name in stratify),
+        group=group,
+        samples="all" if "unlabelled" in given else "labelled",
+    )
 
 
-def _require_one_of(name: str, values: Collection[str], known: Sequence[str]) -> None:
+def _require_known(name: str, values: Iterable[str], known: Sequence[str]) -> None:
     for value in values:
         if value not in known:
             raise AmosDaskError(f"{name}: {value!r} is not known; choose from {', '.join(known)}.")
 
 
-def _read_listed(path: Path) -> pd.DataFrame:
-    """Return worksheet ``Splits``; without rows where there is none."""
-    titles = sheet_names(path)
-    for title in titles:
-        if title.casefold() == SPLITS_SHEET.casefold():
-            listed = read_sheet(path, title)
-            require_columns(listed, SPLIT_COLUMNS, path)
-            return listed[listed["name"].isin(titles)]
-    return pd.DataFrame(columns=list(SPLIT_COLUMNS), dtype=object)
-
-
-def _choose_name(recipe: SplitRecipe, listed: pd.DataFrame, path: Path) -> str:
-    if recipe.kind == "official":
-        return SPLIT_NAME
-    return next_split_name(recipe, listed, sheet_names(path))
-
-
-def _split(
-    manifest: pd.DataFrame,
-    split_name: str,
-    wish: _Wish,
-    path: Path,
-    definition: DatasetDefinition,
-) -> pd.DataFrame:
-    if not wish.shares:
-        return official_split(manifest, split_name, path)
-    recipe = wish.recipe
+def _deal(
+    manifest: pd.DataFrame, method: SplitMethod, path: Path, definition: DatasetDefinition
+) -> dict[str, str]:
+    """Return ID -> part of the samples that are dealt out."""
     require_columns(manifest, ("ID", "sex", "manufacturer_model_name", "mask"), path)
-    rows = manifest[manifest["ID"].notna()]
-    if recipe.samples == "labelled":
-        rows = rows[rows["mask"].notna()]
+    is_dealt = manifest["ID"].notna()
+    if method.samples == "labelled":
+        is_dealt &= manifest["mask"].notna()
+    rows = manifest[is_dealt]
     if not rows["ID"].is_unique:
         repeated = rows["ID"][rows["ID"].duplicated()].iloc[0]
         raise ManifestError(f"{path}: {repeated!r} has two rows.")
     ids = [str(sample_id) for sample_id in rows["ID"]]
-    groups = {sample_id: sample_id for sample_id in ids}
-    if recipe.group:
+    groups = dict(zip(ids, ids, strict=True))
+    if method.group:
         require_columns(manifest, PATIENT_COLUMNS, path)
         groups = find_patients(rows)
-    strata = dict(zip(ids, _strata(rows, wish.stratify, definition), strict=True))
+    strata = dict(zip(ids, _strata(rows, method.stratify, definition), strict=True))
     try:
-        assignment = assign(groups, strata, wish.shares, recipe.seed or 0)
+        return assign(groups, strata, method.shares, method.seed or 0)
     except ManifestError as error:
         raise ManifestError(f"{path}: {error}") from error
-    return assigned_split(manifest, split_name, assignment, path)
 
 
 def _strata(
     rows: pd.DataFrame, stratify: Sequence[str], definition: DatasetDefinition
 ) -> list[str]:
     """Return what each row is of, such as ``Prisma F mri``."""
-    scanners, sexes = (
-        [UNDEFINED if pd.isna(value) else str(value) for value in rows[column]]
-        for column in ("manufacturer_model_name", "sex")
-    )
-    numbers = [str(sample_id).rpartition("_")[2] for sample_id in rows["ID"]]
-    values = {
-        "scanner": scanners,
-        "sex": sexes,
-        "modality": [
-            definition.modality(int(number) if number.isdecimal() else 0, scanner)
-            for number, scanner in zip(numbers, scanners, strict=True)
-        ],
-    }
-    return [" ".join(values[name][i] for name in stratify) for i in range(len(rows))]
+    known = rows[["ID", "manufacturer_model_name", "sex"]].fillna(UNDEFINED).astype(str)
+    strata = []
+    for sample_id, scanner, sex in known.itertuples(index=False):
+        number = sample_id.rpartition("_")[2]
+        modality = definition.modality(int(number) if number.isdecimal() else 0, scanner)
+        found = {"scanner": scanner, "sex": sex, "modality": modality}
+        strata.append(" ".join(found[name] for name in stratify))
+    return strata
 
 
 def _describe(split: pd.DataFrame, split_name: str) -> str:
@@ -278,6 +249,13 @@ def index_manifests(
     ------
     ManifestError
         When the workbook, the split or a subset is missing: nothing is written then.
+
+    Examples
+    --------
+    >>> manifest = "data/AMOS22/grouped/dataset_manifest.xlsx"
+    >>> result = amos_dask.index_manifests(manifest, "data", subsets=[["train", "val"], ["test"]])
+    >>> [path.name for path in result.outputs]
+    ['split01_standard_train_val.xlsx', 'split01_standard_test.xlsx']
     """
     path, folder = Path(manifest_file), Path(output_index_manifest_dir)
     require_split_name(split_name)

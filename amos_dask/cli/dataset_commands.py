@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 import amos_dask
-from amos_dask.cli import options as opt
-from amos_dask.cli.show import close_command, close_leaks
+from amos_dask.cli import shared_options as opt
+from amos_dask.cli.show import close_command, close_search
 
 
-@click.command(epilog="Example: amos-dask leaks data/AMOS22")
-@click.argument("root_dir", type=opt.FOLDER)
+@opt.command("leaks", "data/AMOS22")
+@opt.root
 @click.option("--split_name", help="Worksheet of another split than the official one.")
 @opt.cluster
 def leaks(**arguments: Any) -> int:
@@ -22,11 +22,11 @@ def leaks(**arguments: Any) -> int:
     headers and metadata say. 'run' looks for them as well and says so in its issues, for
     information: the official split stays as it is.
     """
-    return close_leaks(amos_dask.leaks(**arguments), arguments)
+    return close_search(amos_dask.leaks(**arguments), arguments, with_notes=True)
 
 
-@click.command(epilog="Example: amos-dask stats data/AMOS22")
-@click.argument("root_dir", type=opt.FOLDER)
+@opt.command("stats", "data/AMOS22")
+@opt.root
 @opt.label_explanation
 @opt.cluster
 def stats(**arguments: Any) -> int:
@@ -38,10 +38,10 @@ def stats(**arguments: Any) -> int:
     return close_command(amos_dask.stats(**arguments), arguments)
 
 
-@click.command(epilog="Example: amos-dask report data/AMOS22")
-@click.argument("root_dir", type=opt.FOLDER)
+@opt.command("report", "data/AMOS22")
+@opt.root
 @opt.label_explanation
-@click.option("--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well.")
+@opt.statistics
 @opt.cluster
 def report(**arguments: Any) -> int:
     """Write the page that shows what was changed.

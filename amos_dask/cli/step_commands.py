@@ -7,17 +7,16 @@ from typing import Any
 import click
 
 import amos_dask
-from amos_dask.cli import options as opt
+from amos_dask.cli import shared_options as opt
 from amos_dask.cli.show import close_command
 
 
-@click.command(
+@opt.command(
     "archive-manifest",
-    epilog="Example: amos-dask archive-manifest --root_dir AMOS22/archive "
-    "--output_manifest_file AMOS22/descriptor/archive_manifest.xlsx",
+    "--root_dir AMOS22/archive --output_manifest_file AMOS22/descriptor/archive_manifest.xlsx",
 )
-@click.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
-@click.option("--output_manifest_file", required=True, type=opt.FILE, help="Workbook to write.")
+@opt.archive_root
+@opt.output_manifest_file
 @opt.dataset
 @opt.labeled_data_meta
 @click.option("--sheet_name", default="Manifest", show_default=True, help="Worksheet to write.")
@@ -28,37 +27,31 @@ def archive_manifest(**arguments: Any) -> int:
     return close_command(amos_dask.archive_manifest(**arguments), arguments)
 
 
-@click.command(
+@opt.command(
     "confirm-pairs",
-    epilog="Example: amos-dask confirm-pairs --modality ct --root_dir AMOS22/archive "
-    "--output_dir AMOS22/grouped/AMOS-CT "
+    "--modality ct --root_dir AMOS22/archive --output_dir AMOS22/grouped/AMOS-CT "
     "--archive_manifest AMOS22/descriptor/archive_manifest.xlsx",
 )
 @click.option(
     "--modality", required=True, type=click.Choice(["ct", "mri", "und"]), help="Which samples."
 )
-@click.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
+@opt.archive_root
 @click.option("--output_dir", required=True, type=opt.FOLDER, help="Such as grouped/AMOS-CT.")
 @click.option(
     "--archive_manifest", required=True, type=opt.FILE, help="Workbook of archive-manifest."
 )
-@opt.ids
-@opt.subset
+@opt.selection_of_modality
 @opt.cluster
-def confirm_pairs(ids: tuple[str, ...], subset: str | None, **arguments: Any) -> int:
+def confirm_pairs(**arguments: Any) -> int:
     """02: write volumes and masks with one geometry.
 
     Samples go to OUTPUT_DIR/{train,val,test}/{scanner}/{ID}_{sex}: a float32 volume, a uint8 mask
     that takes its volume's geometry, and an info file.
     """
-    selection = amos_dask.Selection(ids or None, subset)
-    return close_command(amos_dask.confirm_pairs(selection=selection, **arguments), arguments)
+    return close_command(amos_dask.confirm_pairs(**arguments), arguments)
 
 
-@click.command(
-    "split-prostate-uterus",
-    epilog="Example: amos-dask split-prostate-uterus --root_dir AMOS22/grouped",
-)
+@opt.command("split-prostate-uterus", "--root_dir AMOS22/grouped")
 @opt.root_dir
 @opt.selection
 @opt.cluster
@@ -70,10 +63,9 @@ def split_prostate_uterus(**arguments: Any) -> int:
     return close_command(amos_dask.split_prostate_uterus(**arguments), arguments)
 
 
-@click.command(
+@opt.command(
     "binary-masks",
-    epilog="Example: amos-dask binary-masks --root_dir AMOS22/grouped "
-    "--label_explanation AMOS22/descriptor/label_map.yaml",
+    "--root_dir AMOS22/grouped --label_explanation AMOS22/descriptor/label_map.yaml",
 )
 @opt.root_dir
 @opt.label_explanation
@@ -84,11 +76,10 @@ def binary_masks(**arguments: Any) -> int:
     return close_command(amos_dask.binary_masks(**arguments), arguments)
 
 
-@click.command(
+@opt.command(
     "small-regions",
-    epilog="Example: amos-dask small-regions --root_dir AMOS22/grouped "
-    "--region_volume_thresh 100.0 "
-    "--output_manifest AMOS22/descriptor/small_connected_region_100_manifest.xlsx",
+    "--root_dir AMOS22/grouped --region_volume_thresh 100.0 --output_manifest "
+    "AMOS22/descriptor/small_connected_region_100_manifest.xlsx",
 )
 @opt.root_dir
 @click.option(
@@ -111,9 +102,10 @@ def small_regions(**arguments: Any) -> int:
     return close_command(amos_dask.small_regions(**arguments), arguments)
 
 
-@click.command(
-    epilog="Example: amos-dask denoise --root_dir AMOS22/grouped --output_dir AMOS22/grouped "
-    "--kernel_size 5 5 --filter_halfedge 3 --region_area_thresh 10.0"
+@opt.command(
+    "denoise",
+    "--root_dir AMOS22/grouped --output_dir AMOS22/grouped --kernel_size 5 5 "
+    "--filter_halfedge 3 --region_area_thresh 10.0",
 )
 @opt.root_dir
 @click.option(
@@ -139,7 +131,7 @@ def denoise(**arguments: Any) -> int:
     return close_command(amos_dask.denoise(**arguments), arguments)
 
 
-@click.command(epilog="Example: amos-dask restore --root_dir AMOS22/grouped --ids 4,507")
+@opt.command("restore", "--root_dir AMOS22/grouped --ids 4,507")
 @opt.root_dir
 @opt.selection
 @opt.cluster
@@ -153,13 +145,12 @@ def restore(**arguments: Any) -> int:
     return close_command(amos_dask.restore(**arguments), arguments)
 
 
-@click.command(
+@opt.command(
     "dataset-manifest",
-    epilog="Example: amos-dask dataset-manifest --root_dir AMOS22/grouped "
-    "--output_manifest_file AMOS22/grouped/dataset_manifest.xlsx",
+    "--root_dir AMOS22/grouped --output_manifest_file AMOS22/grouped/dataset_manifest.xlsx",
 )
 @opt.root_dir
-@click.option("--output_manifest_file", required=True, type=opt.FILE, help="Workbook to write.")
+@opt.output_manifest_file
 @opt.label_explanation
 @opt.cluster
 def dataset_manifest(**arguments: Any) -> int:
@@ -170,10 +161,10 @@ def dataset_manifest(**arguments: Any) -> int:
     return close_command(amos_dask.dataset_manifest(**arguments), arguments)
 
 
-@click.command(
+@opt.command(
     "make-split",
-    epilog="Example: amos-dask make-split --manifest_file AMOS22/grouped/dataset_manifest.xlsx "
-    "--kind kfold --folds 5 --seed 0 --stratify scanner,sex,modality --group patient",
+    "--manifest_file AMOS22/grouped/dataset_manifest.xlsx --kind kfold --folds 5 --seed 0 "
+    "--stratify scanner,sex,modality --group patient",
 )
 @click.option("--manifest_file", required=True, type=opt.FILE, help="Workbook of dataset-manifest.")
 @click.option(
@@ -192,7 +183,7 @@ def dataset_manifest(**arguments: Any) -> int:
 @click.option(
     "--fractions",
     metavar="X,Y[,Z]",
-    callback=opt.comma_separated(float),
+    type=opt.comma_separated(float),
     help="Of holdout: train,val or train,val,test.  [default: 0.7,0.1,0.2]",
 )
 @click.option("--seed", type=int, help="Another seed, another split.  [default: 0]")
@@ -200,7 +191,7 @@ def dataset_manifest(**arguments: Any) -> int:
     "--stratify",
     metavar="scanner,sex,modality",
     default="",
-    callback=opt.comma_separated(click.Choice(["scanner", "sex", "modality"])),
+    type=opt.comma_separated(click.Choice(["scanner", "sex", "modality"])),
     help="Any of these: every part gets its share of each combination.",
 )
 @click.option(
@@ -220,16 +211,17 @@ def make_split(**arguments: Any) -> int:
     return close_command(amos_dask.make_split(**arguments), arguments)
 
 
-@click.command(
+@opt.command(
     "index-manifests",
-    cls=opt.RepeatedValues,
-    epilog="Example: amos-dask index-manifests "
     "--manifest_file AMOS22/grouped/dataset_manifest.xlsx --split_name split01_standard "
-    "--output_index_manifest_dir AMOS22/grouped/splits/split01_standard "
-    "--subsets train val --subsets train --subsets val --subsets test",
+    "--output_index_manifest_dir AMOS22/grouped/splits/split01_standard --subsets train "
+    "val --subsets train --subsets val --subsets test",
+    cls=opt.RepeatedValues,
 )
 @click.option("--manifest_file", required=True, type=opt.FILE, help="Workbook with the split.")
-@opt.split_name
+@click.option(
+    "--split_name", default="split01_standard", show_default=True, help="Worksheet of the split."
+)
 @click.option(
     "--output_index_manifest_dir", required=True, type=opt.FOLDER, help="Folder to write to."
 )
@@ -246,3 +238,10 @@ def index_manifests(subsets: tuple[str, ...], **arguments: Any) -> int:
     if not all(combinations):
         raise click.UsageError("--subsets needs at least one subset each time.")
     return close_command(amos_dask.index_manifests(subsets=combinations, **arguments), arguments)
+
+
+# In the tutorial's order, as --help lists them.
+ALL = (
+    *(archive_manifest, confirm_pairs, split_prostate_uterus, binary_masks),
+    *(small_regions, denoise, restore, dataset_manifest, make_split, index_manifests),
+)

@@ -11,7 +11,7 @@ from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import InconsistentDatasetError
 from amos_dask.outcomes import all_issues, step_results
-from amos_dask.records import SampleFiles, Step
+from amos_dask.records import Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute, find_root
@@ -59,6 +59,12 @@ def dataset_manifest(
         has two folders: all of them are listed, and an older manifest stays as it is.
     AmosDaskError
         When there are no samples or the label map is not usable.
+
+    Examples
+    --------
+    >>> result = amos_dask.dataset_manifest("data/AMOS22/grouped", "manifest.xlsx", progress="none")
+    >>> list(result.frame.columns[:4])
+    ['ID', 'seq', 'sex', 'subset']
     """
     root, output = absolute(root_dir), Path(output_manifest_file)
     layout = Layout.of(find_root(root, output))
@@ -72,16 +78,14 @@ def dataset_manifest(
             sources = [FolderSource(folder, layout, label_map) for folder in folders]
             tasks = [DescribeTask(source, root) for source in sources]
             results = step_results(session.map("describe", describe_sample, tasks))
-        rows: list[SampleFiles] = []
-        for result in results:
-            if result.value is not None and result.value.record.files is not None:
-                rows.append(result.value.record.files)
-                problems += result.value.problems
+        described = [result.value for result in results if result.value is not None]
+        problems += [problem for each in described for problem in each.problems]
         if problems:
             raise InconsistentDatasetError(
                 f"{len(problems)} inconsistencies; nothing was written:\n  " + "\n  ".join(problems)
             )
-        frame = dataset_frame(rows, label_map)
+        rows = (each.record.files for each in described)
+        frame = dataset_frame((row for row in rows if row is not None), label_map)
         update_workbook(output, {MANIFEST_SHEET: frame})
         issues = all_issues(results)
         scope = layout.shown(root)

@@ -1,4 +1,4 @@
-"""The whole job: ``download``, ``run`` and ``verify``, and ``demo`` and ``phantom`` to try it."""
+"""The whole job: ``download``, ``run``, ``verify``, ``cluster check``; ``demo``, ``phantom``."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any
 import click
 
 import amos_dask
-from amos_dask.cli import options as opt
+from amos_dask.cli import shared_options as opt
 from amos_dask.cli.show import (
+    close_check,
     close_command,
     close_demo,
     close_phantom,
     close_plan,
     close_run,
-    close_verify,
+    close_search,
 )
 
-# Options of run that say what is written besides the dataset.
-_OUTPUTS_OF_RUN = ("performance_report", "statistics", "report")
+# Options of run that say how it is done or what is written besides the dataset.
+_NOT_OF_A_PLAN = {"cluster", "progress", "no_lock", "performance_report", "statistics", "report"}
 
 
-@click.command(epilog="Example: amos-dask download data/AMOS22")
-@click.argument("root_dir", type=opt.FOLDER)
+@opt.command("download", "data/AMOS22")
+@opt.root
 @click.option("--unlabelled", is_flag=True, help="The scans without labels as well.")
 @click.option(
     "--from",
@@ -42,10 +43,8 @@ def download(**arguments: Any) -> int:
     return close_command(amos_dask.download(**arguments), arguments)
 
 
-@click.command(
-    epilog="Example: amos-dask run data/AMOS22 --archive downloads/amos22.zip --workers 8"
-)
-@click.argument("root_dir", type=opt.FOLDER)
+@opt.command("run", "data/AMOS22 --archive downloads/amos22.zip --workers 8")
+@opt.root
 @click.option("--archive", metavar="PATH_OR_URL", help="Folder, zip file, or a URL of either.")
 @opt.dataset
 @opt.labeled_data_meta
@@ -63,7 +62,7 @@ def download(**arguments: Any) -> int:
 @opt.denoise_parameters
 @opt.selection
 @click.option("--force", is_flag=True, help="Process complete samples again.")
-@click.option("--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well.")
+@opt.statistics
 @click.option("--report/--no_report", default=True, help="Write report.html as well.")
 @click.option("--no_lock", is_flag=True, help="For a file system without locks: be alone there.")
 @click.option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
@@ -80,15 +79,13 @@ def run(dry_run: bool, **arguments: Any) -> int:
     and the next run makes the masks of just the samples concerned. 'denoise --help' shows such a
     file.
     """
-    json_lines = arguments["progress"] == "json"
-    if dry_run:
-        for name in ("cluster", "progress", "no_lock", *_OUTPUTS_OF_RUN):
-            del arguments[name]
-        return close_plan(amos_dask.plan_run(**arguments), json_lines)
-    return close_run(amos_dask.run(**arguments), json_lines)
+    if not dry_run:
+        return close_run(amos_dask.run(**arguments), arguments)
+    asked = {name: value for name, value in arguments.items() if name not in _NOT_OF_A_PLAN}
+    return close_plan(amos_dask.plan_run(**asked), arguments)
 
 
-@click.command(epilog="Example: amos-dask verify downloads/amos22.zip --md5")
+@opt.command("verify", "downloads/amos22.zip --md5")
 @click.argument("path", metavar="PATH_OR_URL")
 @click.option("--full", is_flag=True, help="Decode everything, so that all checksums are compared.")
 @click.option("--md5", is_flag=True, help="Compare amos22.zip with the published one first.")
@@ -106,27 +103,21 @@ def verify(**arguments: Any) -> int:
 
     Exit status: 0 sound; 3 something is wrong and named; 1 neither an archive nor a ROOT_DIR.
     """
-    return close_verify(amos_dask.verify(**arguments), arguments)
+    return close_search(amos_dask.verify(**arguments), arguments)
 
 
-@click.command(epilog="Example: amos-dask demo --workers 2")
+@opt.command("demo", "--workers 2")
 @click.argument("directory", type=opt.FOLDER, default="amos-dask-demo")
-@click.option("--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans.")
-@click.option(
-    "--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans."
-)
+@opt.phantom_scans
 @opt.cluster
 def demo(**arguments: Any) -> int:
     """Make a phantom archive and run everything on it."""
-    return close_demo(amos_dask.demo(**arguments), arguments["progress"] == "json")
+    return close_demo(amos_dask.demo(**arguments), arguments)
 
 
-@click.command(epilog="Example: amos-dask phantom /tmp/phantom --form zip --n_ct 8 --n_mri 4")
+@opt.command("phantom", "--form zip --n_ct 8 --n_mri 4 /tmp/phantom")
 @click.argument("directory", type=opt.FOLDER)
-@click.option("--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans.")
-@click.option(
-    "--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans."
-)
+@opt.phantom_scans
 @click.option(
     "--size",
     type=click.Choice(["tiny", "small", "full"]),
@@ -141,6 +132,27 @@ def demo(**arguments: Any) -> int:
 def phantom(directory: Path, **arguments: Any) -> int:
     """Make a synthetic AMOS22 archive to try things on."""
     try:
-        return close_phantom(amos_dask.write_archive(directory, **arguments))
+        return close_phantom(amos_dask.write_archive(directory, **arguments), arguments)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+@click.group(name="cluster")
+def cluster_group() -> None:
+    """Look at the cluster before work is given to it."""
+
+
+@cluster_group.command(
+    epilog="Example: amos-dask cluster check --cluster slurm --root_dir data/AMOS22"
+)
+@click.option("--root_dir", type=opt.FOLDER, help="ROOT_DIR: must be seen and written by all.")
+@click.option("--archive", metavar="PATH_OR_URL", help="The archive: must be seen by all.")
+@opt.dataset
+@opt.cluster
+def check(**arguments: Any) -> int:
+    """Start or reach the cluster and say whether 'run' would work there.
+
+    Compares versions, looks at shared folders, memory and disk on every worker, and prints the
+    dashboard's link with the ssh command that forwards it. Exit status 1 when there are problems.
+    """
+    return close_check(amos_dask.check_cluster(**arguments), arguments)

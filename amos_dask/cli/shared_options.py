@@ -1,0 +1,268 @@
+"""Options, declared once and reused; every name is accepted with ``_`` and with ``-``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+
+import amos_dask
+
+Declaration = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+EXISTING_FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+EXISTING_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
+
+
+def same_word(name: str) -> str:
+    """Return a name as it is declared, with ``_`` for ``-``: people may type either."""
+    return name.replace("-", "_") if name[:1].isalpha() else name  # -1 stays a number
+
+
+def command(
+    name: str, example: str, cls: type[click.Command] = click.Command
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Return click's decorator for a command whose help ends with an example."""
+    return click.command(name, cls, epilog=f"Example: amos-dask {name} {example}")
+
+
+def together(*options: Declaration) -> Declaration:
+    """Return one decorator that declares several options, in this order."""
+
+    def declare(command: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare the options of a command."""
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return declare
+
+
+def as_one(name: str, make: Callable[..., Any], *options: Declaration) -> Declaration:
+    """Return a decorator that declares options which a command takes as one argument.
+
+    Parameters
+    ----------
+    name : str
+        The command's argument.
+    make : callable
+        Makes it of the options' values, given by keyword.
+    *options : decorator
+        The options.
+    """
+    keys = [option.name for option in vars(together(*options)(lambda: None))["__click_params__"]]
+
+    def declare(command: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare the options of a command."""
+
+        @wraps(command)
+        def with_one(**arguments: Any) -> Any:
+            values = {key: arguments.pop(key) for key in keys}
+            return command(**{name: make(**values)}, **arguments)
+
+        return together(*options)(with_one)
+
+    return declare
+
+
+def comma_separated(kind: Any) -> Callable[[str], tuple[Any, ...]]:
+    """Return an option's type: a tuple of values of one type, with commas between them."""
+    one = click.types.convert_type(kind)
+
+    def split(text: str) -> tuple[Any, ...]:
+        words = (word.strip() for word in text.split(","))
+        return tuple(one.convert(word, None, None) for word in words if word)
+
+    return split
+
+
+class RepeatedValues(click.Command):
+    """A command whose ``--subsets`` takes several values each time, as the tutorial writes it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join the values after each ``--subsets`` with commas before click sees them."""
+        joined: list[str] = []
+        for is_option, group in groupby(args, key=lambda word: word.startswith("-")):
+            words = list(group)
+            is_values = not is_option and joined[-1:] == ["--subsets"]
+            joined += [",".join(words)] if is_values else words
+        return super().parse_args(ctx, joined)
+
+
+# ROOT_DIR, the archive and what is read besides.
+root = click.argument("root_dir", type=FOLDER)
+root_dir = click.option(
+    "--root_dir", required=True, type=EXISTING_FOLDER, help="Folder with sample folders below it."
+)
+exported_root = click.option(
+    "--root_dir",
+    default=".",
+    show_default="this folder",
+    type=EXISTING_FOLDER,
+    help="ROOT_DIR that 'run' made, or a folder with sample folders below it.",
+)
+archive_root = click.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
+label_explanation = click.option(
+    "--label_explanation",
+    type=EXISTING_FILE,
+    help="Label map (YAML); default: ROOT's descriptor/label_map.yaml, else the dataset's.",
+)
+dataset = click.option(
+    "--dataset",
+    metavar="NAME|FILE",
+    help="amos22, ct-org, decathlon, or a definition (YAML); default: what ROOT_DIR holds, else "
+    "amos22.",
+)
+labeled_data_meta = click.option(
+    "--labeled_data_meta",
+    metavar="CSV",
+    help="Metadata csv; default: the one inside or beside the archive.",
+)
+mr_metadata_offset = click.option(
+    "--mr_metadata_offset",
+    type=click.Choice(["auto", "0", "-1"]),
+    default="auto",
+    show_default=True,
+    help="Which csv row MR scan N takes: N + offset (the official csv is shifted by one).",
+)
+
+# What is written.
+output_manifest_file = click.option(
+    "--output_manifest_file", required=True, type=FILE, help="Workbook to write."
+)
+statistics = click.option(
+    "--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well."
+)
+exported_labels = together(
+    click.option(
+        "--merge_prostate_uterus", is_flag=True, help="One label for both, as in the archive."
+    ),
+    click.option(
+        "--mr_without_14_16",
+        is_flag=True,
+        help="Leave bladder, prostate and uterus out of MR masks: too few are annotated.",
+    ),
+)
+phantom_scans = together(
+    click.option(
+        "--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans."
+    ),
+    click.option(
+        "--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans."
+    ),
+)
+
+# How masks are denoised.
+denoise_parameters = together(
+    click.option(
+        "--kernel_size",
+        type=click.IntRange(1, 1000),
+        nargs=2,
+        default=(5, 5),
+        show_default=True,
+        metavar="X Y",
+        help="Pixels of the structuring element.",
+    ),
+    click.option(
+        "--filter_halfedge",
+        type=click.IntRange(0, 1000),
+        default=3,
+        show_default=True,
+        help="Votes are counted in a box of 2n+1 pixels.",
+    ),
+    click.option(
+        "--region_area_thresh",
+        type=click.FloatRange(0),
+        default=10.0,
+        show_default=True,
+        metavar="MM2",
+        help="Slice regions smaller than this may change.",
+    ),
+    click.option(
+        "--exclude",
+        type=EXISTING_FILE,
+        help="What denoising leaves as it was (csv: sample,label); default: ROOT's "
+        "descriptor/denoise_exclude.csv, if there is one.",
+    ),
+)
+
+# Which samples.
+_ids = click.option(
+    "--ids",
+    multiple=True,
+    metavar="IDS",
+    help="Only these samples: 4, amos_0004, 1-20, or several with commas.",
+)
+_subset = click.option(
+    "--subset", type=click.Choice(["train", "val", "test"]), help="Only this subset."
+)
+_modality = click.option(
+    "--modality", type=click.Choice(["ct", "mri", "und"]), help="Only this modality."
+)
+
+
+def _select(
+    ids: tuple[str, ...], subset: str | None, modality: str | None = None
+) -> amos_dask.Selection:
+    return amos_dask.Selection(ids or None, subset, modality)
+
+
+selection = as_one("selection", _select, _ids, _subset, _modality)
+selection_of_modality = as_one("selection", _select, _ids, _subset)
+
+
+# Where to run, and how to show progress.
+def _style(json_lines: bool, quiet: bool) -> str:
+    return "json" if json_lines else "none" if quiet else "auto"
+
+
+progress = as_one(
+    "progress",
+    _style,
+    click.option("--json", "json_lines", is_flag=True, help="Progress and result as JSON lines."),
+    click.option("--quiet", is_flag=True, help="No progress."),
+)
+cluster = together(
+    as_one(
+        "cluster",
+        lambda **given: amos_dask.ClusterOptions(**given),
+        click.option(
+            "--cluster",
+            metavar="KIND|ADDRESS",
+            help="local, slurm, pbs, lsf, sge, …, kubernetes, or the address of a Dask scheduler.  "
+            "[default: local, or as configured]",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            help="Processes; default: one a core of this machine.",
+        ),
+        click.option(
+            "--memory",
+            "--memory_limit",
+            metavar="SIZE",
+            help="Memory of each worker, such as 4GB; default: its share of this machine.",
+        ),
+        click.option(
+            "--dashboard_port",
+            type=click.IntRange(0, 65535),
+            help="Port of the dashboard; a free one if taken.  [default: 8787]",
+        ),
+        click.option(
+            "--local_directory",
+            type=click.Path(file_okay=False),
+            help="For workers' temporary files.",
+        ),
+        click.option("--queue", help="Queue or partition of batch jobs."),
+        click.option("--walltime", metavar="HH:MM:SS", help="Walltime of batch jobs."),
+        click.option("--account", help="Account of batch jobs."),
+        click.option("--tls", is_flag=True, default=None, help="Encrypt between the processes."),
+    ),
+    progress,
+)
