@@ -6,6 +6,7 @@ table is checked against it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -150,10 +151,10 @@ class Issue:
     message: str
     action: str
 
-    @property
-    def sort_key(self) -> tuple[str, ...]:
-        """Order of the issue worksheets: sample, file, code, then all else."""
-        return (self.sample, self.file, self.code, self.message, self.severity, self.action)
+
+def in_order(issues: Iterable[Issue]) -> list[Issue]:
+    """Return issues in the order of the worksheets: sample, file, code, then all else."""
+    return sorted(issues, key=lambda i: (i.sample, i.file, i.code, i.message, i.severity, i.action))
 
 
 def make_issue(

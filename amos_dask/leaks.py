@@ -14,7 +14,7 @@ from amos_dask.archive.listing import file_ref
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.issues import Issue, make_issue
+from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.nifti import (
     ImageInfo,
     ImageReader,
@@ -178,7 +178,7 @@ def find_leaks(
     duplicates = find_crossing(_DUPLICATE, voxels, parts)
     issues += [leak.to_issue() for leak in patients]
     issues += [leak.to_issue(files[leak.members[0][0]]) for leak in duplicates]
-    issues.sort(key=lambda issue: issue.sort_key)
+    issues = in_order(issues)
     return Leaks((*patients, *duplicates), tuple(issues))
 
 

@@ -29,7 +29,7 @@ from amos_dask.errors import (
     ArchiveError,
     DamagedZipError,
 )
-from amos_dask.issues import Issue, make_issue
+from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import sample_number
 from amos_dask.results import CommandResult
@@ -139,7 +139,7 @@ def _require_published(location: str, definition: DatasetDefinition) -> Publishe
 def _conclude(
     where: str, n_samples: int, issues: list[Issue], sound: str, unsound: str, advice: str
 ) -> CommandResult:
-    issues = sorted(issues, key=lambda issue: issue.sort_key)
+    issues = in_order(issues)
     n_errors = sum(issue.severity == "error" for issue in issues)
     state = f"sound: {sound}."
     if n_errors:

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from amos_dask.issues import CATALOGUE, Issue, make_issue
+from amos_dask.issues import CATALOGUE, Issue, in_order, make_issue
 
 # Severities that SPEC fixes.
 SPECIFIED = {
@@ -79,7 +79,7 @@ def test_issues_sort_by_sample_then_file_then_code() -> None:
         issue("amos_0002", "a", "bad_affine"),
     ]
     shuffled = [ordered[place] for place in (3, 0, 4, 2, 1)]
-    assert sorted(shuffled, key=lambda issue: issue.sort_key) == ordered
+    assert in_order(shuffled) == ordered
 
 
 def test_an_issue_travels_between_processes_and_cannot_be_changed() -> None:

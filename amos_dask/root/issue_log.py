@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from amos_dask.issues import Issue
+from amos_dask.issues import Issue, in_order
 from amos_dask.records import Step
 from amos_dask.root.staging import write_text
 
@@ -68,7 +68,7 @@ class IssueLog:
         """Return every issue once, sorted by sample, file and code; those of steps left out."""
         left_out = {besides} if isinstance(besides, Step) else set(besides)
         found = {issue for key, issue in self._entries if key.partition(":")[0] not in left_out}
-        return sorted(found, key=lambda issue: issue.sort_key)
+        return in_order(found)
 
     def _read(self) -> list[tuple[str, Issue]]:
         try:

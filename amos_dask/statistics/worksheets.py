@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from amos_dask.labels import BACKGROUND, LabelMap
 from amos_dask.records import SampleFiles
-from amos_dask.statistics.describe_values import describe_samples
 
 GROUPINGS = ("modality", "scanner", "site", "subset")
 _SPREAD = ("min", "median", "mean", "max")
@@ -114,8 +114,8 @@ def organ_frame(
             if label == BACKGROUND or not found:
                 continue
             row = {**_of_label(group, label, name), "n_instances": len(found)}
-            ratios = [n / prod(files.shape) for files, n in found]
-            volumes = [n * prod(files.spacing_mm) / _MM3_IN_CM3 for files, n in found]
+            ratios = [n / math.prod(files.shape) for files, n in found]
+            volumes = [n * math.prod(files.spacing_mm) / _MM3_IN_CM3 for files, n in found]
             for quantity, numbers in (("voxel_ratio", ratios), ("volume_cm3", volumes)):
                 row |= {f"{quantity}_{key}": n for key, n in describe_samples(numbers).items()}
             rows.append(row)
@@ -143,3 +143,10 @@ def _of_label(group: Group, label: int, name: str) -> dict[str, Any]:
 
 def _frame(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns), dtype=object)
+
+
+def describe_samples(numbers: Sequence[float]) -> dict[str, float]:
+    """Return ``min``, ``median``, ``mean`` and ``max`` of one number a sample, at least one."""
+    mean = math.fsum(numbers) / len(numbers)
+    median = float(np.median(np.array(numbers, np.float64)))
+    return {"min": min(numbers), "median": median, "mean": mean, "max": max(numbers)}

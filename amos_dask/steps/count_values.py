@@ -43,12 +43,16 @@ class ValueCounts(NamedTuple):
         totals = np.add.reduceat(self.counts, starts)
         return dict(zip(labels.tolist(), totals.tolist(), strict=True))
 
-    def of_label(self, label: int) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
-        """Return the finite values of a label, how often each occurs, and how many are not."""
-        first, end = np.searchsorted(self.counted_labels, (label, label + 1))
-        values, counts = self.counted_values[first:end], self.counts[first:end]
-        finite = values != _NOT_FINITE
-        return values[finite], counts[finite], int(counts[~finite].sum())
+    def by_label(self) -> dict[int, tuple[NDArray[np.float32], NDArray[np.int64], int]]:
+        """Return, of each label, the finite values, how often each occurs, and how many are not."""
+        labels, starts = np.unique(self.counted_labels, return_index=True)
+        ends = [*starts[1:], self.counted_labels.size]
+        found = {}
+        for label, start, end in zip(labels.tolist(), starts, ends, strict=True):
+            values, counts = self.counted_values[start:end], self.counts[start:end]
+            finite = values != _NOT_FINITE
+            found[label] = (values[finite], counts[finite], int(counts[~finite].sum()))
+        return found
 
 
 NO_COUNTS = ValueCounts(np.empty(0, np.uint8), np.empty(0, np.float32), np.empty(0, np.int64))

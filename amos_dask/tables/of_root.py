@@ -150,9 +150,10 @@ def _dataset_books(layout: Layout, frame: pd.DataFrame, modality: str | None) ->
 
 def _write(layout: Layout, books: Workbooks) -> None:
     """Write workbooks; those of earlier runs that are not among them go."""
+    names = [f"{index_stem(SPLIT_NAME, subsets)}.xlsx" for subsets in STANDARD_SUBSETS]
     for modality in (None, *layout.groups):
-        stems = (index_stem(SPLIT_NAME, combination) for combination in STANDARD_SUBSETS)
-        indexes = (layout.splits(modality) / f"{stem}.xlsx" for stem in stems)
+        folder = layout.splits(modality)
+        indexes = (folder / name for name in names)
         for path in (layout.dataset_manifest(modality), *indexes):
             if path not in books:
                 path.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ def literal(volume: np.ndarray, mask: np.ndarray, label: int) -> tuple[dict[floa
 
 
 def as_dict(found: ValueCounts, label: int) -> tuple[dict[float, int], int]:
-    values, counts, n_not_finite = found.of_label(label)
+    values, counts, n_not_finite = found.by_label()[label]
     assert np.all(np.diff(values) > 0)
     assert not np.signbit(values[values == 0]).any()
     return dict(zip(values.tolist(), counts.tolist(), strict=True)), n_not_finite

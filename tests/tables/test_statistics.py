@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from amos_dask.statistics.describe_values import describe_samples, describe_values
+from amos_dask.statistics.pooling import describe_values
+from amos_dask.statistics.worksheets import describe_samples
 
 quick = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 voxels = hnp.arrays(
