@@ -74,7 +74,7 @@ def test_a_scheduler_that_dies_is_said_in_one_line(
         ) as client:
             assert client.stdout is not None
             for line in client.stdout:
-                if '"WorkStarted"' in line and '"sample"' in line:
+                if '"PhaseStarted"' in line and '"sample"' in line:
                     break
             process.send_signal(signal.SIGKILL)
             _, said = client.communicate(timeout=60)
