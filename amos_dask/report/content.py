@@ -242,21 +242,21 @@ def find_outliers(
 
 
 def make_times(by_sample: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Return how long stages and samples took, given sample -> stage -> seconds."""
-    by_stage: dict[str, list[float]] = {}
-    for stages in by_sample.values():
-        for stage, seconds in stages.items():
-            by_stage.setdefault(stage, []).append(seconds)
-    totals = {name: round(sum(stages.values()), 4) for name, stages in by_sample.items()}
+    """Return how long steps and samples took, given sample -> step -> seconds."""
+    by_step: dict[str, list[float]] = {}
+    for steps in by_sample.values():
+        for step, seconds in steps.items():
+            by_step.setdefault(step, []).append(seconds)
+    totals = {name: round(sum(steps.values()), 4) for name, steps in by_sample.items()}
     return {
-        "stages": [
+        "steps": [
             {
-                "name": stage,
+                "name": step,
                 "total_s": round(sum(seconds), 3),
                 "median_s": round(median(seconds), 4),
                 "max_s": round(max(seconds), 4),
             }
-            for stage, seconds in by_stage.items()
+            for step, seconds in by_step.items()
         ],
         "samples": [list(item) for item in sorted(totals.items(), key=lambda item: -item[1])],
     }

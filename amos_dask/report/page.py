@@ -45,7 +45,7 @@ def write_page(
     content : mapping
         What the page shows, of what JSON knows; a number that is not finite is shown as unknown.
     times : mapping
-        The time that stages and samples took. Apart, as it differs from run to run.
+        The time that steps and samples took. Apart, as it differs from run to run.
     pictures : iterable of (str, str)
         Sample id, and JSON text: the list of its slices. One pair is held in memory at a time.
     """

@@ -164,13 +164,13 @@ def _intensity(modality: str, label: int, name: str, rng: np.random.Generator) -
 
 
 def make_times(content: dict[str, Any]) -> dict[str, Any]:
-    """Return times of every stage and sample, slowest first."""
-    stages = (("volume", 0.31), ("denoise", 0.033), ("binary masks", 0.11), ("mask", 0.02))
+    """Return times of every step and sample, slowest first."""
+    steps = (("volume", 0.31), ("denoise", 0.033), ("binary masks", 0.11), ("mask", 0.02))
     n = len(content["samples"])
     return {
-        "stages": [
+        "steps": [
             {"name": name, "total_s": median * n * 1.1, "median_s": median, "max_s": median * 4}
-            for name, median in stages
+            for name, median in steps
         ],
         "samples": [[one["id"], round(2.5 - i / n, 2)] for i, one in enumerate(content["samples"])],
     }

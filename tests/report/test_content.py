@@ -31,9 +31,9 @@ def test_of_fewer_than_eight_samples_none_is_an_outlier() -> None:
     assert find_outliers(dict.fromkeys(volumes, "ct"), volumes) == []
 
 
-def test_times_are_added_up_by_stage_and_by_sample() -> None:
+def test_times_are_added_up_by_step_and_by_sample() -> None:
     times = make_times({"a": {"denoise": 1.0, "volume": 3.0}, "b": {"denoise": 6.0}})
-    assert times["stages"] == [
+    assert times["steps"] == [
         {"name": "denoise", "total_s": 7.0, "median_s": 3.5, "max_s": 6.0},
         {"name": "volume", "total_s": 3.0, "median_s": 3.0, "max_s": 3.0},
     ]

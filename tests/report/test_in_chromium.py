@@ -25,7 +25,7 @@ WORST_FIRST = [
     for one in sorted(CONTENT["samples"], key=lambda one: (-one["changed_voxels"], one["id"]))
     if one["changed_voxels"]
 ]
-SECTIONS = ("failed", "review", "samples", "distributions", "repairs", "times-of-stages", "issues")
+SECTIONS = ("failed", "review", "samples", "distributions", "repairs", "times-of-steps", "issues")
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +331,7 @@ def test_a_report_of_nothing_says_so_in_each_section(browser: Browser, tmp_path:
     nothing: dict[str, Any] = {
         **CONTENT, "samples": [], "issues": [], "intensities": [], "outliers": [], "exclusions": [],
     }  # fmt: skip
-    write_page(tmp_path / "empty.html", nothing, {"stages": [], "samples": []}, [])
+    write_page(tmp_path / "empty.html", nothing, {"steps": [], "samples": []}, [])
     browser.messages.clear()
     browser.open(tmp_path / "empty.html")
     calm = (

@@ -159,12 +159,12 @@ def test_regions_are_those_of_the_manifests(root: Path) -> None:
 
 def test_times_are_told_of_every_stage(root: Path) -> None:
     times = told(root)["times"]
-    stages = {stage["name"]: stage for stage in times["stages"]}
-    assert {"read mask", "denoise", "small regions", "write masks", "volume"} <= set(stages)
-    assert all(stage["max_s"] >= stage["median_s"] >= 0 for stage in stages.values())
+    steps = {step["name"]: step for step in times["steps"]}
+    assert {"read mask", "denoise", "small regions", "write masks", "volume"} <= set(steps)
+    assert all(step["max_s"] >= step["median_s"] >= 0 for step in steps.values())
     seconds = [spent for _, spent in times["samples"]]
     assert seconds == sorted(seconds, reverse=True)
-    assert sum(seconds) == pytest.approx(sum(s["total_s"] for s in stages.values()), abs=0.1)
+    assert sum(seconds) == pytest.approx(sum(s["total_s"] for s in steps.values()), abs=0.1)
 
 
 def test_what_is_up_to_date_is_not_written_again(

@@ -58,7 +58,7 @@ def test_no_text_of_the_data_becomes_an_element(tmp_path: Path) -> None:
     content = make_content(24, hostile=HOSTILE)
     path = tmp_path / "report.html"
     pictures = [("amos_0001", json.dumps([{"plane": HOSTILE}])), (f'a">{HOSTILE}', "[]")]
-    write_page(path, content, {"stages": [{"name": HOSTILE}], "samples": []}, pictures)
+    write_page(path, content, {"steps": [{"name": HOSTILE}], "samples": []}, pictures)
     elements = Elements(path)
     assert elements.named("img") == []
     scripts = elements.named("script")
@@ -67,7 +67,7 @@ def test_no_text_of_the_data_becomes_an_element(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert all(a.get("type") == "application/json" for a, _ in scripts if a.get("id"))
     assert json.loads(scripts[0][1]) == content
-    assert json.loads(scripts[1][1])["stages"][0]["name"] == HOSTILE
+    assert json.loads(scripts[1][1])["steps"][0]["name"] == HOSTILE
     assert json.loads(scripts[3][1])[0]["plane"] == HOSTILE
     (_, title) = elements.named("title")[0]
     assert title.startswith("AMOS22</script><img")

@@ -121,9 +121,9 @@ function startRepairs() {
 }
 
 function startTimes() {
-  const stages = times.stages ?? [];
+  const steps = times.steps ?? [];
   const samples = times.samples ?? [];
-  if (stages.length + samples.length === 0) {
+  if (steps.length + samples.length === 0) {
     byId("times-body").replaceChildren(calm("No times were recorded."));
     return;
   }
@@ -133,12 +133,12 @@ function startTimes() {
     const most = Math.max(0, ...rows.map(value));
     return [numberColumn(name, value, format), { title: "", class: "bar", cell: (row) => meter(value(row), most) }];
   };
-  const stageTable = makeTable({
-    caption: "Times of stages", sortedBy: 1, descending: true, empty: "No stages were timed.",
+  const stepTable = makeTable({
+    caption: "Times of steps", sortedBy: 1, descending: true, empty: "No steps were timed.",
     columns: [
-      textColumn("Stage", (one) => one.name),
-      ...barOf("Total s", (one) => one.total_s, stages, seconds),
-      ...barOf("Median s", (one) => one.median_s, stages, milliseconds),
+      textColumn("Step", (one) => one.name),
+      ...barOf("Total s", (one) => one.total_s, steps, seconds),
+      ...barOf("Median s", (one) => one.median_s, steps, milliseconds),
       numberColumn("Maximum s", (one) => one.max_s, milliseconds),
     ],
   });
@@ -146,9 +146,9 @@ function startTimes() {
     caption: "Slowest samples", sortedBy: 1, descending: true, empty: "No sample in this selection was timed.", firstRows: 20,
     columns: [sampleColumn((one) => one[0]), ...barOf("Time s", (one) => one[1], samples, seconds)],
   });
-  stageTable.setRows(stages);
+  stepTable.setRows(steps);
   byId("times-body").replaceChildren(el("div", { class: "columns" },
-    el("div", {}, el("h3", {}, "Stages, all samples"), stageTable.node),
+    el("div", {}, el("h3", {}, "Steps, all samples"), stepTable.node),
     el("div", {}, el("h3", {}, "Slowest samples"), sampleTable.node)));
   onFilter.push(() => sampleTable.setRows(samples.filter(([id]) => isChosenId(id))));
 }
