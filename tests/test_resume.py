@@ -20,7 +20,7 @@ from roots import assert_same, change_sex, contents, errors, program, sample_dir
 
 import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
-from amos_dask.commands import splits
+from amos_dask.commands import make_split as splits
 from amos_dask.engine import session
 from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.phantom import METADATA_NAME
