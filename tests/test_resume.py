@@ -20,7 +20,7 @@ from roots import assert_same, change_sex, contents, errors, program, sample_dir
 
 import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
-from amos_dask.commands import make_split as splits
+from amos_dask.commands import make_split
 from amos_dask.engine import session
 from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.phantom import METADATA_NAME
@@ -701,7 +701,7 @@ def test_a_run_is_refused_while_a_single_command_works(
 
     monkeypatch.setattr(session.Session, "map", with_a_run_meanwhile(session.Session.map))
     for name in ("update_workbook", "write_workbook"):
-        monkeypatch.setattr(splits, name, with_a_run_meanwhile(getattr(splits, name)))
+        monkeypatch.setattr(make_split, name, with_a_run_meanwhile(getattr(make_split, name)))
     words = single_commands(place)[command]
     if command not in ("make-split", "index-manifests"):
         words = [*words, "--cluster", cluster_address]

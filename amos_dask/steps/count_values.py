@@ -46,7 +46,7 @@ class ValueCounts(NamedTuple):
     def by_label(self) -> dict[int, tuple[NDArray[np.float32], NDArray[np.int64], int]]:
         """Return, of each label, the finite values, how often each occurs, and how many are not."""
         labels, starts = np.unique(self.counted_labels, return_index=True)
-        ends = np.append(starts, self.counted_labels.size)[1:]
+        ends = [*starts, self.counted_labels.size][1:]
         found = {}
         for label, start, end in zip(labels.tolist(), starts, ends, strict=True):
             values, counts = self.counted_values[start:end], self.counts[start:end]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_values
-from amos_dask.steps.count_values import ValueCounter, ValueCounts, add_counts
+from amos_dask.steps.count_values import NO_COUNTS, ValueCounter, ValueCounts, add_counts
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 HIGHEST = LOWEST_VALUE + N_VALUES - 1
@@ -84,3 +84,8 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match="expected"):
             count_values(*bad)
+
+
+def test_of_no_voxels_there_are_no_labels() -> None:
+    assert (NO_COUNTS.by_label(), NO_COUNTS.n_voxels) == ({}, {})
+    assert add_counts([NO_COUNTS, NO_COUNTS]).by_label() == {}
