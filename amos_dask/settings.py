@@ -86,6 +86,8 @@ class Found:
         Label map, denoising and region parameters.
     exclusions : Exclusions
         What denoising leaves as it was.
+    chosen : frozenset of str
+        Ids of the chosen samples.
     """
 
     settings: Settings
@@ -94,15 +96,11 @@ class Found:
     samples: tuple[Sample, ...]
     params: Params
     exclusions: Exclusions
+    chosen: frozenset[str]
 
     def params_for(self, sample_id: str) -> Params:
         """Return the parameters of one sample, with its exclusions."""
         return replace(self.params, excluded=self.exclusions.for_sample(sample_id))
-
-    @property
-    def chosen(self) -> set[str]:
-        """Ids of the chosen samples."""
-        return {sample.sample_id for sample in self.samples}
 
 
 def find(settings: Settings) -> Found:
@@ -128,10 +126,10 @@ def find(settings: Settings) -> Found:
         _choose_thresholds(layout, settings.region_volume_thresh),
         splits_prostate_uterus=layout.dataset.splits_prostate_uterus,
     )
-    chosen = {sample.sample_id for sample in samples}
+    chosen = frozenset(sample.sample_id for sample in samples)
     others = [sample for sample in archive.samples if sample.sample_id not in chosen]
     exclusions = _choose_exclusions(layout, settings.exclude, params.label_map, others)
-    return Found(settings, layout, archive, samples, params, exclusions)
+    return Found(settings, layout, archive, samples, params, exclusions, chosen)
 
 
 def _choose_label_map(layout: Layout, settings: Settings) -> LabelMap:

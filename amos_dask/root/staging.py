@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -87,6 +87,13 @@ class Staging:
         for folder in self._folders:
             flush_to_disk(folder)
         self._folders.clear()
+
+
+def write_file(final: Path, write: Callable[[Path], object]) -> None:
+    """Write one file that appears complete, by a function that is given its temporary name."""
+    with Staging() as staging:
+        write(staging.path_for(final))
+        staging.publish()
 
 
 def write_text(final: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from openpyxl.utils import get_column_letter
 from openpyxl.utils.exceptions import InvalidFileException
 
 from amos_dask.errors import ManifestError
-from amos_dask.root.staging import Staging
+from amos_dask.root.staging import write_file
 
 LARGEST_CELL = 32_767
 LARGEST_SHEET = 1_048_576  # rows, the header included
@@ -254,8 +254,6 @@ def _damaged_error(path: Path, error: Exception) -> ManifestError:
 
 def _save(workbook: Workbook, path: Path) -> None:
     try:
-        with Staging() as staging:
-            workbook.save(staging.path_for(path))
-            staging.publish()
+        write_file(path, workbook.save)
     except PermissionError as error:
         raise ManifestError(f"{path}: cannot be written; is it open in another program?") from error
