@@ -337,6 +337,17 @@ def copied(finished: Finished, tmp_path: Path) -> Path:
     return root
 
 
+def test_what_was_denoised_otherwise_is_complete_for_a_run_that_asks_the_same(
+    finished: Finished, copied: Path, client: Client
+) -> None:
+    grouped, otherwise = copied / "grouped", {**DENOISE, "filter_halfedge": 1}
+    amos_dask.denoise(grouped, grouped, cluster=client, progress="none", **otherwise)
+    again = amos_dask.run(
+        copied, finished.archive.path, cluster=client, progress="none", **otherwise
+    )
+    assert again.reasons == {"complete": len(finished.archive.samples)}
+
+
 def test_restore_gives_the_archive_s_labels_back_and_exclude_keeps_them(
     finished: Finished, copied: Path, client: Client, tmp_path: Path
 ) -> None:

@@ -401,6 +401,16 @@ def test_denoising_twice_with_extreme_parameters_is_denoising_once(place: Place)
     assert snapshot(place.grouped) == before
 
 
+def test_counts_that_are_kept_do_not_undo_denoising(place: Place) -> None:
+    shutil.rmtree(place.root / ".amos-dask" / "restore")
+    place.command("stats", place.root)
+    assert list((place.root / ".amos-dask" / "restore").glob("amos_0004-*"))
+    before = snapshot(place.root)
+    said = place.denoise(*DENOISE_OTHERWISE, exit_code=1)
+    assert "the undenoised mask is not kept" in said.stderr
+    assert snapshot(place.root) == before
+
+
 # ---------------------------------------------------------------- 05
 
 

@@ -235,7 +235,9 @@ def denoise(
     with working_at(root_dir, selection, output) as place:
         label_map = find_label_map(place.layout, label_explanation)
         exclusions = find_exclusions(place.layout, exclude, label_map)
-        tasks = _denoise_tasks(place, output, Params(label_map, how, ()), exclusions)
+        splits = place.layout.dataset.splits_prostate_uterus
+        params = Params(label_map, how, (), splits_prostate_uterus=splits)
+        tasks = _denoise_tasks(place, output, params, exclusions)
         results = make_all("denoise", tasks, cluster, progress)
         n_denoised = sum(result.is_changed for result in results)
         n_before = sum(not (result.is_changed or has_error(result)) for result in results)
@@ -266,7 +268,7 @@ def _denoise_tasks(
 
 
 def _require_restorable(sources: Sequence[FolderSource], params: Mapping[str, Params]) -> None:
-    """Raise when a mask was denoised another way and cannot be had back; reads headers only."""
+    """Raise when a mask was denoised another way and cannot be had back; reads no voxels."""
     lost = [source for source in sources if not _is_restorable(source, params[source.name])]
     if lost:
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
@@ -286,7 +288,7 @@ def _is_restorable(source: FolderSource, params: Params) -> bool:
         return True
     if description == denoising_mark(params.denoise, params.excluded):
         return True
-    return KeptFiles(source.layout.restore).path_for(source.name, mask).exists()
+    return KeptFiles(source.layout.restore).read_difference(source.name, mask) is not None
 
 
 def restore(
