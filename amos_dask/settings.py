@@ -65,7 +65,8 @@ class Settings:
     def require_outside_archive(self) -> None:
         """Raise when ROOT_DIR would lie inside the archive, which is never written to."""
         if self.archive is not None:
-            require_outside_archive(self.root, str(self.archive))
+            layout = layout_for(self.root, self.dataset)
+            require_outside_archive(self.root, find_archive(layout, self.archive))
 
 
 @dataclass(frozen=True)

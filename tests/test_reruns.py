@@ -497,6 +497,12 @@ def test_an_empty_archive_folder_does_not_hide_the_zip(
     assert_same(contents(made, "grouped"), contents(root, "grouped"))
 
 
+def test_a_root_that_holds_the_zip_stands_for_it(root: Path, cluster_address: str) -> None:
+    amos_dask.write_archive(root, n_ct=1, n_mri=0, size="tiny", seed=7, form="zip")
+    program("run", root, "--archive", root, "--cluster", cluster_address, "--quiet")
+    assert sample_dir(root / "grouped", "0001").is_dir()
+
+
 @pytest.mark.parametrize("form", ["folder", "zip"])
 def test_the_official_csv_is_taken_before_a_second_download(
     source: Path, tmp_path: Path, cluster_address: str, form: str
