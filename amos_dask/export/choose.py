@@ -15,7 +15,6 @@ from amos_dask.labels import BACKGROUND, PROSTATE, UTERUS, LabelMap
 from amos_dask.root.choices import find_label_map, require_outside_archive, require_sample_folders
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
-from amos_dask.root.working import require_unlocked
 from amos_dask.sample.selection import Selection
 
 # Bladder, prostate, uterus: in MR too few are annotated to train on, as the tutorial says.
@@ -81,7 +80,6 @@ def choose_scans(
     """
     root = absolute(root_dir)
     layout = Layout.of(find_root(root))
-    require_unlocked(layout)
     wishes = {
         "merge_prostate_uterus": merge_prostate_uterus,
         "mr_without_14_16": mr_without_14_16,

@@ -24,7 +24,9 @@ from amos_dask.export.files import (
 )
 from amos_dask.export.place import ExportedScans, ExportTask, export_scans
 from amos_dask.results import CommandResult
+from amos_dask.root.layout import Layout, absolute, find_root
 from amos_dask.root.staging import write_text
+from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
 
 OFFICIAL_FOLDS = {"val": 0, "train": 1}
@@ -72,22 +74,23 @@ def export_monai(
     >>> result.summary
     '5 training, 3 validation and 4 test scans'
     """
-    request = choose_scans(
-        root_dir, label_explanation, selection, merge_prostate_uterus, mr_without_14_16
-    )
-    target = request.find_target(file)
-    _require_own(target)
-    masks = target.with_name(f"{target.stem}_labels")  # where masks are whose values change
-    if request.changes_masks:
-        claim_folder(masks, request.record)
-    tasks = [replace(task, label=masks / f"{task.name}.nii.gz") for task in request.tasks]
-    outputs = [masks] if request.changes_masks else []
-    done = export_scans(tasks, target, outputs, cluster, progress)
-    if is_ours(masks):  # also of an earlier export whose masks changed
-        remove_others(masks, done.files, request.layout.dataset.prefix)
-        if not request.changes_masks:
-            remove_if_only_marked(masks)
-    write_text(target, to_json(_datalist(target.parent, request, done)))
+    with reading_from(Layout(find_root(absolute(root_dir)))):
+        request = choose_scans(
+            root_dir, label_explanation, selection, merge_prostate_uterus, mr_without_14_16
+        )
+        target = request.find_target(file)
+        _require_own(target)
+        masks = target.with_name(f"{target.stem}_labels")  # where masks are whose values change
+        if request.changes_masks:
+            claim_folder(masks, request.record)
+        tasks = [replace(task, label=masks / f"{task.name}.nii.gz") for task in request.tasks]
+        outputs = [masks] if request.changes_masks else []
+        done = export_scans(tasks, target, outputs, cluster, progress)
+        if is_ours(masks):  # also of an earlier export whose masks changed
+            remove_others(masks, done.files, request.layout.dataset.prefix)
+            if not request.changes_masks:
+                remove_if_only_marked(masks)
+        write_text(target, to_json(_datalist(target.parent, request, done)))
     return done.result(target)
 
 

@@ -18,7 +18,9 @@ from amos_dask.export.choose import ExportRequest, choose_scans
 from amos_dask.export.files import OWN_KEY, claim_folder, remove_others, require_link, to_json
 from amos_dask.export.place import ExportedScans, export_scans
 from amos_dask.results import CommandResult
+from amos_dask.root.layout import Layout, absolute, find_root
 from amos_dask.root.staging import Staging, remove_if_empty
+from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
 
 FILE_ENDING = ".nii.gz"
@@ -91,27 +93,28 @@ def export_nnunet(
     '5 training, 3 validation and 4 test scans'
     """
     require_link(link)
-    request = choose_scans(
-        root_dir, label_explanation, selection, merge_prostate_uterus, mr_without_14_16
-    )
-    definition = request.layout.dataset
-    target = request.find_target(directory)
-    folder, channel = _plan_dataset(target, definition, request.modalities, dataset_id)
-    claim_folder(folder, request.record)
-    tasks = [
-        replace(
-            task,
-            image=folder / f"images{_SUFFIX[task.subset]}" / f"{task.name}_0000{FILE_ENDING}",
-            label=folder / f"labels{_SUFFIX[task.subset]}" / f"{task.name}{FILE_ENDING}",
-            link=link,
+    with reading_from(Layout(find_root(absolute(root_dir)))):
+        request = choose_scans(
+            root_dir, label_explanation, selection, merge_prostate_uterus, mr_without_14_16
         )
-        for task in request.tasks
-    ]
-    done = export_scans(tasks, folder / "dataset.json", [folder], cluster, progress)
-    for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-        remove_others(folder / name, done.files, definition.prefix)
-    remove_if_empty(folder / "labelsTs")
-    _write_json(folder, channel, request, done)
+        definition = request.layout.dataset
+        target = request.find_target(directory)
+        folder, channel = _plan_dataset(target, definition, request.modalities, dataset_id)
+        claim_folder(folder, request.record)
+        tasks = [
+            replace(
+                task,
+                image=folder / f"images{_SUFFIX[task.subset]}" / f"{task.name}_0000{FILE_ENDING}",
+                label=folder / f"labels{_SUFFIX[task.subset]}" / f"{task.name}{FILE_ENDING}",
+                link=link,
+            )
+            for task in request.tasks
+        ]
+        done = export_scans(tasks, folder / "dataset.json", [folder], cluster, progress)
+        for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+            remove_others(folder / name, done.files, definition.prefix)
+        remove_if_empty(folder / "labelsTs")
+        _write_json(folder, channel, request, done)
     return done.result(folder)
 
 

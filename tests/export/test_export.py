@@ -34,6 +34,7 @@ from amos_dask.phantom import Archive
 from amos_dask.records import Step
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout
+from amos_dask.root.working import hold_lock
 
 Export = Callable[..., CommandResult]
 CT, MR = Selection(modality="ct"), Selection(modality="mri")
@@ -433,6 +434,24 @@ def test_nothing_to_train_on(processed_root: Path, nnunet: Export, tmp_path: Pat
     with pytest.raises(AmosDaskError, match="no sample folders"):
         nnunet(tmp_path, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("export", "output"), [(export_nnunet, "raw"), (export_monai, "a.json")])
+def test_nobody_writes_there_meanwhile(
+    export: Export, output: str, own_root: Path, tmp_path: Path, cluster_address: str
+) -> None:
+    said: list[str] = []
+
+    def work_there(event: object) -> None:
+        with pytest.raises(AmosDaskError) as refused, hold_lock(Layout(own_root)):
+            pytest.fail("the lock was taken")
+        said.append(str(refused.value))
+
+    export(own_root, tmp_path / output, cluster=cluster_address, progress=work_there)
+    assert said
+    assert all("in use by a reader" in words for words in said)
+    with hold_lock(Layout(own_root)):
+        pass
 
 
 def test_the_archive_is_never_written_to(own_root: Path, nnunet: Export, monai: Export) -> None:
