@@ -116,7 +116,7 @@ CATALOGUE: dict[str, IssueKind] = {
     "altered_output": IssueKind("error", "A file is not as `run` wrote it"),
     "extra_file": IssueKind("error", "A file in a sample's folder that `run` did not write"),
     "no_receipt": IssueKind("error", "A sample's folder of which `run` keeps no usable receipt"),
-    "leftover": IssueKind("error", "A temporary file or a lock of a run that was killed"),
+    "leftover": IssueKind("error", "A temporary file of a run that was killed"),
     "incomplete_run": IssueKind(
         "error", "A run did not finish: manifests are missing or older than the samples"
     ),
