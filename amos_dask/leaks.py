@@ -97,6 +97,7 @@ def leaks(
     root_dir: str | Path,
     *,
     split_name: str | None = None,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -110,6 +111,8 @@ def leaks(
         ROOT_DIR, with ``grouped/dataset_manifest.xlsx``.
     split_name : str, optional
         Worksheet of another split than the official one.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
         Where to run; None for a local cluster, started when there are scans of one shape.
     progress : str or callable
@@ -138,7 +141,7 @@ def leaks(
     manifest = read_sheet(path, split_name or MANIFEST_SHEET)
     column = split_name or "subset"
     require_columns(manifest, ("ID", "volume", *_SHAPE, *PATIENT_COLUMNS, column), path)
-    with working_where_possible(layout):
+    with working_where_possible(layout, no_lock=no_lock):
         with open_session(cluster, progress) as session:
             found = find_leaks(session, layout, manifest, column)
         outputs = _keep_issues(layout, found.issues) if split_name is None else ()

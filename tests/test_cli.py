@@ -285,7 +285,7 @@ def test_a_command_line_of_the_tutorial_makes_exactly_this_call(
 ) -> None:
     result = invoke(*shlex.split(spelling(line)))
     assert result.exit_code == 0, result.output
-    assert library.calls == [(function, (), arguments)]
+    assert library.calls == [(function, (), {**arguments, "no_lock": False})]
 
 
 RUN_DEFAULTS: dict[str, Any] = {
@@ -523,12 +523,14 @@ def test_make_split_passes_its_options_on(
 ) -> None:
     result = invoke("make-split", "--manifest_file", "m.xlsx", *shlex.split(options))
     assert result.exit_code == 0, result.output
-    assert library.calls == [("make_split", (), {"manifest_file": Path("m.xlsx"), **given})]
+    given = {"manifest_file": Path("m.xlsx"), "no_lock": False, **given}
+    assert library.calls == [("make_split", (), given)]
 
 
 def test_leaks_passes_its_options_on(library: Library) -> None:
-    assert invoke("leaks", "R", "--split_name", "split02_kfold5", "--quiet").exit_code == 0
-    given = {"split_name": "split02_kfold5", "cluster": LOCAL, "progress": "none"}
+    line = "leaks R --split_name split02_kfold5 --quiet --no_lock"
+    assert invoke(*line.split()).exit_code == 0
+    given = {"split_name": "split02_kfold5", "no_lock": True, "cluster": LOCAL, "progress": "none"}
     assert library.calls == [("leaks", (), {"root_dir": Path("R"), **given})]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -662,6 +664,7 @@ def single_commands(place: Place) -> dict[str, list[Any]]:
         "dataset-manifest": [*root, "--output_manifest_file", manifest],
         "restore": root,
         "stats": [place.root],
+        "report": [place.root],
         "leaks": [place.root],
         "make-split": ["--manifest_file", manifest],
         "index-manifests": ["--manifest_file", manifest, *index],
@@ -710,6 +713,21 @@ def test_a_run_is_refused_while_a_single_command_works(
     assert all("\n" not in said for said in refused)
     assert f"process {os.getpid()} on" in refused[0]
     place.assert_tidy()
+
+
+@pytest.mark.parametrize("command", single_commands(Place(Path(), None)))
+def test_single_commands_go_on_where_there_are_no_locks(
+    place: Place, cluster_address: str, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def refuse(descriptor: int, operation: int) -> NoReturn:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    words = single_commands(place)[command]
+    if command not in ("make-split", "index-manifests"):
+        words = [*words, "--cluster", cluster_address]
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert "--no_lock" in program(command, *words, exit_code=1).stderr
+    program(command, *words, "--no_lock")
 
 
 def test_a_single_command_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:

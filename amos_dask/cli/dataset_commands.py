@@ -14,6 +14,7 @@ from amos_dask.cli.show import close_command, close_search
 @opt.command("leaks", "data/AMOS22")
 @opt.root
 @click.option("--split_name", help="Worksheet of another split than the official one.")
+@opt.no_lock
 @opt.cluster
 def leaks(**arguments: Any) -> int:
     """List patients and duplicates that cross a split.
@@ -28,6 +29,7 @@ def leaks(**arguments: Any) -> int:
 @opt.command("stats", "data/AMOS22")
 @opt.root
 @opt.label_explanation
+@opt.no_lock
 @opt.cluster
 def stats(**arguments: Any) -> int:
     """Write statistics: intensities, organs, geometry.
@@ -42,6 +44,7 @@ def stats(**arguments: Any) -> int:
 @opt.root
 @opt.label_explanation
 @opt.statistics
+@opt.no_lock
 @opt.cluster
 def report(**arguments: Any) -> int:
     """Write the page that shows what was changed.

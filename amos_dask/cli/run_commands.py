@@ -64,7 +64,7 @@ def download(**arguments: Any) -> int:
 @click.option("--force", is_flag=True, help="Process complete samples again.")
 @opt.statistics
 @click.option("--report/--no_report", default=True, help="Write report.html as well.")
-@click.option("--no_lock", is_flag=True, help="For a file system without locks: be alone there.")
+@opt.no_lock
 @click.option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
 @click.option("--dry_run", is_flag=True, help="Say what would be done; write nothing.")
 @opt.cluster

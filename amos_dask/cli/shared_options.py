@@ -139,6 +139,9 @@ output_manifest_file = click.option(
 statistics = click.option(
     "--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well."
 )
+no_lock = click.option(
+    "--no_lock", is_flag=True, help="For a file system without locks: be alone there."
+)
 exported_labels = together(
     click.option(
         "--merge_prostate_uterus", is_flag=True, help="One label for both, as in the archive."

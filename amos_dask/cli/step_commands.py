@@ -21,6 +21,7 @@ from amos_dask.cli.show import close_command
 @opt.labeled_data_meta
 @click.option("--sheet_name", default="Manifest", show_default=True, help="Worksheet to write.")
 @opt.mr_metadata_offset
+@opt.no_lock
 @opt.cluster
 def archive_manifest(**arguments: Any) -> int:
     """01: list every file with geometry and metadata."""
@@ -41,6 +42,7 @@ def archive_manifest(**arguments: Any) -> int:
     "--archive_manifest", required=True, type=opt.FILE, help="Workbook of archive-manifest."
 )
 @opt.selection_of_modality
+@opt.no_lock
 @opt.cluster
 def confirm_pairs(**arguments: Any) -> int:
     """02: write volumes and masks with one geometry.
@@ -54,6 +56,7 @@ def confirm_pairs(**arguments: Any) -> int:
 @opt.command("split-prostate-uterus", "--root_dir AMOS22/grouped")
 @opt.root_dir
 @opt.selection
+@opt.no_lock
 @opt.cluster
 def split_prostate_uterus(**arguments: Any) -> int:
     """03: label 15 of female patients becomes 16.
@@ -70,6 +73,7 @@ def split_prostate_uterus(**arguments: Any) -> int:
 @opt.root_dir
 @opt.label_explanation
 @opt.selection
+@opt.no_lock
 @opt.cluster
 def binary_masks(**arguments: Any) -> int:
     """04: write a binary mask for each label."""
@@ -92,6 +96,7 @@ def binary_masks(**arguments: Any) -> int:
 @click.option("--output_manifest", required=True, type=opt.FILE, help="Workbook to write.")
 @opt.label_explanation
 @opt.selection
+@opt.no_lock
 @opt.cluster
 def small_regions(**arguments: Any) -> int:
     """List small connected regions of every label.
@@ -117,6 +122,7 @@ def small_regions(**arguments: Any) -> int:
 @opt.denoise_parameters
 @opt.label_explanation
 @opt.selection
+@opt.no_lock
 @opt.cluster
 def denoise(**arguments: Any) -> int:
     """Remove islands and fill pinholes on slices.
@@ -134,6 +140,7 @@ def denoise(**arguments: Any) -> int:
 @opt.command("restore", "--root_dir AMOS22/grouped --ids 4,507")
 @opt.root_dir
 @opt.selection
+@opt.no_lock
 @opt.cluster
 def restore(**arguments: Any) -> int:
     """Undo denoising: masks as they were before.
@@ -152,6 +159,7 @@ def restore(**arguments: Any) -> int:
 @opt.root_dir
 @opt.output_manifest_file
 @opt.label_explanation
+@opt.no_lock
 @opt.cluster
 def dataset_manifest(**arguments: Any) -> int:
     """05: check and index all samples.
@@ -198,6 +206,7 @@ def dataset_manifest(**arguments: Any) -> int:
     "--group", type=click.Choice(["patient"]), help="Keep the scans of a patient together."
 )
 @click.option("--unlabelled", is_flag=True, help="Deal out the samples without masks as well.")
+@opt.no_lock
 def make_split(**arguments: Any) -> int:
     """06: add a split as a worksheet.
 
@@ -232,6 +241,7 @@ def make_split(**arguments: Any) -> int:
     metavar="SUBSET [SUBSET ...]",
     help="Subsets of one file; may be given several times.",
 )
+@opt.no_lock
 def index_manifests(subsets: tuple[str, ...], **arguments: Any) -> int:
     """07: write a workbook for each set of subsets."""
     combinations = [[name for name in text.split(",") if name] for text in subsets]

@@ -29,6 +29,7 @@ def dataset_manifest(
     output_manifest_file: str | Path,
     *,
     label_explanation: str | Path | None = None,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -42,6 +43,8 @@ def dataset_manifest(
         The workbook to write.
     label_explanation : str or Path, optional
         Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
         Where to run; None for a local cluster.
     progress : str or callable
@@ -71,7 +74,7 @@ def dataset_manifest(
     require_unlocked(layout)
     label_map = find_label_map(layout, label_explanation)
     folders = require_sample_folders(root, layout)
-    with working_on(layout):
+    with working_on(layout, no_lock=no_lock):
         problems = _doubles(folders, root)
         with open_session(cluster, progress) as session:
             session.prepare_kernels()

@@ -58,6 +58,7 @@ def archive_manifest(
     dataset: str | Path | None = None,
     sheet_name: str = MANIFEST_SHEET,
     mr_metadata_offset: str = "auto",
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -78,6 +79,8 @@ def archive_manifest(
         Title of the worksheet.
     mr_metadata_offset : {"auto", "0", "-1"}
         Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
         Where to run; None for a local cluster.
     progress : str or callable
@@ -106,7 +109,7 @@ def archive_manifest(
     require_outside_archive(output, str(root_dir))
     csv = None if labeled_data_meta is None else str(labeled_data_meta)
     root = find_root_beside_archive(str(root_dir), output)
-    with working_on(Layout(root)):
+    with working_on(Layout(root), no_lock=no_lock):
         layout = layout_for(root, dataset)
         found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset)
         layout = settle_dataset(layout, found.definition)
@@ -128,6 +131,7 @@ def confirm_pairs(
     *,
     modality: str,
     selection: Selection = EVERYTHING,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -145,7 +149,7 @@ def confirm_pairs(
         Which samples.
     selection : Selection
         Further choice of samples.
-    cluster, progress
+    no_lock, cluster, progress
         As for `archive_manifest`.
 
     Returns
@@ -173,7 +177,7 @@ def confirm_pairs(
     group, manifest = absolute(output_dir), Path(archive_manifest)
     require_outside_archive(group, str(root_dir))
     root = find_root_beside_archive(str(root_dir), group)
-    with working_on(Layout(root), group):
+    with working_on(Layout(root), group, no_lock=no_lock):
         layout = Layout.of(root)
         listed = _read_samples(manifest, str(root_dir), layout.dataset)
         chosen = selection.choose(sample for sample in listed if sample.modality == modality)

@@ -55,6 +55,7 @@ def make_split(
     stratify: Sequence[str] = (),
     group: str | None = None,
     unlabelled: bool = False,
+    no_lock: bool = False,
 ) -> CommandResult:
     """Add a worksheet with a split to a dataset manifest (routine 06).
 
@@ -85,6 +86,8 @@ def make_split(
         Keep the scans of a patient together.
     unlabelled : bool
         Deal out the samples without masks as well; else they are in no part.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def make_split(
     layout = Layout.of(find_root(path.parent))
     require_unlocked(layout)
     _require_workbook(path)
-    with working_where_possible(layout):
+    with working_where_possible(layout, no_lock=no_lock):
         manifest = read_sheet(path, MANIFEST_SHEET)
         listed = read_splits(path)
         if split_name is None:
@@ -226,6 +229,7 @@ def index_manifests(
     *,
     subsets: Sequence[Sequence[str]],
     split_name: str = SPLIT_NAME,
+    no_lock: bool = False,
 ) -> CommandResult:
     """Write an index manifest for each combination of subsets of a split (routine 07).
 
@@ -239,6 +243,8 @@ def index_manifests(
         Combinations, such as ``[["train", "val"], ["test"]]``.
     split_name : str
         The split's worksheet.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
 
     Returns
     -------
@@ -266,7 +272,7 @@ def index_manifests(
         raise ManifestError(f"{path}: there is no split {split_name!r}; run make-split first.")
     frames = index_frames(read_sheet(path, split_name), split_name, subsets, path)
     outputs = []
-    with working_where_possible(layout):
+    with working_where_possible(layout, no_lock=no_lock):
         for stem, frame in frames.items():
             outputs.append(folder / f"{stem}.xlsx")
             write_workbook(outputs[-1], {MANIFEST_SHEET: frame})

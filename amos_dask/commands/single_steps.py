@@ -37,6 +37,7 @@ def split_prostate_uterus(
     root_dir: str | Path,
     *,
     selection: Selection = EVERYTHING,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -48,6 +49,8 @@ def split_prostate_uterus(
         Folder with sample folders anywhere below it, such as ``root_dir/grouped``.
     selection : Selection
         Choice of samples.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
         Where to run; None for a local cluster.
     progress : str or callable
@@ -68,7 +71,7 @@ def split_prostate_uterus(
     >>> amos_dask.split_prostate_uterus("data/AMOS22/grouped", progress="none").summary
     'label 15 became 16 in 0 of 8 masks'
     """
-    with working_at(root_dir, selection) as place:
+    with working_at(root_dir, selection, no_lock=no_lock) as place:
         layout = place.layout
         if not layout.dataset.splits_prostate_uterus:
             raise AmosDaskError(
@@ -86,6 +89,7 @@ def binary_masks(
     *,
     label_explanation: str | Path | None = None,
     selection: Selection = EVERYTHING,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -97,7 +101,7 @@ def binary_masks(
         Folder with sample folders anywhere below it.
     label_explanation : str or Path, optional
         Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
-    selection, cluster, progress
+    selection, no_lock, cluster, progress
         As for `split_prostate_uterus`.
 
     Returns
@@ -115,7 +119,7 @@ def binary_masks(
     >>> amos_dask.binary_masks("data/AMOS22/grouped", progress="none").summary
     '136 binary masks of 8 samples'
     """
-    with working_at(root_dir, selection) as place:
+    with working_at(root_dir, selection, no_lock=no_lock) as place:
         params = Params(find_label_map(place.layout, label_explanation))
         tasks = place.tasks({Step.BINARY_MASKS}, params)
         results = make_all("binary", tasks, cluster, progress)
@@ -131,6 +135,7 @@ def small_regions(
     region_volume_thresh: float,
     label_explanation: str | Path | None = None,
     selection: Selection = EVERYTHING,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -144,7 +149,7 @@ def small_regions(
         The workbook to write: ``Manifest`` (a row a sample) and ``Regions`` (a row a region).
     region_volume_thresh : float
         Regions strictly below this volume in mm3 are listed.
-    label_explanation, selection, cluster, progress
+    label_explanation, selection, no_lock, cluster, progress
         As for `binary_masks`.
 
     Returns
@@ -167,7 +172,7 @@ def small_regions(
     """
     threshold_mm3 = require_threshold("region_volume_thresh", region_volume_thresh)
     output = Path(output_manifest)
-    with working_at(root_dir, selection, output) as place:
+    with working_at(root_dir, selection, output, no_lock=no_lock) as place:
         label_map = find_label_map(place.layout, label_explanation)
         params = Params(label_map, region_volume_thresh=(threshold_mm3,))
         tasks = place.tasks({Step.SMALL_REGIONS}, params)
@@ -189,6 +194,7 @@ def denoise(
     exclude: str | Path | None = None,
     label_explanation: str | Path | None = None,
     selection: Selection = EVERYTHING,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -209,7 +215,7 @@ def denoise(
     exclude : str or Path, optional
         What is left as it was: a csv file with columns ``sample`` and ``label``, where ``*`` or
         nothing means all; by default ROOT's ``descriptor/denoise_exclude.csv``, if there is one.
-    label_explanation, selection, cluster, progress
+    label_explanation, selection, no_lock, cluster, progress
         As for `amos_dask.binary_masks`.
 
     Returns
@@ -232,7 +238,7 @@ def denoise(
     """
     how = DenoiseParams.of(kernel_size, filter_halfedge, region_area_thresh)
     output = absolute(output_dir)
-    with working_at(root_dir, selection, output) as place:
+    with working_at(root_dir, selection, output, no_lock=no_lock) as place:
         label_map = find_label_map(place.layout, label_explanation)
         exclusions = find_exclusions(place.layout, exclude, label_map)
         splits = place.layout.dataset.splits_prostate_uterus
@@ -295,6 +301,7 @@ def restore(
     root_dir: str | Path,
     *,
     selection: Selection = EVERYTHING,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -304,7 +311,7 @@ def restore(
     ----------
     root_dir : str or Path
         Folder with sample folders anywhere below it, such as ``root_dir/grouped``.
-    selection, cluster, progress
+    selection, no_lock, cluster, progress
         As for `amos_dask.split_prostate_uterus`.
 
     Returns
@@ -325,7 +332,7 @@ def restore(
     >>> result.summary.partition(";")[0]
     '1 masks are as they were before denoising'
     """
-    with working_at(root_dir, selection) as place:
+    with working_at(root_dir, selection, no_lock=no_lock) as place:
         layout = place.layout
         label_map = find_label_map(layout, None)
         splits = layout.dataset.splits_prostate_uterus

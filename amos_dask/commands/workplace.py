@@ -96,7 +96,11 @@ class Workplace:
 
 @contextmanager
 def working_at(
-    root_dir: str | Path, selection: Selection, output: str | Path | None = None
+    root_dir: str | Path,
+    selection: Selection,
+    output: str | Path | None = None,
+    *,
+    no_lock: bool = False,
 ) -> Iterator[Workplace]:
     """Yield the workplace of a command; nobody else works in its ROOT_DIR meanwhile.
 
@@ -108,6 +112,8 @@ def working_at(
         Choice of samples.
     output : str or Path, optional
         What the command writes; the nearer one of its ROOT_DIR and the folder's is taken.
+    no_lock : bool
+        Take no lock, on a file system that has none.
 
     Raises
     ------
@@ -117,7 +123,7 @@ def working_at(
     folder = absolute(root_dir)
     root = find_root(folder, None if output is None else Path(output))
     outputs = (folder,) if output is None else (folder, absolute(output))
-    with working_on(Layout(root), *outputs):
+    with working_on(Layout(root), *outputs, no_lock=no_lock):
         yield Workplace(folder, Layout.of(root), selection)
 
 

@@ -36,6 +36,7 @@ def make_report(
     *,
     label_explanation: str | Path | None = None,
     statistics: bool = True,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -54,6 +55,8 @@ def make_report(
     statistics : bool
         Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does; without them
         the report has no organ volumes and intensities.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
         Where to run; None for a local cluster.
     progress : str or callable
@@ -74,7 +77,7 @@ def make_report(
     label_map = find_label_map(layout, label_explanation)
     exclusions = find_exclusions(layout, None, label_map)
     folders = require_sample_folders(layout.grouped, layout)
-    with working_on(layout), open_session(cluster, progress) as session:
+    with working_on(layout, no_lock=no_lock), open_session(cluster, progress) as session:
         records, issues = _records(session, layout, label_map, folders)
         rows = [record.files for record in records if record.files is not None]
         counted = write_statistics(session, layout, label_map, rows) if statistics else None

@@ -55,13 +55,13 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
 
 
 @contextmanager
-def working_where_possible(layout: Layout) -> Iterator[None]:
+def working_where_possible(layout: Layout, *, no_lock: bool = False) -> Iterator[None]:
     """As `working_on`, but without a lock where ROOT_DIR cannot be written to.
 
     For what need not write there: nobody else can either, as far as can be told from here.
     """
     if os.access(layout.state if layout.state.exists() else layout.root, os.W_OK):
-        with working_on(layout):
+        with working_on(layout, no_lock=no_lock):
             yield
     else:
         with reading_from(layout):

@@ -67,6 +67,7 @@ def stats(
     root_dir: str | Path,
     *,
     label_explanation: str | Path | None = None,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -81,6 +82,8 @@ def stats(
         ROOT_DIR, with ``grouped``.
     label_explanation : str or Path, optional
         Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
         Where to run; None for a local cluster.
     progress : str or callable
@@ -102,7 +105,7 @@ def stats(
     folders = require_sample_folders(layout.grouped, layout)
     sources = (FolderSource(folder, layout, label_map) for folder in folders)
     tasks = [DescribeTask(source, layout.grouped) for source in sources]
-    with working_on(layout), open_session(cluster, progress) as session:
+    with working_on(layout, no_lock=no_lock), open_session(cluster, progress) as session:
         results = step_results(session.map("describe", describe_sample, tasks))
         records = [result.value.record for result in results if result.value is not None]
         rows = [record.files for record in records if record.files is not None]
