@@ -71,8 +71,9 @@ def find_organised(
     folders : iterable of SampleFolder
         The samples that were there before.
     """
-    layout, tried = found.layout, {result.sample_id: result for result in results}
-    organised = [Organised(r.sample_id, r.digest) for r in tried.values() if r.folder is not None]
+    layout, ended = found.layout, list(results)
+    organised = [Organised(r.sample_id, r.digest) for r in ended if r.folder is not None]
+    lost = {result.sample_id for result in ended if result.is_lost}
     written, unknown = {sample.sample_id for sample in organised}, []
     for folder in Receipts(layout).leave_out_copies(folders):
         name = folder.sample_id
@@ -81,7 +82,7 @@ def find_organised(
         receipt = current_receipt(folder, layout, found.params_for(name))
         if receipt is not None:
             organised.append(Organised(name, receipt.digest))
-        elif name not in tried and any(folder.path.glob(f"{name}_*")):
+        elif name not in lost and any(folder.path.glob(f"{name}_*")):
             unknown.append(folder)
     thresholds = found.params.region_volume_thresh
     records = describe_samples(session, layout, found.params.label_map, thresholds, unknown)

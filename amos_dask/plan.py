@@ -94,7 +94,7 @@ def make_plan(found: Found, folders: Iterable[SampleFolder]) -> Plan:
         if receipt is not None and _has_same_headers(sample, receipt, origin):
             headers[sample.sample_id] = receipt.headers
         if sample.sample_id in chosen and sample.volume is not None:
-            task = _make_task(found, source)
+            task = _make_task(found, source, origin)
             is_forced = found.settings.force
             todo = ToDo(Reason.FORCED) if is_forced else find_todo(task, receipt, origin)
             planned.append(Planned(sample, task, todo))
@@ -102,7 +102,7 @@ def make_plan(found: Found, folders: Iterable[SampleFolder]) -> Plan:
     return Plan(tuple(planned), known)
 
 
-def _make_task(found: Found, source: ArchiveSource) -> SampleTask:
+def _make_task(found: Found, source: ArchiveSource, origin: Origin) -> SampleTask:
     sample, layout = source.sample, found.layout
     return SampleTask(
         source,
@@ -113,6 +113,7 @@ def _make_task(found: Found, source: ArchiveSource) -> SampleTask:
         count_values=found.settings.statistics,
         take_pictures=found.settings.report,
         modality=sample.modality,
+        planned=origin,
     )
 
 

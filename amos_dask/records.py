@@ -383,6 +383,8 @@ class SampleResult:
         Binary masks that were written.
     regions : Regions
         Small regions of the mask, where no receipt keeps them.
+    is_lost : bool
+        Whether its volume cannot be used, so that there is no such sample.
     """
 
     sample_id: str
@@ -393,3 +395,4 @@ class SampleResult:
     is_changed: bool = False
     n_binary_masks: int = 0
     regions: Regions = ()
+    is_lost: bool = False

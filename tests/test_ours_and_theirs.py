@@ -112,6 +112,85 @@ def test_single_commands_leave_what_is_not_ours(
     assert _lost({path: theirs[path] for path in (*second, *linked)}) == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("binary-masks",),
+        ("denoise", "--kernel_size", "3", "3"),
+        ("restore",),
+        ("split-prostate-uterus",),
+    ],
+)
+def test_a_step_on_a_copy_leaves_the_original(
+    planted: tuple[Path, dict[str, bytes]], cluster_address: str, words: tuple[str, ...]
+) -> None:
+    root = planted[0] / "AMOS22"
+    train = sample_dir_of_receipt(root).parents[1]
+    copy = shutil.copytree(train, train.with_name("train_backup"))
+    before = snapshot(train)
+    receipts = snapshot(root / ".amos-dask" / "receipts")
+    where = ("--root_dir", copy, *(("--output_dir", copy) if words[0] == "denoise" else ()))
+    program(words[0], *where, *words[1:], "--cluster", cluster_address, "--quiet")
+    assert snapshot(train) == before
+    assert snapshot(root / ".amos-dask" / "receipts") == receipts
+    backup = snapshot(copy)
+    _run(planted[0], cluster_address)
+    assert snapshot(copy) == backup
+
+
+def test_pairs_in_another_folder_leave_the_first_ones(
+    planted: tuple[Path, dict[str, bytes]], cluster_address: str
+) -> None:
+    folder, _ = planted
+    root = folder / "AMOS22"
+    train = sample_dir_of_receipt(root).parents[1]
+    before = snapshot(train)
+    second = root / GROUP / "second"
+    manifest = ("--archive_manifest", root / "descriptor" / "archive_manifest.xlsx")
+    where = (
+        "--root_dir",
+        folder / "archive",
+        *manifest,
+        "--output_dir",
+        second,
+        "--modality",
+        "ct",
+    )
+    program("confirm-pairs", *where, "--cluster", cluster_address, "--quiet")
+    assert snapshot(train) == before
+    assert list(second.rglob("*_volume.nii.gz"))
+
+
+def test_what_undoes_denoising_elsewhere_stays(
+    planted: tuple[Path, dict[str, bytes]], cluster_address: str
+) -> None:
+    root = planted[0] / "AMOS22"
+    group, cluster = root / GROUP, ("--cluster", cluster_address, "--quiet")
+    program("restore", "--root_dir", group, *cluster)
+    program("denoise", "--root_dir", group, "--output_dir", root / "denoised", *cluster)
+    program("stats", root, *cluster)
+    program("restore", "--root_dir", root / "denoised", *cluster)
+
+
+def test_a_denoised_copy_leaves_what_is_kept_as_it_is(
+    planted: tuple[Path, dict[str, bytes]], cluster_address: str
+) -> None:
+    root = planted[0] / "AMOS22"
+    before = snapshot(root / ".amos-dask" / "restore")
+    words = ("--root_dir", root / GROUP, "--output_dir", root / "denoised", "--quiet")
+    program("denoise", *words, "--cluster", cluster_address)
+    assert snapshot(root / ".amos-dask" / "restore") == before
+
+
+@pytest.mark.parametrize("command", ["binary-masks", "split-prostate-uterus"])
+def test_a_step_that_has_nothing_to_do_leaves_a_sound_result(
+    source: Path, made: Path, tmp_path: Path, cluster_address: str, command: str
+) -> None:
+    root = shutil.copytree(made, tmp_path / "AMOS22")
+    program(command, "--root_dir", root / "grouped", "--cluster", cluster_address, "--quiet")
+    program("verify", root)
+
+
 def sample_dir_of_receipt(root: Path) -> Path:
     """Return the folder of sample 1 that `run` made."""
     (folder,) = (

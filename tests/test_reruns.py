@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from openpyxl import load_workbook
 from roots import (
+    archive_task,
     assert_same,
     change_sex,
     contents,
@@ -28,10 +31,15 @@ from roots import (
 )
 
 import amos_dask
+from amos_dask.archive.discover import discover
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
 from amos_dask.phantom import METADATA_NAME
+from amos_dask.records import HeaderCheck
+from amos_dask.root.layout import Layout
+from amos_dask.root.receipts import Origin, Receipts
+from amos_dask.sample.make import make_sample
 
 # Seen on 16x14 slices; the tutorial's own 10 mm2 is less than a pixel of these.
 DENOISE = ("--region_area_thresh", "100")
@@ -142,6 +150,49 @@ def test_a_file_out_of_reach_costs_no_earlier_output(place: Place, made: Path, n
     assert errors(place.root) == {("amos_0004", f"unreadable_{kind}")}
     assert_same(contents(made, "grouped"), contents(place.root, "grouped"))
     assert place.region_ids() == [MASKED, MASKED]
+
+
+def test_a_sample_out_of_reach_stays_in_the_manifests(place: Place) -> None:
+    make_inaccessible(place.archive / VOLUME_4)
+    place.run("--quiet", exit_code=3, denoise=DENOISE_OTHERWISE)
+    assert list(place.dataset()) == ALL
+    assert_paths_exist(place)
+
+
+def test_other_voxels_of_the_same_geometry_are_in_the_statistics(place: Place) -> None:
+    statistics, volume = place.descriptor / "statistics.json", place.archive / VOLUME_4
+    before = statistics.read_bytes()
+    image = nib.load(volume)
+    nib.save(nib.Nifti1Image(voxels(volume) + 50, image.affine, image.header), volume)
+    place.run("--quiet")
+    assert statistics.read_bytes() != before
+
+
+def test_issues_of_a_volume_outlive_steps_on_its_mask(empty: Place) -> None:
+    with (empty.archive / VOLUME_4).open("ab") as file:
+        file.write(b"more than an image")
+    empty.run("--quiet")
+    before = issues(empty.root)
+    assert "trailing_bytes" in {issue["code"] for issue in before}
+    mask = sample_dir(empty.grouped, "0004") / "amos_0004_mask.nii.gz"
+    image = nib.load(mask)
+    nib.save(nib.Nifti1Image(voxels(mask)[::-1], image.affine, image.header), mask)
+    empty.command("binary-masks", "--root_dir", empty.grouped)
+    empty.run("--quiet")
+    assert issues(empty.root) == before
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_headers_of_a_file_that_was_replaced_meanwhile_are_not_kept(
+    empty: Place, *, is_same: bool
+) -> None:
+    sample = next(s for s in discover(str(empty.archive)).samples if s.seq == "0004")
+    task = archive_task(sample, empty.root)
+    planned = task.source.find_origin() if is_same else Origin()
+    make_sample(replace(task, planned=planned, headers=HeaderCheck("amos_0004", (), ())))
+    receipt = Receipts(Layout(empty.root)).read("amos_0004")
+    assert receipt is not None
+    assert (receipt.headers is not None) == is_same
 
 
 def test_a_volume_within_reach_again_mends_the_error(place: Place, made: Path) -> None:

@@ -42,6 +42,10 @@ class KeptFiles:
         """Return where the arrays of a mask file are kept."""
         return self.folder / f"{sample_id}-{gzip_trailer(mask_file)}.npz"
 
+    def of_sample(self, sample_id: str) -> list[Path]:
+        """Return the kept files of all masks of a sample."""
+        return sorted(self.folder.glob(f"{sample_id}-*.npz"))
+
     def stage(
         self,
         staging: Staging,
@@ -139,12 +143,6 @@ class KeptFiles:
                 return {name: content[name] for name in wanted}
         except Exception:  # numpy and zipfile raise many kinds for a damaged file
             return {}
-
-    def forget_others(self, sample_id: str, keep: Path | None) -> None:
-        """Remove the sample's kept files except one."""
-        for path in self.folder.glob(f"{sample_id}-*.npz"):
-            if path != keep:
-                path.unlink(missing_ok=True)
 
 
 def _of_difference(difference: Difference) -> dict[str, NDArray[Any]]:

@@ -78,8 +78,9 @@ class Receipt:
 
     @property
     def digest(self) -> str:
-        """Checksum of what the sample adds to the tables."""
-        return hashlib.sha256(_RECORD.dump_json(self.record)).hexdigest()
+        """Checksum of what the sample adds to the tables, and of what it was made from and how."""
+        told = (_ORIGIN.dump_json(self.origin), json.dumps(self.made_with, sort_keys=True).encode())
+        return hashlib.sha256(b"".join((*told, _RECORD.dump_json(self.record)))).hexdigest()
 
     @property
     def files(self) -> set[str]:
@@ -88,6 +89,7 @@ class Receipt:
 
 
 _RECEIPT, _RECORD = TypeAdapter(Receipt), TypeAdapter(SampleRecord)
+_ORIGIN = TypeAdapter(Origin)
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,6 @@ class Receipts:
         with Staging() as staging:
             path = kept.add(staging, folder.sample_id, folder.mask, folder.volume, arrays)
             staging.publish()
-        kept.forget_others(folder.sample_id, path)
         if receipt is not None and is_intact:
             masks = {**receipt.outputs[Output.MASKS], **self.identities(path)}
             self.write(replace(receipt, outputs={**receipt.outputs, Output.MASKS: masks}))
@@ -176,14 +177,18 @@ class Receipts:
         return {output: find_altered(root, files) for output, files in receipt.outputs.items()}
 
     def remove_listed(self, sample_id: str, keep: Collection[Path]) -> None:
-        """Remove what a sample's receipt lists under ``grouped``, except some files.
+        """Remove what a sample's receipt lists, in ``grouped`` and of what is kept, except some.
 
         Everything else is somebody's own, whatever it is called: no other file is removed, none
         is reached through a link, and a folder goes when nothing is left in it.
         """
         receipt, grouped = self.read(sample_id), self.layout.grouped
         for path in sorted(self.layout.root / name for name in receipt.files) if receipt else ():
-            if path not in keep and self._is_reached_without_links(path):
+            if path in keep:
+                continue
+            if path.parent == self.layout.restore:
+                path.unlink(missing_ok=True)
+            elif self._is_reached_without_links(path):
                 path.unlink(missing_ok=True)
                 above = path.relative_to(grouped).parents
                 remove_if_empty(*(grouped / folder for folder in above if folder.name))

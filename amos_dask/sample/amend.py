@@ -62,7 +62,10 @@ def amend_receipt(
     if earlier is not None and files == known:
         return None
     row = _describe(source, masks, earlier)
-    record, made_by = SampleRecord(task.name, row), None
+    if row is not None and task.target.path.parents[1].name != row.subset:
+        return None  # somebody's copy, in a folder of another name
+    issues = () if earlier is None else earlier.record.issues
+    record, made_by = SampleRecord(task.name, row, issues=issues), None
     if intact is not None and task.steps & {Step.DENOISE, Step.RESTORE}:
         params = task.params
         if Step.RESTORE in task.steps:

@@ -41,6 +41,7 @@ def make_sample(task: SampleTask) -> SampleResult:
     receipts = Receipts(task.layout)
     origin = task.source.find_origin()  # before reading: what changes meanwhile is read again
     earlier = receipts.read(task.name)
+    is_ours = _is_ours(task, earlier)
     intact = None if task.folder is None else find_intact(task.folder, receipts)
     if not may_keep_rest(origin, earlier, task.outputs):
         task = replace(task, outputs=EVERY_OUTPUT)
@@ -51,14 +52,14 @@ def make_sample(task: SampleTask) -> SampleResult:
         with Staging() as staging:
             made = _make(task, earlier, staging)
             if not made.is_lost:
-                _stage_kept(task, made, staging)
+                _stage_kept(task, made, staging, is_ours)
                 # The mask's description says that the files beside it are in place.
                 staging.publish(last=task.target.mask)
                 made.clock.lap("flush to disk")
     except EarlierOutputStaysError as stop:
         issues = (StepIssue(Step.CONFIRM_PAIRS, stop.issue),)
         return SampleResult(task.name, None, "", 0, issues)
-    if not _is_ours(task, earlier):
+    if not is_ours:
         return _summarise(task, made, None)
     made.written = _list_masks(task, made.masks)
     _remove_outdated(task, made, receipts)
@@ -82,15 +83,20 @@ def _listing_regions(task: SampleTask, intact: Receipt) -> SampleTask:
 
 
 def _is_ours(task: SampleTask, earlier: Receipt | None) -> bool:
-    """Return whether the receipt is to speak for what was made.
+    """Return whether the receipt is to speak for what is made, and what it lists may be removed.
 
-    Not for what lies outside ``grouped``, nor for a second copy in another modality's folder.
+    Not for what lies elsewhere than where `run` puts samples, nor for somebody's copy of a sample:
+    only what makes samples anew from the archive, in the place it made them in, moves them.
     """
-    group = task.layout.group_of(task.target.path)
+    grouped, target = task.layout.grouped, task.target.path
+    group = target.parents[2] if len(target.parents) > 3 else target
+    if group.parent != grouped:
+        return False
     known = None if earlier is None else earlier.record.files
-    if group is None or task.steps == EVERY_STEP or known is None:
-        return group is not None
-    return group == task.layout.group_of(task.layout.folder_of(known).path)
+    if task.steps == EVERY_STEP or known is None:
+        return True
+    folder = task.layout.folder_of(known).path
+    return folder == target if task.folder is not None else folder.is_relative_to(group)
 
 
 @dataclass
@@ -166,7 +172,7 @@ def _is_of_volume(sample: Sample, found: StepIssue) -> bool:
     return sample.volume is not None and found.issue.file == sample.volume.path
 
 
-def _stage_kept(task: SampleTask, made: _Made, staging: Staging) -> None:
+def _stage_kept(task: SampleTask, made: _Made, staging: Staging, is_ours: bool) -> None:
     """Stage what is kept beside the receipt."""
     masks, volume = made.masks, None
     of_volume: dict[str, NDArray[Any]] = {}
@@ -181,6 +187,8 @@ def _stage_kept(task: SampleTask, made: _Made, staging: Staging) -> None:
     if masks.wrote_mask:
         mask, kept = staging.path_for(task.target.mask), KeptFiles(task.layout.restore)
         difference = masks.difference
+        if not is_ours and kept.read_difference(task.name, mask) is not None:
+            return  # the copied mask's, whose receipt lists it as it is
         made.kept = kept.stage(staging, task.name, mask, difference, of_volume, volume)
 
 
@@ -194,21 +202,20 @@ def _list_masks(task: SampleTask, masks: MadeMasks) -> tuple[Path, ...]:
 
 def _remove_outdated(task: SampleTask, made: _Made, receipts: Receipts) -> None:
     """Remove what the receipt lists and is not made any more, and what was kept for it."""
-    kept, target = KeptFiles(task.layout.restore), task.target
+    target = task.target
     if made.is_lost:
         receipts.remove_listed(task.name, keep=())
         receipts.forget(task.name)
         return
-    ours = (target.info, target.volume, *made.written)
-    if made.scan is not None:
-        receipts.remove_listed(task.name, keep=ours)
-        if Output.MASKS in task.outputs:
-            kept.forget_others(task.name, made.kept)
-    elif task.folder == target:
-        if made.masks.binary_labels is not None:
-            receipts.remove_listed(task.name, keep=(*ours, target.mask))
-        if made.masks.wrote_mask:
-            kept.forget_others(task.name, made.kept)
+    is_anew = made.scan is not None
+    keep = {target.info, target.volume, *made.written}
+    if not is_anew:
+        keep |= {target.mask, *(target.binary_masks() if made.masks.binary_labels is None else ())}
+    if made.masks.wrote_mask or (is_anew and Output.MASKS in task.outputs):
+        keep |= {made.kept} if made.kept is not None else set()
+    else:
+        keep |= set(KeptFiles(task.layout.restore).of_sample(task.name))
+    receipts.remove_listed(task.name, keep)
 
 
 def _receipt_from_archive(
@@ -240,7 +247,7 @@ def _receipt_from_archive(
             changes=masks.changes,
             issues=(*made.issues, *masks.issues),
         ),
-        headers=task.headers,
+        headers=task.headers if task.planned == origin else None,
         seconds=made.clock.seconds if is_whole or earlier is None else earlier.seconds,
     )
 
@@ -276,4 +283,5 @@ def _summarise(task: SampleTask, made: _Made, receipt: Receipt | None) -> Sample
         is_changed=masks.is_changed,
         n_binary_masks=len(masks.binary_labels or ()),
         regions=masks.after if made.scan is None else (),
+        is_lost=made.is_lost,
     )

@@ -275,11 +275,12 @@ def _write(task: SampleTask, state: _State, made: MadeMasks, staging: Staging) -
         staged = staging.path_for(task.target.mask)
         write_mask(staged, state.info, state.labels, state.description)
     if _wants_binary_masks(task, state):
-        made.binary_labels = ()
         if state.is_known:
             made.present = _write_binary_masks(task, state, staging)
             made.binary_labels = tuple(task.params.label_map)
             return
+        if Step.BINARY_MASKS in task.steps:
+            made.binary_labels = ()
     made.present = labels_present(state.labels) if state.is_changed else state.present
 
 

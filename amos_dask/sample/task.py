@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from amos_dask.params import Params
 from amos_dask.records import HeaderCheck, Step
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.receipts import EVERY_OUTPUT, Output
+from amos_dask.root.receipts import EVERY_OUTPUT, Origin, Output
 from amos_dask.sample.source import FolderSource, Source
 
 # What `run` does with a sample.
@@ -48,8 +48,10 @@ class SampleTask:
         Keep pictures of the slices that denoising changed most, for the report.
     modality : str
         ``ct`` is shown in Hounsfield units.
+    planned : Origin or None
+        What the sample was to be made from when its headers were read.
     headers : HeaderCheck or None
-        What the headers of the archive's files said, for the receipt.
+        What the headers of those files said, for the receipt.
     name : str
         The sample's id.
     folder : SampleFolder or None
@@ -65,6 +67,7 @@ class SampleTask:
     count_values: bool = False
     take_pictures: bool = False
     modality: str = "und"
+    planned: Origin | None = None
     headers: HeaderCheck | None = None
     name: str = field(init=False)
     folder: SampleFolder | None = field(init=False)

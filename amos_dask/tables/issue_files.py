@@ -23,7 +23,7 @@ def record_issues(
     samples: Collection[str] | None = None,
     scope: str = "",
 ) -> None:
-    """Replace a step's issues in ROOT's log, and write issues.xlsx and issues.jsonl.
+    """Replace a step's issues in ROOT's log, and write issues.xlsx and issues.jsonl if they change.
 
     Parameters
     ----------
@@ -33,18 +33,26 @@ def record_issues(
         As for `IssueLog.replace`.
     """
     log = IssueLog(layout.issue_log)
+    known, is_written = log.all(), _workbook(layout).exists() and has_whole_log(layout)
     log.replace(step, issues, samples, scope)
-    write_issues(layout, log)
+    if is_written and log.all() == known:
+        log.save()
+    else:
+        write_issues(layout, log)
 
 
 def write_issues(layout: Layout, log: IssueLog) -> tuple[Path, ...]:
     """Write the log, issues.xlsx and issues.jsonl; return the paths of the last two."""
     log.save()
     issues = log.all()
-    workbook, text = layout.descriptor / "issues.xlsx", layout.descriptor / "issues.jsonl"
+    workbook, text = _workbook(layout), layout.descriptor / "issues.jsonl"
     write_workbook(workbook, {"Issues": issues_frame(issues)})
     write_text(text, _to_text(issues))
     return workbook, text
+
+
+def _workbook(layout: Layout) -> Path:
+    return layout.descriptor / "issues.xlsx"
 
 
 def has_whole_log(layout: Layout) -> bool:
