@@ -176,7 +176,8 @@ def _flock(layout: Layout, descriptor: int, kind: int) -> None:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        owner = os.pread(descriptor, 1000, 0).decode(errors="replace")
+        # Nothing is written there yet by whoever has just begun, nor ever by who only looks.
+        owner = os.pread(descriptor, 1000, 0).decode(errors="replace") or "by another program"
         raise AmosDaskError(f"{layout.root}: in use {owner}; wait for it.") from error
 
 
