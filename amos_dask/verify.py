@@ -226,6 +226,9 @@ def _verify_root(
         issues += _verify_manifests(layout, [result.value for result in results])
         issues += _find_leftovers(layout)
     n_files = sum(result.value.n_files for result in results if result.value is not None)
+    advice = "running the same command ('amos-dask run') again repairs it"
+    if any(issue.code == "extra_file" for issue in issues):
+        advice += ", but for extra files, which it leaves: move them elsewhere"
     how = "all images decoded" if full else "sizes and checksums; --full decodes all images"
     return _conclude(
         str(layout.root),
@@ -233,7 +236,7 @@ def _verify_root(
         issues,
         sound=f"{len(results)} samples, {n_files} files as they were written ({how})",
         unsound="not as it was written",
-        advice="running the same command ('amos-dask run') again repairs it",
+        advice=advice,
     )
 
 

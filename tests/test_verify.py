@@ -665,6 +665,14 @@ def test_the_program_names_what_is_wrong_first(root: Path, cluster_address: str)
     assert "again repairs it" in said[-1]
 
 
+def test_the_program_does_not_promise_that_a_run_removes_what_is_not_ours(
+    root: Path, cluster_address: str
+) -> None:
+    (a_volume(root).parent / "amos_0001_mask_second_reader.nii.gz").touch()
+    said = program("verify", root, "--cluster", cluster_address, "--quiet", exit_code=3).stdout
+    assert "but for extra files" in said.splitlines()[-1]
+
+
 def test_json_holds_everything_that_was_found(root: Path, cluster_address: str) -> None:
     path = a_volume(root)
     path.unlink()
