@@ -182,6 +182,20 @@ def test_issues_of_a_volume_outlive_steps_on_its_mask(empty: Place) -> None:
     assert issues(empty.root) == before
 
 
+def test_telling_prostate_from_uterus_leaves_binary_masks_of_unknown_labels(place: Place) -> None:
+    folder = sample_dir(place.grouped, "0001")
+    mask = folder / "amos_0001_mask.nii.gz"
+    image, labels = nib.load(mask), voxels(mask)
+    labels[labels == 16] = 15
+    labels[0, 0, 0], labels[1, 0, 0] = 99, 15
+    nib.save(nib.Nifti1Image(labels, image.affine, image.header), mask)
+    before = sorted(folder.glob("*_mask_*"))
+    assert before
+    place.command("split-prostate-uterus", "--root_dir", place.grouped)
+    assert voxels(mask)[1, 0, 0] == 16
+    assert sorted(folder.glob("*_mask_*")) == before
+
+
 @pytest.mark.parametrize("is_same", [True, False])
 def test_headers_of_a_file_that_was_replaced_meanwhile_are_not_kept(
     empty: Place, *, is_same: bool
