@@ -35,7 +35,7 @@ LIBRARY_ROOMS = {
     "fsspec": {"archive"},
     "urllib3": {"web", "transfer"},
     "nibabel": {"geometry", "nifti", "phantom"},
-    "isal": {"archive", "nifti", "phantom"},
+    "isal": {"archive", "nifti"},
     "PIL": {"overlay"},
     "pydantic": {"datasets", "root"},
 }

@@ -665,7 +665,7 @@ def test_zeros_in_an_image_are_read_back_and_take_no_room(tmp_path: Path) -> Non
     assert info.shape == shape
     assert not has_trailing_bytes
     write_image(tmp_path / "b.nii.gz", make_header(shape, np.uint8, LAS, 1), voxels)
-    assert path.stat().st_size < 1.03 * (tmp_path / "b.nii.gz").stat().st_size
+    assert path.stat().st_size < 1.05 * (tmp_path / "b.nii.gz").stat().st_size
 
 
 def test_the_length_of_a_large_file_is_told_modulo_4_gib(tmp_path: Path) -> None:

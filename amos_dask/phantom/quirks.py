@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any, Final
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from isal import igzip
 from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 
@@ -141,4 +141,4 @@ def _header(voxels: npt.NDArray[Any], affine: Affine, quirks: Quirks) -> Any:
 
 def _nifti_gz(header: Any, voxels: npt.NDArray[Any]) -> bytes:
     raw = bytes(header.binaryblock) + bytes(4) + voxels.tobytes(order="F")
-    return bytes(igzip.compress(raw, _GZIP_LEVEL, mtime=0))
+    return gzip.compress(raw, _GZIP_LEVEL, mtime=0)
