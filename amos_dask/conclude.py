@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from amos_dask.engine.session import Session
-from amos_dask.issues import Issue
+from amos_dask.issues import Issue, make_issue
 from amos_dask.leaks import find_leaks_of
 from amos_dask.organised import Organised, read_records
-from amos_dask.records import HeaderCheck, Step
+from amos_dask.records import HeaderCheck, SampleRecord, Step
 from amos_dask.report.content import Findings
 from amos_dask.report.make_report import write_report
 from amos_dask.report.picturing import take_pictures
 from amos_dask.root.issue_log import IssueLog
-from amos_dask.root.table_state import TableCounts, read_table_state, write_table_state
-from amos_dask.settings import Found
-from amos_dask.statistics.stats import statistics_files, write_statistics
-from amos_dask.tables.issue_files import has_whole_log, write_issues
+from amos_dask.root.layout import Layout
+from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.table_state import (
+    TableCounts,
+    TableState,
+    read_table_state,
+    write_table_state,
+)
+from amos_dask.settings import Found, Settings
+from amos_dask.statistics.stats import Statistics, statistics_files, write_statistics
+from amos_dask.tables.issue_files import has_whole_log, issue_files, write_issues
 from amos_dask.tables.of_root import fingerprint, write_tables
+from amos_dask.tables.own_workbooks import find_altered_files
 
 
 def conclude(
@@ -27,6 +37,7 @@ def conclude(
     headers: Mapping[str, HeaderCheck],
     organised: Sequence[Organised],
     log: IssueLog,
+    own: OwnFiles,
 ) -> tuple[TableCounts, tuple[Path, ...]]:
     """Write manifests, statistics, issues and report, unless they are there, made from the same.
 
@@ -42,6 +53,8 @@ def conclude(
         All samples under ROOT, by number.
     log : IssueLog
         With the issues of this run; saved here.
+    own : OwnFiles
+        The files of ROOT.
 
     Returns
     -------
@@ -50,40 +63,87 @@ def conclude(
     outputs : tuple of Path
         The manifests.
     """
-    layout, params, settings = found.layout, found.params, found.settings
+    layout, settings = found.layout, found.settings
     made_from = _fingerprint(found, headers, organised, log)
     state = read_table_state(layout) if has_whole_log(layout) else None
-    if state is not None and state.is_current(layout, made_from):
+    if state is not None and _is_current(own, state, made_from):
         return state.counts, tuple(layout.root / path for path in state.tables)
     records = list(read_records(session, layout, organised))
     # Tasks first: a run that dies while it writes manifests needs no cluster to write them later.
     leaks = find_leaks_of(session, layout, records)
     log.replace(Step.LEAKS, leaks.issues)
-    tables = write_tables(layout, params, found.archive.samples, headers, records)
-    issues = [*_issues_of_describing(organised), *tables.issues]
-    outputs = tables.outputs
-    counted, unseen = None, list[Issue]()
-    n_pictures: Mapping[str, int] = {}
+    tables = write_tables(own, found.params, found.archive.samples, headers, records)
+    seen = _look_at_voxels(session, found, own, records)
+    issues = [*_issues_of_describing(organised), *tables.issues, *seen.issues]
+    issues += _name_outdated(own, settings, made_from)
+    write_issues(own, log, partial(_add_issues, log, layout, issues), seen.to_come)
+    if settings.report:
+        findings = Findings(
+            records, found.params.label_map, found.exclusions, *seen.told, log.all()
+        )
+        with own.trying():
+            write_report(own, findings)
+    outputs = (*tables.outputs, *seen.outputs)
+    # What could not be compared, counted, pictured or written now is tried again.
+    is_whole = leaks.is_complete and not seen.issues and not own.failed
+    known = {} if state is None else state.made_from
+    made_from = {**known, **made_from} if is_whole else {}
+    write_table_state(layout, made_from, outputs, issue_files(layout), tables.counts)
+    return tables.counts, outputs
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was found by looking at voxels.
+
+    Parameters
+    ----------
+    counted : Statistics or None
+        Statistics, where they were asked for.
+    n_pictures : mapping of str to int
+        Sample -> number of its pictures.
+    issues : tuple of Issue
+        Samples that could not be counted or pictured.
+    outputs : tuple of Path
+        Statistics and the report that is to come.
+    to_come : tuple of Path
+        The report alone.
+    """
+
+    counted: Statistics | None
+    n_pictures: Mapping[str, int]
+    issues: tuple[Issue, ...]
+    outputs: tuple[Path, ...]
+    to_come: tuple[Path, ...]
+
+    @property
+    def told(self) -> tuple[Statistics | None, Mapping[str, int]]:
+        """What the report tells of it."""
+        return self.counted, self.n_pictures
+
+
+def _look_at_voxels(
+    session: Session, found: Found, own: OwnFiles, records: Sequence[SampleRecord]
+) -> _Seen:
+    layout, settings, label_map = found.layout, found.settings, found.params.label_map
+    counted, n_pictures, issues = None, dict[str, int](), list[Issue]()
+    outputs: tuple[Path, ...] = ()
     if settings.statistics:
         rows = [record.files for record in records if record.files is not None]
-        counted = write_statistics(session, layout, params.label_map, rows)
-        unseen += counted.issues
+        counted = write_statistics(session, own, label_map, rows)
+        issues += counted.issues
         outputs += counted.outputs
+    to_come = (layout.report,) if settings.report else ()
     if settings.report:
-        n_pictures, not_pictured = take_pictures(session, layout, params.label_map, records)
-        unseen += not_pictured
-    issues += dict.fromkeys(unseen)
-    log.replace(Step.DATASET_MANIFEST, issues, scope=layout.grouped.name)
-    files = write_issues(layout, log)
-    if settings.report:
-        label_map, told = params.label_map, log.all()
-        findings = Findings(records, label_map, found.exclusions, counted, n_pictures, told)
-        outputs += (write_report(layout, findings),)
-    _remove_outdated(found)
-    # What could not be compared, counted or pictured now is tried again.
-    is_whole = leaks.is_complete and not unseen
-    write_table_state(layout, made_from if is_whole else "", outputs, files, tables.counts)
-    return tables.counts, outputs
+        n_pictures, not_pictured = take_pictures(session, layout, label_map, records)
+        issues += not_pictured
+    return _Seen(counted, n_pictures, tuple(dict.fromkeys(issues)), (*outputs, *to_come), to_come)
+
+
+def _add_issues(
+    log: IssueLog, layout: Layout, issues: Sequence[Issue], more: Sequence[Issue]
+) -> None:
+    log.replace(Step.DATASET_MANIFEST, [*issues, *more], scope=layout.grouped.name)
 
 
 def _fingerprint(
@@ -91,27 +151,47 @@ def _fingerprint(
     headers: Mapping[str, HeaderCheck],
     organised: Sequence[Organised],
     log: IssueLog,
-) -> str:
-    """Return a checksum of everything that the tables depend on."""
+) -> dict[str, str]:
+    """Return a checksum of everything that each part of what was asked for depends on."""
     settings = found.settings
-    return fingerprint(
+    tables = fingerprint(
         found.params,
         found.archive.samples,
         headers,
         [sample.digest for sample in organised],
-        settings.statistics,
-        settings.report,
         found.exclusions,
         log.all(besides=(Step.DATASET_MANIFEST, Step.LEAKS)),
     )
+    made_from = {"tables": tables}
+    if settings.statistics:
+        made_from["statistics"] = tables
+    if settings.report:
+        made_from["report"] = f"{tables} {settings.statistics}"
+    return made_from
 
 
-def _remove_outdated(found: Found) -> None:
-    """Remove what was not asked for now: that of an earlier run speaks of other files."""
-    layout, settings = found.layout, found.settings
-    unwanted = () if settings.statistics else statistics_files(layout)
-    for path in (*unwanted, *(() if settings.report else (layout.report,))):
-        path.unlink(missing_ok=True)
+def _is_current(own: OwnFiles, state: TableState, made_from: Mapping[str, str]) -> bool:
+    """Return whether all that was asked for is there and made from the same."""
+    is_same = made_from.items() <= state.made_from.items()
+    return is_same and not find_altered_files(own, (*state.tables, *state.others))
+
+
+def _name_outdated(
+    own: OwnFiles, settings: Settings, made_from: Mapping[str, str]
+) -> Iterator[Issue]:
+    """Yield an issue of what was not asked for now, and speaks of samples as they were before."""
+    layout, state = own.layout, read_table_state(own.layout)
+    known = {} if state is None else state.made_from
+    unwanted = {
+        "statistics": () if settings.statistics else statistics_files(layout),
+        "report": () if settings.report else (layout.report,),
+    }
+    for part, paths in unwanted.items():
+        is_old = not known.get(part, "").startswith(made_from["tables"])
+        for path in paths:
+            if is_old and path.exists() and own.ownership.lists(path):
+                message, action = "speaks of an earlier run", f"without --no_{part} it is made anew"
+                yield make_issue("outdated_output", message, file=layout.shown(path), action=action)
 
 
 def _issues_of_describing(organised: Sequence[Organised]) -> list[Issue]:

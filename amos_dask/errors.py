@@ -66,6 +66,25 @@ class ForeignFileError(AmosDaskError):
         self.why = why
 
 
+class WorkbookLockedError(AmosDaskError):
+    """A workbook that is to be written anew is open in another program; nothing was touched.
+
+    Parameters
+    ----------
+    path : Path
+        The workbook.
+    why : str
+        What tells so, without its name.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path} is open in another program ({why}); close it there and try again."
+        )
+        self.path = path
+        self.why = why
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM has arrived: the process was asked to end, by a batch system for example."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,34 @@ class Exclusions:
         """Return the excluded labels of such as ``amos_0004``; `EVERY_LABEL` for all of it."""
         number = int(sample_id.rpartition("_")[2])
         return self.everywhere | self.by_number.get(number, frozenset())
+
+    def find_ended(
+        self, earlier: Exclusions, names: Mapping[int, str], name_sample: Callable[[int], str]
+    ) -> list[str]:
+        """Return what an earlier list excluded and this one does not, in words.
+
+        Parameters
+        ----------
+        earlier : Exclusions
+            The list before.
+        names : mapping of int to str
+            Label -> name.
+        name_sample : callable
+            Gives the id of a sample's number.
+        """
+        found = [("every sample", earlier.everywhere - self.everywhere)]
+        for number, labels in sorted(earlier.by_number.items()):
+            now = self.everywhere | self.by_number.get(number, frozenset())
+            found.append((name_sample(number), labels - now))
+        return [
+            f"{sample} {_in_words(labels, names)}".strip() for sample, labels in found if labels
+        ]
+
+
+def _in_words(labels: frozenset[int], names: Mapping[int, str]) -> str:
+    """Return names of labels; nothing where no label is left out."""
+    known = [name for label, name in names.items() if label in labels]
+    return "" if len(known) == len(names) else ", ".join(known)
 
 
 NO_EXCLUSIONS = Exclusions()

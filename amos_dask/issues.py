@@ -106,6 +106,22 @@ CATALOGUE: dict[str, IssueKind] = {
     "duplicate_scan": IssueKind(
         "info", "Scans with the same voxels are in several subsets of the official split"
     ),
+    "unassigned_sample": IssueKind(
+        "warning", "Samples that came after a split of one's own was made are in none of its parts"
+    ),
+    "outdated_output": IssueKind(
+        "info", "Statistics or a report that speak of an earlier run, as none were asked for now"
+    ),
+    # what people put beside and into the outputs
+    "replaced": IssueKind(
+        "warning", "A file that was altered, or kept for you, was moved to `replaced/` first"
+    ),
+    "foreign_file": IssueKind(
+        "error", "A file that is not ours, or cannot be read, is in an output's way; it stays"
+    ),
+    "workbook_locked": IssueKind(
+        "error", "A workbook that is open in another program was not written anew"
+    ),
     # what `verify` finds
     "damaged_zip": IssueKind(
         "error", "The zip's directory, or what it says of a file, does not hold"

@@ -30,7 +30,7 @@ from amos_dask.root.identity import gzip_trailer
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
 from amos_dask.root.working import require_unlocked, working_where_possible
-from amos_dask.tables.issue_files import write_issues
+from amos_dask.tables.issue_files import issue_files, record_issues
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
 from amos_dask.tables.workbook import read_sheet, require_columns
@@ -138,7 +138,7 @@ def leaks(
     layout = Layout.of(absolute(root_dir))
     path = layout.dataset_manifest()
     require_unlocked(layout)
-    manifest = read_sheet(path, split_name or MANIFEST_SHEET)
+    manifest = read_sheet(path, split_name or MANIFEST_SHEET, values_of=(split_name or "subset",))
     column = split_name or "subset"
     require_columns(manifest, ("ID", "volume", *_SHAPE, *PATIENT_COLUMNS, column), path)
     with working_where_possible(layout, no_lock=no_lock):
@@ -187,10 +187,13 @@ def find_leaks(
 
 def _keep_issues(layout: Layout, issues: Iterable[Issue]) -> tuple[Path, ...]:
     """Write ROOT's issues, unless they say the same already; return the files."""
-    log = IssueLog(layout.issue_log)
+    log, issues = IssueLog(layout.issue_log), list(issues)
     before = log.all()
     log.replace(Step.LEAKS, issues)
-    return () if log.all() == before else write_issues(layout, log)
+    if log.all() == before:
+        return ()
+    record_issues(layout, Step.LEAKS, issues)
+    return issue_files(layout)
 
 
 def _describe(found: Leaks, split_name: str | None) -> str:

@@ -19,9 +19,10 @@ from amos_dask.outcomes import failure_issue
 from amos_dask.plan import Plan, describe_reasons, make_plan
 from amos_dask.records import HeaderCheck, SampleResult, Step
 from amos_dask.results import RunResult
-from amos_dask.root.choices import keep_dataset, keep_exclusions, keep_label_map
+from amos_dask.root.choices import find_exclusions, keep_dataset, keep_exclusions, keep_label_map
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout, find_samples_of
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import remove_all_leftovers, write_text
 from amos_dask.root.table_state import TableCounts
@@ -183,8 +184,9 @@ def run(
         with (
             open_session(cluster, progress, needs, performance_report) as session,
             _saying_how_to_go_on(session),
+            OwnFiles(found.layout, adopt=settings.adopt, is_run=True) as own,
         ):
-            made, counts, outputs = _run(session, found)
+            made, counts, outputs = _run(session, found, own)
     return _result(found, made, counts, outputs, time.perf_counter() - start)
 
 
@@ -199,19 +201,21 @@ def _saying_how_to_go_on(session: Session) -> Iterator[None]:
         raise
 
 
-def _run(session: Session, found: Found) -> tuple[_Made, TableCounts, tuple[Path, ...]]:
+def _run(
+    session: Session, found: Found, own: OwnFiles
+) -> tuple[_Made, TableCounts, tuple[Path, ...]]:
     layout, settings = found.layout, found.settings
     remove_all_leftovers(layout.descriptor, layout.grouped, layout.state)  # of killed runs
-    keep_dataset(layout)
+    keep_dataset(own, layout.dataset)
     _name_absent(session, found)
     folders = find_samples_of(layout)
     plan = make_plan(found, folders)
     headers, header_issues = _check_headers(session, found, plan)
     made = _make_samples(session, found, plan, headers)
     # Only now: a run that could not start must not change what the next one goes by.
-    keep_label_map(layout, found.params.label_map, replace=settings.label_explanation is not None)
-    if settings.exclude is not None:
-        keep_exclusions(layout, found.exclusions)
+    keep_label_map(own, found.params.label_map, replace=settings.label_explanation is not None)
+    _name_ended(session, found)
+    keep_exclusions(own, None if settings.exclude is None else found.exclusions)
     organised = find_organised(session, found, made.results, folders)
     _name_denoised_otherwise(session, found)
     log = IssueLog(layout.issue_log)
@@ -219,7 +223,7 @@ def _run(session: Session, found: Found) -> tuple[_Made, TableCounts, tuple[Path
     chosen = None if settings.selection.is_everything else found.chosen
     for step in _SAMPLE_STEPS:
         log.replace(step, made.issues_of(step), chosen)
-    counts, outputs = conclude(session, found, headers, organised, log)
+    counts, outputs = conclude(session, found, headers, organised, log, own)
     return made, counts, outputs
 
 
@@ -316,6 +320,15 @@ def _name_absent(session: Session, found: Found) -> None:
     if absent:
         names = ", ".join(map(found.archive.definition.sample_id, absent))
         session.listener(Notice(f"excluded from denoising, but not in the archive: {names}"))
+
+
+def _name_ended(session: Session, found: Found) -> None:
+    """Say what was excluded from denoising and is not by the list that was given."""
+    kept = find_exclusions(found.layout, None, found.params.label_map)
+    names = found.params.label_map.names()
+    ended = found.exclusions.find_ended(kept, names, found.archive.definition.sample_id)
+    if found.settings.exclude is not None and ended:
+        session.listener(Notice(f"no longer excluded from denoising: {'; '.join(ended)}"))
 
 
 def _name_denoised_otherwise(session: Session, found: Found) -> None:

@@ -35,6 +35,7 @@ from amos_dask.records import sample_number
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_archive, layout_for
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import is_leftover
 from amos_dask.root.table_state import TableCounts, read_table_state
@@ -47,6 +48,7 @@ from amos_dask.sample.soundness import (
     verify_outputs,
     verify_sample,
 )
+from amos_dask.tables.own_workbooks import find_altered_files
 
 # Of what finding the scans says, that of the files' names; what the csv says is not verified.
 _OF_NAMES = frozenset(
@@ -264,8 +266,12 @@ def _verify_manifests(layout: Layout, samples: Sequence[Verified | None]) -> Ite
         file = layout.tables.relative_to(layout.root).as_posix()
         yield make_issue("incomplete_run", "there is no record of the manifests", file=file)
         return
-    for altered in state.altered_files(layout):
+    own = OwnFiles(layout)
+    for altered in find_altered_files(own, (*state.tables, *state.others)):
         yield issue_of(altered)
+    for path in own.edited_choices():
+        message = "was edited after the last run, which the next one goes by"
+        yield make_issue("altered_output", message, file=layout.shown(path))
     found = [sample for sample in samples if sample is not None]
     if len(found) == len(samples):
         for message in _compare_counts(state.counts, found):

@@ -29,6 +29,7 @@ def leaks(**arguments: Any) -> int:
 @opt.command("stats", "data/AMOS22")
 @opt.root
 @opt.label_explanation
+@opt.adopt
 @opt.no_lock
 @opt.cluster
 def stats(**arguments: Any) -> int:
@@ -44,6 +45,7 @@ def stats(**arguments: Any) -> int:
 @opt.root
 @opt.label_explanation
 @opt.statistics
+@opt.adopt
 @opt.no_lock
 @opt.cluster
 def report(**arguments: Any) -> int:

@@ -21,6 +21,7 @@ from amos_dask.cli.show import close_command
 @opt.labeled_data_meta
 @click.option("--sheet_name", default="Manifest", show_default=True, help="Worksheet to write.")
 @opt.mr_metadata_offset
+@opt.adopt
 @opt.no_lock
 @opt.cluster
 def archive_manifest(**arguments: Any) -> int:
@@ -96,6 +97,7 @@ def binary_masks(**arguments: Any) -> int:
 @click.option("--output_manifest", required=True, type=opt.FILE, help="Workbook to write.")
 @opt.label_explanation
 @opt.selection
+@opt.adopt
 @opt.no_lock
 @opt.cluster
 def small_regions(**arguments: Any) -> int:
@@ -159,6 +161,7 @@ def restore(**arguments: Any) -> int:
 @opt.root_dir
 @opt.output_manifest_file
 @opt.label_explanation
+@opt.adopt
 @opt.no_lock
 @opt.cluster
 def dataset_manifest(**arguments: Any) -> int:
@@ -206,6 +209,7 @@ def dataset_manifest(**arguments: Any) -> int:
     "--group", type=click.Choice(["patient"]), help="Keep the scans of a patient together."
 )
 @click.option("--unlabelled", is_flag=True, help="Deal out the samples without masks as well.")
+@opt.adopt
 @opt.no_lock
 def make_split(**arguments: Any) -> int:
     """06: add a split as a worksheet.
@@ -241,6 +245,7 @@ def make_split(**arguments: Any) -> int:
     metavar="SUBSET [SUBSET ...]",
     help="Subsets of one file; may be given several times.",
 )
+@opt.adopt
 @opt.no_lock
 def index_manifests(subsets: tuple[str, ...], **arguments: Any) -> int:
     """07: write a workbook for each set of subsets."""

@@ -14,14 +14,15 @@ from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_label_map, require_sample_folders
-from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute, find_root
+from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import require_unlocked, working_on
 from amos_dask.sample.describe import DescribeTask, describe_sample
 from amos_dask.sample.source import FolderSource
 from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.of_root import missing_subset_issues
-from amos_dask.tables.workbook import update_workbook
+from amos_dask.tables.own_splits import put_manifest
 
 
 def dataset_manifest(
@@ -29,6 +30,7 @@ def dataset_manifest(
     output_manifest_file: str | Path,
     *,
     label_explanation: str | Path | None = None,
+    adopt: bool = False,
     no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -43,6 +45,8 @@ def dataset_manifest(
         The workbook to write.
     label_explanation : str or Path, optional
         Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    adopt : bool
+        A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
     no_lock : bool
         Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
@@ -61,7 +65,8 @@ def dataset_manifest(
         When files of a sample disagree in shape, affine, spacing, origin or mask type, or an id
         has two folders: all of them are listed, and an older manifest stays as it is.
     AmosDaskError
-        When there are no samples or the label map is not usable.
+        When there are no samples, the label map is not usable, or a workbook that is not ours is
+        in the way.
 
     Examples
     --------
@@ -89,11 +94,12 @@ def dataset_manifest(
             )
         rows = (each.record.files for each in described)
         frame = dataset_frame((row for row in rows if row is not None), label_map)
-        update_workbook(output, {MANIFEST_SHEET: frame})
-        issues = all_issues(results)
         scope = layout.shown(root)
-        issues += missing_subset_issues(frame, scope, layout.dataset)
-        record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
+        issues = [*all_issues(results), *missing_subset_issues(frame, scope, layout.dataset)]
+        with OwnFiles(layout, adopt=adopt) as own:
+            issues += put_manifest(own, absolute(output), frame)
+        issues += own.issues()
+        issues += record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
     return CommandResult((output,), len(folders), f"{len(frame)} samples", tuple(issues), frame)
 
 

@@ -35,18 +35,19 @@ from amos_dask.root.layout import (
     find_sample_folders,
     sample_folder,
 )
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import working_on
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import ArchiveSource
 from amos_dask.sample.task import SampleTask
 from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
+from amos_dask.tables.own_workbooks import put_workbook
 from amos_dask.tables.workbook import (
     read_sheet,
     require_columns,
     require_title,
     sheet_names,
-    write_workbook,
 )
 
 
@@ -58,6 +59,7 @@ def archive_manifest(
     dataset: str | Path | None = None,
     sheet_name: str = MANIFEST_SHEET,
     mr_metadata_offset: str = "auto",
+    adopt: bool = False,
     no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -79,6 +81,8 @@ def archive_manifest(
         Title of the worksheet.
     mr_metadata_offset : {"auto", "0", "-1"}
         Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
+    adopt : bool
+        A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
     no_lock : bool
         Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
@@ -94,7 +98,8 @@ def archive_manifest(
     Raises
     ------
     AmosDaskError
-        When the archive or the csv cannot be used as a whole.
+        When the archive or the csv cannot be used as a whole, or a file that is not ours is in
+        the way.
 
     Examples
     --------
@@ -116,10 +121,12 @@ def archive_manifest(
         with open_session(cluster, progress) as session:
             headers, issues = read_headers(session, found)
         frame = archive_frame(found.samples, headers)
-        keep_dataset(layout)
-        write_workbook(output, {sheet_name: frame})
-        keep_label_map(layout, layout.dataset.label_map)
-        record_issues(layout, Step.ARCHIVE_MANIFEST, issues)
+        with OwnFiles(layout, adopt=adopt) as own:
+            put_workbook(own, absolute(output), {sheet_name: frame})
+            keep_dataset(own, layout.dataset)
+            keep_label_map(own, layout.dataset.label_map)
+        issues += record_issues(layout, Step.ARCHIVE_MANIFEST, [*issues, *own.issues()])
+        issues += own.issues()
     summary = f"{len(frame)} files of {len(found.samples)} scans"
     return CommandResult((output,), len(found.samples), summary, tuple(issues), frame)
 
@@ -186,7 +193,8 @@ def confirm_pairs(
         issues += [
             issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)
         ]
-        keep_label_map(layout, layout.dataset.label_map)
+        with OwnFiles(layout) as own:
+            keep_label_map(own, layout.dataset.label_map)
         record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
     n_written = sum(result.folder is not None for result in results)
     summary = f"{n_written} of {len(chosen)} {modality} samples written"

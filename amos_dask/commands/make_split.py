@@ -13,14 +13,16 @@ from amos_dask.errors import AmosDaskError, ManifestError
 from amos_dask.records import UNDEFINED
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME, Layout, absolute, find_root
-from amos_dask.root.table_state import adding_to_table
+from amos_dask.root.own_files import IndexOf, OwnFiles
 from amos_dask.root.working import require_unlocked, working_where_possible
 from amos_dask.tables.assignments import assign, fold_shares, holdout_shares
+from amos_dask.tables.own_workbooks import add_worksheets, put_workbook
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
 from amos_dask.tables.splits import (
     SPLITS_SHEET,
     SplitMethod,
     index_frames,
+    is_own_split,
     list_split,
     next_split_name,
     official_split,
@@ -29,17 +31,13 @@ from amos_dask.tables.splits import (
     split_hash,
     with_split,
 )
-from amos_dask.tables.workbook import (
-    read_sheet,
-    require_columns,
-    sheet_names,
-    update_workbook,
-    write_workbook,
-)
+from amos_dask.tables.workbook import read_sheet, require_columns, sheet_names
 
 SPLIT_KINDS = ("official", "kfold", "holdout")
 STRATA = ("scanner", "sex", "modality")
 SPLIT_GROUPS = ("patient",)
+# Columns of the manifest that are gone by.
+_VALUES = ("ID", "sex", "subset", "manufacturer_model_name", "mask", *PATIENT_COLUMNS)
 DEFAULT_FOLDS = 5
 DEFAULT_FRACTIONS = (0.7, 0.1, 0.2)
 
@@ -55,6 +53,7 @@ def make_split(
     stratify: Sequence[str] = (),
     group: str | None = None,
     unlabelled: bool = False,
+    adopt: bool = False,
     no_lock: bool = False,
 ) -> CommandResult:
     """Add a worksheet with a split to a dataset manifest (routine 06).
@@ -86,6 +85,9 @@ def make_split(
         Keep the scans of a patient together.
     unlabelled : bool
         Deal out the samples without masks as well; else they are in no part.
+    adopt : bool
+        A worksheet of the split's name that this did not make is replaced; the workbook goes to
+        ``replaced/`` of ROOT_DIR first.
     no_lock : bool
         Take no lock, for a file system that has none; see `amos_dask.run`.
 
@@ -97,8 +99,8 @@ def make_split(
     Raises
     ------
     ManifestError
-        When the workbook cannot be used, the name is not possible, or there are fewer samples or
-        patients than parts.
+        When the workbook cannot be used, the name is not possible or that of a worksheet of
+        somebody else's, or there are fewer samples or patients than parts.
     AmosDaskError
         When the options do not go together, or a run is at work on the workbook's ROOT_DIR.
 
@@ -112,6 +114,8 @@ def make_split(
     path = Path(manifest_file)
     if split_name is not None:
         require_split_name(split_name)
+        if kind != "official" and split_name.casefold() == SPLIT_NAME:
+            raise ManifestError(f"{SPLIT_NAME!r} is the official split; choose another name.")
     options = {
         "folds": folds,
         "fractions": fractions,
@@ -124,11 +128,15 @@ def make_split(
     layout = Layout.of(find_root(path.parent))
     require_unlocked(layout)
     _require_workbook(path)
-    with working_where_possible(layout, no_lock=no_lock):
-        manifest = read_sheet(path, MANIFEST_SHEET)
+    with (
+        working_where_possible(layout, no_lock=no_lock),
+        OwnFiles(layout, adopt=adopt) as own,
+    ):
+        manifest = read_sheet(path, MANIFEST_SHEET, values_of=_VALUES)
         listed = read_splits(path)
         if split_name is None:
             split_name = next_split_name(method, listed, sheet_names(path))
+        keep_copy = _is_lost(path, split_name, listed, adopt=adopt)
         if method.shares:
             assignment = _deal(manifest, method, path, layout.dataset)
             parts = [assignment.get(str(sample_id)) for sample_id in manifest["ID"]]
@@ -136,11 +144,22 @@ def make_split(
         else:
             split = official_split(manifest, split_name, path)
         sheets = {split_name: split}
-        if method.shares or not listed.empty:
+        if method.shares or not listed.empty or split_name != SPLIT_NAME:
             sheets[SPLITS_SHEET] = list_split(listed, split_name, method, split)
-        with adding_to_table(layout, absolute(path)):
-            update_workbook(path, sheets)
-    return CommandResult((path,), len(split), _describe(split, split_name), (), split)
+        add_worksheets(own, absolute(path), sheets, keep_copy=keep_copy)
+    issues = tuple(own.issues())
+    return CommandResult((path,), len(split), _describe(split, split_name), issues, split)
+
+
+def _is_lost(path: Path, split_name: str, listed: pd.DataFrame, *, adopt: bool) -> bool:
+    """Return whether parts are lost with the worksheet that is there; raise if it is not ours."""
+    titles = [name for name in sheet_names(path) if name.casefold() == split_name.casefold()]
+    try:
+        return any(not is_own_split(path, title, listed) for title in titles)
+    except ManifestError:
+        if not adopt:
+            raise
+        return True
 
 
 def _choose_method(kind: str, given: Mapping[str, Any]) -> SplitMethod:
@@ -229,6 +248,7 @@ def index_manifests(
     *,
     subsets: Sequence[Sequence[str]],
     split_name: str = SPLIT_NAME,
+    adopt: bool = False,
     no_lock: bool = False,
 ) -> CommandResult:
     """Write an index manifest for each combination of subsets of a split (routine 07).
@@ -243,6 +263,8 @@ def index_manifests(
         Combinations, such as ``[["train", "val"], ["test"]]``.
     split_name : str
         The split's worksheet.
+    adopt : bool
+        A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
     no_lock : bool
         Take no lock, for a file system that has none; see `amos_dask.run`.
 
@@ -255,6 +277,8 @@ def index_manifests(
     ------
     ManifestError
         When the workbook, the split or a subset is missing: nothing is written then.
+    ForeignFileError
+        When a file that is not ours and says something else is in the way.
 
     Examples
     --------
@@ -270,13 +294,19 @@ def index_manifests(
     require_unlocked(layout)
     if split_name not in sheet_names(path):
         raise ManifestError(f"{path}: there is no split {split_name!r}; run make-split first.")
-    frames = index_frames(read_sheet(path, split_name), split_name, subsets, path)
-    outputs = []
-    with working_where_possible(layout, no_lock=no_lock):
-        for stem, frame in frames.items():
-            outputs.append(folder / f"{stem}.xlsx")
-            write_workbook(outputs[-1], {MANIFEST_SHEET: frame})
-    return CommandResult(tuple(outputs), len(frames), f"{len(frames)} index manifests")
+    split = read_sheet(path, split_name, values_of=(split_name,))
+    frames = index_frames(split, split_name, subsets, path)
+    outputs = tuple(folder / f"{stem}.xlsx" for stem in frames)
+    manifest = layout.key(absolute(path))
+    with (
+        working_where_possible(layout, no_lock=no_lock),
+        OwnFiles(layout, adopt=adopt) as own,
+    ):
+        for combination, output, frame in zip(subsets, outputs, frames.values(), strict=True):
+            index = IndexOf(manifest, split_name, tuple(combination))
+            put_workbook(own, absolute(output), {MANIFEST_SHEET: frame}, index_of=index)
+    summary = f"{len(frames)} index manifests"
+    return CommandResult(outputs, len(frames), summary, tuple(own.issues()))
 
 
 def _require_workbook(path: Path) -> None:

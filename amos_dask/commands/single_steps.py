@@ -24,13 +24,14 @@ from amos_dask.root.layout import (
     absolute,
     find_samples_of,
 )
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.sample.describe import read_changes
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
 from amos_dask.sample.task import SampleTask
 from amos_dask.steps.denoise import denoising_mark, is_denoised
 from amos_dask.tables.manifests import changes_frame, region_frames
-from amos_dask.tables.workbook import write_workbook
+from amos_dask.tables.own_workbooks import put_workbook
 
 
 def split_prostate_uterus(
@@ -135,6 +136,7 @@ def small_regions(
     region_volume_thresh: float,
     label_explanation: str | Path | None = None,
     selection: Selection = EVERYTHING,
+    adopt: bool = False,
     no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -149,6 +151,8 @@ def small_regions(
         The workbook to write: ``Manifest`` (a row a sample) and ``Regions`` (a row a region).
     region_volume_thresh : float
         Regions strictly below this volume in mm3 are listed.
+    adopt : bool
+        A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
     label_explanation, selection, no_lock, cluster, progress
         As for `binary_masks`.
 
@@ -179,7 +183,8 @@ def small_regions(
         results = make_all("regions", tasks, cluster, progress)
         found = [(r.sample_id, regions) for r in results for _, regions in r.regions]
         manifest, frame = region_frames(found, label_map)
-        write_workbook(output, {MANIFEST_SHEET: manifest, REGIONS_SHEET: frame})
+        with OwnFiles(place.layout, adopt=adopt) as own:
+            put_workbook(own, absolute(output), {MANIFEST_SHEET: manifest, REGIONS_SHEET: frame})
         summary = f"{len(frame)} regions smaller than {threshold_mm3:g} mm3 in {len(found)} masks"
         return place.finish(Step.SMALL_REGIONS, results, (output,), summary, frame)
 
@@ -361,5 +366,6 @@ def _write_changes(place: Workplace, label_map: LabelMap) -> tuple[Path, ...]:
     samples = (FolderSource(sample, layout, label_map) for sample in find_samples_of(layout))
     found = (read_changes(sample) for sample in samples)
     frame = changes_frame((changes for changes in found if changes is not None), label_map)
-    write_workbook(layout.denoise_changes, {CHANGES_SHEET: frame})
+    with OwnFiles(layout) as own:
+        put_workbook(own, layout.denoise_changes, {CHANGES_SHEET: frame})
     return (layout.denoise_changes,)

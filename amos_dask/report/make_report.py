@@ -21,8 +21,8 @@ from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_exclusions, find_label_map, require_sample_folders
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
-from amos_dask.root.staging import Staging
 from amos_dask.root.working import require_unlocked, working_on
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import written_record
@@ -36,6 +36,7 @@ def make_report(
     *,
     label_explanation: str | Path | None = None,
     statistics: bool = True,
+    adopt: bool = False,
     no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -55,6 +56,8 @@ def make_report(
     statistics : bool
         Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does; without them
         the report has no organ volumes and intensities.
+    adopt : bool
+        A file in the way that is not ours goes to ``root_dir/replaced/``.
     no_lock : bool
         Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
@@ -77,16 +80,21 @@ def make_report(
     label_map = find_label_map(layout, label_explanation)
     exclusions = find_exclusions(layout, None, label_map)
     folders = require_sample_folders(layout.grouped, layout)
-    with working_on(layout, no_lock=no_lock), open_session(cluster, progress) as session:
+    with (
+        working_on(layout, no_lock=no_lock),
+        open_session(cluster, progress) as session,
+        OwnFiles(layout, adopt=adopt) as own,
+    ):
         records, issues = _records(session, layout, label_map, folders)
         rows = [record.files for record in records if record.files is not None]
-        counted = write_statistics(session, layout, label_map, rows) if statistics else None
+        counted = write_statistics(session, own, label_map, rows) if statistics else None
         n_pictures, found = take_pictures(session, layout, label_map, records)
         issues += [*found, *(() if counted is None else counted.issues)]
         known = dict.fromkeys([*IssueLog(layout.issue_log).all(), *issues])
         write_report(
-            layout, Findings(records, label_map, exclusions, counted, n_pictures, list(known))
+            own, Findings(records, label_map, exclusions, counted, n_pictures, list(known))
         )
+    issues += own.issues()
     outputs = (layout.report, *(() if counted is None else counted.outputs))
     summary = f"{len(rows)} samples, {len(n_pictures)} of them with pictures"
     return CommandResult(outputs, len(folders), summary, tuple(dict.fromkeys(issues)))
@@ -126,16 +134,22 @@ def _read_norms(layout: Layout) -> dict[str, float]:
     }
 
 
-def write_report(layout: Layout, findings: Findings) -> Path:
-    """Write the page, and return its file.
+def write_report(own: OwnFiles, findings: Findings) -> None:
+    """Write the page.
 
     Parameters
     ----------
-    layout : Layout
-        ROOT_DIR.
+    own : OwnFiles
+        The files of ROOT_DIR.
     findings : Findings
         What it tells of.
+
+    Raises
+    ------
+    ForeignFileError
+        When a page that is not ours is in the way.
     """
+    layout = own.layout
     content = make_content(layout, findings, _read_norms(layout))
     times = make_times(_read_times(layout, findings))
     files, label_map = findings.files, findings.label_map
@@ -143,12 +157,8 @@ def write_report(layout: Layout, findings: Findings) -> Path:
         FolderSource(layout.folder_of(files[name]), layout, label_map)
         for name in findings.n_pictures
     )
-    with Staging() as staging:
-        page = staging.path_for(layout.report)
-        pictures = ((source.name, read_pictures(source) or "[]") for source in sources)
-        write_page(page, content, times, pictures)
-        staging.publish()
-    return layout.report
+    pictures = ((source.name, read_pictures(source) or "[]") for source in sources)
+    own.write(layout.report, lambda page: write_page(page, content, times, pictures))
 
 
 def _read_times(layout: Layout, findings: Findings) -> dict[str, Mapping[str, float]]:

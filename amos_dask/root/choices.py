@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from amos_dask.archive.locations import is_url, is_zip
-from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition
+from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition, read_definition
 from amos_dask.errors import AmosDaskError, DatasetError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.labels import LabelMap, read_label_map
 from amos_dask.root.layout import Layout, SampleFolder, find_sample_folders
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
-from amos_dask.root.staging import write_text
 
 
 def layout_for(root: Path, dataset: str | Path | None) -> Layout:
@@ -54,12 +54,14 @@ def settle_dataset(layout: Layout, definition: DatasetDefinition) -> Layout:
     return replace(layout, dataset=definition)
 
 
-def keep_dataset(layout: Layout) -> None:
+def keep_dataset(own: OwnFiles, dataset: DatasetDefinition) -> None:
     """Write ROOT's ``dataset.yaml``, which later commands go by; AMOS22 needs none."""
-    if layout.dataset == AMOS22:
-        layout.dataset_yaml.unlink(missing_ok=True)
-    else:
-        _keep_text(layout.dataset_yaml, layout.dataset.to_yaml())
+    path = own.layout.dataset_yaml
+    if dataset == AMOS22:
+        own.remove(path)
+    elif not path.exists() or read_definition(path) != dataset:
+        _keep_text(own, path, dataset.to_yaml())
+    own.keep_choice(path)
 
 
 def find_label_map(layout: Layout, label_explanation: str | Path | None) -> LabelMap:
@@ -71,11 +73,12 @@ def find_label_map(layout: Layout, label_explanation: str | Path | None) -> Labe
     return layout.dataset.label_map
 
 
-def keep_label_map(layout: Layout, label_map: LabelMap, *, replace: bool = False) -> None:
+def keep_label_map(own: OwnFiles, label_map: LabelMap, *, replace: bool = False) -> None:
     """Write ROOT's ``label_map.yaml`` where it is absent, or is another and to be replaced."""
-    exists = layout.label_map.exists()
-    if not exists or (replace and read_label_map(layout.label_map) != label_map):
-        write_text(layout.label_map, label_map.to_yaml())
+    path = own.layout.label_map
+    if not path.exists() or (replace and read_label_map(path) != label_map):
+        _keep_text(own, path, label_map.to_yaml())
+    own.keep_choice(path)
 
 
 def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: LabelMap) -> Exclusions:
@@ -86,14 +89,21 @@ def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: Label
     return read_exclusions(path, label_map, layout.dataset.prefix)
 
 
-def keep_exclusions(layout: Layout, exclusions: Exclusions) -> None:
-    """Write ROOT's ``denoise_exclude.csv``, unless it is the same."""
-    _keep_text(layout.denoise_exclude, exclusions.text)
+def keep_exclusions(own: OwnFiles, exclusions: Exclusions | None) -> None:
+    """Write ROOT's ``denoise_exclude.csv`` where another list was given; keep the one before."""
+    path = own.layout.denoise_exclude
+    if exclusions is not None and _read_text(path) != exclusions.text:
+        _keep_text(own, path, exclusions.text, keep_copy=True)
+    own.keep_choice(path)
 
 
-def _keep_text(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8-sig") != text:
-        write_text(path, text)
+def _keep_text(own: OwnFiles, path: Path, text: str, *, keep_copy: bool = False) -> None:
+    """Write what people chose in place of what they chose before, which is set aside if theirs."""
+    own.write_text(path, text, aside=keep_copy or not own.is_as_written(path))
+
+
+def _read_text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8-sig") if path.exists() else None
 
 
 def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]:

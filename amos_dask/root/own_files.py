@@ -3,25 +3,90 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from pydantic import TypeAdapter
+
+from amos_dask.errors import ForeignFileError, WorkbookLockedError
+from amos_dask.issues import Issue, make_issue
 from amos_dask.root.identity import identity
 from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import IsSame, Ownership, join_listed
-from amos_dask.root.staging import Staging, write_text
-from amos_dask.root.table_state import read_table_state
+from amos_dask.root.ownership import Ownership, join_listed
+from amos_dask.root.replaced import find_set_aside
+from amos_dask.root.staging import Staging, remove_if_empty, write_text
+from amos_dask.root.table_state import read_earlier_identities
 
 _JOURNAL = "files"
+_REPLACED = "the file that was there is in replaced/; take from it what you need"
 
 
-def same_bytes(existing: Path, staged: Path) -> bool:
-    """Return whether two files are the same, byte for byte."""
-    return existing.read_bytes() == staged.read_bytes()
+@dataclass(frozen=True, slots=True)
+class OwnSheet:
+    """A worksheet that we wrote.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Our columns.
+    checksum : str
+        Of their cells, whatever the order of the rows.
+    """
+
+    columns: tuple[str, ...]
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOf:
+    """What an index workbook is of: subsets of a split, a worksheet of a manifest.
+
+    Parameters
+    ----------
+    manifest : str
+        The workbook, as files are listed.
+    split : str
+        The worksheet.
+    subsets : tuple of str
+        The subsets whose rows it has.
+    """
+
+    manifest: str
+    split: str
+    subsets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFile:
+    """What is known of a file that we wrote.
+
+    Parameters
+    ----------
+    identity : str
+        Of the file when we wrote it, or last found that others changed nothing of ours.
+    is_of_run : bool
+        `run` wrote it, not a single command.
+    sheets : mapping of str to OwnSheet
+        Of a workbook: our worksheets; empty where they are not known.
+    is_shared : bool
+        Of a workbook: it may hold what others put there.
+    index_of : IndexOf or None
+        Of an index workbook.
+    """
+
+    identity: str = ""
+    is_of_run: bool = False
+    sheets: Mapping[str, OwnSheet] = field(default_factory=dict)
+    is_shared: bool = False
+    index_of: IndexOf | None = None
+
+
+_FILES = TypeAdapter(dict[str, OwnFile])
 
 
 class OwnFiles:
@@ -36,17 +101,33 @@ class OwnFiles:
         ROOT_DIR.
     adopt : bool
         A file in the way that is not ours goes to ``replaced/``.
+    is_run : bool
+        `run` writes, not a single command.
+    collects : bool
+        What cannot be written is an issue, and the rest is written nevertheless; a run's always is.
     """
 
-    def __init__(self, layout: Layout, *, adopt: bool = False) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        adopt: bool = False,
+        is_run: bool = False,
+        collects: bool = False,
+    ) -> None:
         self.layout = layout
-        self._journal = Journal(layout, _JOURNAL)
-        self._own = _read(layout)
-        state = read_table_state(layout)  # all that version 0.1.0 remembers
-        earlier = {} if state is None else {**state.tables, **state.others}
-        listed = join_listed({**earlier, **self._own}, self._journal.files())
-        self.ownership = Ownership(layout, listed, adopt)
         self.set_aside: list[Path] = []
+        self._is_run = is_run
+        self._collects = is_run or collects
+        self._journal = Journal(layout, _JOURNAL)
+        self.files, self._choices = _read_list(layout)
+        self._changes: dict[str, OwnFile | None] = {}
+        self._earlier = read_earlier_identities(layout)
+        self._killed = self._journal.files()
+        self._failed: list[Issue] = []
+        identities = {key: file.identity for key, file in self.files.items()}
+        listed = join_listed(self._earlier, identities, self._killed)
+        self.ownership = Ownership(layout, listed, adopt)
 
     def __enter__(self) -> Self:
         return self
@@ -57,13 +138,45 @@ class OwnFiles:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        content = json.dumps(self._own, ensure_ascii=False, indent=0)
-        write_text(self.layout.own_files, content)
+        before, choices = _read_list(self.layout)  # with what others in this process wrote
+        files = {k: file for k, file in {**before, **self._changes}.items() if file is not None}
+        if (files, self._choices) != (before, choices):
+            told = _FILES.dump_python(files, mode="json", exclude_defaults=True)
+            content = json.dumps({"files": told, "choices": self._choices}, ensure_ascii=False)
+            write_text(self.layout.own_files, content)
         if exc_type is None:
             self._journal.remove()
+            remove_if_empty(self.layout.journals)
+
+    # ------------------------------------------------------------ what is known
+
+    def find(self, path: Path) -> OwnFile | None:
+        """Return what is known of a file; None where that is nothing, or speaks of an older one."""
+        key = self.layout.key(path)
+        told, written = self.files.get(key), self._killed.get(key)
+        if told is None or written is None or key in self._changes or not path.is_file():
+            return told
+        return None if identity(path) in written - {told.identity} else told
+
+    def is_as_written(self, path: Path) -> bool:
+        """Return whether a file is as we wrote it, as far as its identity tells."""
+        return path.is_file() and not path.is_symlink() and self.ownership.is_as_written(path)
+
+    def is_of_earlier_version(self, path: Path) -> bool:
+        """Return whether a file is as version 0.1.0 wrote it."""
+        return path.is_file() and identity(path) == self._earlier.get(self.layout.key(path))
+
+    # ------------------------------------------------------------ writing
 
     def write(
-        self, final: Path, write: Callable[[Path], object], is_same: IsSame = same_bytes
+        self,
+        final: Path,
+        write: Callable[[Path], object],
+        *,
+        told: OwnFile | None = None,
+        carried: bool = False,
+        aside: bool = False,
+        lists: bool = True,
     ) -> None:
         """Write a file that appears complete; what is in its way stays, makes way, or stops us.
 
@@ -73,32 +186,132 @@ class OwnFiles:
             The file.
         write : callable
             Is given a temporary name to write to.
-        is_same : callable
-            Whether a file that is there holds what was written.
+        told : OwnFile, optional
+            What is known of it, but for its identity.
+        carried : bool
+            What others put into the file that is there is in the new one as well.
+        aside : bool
+            The file that is there goes to ``replaced/`` in any case.
+        lists : bool
+            It is ours from now on.
 
         Raises
         ------
         ForeignFileError
             When somebody else's file is in the way; it was not touched.
+        WorkbookLockedError
+            When the file that is there may not be replaced.
         """
-        with Staging(self._journal) as staging:
+        with Staging(self._journal if lists else None) as staging:
             write(staging.path_for(final))
-            self.set_aside += self.ownership.publish(staging, is_same)
-        self._own[self.layout.key(final)] = identity(final)
+            try:
+                self.set_aside += self.ownership.publish(
+                    staging,
+                    same_bytes,
+                    superseded=(final,) if aside else (),
+                    carried=(final,) if carried else (),
+                )
+            except PermissionError as error:
+                raise WorkbookLockedError(final, error.strerror or str(error)) from error
+        if lists:
+            self.note(final, told or OwnFile())
 
-    def write_text(self, final: Path, text: str) -> None:
-        """Write a text file as `write` does."""
-        self.write(final, lambda path: path.write_text(text, encoding="utf-8"))
+    def write_text(self, final: Path, text: str, *, aside: bool = False) -> None:
+        """Write a text file as `write` does, unless it says that already."""
+        if self.is_as_written(final) and final.read_bytes() == text.encode():
+            self.note(final, OwnFile())
+        else:
+            self.write(final, lambda path: path.write_bytes(text.encode()), aside=aside)
+
+    def note(self, path: Path, told: OwnFile) -> None:
+        """List a file as ours, as it is now."""
+        key = self.layout.key(path)
+        told = replace(told, identity=identity(path), is_of_run=self._is_run or told.is_of_run)
+        self._changes[key] = self.files[key] = told
+        listed = {**self.ownership.listed, key: frozenset({told.identity})}
+        self.ownership = replace(self.ownership, listed=listed)
 
     def remove(self, path: Path) -> None:
-        """Remove a file if it is ours; one that was altered is set aside."""
-        if self.ownership.remove(path):
+        """Remove a file if it is ours; one that may hold something of others is set aside."""
+        told = self.find(path)
+        is_shared = path.suffix == ".xlsx" and (told is None or told.is_shared)
+        if self.ownership.remove(path, keep_copy=is_shared):
             self.set_aside.append(path)
-        self._own.pop(self.layout.key(path), None)
+        if not path.exists():
+            self._changes[self.layout.key(path)] = None
+
+    # ------------------------------------------------------------ what people may edit
+
+    def keep_choice(self, path: Path) -> None:
+        """Remember a file that people may edit as the one that is gone by now."""
+        self._choices = {**self._choices, self.layout.key(path): _identity_if_any(path)}
+
+    def edited_choices(self) -> list[Path]:
+        """Return the files that people have edited, made or removed since they were gone by."""
+        known = {self.layout.root / key: then for key, then in self._choices.items()}
+        return [path for path, then in known.items() if _identity_if_any(path) != then]
+
+    # ------------------------------------------------------------ what there is to say
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """Make an issue of a file that cannot be written in the ``with`` block, in a run."""
+        try:
+            yield
+        except (ForeignFileError, WorkbookLockedError) as error:
+            if not self._collects:
+                raise
+            self._failed.append(_issue_of(error, self.layout.shown(error.path)))
+
+    @property
+    def failed(self) -> bool:
+        """Whether something could not be written."""
+        return bool(self._failed)
+
+    def issues(self, expected: Iterable[Path] = ()) -> list[Issue]:
+        """Return what could not be written, and what this run set aside, before a kill too.
+
+        Parameters
+        ----------
+        expected : iterable of Path
+            Files that are still to be written: those of ours that were altered are set aside then.
+        """
+        ours = (self.layout.root / key for key in {**self._earlier, **self.files})
+        altered = [p for p in expected if self.ownership.lists(p) and p.exists()]
+        altered = [path for path in altered if not self.is_as_written(path)]
+        moved = dict.fromkeys((*find_set_aside(self.layout, ours), *self.set_aside, *altered))
+        said = (
+            make_issue(
+                "replaced",
+                "was altered, or held what would have been lost",
+                file=self.layout.shown(path),
+                action="written anew; what was there is in replaced/",
+            )
+            for path in moved
+        )
+        return [*dict.fromkeys(self._failed), *said]
 
 
-def _read(layout: Layout) -> dict[str, str]:
-    with suppress(OSError, ValueError, AttributeError):
-        content = json.loads(layout.own_files.read_text(encoding="utf-8"))
-        return {str(path): str(known) for path, known in content.items()}
-    return {}
+def _issue_of(error: ForeignFileError | WorkbookLockedError, file: str) -> Issue:
+    if isinstance(error, WorkbookLockedError):
+        why = f"is open in another program ({error.why})"
+        return make_issue("workbook_locked", why, file=file, action="close it there and run again")
+    return make_issue("foreign_file", error.why, file=file, action="move it, or give --adopt")
+
+
+def same_bytes(existing: Path, staged: Path) -> bool:
+    """Return whether two files are the same, byte for byte."""
+    return existing.read_bytes() == staged.read_bytes()
+
+
+def _identity_if_any(path: Path) -> str:
+    return identity(path) if path.is_file() else ""
+
+
+def _read_list(layout: Layout) -> tuple[dict[str, OwnFile], dict[str, str]]:
+    """Return our files, and the identities of what people may edit and we go by."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        content: Any = json.loads(layout.own_files.read_text(encoding="utf-8"))
+        choices = {str(key): str(known) for key, known in content["choices"].items()}
+        return _FILES.validate_python(content["files"]), choices
+    return {}, {}

@@ -63,8 +63,7 @@ class Ownership:
         ForeignFileError
             When it is somebody else's and holds something else, or is reached through a link.
         """
-        if not self._is_reached_without_links(final):
-            raise ForeignFileError(final, "is reached through a link")
+        self.require_reached(final)
         if not os.path.lexists(final):
             return Way.FREE
         if final.is_symlink() or not final.is_file():
@@ -77,6 +76,11 @@ class Ownership:
             return Way.TAKEN
         return self._aside_or_raise(final)
 
+    def require_reached(self, path: Path) -> None:
+        """Raise `ForeignFileError` when a folder on the way to a file is a link."""
+        if not self._is_reached_without_links(path):
+            raise ForeignFileError(path, "is reached through a link")
+
     def publish(
         self,
         staging: Staging,
@@ -84,6 +88,7 @@ class Ownership:
         *,
         last: Path | None = None,
         superseded: Collection[Path] = (),
+        carried: Collection[Path] = (),
     ) -> list[Path]:
         """Publish staged files; what is in their way is kept, set aside or the reason to stop.
 
@@ -97,6 +102,8 @@ class Ownership:
             The final name to appear last.
         superseded : collection of Path
             Files that go to ``replaced/`` although they are as we wrote them.
+        carried : collection of Path
+            Files of which the staged ones hold everything that others put there.
 
         Returns
         -------
@@ -109,7 +116,9 @@ class Ownership:
             When somebody else's file is in the way; then nothing was touched.
         """
         ways = {
-            final: self.find_way(final, staged, is_same) for final, staged in staging.staged.items()
+            final: self.find_way(final, staged, is_same)
+            for final, staged in staging.staged.items()
+            if final not in carried
         }
         aside = [f for f, way in ways.items() if way is Way.ASIDE or f in superseded]
         aside = [final for final in aside if os.path.lexists(final)]

@@ -52,6 +52,11 @@ def find_set_aside(layout: Layout, paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if os.path.lexists(_place(layout, path))]
 
 
+def find_copy(layout: Layout, path: Path) -> Path | None:
+    """Return the file that this run has set aside of a path; None where there is none."""
+    return _place(layout, path) if find_set_aside(layout, [path]) else None
+
+
 def replaced_bytes(layout: Layout) -> int:
     """Return the size of everything that was ever set aside."""
     files = (path for folder in _folders(layout) for path in folder.rglob("*"))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from amos_dask.root.identity import AlteredFile, find_altered, identity
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import write_text
 
@@ -36,27 +35,20 @@ class TableState:
 
     Parameters
     ----------
-    made_from : str
-        Checksum of everything that they depend on.
-    tables, others : mapping of str to str
-        Path relative to ROOT_DIR -> identity of the manifests, in the order of writing, and of the
-        files of issues.
+    made_from : mapping of str to str
+        ``tables``, ``statistics``, ``report`` -> checksum of everything that they depend on; empty
+        where they are to be made again.
+    tables, others : tuple of str
+        Paths relative to ROOT_DIR of the manifests, in the order of writing, and of the files of
+        issues.
     counts : TableCounts
-        What they hold.
+        What the manifests hold.
     """
 
-    made_from: str
-    tables: Mapping[str, str]
-    others: Mapping[str, str]
+    made_from: Mapping[str, str]
+    tables: tuple[str, ...]
+    others: tuple[str, ...]
     counts: TableCounts
-
-    def is_current(self, layout: Layout, made_from: str) -> bool:
-        """Return whether the files are as they were written, from the same."""
-        return self.made_from == made_from and not self.altered_files(layout)
-
-    def altered_files(self, layout: Layout) -> list[AlteredFile]:
-        """Return the files that are missing or not as they were written."""
-        return find_altered(layout.root, {**self.tables, **self.others})
 
 
 def read_table_state(layout: Layout) -> TableState | None:
@@ -66,68 +58,42 @@ def read_table_state(layout: Layout) -> TableState | None:
         counts = content["counts"]
         regions = tuple((float(at), int(n), int(m)) for at, n, m in counts["n_regions"])
         return TableState(
-            str(content["made_from"]),
-            {str(path): str(known) for path, known in content["tables"].items()},
-            {str(path): str(known) for path, known in content["others"].items()},
+            _texts(content["made_from"]),
+            tuple(map(str, content["tables"])),  # version 0.1.0 kept identities here as well
+            tuple(map(str, content["others"])),
             TableCounts(int(counts["n_files"]), int(counts["n_samples"]), regions),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
+def read_earlier_identities(layout: Layout) -> dict[str, str]:
+    """Return path -> identity of the files that version 0.1.0 remembers."""
+    try:
+        content = json.loads(layout.tables.read_text(encoding="utf-8"))
+        return _texts(content["tables"]) | _texts(content["others"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
 def write_table_state(
     layout: Layout,
-    made_from: str,
+    made_from: Mapping[str, str],
     tables: Iterable[Path],
     others: Iterable[Path],
     counts: TableCounts,
 ) -> None:
-    """Remember what the manifests and other files at the given paths were made from.
-
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    made_from : str
-        Checksum of everything that they depend on; empty where they are to be made again.
-    tables, others : iterable of Path
-        The manifests, in the order of writing, and the files of issues.
-    counts : TableCounts
-        What the manifests hold.
-    """
-    found = _identities(layout, tables), _identities(layout, others)
-    _write(layout, TableState(made_from, *found, counts))
-
-
-@contextmanager
-def adding_to_table(layout: Layout, path: Path) -> Iterator[None]:
-    """Remember the manifest at a path as it is after the ``with`` block.
-
-    For what adds worksheets of its own and leaves the others: a manifest that was as it was
-    remembered is so afterwards; one that somebody altered before is still altered.
-    """
-    state = read_table_state(layout)
-    known = {} if state is None else _remembered(layout, state, path)
-    was_as_written = not find_altered(layout.root, known)
-    yield
-    if state is not None and known and was_as_written:
-        _write(layout, replace(state, tables={**state.tables, **_identities(layout, [path])}))
-
-
-def _remembered(layout: Layout, state: TableState, path: Path) -> dict[str, str]:
-    """Return the name of a manifest and what is remembered of it, if anything is."""
-    return {name: known for name, known in state.tables.items() if layout.root / name == path}
-
-
-def _write(layout: Layout, state: TableState) -> None:
+    """Remember what the manifests and other files were made from; see `TableState`."""
     content = {
-        "made_from": state.made_from,
-        "tables": dict(state.tables),
-        "others": dict(state.others),
-        "counts": asdict(state.counts),
+        "made_from": dict(made_from),
+        "tables": [layout.key(path) for path in tables],
+        "others": [layout.key(path) for path in others],
+        "counts": asdict(counts),
     }
     write_text(layout.tables, json.dumps(content, ensure_ascii=False))
 
 
-def _identities(layout: Layout, paths: Iterable[Path]) -> dict[str, str]:
-    return {path.relative_to(layout.root).as_posix(): identity(path) for path in paths}
+def _texts(content: Any) -> dict[str, str]:
+    """Return a mapping of texts; nothing for what is none, as version 0.1.0 has it in places."""
+    found = content.items() if isinstance(content, dict) else ()
+    return {str(name): str(value) for name, value in found}

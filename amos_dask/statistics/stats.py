@@ -12,7 +12,7 @@ import pandas as pd
 
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import Session, open_session
-from amos_dask.errors import AmosDaskError, ManifestError
+from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.outcomes import all_issues, step_results
@@ -20,7 +20,7 @@ from amos_dask.records import SampleFiles
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import Layout, absolute
-from amos_dask.root.staging import write_text
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import require_unlocked, working_on
 from amos_dask.sample.describe import DescribeTask, describe_sample
 from amos_dask.sample.source import FolderSource
@@ -38,7 +38,7 @@ from amos_dask.statistics.worksheets import (
     intensity_frame,
     organ_frame,
 )
-from amos_dask.tables.workbook import read_sheet, sheet_names, write_workbook
+from amos_dask.tables.own_workbooks import put_workbook
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def stats(
     root_dir: str | Path,
     *,
     label_explanation: str | Path | None = None,
+    adopt: bool = False,
     no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -82,6 +83,8 @@ def stats(
         ROOT_DIR, with ``grouped``.
     label_explanation : str or Path, optional
         Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    adopt : bool
+        A file in the way that is not ours goes to ``root_dir/replaced/``.
     no_lock : bool
         Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
@@ -109,8 +112,9 @@ def stats(
         results = step_results(session.map("describe", describe_sample, tasks))
         records = [result.value.record for result in results if result.value is not None]
         rows = [record.files for record in records if record.files is not None]
-        found = write_statistics(session, layout, label_map, rows)
-    issues = (*all_issues(results), *found.issues)
+        with OwnFiles(layout, adopt=adopt) as own:
+            found = write_statistics(session, own, label_map, rows)
+    issues = (*all_issues(results), *found.issues, *own.issues())
     return CommandResult(
         found.outputs,
         len(folders),
@@ -121,7 +125,7 @@ def stats(
 
 
 def write_statistics(
-    session: Session, layout: Layout, label_map: LabelMap, rows: Sequence[SampleFiles]
+    session: Session, own: OwnFiles, label_map: LabelMap, rows: Sequence[SampleFiles]
 ) -> Statistics:
     """Count what is not counted yet, describe each group, and write workbook and JSON file.
 
@@ -129,13 +133,14 @@ def write_statistics(
     ----------
     session : Session
         Where to count and to describe.
-    layout : Layout
-        ROOT_DIR.
+    own : OwnFiles
+        The files of ROOT_DIR.
     label_map : LabelMap
         Labels and names.
     rows : sequence of SampleFiles
         The samples.
     """
+    layout = own.layout
     sources = {
         row.sample_id: FolderSource(layout.folder_of(row), layout, label_map)
         for row in rows
@@ -163,11 +168,9 @@ def write_statistics(
     book, text = statistics_files(layout)
     content = {title.lower(): frame.to_dict("records") for title, frame in sheets.items()}
     told = json.dumps(content, ensure_ascii=False, indent=1, default=float) + "\n"
-    # A workbook holds the time of its writing: what says the same stays the file it was.
-    if _read(book) != content:
-        write_workbook(book, sheets)
-    if not text.exists() or text.read_text(encoding="utf-8") != told:
-        write_text(text, told)
+    put_workbook(own, book, sheets)
+    with own.trying():
+        own.write_text(text, told)
     return Statistics(sheets, (book, text), tuple(all_issues(results)), counted)
 
 
@@ -189,11 +192,3 @@ def _describe(
             raise AmosDaskError(f"statistics cannot be added up: {outcome.failure}; run it again.")
         found[outcome.name] = outcome.value.labels
     return {group: found[task.name] for group, task in tasks.items()}
-
-
-def _read(book: Path) -> dict[str, list[dict[Any, Any]]]:
-    """Return the rows of each worksheet; nothing where there is no workbook, or a damaged one."""
-    try:
-        return {n.lower(): read_sheet(book, n).to_dict("records") for n in sheet_names(book)}
-    except ManifestError:
-        return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from amos_dask.issues import Issue
 from amos_dask.records import Step
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout
-from amos_dask.root.staging import write_text
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.tables.manifests import issues_frame
-from amos_dask.tables.workbook import write_workbook
+from amos_dask.tables.own_workbooks import put_workbook
 
 
 def record_issues(
@@ -22,8 +22,13 @@ def record_issues(
     issues: Iterable[Issue],
     samples: Collection[str] | None = None,
     scope: str = "",
-) -> None:
+) -> list[Issue]:
     """Replace a step's issues in ROOT's log, and write issues.xlsx and issues.jsonl if they change.
+
+    Returns
+    -------
+    list of Issue
+        What there is to say of these files themselves.
 
     Parameters
     ----------
@@ -32,27 +37,53 @@ def record_issues(
     step, issues, samples, scope
         As for `IssueLog.replace`.
     """
-    log = IssueLog(layout.issue_log)
+    issues, log = list(issues), IssueLog(layout.issue_log)
     known, is_written = log.all(), _workbook(layout).exists() and has_whole_log(layout)
     log.replace(step, issues, samples, scope)
     if is_written and log.all() == known:
         log.save()
-    else:
-        write_issues(layout, log)
+        return []
+    with OwnFiles(layout, collects=True) as own:
+        write_issues(own, log, lambda found: log.replace(step, [*issues, *found], samples, scope))
+    return own.issues()
 
 
-def write_issues(layout: Layout, log: IssueLog) -> tuple[Path, ...]:
-    """Write the log, issues.xlsx and issues.jsonl; return the paths of the last two."""
-    log.save()
-    issues = log.all()
-    workbook, text = _workbook(layout), layout.descriptor / "issues.jsonl"
-    write_workbook(workbook, {"Issues": issues_frame(issues)})
-    write_text(text, _to_text(issues))
-    return workbook, text
+def write_issues(
+    own: OwnFiles,
+    log: IssueLog,
+    add: Callable[[list[Issue]], None],
+    expected: Iterable[Path] = (),
+) -> None:
+    """Write the log, issues.xlsx and issues.jsonl.
+
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR.
+    log : IssueLog
+        The log.
+    add : callable
+        Puts into the log what there is to say of files, these two among them.
+    expected : iterable of Path
+        Files that are still to be written.
+    """
+    workbook, text = issue_files(own.layout)
+    expected = tuple(expected)
+    for _ in range(2):  # the second time with what became of these files, if that is anything
+        add(own.issues(expected))
+        log.save()
+        with own.trying():
+            own.write_text(text, _to_text(log.all()))
+        put_workbook(own, workbook, {"Issues": issues_frame(log.all())})
+
+
+def issue_files(layout: Layout) -> tuple[Path, Path]:
+    """Return where the workbook and the text of the issues are."""
+    return layout.descriptor / "issues.xlsx", layout.descriptor / "issues.jsonl"
 
 
 def _workbook(layout: Layout) -> Path:
-    return layout.descriptor / "issues.xlsx"
+    return issue_files(layout)[0]
 
 
 def has_whole_log(layout: Layout) -> bool:

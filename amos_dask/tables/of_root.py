@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from amos_dask.datasets import DatasetDefinition
-from amos_dask.errors import ManifestError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap
 from amos_dask.params import Params
@@ -23,8 +22,11 @@ from amos_dask.root.layout import (
     SPLIT_NAME,
     Layout,
 )
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.table_state import TableCounts
 from amos_dask.tables.manifests import archive_frame, changes_frame, dataset_frame, region_frames
+from amos_dask.tables.own_splits import put_manifest
+from amos_dask.tables.own_workbooks import put_workbook
 from amos_dask.tables.splits import (
     STANDARD_SUBSETS,
     available_subsets,
@@ -32,7 +34,6 @@ from amos_dask.tables.splits import (
     index_stem,
     official_split,
 )
-from amos_dask.tables.workbook import update_workbook, write_workbook
 
 # Raised when a manifest made from the same records would be another.
 RESULT_VERSION = 2
@@ -69,7 +70,7 @@ def fingerprint(*sources: object) -> str:
 
 
 def write_tables(
-    layout: Layout,
+    own: OwnFiles,
     params: Params,
     samples: Sequence[Sample],
     headers: Mapping[str, HeaderCheck],
@@ -79,8 +80,8 @@ def write_tables(
 
     Parameters
     ----------
-    layout : Layout
-        ROOT_DIR.
+    own : OwnFiles
+        The files of ROOT_DIR.
     params : Params
         Label map and thresholds.
     samples, headers
@@ -88,7 +89,7 @@ def write_tables(
     records : iterable of SampleRecord
         All organised samples, by number.
     """
-    records, label_map = list(records), params.label_map
+    records, label_map, layout = list(records), params.label_map, own.layout
     archive = archive_frame(samples, headers)
     books: Workbooks = {layout.archive_manifest: {MANIFEST_SHEET: archive}}
     n_regions = []
@@ -105,7 +106,7 @@ def write_tables(
         frame = dataset_frame(rows, label_map, below)
         issues += _missing(layout, frame, modality)
         books |= _dataset_books(layout, frame, modality)
-    _write(layout, books)
+    issues += _write(own, books)
     by_threshold = zip(params.region_volume_thresh, n_regions[::2], n_regions[1::2], strict=True)
     counts = TableCounts(len(archive), len(files), tuple(by_threshold))
     return Tables(counts, tuple(issues), tuple(books))
@@ -148,22 +149,22 @@ def _dataset_books(layout: Layout, frame: pd.DataFrame, modality: str | None) ->
     }
 
 
-def _write(layout: Layout, books: Workbooks) -> None:
+def _write(own: OwnFiles, books: Workbooks) -> list[Issue]:
     """Write workbooks; those of earlier runs that are not among them go."""
+    layout, issues = own.layout, list[Issue]()
     names = [f"{index_stem(SPLIT_NAME, subsets)}.xlsx" for subsets in STANDARD_SUBSETS]
     for modality in (None, *layout.groups):
         folder = layout.splits(modality)
         indexes = (folder / name for name in names)
         for path in (layout.dataset_manifest(modality), *indexes):
             if path not in books:
-                path.unlink(missing_ok=True)
+                own.remove(path)
     for path, sheets in books.items():
-        # People add worksheets to dataset manifests.
-        write = update_workbook if SPLIT_NAME in sheets else write_workbook
-        try:
-            write(path, sheets)
-        except ManifestError:  # damaged: there are no worksheets of others to keep
-            write_workbook(path, sheets)
+        if SPLIT_NAME in sheets:
+            issues += put_manifest(own, path, sheets.pop(MANIFEST_SHEET), sheets)
+        else:
+            put_workbook(own, path, sheets)
+    return issues
 
 
 def _missing(layout: Layout, frame: pd.DataFrame, modality: str | None) -> list[Issue]:

@@ -76,6 +76,40 @@ def require_split_name(split_name: str) -> None:
             raise ManifestError(f"a split cannot be named {split_name!r}, as the {what} is.")
 
 
+def is_own_split(path: Path, split_name: str, listed: pd.DataFrame) -> bool:
+    """Return whether a worksheet is a split that was made here, and its parts are as they were.
+
+    Parameters
+    ----------
+    path : Path
+        The workbook.
+    split_name : str
+        The worksheet.
+    listed : DataFrame
+        Worksheet ``Splits``, as of `read_splits`.
+
+    Raises
+    ------
+    ManifestError
+        When it is a worksheet of somebody else's.
+    """
+    row = next((r for r in listed.to_dict("records") if str(r["name"]) == split_name), None)
+    try:
+        split = read_sheet(path, split_name)
+        require_columns(split, ("ID", "subset", split_name), path)
+        is_official = split[split_name].equals(split["subset"])
+    except ManifestError:
+        split, is_official = pd.DataFrame(), False
+    if row is None and not is_official:
+        raise ManifestError(
+            f"{path}: worksheet {split_name!r} is none that make-split made; choose another name, "
+            "or give --adopt to have it replaced."
+        )
+    if row is None:
+        return True
+    return split_name in split and split_hash(split, split_name) == row["sha256"]
+
+
 def read_splits(path: Path) -> pd.DataFrame:
     """Return worksheet ``Splits`` without splits that somebody removed; no rows without it."""
     titles = sheet_names(path)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import math
 import re
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -18,8 +20,9 @@ import pandas as pd
 from openpyxl import Workbook, load_workbook
 from openpyxl.cell.cell import WriteOnlyCell
 from openpyxl.styles import Font, PatternFill
-from openpyxl.utils import get_column_letter
+from openpyxl.utils import get_column_letter, quote_sheetname
 from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl.workbook.defined_name import DefinedName
 
 from amos_dask.errors import ManifestError
 from amos_dask.root.staging import write_file
@@ -38,17 +41,33 @@ _DAMAGED = (
     *(OSError, LookupError, ValueError, TypeError, AttributeError),
     *(InvalidFileException, zipfile.BadZipFile, zlib.error, ParseError),
 )
+# The name that lists the worksheets in which tables go on.
+_MARK = "amos_dask_further_worksheets"
 # XML cannot hold these; openpyxl refuses them.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
-    """Write frames as the worksheets of a new workbook that appears complete.
+    """Write a new workbook that appears complete; see `save_workbook`.
+
+    Raises
+    ------
+    ManifestError
+        When it may not be written, as while another program has it open.
+    """
+    try:
+        write_file(path, lambda temporary: save_workbook(temporary, sheets))
+    except PermissionError as error:
+        raise ManifestError(f"{path}: cannot be written; is it open in another program?") from error
+
+
+def save_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
+    """Write frames as the worksheets of a new workbook.
 
     Parameters
     ----------
     path : Path
-        The ``.xlsx``; replaced if it exists.
+        The ``.xlsx``; written over if it exists.
     sheets : mapping of str to DataFrame
         Worksheet title -> frame. Missing values become blank cells, strings become text cells
         whatever they look like (never formulas), numbers stay numbers. What is longer than a
@@ -57,8 +76,8 @@ def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
     workbook = Workbook(write_only=True)
     try:
         for title, frame in sheets.items():
-            _add_table(workbook, title, frame)
-        _save(workbook, path)
+            add_table(workbook, title, frame)
+        workbook.save(path)
     except BaseException:  # Ctrl-C as well
         # Left to the garbage collector, half-written worksheets complain on stderr.
         for sheet in workbook.worksheets:
@@ -67,44 +86,47 @@ def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
         raise
 
 
-def update_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
-    """Write frames as worksheets; worksheets that others added to the workbook stay.
-
-    Raises
-    ------
-    ManifestError
-        When an existing workbook cannot be read.
-    """
-    names = sheet_names(path) if path.exists() else []
-    if all(any(_is_of_table(name, title) for title in sheets) for name in names):
-        write_workbook(path, sheets)
-        return
-    workbook = _load(path, read_only=False)
-    for title, frame in sheets.items():
-        _add_table(workbook, title, frame, _remove_table(workbook, title))
-    _save(workbook, path)
-
-
-def read_sheet(path: Path, title: str) -> pd.DataFrame:
+def read_sheet(path: Path, title: str, *, values_of: Collection[str] = ()) -> pd.DataFrame:
     """Read a worksheet as a frame of objects: text, numbers, and None where blank.
 
+    Parameters
+    ----------
+    path : Path
+        The workbook.
+    title : str
+        The worksheet.
+    values_of : collection of str
+        Columns that must not hold formulas, whose text is not their value. If any are given, other
+        columns with formulas are left out.
+
     Raises
     ------
     ManifestError
-        When the workbook or the worksheet cannot be read.
+        When the workbook or the worksheet cannot be read, or there is a formula.
     """
-    with closing(_load(path, read_only=True)) as workbook:
+    rows, formulas = list[list[Any]](), dict[int, str]()
+    with closing(load(path, read_only=True)) as workbook:
         if title not in workbook.sheetnames:
             found = ", ".join(workbook.sheetnames)
             raise ManifestError(f"{path}: there is no worksheet {title!r}; found {found}.")
         try:
-            rows = _read_table(workbook, title)
+            for row in read_table(workbook, title):
+                rows.append([cell.value for cell in row])
+                for index, cell in enumerate(row):
+                    if cell.data_type == "f":
+                        formulas.setdefault(index, cell.coordinate)
         except _DAMAGED as error:
             raise _damaged_error(path, error) from error
     if not rows:
         raise ManifestError(f"{path}: worksheet {title!r} is empty.")
+    for index, place in formulas.items() if values_of else ():
+        if rows[0][index : index + 1] and rows[0][index] in values_of:
+            raise ManifestError(
+                f"{path}: cell {place} of worksheet {title!r} holds a formula; put its value there."
+            )
     # Notes that someone wrote beside the table have no column name; rows may end early.
-    named = [index for index, name in enumerate(rows[0]) if name is not None]
+    left_out = formulas if values_of else {}
+    named = [i for i, name in enumerate(rows[0]) if name is not None and i not in left_out]
     columns = pd.Index([str(rows[0][i]) for i in named])
     if not columns.is_unique:
         repeated = columns[columns.duplicated()][0]
@@ -115,7 +137,7 @@ def read_sheet(path: Path, title: str) -> pd.DataFrame:
 
 def sheet_names(path: Path) -> list[str]:
     """Return the titles of a workbook's worksheets."""
-    with closing(_load(path, read_only=True)) as workbook:
+    with closing(load(path, read_only=True)) as workbook:
         return list(workbook.sheetnames)
 
 
@@ -140,52 +162,78 @@ def require_columns(frame: pd.DataFrame, columns: Iterable[str], path: Path) -> 
             raise ManifestError(f"{path}: column {name!r} is missing.")
 
 
-# A table longer than a worksheet goes on in others: what follows alone knows their titles.
+# A table longer than a worksheet goes on in others. A name of the workbook lists them: a worksheet
+# that somebody copied is called alike.
 
 
-def _split_table(title: str, frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield title and rows of each worksheet that a table needs."""
+def find_further(workbook: Workbook, title: str) -> list[str]:
+    """Return the worksheets in which a table goes on after its first one.
+
+    A workbook of version 0.1.0 has no list of them; there one goes on after a full one.
+    """
+    further = re.compile(rf"{re.escape(title)} \(\d+\)", re.IGNORECASE)
+    marked = [name for name in _marked(workbook) if further.fullmatch(name)]
+    if marked:
+        return marked
+    found = [title]
+    while (name := f"{title} ({len(found) + 1})") in workbook.sheetnames:
+        if not _is_full(workbook[found[-1]]):
+            break
+        found.append(name)
+    return found[1:]
+
+
+def _is_full(sheet: Any) -> bool:
+    return sum(1 for _ in sheet.iter_rows(max_col=1)) == LARGEST_SHEET
+
+
+def read_table(workbook: Workbook, title: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the cells of a table's header and of all its rows."""
+    yield from workbook[title].iter_rows()
+    for name in find_further(workbook, title):
+        yield from workbook[name].iter_rows(min_row=2)
+
+
+def fits_one(frame: pd.DataFrame) -> bool:
+    """Return whether one worksheet is enough for a table."""
+    return len(frame) < LARGEST_SHEET
+
+
+def add_table(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
+    """Write a table's worksheets at the end of a workbook."""
     n_rows = LARGEST_SHEET - 1  # without the header
-    yield title, frame.iloc[:n_rows]
-    for number, start in enumerate(range(n_rows, len(frame), n_rows), start=2):
-        yield f"{title} ({number})", frame.iloc[start : start + n_rows]
+    _fill_sheet(workbook.create_sheet(title), frame.iloc[:n_rows])
+    further = []
+    for start in range(n_rows, len(frame), n_rows):
+        free = (f"{title} ({number})" for number in count(2))
+        further.append(next(name for name in free if name not in workbook.sheetnames))
+        _fill_sheet(workbook.create_sheet(further[-1]), frame.iloc[start : start + n_rows])
+    _mark(workbook, [*_marked(workbook), *further])
 
 
-def _is_of_table(name: str, title: str) -> bool:
-    """Return whether a worksheet is a table's first or a further one; to Excel case is nothing."""
-    return re.fullmatch(rf"{re.escape(title)}( \(\d+\))?", name, re.IGNORECASE) is not None
-
-
-def _read_table(workbook: Workbook, title: str) -> list[tuple[Any, ...]]:
-    """Return the header and all rows of a table."""
-    rows = list(workbook[title].iter_rows(values_only=True))
-    number = 2
-    while (further := f"{title} ({number})") in workbook.sheetnames:
-        rows += list(workbook[further].iter_rows(min_row=2, values_only=True))
-        number += 1
-    return rows
-
-
-def _remove_table(workbook: Workbook, title: str) -> int | None:
-    """Remove a table's worksheets; return where they began."""
-    names = [name for name in workbook.sheetnames if _is_of_table(name, title)]
-    position = workbook.sheetnames.index(names[0]) if names else None
-    for name in names:
+def remove_further(workbook: Workbook, title: str) -> None:
+    """Remove the worksheets in which a table goes on."""
+    for name in find_further(workbook, title):
         del workbook[name]
-    return position
+    _mark(workbook, [name for name in _marked(workbook) if name in workbook.sheetnames])
 
 
-def _add_table(
-    workbook: Workbook, title: str, frame: pd.DataFrame, position: int | None = None
-) -> None:
-    """Write a table's worksheets, from a position on or at the end."""
-    for shift, (name, rows) in enumerate(_split_table(title, frame)):
-        place = None if position is None else position + shift
-        _fill_sheet(workbook.create_sheet(name, place), rows)
+def _marked(workbook: Workbook) -> list[str]:
+    """Return the worksheets that go on with another one's table."""
+    mark = workbook.defined_names.get(_MARK)
+    places = [] if mark is None else [title for title, _ in mark.destinations]
+    return [title for title in places if title in workbook.sheetnames]
+
+
+def _mark(workbook: Workbook, titles: list[str]) -> None:
+    workbook.defined_names.pop(_MARK, None)
+    if titles:
+        places = ",".join(f"{quote_sheetname(title)}!$A$1" for title in titles)
+        workbook.defined_names[_MARK] = DefinedName(_MARK, attr_text=places, hidden=True)
 
 
 def _fill_sheet(sheet: Any, frame: pd.DataFrame) -> None:
-    rows = [[_cell_value(value) for value in row] for row in frame.to_numpy(object)]
+    rows = [[cell_value(value) for value in row] for row in frame.to_numpy(object)]
     _lay_out(sheet, frame, rows)  # before the rows: a write-only sheet is streamed
     # Styled once: openpyxl looks a style up each time one is set.
     header, text = WriteOnlyCell(sheet), WriteOnlyCell(sheet)
@@ -215,7 +263,8 @@ def _cell(sheet: Any, value: Any) -> Any:
     return cell
 
 
-def _cell_value(value: Any) -> Any:
+def cell_value(value: Any) -> Any:
+    """Return what a cell holds of a frame's value; None for a blank one."""
     if isinstance(value, str):
         return _UNPRINTABLE.sub("\ufffd", value)[:LARGEST_CELL]
     if value is None or value is pd.NA or value is pd.NaT:
@@ -239,21 +288,16 @@ def _lay_out(sheet: Any, frame: pd.DataFrame, rows: list[list[Any]]) -> None:
         sheet.auto_filter.ref = f"A1:{get_column_letter(len(frame.columns))}{len(frame) + 1}"
 
 
-def _load(path: Path, *, read_only: bool) -> Workbook:
+def load(path: Path, *, read_only: bool = False) -> Workbook:
+    """Open a workbook; raise `ManifestError` when that cannot be done."""
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such workbook.")
     try:
-        return load_workbook(path, read_only=read_only)
+        with warnings.catch_warnings(action="ignore"):  # of parts that openpyxl does not carry
+            return load_workbook(path, read_only=read_only)
     except _DAMAGED as error:
         raise _damaged_error(path, error) from error
 
 
 def _damaged_error(path: Path, error: Exception) -> ManifestError:
     return ManifestError(f"{path}: not a readable Excel workbook ({error}).")
-
-
-def _save(workbook: Workbook, path: Path) -> None:
-    try:
-        write_file(path, workbook.save)
-    except PermissionError as error:
-        raise ManifestError(f"{path}: cannot be written; is it open in another program?") from error

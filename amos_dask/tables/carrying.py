@@ -1,0 +1,261 @@
+"""Our worksheets written anew in a workbook that people have put something into."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from openpyxl import Workbook
+from openpyxl.formula.translate import Translator, TranslatorError
+from openpyxl.utils import get_column_letter
+
+from amos_dask.tables.cells import cell_text
+from amos_dask.tables.workbook import add_table, find_further, fits_one, remove_further
+
+# Columns that tell rows apart, where no value in them occurs twice.
+_KEYS = ("file_path", "ID", "name")
+
+
+def restore_titles(workbook: Workbook, titles: Iterable[str]) -> None:
+    """Give worksheets the titles that we gave them; to Excel case is nothing."""
+    for title in titles:
+        for sheet in workbook.worksheets:
+            if sheet.title != title and sheet.title.casefold() == title.casefold():
+                sheet.title = f"{title[:20]} renamed"  # else openpyxl would number it
+                sheet.title = title
+
+
+def write_into(
+    workbook: Workbook, sheets: Mapping[str, pd.DataFrame], ours: Mapping[str, Collection[str]]
+) -> bool:
+    """Write frames into a workbook in place of our worksheets; all other worksheets stay.
+
+    Columns of others in ours stay, right of ours, each cell in the row of its sample.
+
+    Parameters
+    ----------
+    workbook : Workbook
+        As openpyxl has read it.
+    sheets : mapping of str to DataFrame
+        Worksheet title -> frame.
+    ours : mapping of str to collection of str
+        Worksheet title -> columns that we wrote there before.
+
+    Returns
+    -------
+    bool
+        Whether everything of others is in the workbook still.
+    """
+    is_whole = True
+    for title, frame in sheets.items():
+        if title in workbook.sheetnames:
+            columns = {*ours.get(title, ()), *map(str, frame.columns)}
+            is_whole &= _write_one(workbook, title, frame, columns)
+        else:
+            add_table(workbook, title, frame)
+    _keep_digits(workbook)
+    return is_whole
+
+
+def _write_one(workbook: Workbook, title: str, frame: pd.DataFrame, ours: Collection[str]) -> bool:
+    sheet = workbook[title]
+    old = _Old(sheet, ours)
+    if find_further(workbook, title) or not fits_one(frame):
+        _replace(workbook, title, frame)
+        return not old.theirs
+    n_sheets = len(workbook.sheetnames)
+    add_table(workbook, f"{title[:20]} anew", frame)
+    new = workbook.worksheets[n_sheets]
+    is_whole = _rewrite(sheet, new, old, _Moves.find(old, frame))
+    del workbook[new.title]
+    return is_whole
+
+
+def _replace(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
+    """Write a table that needs several worksheets, or needed them, where it was."""
+    place = workbook.sheetnames.index(title)
+    remove_further(workbook, title)
+    del workbook[title]
+    n_others = len(workbook.sheetnames)
+    add_table(workbook, title, frame)
+    for name in workbook.sheetnames[n_others:]:
+        workbook.move_sheet(name, place - n_others)
+
+
+def _find_keys(frame: pd.DataFrame) -> tuple[str, list[str]] | None:
+    """Return the column that tells rows apart, and its cells; None where there is none."""
+    for name in _KEYS:
+        if name in frame.columns and frame[name].notna().all() and frame[name].is_unique:
+            return name, [cell_text(value) for value in frame[name]]
+    return None
+
+
+def _keep_digits(workbook: Workbook) -> None:
+    """Have all digits of numbers written; openpyxl would write 16, which may not be enough."""
+    for sheet in workbook.worksheets:
+        cells: Iterable[Any] = (cell for row in sheet.iter_rows() for cell in row)
+        for cell in cells:
+            if isinstance(cell.value, float):
+                cell._value = repr(cell.value)
+
+
+class _Old:
+    """A worksheet as people have left it; rows and columns count from 1.
+
+    Parameters
+    ----------
+    sheet : Worksheet
+        Its cells.
+    ours : collection of str
+        Names of the columns that we wrote; a second column of a name is somebody else's.
+    """
+
+    def __init__(self, sheet: Any, ours: Collection[str]) -> None:
+        self.is_merged = bool(sheet.merged_cells.ranges)
+        for cells in list(sheet.merged_cells.ranges):
+            sheet.unmerge_cells(str(cells))
+        self.places: dict[str, int] = {}
+        for cell in sheet[1]:
+            if cell.value is not None and str(cell.value) in ours:
+                self.places.setdefault(str(cell.value), cell.column)
+        self.columns = frozenset(self.places.values())
+        found = [cell for row in sheet.iter_rows() for cell in row]
+        self.styles = [cell for cell in found if cell.column in self.columns and cell.has_style]
+        self.theirs = [
+            cell
+            for cell in found
+            if cell.comment
+            or cell.hyperlink
+            or (cell.column not in self.columns and (cell.value is not None or cell.has_style))
+        ]
+        self.has_formula = any(
+            cell.data_type == "f" for cell in self.theirs if cell.column not in self.columns
+        )
+        self._keys = {
+            name: [cell_text(row[place - 1].value) for row in sheet.iter_rows(min_row=2)]
+            for name, place in self.places.items()
+            if name in _KEYS
+        }
+
+    def rows_by(self, key: str) -> dict[str, int]:
+        """Return what is in a column of ours -> its first row."""
+        rows = list(enumerate(self._keys.get(key, ()), start=2))
+        return {text: row for row, text in reversed(rows)}
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """Where cells of an older worksheet go in the new one.
+
+    Parameters
+    ----------
+    rows, columns : mapping of int to int
+        Place there -> place in the new one.
+    is_shifted : bool
+        Columns are at other places, so that formulas and ranges may point to others.
+    """
+
+    rows: Mapping[int, int]
+    columns: Mapping[int, int]
+    is_shifted: bool
+
+    @classmethod
+    def find(cls, old: _Old, frame: pd.DataFrame) -> _Moves:
+        """Return where what is in a worksheet goes when a frame is written there."""
+        rows, columns = {1: 1}, {name: place for place, name in enumerate(map(str, frame), start=1)}
+        found = _find_keys(frame)
+        if found is not None:
+            key, texts = found
+            before = old.rows_by(key)
+            rows |= {before[t]: row for row, t in enumerate(texts, start=2) if t in before}
+        others = sorted({cell.column for cell in old.theirs} - old.columns)
+        n_old, n_new = len(old.places), len(columns)
+        if old.columns == set(range(1, n_old + 1)):  # theirs are right of ours
+            moved = {place: place - n_old + n_new for place in others}
+        else:
+            moved = {place: n_new + number for number, place in enumerate(others, start=1)}
+        stay = {place: columns[name] for name, place in old.places.items() if name in columns}
+        is_shifted = columns != old.places
+        return cls(rows, stay | moved, is_shifted)
+
+    def find_place(self, cell: Any) -> tuple[int, int] | None:
+        """Return row and column of a cell in the new worksheet; None where it has no place."""
+        row, column = self.rows.get(cell.row), self.columns.get(cell.column)
+        return None if row is None or column is None else (row, column)
+
+
+def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
+    """Give a worksheet the cells of a new one, and those of others; return whether it has all."""
+    styles = {moves.find_place(cell): copy(cell._style) for cell in old.styles}
+    widths = {
+        place: sheet.column_dimensions[get_column_letter(place)].width for place in moves.columns
+    }
+    sheet.delete_rows(1, sheet.max_row)
+    for row in new.iter_rows():
+        for cell in row:
+            ours = sheet.cell(cell.row, cell.column)
+            style = styles.get((cell.row, cell.column), cell._style)
+            is_text = cell._style.numFmtId != style.numFmtId and cell._style.numFmtId
+            ours._style = cell._style if is_text else style
+            ours._value, ours.data_type = cell._value, cell.data_type
+    is_whole = not old.is_merged
+    for cell in old.theirs:
+        place = moves.find_place(cell)
+        is_whole &= _put(cell, sheet, place, is_ours=cell.column in old.columns)
+    if moves.is_shifted:
+        is_whole &= not (old.has_formula or _has_ranges(sheet))
+        for name in list(sheet.tables):
+            del sheet.tables[name]
+        _set_widths(sheet, new, moves, widths)
+    if any(before != after for before, after in moves.rows.items()):
+        sheet.auto_filter.filterColumn = []
+        for dimension in sheet.row_dimensions.values():
+            dimension.hidden = False  # by a filter of other rows
+    if sheet.auto_filter.ref:
+        sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
+    return is_whole
+
+
+def _put(cell: Any, sheet: Any, place: tuple[int, int] | None, *, is_ours: bool) -> bool:
+    """Put what others have in a cell, or attached to one of ours, to its new place."""
+    if place is None:
+        return not (cell.comment or cell.hyperlink or (cell.value is not None and not is_ours))
+    target, is_whole = sheet.cell(*place), True
+    if not is_ours:
+        value, is_whole = _carry_value(cell, place)
+        target._style, target._value, target.data_type = copy(cell._style), value, cell.data_type
+    if cell.comment:
+        target.comment = copy(cell.comment)
+    if cell.hyperlink:
+        target.hyperlink = copy(cell.hyperlink)
+    return is_whole
+
+
+def _carry_value(cell: Any, place: tuple[int, int]) -> tuple[Any, bool]:
+    """Return a cell's value as it is at another place, and whether it says the same there."""
+    if cell.data_type != "f" or place == (cell.row, cell.column):
+        return cell.value, True
+    if not isinstance(cell.value, str):  # an array formula, a data table
+        return None, False
+    try:
+        rows = place[0] - cell.row
+        return Translator(cell.value, cell.coordinate).translate_formula(row_delta=rows), True
+    except TranslatorError:
+        return cell.value, False
+
+
+def _has_ranges(sheet: Any) -> bool:
+    """Return whether anything on a worksheet speaks of ranges of its cells."""
+    validations = sheet.data_validations.dataValidation
+    return bool(len(sheet.conditional_formatting) or validations or sheet.tables)
+
+
+def _set_widths(sheet: Any, new: Any, moves: _Moves, widths: Mapping[int, float]) -> None:
+    wide = {moves.columns[place]: width for place, width in widths.items()}
+    for place in range(1, new.max_column + 1):
+        wide[place] = new.column_dimensions[get_column_letter(place)].width
+    for place, width in wide.items():
+        sheet.column_dimensions[get_column_letter(place)].width = width

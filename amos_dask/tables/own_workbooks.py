@@ -1,0 +1,246 @@
+"""Workbooks of ours: written anew when what they show changed, with what people put into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from openpyxl import Workbook
+
+from amos_dask.errors import ForeignFileError, ManifestError, WorkbookLockedError
+from amos_dask.root.identity import AlteredFile, Change, find_altered
+from amos_dask.root.own_files import IndexOf, OwnFile, OwnFiles, OwnSheet
+from amos_dask.root.replaced import find_copy
+from amos_dask.tables.carrying import restore_titles, write_into
+from amos_dask.tables.cells import describe, describe_worksheet
+from amos_dask.tables.dropped import loses_something
+from amos_dask.tables.workbook import load, save_workbook
+
+Sheets = Mapping[str, pd.DataFrame]
+
+
+def put_workbook(
+    own: OwnFiles, path: Path, sheets: Sheets, *, index_of: IndexOf | None = None
+) -> None:
+    """Have a workbook of ours hold frames as worksheets.
+
+    One that holds them already stays the file it is. Whatever else people put into it stays in it;
+    where that is not possible, or cells of ours were edited, it goes to ``replaced/`` first.
+
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR.
+    path : Path
+        The ``.xlsx``; absolute.
+    sheets : mapping of str to DataFrame
+        Worksheet title -> frame.
+    index_of : IndexOf, optional
+        What it is an index of.
+
+    Raises
+    ------
+    ForeignFileError
+        When a workbook that is not ours and holds something else is in the way, or ours cannot be
+        read; in a run it is an issue.
+    WorkbookLockedError
+        When it is open in another program; in a run it is an issue.
+    """
+    with own.trying():
+        described = {title: describe(title, frame) for title, frame in sheets.items()}
+        told = OwnFile(sheets=described, index_of=index_of)
+        before = own.find(path)
+        if before is None or not own.is_as_written(path):
+            _look_into(own, path, sheets, told)
+        elif before.sheets == told.sheets:
+            own.note(path, replace(before, index_of=index_of))
+        elif before.is_shared or before.sheets.keys() - sheets.keys():
+            _look_into(own, path, sheets, told)
+        else:
+            require_closed(path)
+            own.write(path, partial(save_workbook, sheets=sheets), told=told)
+
+
+def require_closed(path: Path) -> None:
+    """Raise `WorkbookLockedError` when another program has a workbook open."""
+    # Of Excel, which leaves two letters of a longer name out, and of LibreOffice.
+    names = (f"~${path.name}", f"~${path.name[2:]}", f".~lock.{path.name}#")
+    for name in names if path.exists() else ():
+        if path.with_name(name).exists():
+            raise WorkbookLockedError(path, name)
+
+
+def _look_into(own: OwnFiles, path: Path, sheets: Sheets, told: OwnFile) -> None:
+    """Write a workbook that is not there, or not known to be all ours."""
+    write_new = partial(own.write, path, partial(save_workbook, sheets=sheets), told=told)
+    own.ownership.require_reached(path)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        write_new()  # which says what is the matter with it
+        return
+    existing = path if path.exists() else find_copy(own.layout, path)  # of a run that was killed
+    if existing is None:
+        write_new()
+        return
+    try:
+        workbook = load(existing)
+    except ManifestError as error:
+        if existing == path and not own.ownership.adopt:
+            why = "cannot be read: a password protects it, or it is damaged"
+            raise ForeignFileError(path, why) from error
+        write_new()
+        return
+    with closing(workbook):
+        restore_titles(workbook, sheets)
+        if existing == path and _holds(own, path, workbook, told):
+            known = own.find(path)
+            is_of_run = known is not None and known.is_of_run
+            own.note(path, replace(told, is_shared=True, is_of_run=is_of_run))
+        elif existing == path and not own.ownership.lists(path):
+            write_new()  # unless it is to stay
+        else:
+            require_closed(path)
+            _write_into(own, path, existing, workbook, sheets, told)
+
+
+def _holds(own: OwnFiles, path: Path, workbook: Workbook, told: OwnFile) -> bool:
+    """Return whether a workbook holds what is to be written, and no columns of ours besides."""
+    ours = _known_columns(own, path, workbook)
+    return all(
+        title in workbook.sheetnames
+        and describe_worksheet(workbook, title, sheet.columns) == sheet
+        and set(ours.get(title, ())) <= set(sheet.columns)
+        for title, sheet in told.sheets.items()
+    )
+
+
+def _known_columns(own: OwnFiles, path: Path, workbook: Workbook) -> dict[str, tuple[str, ...]]:
+    """Return worksheet -> columns that we wrote there, as far as it is known."""
+    before = own.find(path)
+    if before is not None:
+        return {title: sheet.columns for title, sheet in before.sheets.items()}
+    if not own.is_of_earlier_version(path):
+        return {}
+    # Version 0.1.0 left no columns of others.
+    return {
+        sheet.title: tuple(str(cell.value) for cell in sheet[1] if cell.value is not None)
+        for sheet in workbook.worksheets
+    }
+
+
+def add_worksheets(own: OwnFiles, path: Path, sheets: Sheets, *, keep_copy: bool = False) -> None:
+    """Write worksheets of ours into a workbook, whoever's it is; all others stay.
+
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR. A workbook that was as we wrote it is so afterwards.
+    path : Path
+        The workbook; absolute.
+    sheets : mapping of str to DataFrame
+        Worksheet title -> frame.
+    keep_copy : bool
+        The workbook that was there goes to ``replaced/`` in any case.
+
+    Raises
+    ------
+    ManifestError
+        When it cannot be read.
+    WorkbookLockedError
+        When it is open in another program.
+    """
+    require_closed(path)
+    before = own.find(path) if own.is_as_written(path) else None
+    told = None
+    if before is not None:
+        described = {title: describe(title, frame) for title, frame in sheets.items()}
+        told = replace(before, sheets={**before.sheets, **described}, is_shared=True)
+    with closing(load(path)) as workbook:
+        restore_titles(workbook, sheets)
+        is_lossy = loses_something(path)
+        aside = not write_into(workbook, sheets, {}) or is_lossy or keep_copy
+        own.write(
+            path,
+            workbook.save,
+            told=told,
+            carried=not aside,
+            aside=aside,
+            lists=told is not None,
+        )
+
+
+def _write_into(
+    own: OwnFiles, path: Path, existing: Path, workbook: Workbook, sheets: Sheets, told: OwnFile
+) -> None:
+    before = own.find(path)
+    known = {} if before is None else before.sheets
+    is_edited = not own.is_as_written(existing) and (
+        before is None or bool(find_edited(workbook, known))
+    )
+    is_lossy = loses_something(existing)
+    is_whole = write_into(workbook, sheets, _known_columns(own, path, workbook))
+    aside = existing == path and (is_edited or is_lossy or not is_whole)
+    own.write(
+        path, workbook.save, told=replace(told, is_shared=True), carried=not aside, aside=aside
+    )
+
+
+def find_edited(workbook: Workbook, known: Mapping[str, OwnSheet]) -> list[str]:
+    """Return the worksheets of ours that are there and do not hold what we wrote."""
+    return [
+        title
+        for title, sheet in known.items()
+        if title in workbook.sheetnames
+        and describe_worksheet(workbook, title, sheet.columns) != sheet
+    ]
+
+
+def find_altered_files(own: OwnFiles, names: Iterable[str]) -> list[AlteredFile]:
+    """Return the files that do not hold what `run` wrote; workbooks may hold more.
+
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR.
+    names : iterable of str
+        Paths relative to ROOT_DIR.
+    """
+    found = list[AlteredFile]()
+    for name in names:
+        path = own.layout.root / name
+        known = own.find(path)
+        if known is None:
+            found += _not_listed(own, path, name)
+        elif not known.is_of_run:
+            found.append(AlteredFile(name, Change.OTHER, "was written by a single command"))
+        else:
+            altered = find_altered(own.layout.root, {name: known.identity})
+            if altered and _holds_all(path, known):
+                own.note(path, replace(known, is_shared=True))  # so that it is not opened again
+            else:
+                found += altered
+    return found
+
+
+def _not_listed(own: OwnFiles, path: Path, name: str) -> Sequence[AlteredFile]:
+    if own.is_of_earlier_version(path):
+        return ()
+    if path.exists():
+        return [AlteredFile(name, Change.OTHER, "is not as it was written")]
+    return [AlteredFile(name, Change.GONE, "is gone")]
+
+
+def _holds_all(path: Path, known: OwnFile) -> bool:
+    """Return whether a workbook that was saved by others holds what we wrote."""
+    if not known.sheets or not path.is_file():
+        return False
+    try:
+        with closing(load(path, read_only=True)) as workbook:
+            return set(known.sheets) <= set(workbook.sheetnames) and not find_edited(
+                workbook, known.sheets
+            )
+    except ManifestError:
+        return False
