@@ -18,7 +18,7 @@ from amos_dask.root.identity import identity
 from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout
 from amos_dask.root.ownership import Ownership, join_listed
-from amos_dask.root.replaced import find_set_aside
+from amos_dask.root.replaced import find_set_aside, keep_copy
 from amos_dask.root.staging import Staging, remove_if_empty, write_text
 from amos_dask.root.table_state import read_earlier_identities
 
@@ -191,7 +191,7 @@ class OwnFiles:
         carried : bool
             What others put into the file that is there is in the new one as well.
         aside : bool
-            The file that is there goes to ``replaced/`` in any case.
+            The file that is there is in ``replaced/`` before the new one appears, in any case.
         lists : bool
             It is ours from now on.
 
@@ -204,13 +204,13 @@ class OwnFiles:
         """
         with Staging(self._journal if lists else None) as staging:
             write(staging.path_for(final))
+            is_there = final.exists()
+            if aside and is_there:
+                keep_copy(self.layout, final)
+                self.set_aside.append(final)
+            carried_over = (final,) if carried or (aside and is_there) else ()
             try:
-                self.set_aside += self.ownership.publish(
-                    staging,
-                    same_bytes,
-                    superseded=(final,) if aside else (),
-                    carried=(final,) if carried else (),
-                )
+                self.set_aside += self.ownership.publish(staging, same_bytes, carried=carried_over)
             except PermissionError as error:
                 raise WorkbookLockedError(final, error.strerror or str(error)) from error
         if lists:

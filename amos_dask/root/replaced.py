@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from amos_dask.root.layout import Layout
+from amos_dask.root.staging import write_file
 
 
 def run_number(layout: Layout) -> int:
@@ -45,16 +46,25 @@ def set_aside(layout: Layout, path: Path) -> None:
     shutil.move(path, place if not os.path.lexists(place) else _next_free(place))
 
 
+def keep_copy(layout: Layout, path: Path) -> None:
+    """Have a file in ``replaced/`` as `set_aside` does, while it stays where it is for now."""
+    place = _place(layout, path)
+    if os.path.lexists(place):
+        if place.read_bytes() == path.read_bytes():
+            return  # of a run that was killed
+        place = _next_free(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, place)  # the path is about to get another file
+    except OSError:
+        write_file(place, lambda temporary: shutil.copy2(path, temporary))
+
+
 def find_set_aside(layout: Layout, paths: Iterable[Path]) -> list[Path]:
     """Return those of the paths under ROOT_DIR of which this run has set a file aside."""
     if not layout.replaced.is_dir():
         return []
     return [path for path in paths if os.path.lexists(_place(layout, path))]
-
-
-def find_copy(layout: Layout, path: Path) -> Path | None:
-    """Return the file that this run has set aside of a path; None where there is none."""
-    return _place(layout, path) if find_set_aside(layout, [path]) else None
 
 
 def replaced_bytes(layout: Layout) -> int:

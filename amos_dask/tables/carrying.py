@@ -15,6 +15,7 @@ from openpyxl.utils import get_column_letter
 from amos_dask.tables.cells import cell_text
 from amos_dask.tables.workbook import add_table, find_further, fits_one, remove_further
 
+_GENERAL = 0  # the number format of cells that have none
 # Columns that tell rows apart, where no value in them occurs twice.
 _KEYS = ("file_path", "ID", "name")
 
@@ -197,9 +198,10 @@ def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
     for row in new.iter_rows():
         for cell in row:
             ours = sheet.cell(cell.row, cell.column)
-            style = styles.get((cell.row, cell.column), cell._style)
-            is_text = cell._style.numFmtId != style.numFmtId and cell._style.numFmtId
-            ours._style = cell._style if is_text else style
+            style = styles.get((cell.row, cell.column))
+            # Text cells stay what they are: a blank one that was there before is none.
+            is_theirs = style is not None and not (cell._style and style.numFmtId == _GENERAL)
+            ours._style = style if is_theirs else cell._style
             ours._value, ours.data_type = cell._value, cell.data_type
     is_whole = not old.is_merged
     for cell in old.theirs:

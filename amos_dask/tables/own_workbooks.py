@@ -14,7 +14,6 @@ from openpyxl import Workbook
 from amos_dask.errors import ForeignFileError, ManifestError, WorkbookLockedError
 from amos_dask.root.identity import AlteredFile, Change, find_altered
 from amos_dask.root.own_files import IndexOf, OwnFile, OwnFiles, OwnSheet
-from amos_dask.root.replaced import find_copy
 from amos_dask.tables.carrying import restore_titles, write_into
 from amos_dask.tables.cells import describe, describe_worksheet
 from amos_dask.tables.dropped import loses_something
@@ -78,32 +77,28 @@ def _look_into(own: OwnFiles, path: Path, sheets: Sheets, told: OwnFile) -> None
     """Write a workbook that is not there, or not known to be all ours."""
     write_new = partial(own.write, path, partial(save_workbook, sheets=sheets), told=told)
     own.ownership.require_reached(path)
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        write_new()  # which says what is the matter with it
-        return
-    existing = path if path.exists() else find_copy(own.layout, path)  # of a run that was killed
-    if existing is None:
-        write_new()
+    if path.is_symlink() or not path.is_file():
+        write_new()  # which says what is the matter with a folder or a link
         return
     try:
-        workbook = load(existing)
+        workbook = load(path)
     except ManifestError as error:
-        if existing == path and not own.ownership.adopt:
+        if not own.ownership.adopt:
             why = "cannot be read: a password protects it, or it is damaged"
             raise ForeignFileError(path, why) from error
         write_new()
         return
     with closing(workbook):
         restore_titles(workbook, sheets)
-        if existing == path and _holds(own, path, workbook, told):
+        if _holds(own, path, workbook, told):
             known = own.find(path)
             is_of_run = known is not None and known.is_of_run
             own.note(path, replace(told, is_shared=True, is_of_run=is_of_run))
-        elif existing == path and not own.ownership.lists(path):
+        elif not own.ownership.lists(path):
             write_new()  # unless it is to stay
         else:
             require_closed(path)
-            _write_into(own, path, existing, workbook, sheets, told)
+            _write_into(own, path, workbook, sheets, told)
 
 
 def _holds(own: OwnFiles, path: Path, workbook: Workbook, told: OwnFile) -> bool:
@@ -124,7 +119,10 @@ def _known_columns(own: OwnFiles, path: Path, workbook: Workbook) -> dict[str, t
         return {title: sheet.columns for title, sheet in before.sheets.items()}
     if not own.is_of_earlier_version(path):
         return {}
-    # Version 0.1.0 left no columns of others.
+    return _all_columns(workbook)  # version 0.1.0 left none of others
+
+
+def _all_columns(workbook: Workbook) -> dict[str, tuple[str, ...]]:
     return {
         sheet.title: tuple(str(cell.value) for cell in sheet[1] if cell.value is not None)
         for sheet in workbook.worksheets
@@ -143,7 +141,8 @@ def add_worksheets(own: OwnFiles, path: Path, sheets: Sheets, *, keep_copy: bool
     sheets : mapping of str to DataFrame
         Worksheet title -> frame.
     keep_copy : bool
-        The workbook that was there goes to ``replaced/`` in any case.
+        Worksheets of these titles are replaced with all that is in them; the workbook that was
+        there goes to ``replaced/`` first.
 
     Raises
     ------
@@ -161,7 +160,8 @@ def add_worksheets(own: OwnFiles, path: Path, sheets: Sheets, *, keep_copy: bool
     with closing(load(path)) as workbook:
         restore_titles(workbook, sheets)
         is_lossy = loses_something(path)
-        aside = not write_into(workbook, sheets, {}) or is_lossy or keep_copy
+        ours = _all_columns(workbook) if keep_copy else {}
+        aside = not write_into(workbook, sheets, ours) or is_lossy or keep_copy
         own.write(
             path,
             workbook.save,
@@ -173,16 +173,16 @@ def add_worksheets(own: OwnFiles, path: Path, sheets: Sheets, *, keep_copy: bool
 
 
 def _write_into(
-    own: OwnFiles, path: Path, existing: Path, workbook: Workbook, sheets: Sheets, told: OwnFile
+    own: OwnFiles, path: Path, workbook: Workbook, sheets: Sheets, told: OwnFile
 ) -> None:
     before = own.find(path)
     known = {} if before is None else before.sheets
-    is_edited = not own.is_as_written(existing) and (
+    is_edited = not own.is_as_written(path) and (
         before is None or bool(find_edited(workbook, known))
     )
-    is_lossy = loses_something(existing)
+    is_lossy = loses_something(path)
     is_whole = write_into(workbook, sheets, _known_columns(own, path, workbook))
-    aside = existing == path and (is_edited or is_lossy or not is_whole)
+    aside = is_edited or is_lossy or not is_whole
     own.write(
         path, workbook.save, told=replace(told, is_shared=True), carried=not aside, aside=aside
     )

@@ -15,7 +15,7 @@ import amos_dask
 from amos_dask.errors import AmosDaskError, ManifestError
 from amos_dask.tables.patients import find_patients
 from amos_dask.tables.splits import SPLIT_COLUMNS
-from amos_dask.tables.workbook import read_sheet, sheet_names, update_workbook, write_workbook
+from amos_dask.tables.workbook import read_sheet, sheet_names, write_workbook
 
 OFFICIAL = "split01_standard"
 FIVE = "split02_kfold5"
@@ -211,7 +211,7 @@ def test_a_split_that_was_removed_is_not_listed_any_more(workbook: Path) -> None
 
 
 def test_a_worksheet_of_somebody_elses_named_splits_is_not_overwritten(workbook: Path) -> None:
-    update_workbook(workbook, {"splits": pd.DataFrame({"name": ["mine"]})})
+    write_workbook(workbook, {"Manifest": manifest(), "splits": pd.DataFrame({"name": ["mine"]})})
     before = workbook.read_bytes()
     with pytest.raises(ManifestError, match="column 'kind' is missing"):
         amos_dask.make_split(workbook, kind="kfold")

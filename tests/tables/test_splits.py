@@ -74,9 +74,8 @@ def test_the_split_is_added_after_the_manifest(workbook: Path) -> None:
 
 
 def test_making_a_split_again_replaces_it(workbook: Path) -> None:
-    with_split(workbook)
-    write_and_keep = {"Manifest": manifest(["test", "test"]), SPLIT: manifest()}
-    write_workbook(workbook, write_and_keep)
+    before = read_sheet(with_split(workbook), SPLIT)
+    write_workbook(workbook, {"Manifest": manifest(["test", "test"]), SPLIT: before})
     with_split(workbook)
     assert sheet_names(workbook) == ["Manifest", SPLIT]
     assert read_sheet(workbook, SPLIT)[SPLIT].tolist() == ["test", "test"]
@@ -94,7 +93,7 @@ def test_other_worksheets_stay(workbook: Path) -> None:
     book.save(workbook)
     book.close()
     with_split(workbook, "another_split")
-    assert sheet_names(workbook) == ["Manifest", SPLIT, "My notes", "another_split"]
+    assert sheet_names(workbook) == ["Manifest", SPLIT, "My notes", "another_split", "Splits"]
     book = openpyxl.load_workbook(workbook)
     assert book["My notes"]["B2"].value == "=1+1"
     assert book[SPLIT]["A1"].value == "ID"
@@ -123,7 +122,7 @@ def test_a_name_that_cannot_be_a_worksheet_and_file_is_refused(name: str, workbo
 @pytest.mark.parametrize("name", ["split01_standard", "x" * 31, "折り_1", "a b", "fold-3", "v1.2"])
 def test_ordinary_names_are_fine(name: str, workbook: Path) -> None:
     require_split_name(name)
-    assert sheet_names(with_split(workbook, name)) == ["Manifest", name]
+    assert sheet_names(with_split(workbook, name))[:2] == ["Manifest", name]
 
 
 @pytest.mark.parametrize("name", ["subset", "ID", "szx"])

@@ -22,13 +22,15 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from amos_dask.errors import ManifestError
 from amos_dask.root import staging
+from amos_dask.root.layout import Layout
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.tables import workbook
+from amos_dask.tables.own_workbooks import add_worksheets
 from amos_dask.tables.workbook import (
     LARGEST_CELL,
     read_sheet,
     require_columns,
     sheet_names,
-    update_workbook,
     write_workbook,
 )
 
@@ -94,6 +96,12 @@ def write_one(path: Path, values: list[Any], title: str = "Manifest") -> pd.Data
     frame = pd.DataFrame({"value": pd.Series(values, dtype=object), "row": range(len(values))})
     write_workbook(path, {title: frame})
     return frame
+
+
+def update_workbook(path: Path, sheets: dict[str, pd.DataFrame]) -> None:
+    """Write worksheets into a workbook that is there."""
+    with OwnFiles(Layout(path.parent)) as own:
+        add_worksheets(own, path, sheets)
 
 
 def put_beside_another(path: Path, sheets: dict[str, pd.DataFrame]) -> None:
@@ -290,13 +298,7 @@ def test_notes_beside_the_table_do_not_keep_a_sheet_from_being_copied(tmp_path: 
     assert openpyxl.load_workbook(path)["Manifest"]["E2"].value == "look at this one again"
 
 
-# ---------------------------------------------------------------- update_workbook
-
-
-def test_update_makes_a_new_workbook_with_its_folder(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "book.xlsx"
-    update_workbook(path, {"Manifest": pd.DataFrame({"a": [1]})})
-    assert sheet_names(path) == ["Manifest"]
+# ---------------------------------------------------------------- into a workbook that is there
 
 
 def test_update_keeps_what_others_put_into_the_workbook(tmp_path: Path) -> None:
@@ -325,9 +327,9 @@ def test_update_replaces_a_worksheet_in_its_place(tmp_path: Path) -> None:
     path = tmp_path / "book.xlsx"
     old = pd.DataFrame({"a": [1, 2, 3], "b": [4, 5, 6]})
     write_workbook(path, {"first": old, "second": old, "third": old})
-    update_workbook(path, {"second": pd.DataFrame({"c": ["new"]})})
+    update_workbook(path, {"second": pd.DataFrame({"b": ["new"], "a": ["newer"]})})
     assert sheet_names(path) == ["first", "second", "third"]
-    assert read_sheet(path, "second").to_dict("list") == {"c": ["new"]}
+    assert read_sheet(path, "second").to_dict("list") == {"b": ["new"], "a": ["newer"]}
     assert read_sheet(path, "third")["b"].tolist() == [4, 5, 6]
 
 
