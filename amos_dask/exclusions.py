@@ -62,15 +62,12 @@ class Exclusions:
         for number, labels in sorted(earlier.by_number.items()):
             now = self.everywhere | self.by_number.get(number, frozenset())
             found.append((name_sample(number), labels - now))
-        return [
-            f"{sample} {_in_words(labels, names)}".strip() for sample, labels in found if labels
-        ]
+        return [f"{sample} {_in_words(labels, names)}" for sample, labels in found if labels]
 
 
 def _in_words(labels: frozenset[int], names: Mapping[int, str]) -> str:
-    """Return names of labels; nothing where no label is left out."""
     known = [name for label, name in names.items() if label in labels]
-    return "" if len(known) == len(names) else ", ".join(known)
+    return "(all labels)" if len(known) == len(names) else ", ".join(known)
 
 
 NO_EXCLUSIONS = Exclusions()

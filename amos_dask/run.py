@@ -299,7 +299,7 @@ def _result(
     found: Found, made: _Made, counts: TableCounts, outputs: tuple[Path, ...], seconds: float
 ) -> RunResult:
     issues = tuple(IssueLog(found.layout.issue_log).all())
-    failed = {issue.sample for issue in issues if issue.severity == "error"}
+    failed = {issue.sample for issue in issues if issue.severity == "error"} - {""}
     return RunResult(
         root_dir=found.layout.root,
         counts=counts,

@@ -291,7 +291,12 @@ def test_without_exclusions_again_all_is_as_without(
     excluded.run(exclude=excluded.exclude("") if way == "empty" else None)
     assert excluded.processed() == MASKED
     excluded.kept.unlink(missing_ok=True)
-    assert_same(contents(made["plain"]), contents(excluded.root))
+    before, after = contents(made["plain"]), contents(excluded.root)
+    # The list that was replaced is kept, and that is said.
+    told = ("issues.xlsx", "issues.jsonl", "report.html") if way == "empty" else ()
+    for name in told:
+        del before[f"descriptor/{name}"], after[f"descriptor/{name}"]
+    assert_same(before, after)
     assert "sound" in excluded.command("verify", excluded.root).stdout
 
 

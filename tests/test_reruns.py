@@ -419,10 +419,12 @@ def test_a_manifest_that_is_open_elsewhere_is_said_and_written_by_the_next_run(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", refuse)
-        said = empty.run("--quiet", exit_code=1)
-    (line,) = said.stderr.strip().splitlines()
-    assert name in line
-    assert "another program" in line
+        empty.run("--quiet", exit_code=3)
+    assert errors(empty.root) == {("", "workbook_locked")}
+    (found,) = [issue for issue in issues(empty.root) if issue["severity"] == "error"]
+    assert found["file"] == name
+    there = contents(empty.root).keys()
+    assert {*there, name} == contents(made).keys()  # everything else was done
     assert list(empty.root.rglob("*~")) == []
     empty.run("--quiet")
     assert_same(contents(made), contents(empty.root))

@@ -28,7 +28,7 @@ from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.root.layout import Layout
 from amos_dask.root.working import hold_lock
-from amos_dask.tables import of_root, workbook
+from amos_dask.tables import own_workbooks, workbook
 
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]
 MASKED = ["amos_0001", "amos_0004", "amos_0507", "amos_0508"]
@@ -375,14 +375,32 @@ MANIFESTS = [
 ]
 
 
-@pytest.mark.parametrize("alter", [unlink, edit])
-def test_altered_manifests_are_written_again(place: Place, alter: Callable[[Path], None]) -> None:
+def test_manifests_that_are_gone_are_written_again(place: Place) -> None:
     before = contents(place.root)
     for name in MANIFESTS:
-        alter(place.root / name)
+        unlink(place.root / name)
         assert contents(place.root) != before
         place.run(cluster=NoCluster())
         assert_same(before, contents(place.root))
+    stamps = place.stamps()
+    place.run(cluster=NoCluster())
+    assert place.stamps() == stamps
+
+
+def test_edited_manifests_are_written_again_and_kept(place: Place) -> None:
+    told = {"descriptor/issues.xlsx", "descriptor/issues.jsonl", "descriptor/report.html"}
+    before = contents(place.root)
+    for number, name in enumerate(MANIFESTS, start=1):
+        edit(place.root / name)
+        edited = (place.root / name).read_bytes()
+        result = place.run(cluster=NoCluster())
+        after = contents(place.root)
+        assert {n for n in before if before[n] != after[n]} <= told
+        said = [issue for issue in result.issues if issue.code == "replaced"]
+        assert [issue.file for issue in said] == [name]
+        (kept,) = (place.root / "replaced").glob(f"*/{name}")
+        assert kept.read_bytes() == edited
+        assert number
     stamps = place.stamps()
     place.run(cluster=NoCluster())
     assert place.stamps() == stamps
@@ -588,7 +606,7 @@ def test_a_run_interrupted_before_its_manifests_writes_them_later(
     made: Path, empty: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Path] = []
-    write = workbook.write_workbook
+    write = workbook.save_workbook
 
     def full(path: Path, sheets: Any) -> None:
         written.append(path)
@@ -597,7 +615,7 @@ def test_a_run_interrupted_before_its_manifests_writes_them_later(
         write(path, sheets)
 
     with monkeypatch.context() as patched:
-        patched.setattr(of_root, "write_workbook", full)
+        patched.setattr(own_workbooks, "save_workbook", full)
         with pytest.raises(OSError, match="No space"):
             empty.run()
     empty.assert_tidy()
@@ -703,7 +721,7 @@ def test_a_run_is_refused_while_a_single_command_works(
         return called
 
     monkeypatch.setattr(session.Session, "map", with_a_run_meanwhile(session.Session.map))
-    for name in ("update_workbook", "write_workbook"):
+    for name in ("add_worksheets", "put_workbook"):
         monkeypatch.setattr(make_split, name, with_a_run_meanwhile(getattr(make_split, name)))
     words = single_commands(place)[command]
     if command not in ("make-split", "index-manifests"):

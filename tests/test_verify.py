@@ -489,6 +489,8 @@ def test_every_file_that_is_gone_or_altered_is_named(
         (root / name).unlink()
     for name in altered:
         change(root / name, (root / name).stat().st_size - 3)
+    grown = [name for name in grown if not name.endswith(".xlsx")]  # whose cells are the same
+    names = sorted([*gone, *altered, *grown])
     for name in grown:
         (root / name).write_bytes((root / name).read_bytes() + b"\0")
     found = errors(verify(root))

@@ -219,7 +219,7 @@ class OwnFiles:
     def write_text(self, final: Path, text: str, *, aside: bool = False) -> None:
         """Write a text file as `write` does, unless it says that already."""
         if self.is_as_written(final) and final.read_bytes() == text.encode():
-            self.note(final, OwnFile())
+            self.note(final, self.files.get(self.layout.key(final), OwnFile()))
         else:
             self.write(final, lambda path: path.write_bytes(text.encode()), aside=aside)
 

@@ -15,7 +15,8 @@ from openpyxl.utils import get_column_letter
 from amos_dask.tables.cells import cell_text
 from amos_dask.tables.workbook import add_table, find_further, fits_one, remove_further
 
-_GENERAL = 0  # the number format of cells that have none
+# Number formats of cells that have none, and of text.
+_GENERAL, _TEXT = 0, 49
 # Columns that tell rows apart, where no value in them occurs twice.
 _KEYS = ("file_path", "ID", "name")
 
@@ -199,9 +200,7 @@ def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
         for cell in row:
             ours = sheet.cell(cell.row, cell.column)
             style = styles.get((cell.row, cell.column))
-            # Text cells stay what they are: a blank one that was there before is none.
-            is_theirs = style is not None and not (cell._style and style.numFmtId == _GENERAL)
-            ours._style = style if is_theirs else cell._style
+            ours._style = style if _fits(style, cell._style) else cell._style
             ours._value, ours.data_type = cell._value, cell.data_type
     is_whole = not old.is_merged
     for cell in old.theirs:
@@ -219,6 +218,14 @@ def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
     if sheet.auto_filter.ref:
         sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
     return is_whole
+
+
+def _fits(style: Any, ours: Any) -> bool:
+    """Return whether a cell's style fits what is in it now: text, a date or anything else."""
+    if style is None:
+        return False
+    kind = _GENERAL if ours is None else ours.numFmtId
+    return style.numFmtId == kind or (kind == _GENERAL and style.numFmtId != _TEXT)
 
 
 def _put(cell: Any, sheet: Any, place: tuple[int, int] | None, *, is_ours: bool) -> bool:

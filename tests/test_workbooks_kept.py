@@ -1,0 +1,388 @@
+"""Workbooks, texts and splits under ROOT_DIR by every command: theirs stay, ours are kept up."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openpyxl import Workbook, load_workbook
+from roots import change_sex, errors, issues, program, snapshot, table
+
+import amos_dask
+from amos_dask.phantom import METADATA_NAME
+from amos_dask.tables.workbook import read_sheet
+
+MANIFEST = "grouped/dataset_manifest.xlsx"
+FOLDS = "split02_kfold2"
+
+
+class Place:
+    """A folder with an archive and a finished ROOT_DIR."""
+
+    def __init__(self, folder: Path, cluster: str) -> None:
+        self.archive, self.root = folder / "archive", folder / "AMOS22"
+        self.manifest = self.root / MANIFEST
+        self._cluster = ("--cluster", cluster, "--quiet")
+
+    def run(self, *words: str | Path, exit_code: int = 0) -> Any:
+        where = ("run", self.root, "--archive", self.archive)
+        return program(*where, *words, *self._cluster, exit_code=exit_code)
+
+    def command(self, *words: str | Path, exit_code: int = 0) -> Any:
+        own = () if words[0] in ("make-split", "index-manifests") else self._cluster
+        return program(*words, *own, exit_code=exit_code)
+
+    def codes(self) -> list[tuple[str, str]]:
+        """Return code and file of what is said of files."""
+        known = ("replaced", "foreign_file", "workbook_locked", "outdated_output")
+        return [(i["code"], i["file"]) for i in issues(self.root) if i["code"] in known]
+
+    def replaced(self) -> list[str]:
+        folder = self.root / "replaced"
+        return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    return amos_dask.write_archive(folder, n_ct=4, n_mri=0, size="tiny", seed=1).path
+
+
+@pytest.fixture(scope="module")
+def made(source: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "archive").symlink_to(source)
+    Place(folder, cluster_address).run()
+    return folder / "AMOS22"
+
+
+@pytest.fixture
+def place(source: Path, made: Path, tmp_path: Path, cluster_address: str) -> Place:
+    shutil.copytree(source, tmp_path / "archive")
+    shutil.copytree(made, tmp_path / "AMOS22")
+    place = Place(tmp_path, cluster_address)
+    place.run()  # the copied archive has another path
+    return place
+
+
+def edit(path: Path, change: Any) -> None:
+    book = load_workbook(path)
+    change(book)
+    book.save(path)
+
+
+def add_column(book: Any, value: str = "bad") -> None:
+    sheet = book["Manifest"]
+    column = sheet.max_column + 1
+    sheet.cell(1, column).value, sheet.cell(2, column).value = "my_quality", value
+
+
+def correct_a_sex(place: Place) -> str:
+    """Have the csv say another sex of one sample; return its id."""
+    name = next(iter(table(place.manifest)))
+    sex = table(place.manifest)[name]["sex"]
+    change_sex(place.archive / METADATA_NAME, int(name[-4:]), "M" if sex == "F" else "F")
+    return name
+
+
+def put_workbook_of_theirs(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book = Workbook()
+    book.active.append(["three weeks of notes"])
+    book.save(path)
+    return path.read_bytes()
+
+
+# ---------------------------------------------------------------- run
+
+
+def test_additions_stay_and_are_no_alteration(place: Place) -> None:
+    edit(place.manifest, add_column)
+    for name in ("issues", "statistics"):
+        path = place.root / f"descriptor/{name}.xlsx"
+        edit(path, lambda book: book.create_sheet("my review").append(["done"]))
+    before = snapshot(place.root)
+    program("verify", place.root)
+    assert snapshot(place.root) == before
+    for _ in range(2):
+        place.run()
+        after = snapshot(place.root)
+        changed = {name for name in before if before[name] != after[name]}
+        assert changed <= {".amos-dask/files.json"}
+    correct_a_sex(place)
+    place.run()
+    assert next(iter(table(place.manifest).values()))["my_quality"] == "bad"
+    assert load_workbook(place.root / "descriptor/issues.xlsx").sheetnames[-1] == "my review"
+    assert load_workbook(place.root / "descriptor/statistics.xlsx").sheetnames[-1] == "my review"
+    program("verify", place.root)
+    assert [code for code, _ in place.codes() if code != "replaced"] == []
+
+
+def test_a_locked_workbook_is_an_error_and_all_else_is_done(place: Place) -> None:
+    edit(place.manifest, add_column)
+    lock = place.manifest.with_name(".~lock.dataset_manifest.xlsx#")
+    lock.write_text("me")
+    name = correct_a_sex(place)
+    before = place.manifest.read_bytes()
+    place.run(exit_code=3)
+    assert place.manifest.read_bytes() == before
+    assert ("workbook_locked", MANIFEST) in place.codes()
+    of_ct = table(place.root / "grouped/AMOS-CT/dataset_manifest_amos_ct.xlsx")[name]
+    assert of_ct["sex"] != table(place.manifest)[name]["sex"]
+    lock.unlink()
+    place.run()
+    assert errors(place.root) == set()
+    assert table(place.manifest)[name]["sex"] == of_ct["sex"]
+    assert table(place.manifest)[name]["my_quality"] == "bad"
+
+
+@pytest.mark.parametrize("name", ["issues.xlsx", "issues.jsonl", "report.html"])
+def test_what_was_edited_of_issues_and_report_is_said_in_the_issues(
+    place: Place, name: str
+) -> None:
+    path = place.root / "descriptor" / name
+    if name.endswith(".xlsx"):
+        edit(path, lambda book: book.worksheets[0].__setitem__("B2", "mine"))
+    else:
+        path.write_text(path.read_text() + "<!-- mine -->\n")
+    edited = path.read_bytes()
+    place.run()
+    assert place.codes() == [("replaced", f"descriptor/{name}")]
+    (kept,) = place.replaced()
+    assert (place.root / "replaced" / kept).read_bytes() == edited
+    rows = read_sheet(place.root / "descriptor/issues.xlsx", "Issues")
+    assert len(rows) == len(issues(place.root))
+    before = snapshot(place.root)
+    place.run()
+    assert snapshot(place.root) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "descriptor/statistics.xlsx",
+        "descriptor/issues.xlsx",
+        "descriptor/archive_manifest.xlsx",
+        "descriptor/statistics.json",
+        "descriptor/issues.jsonl",
+        "descriptor/report.html",
+        "grouped/splits/split01_standard/split01_standard_train.xlsx",
+    ],
+)
+def test_a_file_of_theirs_in_the_way_stays_until_it_is_adopted(place: Place, name: str) -> None:
+    path = place.root / name
+    shutil.rmtree(place.root / ".amos-dask")
+    if name.endswith(".xlsx"):
+        before = put_workbook_of_theirs(path)
+    else:
+        path.write_text("mine")
+        before = b"mine"
+    place.run("--adopt" if False else "--quiet", exit_code=3)
+    assert path.read_bytes() == before
+    log = [i for i in (place.root / ".amos-dask/issues.jsonl").read_text().splitlines() if i]
+    assert [name in line for line in log if "foreign_file" in line] == [True]
+    place.run("--adopt")
+    assert path.read_bytes() != before
+    assert (place.root / "replaced" / place.replaced()[0]).read_bytes() == before
+    assert place.codes() == [("replaced", name)]
+
+
+def test_what_is_not_asked_for_stays_and_is_called_old_when_it_is(place: Place) -> None:
+    names = [f"descriptor/{name}" for name in ("report.html", "statistics.json", "statistics.xlsx")]
+    before = {name: (place.root / name).read_bytes() for name in names}
+    without = ("--no_report", "--no_statistics")
+    place.run(*without)
+    assert place.codes() == []
+    correct_a_sex(place)
+    for _ in range(2):
+        place.run(*without)
+        assert place.codes() == [("outdated_output", name) for name in names]
+        assert {name: (place.root / name).read_bytes() for name in names} == before
+    place.run()
+    assert place.codes() == []
+    assert (place.root / names[0]).read_bytes() != before[names[0]]
+
+
+def test_manifests_of_a_modality_go_when_they_are_ours_alone(place: Place) -> None:
+    theirs = place.root / "grouped/AMOS-MRI/dataset_manifest_amos_mri.xlsx"
+    before = put_workbook_of_theirs(theirs)
+    ours = "grouped/splits/split01_standard/split01_standard_test.xlsx"
+    assert (place.root / ours).exists() == ("test" in set(_subsets(place)))
+    correct_a_sex(place)
+    place.run()
+    assert theirs.read_bytes() == before
+
+
+def _subsets(place: Place) -> list[str]:
+    return [row["subset"] for row in table(place.manifest).values()]
+
+
+def test_an_edited_label_map_is_named_by_verify_and_taken_up(place: Place) -> None:
+    path = place.root / "descriptor/label_map.yaml"
+    path.write_text(f"# mine\n{path.read_text()}")
+    said = program("verify", place.root, exit_code=3)
+    assert "label_map.yaml" in said.output
+    place.run()
+    program("verify", place.root)
+    other = place.archive.parent / "labels.yaml"
+    other.write_text(path.read_text().replace("spleen", "milt"))
+    place.run("--label_explanation", other)
+    assert place.codes() == [("replaced", "descriptor/label_map.yaml")]
+    (kept,) = place.replaced()
+    assert (place.root / "replaced" / kept).read_text().startswith("# mine")
+
+
+# ---------------------------------------------------------------- splits of one's own
+
+
+def test_splits_of_ones_own_follow_the_manifest(place: Place) -> None:
+    where = ("--manifest_file", place.manifest)
+    place.command("make-split", *where, "--kind", "kfold", "--folds", "2", "--unlabelled")
+    folder = place.root / "grouped/splits" / FOLDS
+    subsets = ("--subsets", "fold0", "--subsets", "fold0", "fold1")
+    words = ("--split_name", FOLDS, "--output_index_manifest_dir", folder, *subsets)
+    place.command("index-manifests", *where, *words)
+    before = table(place.manifest, FOLDS)
+    edit(place.manifest, lambda book: add_column(_only(book, FOLDS)))
+    name = correct_a_sex(place)
+    place.run()
+    program("verify", place.root)
+    after = table(place.manifest, FOLDS)
+    assert {n: row[FOLDS] for n, row in after.items()} == {n: r[FOLDS] for n, r in before.items()}
+    assert after[name]["volume"] != before[name]["volume"]
+    assert (place.root / "grouped" / str(after[name]["volume"])).is_file()
+    assert next(iter(after.values()))["my_quality"] == "bad"
+    found = {path.name: table(path) for path in folder.iterdir()}
+    assert found[f"{FOLDS}_fold0_fold1.xlsx"][name]["volume"] == after[name]["volume"]
+    assert (
+        "my_quality" not in found[f"{FOLDS}_fold0.xlsx"][next(iter(found[f"{FOLDS}_fold0.xlsx"]))]
+    )
+
+
+def _only(book: Any, title: str) -> dict[str, Any]:
+    return {"Manifest": book[title]}
+
+
+def test_a_sample_that_came_later_is_blank_and_said(place: Place) -> None:
+    name = list(table(place.manifest))[-1]
+    words = ("--ids", ",".join(list(table(place.manifest))[:-1]))
+    shutil.rmtree(place.root)
+    place.run(*words)
+    where = ("--manifest_file", place.manifest, "--kind", "kfold", "--folds", "2", "--unlabelled")
+    place.command("make-split", *where)
+    for _ in range(2):
+        place.run()
+        assert table(place.manifest, FOLDS)[name][FOLDS] is None
+        (said,) = [i for i in issues(place.root) if i["code"] == "unassigned_sample"]
+        assert name in said["message"]
+        assert said["file"] == MANIFEST
+    edit(place.manifest, lambda book: _assign(book[FOLDS], name))
+    correct_a_sex(place)
+    place.run()
+    assert table(place.manifest, FOLDS)[name][FOLDS] == "fold1"
+    assert [i for i in issues(place.root) if i["code"] == "unassigned_sample"] == []
+    assert place.codes() == []  # parts that people give are no edit of ours
+
+
+def _assign(sheet: Any, name: str) -> None:
+    column = next(cell.column for cell in sheet[1] if cell.value == FOLDS)
+    for row in sheet.iter_rows(min_row=2):
+        if row[0].value == name:
+            sheet.cell(row[0].row, column).value = "fold1"
+
+
+def test_a_copy_of_the_manifest_is_no_part_of_it(place: Place) -> None:
+    def copy(book: Any) -> None:
+        book.copy_worksheet(book["Manifest"]).title = "Manifest (2)"
+
+    edit(place.manifest, copy)
+    place.command("make-split", "--manifest_file", place.manifest)
+    assert len(read_sheet(place.manifest, "split01_standard")) == 4
+    correct_a_sex(place)
+    place.run()
+    assert load_workbook(place.manifest).sheetnames == [
+        "Manifest",
+        "split01_standard",
+        "Manifest (2)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        ("sheet", ("--kind", "kfold", "--folds", "2", "--split_name", "reviews"), "'reviews'"),
+        ("formula", (), "formula"),
+        ("", ("--kind", "kfold", "--split_name", "split01_standard"), "official"),
+        ("", ("--kind", "holdout", "--split_name", "Split01_Standard"), "official"),
+    ],
+)
+def test_make_split_refuses_what_is_not_its_own(
+    place: Place, change: str, words: tuple[str, ...], message: str
+) -> None:
+    def alter(book: Any) -> None:
+        if change == "sheet":
+            book.create_sheet("reviews")["A1"] = "three weeks of notes"
+        if change == "formula":
+            sheet = book["Manifest"]
+            column = next(cell.column for cell in sheet[1] if cell.value == "subset")
+            sheet.cell(2, column).value = '=IF(C2="M","test","train")'
+
+    edit(place.manifest, alter)
+    before = place.manifest.read_bytes()
+    said = place.command("make-split", "--manifest_file", place.manifest, *words, exit_code=1)
+    assert message in said.stderr
+    assert place.manifest.read_bytes() == before
+    if change == "sheet":
+        words = (*words, "--adopt", "--unlabelled")
+        place.command("make-split", "--manifest_file", place.manifest, *words)
+        assert list(read_sheet(place.manifest, "reviews"))[-1] == "reviews"
+        assert [name.partition("/")[2] for name in place.replaced()] == [MANIFEST]
+
+
+# ---------------------------------------------------------------- single commands
+
+
+def single_commands(place: Place) -> dict[str, tuple[Path, tuple[str | Path, ...]]]:
+    """Return command -> what it writes, and its words."""
+    out, root = place.root / "descriptor/out.xlsx", place.root
+    index = place.root / "grouped/mine/split01_standard_train.xlsx"
+    folder = ("--output_index_manifest_dir", index.parent, "--subsets", "train")
+    grouped = ("--root_dir", root / "grouped")
+    return {
+        "archive-manifest": (out, ("--root_dir", place.archive, "--output_manifest_file", out)),
+        "dataset-manifest": (out, (*grouped, "--output_manifest_file", out)),
+        "small-regions": (
+            out,
+            (*grouped, "--region_volume_thresh", "50", "--output_manifest", out),
+        ),
+        "index-manifests": (index, ("--manifest_file", place.manifest, *folder)),
+        "stats": (root / "descriptor/statistics.xlsx", (root,)),
+        "report": (root / "descriptor/report.html", (root,)),
+    }
+
+
+@pytest.mark.parametrize("command", list(single_commands(Place(Path(), ""))))
+def test_single_commands_leave_what_is_not_ours(place: Place, command: str) -> None:
+    output, words = single_commands(place)[command]
+    listed = place.root / ".amos-dask/files.json"
+    if listed.exists() and command in ("stats", "report"):
+        listed.unlink()
+    before = put_workbook_of_theirs(output)
+    said = place.command(command, *words, exit_code=1)
+    assert "--adopt" in said.stderr
+    assert len(said.stderr.strip().splitlines()) == 1
+    assert output.read_bytes() == before
+    place.command(command, *words, "--adopt")
+    assert output.read_bytes() != before
+    ours = output.read_bytes()
+    assert any((place.root / "replaced" / name).read_bytes() == before for name in place.replaced())
+    place.command(command, *words)  # ours by now
+    assert command == "report" or output.read_bytes() == ours
+    if output.suffix == ".xlsx" and command != "stats":
+        edit(output, lambda book: book.create_sheet("mine"))
+        listed.unlink()
+        kept = output.read_bytes()
+        place.command(command, *words)  # the same cells
+        assert output.read_bytes() == kept
