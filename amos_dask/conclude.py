@@ -76,13 +76,16 @@ def conclude(
     seen = _look_at_voxels(session, found, own, records)
     issues = [*_issues_of_describing(organised), *tables.issues, *seen.issues]
     issues += _name_outdated(own, settings, made_from)
-    write_issues(own, log, partial(_add_issues, log, layout, issues), seen.to_come)
+    write_issues(own, log, partial(_add_issues, log, layout, issues))
+    told = own.issues()
     if settings.report:
         findings = Findings(
             records, found.params.label_map, found.exclusions, *seen.told, log.all()
         )
         with own.trying():
             write_report(own, findings)
+        if own.issues() != told:  # of the report itself
+            write_issues(own, log, partial(_add_issues, log, layout, issues))
     outputs = (*tables.outputs, *seen.outputs)
     # What could not be compared, counted, pictured or written now is tried again.
     is_whole = leaks.is_complete and not seen.issues and not own.failed
@@ -105,16 +108,13 @@ class _Seen:
     issues : tuple of Issue
         Samples that could not be counted or pictured.
     outputs : tuple of Path
-        Statistics and the report that is to come.
-    to_come : tuple of Path
-        The report alone.
+        Statistics, and the report that is to come.
     """
 
     counted: Statistics | None
     n_pictures: Mapping[str, int]
     issues: tuple[Issue, ...]
     outputs: tuple[Path, ...]
-    to_come: tuple[Path, ...]
 
     @property
     def told(self) -> tuple[Statistics | None, Mapping[str, int]]:
@@ -133,11 +133,11 @@ def _look_at_voxels(
         counted = write_statistics(session, own, label_map, rows)
         issues += counted.issues
         outputs += counted.outputs
-    to_come = (layout.report,) if settings.report else ()
     if settings.report:
         n_pictures, not_pictured = take_pictures(session, layout, label_map, records)
         issues += not_pictured
-    return _Seen(counted, n_pictures, tuple(dict.fromkeys(issues)), (*outputs, *to_come), to_come)
+        outputs += (layout.report,)
+    return _Seen(counted, n_pictures, tuple(dict.fromkeys(issues)), outputs)
 
 
 def _add_issues(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,14 @@ def add_column(book: Any, value: str = "bad") -> None:
     sheet = book["Manifest"]
     column = sheet.max_column + 1
     sheet.cell(1, column).value, sheet.cell(2, column).value = "my_quality", value
+
+
+def forget(place: Place, name: str) -> None:
+    """Have a file not be ours any more."""
+    listed = place.root / ".amos-dask/files.json"
+    content = json.loads(listed.read_text())
+    del content["files"][name]
+    listed.write_text(json.dumps(content))
 
 
 def correct_a_sex(place: Place) -> str:
@@ -173,20 +182,34 @@ def test_what_was_edited_of_issues_and_report_is_said_in_the_issues(
 )
 def test_a_file_of_theirs_in_the_way_stays_until_it_is_adopted(place: Place, name: str) -> None:
     path = place.root / name
-    shutil.rmtree(place.root / ".amos-dask")
+    forget(place, name)
     if name.endswith(".xlsx"):
         before = put_workbook_of_theirs(path)
     else:
         path.write_text("mine")
         before = b"mine"
-    place.run("--adopt" if False else "--quiet", exit_code=3)
+    place.run(exit_code=3)
     assert path.read_bytes() == before
-    log = [i for i in (place.root / ".amos-dask/issues.jsonl").read_text().splitlines() if i]
-    assert [name in line for line in log if "foreign_file" in line] == [True]
+    lines = (place.root / ".amos-dask/issues.jsonl").read_text().splitlines()
+    assert [name in line for line in lines if "foreign_file" in line] == [True]
     place.run("--adopt")
     assert path.read_bytes() != before
     assert (place.root / "replaced" / place.replaced()[0]).read_bytes() == before
     assert place.codes() == [("replaced", name)]
+
+
+def test_a_root_without_its_state_is_gone_on_with(place: Place) -> None:
+    edit(place.manifest, add_column)
+    before = snapshot(place.root / "descriptor") | snapshot(place.root / "grouped")
+    shutil.rmtree(place.root / ".amos-dask")
+    place.run()
+    after = snapshot(place.root / "descriptor") | snapshot(place.root / "grouped")
+    assert {name for name in before if before[name] != after[name]} == set()
+    assert before.keys() == after.keys()
+    correct_a_sex(place)
+    place.run()
+    assert place.codes() == []
+    assert next(iter(table(place.manifest).values()))["my_quality"] == "bad"
 
 
 def test_what_is_not_asked_for_stays_and_is_called_old_when_it_is(place: Place) -> None:
@@ -366,9 +389,8 @@ def single_commands(place: Place) -> dict[str, tuple[Path, tuple[str | Path, ...
 @pytest.mark.parametrize("command", list(single_commands(Place(Path(), ""))))
 def test_single_commands_leave_what_is_not_ours(place: Place, command: str) -> None:
     output, words = single_commands(place)[command]
-    listed = place.root / ".amos-dask/files.json"
-    if listed.exists() and command in ("stats", "report"):
-        listed.unlink()
+    if command in ("stats", "report"):
+        forget(place, output.relative_to(place.root).as_posix())
     before = put_workbook_of_theirs(output)
     said = place.command(command, *words, exit_code=1)
     assert "--adopt" in said.stderr
@@ -382,7 +404,7 @@ def test_single_commands_leave_what_is_not_ours(place: Place, command: str) -> N
     assert command == "report" or output.read_bytes() == ours
     if output.suffix == ".xlsx" and command != "stats":
         edit(output, lambda book: book.create_sheet("mine"))
-        listed.unlink()
+        forget(place, output.relative_to(place.root).as_posix())
         kept = output.read_bytes()
         place.command(command, *words)  # the same cells
         assert output.read_bytes() == kept

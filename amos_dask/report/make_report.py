@@ -15,7 +15,7 @@ from amos_dask.labels import LabelMap
 from amos_dask.organised import describe_samples
 from amos_dask.records import SampleRecord, sample_number
 from amos_dask.report.content import Findings, make_content, make_times
-from amos_dask.report.page import write_page
+from amos_dask.report.page import shows_the_same, write_page
 from amos_dask.report.picturing import read_pictures, take_pictures
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_exclusions, find_label_map, require_sample_folders
@@ -158,7 +158,11 @@ def write_report(own: OwnFiles, findings: Findings) -> None:
         for name in findings.n_pictures
     )
     pictures = ((source.name, read_pictures(source) or "[]") for source in sources)
-    own.write(layout.report, lambda page: write_page(page, content, times, pictures))
+    own.write(
+        layout.report,
+        lambda page: write_page(page, content, times, pictures),
+        is_same=shows_the_same,
+    )
 
 
 def _read_times(layout: Layout, findings: Findings) -> dict[str, Mapping[str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.root.identity import identity
 from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import Ownership, join_listed
+from amos_dask.root.ownership import IsSame, Ownership, join_listed
 from amos_dask.root.replaced import find_set_aside, keep_copy
 from amos_dask.root.staging import Staging, remove_if_empty, write_text
 from amos_dask.root.table_state import read_earlier_identities
@@ -35,11 +35,19 @@ class OwnSheet:
     columns : tuple of str
         Our columns.
     checksum : str
-        Of their cells, whatever the order of the rows.
+        Of their cells, whatever the order of the rows and the last digits of numbers, which other
+        programs do not save.
+    exact : str
+        The same with all digits; empty where a program may have left some out.
     """
 
     columns: tuple[str, ...]
     checksum: str
+    exact: str = ""
+
+    def is_like(self, other: OwnSheet) -> bool:
+        """Return whether another one says the same, as far as programs save it."""
+        return (self.columns, self.checksum) == (other.columns, other.checksum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +181,7 @@ class OwnFiles:
         final: Path,
         write: Callable[[Path], object],
         *,
+        is_same: IsSame | None = None,
         told: OwnFile | None = None,
         carried: bool = False,
         aside: bool = False,
@@ -186,6 +195,8 @@ class OwnFiles:
             The file.
         write : callable
             Is given a temporary name to write to.
+        is_same : callable, optional
+            Whether a file that is there holds what was written; by default, byte for byte.
         told : OwnFile, optional
             What is known of it, but for its identity.
         carried : bool
@@ -210,7 +221,9 @@ class OwnFiles:
                 self.set_aside.append(final)
             carried_over = (final,) if carried or (aside and is_there) else ()
             try:
-                self.set_aside += self.ownership.publish(staging, same_bytes, carried=carried_over)
+                self.set_aside += self.ownership.publish(
+                    staging, is_same or same_bytes, carried=carried_over
+                )
             except PermissionError as error:
                 raise WorkbookLockedError(final, error.strerror or str(error)) from error
         if lists:
@@ -268,18 +281,10 @@ class OwnFiles:
         """Whether something could not be written."""
         return bool(self._failed)
 
-    def issues(self, expected: Iterable[Path] = ()) -> list[Issue]:
-        """Return what could not be written, and what this run set aside, before a kill too.
-
-        Parameters
-        ----------
-        expected : iterable of Path
-            Files that are still to be written: those of ours that were altered are set aside then.
-        """
+    def issues(self) -> list[Issue]:
+        """Return what could not be written, and what this run set aside, before a kill too."""
         ours = (self.layout.root / key for key in {**self._earlier, **self.files})
-        altered = [p for p in expected if self.ownership.lists(p) and p.exists()]
-        altered = [path for path in altered if not self.is_as_written(path)]
-        moved = dict.fromkeys((*find_set_aside(self.layout, ours), *self.set_aside, *altered))
+        moved = dict.fromkeys((*find_set_aside(self.layout, ours), *self.set_aside))
         said = (
             make_issue(
                 "replaced",

@@ -14,14 +14,17 @@ from amos_dask.root.own_files import OwnSheet
 from amos_dask.tables.workbook import cell_value, read_table
 
 _BITS = 128
+_DIGITS = 10  # programs save 15 to 17 of a number
 
 
 def describe(title: str, frame: pd.DataFrame) -> OwnSheet:
     """Return what is known of a worksheet that holds a frame."""
     columns = [str(name) for name in frame.columns]
     compared = [index for index, name in enumerate(columns) if _is_compared(name, title)]
-    rows = ([cell_value(row[index]) for index in compared] for row in frame.to_numpy(object))
-    return OwnSheet(tuple(columns), _checksum([columns[i] for i in compared], rows))
+    names = [columns[index] for index in compared]
+    rows = [[cell_value(row[index]) for index in compared] for row in frame.to_numpy(object)]
+    exact = _checksum(names, ([repr(value) for value in row] for row in rows))
+    return OwnSheet(tuple(columns), _checksum(names, rows), exact)
 
 
 def describe_worksheet(workbook: Workbook, title: str, columns: Sequence[str]) -> OwnSheet:
@@ -59,9 +62,11 @@ def _digest(texts: Iterable[str]) -> bytes:
 
 
 def cell_text(value: Any) -> str:
-    """Return what a cell says as a text: programs save as few digits of a number as they show."""
+    """Return what a cell says as a text."""
     if value is None:
         return ""
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.{_DIGITS}g}"
     if isinstance(value, (int, float)):
-        return f"{float(value):.15g}"
+        return str(int(value))
     return str(value).replace("\r\n", "\n").replace("\r", "\n")

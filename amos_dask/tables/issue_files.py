@@ -52,7 +52,6 @@ def write_issues(
     own: OwnFiles,
     log: IssueLog,
     add: Callable[[list[Issue]], None],
-    expected: Iterable[Path] = (),
 ) -> None:
     """Write the log, issues.xlsx and issues.jsonl.
 
@@ -64,13 +63,10 @@ def write_issues(
         The log.
     add : callable
         Puts into the log what there is to say of files, these two among them.
-    expected : iterable of Path
-        Files that are still to be written.
     """
     workbook, text = issue_files(own.layout)
-    expected = tuple(expected)
     for _ in range(2):  # the second time with what became of these files, if that is anything
-        add(own.issues(expected))
+        add(own.issues())
         log.save()
         with own.trying():
             own.write_text(text, _to_text(log.all()))

@@ -106,7 +106,7 @@ def _holds(own: OwnFiles, path: Path, workbook: Workbook, told: OwnFile) -> bool
     ours = _known_columns(own, path, workbook)
     return all(
         title in workbook.sheetnames
-        and describe_worksheet(workbook, title, sheet.columns) == sheet
+        and describe_worksheet(workbook, title, sheet.columns).is_like(sheet)
         and set(ours.get(title, ())) <= set(sheet.columns)
         for title, sheet in told.sheets.items()
     )
@@ -194,7 +194,7 @@ def find_edited(workbook: Workbook, known: Mapping[str, OwnSheet]) -> list[str]:
         title
         for title, sheet in known.items()
         if title in workbook.sheetnames
-        and describe_worksheet(workbook, title, sheet.columns) != sheet
+        and not describe_worksheet(workbook, title, sheet.columns).is_like(sheet)
     ]
 
 
