@@ -12,7 +12,7 @@ from amos_dask.archive.locations import shown
 from amos_dask.plan import Planned, make_plan
 from amos_dask.records import FileRef, Sample
 from amos_dask.results import RunPlan
-from amos_dask.root.layout import Layout, find_samples_of
+from amos_dask.root.layout import Layout
 from amos_dask.root.receipts import Output
 from amos_dask.root.working import reading_from
 from amos_dask.sample.estimates import COSTS, count_voxels, peak_bytes
@@ -92,7 +92,7 @@ def plan_run(
     )
     with reading_from(Layout(settings.root)):
         found = find(settings)
-        plan = make_plan(found, find_samples_of(found.layout))
+        plan = make_plan(found)
     rows, sizes, seconds = [], [0], 0.0
     for planned in plan.samples:
         made = _made(planned)

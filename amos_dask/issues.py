@@ -89,6 +89,19 @@ CATALOGUE: dict[str, IssueKind] = {
     "unknown_sex": IssueKind(
         "warning", "Label 15 with unknown sex: it stays 15, be it prostate or uterus"
     ),
+    # ours and theirs
+    "foreign_file": IssueKind(
+        "error", "A file that is not ours is where an output goes (`warning`: a folder of a sample)"
+    ),
+    "replaced": IssueKind("warning", "Files that were not as written were moved to `replaced/`"),
+    "edited_mask": IssueKind("info", "A mask that was edited by hand: its labels are kept"),
+    "edited_info": IssueKind("info", "An info file that was edited by hand: its values are kept"),
+    "edited_source_changed": IssueKind(
+        "warning", "A mask that was edited by hand, and the archive's has changed since"
+    ),
+    "source_missing": IssueKind(
+        "error", "A finished sample's scan or mask is gone from the archive; the output stays"
+    ),
     # the outputs
     "inconsistent": IssueKind("error", "Files of a sample contradict each other"),
     "missing_file": IssueKind("error", "A sample folder lacks some of the files that go together"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from amos_dask.records import HeaderCheck, Sample
-from amos_dask.root.layout import SampleFolder, sample_folder
+from amos_dask.archive.discover import new_sample
+from amos_dask.records import FileRef, HeaderCheck, Kind, Metadata, Sample
+from amos_dask.root.layout import sample_folder
 from amos_dask.root.receipts import Origin, Receipt, Receipts
+from amos_dask.sample.edits import find_edited_metadata
 from amos_dask.sample.source import UNKNOWN, ArchiveSource
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from amos_dask.sample.todo import Reason, ToDo, find_todo
@@ -75,26 +77,30 @@ class Plan:
         ]
 
 
-def make_plan(found: Found, folders: Iterable[SampleFolder]) -> Plan:
+def make_plan(found: Found) -> Plan:
     """Hold every sample's receipt against the archive, the parameters and the files.
 
     Parameters
     ----------
     found : Found
         What the run goes by.
-    folders : iterable of SampleFolder
-        The samples that are organised already.
     """
     receipts, chosen = Receipts(found.layout), found.chosen
-    earlier = {folder.sample_id for folder in folders}
     planned, headers = [], {}
     for sample in found.archive.samples:
-        source = ArchiveSource(sample, sample.sample_id in earlier)
-        receipt, origin = receipts.read(sample.sample_id), source.find_origin()
+        receipt = receipts.read(sample.sample_id)
+        edited = None
+        if not found.settings.discard_edits:
+            edited = find_edited_metadata(receipts, receipt)
+        source = ArchiveSource(
+            sample if edited is None else _with_metadata(found, sample, edited),
+            _has_volume(receipts, receipt),
+        )
+        origin = source.find_origin()
         if receipt is not None and _has_same_headers(sample, receipt, origin):
             headers[sample.sample_id] = receipt.headers
         if sample.sample_id in chosen and sample.volume is not None:
-            task = _make_task(found, source, origin)
+            task = _make_task(found, source, origin, keeps_info=edited is not None)
             is_forced = found.settings.force
             todo = ToDo(Reason.FORCED) if is_forced else find_todo(task, receipt, origin)
             planned.append(Planned(sample, task, todo))
@@ -102,7 +108,21 @@ def make_plan(found: Found, folders: Iterable[SampleFolder]) -> Plan:
     return Plan(tuple(planned), known)
 
 
-def _make_task(found: Found, source: ArchiveSource, origin: Origin) -> SampleTask:
+def _with_metadata(found: Found, sample: Sample, metadata: Metadata) -> Sample:
+    """Return a sample with the metadata of its edited info file, and where that puts it."""
+    files: dict[Kind, FileRef | None] = {"volume": sample.volume, "mask": sample.mask}
+    return new_sample(int(sample.seq), sample.subset, metadata, files, found.layout.dataset)
+
+
+def _has_volume(receipts: Receipts, receipt: Receipt | None) -> bool:
+    """Return whether there is a finished volume of a sample."""
+    files = None if receipt is None else receipt.record.files
+    return files is not None and receipts.layout.folder_of(files).volume.exists()
+
+
+def _make_task(
+    found: Found, source: ArchiveSource, origin: Origin, *, keeps_info: bool
+) -> SampleTask:
     sample, layout = source.sample, found.layout
     return SampleTask(
         source,
@@ -113,6 +133,9 @@ def _make_task(found: Found, source: ArchiveSource, origin: Origin) -> SampleTas
         count_values=found.settings.statistics,
         take_pictures=found.settings.report,
         modality=sample.modality,
+        adopt=found.settings.adopt,
+        discard_edits=found.settings.discard_edits,
+        keeps_info=keeps_info,
         planned=origin,
     )
 

@@ -21,9 +21,10 @@ from amos_dask.records import HeaderCheck, SampleResult, Step
 from amos_dask.results import RunResult
 from amos_dask.root.choices import keep_dataset, keep_exclusions, keep_label_map
 from amos_dask.root.issue_log import IssueLog
+from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.receipts import Receipts
-from amos_dask.root.staging import remove_all_leftovers, write_text
+from amos_dask.root.staging import write_text
 from amos_dask.root.table_state import TableCounts
 from amos_dask.root.working import working_on
 from amos_dask.sample.estimates import largest_scan_bytes
@@ -201,11 +202,11 @@ def _saying_how_to_go_on(session: Session) -> Iterator[None]:
 
 def _run(session: Session, found: Found) -> tuple[_Made, TableCounts, tuple[Path, ...]]:
     layout, settings = found.layout, found.settings
-    remove_all_leftovers(layout.descriptor, layout.grouped, layout.state)  # of killed runs
+    remove_temporaries(layout)  # of killed runs
     keep_dataset(layout)
     _name_absent(session, found)
     folders = find_samples_of(layout)
-    plan = make_plan(found, folders)
+    plan = make_plan(found)
     headers, header_issues = _check_headers(session, found, plan)
     made = _make_samples(session, found, plan, headers)
     # Only now: a run that could not start must not change what the next one goes by.

@@ -28,6 +28,9 @@ CANNOT_BE_READ = (UnreadableImageError, InaccessibleFileError)
 UNKNOWN = "unknown"
 
 
+STAYS = "earlier output, if any, left as it is"
+
+
 class OpenedMask(NamedTuple):
     """A mask that was read.
 
@@ -54,7 +57,7 @@ class EarlierOutputStaysError(Exception):
 
     def __init__(self, issue: Issue) -> None:
         super().__init__(issue)
-        self.issue = replace(issue, action="earlier output, if any, left as it is")
+        self.issue = replace(issue, action=STAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class ArchiveSource:
     sample : Sample
         The sample.
     has_earlier_output : bool
-        Whether there is a folder of the sample under ROOT_DIR.
+        Whether there is a volume of the sample under ROOT_DIR, which then stays when the archive's
+        cannot be used.
     """
 
     sample: Sample
@@ -104,7 +108,8 @@ class ArchiveSource:
         Raises
         ------
         EarlierOutputStaysError
-            When the scan cannot be read now, which says nothing about its voxels.
+            When the scan cannot be used now, and there is one from before, or that it cannot be
+            read says nothing about its voxels.
         """
         return self._read_volume(lambda ref: (read_info(ref), []))
 
@@ -139,13 +144,16 @@ class ArchiveSource:
             return None, []  # said when the archive was searched
         try:
             info, issues = read(ref)
-        except UnreadableImageError as error:
-            return None, [unreadable(self.sample, ref, "volume", error)]
-        except InaccessibleFileError as error:
+        except CANNOT_BE_READ as error:
             issue = unreadable(self.sample, ref, "volume", error)
-            raise EarlierOutputStaysError(issue) from error
+            if self.has_earlier_output or isinstance(error, InaccessibleFileError):
+                raise EarlierOutputStaysError(issue) from error
+            return None, [issue]
         if not geometry.is_usable(info.affine):
-            return None, [bad_affine(self.sample_id, ref.path, "volume")]
+            issue = bad_affine(self.sample_id, ref.path, "volume")
+            if self.has_earlier_output:
+                raise EarlierOutputStaysError(issue)
+            return None, [issue]
         return info, issues
 
     def open_mask(self, scan: ImageInfo | None) -> tuple[OpenedMask | None, list[Issue]]:
@@ -162,11 +170,6 @@ class ArchiveSource:
             None without a usable mask.
         issues : list of Issue
             Why it cannot be used, or what was repaired.
-
-        Raises
-        ------
-        EarlierOutputStaysError
-            When the mask cannot be read now, and there is one from before.
         """
         ref = self.sample.mask
         if ref is None or scan is None:
@@ -176,13 +179,16 @@ class ArchiveSource:
                 issues = check_pair(scan, image.info, self.sample_id, ref.path)
                 labels = read_mask(image)
         except CANNOT_BE_READ as error:
-            issue = unreadable(self.sample, ref, "mask", error)
-            if isinstance(error, InaccessibleFileError) and self.has_earlier_output:
-                raise EarlierOutputStaysError(issue) from error
-            return None, [issue]
+            return None, [unreadable(self.sample, ref, "mask", error)]
         except BadMaskError as error:
             return None, [self._issue(error.code, error.message, ref, "no mask written")]
         return OpenedMask(labels, written_info(scan)), issues + self._check_tail(ref, image)
+
+    def missing_mask(self) -> Issue:
+        """Return the issue of a mask that was there and is gone from the archive."""
+        path = "" if self.sample.volume is None else self.sample.volume.path
+        message = "the archive has no mask of this scan any more"
+        return make_issue("source_missing", message, sample=self.sample_id, file=path)
 
     def _check_tail(self, ref: FileRef, image: ImageReader) -> list[Issue]:
         if not image.has_trailing_bytes:
