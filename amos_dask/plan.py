@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from amos_dask.archive.discover import new_sample
+from amos_dask.issues import Issue
 from amos_dask.records import FileRef, HeaderCheck, Kind, Metadata, Sample
 from amos_dask.root.layout import sample_folder
 from amos_dask.root.receipts import Origin, Receipt, Receipts
@@ -53,10 +54,13 @@ class Plan:
         The chosen samples that have a volume.
     headers : mapping of str to HeaderCheck
         What headers said before, of all samples of the archive whose files are the same.
+    missing : tuple of Issue
+        The chosen samples that were finished and whose volume is gone from the archive.
     """
 
     samples: tuple[Planned, ...]
     headers: Mapping[str, HeaderCheck]
+    missing: tuple[Issue, ...] = ()
 
     @property
     def reasons(self) -> Counter[str]:
@@ -86,7 +90,7 @@ def make_plan(found: Found) -> Plan:
         What the run goes by.
     """
     receipts, chosen = Receipts(found.layout), found.chosen
-    planned, headers = [], {}
+    planned, headers, missing = [], {}, []
     for sample in found.archive.samples:
         receipt = receipts.read(sample.sample_id)
         edited = None
@@ -104,8 +108,10 @@ def make_plan(found: Found) -> Plan:
             is_forced = found.settings.force
             todo = ToDo(Reason.FORCED) if is_forced else find_todo(task, receipt, origin)
             planned.append(Planned(sample, task, todo))
+        elif sample.sample_id in chosen and source.has_earlier_output:
+            missing.append(source.missing_file("scan"))
     known = {name: found for name, found in headers.items() if found is not None}
-    return Plan(tuple(planned), known)
+    return Plan(tuple(planned), known, tuple(missing))
 
 
 def _with_metadata(found: Found, sample: Sample, metadata: Metadata) -> Sample:

@@ -24,6 +24,7 @@ from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.receipts import Receipts
+from amos_dask.root.replaced import run_number
 from amos_dask.root.staging import write_text
 from amos_dask.root.table_state import TableCounts
 from amos_dask.root.working import working_on
@@ -270,11 +271,12 @@ def _make_samples(
     if set(reasons) - {Reason.NEW}:
         session.listener(Notice(describe_reasons(reasons)))
     results = [p.todo.result for p in plan.samples if p.todo.result is not None]
-    failures, tasks = [], plan.tasks(headers)
+    failures, tasks = list(plan.missing), plan.tasks(headers)
     if tasks:
         left = [planned.sample for planned in plan.samples if planned.todo.outputs]
         session.require_memory(largest_scan_bytes(left))
         session.prepare_kernels()
+        run_number(found.layout)
     with closing(session.map("sample", make_sample, tasks)) as outcomes:
         for outcome in outcomes:
             if outcome.value is None:

@@ -11,25 +11,21 @@ from itertools import count
 from pathlib import Path
 
 from amos_dask.root.layout import Layout
-from amos_dask.root.staging import flush_to_disk
+from amos_dask.root.staging import flush_to_disk, write_text
 
 
 def run_number(layout: Layout) -> int:
     """Return the number of the run: one more than the last that replaced something.
 
     It is remembered until the run ends in order, so that after a kill the next run goes on under
-    the same number.
+    the same number. Who gives work to others asks first, so that all find the same.
     """
     with suppress(OSError, ValueError):
         return int(layout.run_number.read_text(encoding="utf-8"))
     numbers = [int(path.name) for path in _folders(layout)]
-    layout.state.mkdir(parents=True, exist_ok=True)
-    try:
-        with layout.run_number.open("x", encoding="utf-8") as file:
-            file.write(str(1 + max(numbers, default=0)))
-    except FileExistsError:
-        pass  # another worker was faster
-    return int(layout.run_number.read_text(encoding="utf-8"))
+    number = 1 + max(numbers, default=0)
+    write_text(layout.run_number, str(number))
+    return number
 
 
 def end_run(layout: Layout) -> None:

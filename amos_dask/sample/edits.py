@@ -8,6 +8,7 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, open_image
 from amos_dask.records import Metadata
 from amos_dask.root.journal import Journal
+from amos_dask.root.layout import SampleFolder
 from amos_dask.root.ownership import Ownership, join_listed
 from amos_dask.root.receipts import Edit, Receipt, Receipts
 from amos_dask.sample.source import CANNOT_BE_READ
@@ -54,6 +55,17 @@ def is_edited(receipts: Receipts, receipt: Receipt | None, edit: Edit) -> bool:
         return ours.lists(path) and not path.is_symlink() and not ours.is_as_written(path)
     except OSError:
         return False
+
+
+def is_stale(task: SampleTask) -> bool:
+    """Return whether the mask in a task's folder was edited since its description was written."""
+    return task.folder is not None and is_stale_mask(task.folder, Receipts(task.layout))
+
+
+def is_stale_mask(folder: SampleFolder, receipts: Receipts) -> bool:
+    """Return whether a mask was edited since its description was written."""
+    receipt = receipts.read_for(folder)
+    return receipt is not None and is_edited(receipts, receipt, Edit.MASK)
 
 
 def read_edited_mask(

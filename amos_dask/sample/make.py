@@ -237,7 +237,7 @@ def _make_masks(
         found = describe_edits(task, earlier, is_source_new=is_new and sample.mask is not None)
         made.masks.found(Step.CONFIRM_PAIRS, found)
     elif made.masks.present is None and earlier.outputs[Output.MASKS]:
-        issues = made.masks.issues or [StepIssue(Step.CONFIRM_PAIRS, source.missing_mask())]
+        issues = made.masks.issues or [StepIssue(Step.CONFIRM_PAIRS, source.missing_file("mask"))]
         made.masks = known_masks(earlier.record, volume_path)
         kept = [known for known in made.masks.issues if known.issue.severity != "error"]
         stays = [replace(i, issue=replace(i.issue, action=STAYS)) for i in issues]

@@ -14,6 +14,7 @@ from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.records import LabelChange, Regions, SampleRecord, Step, StepIssue
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.staging import Staging
+from amos_dask.sample.edits import is_stale
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.task import Clock, SampleTask
 from amos_dask.steps.binary_masks import check_labels, write_binary_masks
@@ -226,7 +227,8 @@ def _open(task: SampleTask, scan: ImageInfo | None, made: MadeMasks) -> _State |
     made.found(Step.CONFIRM_PAIRS, issues)
     if opened is None:
         return None
-    description = opened.info.description
+    # A mask that was edited since may still say that it is denoised.
+    description = "" if is_stale(task) else opened.info.description
     present = labels_present(opened.labels)
     state = _State(*opened, description, present, is_denoised(description))
     state.is_in_place = task.folder == task.target

@@ -184,11 +184,13 @@ class ArchiveSource:
             return None, [self._issue(error.code, error.message, ref, "no mask written")]
         return OpenedMask(labels, written_info(scan)), issues + self._check_tail(ref, image)
 
-    def missing_mask(self) -> Issue:
-        """Return the issue of a mask that was there and is gone from the archive."""
-        path = "" if self.sample.volume is None else self.sample.volume.path
-        message = "the archive has no mask of this scan any more"
-        return make_issue("source_missing", message, sample=self.sample_id, file=path)
+    def missing_file(self, what: str) -> Issue:
+        """Return the issue of a mask or scan that was there and is gone from the archive."""
+        refs = (self.sample.volume, self.sample.mask)
+        other = next((ref.path for ref in refs if ref is not None), "")
+        message = f"the {what} is not in the archive any more, from which there is output"
+        name = self.sample_id
+        return make_issue("source_missing", message, sample=name, file=other, action=STAYS)
 
     def _check_tail(self, ref: FileRef, image: ImageReader) -> list[Issue]:
         if not image.has_trailing_bytes:

@@ -15,6 +15,7 @@ from nibabel.orientations import (
 
 from amos_dask import geometry
 from amos_dask.nifti import ImageInfo, Mask
+from amos_dask.steps.denoise import is_denoised
 
 # Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
@@ -66,7 +67,9 @@ def fit_to_volume(labels: Mask, mask: ImageInfo, volume: ImageInfo) -> FittedMas
     is_turned = not np.array_equal(turn, [[0, 1], [1, 1], [2, 1]])
     norm = geometry.difference_norm(mask.affine, volume.affine)
     has_form = mask.stored_dtype == np.uint8 and not mask.is_scaled and not is_turned
-    return FittedMask(turned, has_form and norm <= geometry.SAME_AFFINE_NORM)
+    says_so = is_denoised(mask.description)  # kept by the program that saved it, and wrong now
+    is_as_written = has_form and norm <= geometry.SAME_AFFINE_NORM and not says_so
+    return FittedMask(turned, is_as_written)
 
 
 def _is_same_grid(
