@@ -127,7 +127,7 @@ CATALOGUE: dict[str, IssueKind] = {
     "wrong_checksum": IssueKind("error", "The zip's MD5 is not the published one"),
     "missing_output": IssueKind("error", "A file that `run` wrote is gone"),
     "altered_output": IssueKind("error", "A file is not as `run` wrote it"),
-    "extra_file": IssueKind("error", "A file in a sample's folder that `run` did not write"),
+    "extra_file": IssueKind("info", "A file in a sample's folder that `run` did not write"),
     "no_receipt": IssueKind("error", "A sample's folder of which `run` keeps no usable receipt"),
     "leftover": IssueKind("error", "A temporary file of a run that was killed"),
     "incomplete_run": IssueKind(

@@ -63,6 +63,17 @@ class Plan:
     missing: tuple[Issue, ...] = ()
 
     @property
+    def bytes_to_keep(self) -> int:
+        """Size of the finished volumes and masks that may have to be kept in ``replaced/``."""
+        finals = (
+            final
+            for planned in self.samples
+            if planned.todo.reason in (Reason.CHANGED, Reason.REPAIRED)
+            for final in (planned.task.target.volume, planned.task.target.mask)
+        )
+        return sum(final.stat().st_size for final in finals if final.is_file())
+
+    @property
     def reasons(self) -> Counter[str]:
         """How many samples are complete, new, changed and so on."""
         return Counter(str(planned.todo.reason) for planned in self.samples)

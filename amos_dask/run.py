@@ -24,7 +24,7 @@ from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.receipts import Receipts
-from amos_dask.root.replaced import run_number
+from amos_dask.root.replaced import replaced_bytes, require_room, run_number
 from amos_dask.root.staging import write_text
 from amos_dask.root.table_state import TableCounts
 from amos_dask.root.working import working_on
@@ -276,6 +276,7 @@ def _make_samples(
         left = [planned.sample for planned in plan.samples if planned.todo.outputs]
         session.require_memory(largest_scan_bytes(left))
         session.prepare_kernels()
+        require_room(found.layout, plan.bytes_to_keep)
         run_number(found.layout)
     with closing(session.map("sample", make_sample, tasks)) as outcomes:
         for outcome in outcomes:
@@ -310,6 +311,7 @@ def _result(
         n_changed_voxels=sum(result.n_changed for result in made.results),
         seconds=seconds,
         outputs=outputs,
+        replaced_bytes=replaced_bytes(found.layout),
     )
 
 

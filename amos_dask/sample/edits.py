@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from amos_dask.archive.listing import file_ref
 from amos_dask.errors import BadMaskError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.nifti import ImageInfo, open_image
+from amos_dask.nifti import ImageInfo, open_image, read_info
 from amos_dask.records import Metadata
 from amos_dask.root.journal import Journal
-from amos_dask.root.layout import SampleFolder
+from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.ownership import Ownership, join_listed
 from amos_dask.root.receipts import Edit, Receipt, Receipts
 from amos_dask.sample.source import CANNOT_BE_READ
@@ -92,13 +94,30 @@ def read_edited_mask(
         return None
     if Edit.MASK not in earlier.edited and not is_edited(receipts, earlier, Edit.MASK):
         return None
+    return _read_fitting(path, task.layout, volume)
+
+
+def _read_fitting(path: Path, layout: Layout, volume: ImageInfo) -> FittedMask | None:
+    """Return a mask on its volume's grid; None where it is not one."""
     if path.is_symlink():
         return None
     try:
-        with open_image(file_ref(path, task.layout.shown(path))) as image:
+        with open_image(file_ref(path, layout.shown(path))) as image:
             return fit_to_volume(read_mask(image), image.info, volume)
     except (*CANNOT_BE_READ, BadMaskError):
         return None
+
+
+def can_take_up(layout: Layout, folder: SampleFolder, edit: Edit) -> bool:
+    """Return whether an altered mask or info file is one that the next run keeps as an edit."""
+    try:
+        if edit == Edit.INFO:
+            parse_info_yaml(folder.info.read_text(encoding="utf-8"))
+            return True
+        volume = read_info(file_ref(folder.volume, folder.volume.name))
+        return _read_fitting(folder.mask, layout, volume) is not None
+    except (*CANNOT_BE_READ, OSError, ValueError):
+        return False
 
 
 def describe_edited_info(task: SampleTask) -> Issue:
