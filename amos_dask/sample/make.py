@@ -12,6 +12,7 @@ from amos_dask.errors import ForeignFileError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo
 from amos_dask.records import Sample, SampleFiles, SampleRecord, SampleResult, Step, StepIssue
+from amos_dask.root.journal import Journal
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging
@@ -56,11 +57,10 @@ def make_sample(task: SampleTask) -> SampleResult:
         task = replace(task, outputs=EVERY_OUTPUT)
     if intact is not None:
         task = _listing_regions(task, intact)
-    publication = Publication(task, earlier)
     try:
         if is_ours and task.folder is None:
             earlier = move_sample(task, earlier)
-            publication = Publication(task, earlier)
+        publication = Publication(task, earlier)
         with Staging(publication.journal) as staging:
             made = _make(task, earlier, staging)
             if not made.is_lost:
@@ -73,6 +73,7 @@ def make_sample(task: SampleTask) -> SampleResult:
         return _leave(task, earlier, _issue_of(task, stop))
     if made.is_lost or not is_ours:
         made.issues += _of_publishing(task, publication)
+        publication.journal.remove()
         return _summarise(task, made, None)
     made.written = _list_masks(task, made.masks)
     publication.remove_others(_find_kept(task, made))
@@ -118,6 +119,7 @@ def _issue_of(task: SampleTask, stop: EarlierOutputStaysError | ForeignFileError
 def _leave(task: SampleTask, earlier: Receipt | None, issue: Issue) -> SampleResult:
     """Leave a sample as it is, and say why in its receipt, if it has one."""
     found = StepIssue(task.own_step, issue)
+    Journal(task.layout, task.name).remove_temporaries()
     if earlier is None or task.folder is not None:
         return SampleResult(task.name, None, "", 0, (found,))
     kept = [known for known in earlier.record.issues if known.issue.severity != "error"]
