@@ -152,7 +152,7 @@ def find_turn(volume: Affine, mask: Affine, mask_shape: tuple[int, ...]) -> Turn
     Parameters
     ----------
     volume, mask : (4, 4) float64
-        Usable affines, voxel index to RAS+ mm.
+        Voxel index to RAS+ mm.
     mask_shape : (int, int, int)
         Voxels of the mask.
 
@@ -161,8 +161,10 @@ def find_turn(volume: Affine, mask: Affine, mask_shape: tuple[int, ...]) -> Turn
     (3, 2) float64 or None
         Flips and permutation of the mask's axes that give the volume's order, as of
         `nibabel.orientations`. None where these do not make the affines equal, to 1e-4 of a voxel
-        for each voxel, and where nothing is to be turned.
+        for each voxel, where nothing is to be turned, and where an affine cannot be used.
     """
+    if not (is_usable(volume) and is_usable(mask)):
+        return None
     to_volume = np.linalg.solve(volume, mask)
     turn = io_orientation(to_volume)
     if np.isnan(turn).any() or np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):

@@ -93,7 +93,8 @@ CATALOGUE: dict[str, IssueKind] = {
         "info", "The mask took its scan's affine (`warning` when the axis codes differ)"
     ),
     "mask_turned": IssueKind(
-        "warning", "The mask's grid is its scan's turned over; its voxels were put in the scan's order"
+        "warning",
+        "A mask on its scan's grid turned over; its voxels were put in the scan's order",
     ),
     "labels_rounded": IssueKind(
         "warning", "Mask values near whole numbers were rounded (`info` when by less than 0.001)"

@@ -87,9 +87,9 @@ def make_plan(found: Found, folders: Iterable[SampleFolder]) -> Plan:
     """
     receipts, chosen = Receipts(found.layout), found.chosen
     earlier = {folder.sample_id for folder in folders}
-    planned, headers = [], {}
+    planned, headers, rule = [], {}, found.layout.dataset.mask_geometry
     for sample in found.archive.samples:
-        source = ArchiveSource(sample, sample.sample_id in earlier)
+        source = ArchiveSource(sample, sample.sample_id in earlier, rule)
         receipt, origin = receipts.read(sample.sample_id), source.find_origin()
         if receipt is not None and _has_same_headers(sample, receipt, origin):
             headers[sample.sample_id] = receipt.headers

@@ -102,7 +102,8 @@ def _oddities(info: ImageInfo) -> Iterator[tuple[str, str, str]]:
     if info.unit != "mm":
         yield _describe_unit(info)
     if not geometry.same_spacing(info.pixdim_mm, info.spacing_mm):
-        message = f"pixdim says {_shown(info.pixdim_mm)} mm, the affine {_shown(info.spacing_mm)} mm"
+        theirs, ours = _shown(info.pixdim_mm), _shown(info.spacing_mm)
+        message = f"pixdim says {theirs} mm, the affine {ours} mm"
         yield "bad_spacing", message, "the affine's spacing is used"
     lowest, highest = _PLAUSIBLE_MM
     if not lowest <= min(info.spacing_mm) <= max(info.spacing_mm) <= highest:
@@ -112,12 +113,10 @@ def _oddities(info: ImageInfo) -> Iterator[tuple[str, str, str]]:
         yield from _compare_forms(info, info.other_affine)
     if not geometry.has_right_angles(info.affine):
         # A qform of the file's own has right angles, and is then what ITK goes by.
+        readers = "ITK, SimpleITK and nnU-Net's default reader"
         refused = "refuse the file" if info.other_affine is None else "read the file by its qform"
-        yield (
-            "not_orthonormal",
-            f"the axes are not at right angles: ITK, SimpleITK and nnU-Net's default reader {refused}",
-            "kept in the sform of what is written, which they read by its qform",
-        )
+        message = f"the axes are not at right angles: {readers} {refused}"
+        yield "not_orthonormal", message, "kept; they read what is written by its qform"
 
 
 def _describe_unit(info: ImageInfo) -> tuple[str, str, str]:
@@ -144,7 +143,8 @@ def _describe_form(affine: geometry.Affine) -> str:
     if not geometry.is_usable(affine):
         return "nothing that can be used"
     origin = ", ".join(f"{place:.6g}" for place in affine[:3, 3])
-    return f"{_shown(geometry.spacing_mm(affine))} mm, {geometry.axis_codes(affine)} from ({origin})"
+    spacing, codes = _shown(geometry.spacing_mm(affine)), geometry.axis_codes(affine)
+    return f"{spacing} mm, {codes} from ({origin})"
 
 
 def _shown(sizes: tuple[float, ...]) -> str:
