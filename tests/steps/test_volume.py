@@ -43,7 +43,7 @@ def write(path: Path, stored: Array, slope: float = 1, inter: float = 0) -> Path
 
 def convert(source: Path, target: Path) -> bool:
     with open_image(file_ref(source, source.name)) as image:
-        return convert_volume(image, target)
+        return convert_volume(image, target).all_finite
 
 
 def expected_of(source: Path) -> Array:
