@@ -189,6 +189,11 @@ def to_json(affine: Affine) -> str:
     return json.dumps(affine.tolist())
 
 
+def from_json(text: str) -> Affine:
+    """Return the affine that `to_json` made a text of."""
+    return np.array(json.loads(text), dtype=np.float64)
+
+
 def same_spacing(pixdim_mm: tuple[float, ...], spacing: tuple[float, ...]) -> bool:
     """Return whether a header's pixdim agrees with the affine's spacing, within 0.1 %."""
     return all(

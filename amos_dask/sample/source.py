@@ -196,7 +196,11 @@ class ArchiveSource:
         about = self.sample_id, "" if self.sample.mask is None else self.sample.mask.path
         if turn is None:
             return labels, check_affine(scan, mask, *about)
-        turned, order, why = geometry.turned(turn, labels), "world", "; only that order has its shape"
+        turned, order, why = (
+            geometry.turned(turn, labels),
+            "world",
+            "; only that order has its shape",
+        )
         if labels.shape == turned.shape:
             order, why = choose_order(self._measure_fits(labels, turned), self.mask_geometry)
         if order == "stored":
