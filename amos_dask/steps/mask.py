@@ -15,8 +15,8 @@ from amos_dask.nifti import ImageInfo, ImageReader, Mask
 
 # Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
-# How far from a whole number a value may be that is rounded to it; 1.05 in float32 is.
-_NEAR = 0.05 + 1e-6
+# How far from a whole number a value may be that is rounded to it; 255.05 in float32 is.
+_NEAR = 0.05 + 1e-5
 # Deviations below are those of scaling and of floating-point arithmetic.
 _EXPECTED_DEVIATION = 1e-3
 _N_SHOWN = 5

@@ -22,7 +22,7 @@ def main() -> None:
             found.append(None)
         else:
             found.append([image.GetSpacing(), image.GetOrigin(), image.GetDirection()])
-    print(json.dumps(found))
+    sys.stdout.write(f"\n{json.dumps(found)}\n")
 
 
 main()
