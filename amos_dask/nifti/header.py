@@ -171,7 +171,7 @@ def _shape(header: Nifti1Header) -> tuple[int, int, int]:
 
 def _geometry(header: Nifti1Header, repaired: Nifti1Header) -> dict[str, Any]:
     """Return the fields of `ImageInfo` that tell where the voxels are."""
-    pixdim = header["pixdim"][1:4].astype(np.float64)
+    pixdim = np.array([float(size) for size in header["pixdim"][1:4]])
     codes = {"sform": int(repaired["sform_code"]), "qform": int(repaired["qform_code"])}
     form = "sform" if codes["sform"] > 0 else "qform" if codes["qform"] > 0 else "none"
     affine, other = _affine(repaired.get_best_affine), None

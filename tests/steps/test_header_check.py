@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -367,3 +368,30 @@ def test_axes_off_right_angles_are_told(tmp_path: Path, forms: dict[str, int], t
     assert told in found.issues[0].message
     skewed[0, 1] = 0.00007
     assert check(write(tmp_path, "imagesTr", header_of(skewed, **forms))).issues == ()
+
+
+# ---------------------------------------------------------------- any bytes
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(
+    fields=st.dictionaries(
+        st.sampled_from([*range(76, 92, 4), *range(256, 328, 4)]),  # pixdim, quaternion, sform
+        st.one_of(st.binary(min_size=4, max_size=4), st.sampled_from([b"\0\0\x80\x7f", bytes(4)])),
+        max_size=5,
+    ),
+    units=st.integers(0, 255),
+)
+def test_no_bytes_of_a_header_take_us_by_surprise(
+    tmp_path_factory: pytest.TempPathFactory, fields: dict[int, bytes], units: int
+) -> None:
+    block = bytearray(bytes(header_of(xyzt_units=units).binaryblock))
+    for place, content in fields.items():
+        block[place : place + 4] = content
+    path = tmp_path_factory.getbasetemp() / "any.nii.gz"
+    path.write_bytes(gzip.compress(bytes(block) + bytes(4 + 24 * 2), 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = check(file_ref(path, "imagesTr/amos_0001.nii.gz"))
+    assert all("\n" not in issue.message for issue in found.issues)
+    assert {issue.severity for issue in found.issues if issue.code == "bad_affine"} <= {"error"}
