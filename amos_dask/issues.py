@@ -73,14 +73,34 @@ CATALOGUE: dict[str, IssueKind] = {
     "unreadable_mask": IssueKind("error", "The mask's file is damaged or not supported"),
     "bad_affine": IssueKind("error", "An affine that is not finite or cannot be inverted"),
     "bad_spacing": IssueKind("warning", "pixdim is zero or contradicts the affine"),
+    "units_converted": IssueKind("info", "A header in micron or metre; its geometry was made mm"),
+    "units_implausible": IssueKind(
+        "warning", "A header in micron or metre whose voxels are those of a scan in mm; taken as mm"
+    ),
+    "forms_disagree": IssueKind(
+        "warning", "sform and qform contradict each other; the message says which was taken"
+    ),
+    "implausible_spacing": IssueKind("warning", "Voxels below 0.1 mm or above 10 mm"),
+    "not_orthonormal": IssueKind(
+        "info", "Axes not at right angles: ITK and SimpleITK do not read the source as it is meant"
+    ),
+    "constant_volume": IssueKind("warning", "All voxels of the scan have one value"),
+    "empty_slices": IssueKind("info", "Slices at an end of the scan that hold one value"),
     "non_finite_voxels": IssueKind("warning", "The scan holds NaN or infinite voxels, kept as is"),
     "trailing_bytes": IssueKind("warning", "Bytes after the image's data were ignored"),
     "shape_mismatch": IssueKind("error", "Mask and scan differ in shape; no mask is written"),
     "affine_repaired": IssueKind(
         "info", "The mask took its scan's affine (`warning` when the axis codes differ)"
     ),
+    "mask_turned": IssueKind(
+        "warning",
+        "A mask on its scan's grid turned over; its voxels were put in the scan's order",
+    ),
+    "labels_rounded": IssueKind(
+        "warning", "Mask values near whole numbers were rounded (`info` when by less than 0.001)"
+    ),
     "bad_mask_values": IssueKind(
-        "error", "Mask values that are not whole numbers in 0..255; no mask is written"
+        "error", "Mask values that are no whole numbers in 0..255, nor near; no mask is written"
     ),
     "unknown_label": IssueKind(
         "error", "A label that the label map lacks; the mask stays, no binary masks, no denoising"

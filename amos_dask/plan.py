@@ -14,7 +14,7 @@ from amos_dask.root.receipts import Origin, Receipt, Receipts
 from amos_dask.sample.edits import find_edited_metadata
 from amos_dask.sample.source import UNKNOWN, ArchiveSource
 from amos_dask.sample.task import EVERY_STEP, SampleTask
-from amos_dask.sample.todo import Reason, ToDo, find_todo
+from amos_dask.sample.todo import Reason, ToDo, find_misread, find_todo
 from amos_dask.settings import Found
 from amos_dask.steps.header_check import RESULT_VERSION
 
@@ -91,6 +91,25 @@ class Plan:
             replace(p.task, outputs=p.todo.outputs, headers=headers.get(p.task.name)) for p in left
         ]
 
+    def held_against(self, headers: Mapping[str, HeaderCheck], receipts: Receipts) -> Plan:
+        """Return the plan after headers were read that no receipt tells.
+
+        What is complete, but was made of the same headers otherwise, is made again.
+        """
+        samples = (
+            planned
+            if planned.todo.outputs or planned.task.name in self.headers
+            else _hold_against(planned, headers[planned.task.name], receipts)
+            for planned in self.samples
+        )
+        return replace(self, samples=tuple(samples))
+
+
+def _hold_against(planned: Planned, headers: HeaderCheck, receipts: Receipts) -> Planned:
+    receipt = receipts.read(planned.task.name)
+    misread = find_misread(receipt.record, headers) if receipt is not None else None
+    return replace(planned, todo=ToDo(Reason.CHANGED, misread)) if misread else planned
+
 
 def make_plan(found: Found) -> Plan:
     """Hold every sample's receipt against the archive, the parameters and the files.
@@ -102,6 +121,7 @@ def make_plan(found: Found) -> Plan:
     """
     receipts, chosen = Receipts(found.layout), found.chosen
     planned, headers, missing = [], {}, []
+    rule = found.layout.dataset.mask_geometry
     for sample in found.archive.samples:
         receipt = receipts.read(sample.sample_id)
         edited = None
@@ -110,6 +130,7 @@ def make_plan(found: Found) -> Plan:
         source = ArchiveSource(
             sample if edited is None else _with_metadata(found, sample, edited),
             _has_volume(receipts, receipt),
+            rule,
         )
         origin = source.find_origin()
         if receipt is not None and _has_same_headers(sample, receipt, origin):

@@ -207,8 +207,7 @@ def _run(session: Session, found: Found) -> tuple[_Made, TableCounts, tuple[Path
     keep_dataset(layout)
     _name_absent(session, found)
     folders = find_samples_of(layout)
-    plan = make_plan(found)
-    headers, header_issues = _check_headers(session, found, plan)
+    plan, headers, header_issues = _check_headers(session, found, make_plan(found))
     made = _make_samples(session, found, plan, headers)
     # Only now: a run that could not start must not change what the next one goes by.
     keep_label_map(layout, found.params.label_map, replace=settings.label_explanation is not None)
@@ -251,16 +250,27 @@ class _Made:
 
 def _check_headers(
     session: Session, found: Found, plan: Plan
-) -> tuple[dict[str, HeaderCheck], list[Issue]]:
-    """Read the headers that no receipt tells; return all by sample, and the archive's issues."""
+) -> tuple[Plan, dict[str, HeaderCheck], list[Issue]]:
+    """Read the headers that no receipt tells.
+
+    Returns
+    -------
+    plan : Plan
+        Held against them.
+    headers : dict of str to HeaderCheck
+        Those of all samples.
+    issues : list of Issue
+        Of the archive.
+    """
     headers, issues = read_headers(session, found.archive, plan.headers)
     receipts = Receipts(found.layout)
+    plan = plan.held_against(headers, receipts)
     for planned in plan.samples:
         name = planned.task.name
         is_new = name not in plan.headers and headers[name].version
         if is_new and not planned.todo.outputs:  # else the sample's own task keeps them
             receipts.keep_headers(headers[name])
-    return headers, issues
+    return plan, headers, issues
 
 
 def _make_samples(

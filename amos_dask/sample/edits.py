@@ -103,7 +103,7 @@ def _read_fitting(path: Path, layout: Layout, volume: ImageInfo) -> FittedMask |
         return None
     try:
         with open_image(file_ref(path, layout.shown(path))) as image:
-            return fit_to_volume(read_mask(image), image.info, volume)
+            return fit_to_volume(read_mask(image).labels, image.info, volume)
     except (*CANNOT_BE_READ, BadMaskError):
         return None
 

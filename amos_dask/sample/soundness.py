@@ -18,7 +18,7 @@ from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import Edit, Receipt, Receipts
 from amos_dask.sample.edits import can_take_up
 from amos_dask.steps.header_check import check_headers, unreadable
-from amos_dask.steps.mask import read_mask
+from amos_dask.steps.mask import check_pair, read_mask
 
 _CODES = {
     Change.GONE: "missing_output",
@@ -77,13 +77,21 @@ def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
         if ref.path in shapes:
             found += _verify_file(sample, kind, ref, full=full)
     if len(set(shapes.values())) > 1:
-        volume, mask = (shapes[ref.path] for _, ref in refs)
-        message = f"the mask has the shape {mask}, its scan {volume}"
-        file = refs[1][1].path
-        found.append(make_issue("shape_mismatch", message, sample=sample.sample_id, file=file))
+        found += _compare_shapes(sample, *(ref for _, ref in refs))
     nothing_done = tuple(replace(issue, action="") for issue in found)
     n_without_end = 0 if full else sum(is_packed(ref) for _, ref in refs)
     return StepResult(sample.sample_id, Verified(len(refs), n_without_end), nothing_done)
+
+
+def _compare_shapes(sample: Sample, volume: FileRef, mask: FileRef) -> list[Issue]:
+    """Return how a mask of another shape than its scan's is wrong: not where it lies turned."""
+    try:
+        check_pair(read_info(volume), read_info(mask))
+    except BadMaskError as error:
+        return [make_issue(error.code, error.message, sample=sample.sample_id, file=mask.path)]
+    except (UnreadableImageError, InaccessibleFileError):
+        pass  # said of the file itself
+    return []
 
 
 def _verify_file(sample: Sample, kind: Kind, ref: FileRef, *, full: bool) -> list[Issue]:

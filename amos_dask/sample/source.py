@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from amos_dask import geometry
 from amos_dask.archive.listing import file_ref
+from amos_dask.datasets import AMOS22, MaskGeometry
 from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap
@@ -20,8 +21,9 @@ from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import Origin, Output
 from amos_dask.steps.header_check import bad_affine, unreadable
 from amos_dask.steps.info_file import parse_info_yaml
-from amos_dask.steps.mask import check_pair, read_mask
-from amos_dask.steps.volume import Watcher, convert_volume, written_info
+from amos_dask.steps.mask import check_affine, check_pair, mask_turned, read_mask
+from amos_dask.steps.turned_mask import Fit, choose_order, measure_fits
+from amos_dask.steps.volume import Watcher, check_values, convert_volume, written_info
 
 CANNOT_BE_READ = (UnreadableImageError, InaccessibleFileError)
 # Identity of a file of the archive that nothing can be told of: it counts as changed.
@@ -71,10 +73,13 @@ class ArchiveSource:
     has_earlier_output : bool
         Whether there is a volume of the sample under ROOT_DIR, which then stays when the archive's
         cannot be used.
+    mask_geometry : {"stored", "world"}
+        The dataset's, for a mask whose grid is its scan's turned over.
     """
 
     sample: Sample
     has_earlier_output: bool = False
+    mask_geometry: MaskGeometry = AMOS22.mask_geometry
 
     @property
     def sample_id(self) -> str:
@@ -128,11 +133,9 @@ class ArchiveSource:
 
         def convert(ref: FileRef) -> tuple[ImageInfo, list[Issue]]:
             with open_image(ref) as image:
-                all_finite = convert_volume(image, path, see)
-            issues = self._check_tail(ref, image)
-            if not all_finite:
-                issues.append(self._issue("non_finite_voxels", "NaN or infinite voxels", ref))
-            return image.info, issues
+                seen = convert_volume(image, path, see)
+            found = [self._issue(code, message, ref) for code, message in check_values(seen)]
+            return image.info, self._check_tail(ref, image) + found
 
         return self._read_volume(convert)
 
@@ -176,13 +179,44 @@ class ArchiveSource:
             return None, []
         try:
             with open_image(ref) as image:
-                issues = check_pair(scan, image.info, self.sample_id, ref.path)
-                labels = read_mask(image)
+                turn = check_pair(scan, image.info)
+                read = read_mask(image)
         except CANNOT_BE_READ as error:
             return None, [unreadable(self.sample, ref, "mask", error)]
         except BadMaskError as error:
             return None, [self._issue(error.code, error.message, ref, "no mask written")]
-        return OpenedMask(labels, written_info(scan)), issues + self._check_tail(ref, image)
+        labels, issues = self._in_order(scan, image.info, turn, read.labels)
+        issues += read.check(self.sample_id, ref.path) + self._check_tail(ref, image)
+        return OpenedMask(labels, written_info(scan)), issues
+
+    def _in_order(
+        self, scan: ImageInfo, mask: ImageInfo, turn: geometry.Turn | None, labels: Mask
+    ) -> tuple[Mask, list[Issue]]:
+        """Return a mask's labels in the scan's order, and what was repaired."""
+        about = self.sample_id, "" if self.sample.mask is None else self.sample.mask.path
+        if turn is None:
+            return labels, check_affine(scan, mask, *about)
+        turned, order, why = (
+            geometry.turned(turn, labels),
+            "world",
+            "; only that order has its shape",
+        )
+        if labels.shape == turned.shape:
+            order, why = choose_order(self._measure_fits(labels, turned), self.mask_geometry)
+        if order == "stored":
+            return labels, check_affine(scan, mask, *about, why)
+        return turned, [mask_turned(scan, mask, *about, why)]
+
+    def _measure_fits(self, stored: Mask, world: Mask) -> tuple[Fit, Fit] | None:
+        if self.sample.volume is None:
+            return None
+        try:
+            with open_image(self.sample.volume) as volume:
+                if volume.info.shape == stored.shape:
+                    return measure_fits(volume, stored, world)
+        except CANNOT_BE_READ:
+            pass  # said when the volume is converted
+        return None
 
     def missing_file(self, what: str) -> Issue:
         """Return the issue of a mask or scan that was there and is gone from the archive."""
@@ -256,7 +290,9 @@ class FolderSource:
         path = self.folder.mask
         try:
             with self.open(path) as image:
-                return OpenedMask(read_mask(image), image.info), []
+                read = read_mask(image)
+            issues = read.check(self.sample_id, self.layout.shown(path))
+            return OpenedMask(read.labels, image.info), issues
         except CANNOT_BE_READ as error:
             return None, [self.unreadable(path, "mask", error)]
         except BadMaskError as error:

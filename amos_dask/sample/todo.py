@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+
+from amos_dask import geometry
 from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.params import Params
-from amos_dask.records import SampleRecord, SampleResult
+from amos_dask.records import HeaderCheck, SampleRecord, SampleResult
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.sample.source import UNKNOWN
@@ -105,6 +108,33 @@ def _find_changed(params: Params, receipt: Receipt, origin: Origin) -> frozenset
     if not _is_same(origin, known, Output.MASKS):
         changed.add(Output.MASKS)
     return frozenset(changed)
+
+
+def find_misread(record: SampleRecord, headers: HeaderCheck) -> frozenset[Output]:
+    """Return what an earlier version made of the same headers otherwise than this one would.
+
+    All, where the geometry is another than what was written, as of headers in metres; the masks
+    where their grid is their scan's turned over, which was not looked at.
+
+    Parameters
+    ----------
+    record : SampleRecord
+        Of the sample, as it was made by then.
+    headers : HeaderCheck
+        What its headers say now.
+    """
+    grids = {
+        f.kind: (geometry.from_json(f.affine_json), f.shape) for f in headers.files if f.affine_json
+    }
+    if record.files is None or "volume" not in grids:
+        return frozenset()
+    affine, _ = grids["volume"]
+    written = geometry.from_json(record.files.affine_json)
+    if (affine.astype(np.float32) != written.astype(np.float32)).any():
+        return EVERY_OUTPUT
+    mask, shape = grids.get("mask", (affine, None))
+    is_turned = shape is not None and geometry.find_turn(affine, mask, shape) is not None
+    return frozenset({Output.MASKS}) if is_turned else frozenset()
 
 
 def _is_same(origin: Origin, known: Origin, output: Output) -> bool:

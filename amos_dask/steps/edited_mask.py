@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from nibabel.orientations import (
-    apply_orientation,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
+from nibabel.orientations import inv_ornt_aff, io_orientation, ornt_transform
 
 from amos_dask import geometry
 from amos_dask.nifti import ImageInfo, Mask
@@ -61,8 +55,9 @@ def fit_to_volume(labels: Mask, mask: ImageInfo, volume: ImageInfo) -> FittedMas
         return None
     turn = ornt_transform(io_orientation(mask.affine), io_orientation(volume.affine))
     affine = mask.affine @ inv_ornt_aff(turn, labels.shape)
-    turned = np.asfortranarray(apply_orientation(labels, turn))
-    if turned.shape != volume.shape or not _is_same_grid(affine, volume.affine, volume.shape):
+    turned = geometry.turned(turn, labels)
+    distance_mm, diagonal_mm = geometry.farthest_apart(affine, volume.affine, volume.shape)
+    if turned.shape != volume.shape or not distance_mm <= _SAME_CORNERS * diagonal_mm:
         return None
     is_turned = not np.array_equal(turn, [[0, 1], [1, 1], [2, 1]])
     norm = geometry.difference_norm(mask.affine, volume.affine)
@@ -70,13 +65,3 @@ def fit_to_volume(labels: Mask, mask: ImageInfo, volume: ImageInfo) -> FittedMas
     says_so = is_denoised(mask.description)  # kept by the program that saved it, and wrong now
     is_as_written = has_form and norm <= geometry.SAME_AFFINE_NORM and not says_so
     return FittedMask(turned, is_as_written)
-
-
-def _is_same_grid(
-    affine: geometry.Affine, other: geometry.Affine, shape: tuple[int, int, int]
-) -> bool:
-    last = [size - 1 for size in shape]
-    corners = np.array([[*np.multiply(corner, last), 1] for corner in product((0, 1), repeat=3)])
-    ours, theirs = corners @ affine.T, corners @ other.T
-    diagonal = np.linalg.norm(theirs[-1] - theirs[0])
-    return bool(np.linalg.norm(ours - theirs, axis=1).max() <= _SAME_CORNERS * diagonal + 1e-3)
