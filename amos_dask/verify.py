@@ -27,7 +27,7 @@ from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import (
     AmosDaskError,
     ArchiveError,
-    DamagedZipError,
+    DamagedArchiveError,
 )
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.outcomes import all_issues, step_results
@@ -178,7 +178,7 @@ def _verify_archive(
     try:
         # The csv is not verified: whatever it says of MR must not stop this.
         archive = discover(location, mr_metadata_offset="0", definition=definition)
-    except DamagedZipError as error:
+    except DamagedArchiveError as error:
         # Its size, where that was asked for, says the same and what to do.
         return conclude(0, issues or [_damaged_zip(location, error, definition)], sound="")
     except ArchiveError as error:
@@ -194,7 +194,7 @@ def _verify_archive(
     return conclude(len(samples), issues, sound=_describe(looked_at, full=full))
 
 
-def _damaged_zip(location: str, error: DamagedZipError, definition: DatasetDefinition) -> Issue:
+def _damaged_zip(location: str, error: DamagedArchiveError, definition: DatasetDefinition) -> Issue:
     message = str(error).removeprefix(f"{shown(location)}: ")
     published, n_bytes = definition.published_zip, count_bytes(location)
     if published is not None and n_bytes is not None and is_too_small(n_bytes, published):

@@ -1,4 +1,4 @@
-"""What a path or URL tells of itself: whether it is a URL or a zip, and what may be shown of it."""
+"""What a path or URL tells of itself: a URL, a zip, a tar; and what may be shown of it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,17 @@ def is_url(location: str) -> bool:
 
 def is_zip(location: str) -> bool:
     """Return whether the location names a zip file."""
+    return _has_suffix(location, ".zip")
+
+
+def is_one_file(location: str) -> bool:
+    """Return whether the location names an archive that is one file, a zip or a tar."""
+    return _has_suffix(location, ".zip", ".tar")
+
+
+def _has_suffix(location: str, *suffixes: str) -> bool:
     path = urlsplit(location).path if is_url(location) else location
-    return path.lower().endswith(".zip")
+    return path.lower().endswith(suffixes)
 
 
 def shown(location: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from amos_dask.archive.discover import discover, new_sample
 from amos_dask.archive.listing import file_ref, list_beside, list_files
-from amos_dask.archive.locations import is_url, is_zip
+from amos_dask.archive.locations import is_one_file, is_url
 from amos_dask.archive.metadata import MetadataTable, Rows, find_row, read_rows
 from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ArchiveError, ManifestError
@@ -45,9 +45,9 @@ def find_scans(
     AmosDaskError
         When there is nothing usable at the root.
     """
-    inside = [] if is_zip(root) else _files_inside(root)
+    inside = [] if is_one_file(root) else _files_inside(root)
     around = {ref.location: ref for ref in (*inside, *list_beside(root))}.values()
-    manifest = None if is_zip(root) or is_url(root) else _find_manifest(absolute(root))
+    manifest = None if is_one_file(root) or is_url(root) else _find_manifest(absolute(root))
     found: list[Sample] = []
     if manifest is not None:
         definition = Layout.of(find_root(manifest.parent)).dataset
@@ -67,7 +67,7 @@ def _files_inside(root: str) -> list[FileRef]:
         return [ref for ref in list_files(root) if "/" not in ref.path]
     folder = Path(root)
     if not folder.is_dir():
-        raise ArchiveError(f"{root}: there is no such folder or zip file.")
+        return list_files(root)  # which raises, and says what is there instead
     folders = (folder, folder / "archive")  # where `run` looks
     found = [path for place in folders if place.is_dir() for path in sorted(place.iterdir())]
     return [file_ref(path, path.name) for path in found if path.is_file()]
@@ -75,7 +75,7 @@ def _files_inside(root: str) -> list[FileRef]:
 
 def _find_archive(root: str, inside: Sequence[FileRef]) -> str | None:
     """Return where the archive is; None where there are only zips of scans without labels."""
-    if is_zip(root):
+    if is_one_file(root):
         return None if _is_unlabelled(root) else root
     published = AMOS22.published_zip
     named = [ref for ref in inside if published is not None and ref.path == published.name]
