@@ -45,7 +45,7 @@ def download(**arguments: Any) -> int:
 
 @opt.command("run", "data/AMOS22 --archive downloads/amos22.zip --workers 8")
 @opt.root
-@click.option("--archive", metavar="PATH_OR_URL", help="Folder, zip file, or a URL of either.")
+@click.option("--archive", metavar="PATH_OR_URL", help="Folder, zip, tar, or a URL of any.")
 @opt.dataset
 @opt.labeled_data_meta
 @opt.mr_metadata_offset

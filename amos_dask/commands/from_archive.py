@@ -55,6 +55,7 @@ def archive_manifest(
     output_manifest_file: str | Path,
     *,
     labeled_data_meta: str | Path | None = None,
+    metadata_encoding: str | None = None,
     dataset: str | Path | None = None,
     sheet_name: str = MANIFEST_SHEET,
     mr_metadata_offset: str = "auto",
@@ -67,11 +68,13 @@ def archive_manifest(
     Parameters
     ----------
     root_dir : str or Path
-        The archive: a folder, ``amos22.zip``, or a URL of either. Never written to.
+        The archive: a folder, ``amos22.zip``, a tar, or a URL of any. Never written to.
     output_manifest_file : str or Path
         The workbook to write.
     labeled_data_meta : str or Path, optional
         The metadata csv; by default the one inside or beside the archive.
+    metadata_encoding : str, optional
+        Its encoding, such as ``gb18030``; by default it is recognised.
     dataset : str or Path, optional
         ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
         ROOT_DIR holds already, else AMOS22.
@@ -111,7 +114,7 @@ def archive_manifest(
     root = find_root_beside_archive(str(root_dir), output)
     with working_on(Layout(root), no_lock=no_lock):
         layout = layout_for(root, dataset)
-        found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset)
+        found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset, metadata_encoding)
         layout = settle_dataset(layout, found.definition)
         with open_session(cluster, progress) as session:
             headers, issues = read_headers(session, found)

@@ -22,7 +22,11 @@ _MANIFEST_COLUMNS = ("seq", "subset", "manufacturer_model_name", "volume", "mask
 
 
 def find_scans(
-    root: str, labeled_data_meta: str | None, mr_metadata_offset: str, definition: DatasetDefinition
+    root: str,
+    labeled_data_meta: str | None,
+    mr_metadata_offset: str,
+    definition: DatasetDefinition,
+    metadata_encoding: str | None = None,
 ) -> tuple[DatasetDefinition, dict[str, Sample]]:
     """Return the scans at a root by seq, in order, and the definition of their dataset.
 
@@ -32,6 +36,8 @@ def find_scans(
         As for `AMOS`.
     definition : DatasetDefinition
         Of an archive; a ROOT_DIR has its own, and an archive may fill in what is left open.
+    metadata_encoding : str, optional
+        As for `AMOS`.
 
     Returns
     -------
@@ -53,10 +59,12 @@ def find_scans(
         definition = Layout.of(find_root(manifest.parent)).dataset
         found += _from_manifest(manifest, definition)
     elif (location := _find_archive(root, inside)) is not None:
-        archive = discover(location, labeled_data_meta, mr_metadata_offset, definition)
+        archive = discover(
+            location, labeled_data_meta, mr_metadata_offset, definition, metadata_encoding
+        )
         definition = archive.definition
         found += archive.samples
-    found += _from_unlabelled_zips(around, definition)
+    found += _from_unlabelled_zips(around, definition, metadata_encoding)
     scans = {sample.seq: sample for sample in reversed(found)}  # of two the first counts
     return definition, {seq: scans[seq] for seq in sorted(scans, key=int)}
 
@@ -132,9 +140,9 @@ def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[Sample
 
 
 def _from_unlabelled_zips(
-    around: Iterable[FileRef], definition: DatasetDefinition
+    around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
 ) -> Iterator[Sample]:
-    table = MetadataTable(_unlabelled_metadata(around, definition))
+    table = MetadataTable(_unlabelled_metadata(around, definition, encoding))
     for zip_ref in around:
         kind = definition.unlabelled.zips.fullmatch(_name(zip_ref.path))
         for ref in list_files(zip_ref.location) if kind is not None else ():
@@ -146,13 +154,15 @@ def _from_unlabelled_zips(
                 yield replace(sample, modality=kind[1].lower())
 
 
-def _unlabelled_metadata(around: Iterable[FileRef], definition: DatasetDefinition) -> Rows:
+def _unlabelled_metadata(
+    around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
+) -> Rows:
     """Return the rows of the csv files of scans without labels; one that is unusable is said."""
     rows: Rows = {}
     for ref in around:
         if definition.unlabelled.csvs.fullmatch(ref.path):
             try:
-                found, _ = read_rows(ref, definition)
+                found, _ = read_rows(ref, definition, encoding)
             except ArchiveError as error:
                 warnings.warn(f"{error} Metadata of its scans is None.", stacklevel=5)
                 continue
