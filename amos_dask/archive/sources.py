@@ -191,8 +191,9 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
     unpacker = isal_zlib.decompressobj(wbits=_GZIP)
     n_members = 0
     fresh = True  # nothing of the current member has been seen
-    is_first = True
+    head = b""
     for block in blocks:
+        is_first, head = not head, head or block
         while block:
             if fresh and n_members:
                 block = block.lstrip(b"\0")
@@ -202,7 +203,7 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
             try:
                 yield from _unpack(unpacker, block, is_first=is_first)
             except _DAMAGED as error:
-                raise _gzip_error(error, n_members, block if is_first else b"") from error
+                raise _gzip_error(error, n_members, head) from error
             is_first = False
             block = unpacker.unused_data
             if unpacker.eof:
@@ -212,7 +213,8 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
     if not fresh and n_members:
         raise TrailingBytesError("the beginning of another gzip stream follows the image")
     if not fresh:
-        raise UnreadableImageError("the gzip stream ends before the image does")
+        what = find_substitute(head) or "the gzip stream ends before the image does"
+        raise UnreadableImageError(what)
     if not n_members:
         raise UnreadableImageError("the file is empty")
 
