@@ -152,19 +152,19 @@ def _etag(entry: Mapping[str, Any]) -> str | None:
 
 def _list_one_file(location: str) -> list[FileRef]:
     """List a zip or a tar."""
-    what = "zip" if is_zip(location) else "tar"
-    read = read_directory if is_zip(location) else read_headers
-    kept_as = location if is_url(location) else str(Path(location).absolute())
+    what, part, read = "tar", "tar's headers", read_headers
+    if is_zip(location):
+        what, part, read = "zip", "zip's directory", read_directory
     try:
         with open_location(location) as file:
-            found = read(file, kept_as)
-        etag = (
-            None if is_zip(location) or not is_url(location) else _etag(remote.describe(location))
-        )
+            place = location if is_url(location) else str(Path(location).absolute())
+            found = read(file, place)
+        if is_url(location) and not is_zip(location):  # without checksums of its files
+            etag = _etag(remote.describe(location))
+            found = [replace(ref, etag=etag) for ref in found]
     except FileNotFoundError as error:
         absent = error.strerror if is_url(location) else f"there is no such {what} file"
-        absent = find_annex_link(location) or absent
-        raise ArchiveError(f"{shown(location)}: {absent}.") from error
+        raise ArchiveError(f"{shown(location)}: {find_annex_link(location) or absent}.") from error
     except OSError as error:
         raise _unreadable(location, error) from error
     except NotWholeError as error:
@@ -172,11 +172,10 @@ def _list_one_file(location: str) -> list[FileRef]:
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         if isinstance(error.__context__, OSError):  # not known to be a zip as it cannot be read
             raise _unreadable(location, error.__context__) from error
-        part = "zip's directory" if is_zip(location) else "tar's headers"
         raise DamagedArchiveError(
             f"{shown(location)}: the {part} cannot be read ({error}); download it again."
         ) from error
-    return [replace(ref, path=_showable(ref.path), etag=etag) for ref in found]
+    return [replace(ref, path=_showable(ref.path)) for ref in found]
 
 
 def _unreadable(location: str, error: OSError) -> ArchiveError:
