@@ -19,14 +19,15 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
     ("\ufeff".encode("gb18030"), "gb18030"),
 )
-# Of those that fit a csv's words equally well the first is taken: AMOS22 is from China.
+# Of those that fit a csv's cells equally well the first is taken: AMOS22 is from China.
 _PLAUSIBLE = (
     *("gb18030", "cp1252", "big5", "cp932", "euc_jp", "cp949"),
     *("cp1250", "cp1251", "koi8_r", "cp1253", "cp1254"),
 )
-# Beyond ASCII; no byte of such a word is a blank, a quote or a delimiter in any of the encodings.
-_WORD_OF_BYTES = re.compile(rb"[^\x00-\x2f:;<=>?]*[\x80-\xff][^\x00-\x2f:;<=>?]*")
-_WORD = re.compile(r"[^\W\d_]*[^\x00-\x7f][^\W\d_]*")
+# What separates cells, and is no byte of another character in any of the encodings.
+_BETWEEN_CELLS = re.compile(rb"[\x00-\x1f,;\"]+")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _ENOUGH_BYTES, _MOST_BYTES, _LONGEST_WORD = 400, 1 << 16, 40
 
 
@@ -82,9 +83,17 @@ def decode(content: bytes, encoding: str | None = None) -> Decoded:
             text = content.decode(candidate)
         except UnicodeDecodeError:
             continue
-        word = _WORD.search(text)
-        return Decoded(text, candidate, word[0][:_LONGEST_WORD] if word else "")
+        return Decoded(text, candidate, _first_word(text))
     raise ValueError("its encoding is not recognised")
+
+
+def _first_word(text: str) -> str:
+    """Return the first word with a letter beyond ASCII, or what else is beyond it."""
+    match = _BEYOND_ASCII.search(text)
+    if match is None:
+        return ""
+    near = text[max(0, match.start() - _LONGEST_WORD) : match.start() + _LONGEST_WORD]
+    return next((word for word in _LETTERS.findall(near) if not word.isascii()), match[0])
 
 
 def _certain_text(content: bytes) -> str | None:
@@ -106,20 +115,21 @@ def _certain_text(content: bytes) -> str | None:
 
 
 def _recognise(content: bytes) -> Iterator[str]:
-    """Yield the encodings that make sense of the words, the likeliest first."""
+    """Yield the encodings that make sense of the cells beyond ASCII, the likeliest first."""
     from charset_normalizer import from_bytes  # hardly any csv needs it
 
-    words = b" ".join(dict.fromkeys(_WORD_OF_BYTES.findall(content)))[:_MOST_BYTES]
-    n_times = _ENOUGH_BYTES // max(1, len(words)) + 1
-    for sample in (b" ".join([words] * n_times), words):
+    found = dict.fromkeys(_BETWEEN_CELLS.split(content))
+    cells = b" ".join(cell for cell in found if not cell.isascii())[:_MOST_BYTES]
+    n_times = _ENOUGH_BYTES // max(1, len(cells)) + 1
+    for sample in (b" ".join([cells] * n_times), cells):
         matches = from_bytes(sample, cp_isolation=list(_PLAUSIBLE), enable_fallback=False)
-        found = {
-            (round(match.chaos, 2), -round(match.coherence, 1), _PLAUSIBLE.index(encoding))
+        scores = {
+            (round(match.chaos, 2), _PLAUSIBLE.index(encoding))
             for match in matches
             for encoding in match.could_be_from_charset
             if encoding in _PLAUSIBLE
         }
-        yield from (_PLAUSIBLE[index] for *_, index in sorted(found))
+        yield from (_PLAUSIBLE[index] for _, index in sorted(scores))
 
 
 def split_rows(text: str) -> Iterator[list[str]]:

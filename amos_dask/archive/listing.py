@@ -14,10 +14,10 @@ from typing import Any
 
 from amos_dask.archive import remote
 from amos_dask.archive.locations import is_one_file, is_url, is_zip, shown
-from amos_dask.archive.recognise import HEAD_BYTES, find_annex_link, find_other_form
+from amos_dask.archive.recognise import HEAD_BYTES, OtherFormError, find_annex_link, find_other_form
 from amos_dask.archive.sources import open_location
 from amos_dask.archive.tars import read_headers
-from amos_dask.archive.zips import NotWholeError, read_directory
+from amos_dask.archive.zips import read_directory
 from amos_dask.errors import ArchiveError, DamagedArchiveError
 from amos_dask.records import FileRef
 
@@ -167,7 +167,7 @@ def _list_one_file(location: str) -> list[FileRef]:
         raise ArchiveError(f"{shown(location)}: {find_annex_link(location) or absent}.") from error
     except OSError as error:
         raise _unreadable(location, error) from error
-    except NotWholeError as error:
+    except OtherFormError as error:
         raise ArchiveError(f"{shown(location)}: {error}.") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         if isinstance(error.__context__, OSError):  # not known to be a zip as it cannot be read

@@ -36,6 +36,10 @@ _PACKED = (
 )
 
 
+class OtherFormError(ValueError):
+    """A file is no archive of its name's form; the message says what it is, and what to do."""
+
+
 def find_substitute(head: bytes) -> str:
     """Return what a file is that lies in the place of another, and what to do; else nothing.
 

@@ -9,8 +9,13 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from amos_dask.archive.recognise import HEAD_BYTES, describe_link, find_other_form, is_tar
-from amos_dask.archive.zips import NotWholeError
+from amos_dask.archive.recognise import (
+    HEAD_BYTES,
+    OtherFormError,
+    describe_link,
+    find_other_form,
+    is_tar,
+)
 from amos_dask.records import FileRef, TarMember
 
 # Of one member, extended headers and long names included.
@@ -32,14 +37,14 @@ def read_headers(file: BinaryIO, location: str) -> list[FileRef]:
 
     Raises
     ------
-    NotWholeError
+    OtherFormError
         When it is known to be something else, such as a compressed tar.
     ValueError
         When it is damaged.
     """
     head = file.read(HEAD_BYTES)
     if not is_tar(head) and (what := find_other_form(head, location)):
-        raise NotWholeError(what)
+        raise OtherFormError(what)
     found = _Contents(location)
     try:
         for member in _walk(file):

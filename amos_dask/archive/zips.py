@@ -6,17 +6,13 @@ import struct
 import zipfile
 from typing import BinaryIO
 
-from amos_dask.archive.recognise import HEAD_BYTES, describe_part, find_other_form
+from amos_dask.archive.recognise import HEAD_BYTES, OtherFormError, describe_part, find_other_form
 from amos_dask.records import FileRef, ZipMember
 
 _END = struct.Struct("<4sHHHHLLH")
 _END_SIGNATURE = b"PK\x05\x06"
 _LARGEST_COMMENT = 0xFFFF
 _IN_ZIP64_RECORD = 0xFFFF
-
-
-class NotWholeError(ValueError):
-    """A file that is no zip, or a part of one; the message says what it is and what to do."""
 
 
 def read_directory(file: BinaryIO, location: str) -> list[FileRef]:
@@ -31,13 +27,13 @@ def read_directory(file: BinaryIO, location: str) -> list[FileRef]:
 
     Raises
     ------
-    NotWholeError
+    OtherFormError
         When it is one part of a zip, or known to be something else.
     zipfile.BadZipFile, ValueError, NotImplementedError
         When its directory cannot be read.
     """
     if _is_part(file):
-        raise NotWholeError(describe_part())
+        raise OtherFormError(describe_part())
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
@@ -46,7 +42,7 @@ def read_directory(file: BinaryIO, location: str) -> list[FileRef]:
         what = find_other_form(file.read(HEAD_BYTES), location)
         if isinstance(error.__context__, OSError) or not what:
             raise
-        raise NotWholeError(what) from error
+        raise OtherFormError(what) from error
     refs = (
         FileRef(
             path=entry.filename.replace("\\", "/"),
