@@ -38,6 +38,11 @@ def plan_run(
     exclude: str | Path | None = None,
     selection: Selection = EVERYTHING,
     force: bool = False,
+    adopt: bool = False,
+    discard_edits: bool = False,
+    prune: bool = False,
+    switch_archive: bool = False,
+    without_metadata: bool = False,
 ) -> RunPlan:
     """Return what `run` would do, from headers and receipts, without writing anything.
 
@@ -47,7 +52,7 @@ def plan_run(
         As for `run`.
     label_explanation, region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh
         As for `run`.
-    exclude, selection, force
+    exclude, selection, force, adopt, discard_edits, prune, switch_archive, without_metadata
         As for `run`.
 
     Returns
@@ -81,6 +86,11 @@ def plan_run(
         exclude,
         selection,
         force,
+        adopt,
+        discard_edits,
+        prune,
+        switch_archive,
+        without_metadata,
     )
     with reading_from(Layout(settings.root)):
         found = find(settings)

@@ -53,9 +53,17 @@ def gzip_trailer(path: Path) -> str:
         return file.read().hex()
 
 
-def identity(path: Path) -> str:
-    """Return size and checksum of a file; of most gzip files without reading their content."""
-    is_gzip = path.suffix == ".gz"
+def identity(path: Path, name: str = "") -> str:
+    """Return size and checksum of a file; of most gzip files without reading their content.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str
+        What it is going to be called, where this is its temporary name.
+    """
+    is_gzip = (name or path.name).endswith(".gz")
     checksum = gzip_trailer(path) if is_gzip else f"{zlib.crc32(path.read_bytes()):08x}"
     n_bytes = path.stat().st_size
     if is_gzip and int.from_bytes(bytes.fromhex(checksum)[4:], "little") < n_bytes:
