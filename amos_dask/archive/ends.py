@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import struct
@@ -82,7 +83,7 @@ def read_gzip_identity(ref: FileRef) -> str:
     """Return size and last bytes of a gzip file outside zips: checksum and length of its content.
 
     They are those of its last gzip member. Where that is not the whole of an image, as its header
-    tells, the CRC-32 of the whole file is added; only then is all of it read.
+    tells, a digest of the whole file is added; only then is all of it read.
 
     Raises
     ------
@@ -103,10 +104,11 @@ def read_gzip_identity(ref: FileRef) -> str:
     told = f"{end - start}-{trailer.hex()}"
     if _told_length(head) == int.from_bytes(trailer[_LENGTH_BYTES:], "little"):
         return told
-    crc32 = 0
+    # Not a CRC: what is followed by its own CRC, as in gzip, has the same one whatever it is.
+    digest = hashlib.blake2b(digest_size=8)
     for block in read_blocks(ref):
-        crc32 = isal_zlib.crc32(block, crc32)
-    return f"{told}-{crc32:08x}"
+        digest.update(block)
+    return f"{told}-{digest.hexdigest()}"
 
 
 def _place(file: BinaryIO, ref: FileRef) -> tuple[int, int]:
