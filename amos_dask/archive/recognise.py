@@ -123,7 +123,7 @@ def find_other_form(head: bytes, name: str) -> str:
         return "a zip whose name does not end in .zip; rename it"
     if is_tar(head) and not name.endswith(".tar"):
         return "a tar whose name does not end in .tar; rename it"
-    return "" if head else "empty; download it again"
+    return ""
 
 
 def is_tar(head: bytes) -> bool:

@@ -185,8 +185,8 @@ def test_a_csv_that_is_a_pointer_is_named(tmp_path: Path) -> None:
         ("amos22.zip", b"PK\x07\x08PK\x03\x04", "one part of a split zip"),
         ("amos22", b"PK\x03\x04", "does not end in .zip"),
         ("amos_0001.nii.gz", gzip.compress(b"x"), "an image"),
-        ("amos22.zip", b"", "empty"),
-        ("amos22.tar", b"", "empty"),
+        ("amos22.zip", b"", "download it again"),
+        ("amos22.tar", b"", "download it again"),
         ("notes.txt", b"hello", "a file, and an archive is"),
     ],
 )
