@@ -84,7 +84,7 @@ def verify(
     Parameters
     ----------
     path : str or Path
-        An archive (folder, ``amos22.zip``, or a URL of either), or a ROOT_DIR.
+        An archive (folder, ``amos22.zip``, tar, or a URL of any), or a ROOT_DIR.
     full : bool
         Decode everything, so that every checksum is compared.
     md5 : bool
@@ -132,7 +132,7 @@ def _require_published(location: str, definition: DatasetDefinition) -> Publishe
     if definition.published_zip is None:
         raise AmosDaskError(f"{location}: {definition.name} is not published as one zip file.")
     if not is_zip(location):
-        raise AmosDaskError(f"{shown(location)}: --md5 is for amos22.zip, and this is a folder.")
+        raise AmosDaskError(f"{shown(location)}: --md5 is for amos22.zip, and this is no zip.")
     return definition.published_zip
 
 

@@ -13,6 +13,7 @@ from amos_dask.archive.listing import file_ref, list_beside, list_files
 from amos_dask.archive.locations import is_url, shown
 from amos_dask.archive.metadata import MetadataTable, decide_mr_offset, find_row, read_rows
 from amos_dask.archive.names import Names, sort_names
+from amos_dask.archive.recognise import find_annex_link
 from amos_dask.datasets import AMOS22, DatasetDefinition
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
@@ -138,7 +139,8 @@ def _find_csv(names: Names, location: str, labeled_data_meta: str | None) -> Fil
         if is_url(labeled_data_meta):
             return FileRef(shown(labeled_data_meta).rpartition("/")[2], labeled_data_meta, 0)
         if not Path(labeled_data_meta).is_file():
-            raise ArchiveError(f"{labeled_data_meta}: there is no such metadata csv.")
+            absent = find_annex_link(labeled_data_meta) or "there is no such metadata csv"
+            raise ArchiveError(f"{labeled_data_meta}: {absent}.")
         return file_ref(Path(labeled_data_meta), Path(labeled_data_meta).name)
     if names.metadata_csv is not None:
         return names.metadata_csv

@@ -16,6 +16,7 @@ from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import ManifestError
 from amos_dask.headers import read_headers
+from amos_dask.metadata_forms import find_sex
 from amos_dask.params import Params
 from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample, Step
 from amos_dask.results import CommandResult
@@ -250,7 +251,9 @@ def _read_sample(
     subset = str(rows[0].subset)
     if subset not in SUBSETS:  # it becomes a folder
         raise ManifestError(f"{manifest}: subset {subset!r} of seq {seq} is not known.")
-    metadata = Metadata(**{name: _cell(getattr(row, name)) for name in METADATA_FIELDS})
+    told = {name: _cell(getattr(row, name)) for name in METADATA_FIELDS}
+    told["sex"] = find_sex(told["sex"]) or told["sex"]  # other scripts write the csv's word
+    metadata = Metadata(**told)
     kinds: tuple[Kind, ...] = ("volume", "mask")
     found = {kind: refs.get(FILE_TYPES[kind]) for kind in kinds}
     return new_sample(int(seq), subset, metadata, found, definition)

@@ -31,7 +31,7 @@ class AMOS:
     Parameters
     ----------
     root : str or Path
-        What was downloaded (``amos22.zip``, the folder that holds it, an unpacked folder, or a URL
+        What was downloaded (``amos22.zip``, the folder that holds it, an unpacked folder, a tar, a URL
         of a zip or folder), or a ROOT_DIR made by `run`. Zips of scans without labels are found
         in and beside it.
     labeled_data_meta : str, optional
