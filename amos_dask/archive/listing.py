@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive import remote
-from amos_dask.archive.locations import is_one_file, is_url, is_zip, shown
+from amos_dask.archive.locations import is_one_file, is_other_file, is_url, is_zip, shown
 from amos_dask.archive.recognise import HEAD_BYTES, OtherFormError, find_annex_link, find_other_form
 from amos_dask.archive.sources import open_location
 from amos_dask.archive.tars import read_headers
@@ -47,6 +47,8 @@ def list_files(location: str) -> list[FileRef]:
     """
     if is_one_file(location):
         files = _list_one_file(location)
+    elif is_url(location) and is_other_file(location) and (form := _find_form(location)):
+        raise ArchiveError(f"{shown(location)}: {form}.")
     elif is_url(location):
         files = _list_url_folder(location)
     else:
@@ -56,7 +58,7 @@ def list_files(location: str) -> list[FileRef]:
 
 def _list_folder(root: Path) -> list[FileRef]:
     if not root.is_dir():
-        what = find_annex_link(str(root)) or _find_form(root)
+        what = find_annex_link(str(root)) or _find_form(str(root))
         raise ArchiveError(f"{root}: {what or 'there is no such folder, zip or tar file'}.")
     return [
         file_ref(path, path.relative_to(root).as_posix())
@@ -65,11 +67,11 @@ def _list_folder(root: Path) -> list[FileRef]:
     ]
 
 
-def _find_form(path: Path) -> str:
+def _find_form(location: str) -> str:
     """Return what a file is that is named where a folder was expected; nothing without one."""
     try:
-        with open_location(str(path)) as file:
-            form = find_other_form(file.read(HEAD_BYTES), path.name)
+        with open_location(location) as file:
+            form = find_other_form(file.read(HEAD_BYTES), shown(location))
     except OSError:
         return ""
     return form or "a file, and an archive is a folder, a .zip or a .tar"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+# Packed as a whole, or one part of a zip.
+_OTHER_FILE = re.compile(r"\.(tar\.\w+|t[gbx]z2?|gz|bz2|xz|zst|7z|rar|z\d\d+|zip\.\d{3,})$")
+
 
 def is_url(location: str) -> bool:
     """Return whether the location is a URL rather than a path."""
@@ -21,9 +24,17 @@ def is_one_file(location: str) -> bool:
     return _has_suffix(location, ".zip", ".tar")
 
 
+def is_other_file(location: str) -> bool:
+    """Return whether the location names what may hold an archive but is not read in place."""
+    return _OTHER_FILE.search(_path(location).lower()) is not None
+
+
 def _has_suffix(location: str, *suffixes: str) -> bool:
-    path = urlsplit(location).path if is_url(location) else location
-    return path.lower().endswith(suffixes)
+    return _path(location).lower().endswith(suffixes)
+
+
+def _path(location: str) -> str:
+    return urlsplit(location).path if is_url(location) else location
 
 
 def shown(location: str) -> str:

@@ -31,9 +31,9 @@ class AMOS:
     Parameters
     ----------
     root : str or Path
-        What was downloaded (``amos22.zip``, the folder that holds it, an unpacked folder, a tar, a URL
-        of a zip or folder), or a ROOT_DIR made by `run`. Zips of scans without labels are found
-        in and beside it.
+        What was downloaded (``amos22.zip``, the folder that holds it, an unpacked folder, a tar,
+        or a URL of any but the second), or a ROOT_DIR made by `run`. Zips of scans without labels
+        are found in and beside it.
     labeled_data_meta : str, optional
         The metadata csv; by default the one inside or beside the archive.
     metadata_encoding : str, optional

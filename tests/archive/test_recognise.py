@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import fsspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -198,6 +199,25 @@ def test_other_forms_of_archives_are_named(
     message = refusal(path)
     assert said in message
     assert "there is no such" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("amos22.tar.gz", gzip.compress(b"x"), "packed with gzip"),
+        ("amos22.tgz", gzip.compress(b"x"), "packed with gzip"),
+        ("amos22.z01", b"PK", "one part of a split zip"),
+        ("amos22.zip", PAGE.encode(), "a web page"),
+        ("amos22.tar", LFS.encode(), "a Git LFS pointer"),
+    ],
+)
+def test_other_forms_at_urls_are_named(name: str, content: bytes, said: str) -> None:
+    url = f"memory://recognise/{name}"
+    with fsspec.open(url, "wb") as file:
+        file.write(content)
+    with pytest.raises(ArchiveError) as caught:
+        list_files(url)
+    assert str(caught.value).startswith(f"{url}: {said}")
 
 
 @pytest.mark.parametrize(
