@@ -57,6 +57,15 @@ CATALOGUE: dict[str, IssueKind] = {
     "duplicate_metadata_row": IssueKind(
         "warning", "Several csv rows for a scan and not exactly one fits; the first of them is used"
     ),
+    "metadata_encoding": IssueKind(
+        "warning", "The encoding of the csv was recognised by its words; they may be others"
+    ),
+    "ambiguous_date": IssueKind(
+        "warning", "Dates such as 05/08/1971 in a column that does not tell the order; they stay"
+    ),
+    "unknown_metadata_value": IssueKind(
+        "warning", "Sexes or dates in the csv that are not understood; they stay as they are"
+    ),
     "bad_metadata_row": IssueKind(
         "warning", "A csv row whose id, such as `amos_id`, is not a number"
     ),

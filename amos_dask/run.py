@@ -49,6 +49,7 @@ def run(
     *,
     dataset: str | Path | None = None,
     labeled_data_meta: str | Path | None = None,
+    metadata_encoding: str | None = None,
     mr_metadata_offset: str = "auto",
     label_explanation: str | Path | None = None,
     region_volume_thresh: Sequence[float] = (100.0,),
@@ -81,13 +82,15 @@ def run(
     root_dir : str or Path
         Where the result goes: ``descriptor/`` and ``grouped/`` are made here.
     archive : str or Path, optional
-        Folder, ``amos22.zip``, or a URL of either; by default ``root_dir/archive`` or
+        Folder, ``amos22.zip``, tar, or a URL of any; by default ``root_dir/archive`` or
         ``root_dir/amos22.zip``. Never written to.
     dataset : str or Path, optional
         ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
         ROOT_DIR holds already, else AMOS22.
     labeled_data_meta : str or Path, optional
         The metadata csv; by default the one inside or beside the archive.
+    metadata_encoding : str, optional
+        Its encoding, such as ``gb18030``; by default it is recognised.
     mr_metadata_offset : {"auto", "0", "-1"}
         Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
     label_explanation : str or Path, optional
@@ -161,6 +164,7 @@ def run(
         archive,
         dataset,
         labeled_data_meta,
+        metadata_encoding,
         mr_metadata_offset,
         label_explanation,
         region_volume_thresh,
