@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_values
-from amos_dask.steps.count_values import NO_COUNTS, ValueCounter, ValueCounts, add_counts
+from amos_dask.steps import count_values as step
+from amos_dask.steps.count_values import (
+    NO_COUNTS,
+    ValueCounter,
+    ValueCounts,
+    add_counts,
+    count_voxels,
+)
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 HIGHEST = LOWEST_VALUE + N_VALUES - 1
@@ -46,11 +53,38 @@ def test_as_looking_at_each_voxel(mask: np.ndarray, volume: np.ndarray, size: in
     flat = volume.ravel(order="F")
     for start in range(0, flat.size, size):
         counter.add(flat[start : start + size])
-    found = counter.result()
-    assert found.n_voxels == {label: int((mask == label).sum()) for label in present if label}
+    found = add_counts(counter.result())
+    n_voxels = {label: int((mask == label).sum()) for label in present if label}
+    assert count_voxels(counter.result()) == count_voxels([found]) == n_voxels
     for label in present:
         if label:
             assert as_dict(found, label) == literal(volume, mask, label)
+
+
+@quick
+@given(
+    voxels=st.lists(st.tuples(st.integers(1, 3), numbers), max_size=40),
+    size=st.integers(1, 9),
+)
+def test_rows_come_in_small_blocks_in_order_and_once_each(
+    voxels: list[tuple[int, float]], size: int
+) -> None:
+    mask = np.array([label for label, _ in voxels], np.uint8).reshape(-1, 1, 1)
+    counter = ValueCounter(mask, (1, 2, 3))
+    counter.add(np.array([value for _, value in voxels], np.float32))
+    whole = add_counts(counter.result())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "_BLOCK", size)
+        counted = counter.result()
+        blocks = list(counted)
+    joined = [np.concatenate(parts) for parts in zip(NO_COUNTS, *blocks, strict=True)]
+    assert [a.tolist() for a in joined] == [a.tolist() for a in whole]
+    assert tuple(counted.columns()) == ValueCounts._fields
+    for name, column in counted.columns().items():
+        assert column.size == whole.counts.size
+        parts = [NO_COUNTS._asdict()[name], *column]
+        assert np.concatenate(parts).tolist() == whole._asdict()[name].tolist()
+        assert {part.dtype for part in parts} == {column.dtype}
 
 
 @quick
@@ -64,7 +98,7 @@ def test_added_up_as_counted_together(parts: list[list[tuple[int, int]]]) -> Non
         mask = np.array([label for label, _ in voxels], np.uint8).reshape(-1, 1, 1)
         counter = ValueCounter(mask, tuple(np.unique(mask).tolist()))
         counter.add(np.array([np.inf if v == 9 else v / 2 for _, v in voxels], np.float32))
-        return counter.result()
+        return add_counts(counter.result())
 
     added = add_counts([count(voxels) for voxels in parts])
     together = count([voxel for voxels in parts for voxel in voxels])
@@ -87,5 +121,5 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
 
 
 def test_of_no_voxels_there_are_no_labels() -> None:
-    assert (NO_COUNTS.by_label(), NO_COUNTS.n_voxels) == ({}, {})
+    assert (NO_COUNTS.by_label(), count_voxels([NO_COUNTS])) == ({}, {})
     assert add_counts([NO_COUNTS, NO_COUNTS]).by_label() == {}
