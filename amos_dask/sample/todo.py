@@ -9,7 +9,7 @@ from typing import Any
 
 from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.params import Params
-from amos_dask.records import SampleRecord, SampleResult
+from amos_dask.records import SampleRecord, SampleResult, Step, StepIssue
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Origin, Output, Receipt, Receipts
 from amos_dask.sample.source import UNKNOWN
@@ -82,7 +82,20 @@ def find_todo(task: SampleTask, receipt: Receipt | None, origin: Origin) -> ToDo
     altered = Receipts(task.layout).find_altered(receipt)
     if changed or altered:
         return ToDo(Reason.CHANGED if changed else Reason.REPAIRED, changed | altered)
-    return ToDo(Reason.COMPLETE, frozenset(), summarise(receipt))
+    result = summarise(receipt)
+    issues = dict.fromkeys((*result.issues, *_find_vanished(task, receipt.record)))
+    return ToDo(Reason.COMPLETE, frozenset(), replace(result, issues=tuple(issues)))
+
+
+def _find_vanished(task: SampleTask, record: SampleRecord) -> list[StepIssue]:
+    """Return which labels denoising took away; version 0.1.0 did not say so."""
+    files = record.files
+    if files is None or files.labels_present is None:
+        return []
+    mask = task.layout.shown(task.layout.folder_of(files).mask)
+    of = (files.labels_present, files.spacing_mm, task.params.label_map, task.name, mask)
+    found = denoise.check_vanished(record.changes, *of)
+    return [StepIssue(Step.DENOISE, issue) for issue in found]
 
 
 def summarise(receipt: Receipt) -> SampleResult:
