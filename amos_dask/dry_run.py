@@ -37,6 +37,11 @@ def plan_run(
     exclude: str | Path | None = None,
     selection: Selection = EVERYTHING,
     force: bool = False,
+    adopt: bool = False,
+    discard_edits: bool = False,
+    prune: bool = False,
+    switch_archive: bool = False,
+    without_metadata: bool = False,
 ) -> RunPlan:
     """Return what `run` would do, from headers and receipts, without writing anything.
 
@@ -46,7 +51,7 @@ def plan_run(
         As for `run`.
     region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh, exclude
         As for `run`.
-    selection, force
+    selection, force, adopt, discard_edits, prune, switch_archive, without_metadata
         As for `run`.
 
     Returns
@@ -79,6 +84,11 @@ def plan_run(
         exclude,
         selection,
         force,
+        adopt,
+        discard_edits,
+        prune,
+        switch_archive,
+        without_metadata,
     )
     with reading_from(Layout(settings.root)):
         found = find(settings)

@@ -1,6 +1,7 @@
 """The exceptions users meet, and the program's exit codes."""
 
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -46,6 +47,23 @@ class InconsistentDatasetError(ManifestError):
 
 class ClusterError(AmosDaskError):
     """The Dask cluster could not be reached or started."""
+
+
+class ForeignFileError(AmosDaskError):
+    """A file of the user's is where an output would go; nothing was touched.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    why : str
+        What is the matter with it, without its name.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} {why}; move it elsewhere, or give --adopt to have it replaced.")
+        self.path = path
+        self.why = why
 
 
 class Terminated(KeyboardInterrupt):

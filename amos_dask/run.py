@@ -56,6 +56,11 @@ def run(
     exclude: str | Path | None = None,
     selection: Selection = EVERYTHING,
     force: bool = False,
+    adopt: bool = False,
+    discard_edits: bool = False,
+    prune: bool = False,
+    switch_archive: bool = False,
+    without_metadata: bool = False,
     statistics: bool = True,
     report: bool = True,
     no_lock: bool = False,
@@ -101,6 +106,18 @@ def run(
         Which samples to process; manifests always cover all of ``root_dir``.
     force : bool
         Process complete samples again.
+    adopt : bool
+        A file that is in the way and not ours goes to ``root_dir/replaced/``, and its place is
+        ours; otherwise it is the error ``foreign_file``.
+    discard_edits : bool
+        Make masks and info files that were edited by hand anew; the edited ones go to
+        ``root_dir/replaced/``.
+    prune : bool
+        Remove finished samples of which the archive has nothing left.
+    switch_archive : bool
+        Go on with an archive that is not the one of the last run.
+    without_metadata : bool
+        Go on although the metadata csv of the last run is gone.
     statistics : bool
         Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does.
     report : bool
@@ -151,6 +168,11 @@ def run(
         exclude,
         selection,
         force,
+        adopt,
+        discard_edits,
+        prune,
+        switch_archive,
+        without_metadata,
         statistics,
         report,
     )

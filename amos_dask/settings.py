@@ -37,6 +37,8 @@ class Settings:
         How it is done.
     selection, force
         Which samples.
+    adopt, discard_edits, prune, switch_archive, without_metadata
+        What may happen to what is there already.
     statistics, report
         What is written besides the dataset.
     """
@@ -54,6 +56,11 @@ class Settings:
     exclude: str | Path | None = None
     selection: Selection = EVERYTHING
     force: bool = False
+    adopt: bool = False
+    discard_edits: bool = False
+    prune: bool = False
+    switch_archive: bool = False
+    without_metadata: bool = False
     statistics: bool = True
     report: bool = True
 

@@ -62,6 +62,11 @@ def download(**arguments: Any) -> int:
 @opt.denoise_parameters
 @opt.selection
 @click.option("--force", is_flag=True, help="Process complete samples again.")
+@opt.adopt
+@click.option("--discard_edits", is_flag=True, help="Make masks edited by hand anew.")
+@click.option("--prune", is_flag=True, help="Remove samples that the archive has no more.")
+@click.option("--switch_archive", is_flag=True, help="Go on with another archive than before.")
+@click.option("--without_metadata", is_flag=True, help="Go on without the csv of before.")
 @opt.statistics
 @click.option("--report/--no_report", default=True, help="Write report.html as well.")
 @opt.no_lock

@@ -139,6 +139,9 @@ output_manifest_file = click.option(
 statistics = click.option(
     "--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well."
 )
+adopt = click.option(
+    "--adopt", is_flag=True, help="Move what is in the way and not ours to ROOT_DIR/replaced."
+)
 no_lock = click.option(
     "--no_lock", is_flag=True, help="For a file system without locks: be alone there."
 )

@@ -50,9 +50,17 @@ def gzip_trailer(path: Path) -> str:
         return file.read().hex()
 
 
-def identity(path: Path) -> str:
-    """Return size and checksum of a file; of a gzip file without reading its content."""
-    is_gzip = path.suffix == ".gz"
+def identity(path: Path, name: str = "") -> str:
+    """Return size and checksum of a file; of a gzip file without reading its content.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str
+        What it is going to be called, where this is its temporary name.
+    """
+    is_gzip = (name or path.name).endswith(".gz")
     checksum = gzip_trailer(path) if is_gzip else f"{zlib.crc32(path.read_bytes()):08x}"
     return f"{path.stat().st_size}-{checksum}"
 

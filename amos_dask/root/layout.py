@@ -73,6 +73,11 @@ class Layout:
             path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
         )
 
+    def key(self, path: Path) -> str:
+        """Return a path as it is listed: POSIX and relative to ROOT_DIR, else absolute."""
+        inside = path.is_relative_to(self.root)
+        return (path.relative_to(self.root) if inside else absolute(path)).as_posix()
+
     @property
     def descriptor(self) -> Path:
         """Folder of the archive manifest, label map, region manifests and issues."""
@@ -112,6 +117,26 @@ class Layout:
     def tables(self) -> Path:
         """What the manifests were made from."""
         return self.state / "tables.json"
+
+    @property
+    def journals(self) -> Path:
+        """Folder of what is being written."""
+        return self.state / "journal"
+
+    @property
+    def own_files(self) -> Path:
+        """The files under ROOT_DIR that are ours besides those of samples."""
+        return self.state / "files.json"
+
+    @property
+    def run_number(self) -> Path:
+        """The number of the run that is going on or was killed."""
+        return self.state / "run"
+
+    @property
+    def replaced(self) -> Path:
+        """Folder of what had to make way for our files."""
+        return self.root / "replaced"
 
     @property
     def lock(self) -> Path:

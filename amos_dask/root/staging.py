@@ -5,12 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 _SUFFIX = ".part~"
+
+
+class Listing(Protocol):
+    """What is told of files before they appear."""
+
+    def add_temporary(self, path: Path) -> None:
+        """List a temporary file, before it is made."""
+
+    def add_published(self, staged: Mapping[Path, Path]) -> None:
+        """List the files that are about to get their final names: final -> temporary path."""
 
 
 class Staging:
@@ -19,9 +29,16 @@ class Staging:
     Within the ``with`` block, `path_for` gives the temporary name to write to; `publish` flushes
     every file to disk and renames them one after the other. What was not published when the block
     ends is removed.
+
+    Parameters
+    ----------
+    journal : Listing, optional
+        Is told of temporary names before the files are made, and by `note_published` of what is
+        going to appear.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Listing | None = None) -> None:
+        self._journal = journal
         self._staged: dict[Path, Path] = {}
         self._folders: set[Path] = set()
         self._made: list[Path] = []
@@ -49,6 +66,8 @@ class Staging:
             self._make_folder(final.parent)
             self._folders.add(final.parent)
         temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
+        if self._journal is not None:
+            self._journal.add_temporary(temporary)
         self._staged[final] = temporary
         return temporary
 
@@ -70,6 +89,20 @@ class Staging:
     def write_text(self, final: Path, text: str) -> None:
         """Stage a text file."""
         self.path_for(final).write_text(text, encoding="utf-8")
+
+    @property
+    def staged(self) -> dict[Path, Path]:
+        """Final name -> temporary name of what is not published yet."""
+        return dict(self._staged)
+
+    def drop(self, final: Path) -> None:
+        """Give up a staged file."""
+        self._staged.pop(final).unlink(missing_ok=True)
+
+    def note_published(self) -> None:
+        """Tell the journal what is about to appear."""
+        if self._journal is not None:
+            self._journal.add_published(self._staged)
 
     def publish(self, last: Path | None = None) -> None:
         """Flush all staged files to disk and give them their final names.

@@ -1,0 +1,101 @@
+"""The journal: what is being written, so that after a kill it is still known to be ours."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from amos_dask.root.identity import identity
+from amos_dask.root.layout import Layout
+from amos_dask.root.staging import flush_to_disk, is_leftover, remove_if_empty
+
+Identities = Mapping[str, frozenset[str]]
+
+
+class Journal:
+    """Lists files before they appear: temporary names, then final names and identities.
+
+    It is removed once what it lists is told elsewhere: in a sample's receipt, or among the files
+    of ROOT_DIR. Lines of several killed runs add up.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    name : str
+        A sample's id, or what else writes.
+    """
+
+    def __init__(self, layout: Layout, name: str) -> None:
+        self._layout = layout
+        self.path = layout.journals / f"{name}.jsonl"
+
+    def add_temporary(self, path: Path) -> None:
+        """List a temporary file, before it is made."""
+        self._append([{"temporary": self._layout.key(path)}])
+
+    def add_published(self, staged: Mapping[Path, Path]) -> None:
+        """List the files that are about to get their final names: final -> temporary path."""
+        self._append(
+            {"file": self._layout.key(final), "identity": identity(temporary, final.name)}
+            for final, temporary in staged.items()
+        )
+        flush_to_disk(self.path)
+
+    def files(self) -> Identities:
+        """Return path relative to ROOT_DIR -> identities of what was to appear there."""
+        found = defaultdict(set)
+        for entry in self._read():
+            if "file" in entry:
+                found[entry["file"]].add(entry["identity"])
+        return {path: frozenset(known) for path, known in found.items()}
+
+    def remove_temporaries(self) -> None:
+        """Remove the temporary files that a killed run has left."""
+        for entry in self._read():
+            path = self._layout.root / entry.get("temporary", "")
+            if is_leftover(path.name):
+                path.unlink(missing_ok=True)
+                remove_if_empty(path.parent)
+
+    def remove(self) -> None:
+        """Remove the journal: what it lists is told elsewhere."""
+        self.path.unlink(missing_ok=True)
+
+    def _append(self, entries: Any) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(entry) + "\n" for entry in entries)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def _read(self) -> Iterator[dict[str, str]]:
+        """Yield what the lines say; one that a kill has cut off says nothing."""
+        try:
+            lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+        except FileNotFoundError:
+            return
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict):
+                yield entry
+
+
+def find_journals(layout: Layout) -> list[Journal]:
+    """Return the journals that killed runs have left."""
+    return [Journal(layout, path.stem) for path in sorted(layout.journals.glob("*.jsonl"))]
+
+
+def remove_temporaries(layout: Layout) -> None:
+    """Remove the temporary files that killed runs have left under ROOT_DIR."""
+    for journal in find_journals(layout):
+        journal.remove_temporaries()
+    for folder, _, names in os.walk(layout.state):  # where all is ours
+        for name in filter(is_leftover, names):
+            Path(folder, name).unlink(missing_ok=True)
