@@ -22,7 +22,7 @@ from benchmarks.outputs import archive_task, fresh_root, samples_of
 from benchmarks.scans import CT_SPACING_MM, Mask, Shape
 from benchmarks.settings import Settings
 
-SHAPES: tuple[Shape, ...] = ((256, 256, 120),)
+SHAPES: tuple[Shape, ...] = ((256, 256, 120), (512, 512, 120))
 _TINY_SHAPES: tuple[Shape, ...] = ((24, 20, 8),)
 SHARES = (0.15, 0.5, 1.0)
 _N_LABELS = 15
