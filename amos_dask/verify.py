@@ -274,16 +274,19 @@ def _verify_choices(layout: Layout, samples: Mapping[str, Verified]) -> Iterator
     except AmosDaskError as error:
         yield changed(str(error))
         return
+    may_be_restored = state is None or not state.has_other_exclusions(layout)
     others: dict[Path, list[str]] = {layout.label_map: [], layout.denoise_exclude: []}
     for name, sample in samples.items():
         params = Params(label_map, excluded=exclusions.for_sample(name))
-        differs = other_choices(sample.masks_made_with, params)
+        made_by = sample.masks_made_with
+        differs = other_choices(made_by, params, may_be_restored=may_be_restored)
         for path, is_other in zip(others, differs, strict=True):
             if is_other:
                 others[path].append(name)
     for path, names in others.items():
         if names:
-            message = f"{len(names)} samples such as {names[0]} were made with another{_TAKEN_UP}"
+            n = f"{len(names)} sample{'s' if len(names) > 1 else ''} such as {names[0]}"
+            message = f"is not what {n} was made with{_TAKEN_UP}"
             yield changed(message, file=layout.shown(path))
 
 

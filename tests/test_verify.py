@@ -694,6 +694,21 @@ def test_a_choice_that_is_another_now_is_named_until_a_run_takes_it_up(
     assert verify(root).issues == ()
 
 
+def test_samples_that_are_excluded_no_more_are_named_and_restored_ones_are_not(
+    root: Path, source: Path, verify: Callable[..., CommandResult], cluster_address: str
+) -> None:
+    where: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
+    amos_dask.restore(root / "grouped", selection=Selection(("1",)), **where)
+    assert "changed_choice" not in {issue.code for issue in verify(root).issues}
+    kept = put(root / "descriptor/denoise_exclude.csv", "sample,label\n4,\n")
+    run(root, source, region_area_thresh=100, **where)
+    assert verify(root).issues == ()
+    kept.unlink()
+    (found,) = verify(root).issues
+    assert (found.code, found.file) == ("changed_choice", "descriptor/denoise_exclude.csv")
+    assert "1 sample such as amos_0004" in found.message
+
+
 @pytest.mark.parametrize("name", ["label_map.yaml", "denoise_exclude.csv"])
 def test_the_same_choice_in_other_words_is_the_same(
     name: str, root: Path, verify: Callable[..., CommandResult]

@@ -29,8 +29,8 @@ class Cost:
 
 COSTS = {Output.VOLUME: Cost(15e-9, 1.1), Output.MASKS: Cost(6e-9, 0.03)}
 _CANDIDATES = 10
-# With the kernels compiled there, as the first worker of a machine does, or while the values of many
-# scans are described together.
+# With the kernels compiled there, as the first worker of a machine does, or while the values of
+# many scans are described together.
 _IDLE_WORKER_BYTES = 360e6
 # The mask on its way, all of it labelled; and values that are no usual whole numbers, while those
 # under labels are counted.

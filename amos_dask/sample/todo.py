@@ -160,7 +160,7 @@ def _denoised_with(params: Params) -> list[Any] | None:
     return [*how.kernel_size, how.filter_halfedge, float(how.region_area_thresh), excluded]
 
 
-def other_choices(made_by: Any, params: Params) -> tuple[bool, bool]:
+def other_choices(made_by: Any, params: Params, *, may_be_restored: bool) -> tuple[bool, bool]:
     """Return whether masks were made with another label map, and with other exclusions.
 
     Parameters
@@ -169,12 +169,16 @@ def other_choices(made_by: Any, params: Params) -> tuple[bool, bool]:
         What a receipt says that they were made with.
     params : Params
         With the label map and the exclusions as they are now.
+    may_be_restored : bool
+        Whether masks that are not denoised are taken for restored ones.
     """
     asked = made_with(params)[Output.MASKS]
     if not isinstance(made_by, list) or len(made_by) != len(asked):
         return False, False  # by single steps
     (_, labels, how), (_, labels_now, how_now) = made_by, asked
-    return labels != labels_now, (how and how[-1]) != (how_now and how_now[-1])
+    is_restored = how is None and may_be_restored
+    is_other = (how and how[-1]) != (how_now and how_now[-1])
+    return labels != labels_now, is_other and not is_restored
 
 
 def denoised_otherwise(receipt: Receipt, params: Params) -> list[Any] | None:
