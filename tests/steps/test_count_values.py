@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_values
+from amos_dask.root.kept import KeptFiles
+from amos_dask.root.staging import Staging
 from amos_dask.steps import count_values as step
 from amos_dask.steps.count_values import (
     NO_COUNTS,
@@ -118,6 +123,38 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match="expected"):
             count_values(*bad)
+
+
+@pytest.mark.parametrize("kind", ["all others", "few others", "not finite", "whole"])
+def test_it_takes_few_bytes_a_voxel_until_all_is_kept(kind: str, tmp_path: Path) -> None:
+    n_voxels, n_labels = 1 << 21, 4
+    rng, values = np.random.default_rng(1), np.empty(n_voxels, np.float32)
+    rng.random(out=values, dtype=np.float32)
+    if kind == "whole":
+        values = np.rint(values * 1000)
+    elif kind == "few others":
+        values = np.rint(values * 9) + np.float32(0.5)
+    elif kind == "not finite":
+        values[:] = np.nan
+    mask = rng.integers(1, n_labels + 1, (n_voxels, 1, 1), np.uint8)
+    files = [tmp_path / name for name in ("mask.nii.gz", "volume.nii.gz")]
+    for file in files:
+        file.write_bytes(gzip.compress(file.name.encode()))
+    tracemalloc.start()
+    counter = ValueCounter(mask, (0, *range(1, n_labels + 1)))
+    table = tracemalloc.get_traced_memory()[0]
+    for start in range(0, n_voxels, 1 << 18):
+        counter.add(values[start : start + (1 << 18)])
+    with Staging() as staging:
+        kept, columns = KeptFiles(tmp_path / "restore"), counter.result().columns()
+        kept.stage(staging, "amos_0001", files[0], None, columns, files[1])
+        staging.publish()
+    rows = kept.rows_of_volume("amos_0001", *files, ValueCounts._fields)
+    total = sum(int(counts.sum()) for _, _, counts in rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == n_voxels
+    assert peak - table < 8 * n_voxels
 
 
 def test_of_no_voxels_there_are_no_labels() -> None:
