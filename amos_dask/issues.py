@@ -115,6 +115,9 @@ CATALOGUE: dict[str, IssueKind] = {
         "error", "A label that the label map lacks; the mask stays, no binary masks, no denoising"
     ),
     "empty_mask": IssueKind("warning", "A mask that holds background only"),
+    "label_vanished": IssueKind(
+        "warning", "A label that denoising took away as a whole; exclude it to keep it"
+    ),
     "unknown_sex": IssueKind(
         "warning", "Label 15 with unknown sex: it stays 15, be it prostate or uterus"
     ),
@@ -158,6 +161,9 @@ CATALOGUE: dict[str, IssueKind] = {
     "altered_output": IssueKind("error", "A file is not as `run` wrote it"),
     "extra_file": IssueKind("info", "A file in a sample's folder that `run` did not write"),
     "no_receipt": IssueKind("error", "A sample's folder of which `run` keeps no usable receipt"),
+    "changed_choice": IssueKind(
+        "error", "Label map, exclusions or definition are not those that samples were made with"
+    ),
     "leftover": IssueKind("error", "A temporary file of a run that was killed"),
     "incomplete_run": IssueKind(
         "error", "A run did not finish: manifests are missing or older than the samples"

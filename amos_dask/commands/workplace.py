@@ -87,7 +87,8 @@ class Workplace:
         frame : DataFrame, optional
             What was found, for callers.
         """
-        issues = tuple(found.issue for result in results for found in result.issues)
+        found = (found.issue for result in results for found in result.issues)
+        issues = tuple(dict.fromkeys(found))  # two steps may find the same
         # Where every sample of ROOT_DIR is worked on, its older issues are outdated.
         covers_all = self.selection.is_everything and self.folder == self.layout.grouped
         samples = None if covers_all else {result.sample_id for result in results}

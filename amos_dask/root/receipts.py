@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from amos_dask.records import HeaderCheck, SampleRecord
 from amos_dask.root.identity import AlteredFile, find_altered, identity
-from amos_dask.root.kept import Arrays, KeptFiles
+from amos_dask.root.kept import KeptFiles, ToKeep
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.staging import Staging, write_text
 
@@ -155,7 +155,7 @@ class Receipts:
         if receipt is not None:
             self.write(replace(receipt, headers=headers))
 
-    def keep_of_volume(self, folder: SampleFolder, arrays: Arrays) -> None:
+    def keep_of_volume(self, folder: SampleFolder, arrays: ToKeep) -> None:
         """Keep what was found by looking at a sample's volume under its mask.
 
         A receipt that speaks for the masks as they are does so afterwards.

@@ -13,7 +13,7 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo
 from amos_dask.records import Sample, SampleFiles, SampleRecord, SampleResult, Step, StepIssue
 from amos_dask.root.journal import Journal
-from amos_dask.root.kept import KeptFiles
+from amos_dask.root.kept import InBlocks, KeptFiles
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging
 from amos_dask.sample.amend import amend_receipt, find_intact
@@ -253,11 +253,11 @@ def _is_of_volume(sample: Sample, found: StepIssue) -> bool:
 def _stage_kept(task: SampleTask, made: _Made, staging: Staging, is_ours: bool) -> None:
     """Stage what is kept beside the receipt."""
     masks, volume = made.masks, None
-    of_volume: dict[str, NDArray[Any]] = {}
+    of_volume: dict[str, NDArray[Any] | InBlocks] = {}
     if made.scan is not None and Output.VOLUME in task.outputs:  # else looked at when needed
         volume = staging.path_for(task.target.volume)
         if masks.counter is not None:
-            of_volume |= masks.counter.result()._asdict()
+            of_volume |= masks.counter.result().columns()
             made.clock.lap("count values")
         if masks.taker is not None:
             of_volume |= pack_pictures(masks.taker.result())

@@ -19,7 +19,12 @@ from amos_dask.sample.source import FolderSource
 from amos_dask.sample.task import Clock, SampleTask
 from amos_dask.steps.binary_masks import check_labels, write_binary_masks
 from amos_dask.steps.count_values import ValueCounter
-from amos_dask.steps.denoise import denoise_mask, denoising_mark, is_denoised
+from amos_dask.steps.denoise import (
+    check_vanished,
+    denoise_mask,
+    denoising_mark,
+    is_denoised,
+)
 from amos_dask.steps.edited_mask import FittedMask
 from amos_dask.steps.pictures import PictureTaker
 from amos_dask.steps.small_regions import find_small_regions
@@ -29,7 +34,7 @@ from amos_dask.steps.volume import Watcher, written_info
 # What is done with a mask that was edited by hand.
 _OF_EDITED = frozenset({Step.SMALL_REGIONS, Step.BINARY_MASKS})
 # Steps whose results depend on the label map.
-_OF_LABELS = frozenset({Step.BINARY_MASKS, Step.DENOISE, Step.RESTORE, Step.SMALL_REGIONS})
+_OF_LABELS = frozenset({Step.BINARY_MASKS, Step.DENOISE, Step.SMALL_REGIONS})
 
 
 @dataclass
@@ -86,6 +91,10 @@ class MadeMasks:
                 see(values)
 
         return show
+
+    def issues_of(self, step: Step) -> list[StepIssue]:
+        """Return what a step found."""
+        return [found for found in self.issues if found.step == step]
 
     def found(self, step: Step, issues: list[Issue]) -> None:
         """Add what a step found."""
@@ -199,10 +208,9 @@ def make_masks(
     if Step.RESTORE in task.steps and not state.is_denoised:
         return made
     state.is_known = not task.params.label_map.unknown(state.present)
-    if task.steps & _OF_LABELS:
-        issues = check_labels(state.present, task.params.label_map, task.name, _shown(task))
-        made.found(Step.BINARY_MASKS, issues)
     made.present = state.present
+    if task.steps & _OF_LABELS and Step.RESTORE not in task.steps:
+        _check_labels(task, made)
     if Step.DENOISE in task.steps and task.folder is not None and not state.is_known:
         made.binary_labels = ()
         return made
@@ -214,6 +222,9 @@ def make_masks(
         return made
     clock.lap("denoise")
     _write(task, state, made, staging)
+    if Step.RESTORE in task.steps:
+        _check_labels(task, made)  # of the mask as it was before denoising
+    _name_vanished(task, state, made)
     _watch(task, state, made)
     clock.lap("write masks")
     if {Step.SMALL_REGIONS, Step.DENOISE} <= task.steps and state.is_denoised:
@@ -311,6 +322,19 @@ def _write(task: SampleTask, state: _State, made: MadeMasks, staging: Staging) -
         if Step.BINARY_MASKS in task.steps:
             made.binary_labels = ()
     made.present = labels_present(state.labels) if state.is_changed else state.present
+
+
+def _check_labels(task: SampleTask, made: MadeMasks) -> None:
+    issues = check_labels(made.present or (), task.params.label_map, task.name, _shown(task))
+    made.found(Step.BINARY_MASKS, issues)
+
+
+def _name_vanished(task: SampleTask, state: _State, made: MadeMasks) -> None:
+    """Add the labels that denoising took away, now or when the mask was denoised before."""
+    if Step.DENOISE in task.steps and state.difference is not None and made.present is not None:
+        changes, spacing_mm = state.difference.changes, state.info.spacing_mm
+        of = (task.params.label_map, task.name, _shown(task))
+        made.found(Step.DENOISE, check_vanished(changes, made.present, spacing_mm, *of))
 
 
 def _wants_binary_masks(task: SampleTask, state: _State) -> bool:

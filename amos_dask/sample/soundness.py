@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from amos_dask.archive.ends import is_packed, read_ends
 from amos_dask.archive.listing import file_ref
@@ -15,7 +16,7 @@ from amos_dask.nifti import ImageReader, open_image, read_info
 from amos_dask.records import FileRef, Kind, Sample, StepResult
 from amos_dask.root.identity import AlteredFile, Change
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.receipts import Edit, Receipt, Receipts
+from amos_dask.root.receipts import Edit, Output, Receipt, Receipts
 from amos_dask.sample.edits import can_take_up
 from amos_dask.steps.header_check import check_headers, unreadable
 from amos_dask.steps.mask import check_pair, read_mask
@@ -41,11 +42,14 @@ class Verified:
         How many of them are packed in a zip, so that their ends were not seen.
     n_regions : mapping of float to (int, int)
         Volume threshold in mm3 -> small regions below it before and after denoising.
+    masks_made_with : JSON value
+        What its receipt says of that; None without masks.
     """
 
     n_files: int
     n_without_end: int = 0
     n_regions: Mapping[float, tuple[int, int]] = field(default_factory=dict)
+    masks_made_with: Any = None
 
 
 def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
@@ -184,7 +188,9 @@ def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
         for threshold, before in receipt.record.before
         if threshold in after
     }
-    return StepResult(sample.name, Verified(len(listed), n_regions=n_regions), tuple(issues))
+    made_by = receipt.made_with[Output.MASKS] if receipt.outputs[Output.MASKS] else None
+    verified = Verified(len(listed), n_regions=n_regions, masks_made_with=made_by)
+    return StepResult(sample.name, verified, tuple(issues))
 
 
 def _say_edited(sample: RootSample, receipt: Receipt, file: AlteredFile) -> AlteredFile:

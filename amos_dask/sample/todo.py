@@ -12,7 +12,7 @@ import numpy as np
 from amos_dask import geometry
 from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.params import Params
-from amos_dask.records import HeaderCheck, SampleRecord, SampleResult
+from amos_dask.records import HeaderCheck, SampleRecord, SampleResult, Step, StepIssue
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.sample.source import UNKNOWN
@@ -90,7 +90,20 @@ def find_todo(task: SampleTask, receipt: Receipt | None, origin: Origin) -> ToDo
     altered = Receipts(task.layout).find_altered(receipt)
     if changed or altered:
         return ToDo(Reason.CHANGED if changed else Reason.REPAIRED, changed | altered)
-    return ToDo(Reason.COMPLETE, frozenset(), summarise(receipt))
+    result = summarise(receipt)
+    issues = dict.fromkeys((*result.issues, *_find_vanished(task, receipt.record)))
+    return ToDo(Reason.COMPLETE, frozenset(), replace(result, issues=tuple(issues)))
+
+
+def _find_vanished(task: SampleTask, record: SampleRecord) -> list[StepIssue]:
+    """Return which labels denoising took away; version 0.1.0 did not say so."""
+    files = record.files
+    if files is None or files.labels_present is None:
+        return []
+    mask = task.layout.shown(task.layout.folder_of(files).mask)
+    of = (files.labels_present, files.spacing_mm, task.params.label_map, task.name, mask)
+    found = denoise.check_vanished(record.changes, *of)
+    return [StepIssue(Step.DENOISE, issue) for issue in found]
 
 
 def summarise(receipt: Receipt) -> SampleResult:
@@ -184,6 +197,27 @@ def _denoised_with(params: Params) -> list[Any] | None:
         return None
     how, excluded = params.denoise, sorted(params.excluded)
     return [*how.kernel_size, how.filter_halfedge, float(how.region_area_thresh), excluded]
+
+
+def other_choices(made_by: Any, params: Params, *, may_be_restored: bool) -> tuple[bool, bool]:
+    """Return whether masks were made with another label map, and with other exclusions.
+
+    Parameters
+    ----------
+    made_by : JSON value
+        What a receipt says that they were made with.
+    params : Params
+        With the label map and the exclusions as they are now.
+    may_be_restored : bool
+        Whether masks that are not denoised are taken for restored ones.
+    """
+    asked = made_with(params)[Output.MASKS]
+    if not isinstance(made_by, list) or len(made_by) != len(asked):
+        return False, False  # by single steps
+    (versions, labels, how), (_, labels_now, how_now) = made_by, asked
+    is_restored = how is None and (may_be_restored or versions == _EDITED_VERSIONS)
+    is_other = (how and how[-1]) != (how_now and how_now[-1])
+    return labels != labels_now, is_other and not is_restored
 
 
 def denoised_otherwise(receipt: Receipt, params: Params) -> list[Any] | None:
