@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from amos_dask.archive.locations import is_url, is_zip
+from amos_dask.archive.locations import is_one_file, is_url
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition, read_definition
 from amos_dask.errors import AmosDaskError, DatasetError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
@@ -61,7 +61,6 @@ def keep_dataset(own: OwnFiles, dataset: DatasetDefinition) -> None:
         own.remove(path)
     elif not path.exists() or read_definition(path) != dataset:
         _keep_text(own, path, dataset.to_yaml())
-    own.keep_choice(path)
 
 
 def find_label_map(layout: Layout, label_explanation: str | Path | None) -> LabelMap:
@@ -78,7 +77,6 @@ def keep_label_map(own: OwnFiles, label_map: LabelMap, *, replace: bool = False)
     path = own.layout.label_map
     if not path.exists() or (replace and read_label_map(path) != label_map):
         _keep_text(own, path, label_map.to_yaml())
-    own.keep_choice(path)
 
 
 def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: LabelMap) -> Exclusions:
@@ -89,12 +87,11 @@ def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: Label
     return read_exclusions(path, label_map, layout.dataset.prefix)
 
 
-def keep_exclusions(own: OwnFiles, exclusions: Exclusions | None) -> None:
+def keep_exclusions(own: OwnFiles, exclusions: Exclusions) -> None:
     """Write ROOT's ``denoise_exclude.csv`` where another list was given; keep the one before."""
     path = own.layout.denoise_exclude
-    if exclusions is not None and _read_text(path) != exclusions.text:
+    if _read_text(path) != exclusions.text:
         _keep_text(own, path, exclusions.text, keep_copy=True)
-    own.keep_choice(path)
 
 
 def _keep_text(own: OwnFiles, path: Path, text: str, *, keep_copy: bool = False) -> None:
@@ -119,7 +116,7 @@ def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]
 
 def require_outside_archive(path: Path, archive: str) -> None:
     """Raise when an output would lie inside the archive, which is never written to."""
-    if is_url(archive) or is_zip(archive):
+    if is_url(archive) or is_one_file(archive):
         return
     inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(archive))
     if inside.is_relative_to(outside):

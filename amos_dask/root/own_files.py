@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from pydantic import TypeAdapter
 
@@ -18,7 +17,7 @@ from amos_dask.root.identity import identity
 from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout
 from amos_dask.root.ownership import IsSame, Ownership, join_listed
-from amos_dask.root.replaced import find_set_aside, keep_copy
+from amos_dask.root.replaced import find_set_aside, set_aside
 from amos_dask.root.staging import Staging, remove_if_empty, write_text
 from amos_dask.root.table_state import read_earlier_identities
 
@@ -128,7 +127,7 @@ class OwnFiles:
         self._is_run = is_run
         self._collects = is_run or collects
         self._journal = Journal(layout, _JOURNAL)
-        self.files, self._choices = _read_list(layout)
+        self.files = _read_list(layout)
         self._changes: dict[str, OwnFile | None] = {}
         self._earlier = read_earlier_identities(layout)
         self._killed = self._journal.files()
@@ -146,12 +145,11 @@ class OwnFiles:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        before, choices = _read_list(self.layout)  # with what others in this process wrote
+        before = _read_list(self.layout)  # with what others in this process wrote
         files = {k: file for k, file in {**before, **self._changes}.items() if file is not None}
-        if (files, self._choices) != (before, choices):
-            told = _FILES.dump_python(files, mode="json", exclude_defaults=True)
-            content = json.dumps({"files": told, "choices": self._choices}, ensure_ascii=False)
-            write_text(self.layout.own_files, content)
+        if files != before:
+            content = _FILES.dump_json(files, exclude_defaults=True)
+            write_text(self.layout.own_files, content.decode())
         if exc_type is None:
             self._journal.remove()
             remove_if_empty(self.layout.journals)
@@ -217,7 +215,7 @@ class OwnFiles:
             write(staging.path_for(final))
             is_there = final.exists()
             if aside and is_there:
-                keep_copy(self.layout, final)
+                set_aside(self.layout, final, leave=True)
                 self.set_aside.append(final)
             carried_over = (final,) if carried or (aside and is_there) else ()
             try:
@@ -252,17 +250,6 @@ class OwnFiles:
             self.set_aside.append(path)
         if not path.exists():
             self._changes[self.layout.key(path)] = None
-
-    # ------------------------------------------------------------ what people may edit
-
-    def keep_choice(self, path: Path) -> None:
-        """Remember a file that people may edit as the one that is gone by now."""
-        self._choices = {**self._choices, self.layout.key(path): _identity_if_any(path)}
-
-    def edited_choices(self) -> list[Path]:
-        """Return the files that people have edited, made or removed since they were gone by."""
-        known = {self.layout.root / key: then for key, then in self._choices.items()}
-        return [path for path, then in known.items() if _identity_if_any(path) != then]
 
     # ------------------------------------------------------------ what there is to say
 
@@ -309,14 +296,7 @@ def same_bytes(existing: Path, staged: Path) -> bool:
     return existing.read_bytes() == staged.read_bytes()
 
 
-def _identity_if_any(path: Path) -> str:
-    return identity(path) if path.is_file() else ""
-
-
-def _read_list(layout: Layout) -> tuple[dict[str, OwnFile], dict[str, str]]:
-    """Return our files, and the identities of what people may edit and we go by."""
+def _read_list(layout: Layout) -> dict[str, OwnFile]:
     with suppress(OSError, ValueError, LookupError, TypeError):
-        content: Any = json.loads(layout.own_files.read_text(encoding="utf-8"))
-        choices = {str(key): str(known) for key, known in content["choices"].items()}
-        return _FILES.validate_python(content["files"]), choices
-    return {}, {}
+        return _FILES.validate_json(layout.own_files.read_bytes())
+    return {}

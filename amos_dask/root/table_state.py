@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -42,13 +43,26 @@ class TableState:
         Paths relative to ROOT_DIR of the manifests, in the order of writing, and of the files of
         issues.
     counts : TableCounts
-        What the manifests hold.
+        What they hold.
+    definition, exclusions : str
+        Checksums of the dataset's definition, and of the file of exclusions; empty where they are
+        not remembered.
     """
 
     made_from: Mapping[str, str]
     tables: tuple[str, ...]
     others: tuple[str, ...]
     counts: TableCounts
+    definition: str = ""
+    exclusions: str = ""
+
+    def has_other_definition(self, layout: Layout) -> bool:
+        """Return whether the definition is known to be another now."""
+        return self.definition not in ("", _definition(layout))
+
+    def has_other_exclusions(self, layout: Layout) -> bool:
+        """Return whether the file of exclusions is known to be another now, or gone, or new."""
+        return self.exclusions not in ("", _exclusions(layout))
 
 
 def read_table_state(layout: Layout) -> TableState | None:
@@ -62,6 +76,8 @@ def read_table_state(layout: Layout) -> TableState | None:
             tuple(map(str, content["tables"])),  # version 0.1.0 kept identities here as well
             tuple(map(str, content["others"])),
             TableCounts(int(counts["n_files"]), int(counts["n_samples"]), regions),
+            str(content.get("definition", "")),
+            str(content.get("exclusions", "")),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
@@ -89,6 +105,8 @@ def write_table_state(
         "tables": [layout.key(path) for path in tables],
         "others": [layout.key(path) for path in others],
         "counts": asdict(counts),
+        "definition": _definition(layout),
+        "exclusions": _exclusions(layout),
     }
     write_text(layout.tables, json.dumps(content, ensure_ascii=False))
 
@@ -97,3 +115,12 @@ def _texts(content: Any) -> dict[str, str]:
     """Return a mapping of texts; nothing for what is none, as version 0.1.0 has it in places."""
     found = content.items() if isinstance(content, dict) else ()
     return {str(name): str(value) for name, value in found}
+
+
+def _definition(layout: Layout) -> str:
+    return hashlib.sha256(layout.dataset.to_yaml().encode()).hexdigest()
+
+
+def _exclusions(layout: Layout) -> str:
+    path = layout.denoise_exclude
+    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()

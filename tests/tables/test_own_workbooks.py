@@ -21,7 +21,7 @@ from openpyxl.worksheet.table import Table
 from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.replaced import end_run, keep_copy
+from amos_dask.root.replaced import end_run, set_aside
 from amos_dask.tables.own_workbooks import find_altered_files, put_workbook
 from amos_dask.tables.workbook import read_sheet
 
@@ -377,7 +377,7 @@ def test_a_kill_while_it_is_set_aside_loses_nothing_and_shows_nowhere(layout: La
         edit_ours(book)
 
     edit(layout, change)
-    keep_copy(layout, layout.root / NAME)  # and killed
+    set_aside(layout, layout.root / NAME, leave=True)  # and killed
     assert put(layout, frame(A, B, C, D)) == ["replaced"]
     assert read_sheet(layout.root / NAME, "Manifest")["quality"].tolist()[0] == "bad"
     assert aside(layout) == [f"1/{NAME}"]
