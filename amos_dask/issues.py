@@ -157,7 +157,6 @@ CATALOGUE: dict[str, IssueKind] = {
     "outdated_output": IssueKind(
         "info", "Statistics or a report that speak of an earlier run, as none were asked for now"
     ),
-    # what people put beside and into the outputs
     "workbook_locked": IssueKind(
         "error", "A workbook that is open in another program was not written anew"
     ),

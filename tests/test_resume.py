@@ -853,9 +853,22 @@ def test_an_input_that_changes_after_planning_is_read_again_as_a_whole(place: Pl
     assert volume.read_bytes() == other.read_bytes()
 
 
-def test_damaged_manifests_are_written_again(place: Place) -> None:
+def test_damaged_workbooks_stay_until_they_are_adopted(place: Place) -> None:
     before = contents(place.root)
-    for name in MANIFESTS:
+    books = [name for name in MANIFESTS if name.endswith(".xlsx")]
+    for name in books:
         truncate(place.root / name)
-    place.run(cluster=NoCluster())
-    assert_same(before, contents(place.root))
+    damaged = {name: (place.root / name).read_bytes() for name in books}
+    result = place.run(cluster=NoCluster())
+    assert {i.file for i in result.issues if i.code == "foreign_file"} == set(books)
+    assert {name: (place.root / name).read_bytes() for name in books} == damaged
+    place.run(cluster=NoCluster(), adopt=True)
+    after = contents(place.root)
+    told = ("descriptor/issues.xlsx", "descriptor/issues.jsonl", "descriptor/report.html")
+    assert {name for name in before if before[name] != after[name]} <= set(told)
+    kept = {p.relative_to(place.root / "replaced/1").as_posix(): p for p in replaced(place.root)}
+    assert {name: path.read_bytes() for name, path in kept.items()} == damaged
+
+
+def replaced(root: Path) -> list[Path]:
+    return [path for path in (root / "replaced").rglob("*") if path.is_file()]
