@@ -28,7 +28,7 @@ from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import (
     AmosDaskError,
     ArchiveError,
-    DamagedZipError,
+    DamagedArchiveError,
 )
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.outcomes import all_issues, step_results
@@ -90,7 +90,7 @@ def verify(
     Parameters
     ----------
     path : str or Path
-        An archive (folder, ``amos22.zip``, or a URL of either), or a ROOT_DIR.
+        An archive (folder, ``amos22.zip``, tar, or a URL of any), or a ROOT_DIR.
     full : bool
         Decode everything, so that every checksum is compared.
     md5 : bool
@@ -138,7 +138,7 @@ def _require_published(location: str, definition: DatasetDefinition) -> Publishe
     if definition.published_zip is None:
         raise AmosDaskError(f"{location}: {definition.name} is not published as one zip file.")
     if not is_zip(location):
-        raise AmosDaskError(f"{shown(location)}: --md5 is for amos22.zip, and this is a folder.")
+        raise AmosDaskError(f"{shown(location)}: --md5 is for amos22.zip, and this is no zip.")
     return definition.published_zip
 
 
@@ -184,7 +184,7 @@ def _verify_archive(
     try:
         # The csv is not verified: whatever it says of MR must not stop this.
         archive = discover(location, mr_metadata_offset="0", definition=definition)
-    except DamagedZipError as error:
+    except DamagedArchiveError as error:
         # Its size, where that was asked for, says the same and what to do.
         return conclude(0, issues or [_damaged_zip(location, error, definition)], sound="")
     except ArchiveError as error:
@@ -200,7 +200,7 @@ def _verify_archive(
     return conclude(len(samples), issues, sound=_describe(looked_at, full=full))
 
 
-def _damaged_zip(location: str, error: DamagedZipError, definition: DatasetDefinition) -> Issue:
+def _damaged_zip(location: str, error: DamagedArchiveError, definition: DatasetDefinition) -> Issue:
     message = str(error).removeprefix(f"{shown(location)}: ")
     published, n_bytes = definition.published_zip, count_bytes(location)
     if published is not None and n_bytes is not None and is_too_small(n_bytes, published):

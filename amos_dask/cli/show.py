@@ -33,6 +33,7 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
         "seconds": round(result.seconds, 3),
         "issues": _codes(result.issues),
         "outputs": result.outputs,
+        "replaced_bytes": result.replaced_bytes,
     }
     good, n_before = result.n_processed - result.n_failed, result.reasons.get("complete", 0)
     remarks = (
@@ -58,8 +59,14 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
         ),
         f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.",
         *(f"{number} {remark}" for number, remark in remarks if number),
+        *([_replaced_line(result.replaced_bytes)] if result.replaced_bytes else ()),
     ]
     return _close(arguments, result.exit_code, content, lines)
+
+
+def _replaced_line(n_bytes: int) -> str:
+    size = f"{n_bytes / 1e6:,.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:,.1f} GB"
+    return f"replaced/ holds {size} that had to make way; it is yours to empty."
 
 
 def close_demo(result: RunResult, arguments: Mapping[str, Any]) -> int:

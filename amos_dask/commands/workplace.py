@@ -19,6 +19,7 @@ from amos_dask.records import SampleResult, Step, StepIssue, sample_number
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import require_sample_folders
 from amos_dask.root.layout import Layout, absolute, find_root
+from amos_dask.root.replaced import run_number
 from amos_dask.root.working import working_on
 from amos_dask.sample.make import make_sample
 from amos_dask.sample.selection import Selection
@@ -148,6 +149,8 @@ def make_all(
         By sample; one with an issue for a task that failed.
     """
     results = []
+    if tasks:
+        run_number(tasks[0].layout)
     with open_session(cluster, progress) as session:
         session.prepare_kernels()
         for outcome in session.map(name, make_sample, tasks):

@@ -17,7 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from amos_dask.errors import AmosDaskError, Terminated
+from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout
+from amos_dask.root.replaced import end_run
 from amos_dask.root.staging import remove_if_empty, remove_leftovers_below
 
 
@@ -48,8 +50,10 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
             try:
                 yield
             except BaseException:
-                remove_leftovers_below(layout.descriptor, layout.grouped, layout.state, *outputs)
+                remove_temporaries(layout)
+                remove_leftovers_below(*outputs)
                 raise
+            end_run(layout)
     finally:
         remove_if_empty(*made)
 
@@ -146,6 +150,7 @@ def _lock_file(layout: Layout, held: ExitStack) -> int:
     while True:
         try:
             layout.state.mkdir(parents=True, exist_ok=True)
+            is_new = not layout.lock.exists()
             descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:  # whoever held it is done, and removed the empty folder
             continue
@@ -154,7 +159,7 @@ def _lock_file(layout: Layout, held: ExitStack) -> int:
             raise AmosDaskError(f"{layout.root}: cannot be written to ({reason}).") from error
         with ExitStack() as opened:
             opened.callback(os.close, descriptor)
-            _flock_or_explain(layout, descriptor)
+            _flock_or_explain(layout, descriptor, is_new=is_new)
             if not _is_in_place(layout.lock, descriptor):
                 continue  # whoever held it has just removed the file
             opened.callback(layout.lock.unlink, missing_ok=True)
@@ -162,10 +167,12 @@ def _lock_file(layout: Layout, held: ExitStack) -> int:
             return descriptor
 
 
-def _flock_or_explain(layout: Layout, descriptor: int) -> None:
+def _flock_or_explain(layout: Layout, descriptor: int, *, is_new: bool) -> None:
     try:
         _flock(layout, descriptor, fcntl.LOCK_EX)
     except OSError as error:
+        if is_new:
+            layout.lock.unlink(missing_ok=True)
         raise AmosDaskError(
             f"{layout.root}: its file system has no locks ({error.strerror}); with --no_lock, make "
             "sure that nobody else works there: two runs at once mix their files."
