@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 _DELIMITERS = ",;\t"
 # GB18030 has one as well, which is not among Python's.
@@ -85,6 +86,17 @@ def decode(content: bytes, encoding: str | None = None) -> Decoded:
             continue
         return Decoded(text, candidate, _first_word(text))
     raise ValueError("its encoding is not recognised")
+
+
+def read_text(path: Path) -> str:
+    r"""Return the text of a file as `decode` does, with ``\n`` at the ends of its lines.
+
+    Raises
+    ------
+    OSError, ValueError
+        When it cannot be read, or not be decoded.
+    """
+    return io.StringIO(decode(path.read_bytes()).text, newline=None).read()
 
 
 def _first_word(text: str) -> str:
