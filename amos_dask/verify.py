@@ -7,7 +7,8 @@ A ROOT_DIR is held against what `run` keeps of it: receipts, the record of the m
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,11 @@ from amos_dask.errors import (
 )
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.outcomes import all_issues, step_results
+from amos_dask.params import Params
 from amos_dask.records import sample_number
 from amos_dask.results import CommandResult
-from amos_dask.root.choices import find_archive, layout_for
+from amos_dask.root.choices import find_archive, find_exclusions, find_label_map, layout_for
+from amos_dask.root.issue_log import read_issues
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import is_leftover
@@ -47,6 +50,7 @@ from amos_dask.sample.soundness import (
     verify_outputs,
     verify_sample,
 )
+from amos_dask.sample.todo import other_choices
 
 # Of what finding the scans says, that of the files' names; what the csv says is not verified.
 _OF_NAMES = frozenset(
@@ -63,6 +67,8 @@ _OF_NAMES = frozenset(
         "mask_without_volume",
     }
 )
+
+_TAKEN_UP = "; run takes up what it says now"
 
 
 def verify(
@@ -222,22 +228,66 @@ def _verify_root(
     samples = _find_samples(layout, selection)
     results = step_results(session.map("verify", partial(verify_outputs, full=full), samples))
     issues = all_issues(results)
+    verified = {r.sample_id: r.value for r in results if r.value is not None}
+    issues += _verify_choices(layout, verified)
     if selection.is_everything:
         issues += _verify_manifests(layout, [result.value for result in results])
         issues += _find_leftovers(layout)
-    n_files = sum(result.value.n_files for result in results if result.value is not None)
+    n_files = sum(sample.n_files for sample in verified.values())
     advice = "running the same command ('amos-dask run') again repairs it"
     if any(issue.code == "extra_file" for issue in issues):
         advice += ", but for extra files, which it leaves: move them elsewhere"
+    unsound = "not as it was written" if issues else "as it was written, with errors"
+    told = {"", *(result.sample_id for result in results)}
+    everything = selection.is_everything
+    recorded = [i for i in _recorded_errors(layout) if everything or i.sample in told]
+    if recorded:
+        advice += ", but for what it recorded as error before, which is to be mended in the archive"
     how = "all images decoded" if full else "sizes and checksums; --full decodes all images"
     return _conclude(
         str(layout.root),
         len(results),
-        issues,
+        [*issues, *recorded],
         sound=f"{len(results)} samples, {n_files} files as they were written ({how})",
-        unsound="not as it was written",
+        unsound=unsound,
         advice=advice,
     )
+
+
+def _recorded_errors(layout: Layout) -> Iterator[Issue]:
+    """Yield what the last run, or a step after it, recorded as error."""
+    for issue in read_issues(layout.descriptor / "issues.jsonl"):
+        if issue.severity == "error":
+            yield replace(issue, message=f"recorded by the last run: {issue.message}")
+
+
+def _verify_choices(layout: Layout, samples: Mapping[str, Verified]) -> Iterator[Issue]:
+    """Yield the choices of people that are not those which samples were made with."""
+    changed = partial(make_issue, "changed_choice")
+    state = read_table_state(layout)
+    if state is not None and state.has_other_definition(layout):
+        file = layout.shown(layout.dataset_yaml)
+        yield changed(f"is not the definition that tables were made with{_TAKEN_UP}", file=file)
+    try:
+        label_map = find_label_map(layout, None)
+        exclusions = find_exclusions(layout, None, label_map)
+    except AmosDaskError as error:
+        yield changed(str(error))
+        return
+    may_be_restored = state is None or not state.has_other_exclusions(layout)
+    others: dict[Path, list[str]] = {layout.label_map: [], layout.denoise_exclude: []}
+    for name, sample in samples.items():
+        params = Params(label_map, excluded=exclusions.for_sample(name))
+        made_by = sample.masks_made_with
+        differs = other_choices(made_by, params, may_be_restored=may_be_restored)
+        for path, is_other in zip(others, differs, strict=True):
+            if is_other:
+                others[path].append(name)
+    for path, names in others.items():
+        if names:
+            n = f"{len(names)} sample{'s' if len(names) > 1 else ''} such as {names[0]}"
+            message = f"is not what {n} was made with{_TAKEN_UP}"
+            yield changed(message, file=layout.shown(path))
 
 
 def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SEVERITIES = ("error", "warning", "info")
 _SHOWN_ERRORS = 20
+# Warnings that are told one by one: something of the data is gone.
+_SHOWN_WARNINGS = frozenset({"label_vanished", "empty_mask"})
 
 
 def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
@@ -31,6 +33,7 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
         "seconds": round(result.seconds, 3),
         "issues": _codes(result.issues),
         "outputs": result.outputs,
+        "replaced_bytes": result.replaced_bytes,
     }
     good, n_before = result.n_processed - result.n_failed, result.reasons.get("complete", 0)
     remarks = (
@@ -56,8 +59,14 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
         ),
         f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.",
         *(f"{number} {remark}" for number, remark in remarks if number),
+        *([_replaced_line(result.replaced_bytes)] if result.replaced_bytes else ()),
     ]
     return _close(arguments, result.exit_code, content, lines)
+
+
+def _replaced_line(n_bytes: int) -> str:
+    size = f"{n_bytes / 1e6:,.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:,.1f} GB"
+    return f"replaced/ holds {size} that had to make way; it is yours to empty."
 
 
 def close_demo(result: RunResult, arguments: Mapping[str, Any]) -> int:
@@ -174,17 +183,24 @@ def _paths(result: CommandResult | RunResult) -> list[str]:
 
 
 def _issue_lines(issues: Sequence[Issue]) -> list[str]:
-    """Return the first errors, then how many issues of each kind there are."""
+    """Return the first errors and losses, then how many issues of each kind there are."""
     errors = [issue for issue in issues if issue.severity == "error"]
-    lines = []
-    for issue in errors[:_SHOWN_ERRORS]:
-        where = " ".join(filter(None, (issue.sample, issue.file)))
-        lines.append("error: " + ": ".join(filter(None, (where, issue.code, issue.message))))
-    if len(errors) > _SHOWN_ERRORS:
-        lines.append(f"… and {len(errors) - _SHOWN_ERRORS} more errors")
+    losses = [issue for issue in issues if issue.code in _SHOWN_WARNINGS]
+    lines = [*_first_lines(errors, "errors"), *_first_lines(losses, "labels or masks gone")]
     kinds = Counter((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
     rows = [(f"{_SEVERITIES[rank]}  {code}", str(n)) for (rank, code), n in sorted(kinds.items())]
     return [*lines, *(_table(*rows) if rows else ())]
+
+
+def _first_lines(issues: Sequence[Issue], what: str) -> list[str]:
+    lines = []
+    for issue in issues[:_SHOWN_ERRORS]:
+        where = " ".join(filter(None, (issue.sample, issue.file)))
+        parts = filter(None, (issue.severity, where, issue.code, issue.message))
+        lines.append(": ".join(parts))
+    if len(issues) > _SHOWN_ERRORS:
+        lines.append(f"… and {len(issues) - _SHOWN_ERRORS} more {what}")
+    return lines
 
 
 def _table(*rows: tuple[str, str]) -> list[str]:

@@ -204,7 +204,7 @@ def _pair_tasks(layout: Layout, group: Path, chosen: Iterable[Sample]) -> list[S
     params = Params(find_label_map(layout, None))
     return [
         SampleTask(
-            ArchiveSource(sample, sample.sample_id in earlier),
+            ArchiveSource(sample, sample.sample_id in earlier, layout.dataset.mask_geometry),
             layout,
             sample_folder(group, sample),
             frozenset({Step.CONFIRM_PAIRS}),

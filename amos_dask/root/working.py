@@ -17,7 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from amos_dask.errors import AmosDaskError, Terminated
+from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout
+from amos_dask.root.replaced import end_run
 from amos_dask.root.staging import remove_if_empty, remove_leftovers_below
 
 
@@ -48,8 +50,10 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
             try:
                 yield
             except BaseException:
-                remove_leftovers_below(layout.descriptor, layout.grouped, layout.state, *outputs)
+                remove_temporaries(layout)
+                remove_leftovers_below(*outputs)
                 raise
+            end_run(layout)
     finally:
         remove_if_empty(*made)
 
