@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import sample_number
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_archive, layout_for
+from amos_dask.root.export_mark import find_exports
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import is_leftover
@@ -144,7 +147,8 @@ def _verify_others(
         if md5:
             raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
         with reading_from(layout), open_session(cluster, progress) as session:
-            return _verify_root(session, layout, selection, full=full)
+            result = _verify_root(session, layout, selection, full=full)
+            return _with_exports(result, layout)
     location = str(path) if layout is None else find_archive(layout, path)
     definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
     published = _require_published(location, definition) if md5 else None
@@ -262,6 +266,24 @@ def _verify_root(
         unsound="not as it was written",
         advice=advice,
     )
+
+
+def _with_exports(result: CommandResult, layout: Layout) -> CommandResult:
+    """Return a ROOT_DIR's result with a warning for each of its exports that is outdated."""
+    outdated = []
+    for base in find_exports(layout):
+        with suppress(AmosDaskError):  # somebody is writing to it
+            codes = {issue.code for issue in verify_export(base).issues}
+            outdated += [base] if "outdated_export" in codes else []
+    if not outdated:
+        return result
+    message = "was made from other files than there are now"
+    issues = [
+        make_issue("outdated_export", message, file=layout.shown(base), severity="warning")
+        for base in outdated
+    ]
+    summary = f"{result.summary} Outdated exports: {', '.join(map(str, outdated))}."
+    return replace(result, summary=summary, issues=(*result.issues, *issues))
 
 
 def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:

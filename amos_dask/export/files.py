@@ -75,8 +75,8 @@ class ExportFolder:
     def find_way(self, path: Path, own: OwnFile, target: Path | None) -> Way | None:
         """Return what becomes of what is at a path when a file of ours is to be there.
 
-        None when it is not as we wrote it, and stays. A link to the target, if there is one, is as
-        good as ours.
+        None when it is not as we wrote it, and stays. What ROOT_DIR has itself, and a link to the
+        target there, is as good as ours.
         """
         if self._is_behind_a_link(path):
             return None
@@ -85,8 +85,8 @@ class ExportFolder:
         if self.is_in_place(path, own.identity):
             return Way.TAKEN
         now = identity_of(path)
-        ours = {own.identity, "" if target is None else link_identity(target)} - {""}
-        if now in ours or self.is_as_written(path):
+        of_root = {own.source_identity, "" if target is None else link_identity(target)}
+        if now in {own.identity, *of_root} - {""} or self.is_as_written(path):
             return Way.FREE
         return Way.ASIDE if self.adopt or self._is_list_of_0_1_0(path) else None
 
@@ -222,7 +222,7 @@ class Placing:
 
     def _in_the_way(self, key: str, *, is_current: bool) -> Issue:
         """Return the issue of a file that is not as we wrote it; what we would write may be new."""
-        message = "is not what this export wrote"
+        message = "is not what this export wrote, or is reached through a link"
         if not is_current:
             message += ", and what it would write now is something else"
         return make_issue(

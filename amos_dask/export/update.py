@@ -218,14 +218,11 @@ class Update:
                 if not (is_known or name.startswith(".")):
                     found[self.folder.key(Path(place))].append(name)
         for key, names in found.items():
-            more = ", …" if len(names) > _SHOWN_NAMES else ""
-            message = f"{len(names)} files are not the export's: {', '.join(names[:_SHOWN_NAMES])}"
-            yield make_issue(
-                *("foreign_file", message + more),
-                file="" if key == "." else key,
-                action="left as they are",
-                severity="warning",
-            )
+            shown, n_more = ", ".join(names[:_SHOWN_NAMES]), len(names) - _SHOWN_NAMES
+            more = f" and {n_more} more" if n_more > 0 else ""
+            issue = make_issue("foreign_file", f"not of the export: {shown}{more}")
+            file = "" if key == "." else key
+            yield replace(issue, file=file, severity="warning", action="left as it is")
 
 
 @contextmanager
@@ -267,7 +264,8 @@ def updating(
         )
     layout = Layout(base)
     with working_on(layout, no_lock=no_lock):
-        if not is_export(base):
+        is_new = not is_export(base)
+        if is_new:
             write_mark(base, request.mark(base, form))
         journals = find_journals(layout)
         remove_temporaries(layout)
@@ -275,7 +273,12 @@ def updating(
         begun = {path_from(base, base / path): known for path, known in listed.items()}
         folder = ExportFolder(base, read_mark(base).files, begun, adopt, link)
         update = Update(folder, request.mark(base, form))
-        yield update
+        try:
+            yield update
+        except BaseException:
+            if is_new:
+                _remove_if_only_marked(base)
+            raise
         update.finish()
         for journal in find_journals(layout):
             journal.remove()
@@ -289,3 +292,9 @@ def _is_taken(base: Path) -> bool:
     if not base.is_dir():
         return os.path.lexists(base)
     return any(not path.name.startswith(".") for path in base.iterdir())
+
+
+def _remove_if_only_marked(base: Path) -> None:
+    """Remove the mark of a new export of which nothing was written."""
+    if {path.name for path in base.iterdir()} <= {EXPORT_MARK, ".amos-dask"}:
+        (base / EXPORT_MARK).unlink()
