@@ -133,7 +133,10 @@ class Update:
         self.issues += self._find_strangers()
         names = {task.name for task in self.placed}
         left_out = tuple(name for name in self.mark.samples if name not in names)
-        write_mark(self.folder.base, replace(self.mark, files=self.files, left_out=left_out))
+        write_mark(
+            self.folder.base,
+            replace(self.mark, files=dict(sorted(self.files.items())), left_out=left_out),
+        )
 
     def result(self, output: Path) -> CommandResult:
         """Return the command's result, with a row a sample."""
@@ -208,14 +211,13 @@ class Update:
     def _find_strangers(self) -> Iterator[Issue]:
         """Yield an issue for each folder of the export with files that are not ours."""
         base, found = self.folder.base, defaultdict(list)
+        known = {*self.files, *self.folder.own, *_OURS, *(issue.file for issue in self.issues)}
         for place, folders, names in os.walk(base):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             if Path(place) == base:
                 folders[:] = [name for name in folders if name not in _OURS]
             for name in sorted(names):
-                key = self.folder.key(Path(place, name))
-                is_known = key in self.files or key in self.folder.own or key in _OURS
-                if not (is_known or name.startswith(".")):
+                if not (name.startswith(".") or self.folder.key(Path(place, name)) in known):
                     found[self.folder.key(Path(place))].append(name)
         for key, names in found.items():
             shown, n_more = ", ".join(names[:_SHOWN_NAMES]), len(names) - _SHOWN_NAMES

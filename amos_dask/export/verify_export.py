@@ -59,8 +59,8 @@ def verify_export(base: Path, *, full: bool = False) -> CommandResult:
     with ExitStack() as reading:
         reading.enter_context(reading_from(Layout(base)))
         mark = read_mark(base)
-        root = find_root(path_told(base, mark.root_dir))
-        has_root = bool(mark.root_dir) and root.is_dir()
+        exported = path_told(base, mark.root_dir)
+        root, has_root = find_root(exported), bool(mark.root_dir) and exported.is_dir()
         if has_root:
             reading.enter_context(reading_from(Layout(root)))
         issues = [*_find_altered(base, mark, full=full)]

@@ -137,7 +137,7 @@ def write_archive(
         beside = staged if form == "folder" else Path(folder)
         (beside / METADATA_NAME).write_bytes(csv)
         _require_free(path, metadata, csv)  # it took a while
-        if form == "zip":
+        if form == "zip" and not metadata.exists():
             (beside / METADATA_NAME).rename(metadata)
         staged.rename(path)
     return Archive(path, metadata, samples)

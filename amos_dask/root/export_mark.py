@@ -150,7 +150,14 @@ def find_exports(layout: Layout) -> list[Path]:
     for line in lines:
         with suppress(ValueError, TypeError):
             found.append(path_told(layout.root, json.loads(line)))
-    return [folder for folder in dict.fromkeys(found) if is_export(folder)]
+    return [folder for folder in dict.fromkeys(found) if _is_export_of(layout, folder)]
+
+
+def _is_export_of(layout: Layout, folder: Path) -> bool:
+    """Return whether there is an export, and not that of a ROOT_DIR of which this is a copy."""
+    if not is_export(folder):
+        return False
+    return path_told(folder, read_mark(folder).root_dir).is_relative_to(layout.root)
 
 
 def find_exports_of(layout: Layout, sample_ids: Collection[str]) -> dict[Path, list[str]]:
