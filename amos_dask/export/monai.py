@@ -51,9 +51,10 @@ def export_monai(
     file : str or Path
         The datalist (JSON). An earlier export is brought up to date; files in it that are not as
         it wrote them stay.
-    merge_prostate_uterus, mr_without_14_16, label_explanation, selection, adopt, no_lock, cluster,
-    progress
+    merge_prostate_uterus, mr_without_14_16, label_explanation, selection
         As for `export_nnunet`.
+    adopt, no_lock, cluster, progress
+        As for `export_nnunet`; ``replaced/`` is in the folder with the mark.
 
     Returns
     -------

@@ -91,7 +91,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path
         "demo other/demo",
         "download other",
         "denoise --root_dir AMOS22/grouped --output_dir other/denoised",
-        "confirm-pairs --modality ct --root_dir amos22 --output_dir other/g --archive_manifest a.xlsx",
+        "confirm-pairs --modality ct --root_dir amos22 --output_dir other --archive_manifest a",
         "archive-manifest --root_dir amos22 --output_manifest_file other/a.xlsx",
         "run other --archive amos22",
         "run other/AMOS22 --archive amos22",
