@@ -16,7 +16,7 @@ from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.root.export_mark import OwnFile, identity_of, link_identity, path_from
 from amos_dask.root.identity import identity
-from amos_dask.root.journal import Identities
+from amos_dask.root.journal import Identities, Journal
 from amos_dask.root.layout import Layout
 from amos_dask.root.ownership import Way
 from amos_dask.root.replaced import set_aside
@@ -243,8 +243,9 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def can_clone(source: Path, folder: Path) -> bool:
-    """Return whether a copy of a file in a folder takes no room; tried with a temporary file."""
-    with Staging() as staging, source.open("rb") as reading:
+    """Return whether a copy of a file in an export takes no room; tried with a temporary file."""
+    journal = Journal(Layout(folder), "clone")
+    with Staging(journal) as staging, source.open("rb") as reading:
         temporary = staging.path_for(folder / "clone")
         with temporary.open("wb") as writing:
             return _clone(reading.fileno(), writing.fileno())

@@ -286,6 +286,7 @@ def updating(
             journal.remove()
         end_run(layout)
         remove_if_empty(layout.journals)
+    remove_if_empty(layout.state)  # a killed export has left it
     remember_export(request.layout, base)
 
 
@@ -298,5 +299,9 @@ def _is_taken(base: Path) -> bool:
 
 def _remove_if_only_marked(base: Path) -> None:
     """Remove the mark of a new export of which nothing was written."""
-    if {path.name for path in base.iterdir()} <= {EXPORT_MARK, ".amos-dask"}:
+    layout = Layout(base)
+    if {path.name for path in base.iterdir()} <= {EXPORT_MARK, layout.state.name}:
         (base / EXPORT_MARK).unlink()
+        for journal in find_journals(layout):
+            journal.remove()
+        remove_if_empty(layout.journals)

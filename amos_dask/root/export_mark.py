@@ -13,8 +13,9 @@ from pydantic import TypeAdapter
 
 from amos_dask.archive.around import EXPORT_MARK
 from amos_dask.root.identity import identity
+from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout, absolute
-from amos_dask.root.staging import write_text
+from amos_dask.root.staging import Staging
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,10 @@ def read_mark(folder: Path) -> ExportMark:
 def write_mark(folder: Path, mark: ExportMark) -> None:
     """Mark a folder as an export of ours."""
     content = _MARK.dump_python(mark, mode="json")
-    write_text(folder / EXPORT_MARK, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    with Staging(Journal(Layout(folder), "mark")) as staging:
+        staging.write_text(folder / EXPORT_MARK, text)
+        staging.publish()
 
 
 def path_from(folder: Path, path: Path) -> str:
