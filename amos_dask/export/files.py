@@ -205,8 +205,8 @@ class Placing:
             return False
         if way is Way.ASIDE:
             self._aside.append(final)
-        is_outdated = earlier is not None and earlier.source_identity != own.source_identity
-        if is_outdated and way is not Way.TAKEN:
+        is_written = way is not Way.TAKEN and earlier is not None and not earlier.is_link
+        if is_written and earlier.source_identity != own.source_identity:
             self.issues.append(
                 make_issue(
                     "outdated_export",

@@ -99,6 +99,8 @@ def _find_altered(base: Path, mark: ExportMark, *, full: bool) -> Iterator[Issue
 def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
     """Yield an issue for each way in which ROOT_DIR is not what the export was made from."""
     for key, own in mark.files.items():
+        if own.is_link and not mark.changes_labels:
+            continue  # it is what ROOT_DIR has
         if own.source and _identity(path_told(base, own.source), key) != own.source_identity:
             yield _outdated(f"{Path(own.source).name} is another now, or gone", key)
     if mark.result_version != RESULT_VERSION:
