@@ -31,8 +31,10 @@ class Settings:
 
     Parameters
     ----------
-    root_dir, archive, dataset, labeled_data_meta, mr_metadata_offset, label_explanation
+    root_dir, archive, dataset, labeled_data_meta, label_explanation
         Where things are.
+    metadata_encoding, mr_metadata_offset
+        How the csv is read.
     region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh, exclude
         How it is done.
     selection, force
@@ -47,6 +49,7 @@ class Settings:
     archive: str | Path | None = None
     dataset: str | Path | None = None
     labeled_data_meta: str | Path | None = None
+    metadata_encoding: str | None = None
     mr_metadata_offset: str = "auto"
     label_explanation: str | Path | None = None
     region_volume_thresh: Sequence[float] = (100.0,)
@@ -123,7 +126,9 @@ def find(settings: Settings) -> Found:
     location = find_archive(layout, settings.archive)
     require_outside_archive(layout.root, location)
     csv = None if settings.labeled_data_meta is None else str(settings.labeled_data_meta)
-    archive = discover(location, csv, settings.mr_metadata_offset, layout.dataset)
+    archive = discover(
+        location, csv, settings.mr_metadata_offset, layout.dataset, settings.metadata_encoding
+    )
     layout = settle_dataset(layout, archive.definition)
     samples = tuple(settings.selection.choose(archive.samples))
     params = Params(
