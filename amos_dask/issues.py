@@ -174,6 +174,9 @@ CATALOGUE: dict[str, IssueKind] = {
         "error", "Label map, exclusions or definition are not those that samples were made with"
     ),
     "leftover": IssueKind("error", "A temporary file of a run that was killed"),
+    "outdated_export": IssueKind(
+        "error", "An export was made from files that ROOT_DIR has no more, or has others of"
+    ),
     "incomplete_run": IssueKind(
         "error", "A run did not finish: manifests are missing or older than the samples"
     ),

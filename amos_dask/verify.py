@@ -30,6 +30,7 @@ from amos_dask.errors import (
     ArchiveError,
     DamagedArchiveError,
 )
+from amos_dask.export.verify_export import find_export, verify_export, with_outdated_exports
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.outcomes import all_issues, step_results
 from amos_dask.params import Params
@@ -53,6 +54,7 @@ from amos_dask.sample.soundness import (
 )
 from amos_dask.sample.todo import other_choices
 from amos_dask.tables.own_workbooks import find_altered_files
+from amos_dask.termination import raise_on_sigterm
 
 # Of what finding the scans says, that of the files' names; what the csv says is not verified.
 _OF_NAMES = frozenset(
@@ -83,16 +85,18 @@ def verify(
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
-    """Look whether an archive, or a ROOT_DIR made by `run`, is complete and sound.
+    """Look whether an archive, a ROOT_DIR made by `run`, or an export is complete and sound.
 
     Nothing is written anywhere, and no voxel is decoded unless asked for: of an archive, headers
     are read and the ends of every file are held against them; of a ROOT_DIR, every file is held
-    against the size and checksum that `run` kept of it.
+    against the size and checksum that `run` kept of it; of an export, every file against what its
+    mark keeps, and what it was made from against ROOT_DIR.
 
     Parameters
     ----------
     path : str or Path
-        An archive (folder, ``amos22.zip``, tar, or a URL of any), or a ROOT_DIR.
+        An archive (folder, ``amos22.zip``, tar, or a URL of any), a ROOT_DIR, or an export: a
+        dataset's folder or a datalist.
     full : bool
         Decode everything, so that every checksum is compared.
     md5 : bool
@@ -115,7 +119,8 @@ def verify(
     Raises
     ------
     AmosDaskError
-        When the path is neither an archive nor a ROOT_DIR, or a run is at work there.
+        When the path is neither an archive nor a ROOT_DIR nor an export, or a run is at work
+        there.
 
     Examples
     --------
@@ -123,12 +128,32 @@ def verify(
     >>> result.exit_code.name, result.n_samples
     ('DONE', 12)
     """
+    with raise_on_sigterm():
+        base = None if is_url(str(path)) else find_export(absolute(path))
+        if base is None:
+            return _verify_others(path, full, md5, dataset, selection, cluster, progress)
+        if md5 or not selection.is_everything:
+            raise AmosDaskError(f"{path}: is an export; it is verified as a whole, without --md5.")
+        return verify_export(base, full=full)
+
+
+def _verify_others(
+    path: str | Path,
+    full: bool,
+    md5: bool,
+    dataset: str | Path | None,
+    selection: Selection,
+    cluster: Any,
+    progress: str | Listener,
+) -> CommandResult:
+    """Verify an archive or a ROOT_DIR; arguments as of `verify`."""
     layout = None if is_url(str(path)) else layout_for(absolute(path), dataset)
     if layout is not None and layout.receipts.is_dir():
         if md5:
             raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
         with reading_from(layout), open_session(cluster, progress) as session:
-            return _verify_root(session, layout, selection, full=full)
+            result = _verify_root(session, layout, selection, full=full)
+            return with_outdated_exports(result, layout)
     location = str(path) if layout is None else find_archive(layout, path)
     definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
     published = _require_published(location, definition) if md5 else None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SEVERITIES = ("error", "warning", "info")
 _SHOWN_ERRORS = 20
+_SHOWN_NOTES = 50
 # Warnings that are told one by one: something of the data is gone.
 _SHOWN_WARNINGS = frozenset({"label_vanished", "empty_mask"})
 
@@ -144,6 +145,20 @@ def close_search(
     return _close(arguments, result.exit_code, content, [*notes, *_command_lines(result)])
 
 
+def close_export(result: CommandResult, arguments: Mapping[str, Any]) -> int:
+    """Say how an export ended; what was outdated, or is not its own, is written down nowhere."""
+    content = {**_common(result), "outputs": result.outputs}
+    content["found"] = [asdict(issue) for issue in result.issues]
+    notes = [
+        f"{_described(issue)}; {issue.action}"
+        for issue in result.issues
+        if issue.severity != "error"
+    ]
+    if len(notes) > _SHOWN_NOTES:
+        notes[_SHOWN_NOTES:] = [f"… and {len(notes) - _SHOWN_NOTES} more; --json lists all"]
+    return _close(arguments, result.exit_code, content, [*notes, *_command_lines(result)])
+
+
 def _common(result: CommandResult) -> dict[str, Any]:
     return {
         "exit_code": int(result.exit_code),
@@ -193,14 +208,15 @@ def _issue_lines(issues: Sequence[Issue]) -> list[str]:
 
 
 def _first_lines(issues: Sequence[Issue], what: str) -> list[str]:
-    lines = []
-    for issue in issues[:_SHOWN_ERRORS]:
-        where = " ".join(filter(None, (issue.sample, issue.file)))
-        parts = filter(None, (issue.severity, where, issue.code, issue.message))
-        lines.append(": ".join(parts))
+    lines = [_described(issue) for issue in issues[:_SHOWN_ERRORS]]
     if len(issues) > _SHOWN_ERRORS:
         lines.append(f"… and {len(issues) - _SHOWN_ERRORS} more {what}")
     return lines
+
+
+def _described(issue: Issue) -> str:
+    where = " ".join(filter(None, (issue.sample, issue.file)))
+    return ": ".join(filter(None, (issue.severity, where, issue.code, issue.message)))
 
 
 def _table(*rows: tuple[str, str]) -> list[str]:

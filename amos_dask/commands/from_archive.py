@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from amos_dask.archive.around import require_outside_archives
 from amos_dask.archive.discover import check_files, discover, new_sample
 from amos_dask.archive.listing import list_files
 from amos_dask.commands.workplace import make_all
@@ -25,6 +26,7 @@ from amos_dask.root.choices import (
     keep_dataset,
     keep_label_map,
     layout_for,
+    require_no_archive,
     require_outside_archive,
     settle_dataset,
 )
@@ -116,6 +118,7 @@ def archive_manifest(
     output = Path(output_manifest_file)
     require_title(sheet_name)
     require_outside_archive(output, str(root_dir))
+    require_outside_archives(output)
     csv = None if labeled_data_meta is None else str(labeled_data_meta)
     root = find_root_beside_archive(str(root_dir), output)
     with working_on(Layout(root), no_lock=no_lock):
@@ -142,6 +145,7 @@ def confirm_pairs(
     *,
     modality: str,
     selection: Selection = EVERYTHING,
+    adopt: bool = False,
     no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -160,6 +164,9 @@ def confirm_pairs(
         Which samples.
     selection : Selection
         Further choice of samples.
+    adopt : bool
+        A file in the way that is not ours goes to ROOT's ``replaced/``; otherwise it is the error
+        ``foreign_file``.
     no_lock, cluster, progress
         As for `archive_manifest`.
 
@@ -190,9 +197,12 @@ def confirm_pairs(
     root = find_root_beside_archive(str(root_dir), group)
     with working_on(Layout(root), group, no_lock=no_lock):
         layout = Layout.of(root)
+        require_no_archive(layout, group)
         listed = _read_samples(manifest, str(root_dir), layout.dataset)
         chosen = selection.choose(sample for sample in listed if sample.modality == modality)
-        results = make_all("pair", _pair_tasks(layout, group, chosen), cluster, progress)
+        results = make_all(
+            "pair", _pair_tasks(layout, group, chosen, adopt=adopt), cluster, progress
+        )
         issues = [found.issue for result in results for found in result.issues]
         issues += [
             issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)
@@ -205,7 +215,9 @@ def confirm_pairs(
     return CommandResult((group,), len(chosen), summary, tuple(issues))
 
 
-def _pair_tasks(layout: Layout, group: Path, chosen: Iterable[Sample]) -> list[SampleTask]:
+def _pair_tasks(
+    layout: Layout, group: Path, chosen: Iterable[Sample], *, adopt: bool
+) -> list[SampleTask]:
     """Return a task for each sample that has a volume."""
     there = find_sample_folders(group, layout.dataset.prefix)
     earlier = {folder.sample_id for folder in there}
@@ -217,6 +229,7 @@ def _pair_tasks(layout: Layout, group: Path, chosen: Iterable[Sample]) -> list[S
             sample_folder(group, sample),
             frozenset({Step.CONFIRM_PAIRS}),
             params,
+            adopt=adopt,
         )
         for sample in chosen
         if sample.volume is not None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from amos_dask.archive.around import require_outside_archives
 from amos_dask.archive.locations import is_one_file, is_url
+from amos_dask.csv_text import read_text
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition, read_definition
 from amos_dask.errors import AmosDaskError, DatasetError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
@@ -90,17 +93,13 @@ def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: Label
 def keep_exclusions(own: OwnFiles, exclusions: Exclusions) -> None:
     """Write ROOT's ``denoise_exclude.csv`` where another list was given; keep the one before."""
     path = own.layout.denoise_exclude
-    if _read_text(path) != exclusions.text:
+    if not path.exists() or read_text(path) != exclusions.text:
         _keep_text(own, path, exclusions.text, keep_copy=True)
 
 
 def _keep_text(own: OwnFiles, path: Path, text: str, *, keep_copy: bool = False) -> None:
     """Write what people chose in place of what they chose before, which is set aside if theirs."""
     own.write_text(path, text, aside=keep_copy or not own.is_as_written(path))
-
-
-def _read_text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8-sig") if path.exists() else None
 
 
 def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]:
@@ -121,6 +120,25 @@ def require_outside_archive(path: Path, archive: str) -> None:
     inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(archive))
     if inside.is_relative_to(outside):
         raise AmosDaskError(f"{path} lies inside the archive {archive}; write somewhere else.")
+
+
+def require_no_archive(layout: Layout, *outputs: Path) -> None:
+    """Raise when an output would lie in ROOT_DIR's archive, or in any other.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    *outputs : Path
+        Files and folders that are to be written.
+    """
+    archives = [str(layout.root / "archive")]
+    with suppress(AmosDaskError):
+        archives.append(find_archive(layout, None))
+    for output in outputs:
+        for archive in archives:
+            require_outside_archive(output, archive)
+        require_outside_archives(output, layout.dataset)
 
 
 def find_archive(layout: Layout, archive: str | Path | None) -> str:

@@ -137,6 +137,8 @@ class OwnFiles:
         self.ownership = Ownership(layout, listed, adopt)
 
     def __enter__(self) -> Self:
+        ours = (self.layout.root / key for key in {**self._earlier, **self.files})
+        self.set_aside += find_set_aside(self.layout, ours)  # before a kill
         return self
 
     def __exit__(
@@ -270,8 +272,6 @@ class OwnFiles:
 
     def issues(self) -> list[Issue]:
         """Return what could not be written, and what this run set aside, before a kill too."""
-        ours = (self.layout.root / key for key in {**self._earlier, **self.files})
-        moved = dict.fromkeys((*find_set_aside(self.layout, ours), *self.set_aside))
         said = (
             make_issue(
                 "replaced",
@@ -279,7 +279,7 @@ class OwnFiles:
                 file=self.layout.shown(path),
                 action="written anew; what was there is in replaced/",
             )
-            for path in moved
+            for path in dict.fromkeys(self.set_aside)
         )
         return [*dict.fromkeys(self._failed), *said]
 
