@@ -51,10 +51,13 @@ class Plan:
         The chosen samples that have a volume.
     headers : mapping of str to HeaderCheck
         What headers said before, of all samples of the archive whose files are the same.
+    same_inputs : tuple of bool
+        Of each file of the archive that is remembered and there, whether it is the same.
     """
 
     samples: tuple[Planned, ...]
     headers: Mapping[str, HeaderCheck]
+    same_inputs: tuple[bool, ...] = ()
 
     @property
     def reasons(self) -> Counter[str]:
@@ -87,10 +90,11 @@ def make_plan(found: Found, folders: Iterable[SampleFolder]) -> Plan:
     """
     receipts, chosen = Receipts(found.layout), found.chosen
     earlier = {folder.sample_id for folder in folders}
-    planned, headers = [], {}
+    planned, headers, same_inputs = [], {}, list[bool]()
     for sample in found.archive.samples:
         source = ArchiveSource(sample, sample.sample_id in earlier)
         receipt, origin = receipts.read(sample.sample_id), source.find_origin()
+        same_inputs += receipt.compare_inputs(origin) if receipt is not None else ()
         if receipt is not None and _has_same_headers(sample, receipt, origin):
             headers[sample.sample_id] = receipt.headers
         if sample.sample_id in chosen and sample.volume is not None:
@@ -99,7 +103,7 @@ def make_plan(found: Found, folders: Iterable[SampleFolder]) -> Plan:
             todo = ToDo(Reason.FORCED) if is_forced else find_todo(task, receipt, origin)
             planned.append(Planned(sample, task, todo))
     known = {name: found for name, found in headers.items() if found is not None}
-    return Plan(tuple(planned), known)
+    return Plan(tuple(planned), known, tuple(same_inputs))
 
 
 def _make_task(found: Found, source: ArchiveSource, origin: Origin) -> SampleTask:

@@ -133,6 +133,8 @@ class RunPlan:
         ROOT_DIR.
     archive : str
         Where it reads.
+    changes : str
+        Which choices of the last run change, and what is made anew; empty where none does.
     samples : DataFrame
         A row a sample: ID, subset, modality, what is to be done and why, bytes to read, bytes to
         write before compression, folder to write.
@@ -146,6 +148,7 @@ class RunPlan:
 
     root_dir: Path
     archive: str
+    changes: str
     samples: pd.DataFrame = field(repr=False)
     n_bytes_to_read: int
     n_bytes_to_write: int

@@ -7,27 +7,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amos_dask.archive.discover import Discovery, discover
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.exclusions import Exclusions
 from amos_dask.labels import LabelMap
-from amos_dask.params import DenoiseParams, Params, require_threshold
+from amos_dask.params import Params, require_threshold
 from amos_dask.records import Sample
 from amos_dask.root.choices import (
+    choose_denoising,
     find_archive,
     find_exclusions,
     find_label_map,
+    find_metadata_csv,
     layout_for,
+    metadata_gone,
     require_outside_archive,
     settle_dataset,
 )
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.receipts import Receipts
+from amos_dask.root.remembered import Remembered, place_of, read_remembered
 from amos_dask.sample.selection import EVERYTHING, Selection
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a run is asked for; the fields are the arguments of `amos_dask.run`.
+
+    None stands for what ROOT_DIR remembers of its last run, else for the documented default.
 
     Parameters
     ----------
@@ -47,12 +53,12 @@ class Settings:
     archive: str | Path | None = None
     dataset: str | Path | None = None
     labeled_data_meta: str | Path | None = None
-    mr_metadata_offset: str = "auto"
+    mr_metadata_offset: str | None = None
     label_explanation: str | Path | None = None
     region_volume_thresh: Sequence[float] = (100.0,)
-    kernel_size: Sequence[int] = (5, 5)
-    filter_halfedge: int = 3
-    region_area_thresh: float = 10.0
+    kernel_size: Sequence[int] | None = None
+    filter_halfedge: int | None = None
+    region_area_thresh: float | None = None
     exclude: str | Path | None = None
     selection: Selection = EVERYTHING
     force: bool = False
@@ -96,6 +102,8 @@ class Found:
         What denoising leaves as it was.
     chosen : frozenset of str
         Ids of the chosen samples.
+    before, now : Remembered
+        What ROOT_DIR remembers, and what it is to remember of this run.
     """
 
     settings: Settings
@@ -105,6 +113,8 @@ class Found:
     params: Params
     exclusions: Exclusions
     chosen: frozenset[str]
+    before: Remembered
+    now: Remembered
 
     def params_for(self, sample_id: str) -> Params:
         """Return the parameters of one sample, with its exclusions."""
@@ -119,17 +129,17 @@ def find(settings: Settings) -> Found:
     AmosDaskError
         When something cannot be as it was asked for.
     """
+    if settings.prune and not settings.selection.is_everything:
+        raise AmosDaskError("--prune is for all samples; leave --ids, --subset and --modality out.")
     layout = layout_for(settings.root, settings.dataset)
-    location = find_archive(layout, settings.archive)
-    require_outside_archive(layout.root, location)
-    csv = None if settings.labeled_data_meta is None else str(settings.labeled_data_meta)
-    archive = discover(location, csv, settings.mr_metadata_offset, layout.dataset)
+    before = read_remembered(layout)
+    archive, csv, offset = _find_archive(layout, settings, before)
     layout = settle_dataset(layout, archive.definition)
     samples = tuple(settings.selection.choose(archive.samples))
     params = Params(
         _choose_label_map(layout, settings),
-        DenoiseParams.of(
-            settings.kernel_size, settings.filter_halfedge, settings.region_area_thresh
+        choose_denoising(
+            layout, settings.kernel_size, settings.filter_halfedge, settings.region_area_thresh
         ),
         _choose_thresholds(layout, settings.region_volume_thresh),
         splits_prostate_uterus=layout.dataset.splits_prostate_uterus,
@@ -137,7 +147,36 @@ def find(settings: Settings) -> Found:
     chosen = frozenset(sample.sample_id for sample in samples)
     others = [sample for sample in archive.samples if sample.sample_id not in chosen]
     exclusions = _choose_exclusions(layout, settings.exclude, params.label_map, others)
-    return Found(settings, layout, archive, samples, params, exclusions, chosen)
+    now = Remembered(
+        place_of(layout, archive.location),
+        None if csv is None else place_of(layout, csv),
+        archive.has_metadata,
+        offset,
+        params.denoise,
+        exclusions.checksum,
+        before.exports,
+    )
+    return Found(settings, layout, archive, samples, params, exclusions, chosen, before, now)
+
+
+def _find_archive(
+    layout: Layout, settings: Settings, before: Remembered
+) -> tuple[Discovery, str | None, str]:
+    """Return the archive, and the metadata csv and the offset by which it was searched."""
+    location = find_archive(layout, settings.archive)
+    require_outside_archive(layout.root, location)
+    goes_on = settings.without_metadata
+    csv = find_metadata_csv(layout, settings.labeled_data_meta, without_metadata=goes_on)
+    offset = settings.mr_metadata_offset or before.mr_metadata_offset or "auto"
+    try:
+        archive = discover(location, csv, offset, layout.dataset)
+    except ArchiveError as error:
+        if settings.archive is None and before.archive is not None:
+            raise ArchiveError(f"{error} Another archive is named with --archive.") from error
+        raise
+    if before.has_metadata and not (archive.has_metadata or goes_on):
+        raise metadata_gone(layout, "the metadata csv of its last run is gone")
+    return archive, csv, offset
 
 
 def _choose_label_map(layout: Layout, settings: Settings) -> LabelMap:

@@ -21,6 +21,7 @@ from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import (
     find_label_map,
+    find_metadata_csv,
     keep_dataset,
     keep_label_map,
     layout_for,
@@ -35,6 +36,7 @@ from amos_dask.root.layout import (
     find_sample_folders,
     sample_folder,
 )
+from amos_dask.root.remembered import read_remembered
 from amos_dask.root.working import working_on
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import ArchiveSource
@@ -57,7 +59,7 @@ def archive_manifest(
     labeled_data_meta: str | Path | None = None,
     dataset: str | Path | None = None,
     sheet_name: str = MANIFEST_SHEET,
-    mr_metadata_offset: str = "auto",
+    mr_metadata_offset: str | None = None,
     no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -71,14 +73,16 @@ def archive_manifest(
     output_manifest_file : str or Path
         The workbook to write.
     labeled_data_meta : str or Path, optional
-        The metadata csv; by default the one inside or beside the archive.
+        The metadata csv; by default that of ROOT_DIR's last run, else the one inside or beside the
+        archive.
     dataset : str or Path, optional
         ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
         ROOT_DIR holds already, else AMOS22.
     sheet_name : str
         Title of the worksheet.
-    mr_metadata_offset : {"auto", "0", "-1"}
-        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
+    mr_metadata_offset : {"auto", "0", "-1"}, optional
+        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv; by default as in
+        ROOT_DIR's last run, else ``auto``.
     no_lock : bool
         Take no lock, for a file system that has none; see `amos_dask.run`.
     cluster : ClusterOptions, distributed.Client, str or None
@@ -107,11 +111,12 @@ def archive_manifest(
     output = Path(output_manifest_file)
     require_title(sheet_name)
     require_outside_archive(output, str(root_dir))
-    csv = None if labeled_data_meta is None else str(labeled_data_meta)
     root = find_root_beside_archive(str(root_dir), output)
     with working_on(Layout(root), no_lock=no_lock):
         layout = layout_for(root, dataset)
-        found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset)
+        csv = find_metadata_csv(layout, labeled_data_meta)
+        offset = mr_metadata_offset or read_remembered(layout).mr_metadata_offset or "auto"
+        found = discover(str(root_dir), csv, offset, layout.dataset)
         layout = settle_dataset(layout, found.definition)
         with open_session(cluster, progress) as session:
             headers, issues = read_headers(session, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from amos_dask.archive.locations import is_url
 from amos_dask.records import FileRef
 
 _TRAILER_BYTES = 8
+_CHECKSUM = re.compile(r"[0-9a-f]{8,}")
 
 
 class Change(StrEnum):
@@ -114,3 +116,17 @@ def input_identity(ref: FileRef) -> str | None:
         return identity(path)
     except OSError:
         return None
+
+
+def may_be_same(now: str, then: str) -> bool:
+    """Return whether two identities may be of one file of an archive.
+
+    Checksums of one kind are compared; of a zip against a folder or a server, sizes are. What is
+    not known may be anything.
+    """
+    (bytes_now, _, rest), (bytes_then, _, rest_then) = now.partition("-"), then.partition("-")
+    if not (rest and rest_then):
+        return True
+    checksums = [_CHECKSUM.fullmatch(text) for text in (rest, rest_then)]
+    is_one_kind = all(checksums) and len(rest) == len(rest_then)
+    return bytes_now == bytes_then and (rest == rest_then or not is_one_kind)
