@@ -13,12 +13,15 @@ from amos_dask.root.remembered import Remembered
 from amos_dask.sample.todo import Reason
 from amos_dask.settings import Found
 
-# Of ten files that are remembered and there, so many must be the same.
-_SAME_OF_TEN = 9
+# Of ten files that are remembered and there, so many may be others; of fewer files, one may.
+_OTHERS_OF_TEN = 1
 
 
 def require_same_archive(found: Found, plan: Plan) -> None:
     """Raise when the archive is not the one that finished samples were made from.
+
+    At least one of the files that are remembered and there must be the same, and nine tenths of
+    them; a single other file is no other archive, however few there are.
 
     Parameters
     ----------
@@ -33,7 +36,8 @@ def require_same_archive(found: Found, plan: Plan) -> None:
         Unless nothing is finished yet, or another archive was asked for.
     """
     n_there, n_same = len(plan.same_inputs), sum(plan.same_inputs)
-    is_same = n_there > 0 and 10 * n_same >= _SAME_OF_TEN * n_there
+    may_be_others = max(1, _OTHERS_OF_TEN * n_there // 10)
+    is_same = n_same > 0 and n_there - n_same <= may_be_others
     if is_same or found.settings.switch_archive or not _has_finished(found):
         return
     location, before = shown(found.archive.location), found.before.archive

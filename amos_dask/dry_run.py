@@ -112,12 +112,12 @@ def plan_run(
     return RunPlan(
         root_dir=found.layout.root,
         archive=shown(found.archive.location),
-        changes=describe_changes(found, plan),
         samples=samples,
         n_bytes_to_read=int(samples["read_bytes"].sum()),
         n_bytes_to_write=int(samples["write_bytes"].sum()),
         peak_memory_bytes=peak_bytes(max(sizes)),
         cpu_seconds=seconds,
+        changes=describe_changes(found, plan),
     )
 
 

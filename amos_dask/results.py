@@ -133,8 +133,6 @@ class RunPlan:
         ROOT_DIR.
     archive : str
         Where it reads.
-    changes : str
-        Which choices of the last run change, and what is made anew; empty where none does.
     samples : DataFrame
         A row a sample: ID, subset, modality, what is to be done and why, bytes to read, bytes to
         write before compression, folder to write.
@@ -144,13 +142,15 @@ class RunPlan:
         Of a worker, with the largest of them.
     cpu_seconds : float
         About how long one core takes.
+    changes : str
+        Which choices of the last run change, and what is made anew; empty where none does.
     """
 
     root_dir: Path
     archive: str
-    changes: str
     samples: pd.DataFrame = field(repr=False)
     n_bytes_to_read: int
     n_bytes_to_write: int
     peak_memory_bytes: int
     cpu_seconds: float
+    changes: str = ""
