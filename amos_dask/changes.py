@@ -42,10 +42,14 @@ def require_same_archive(found: Found, plan: Plan) -> None:
         return
     location, before = shown(found.archive.location), found.before.archive
     other = "the archive of the last run" if before in (None, found.now.archive) else before
-    told = "none of the files" if n_there == 0 else f"{n_same} of the {n_there} files"
+    told = (
+        f"of the {n_there} files here that {found.layout.root} was made from, {n_same} are the same"
+    )
+    if n_there == 0:
+        told = f"holds none of the files that {found.layout.root} was made from"
     raise ArchiveError(
-        f"{location}: holds {told} that {found.layout.root} was made from, so it is not {other} as "
-        "it was; choose another ROOT_DIR, or give --switch_archive to go on with this archive."
+        f"{location}: {told}, so it is not {other} as it was; choose another ROOT_DIR, or give "
+        "--switch_archive to go on with this archive."
     )
 
 

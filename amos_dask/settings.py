@@ -162,12 +162,18 @@ def find(settings: Settings) -> Found:
 def _find_archive(
     layout: Layout, settings: Settings, before: Remembered
 ) -> tuple[Discovery, str | None, str]:
-    """Return the archive, and the metadata csv and the offset by which it was searched."""
+    """Return the archive, and the metadata csv and the offset by which it was searched.
+
+    What was said of the metadata of one archive is not said of another.
+    """
     location = find_archive(layout, settings.archive)
     require_outside_archive(layout.root, location)
     goes_on = settings.without_metadata
-    csv = find_metadata_csv(layout, settings.labeled_data_meta, without_metadata=goes_on)
-    offset = settings.mr_metadata_offset or before.mr_metadata_offset or "auto"
+    csv, offset = settings.labeled_data_meta, settings.mr_metadata_offset
+    if not settings.switch_archive:
+        csv = find_metadata_csv(layout, csv, without_metadata=goes_on)
+        offset = offset or before.mr_metadata_offset
+    csv, offset = None if csv is None else str(csv), offset or "auto"
     try:
         archive = discover(location, csv, offset, layout.dataset)
     except ArchiveError as error:

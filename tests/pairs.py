@@ -21,7 +21,7 @@ from roots import contents
 from amos_dask.datasets import AMOS22
 from amos_dask.phantom import write_archive
 
-_SECONDS_OF_A_RUN = 120
+_SECONDS_OF_A_RUN = 600
 _OPTIONS = ("--quiet", "--workers", "1", "--dashboard_port", "0", "--no_report", "--no_statistics")
 
 

@@ -140,6 +140,20 @@ def test_another_archive_is_gone_on_with_when_asked_for(place: Place) -> None:
     assert GO_ON in place.run()
 
 
+def test_the_csv_of_one_archive_is_not_taken_for_another(place: Place) -> None:
+    csv = place.folder / "m.csv"
+    (place.archive / METADATA_NAME).rename(csv)
+    place.run("--labeled_data_meta", csv)
+    other = other_archive(place.folder / "other")
+    own = other / METADATA_NAME
+    away = own.rename(place.folder / "away.csv")
+    said = place.run("--archive", other, "--switch_archive", exit_code=1)
+    assert "--labeled_data_meta" in said
+    away.rename(own)
+    said = place.run("--archive", other, "--switch_archive")
+    assert f"labeled_data_meta {csv} -> the archive's own" in said
+
+
 def test_other_scans_in_the_same_place_are_refused(place: Place) -> None:
     shutil.rmtree(place.archive)
     other_archive(place.folder / "other").rename(place.archive)
