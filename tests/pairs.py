@@ -72,7 +72,8 @@ def start(rivals: Rivals, asked: list[str], root: Path) -> subprocess.Popen[str]
     """Start a run."""
     where = ["run", str(root), "--archive", str(rivals.archive)]
     command = [sys.executable, "-m", "amos_dask", *where, *asked, *_OPTIONS]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **pipes)
 
 
 def one_pair(rivals: Rivals, seed: int) -> str:
