@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import Step
+from amos_dask.root.export_mark import find_exports_of, path_from
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.ownership import Ownership, join_listed
 from amos_dask.root.receipts import Receipt, Receipts
-from amos_dask.root.remembered import find_exports
 from amos_dask.root.replaced import find_set_aside
 from amos_dask.settings import Found
 
@@ -119,15 +117,16 @@ def prune(absent: Absent) -> Absent:
     Volumes and multi-label masks, and what was altered, go to ``replaced/``. A file of somebody
     else's stays, and the folder with it.
     """
-    exports = find_exports(absent.layout)
-    issues = []
-    for receipt in (*absent.withdrawn, *absent.unfinished):
+    pruned, issues = (*absent.withdrawn, *absent.unfinished), []
+    holders = find_exports_of(absent.layout, [receipt.record.sample_id for receipt in pruned])
+    for receipt in pruned:
         name = receipt.record.sample_id
         aside = _remove(absent.layout, receipt)
         Receipts(absent.layout).forget(name)
         if aside:
-            holders = [str(path) for path in exports if _holds(path, name)]
-            still = f"; still in the exports {', '.join(holders)}" if holders else ""
+            at = [folder for folder, held in holders.items() if name in held]
+            exports = [path_from(absent.layout.root, folder) for folder in at]
+            still = f"; still in the exports {', '.join(exports)}" if exports else ""
             message = "removed: the archive has nothing left of the sample"
             action = f"volume and mask are in replaced/{still}"
             issues.append(make_issue("replaced", message, sample=name, file=aside, action=action))
@@ -148,9 +147,3 @@ def _remove(layout: Layout, receipt: Receipt) -> str:
             ownership.remove(path, keep_copy=path in kept)
     aside = find_set_aside(layout, (*kept, *paths))
     return layout.shown(aside[0]) if aside else ""
-
-
-def _holds(export: Path, name: str) -> bool:
-    """Return whether an export has files of a sample."""
-    of_sample = re.compile(rf"{re.escape(name)}(?![0-9])")
-    return any(of_sample.match(path.name) for path in export.rglob("*"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import sleep
 from urllib.parse import quote, urlsplit
 
+from amos_dask.archive.around import require_outside_archives
 from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
 from amos_dask.datasets import AMOS22, PublishedZip
@@ -26,8 +27,9 @@ from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
-from amos_dask.root.working import raise_on_sigterm
-from amos_dask.transfer import PublishedFile, fetch, partial_path, require_space
+from amos_dask.root.room import require_room
+from amos_dask.termination import raise_on_sigterm
+from amos_dask.transfer import TO_COME, PublishedFile, fetch, partial_path
 from amos_dask.web import PassingError, open_url
 
 # What the record says is known by heart as far as it matters: it is not waited for long.
@@ -82,13 +84,14 @@ def download(
         raise AmosDaskError(f"{AMOS22.name} is not published as one zip file.")
     if source is not None:
         _require_base(source)
+    require_outside_archives(root)
     if root.exists() and not root.is_dir():
         raise AmosDaskError(f"{root}: is not a folder.")
     with raise_on_sigterm(), open_session(None, progress) as session:
         names = [AMOS22.metadata.official_file, AMOS22.published_zip.name]
         files = _find_files(AMOS22.published_zip, names, source, unlabelled, session.listener)
         missing = [file for file in files if not _is_there(file, root, session.listener)]
-        require_space(root, sum(_n_bytes_to_come(file, root) for file in missing))
+        require_room(root, sum(_n_bytes_to_come(file, root) for file in missing), TO_COME)
         _fetch_all(missing, root, session.listener)
     return _result(root, files, missing)
 

@@ -109,6 +109,9 @@ CATALOGUE: dict[str, IssueKind] = {
     "unknown_changes": IssueKind(
         "warning", "A denoised mask of which it is not known what was changed"
     ),
+    "foreign_file": IssueKind(
+        "error", "A file in an output's way that is not ours, or not as we wrote it; it stays"
+    ),
     "no_samples": IssueKind("info", "A modality or subset without samples gets no manifest"),
     "patient_crosses_split": IssueKind(
         "info", "Scans of one patient are in several subsets of the official split"
@@ -127,6 +130,9 @@ CATALOGUE: dict[str, IssueKind] = {
     "extra_file": IssueKind("error", "A file in a sample's folder that `run` did not write"),
     "no_receipt": IssueKind("error", "A sample's folder of which `run` keeps no usable receipt"),
     "leftover": IssueKind("error", "A temporary file of a run that was killed"),
+    "outdated_export": IssueKind(
+        "error", "An export was made from files that ROOT_DIR has no more, or has others of"
+    ),
     "incomplete_run": IssueKind(
         "error", "A run did not finish: manifests are missing or older than the samples"
     ),

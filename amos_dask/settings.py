@@ -154,7 +154,6 @@ def find(settings: Settings) -> Found:
         offset,
         params.denoise,
         exclusions.checksum,
-        before.exports,
     )
     return Found(settings, layout, archive, samples, params, exclusions, chosen, before, now)
 

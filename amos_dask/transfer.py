@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
 from amos_dask.engine.events import BytesDone, Listener, Notice
 from amos_dask.errors import AmosDaskError, ArchiveError
+from amos_dask.root.room import require_room
 from amos_dask.root.staging import flush_to_disk, remove_if_empty
 from amos_dask.web import NO_SUCH_PART, REST, WHOLE, PassingError, open_url
 
@@ -27,6 +27,7 @@ from amos_dask.web import NO_SUCH_PART, REST, WHOLE, PassingError, open_url
 PAUSES_SECONDS = (1, 2, 4, 8, 15, 30, 60)
 LONGEST_ASKED_SECONDS = 900  # that is granted to a server that asks for a pause
 SECONDS_BETWEEN_EVENTS = 1.0
+TO_COME = "still to come"  # what a disk must have room for
 _BLOCK_BYTES = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')  # stands for exactly these bytes
@@ -93,17 +94,6 @@ def fetch(file: PublishedFile, final: Path, listener: Listener) -> None:
 def partial_path(final: Path) -> Path:
     """Return where the beginning of a file lies; an archive's folder counts it as a download."""
     return final.with_name(f".{final.name}.part")
-
-
-def require_space(folder: Path, n_bytes: int) -> None:
-    """Raise `AmosDaskError` unless so many bytes can be written below a folder, made or not."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    n_free = shutil.disk_usage(existing).free
-    if n_bytes > n_free:
-        raise AmosDaskError(
-            f"{folder}: {n_bytes / 1e9:.2f} GB are still to come and {n_free / 1e9:.2f} GB of disk "
-            "are free; make room or choose another folder."
-        )
 
 
 class _Transfer:
@@ -185,7 +175,7 @@ class _Transfer:
             self._restart()
         self._etag = etag
         self._n_bytes = n_bytes if n_bytes is not None else self._n_bytes
-        require_space(self._final.parent, (self._n_bytes or 0) - self._n_there)
+        require_room(self._final.parent, (self._n_bytes or 0) - self._n_there, TO_COME)
         return True
 
     def _write(self, reply: urllib3.BaseHTTPResponse) -> None:

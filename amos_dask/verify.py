@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,11 +31,13 @@ from amos_dask.errors import (
     ArchiveError,
     DamagedZipError,
 )
+from amos_dask.export.verify_export import find_export, verify_export
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import sample_number
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_archive, layout_for
+from amos_dask.root.export_mark import find_exports
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import is_leftover
@@ -47,6 +51,7 @@ from amos_dask.sample.soundness import (
     verify_outputs,
     verify_sample,
 )
+from amos_dask.termination import raise_on_sigterm
 
 # Of what finding the scans says, that of the files' names; what the csv says is not verified.
 _OF_NAMES = frozenset(
@@ -75,16 +80,18 @@ def verify(
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
-    """Look whether an archive, or a ROOT_DIR made by `run`, is complete and sound.
+    """Look whether an archive, a ROOT_DIR made by `run`, or an export is complete and sound.
 
     Nothing is written anywhere, and no voxel is decoded unless asked for: of an archive, headers
     are read and the ends of every file are held against them; of a ROOT_DIR, every file is held
-    against the size and checksum that `run` kept of it.
+    against the size and checksum that `run` kept of it; of an export, every file against what its
+    mark keeps, and what it was made from against ROOT_DIR.
 
     Parameters
     ----------
     path : str or Path
-        An archive (folder, ``amos22.zip``, or a URL of either), or a ROOT_DIR.
+        An archive (folder, ``amos22.zip``, or a URL of either), a ROOT_DIR, or an export: a
+        dataset's folder or a datalist.
     full : bool
         Decode everything, so that every checksum is compared.
     md5 : bool
@@ -107,7 +114,8 @@ def verify(
     Raises
     ------
     AmosDaskError
-        When the path is neither an archive nor a ROOT_DIR, or a run is at work there.
+        When the path is neither an archive nor a ROOT_DIR nor an export, or a run is at work
+        there.
 
     Examples
     --------
@@ -115,12 +123,32 @@ def verify(
     >>> result.exit_code.name, result.n_samples
     ('DONE', 12)
     """
+    with raise_on_sigterm():
+        base = None if is_url(str(path)) else find_export(absolute(path))
+        if base is None:
+            return _verify_others(path, full, md5, dataset, selection, cluster, progress)
+        if md5 or not selection.is_everything:
+            raise AmosDaskError(f"{path}: is an export; it is verified as a whole, without --md5.")
+        return verify_export(base, full=full)
+
+
+def _verify_others(
+    path: str | Path,
+    full: bool,
+    md5: bool,
+    dataset: str | Path | None,
+    selection: Selection,
+    cluster: Any,
+    progress: str | Listener,
+) -> CommandResult:
+    """Verify an archive or a ROOT_DIR; arguments as of `verify`."""
     layout = None if is_url(str(path)) else layout_for(absolute(path), dataset)
     if layout is not None and layout.receipts.is_dir():
         if md5:
             raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
         with reading_from(layout), open_session(cluster, progress) as session:
-            return _verify_root(session, layout, selection, full=full)
+            result = _verify_root(session, layout, selection, full=full)
+            return _with_exports(result, layout)
     location = str(path) if layout is None else find_archive(layout, path)
     definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
     published = _require_published(location, definition) if md5 else None
@@ -238,6 +266,24 @@ def _verify_root(
         unsound="not as it was written",
         advice=advice,
     )
+
+
+def _with_exports(result: CommandResult, layout: Layout) -> CommandResult:
+    """Return a ROOT_DIR's result with a warning for each of its exports that is outdated."""
+    outdated = []
+    for base in find_exports(layout):
+        with suppress(AmosDaskError):  # somebody is writing to it
+            codes = {issue.code for issue in verify_export(base).issues}
+            outdated += [base] if "outdated_export" in codes else []
+    if not outdated:
+        return result
+    message = "was made from other files than there are now"
+    issues = [
+        make_issue("outdated_export", message, file=layout.shown(base), severity="warning")
+        for base in outdated
+    ]
+    summary = f"{result.summary} Outdated exports: {', '.join(map(str, outdated))}."
+    return replace(result, summary=summary, issues=(*result.issues, *issues))
 
 
 def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:

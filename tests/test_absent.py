@@ -12,8 +12,6 @@ import pytest
 from roots import contents, errors, issues, program, sample_dir, snapshot, table
 
 import amos_dask
-from amos_dask.root.layout import Layout
-from amos_dask.root.remembered import remember_export
 
 
 @pytest.fixture(scope="module")
@@ -162,16 +160,15 @@ def test_prune_leaves_an_altered_file_in_replaced(place: Place) -> None:
 
 
 def test_prune_names_the_exports_that_hold_a_sample(place: Place, tmp_path: Path) -> None:
-    holder, other = tmp_path / "holder", tmp_path / "other"
-    for export, name in ((holder, "amos_0009_0000.nii.gz"), (other, "amos_00090_0000.nii.gz")):
-        (export / "imagesTr").mkdir(parents=True)
-        (export / "imagesTr" / name).touch()
-        remember_export(Layout(place.root), export)
+    cluster = ("--cluster", place._cluster[1], "--quiet")
+    for name, ids in (("holder", "9"), ("other", "1")):
+        words = ("--root_dir", place.root, "--ids", ids, *cluster)
+        program("export", "nnunet", tmp_path / name, *words)
     place.withdraw("amos_0009")
     place.run("--prune")
     (issue,) = (i for i in issues(place.root) if i["code"] == "replaced")
-    assert str(holder) in issue["action"]
-    assert str(other) not in issue["action"]
+    assert "exports ../holder/" in issue["action"]
+    assert "../other/" not in issue["action"]
 
 
 def test_prune_of_a_part_is_refused(place: Place) -> None:

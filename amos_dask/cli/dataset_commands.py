@@ -8,7 +8,7 @@ import click
 
 import amos_dask
 from amos_dask.cli import shared_options as opt
-from amos_dask.cli.show import close_command, close_search
+from amos_dask.cli.show import close_command, close_export, close_search
 
 
 @opt.command("leaks", "data/AMOS22")
@@ -73,22 +73,25 @@ def export_group() -> None:
 )
 @click.option(
     "--link",
-    type=click.Choice(["auto", "hard", "symbolic", "copy"]),
-    default="auto",
+    type=click.Choice(["copy", "symbolic"]),
+    default="copy",
     show_default=True,
-    help="How unchanged files get there; auto: hard where possible, else symbolic.",
+    help="How unchanged files get there. What is written to a link is written to ROOT_DIR.",
 )
 @opt.exported_labels
 @opt.label_explanation
 @opt.selection
+@opt.adopt_in_export
+@opt.no_lock
 @opt.cluster
 def nnunet(**arguments: Any) -> int:
     """Make a dataset of nnU-Net v2 in DIRECTORY, nnUNet_raw.
 
     Training and validation scans are in imagesTr; splits_final.json makes the official validation
-    set fold 0. Masks are linked unless labels are merged or left out.
+    set fold 0. Again, it brings the dataset up to date and says what was outdated: files in it that
+    are not as they were exported stay and are named.
     """
-    return close_command(amos_dask.export_nnunet(**arguments), arguments)
+    return close_export(amos_dask.export_nnunet(**arguments), arguments)
 
 
 @export_group.command("monai", epilog="Example: amos-dask export monai data/AMOS22/monai.json")
@@ -97,11 +100,14 @@ def nnunet(**arguments: Any) -> int:
 @opt.exported_labels
 @opt.label_explanation
 @opt.selection
+@opt.adopt_in_export
+@opt.no_lock
 @opt.cluster
 def monai_datalist(**arguments: Any) -> int:
     """Write a datalist of MONAI to FILE.
 
     It lists scans and masks where they lie, relative to FILE; fold 0 is the official validation
-    set, fold 1 the training set. Changed masks are written beside FILE.
+    set, fold 1 the training set. Changed masks are written beside FILE, to {its stem}_labels, where
+    the export's mark lies as well. Again, it brings both up to date.
     """
-    return close_command(amos_dask.export_monai(**arguments), arguments)
+    return close_export(amos_dask.export_monai(**arguments), arguments)

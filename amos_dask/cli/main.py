@@ -11,6 +11,7 @@ import click
 from amos_dask.cli import dataset_commands, run_commands, step_commands
 from amos_dask.cli.shared_options import same_word
 from amos_dask.errors import AmosDaskError, ExitCode, Terminated
+from amos_dask.termination import raise_on_sigterm
 from amos_dask.version import __version__
 
 # 128 and the signal's number, as shells report them.
@@ -29,7 +30,8 @@ class Program(click.Group):
         if not ctx.params.get("debug"):
             logging.disable(logging.CRITICAL)  # what libraries meet, we say in one sentence
         try:
-            code = super().invoke(ctx)
+            with raise_on_sigterm():
+                code = super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
             raise  # click's own business
         except Exception as error:

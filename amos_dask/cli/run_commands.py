@@ -102,13 +102,15 @@ def run(dry_run: bool, **arguments: Any) -> int:
 def verify(**arguments: Any) -> int:
     """Say whether a download or a result is sound.
 
-    PATH_OR_URL is an archive (folder, amos22.zip, or a URL of either) or a ROOT_DIR that 'run'
-    made. Nothing is written and, without --full, no voxel is decoded: of an archive, the ends of
-    every file are held against its header; of a ROOT_DIR, every file against the size and checksum
-    that 'run' kept. The end of a file that the zip has packed again is seen with --full only.
+    PATH_OR_URL is an archive (folder, amos22.zip, or a URL of either), a ROOT_DIR that 'run' made,
+    or an export: DatasetXXX_…, or a datalist. Nothing is written and, without --full, no voxel is
+    decoded: of an archive, the ends of every file are held against its header; of a ROOT_DIR, every
+    file against the size and checksum that 'run' kept; of an export, every file alike, and what it
+    was made from against ROOT_DIR. The end of a file that the zip has packed again is seen with
+    --full only.
     --json lists everything that was found.
 
-    Exit status: 0 sound; 3 something is wrong and named; 1 neither an archive nor a ROOT_DIR.
+    Exit status: 0 sound; 3 something is wrong and named; 1 none of the three.
     """
     return close_search(amos_dask.verify(**arguments), arguments)
 

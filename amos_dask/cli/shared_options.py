@@ -141,6 +141,9 @@ statistics = click.option(
 adopt = click.option(
     "--adopt", is_flag=True, help="Move what is in the way and not ours to ROOT_DIR/replaced."
 )
+adopt_in_export = click.option(
+    "--adopt", is_flag=True, help="Move what is in the way to replaced/ in the export."
+)
 no_lock = click.option(
     "--no_lock", is_flag=True, help="For a file system without locks: be alone there."
 )

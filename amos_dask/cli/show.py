@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SEVERITIES = ("error", "warning", "info")
 _SHOWN_ERRORS = 20
+_SHOWN_NOTES = 50
 
 
 def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
@@ -139,6 +140,20 @@ def close_search(
     return _close(arguments, result.exit_code, content, [*notes, *_command_lines(result)])
 
 
+def close_export(result: CommandResult, arguments: Mapping[str, Any]) -> int:
+    """Say how an export ended; what was outdated, or is not its own, is written down nowhere."""
+    content = {**_common(result), "outputs": result.outputs}
+    content["found"] = [asdict(issue) for issue in result.issues]
+    notes = [
+        f"{issue.severity}: {_described(issue)}; {issue.action}"
+        for issue in result.issues
+        if issue.severity != "error"
+    ]
+    if len(notes) > _SHOWN_NOTES:
+        notes[_SHOWN_NOTES:] = [f"… and {len(notes) - _SHOWN_NOTES} more; --json lists all"]
+    return _close(arguments, result.exit_code, content, [*notes, *_command_lines(result)])
+
+
 def _common(result: CommandResult) -> dict[str, Any]:
     return {
         "exit_code": int(result.exit_code),
@@ -181,14 +196,17 @@ def _issue_lines(issues: Sequence[Issue]) -> list[str]:
     """Return the first errors, then how many issues of each kind there are."""
     errors = [issue for issue in issues if issue.severity == "error"]
     lines = []
-    for issue in errors[:_SHOWN_ERRORS]:
-        where = " ".join(filter(None, (issue.sample, issue.file)))
-        lines.append("error: " + ": ".join(filter(None, (where, issue.code, issue.message))))
+    lines += [f"error: {_described(issue)}" for issue in errors[:_SHOWN_ERRORS]]
     if len(errors) > _SHOWN_ERRORS:
         lines.append(f"… and {len(errors) - _SHOWN_ERRORS} more errors")
     kinds = Counter((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
     rows = [(f"{_SEVERITIES[rank]}  {code}", str(n)) for (rank, code), n in sorted(kinds.items())]
     return [*lines, *(_table(*rows) if rows else ())]
+
+
+def _described(issue: Issue) -> str:
+    where = " ".join(filter(None, (issue.sample, issue.file)))
+    return ": ".join(filter(None, (where, issue.code, issue.message)))
 
 
 def _table(*rows: tuple[str, str]) -> list[str]:

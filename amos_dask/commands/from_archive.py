@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from amos_dask.archive.around import require_outside_archives
 from amos_dask.archive.discover import check_files, discover, new_sample
 from amos_dask.archive.listing import list_files
 from amos_dask.commands.workplace import make_all
@@ -25,6 +26,7 @@ from amos_dask.root.choices import (
     keep_dataset,
     keep_label_map,
     layout_for,
+    require_no_archive,
     require_outside_archive,
     settle_dataset,
 )
@@ -111,6 +113,7 @@ def archive_manifest(
     output = Path(output_manifest_file)
     require_title(sheet_name)
     require_outside_archive(output, str(root_dir))
+    require_outside_archives(output)
     root = find_root_beside_archive(str(root_dir), output)
     with working_on(Layout(root), no_lock=no_lock):
         layout = layout_for(root, dataset)
@@ -184,6 +187,7 @@ def confirm_pairs(
     root = find_root_beside_archive(str(root_dir), group)
     with working_on(Layout(root), group, no_lock=no_lock):
         layout = Layout.of(root)
+        require_no_archive(layout, group)
         listed = _read_samples(manifest, str(root_dir), layout.dataset)
         chosen = selection.choose(sample for sample in listed if sample.modality == modality)
         results = make_all("pair", _pair_tasks(layout, group, chosen), cluster, progress)

@@ -17,7 +17,7 @@ from amos_dask.outcomes import failure_issue
 from amos_dask.params import Params
 from amos_dask.records import SampleResult, Step, StepIssue, sample_number
 from amos_dask.results import CommandResult
-from amos_dask.root.choices import require_sample_folders
+from amos_dask.root.choices import require_no_archive, require_sample_folders
 from amos_dask.root.layout import Layout, absolute, find_root
 from amos_dask.root.working import working_on
 from amos_dask.sample.make import make_sample
@@ -118,13 +118,15 @@ def working_at(
     Raises
     ------
     AmosDaskError
-        When somebody else works in its ROOT_DIR.
+        When somebody else works in its ROOT_DIR, or what is to be written lies in an archive.
     """
     folder = absolute(root_dir)
     root = find_root(folder, None if output is None else Path(output))
     outputs = (folder,) if output is None else (folder, absolute(output))
     with working_on(Layout(root), *outputs, no_lock=no_lock):
-        yield Workplace(folder, Layout.of(root), selection)
+        layout = Layout.of(root)
+        require_no_archive(layout, *outputs)
+        yield Workplace(folder, layout, selection)
 
 
 def make_all(

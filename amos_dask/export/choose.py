@@ -10,9 +10,10 @@ from typing import Any
 
 from amos_dask.datasets import SUBSETS
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.place import ExportTask
+from amos_dask.export.place import RESULT_VERSION, ExportTask
 from amos_dask.labels import BACKGROUND, PROSTATE, UTERUS, LabelMap
-from amos_dask.root.choices import find_label_map, require_outside_archive, require_sample_folders
+from amos_dask.root.choices import find_label_map, require_no_archive, require_sample_folders
+from amos_dask.root.export_mark import ExportMark, path_from
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
 from amos_dask.sample.selection import Selection
@@ -37,6 +38,12 @@ class ExportRequest:
         Modality -> label -> its value in the export.
     record : mapping
         How the labels were made, for the export's JSON.
+    root_dir : Path
+        What was given; absolute.
+    label_explanation : Path or None
+        The label map that was given.
+    selection : Selection
+        Which samples were chosen.
     """
 
     layout: Layout
@@ -44,6 +51,9 @@ class ExportRequest:
     label_names: tuple[str, ...]
     label_values: Mapping[str, Mapping[int, int]]
     record: Mapping[str, Any]
+    root_dir: Path
+    label_explanation: Path | None
+    selection: Selection
 
     @property
     def modalities(self) -> frozenset[str]:
@@ -59,8 +69,25 @@ class ExportRequest:
     def find_target(self, path: str | Path) -> Path:
         """Return where to export to; raise `AmosDaskError` when that lies in the archive."""
         target = absolute(path)
-        require_outside_archive(target, str(self.layout.root / "archive"))
+        require_no_archive(self.layout, target)
         return target
+
+    def mark(self, base: Path, form: str) -> ExportMark:
+        """Return the mark of an export with its mark in a folder, yet without files."""
+        given = self.label_explanation
+        chosen = self.selection
+        return ExportMark(
+            **self.record,
+            label_names=self.label_names,
+            form=form,
+            result_version=RESULT_VERSION,
+            root_dir=path_from(base, self.root_dir),
+            label_explanation="" if given is None else path_from(base, absolute(given)),
+            ids=None if chosen.ids is None else tuple(chosen.ids),
+            subset=chosen.subset,
+            modality=chosen.modality,
+            samples=tuple(task.name for task in self.tasks),
+        )
 
 
 def choose_scans(
@@ -112,7 +139,8 @@ def choose_scans(
         for folder, (subset, modality) in zip(folders, places, strict=True)
     )
     record = {"made_by": "amos-dask export", **wishes, "label_values": values}
-    return ExportRequest(layout, tasks, names, values, record)
+    given = None if label_explanation is None else Path(label_explanation)
+    return ExportRequest(layout, tasks, names, values, record, root, given, selection)
 
 
 def _subset_and_modality(layout: Layout, folder: SampleFolder) -> tuple[str, str]:

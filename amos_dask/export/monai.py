@@ -5,27 +5,20 @@ In MONAI a fold is what is validated on: official validation scans have fold 0, 
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from amos_dask.engine.events import Listener
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import ForeignFileError
 from amos_dask.export.choose import ExportRequest, choose_scans
-from amos_dask.export.files import (
-    OWN_KEY,
-    claim_folder,
-    is_ours,
-    remove_if_only_marked,
-    remove_others,
-    to_json,
-)
-from amos_dask.export.place import ExportedScans, ExportTask, export_scans
+from amos_dask.export.files import OWN_KEY, carries_own_key
+from amos_dask.export.place import ExportTask
+from amos_dask.export.update import Update, updating
 from amos_dask.results import CommandResult
+from amos_dask.root.export_mark import is_export
 from amos_dask.root.layout import Layout, absolute, find_root
-from amos_dask.root.staging import write_text
 from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
 
@@ -41,22 +34,27 @@ def export_monai(
     mr_without_14_16: bool = False,
     label_explanation: str | Path | None = None,
     selection: Selection = EVERYTHING,
+    adopt: bool = False,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
     """Export organised samples as a datalist of MONAI, with fold keys.
 
     Volumes, and masks whose values stay as they are, are listed where they lie; changed masks are
-    written to ``{file's stem}_labels`` beside the datalist.
+    written to ``{file's stem}_labels`` beside the datalist, which also holds the export's mark.
 
     Parameters
     ----------
     root_dir : str or Path
         ROOT_DIR made by `run`, or a folder with sample folders below it.
     file : str or Path
-        The datalist (JSON). An earlier export is replaced, anything else never.
-    merge_prostate_uterus, mr_without_14_16, label_explanation, selection, cluster, progress
+        The datalist (JSON). An earlier export is brought up to date; files in it that are not as
+        it wrote them stay.
+    merge_prostate_uterus, mr_without_14_16, label_explanation, selection
         As for `export_nnunet`.
+    adopt, no_lock, cluster, progress
+        As for `export_nnunet`; ``replaced/`` is in the folder with the mark.
 
     Returns
     -------
@@ -66,7 +64,7 @@ def export_monai(
     Raises
     ------
     AmosDaskError
-        When there are no samples to train on, or the place is taken.
+        When there are no samples to train on, or the place is taken or in an archive.
 
     Examples
     --------
@@ -79,42 +77,30 @@ def export_monai(
             root_dir, label_explanation, selection, merge_prostate_uterus, mr_without_14_16
         )
         target = request.find_target(file)
-        _require_own(target)
-        masks = target.with_name(f"{target.stem}_labels")  # where masks are whose values change
-        if request.changes_masks:
-            claim_folder(masks, request.record)
-        tasks = [replace(task, label=masks / f"{task.name}.nii.gz") for task in request.tasks]
-        outputs = [masks] if request.changes_masks else []
-        done = export_scans(tasks, target, outputs, cluster, progress)
-        if is_ours(masks):  # also of an earlier export whose masks changed
-            remove_others(masks, done.files, request.layout.dataset.prefix)
-            if not request.changes_masks:
-                remove_if_only_marked(masks)
-        write_text(target, to_json(_datalist(target.parent, request, done)))
-    return done.result(target)
+        base = find_base(target)
+        if not (is_export(base) or adopt or carries_own_key(target)) and os.path.lexists(target):
+            raise ForeignFileError(target, "is there already, and no export of amos-dask")
+        tasks = [replace(task, label=base / f"{task.name}.nii.gz") for task in request.tasks]
+        with updating(base, "monai", request, adopt=adopt, no_lock=no_lock) as update:
+            update.place(tasks, target, cluster, progress)
+            update.write_lists({target: _datalist(target.parent, request, update)})
+    return update.result(target)
 
 
-def _require_own(file: Path) -> None:
-    """Raise `AmosDaskError` when there is a file and it is no export of ours."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict) or OWN_KEY not in content:
-        raise AmosDaskError(f"{file}: there already, and no export of amos-dask; choose another.")
+def find_base(datalist: Path) -> Path:
+    """Return the folder with a datalist's changed masks and the mark of its export."""
+    return datalist.with_name(f"{datalist.stem}_labels")
 
 
-def _datalist(folder: Path, request: ExportRequest, done: ExportedScans) -> dict[str, Any]:
+def _datalist(folder: Path, request: ExportRequest, update: Update) -> dict[str, Any]:
     """Return the content of a datalist; paths are relative to its folder."""
     definition = request.layout.dataset
     training = [
         {**_entry(folder, task), "fold": OFFICIAL_FOLDS[task.subset]}
-        for task in done.placed
+        for task in update.placed
         if task.subset != "test"
     ]
-    testing = [_entry(folder, task) for task in done.placed if task.subset == "test"]
+    testing = [_entry(folder, task) for task in update.placed if task.subset == "test"]
     return {
         "name": definition.name,
         "description": f"{definition.name}, organised and denoised by amos-dask; fold 0 is the "

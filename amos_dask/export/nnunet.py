@@ -15,11 +15,11 @@ from amos_dask.datasets import DatasetDefinition
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
 from amos_dask.export.choose import ExportRequest, choose_scans
-from amos_dask.export.files import OWN_KEY, claim_folder, remove_others, require_link, to_json
-from amos_dask.export.place import ExportedScans, export_scans
+from amos_dask.export.files import OWN_KEY, require_link
+from amos_dask.export.update import Update, updating
 from amos_dask.results import CommandResult
+from amos_dask.root.choices import require_no_archive
 from amos_dask.root.layout import Layout, absolute, find_root
-from amos_dask.root.staging import Staging, remove_if_empty
 from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
 
@@ -40,11 +40,13 @@ def export_nnunet(
     directory: str | Path,
     *,
     dataset_id: int | None = None,
-    link: str = "auto",
+    link: str = "copy",
     merge_prostate_uterus: bool = False,
     mr_without_14_16: bool = False,
     label_explanation: str | Path | None = None,
     selection: Selection = EVERYTHING,
+    adopt: bool = False,
+    no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
@@ -57,12 +59,12 @@ def export_nnunet(
     directory : str or Path
         ``nnUNet_raw``; the dataset becomes ``DatasetXXX_AMOS22``, ``…_AMOS22CT`` or ``…_AMOS22MR``
         in it, or such as ``DatasetXXX_Spleen`` for other datasets. An earlier export there is
-        replaced, anything else never.
+        brought up to date; files in it that are not as it wrote them stay.
     dataset_id : int, optional
         Its number; by default 622, 623 for CT alone, 624 for MR alone; needed for other datasets.
-    link : {"auto", "hard", "symbolic", "copy"}
-        How volumes and unchanged masks get there. ``auto``: hard links where the file system
-        allows them, else symbolic links.
+    link : {"copy", "symbolic"}
+        How volumes and unchanged masks get there: as copies, which take no room where the file
+        system can share their blocks, or as links: what is written to one is written to ROOT_DIR.
     merge_prostate_uterus : bool
         One label for both, as in the archive.
     mr_without_14_16 : bool
@@ -71,6 +73,11 @@ def export_nnunet(
         Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
     selection : Selection
         Choice of samples, such as one modality.
+    adopt : bool
+        A file in the way that is not as an export wrote it goes to ``replaced/`` in the dataset's
+        folder; otherwise it stays and is the warning or error ``foreign_file``.
+    no_lock : bool
+        Take no lock on the dataset's folder, for a file system that has none.
     cluster : ClusterOptions, distributed.Client, str or None
         Where to run; None for a local cluster.
     progress : str or callable
@@ -79,17 +86,19 @@ def export_nnunet(
     Returns
     -------
     CommandResult
-        With a row a sample as ``frame``; samples that could not be exported are issues.
+        With a row a sample as ``frame``; samples that could not be exported, what was outdated and
+        what is not the export's are issues.
 
     Raises
     ------
     AmosDaskError
-        When there are no samples to train on, or the place is taken.
+        When there are no samples to train on, the place is taken or in an archive, or there is not
+        enough room.
 
     Examples
     --------
     >>> result = amos_dask.export_nnunet("data/AMOS22", "nnUNet_raw", progress="none")
-    >>> result.summary
+    >>> result.summary.partition(";")[0]
     '5 training, 3 validation and 4 test scans'
     """
     require_link(link)
@@ -100,22 +109,19 @@ def export_nnunet(
         definition = request.layout.dataset
         target = request.find_target(directory)
         folder, channel = _plan_dataset(target, definition, request.modalities, dataset_id)
-        claim_folder(folder, request.record)
+        require_no_archive(request.layout, folder)
         tasks = [
             replace(
                 task,
                 image=folder / f"images{_SUFFIX[task.subset]}" / f"{task.name}_0000{FILE_ENDING}",
                 label=folder / f"labels{_SUFFIX[task.subset]}" / f"{task.name}{FILE_ENDING}",
-                link=link,
             )
             for task in request.tasks
         ]
-        done = export_scans(tasks, folder / "dataset.json", [folder], cluster, progress)
-        for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-            remove_others(folder / name, done.files, definition.prefix)
-        remove_if_empty(folder / "labelsTs")
-        _write_json(folder, channel, request, done)
-    return done.result(folder)
+        with updating(folder, "nnunet", request, link, adopt=adopt, no_lock=no_lock) as update:
+            update.place(tasks, folder / "dataset.json", cluster, progress)
+            update.write_lists(_lists(folder, channel, request, update))
+    return update.result(folder)
 
 
 def _plan_dataset(
@@ -141,10 +147,12 @@ def _plan_dataset(
     return folder, channel
 
 
-def _write_json(folder: Path, channel: str, request: ExportRequest, done: ExportedScans) -> None:
-    """Write ``splits_final.json``, then ``dataset.json``, which says that all is in place."""
+def _lists(folder: Path, channel: str, request: ExportRequest, update: Update) -> dict[Path, Any]:
+    """Return ``splits_final.json``, then ``dataset.json``, which says that all is in place."""
     definition, names = request.layout.dataset, request.label_names
-    train, val = done.ids("train"), done.ids("val")
+    train, val = update.ids("train"), update.ids("val")
+    # nnU-Net compares the number with what it finds: scans that somebody has added count as well.
+    n_training = sum(1 for _ in (folder / "imagesTr").glob(f"*{FILE_ENDING}"))
     content = {
         "name": folder.name.partition("_")[2],
         "description": f"{definition.name}, organised and denoised by amos-dask",
@@ -152,15 +160,10 @@ def _write_json(folder: Path, channel: str, request: ExportRequest, done: Export
         "licence": definition.licence,
         "channel_names": {"0": channel},
         "labels": {name: value for value, name in enumerate(names)},
-        "numTraining": len(train) + len(val),
+        "numTraining": n_training,
         "file_ending": FILE_ENDING,
         OWN_KEY: request.record,  # nnU-Net leaves it alone
     }
-    dataset_json, splits = folder / "dataset.json", folder / "splits_final.json"
-    with Staging() as staging:
-        if train and val:
-            staging.write_text(splits, to_json([{"train": train, "val": val}]))
-        else:  # nnU-Net makes folds of its own
-            splits.unlink(missing_ok=True)
-        staging.write_text(dataset_json, to_json(content))
-        staging.publish(last=dataset_json)
+    # Without both, nnU-Net makes folds of its own.
+    splits = {folder / "splits_final.json": [{"train": train, "val": val}]} if train and val else {}
+    return {**splits, folder / "dataset.json": content}

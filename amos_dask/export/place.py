@@ -1,31 +1,28 @@
-"""Samples put in their places: checked, masks given the export's labels, files linked or copied."""
+"""Samples put in their places: checked, masks given the export's labels, files copied or linked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from amos_dask.datasets import SUBSETS
-from amos_dask.engine.events import Listener
-from amos_dask.engine.session import Needs, open_session
-from amos_dask.export.files import stage_file
+from amos_dask.export.files import ExportFolder, Placing
 from amos_dask.issues import Issue, Severity, make_issue
 from amos_dask.kernels import remap_labels
 from amos_dask.nifti import ImageInfo, Mask, write_mask
-from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import StepResult
-from amos_dask.results import CommandResult
+from amos_dask.root.export_mark import OwnFile
+from amos_dask.root.journal import Journal
+from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Staging
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
 from amos_dask.steps.binary_masks import check_labels
 from amos_dask.steps.split_labels import labels_present
 
-_COLUMNS = ("ID", "subset", "modality", "image", "label")
+# Version of how files are made from those of ROOT_DIR: where it is another, they are outdated.
+RESULT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +44,8 @@ class ExportTask(FolderSource):
         values change is written.
     label : Path or None
         Where to place the mask.
-    link : {"auto", "hard", "symbolic", "copy"}
-        How to place them.
+    export : ExportFolder or None
+        What of the export is ours.
     """
 
     subset: str
@@ -57,85 +54,46 @@ class ExportTask(FolderSource):
     has_non_finite_voxels: bool
     image: Path | None = None
     label: Path | None = None
-    link: str = "auto"
+    export: ExportFolder | None = None
+
+    @property
+    def places(self) -> list[Path]:
+        """Where files of the export may be."""
+        return [path for path in (self.image, self.label) if path is not None]
+
+    @property
+    def changes_labels(self) -> bool:
+        """Whether a label may become another one."""
+        return any(label != value for label, value in self.values.items())
+
+    def to_run(self, export: ExportFolder) -> ExportTask:
+        """Return the task with what it has to know of the export."""
+        return replace(self, export=export.of_files(self.places))
 
 
 @dataclass(frozen=True, slots=True)
-class ExportedScans:
-    """What was exported.
+class Placed:
+    """A sample that was exported.
 
     Parameters
     ----------
-    placed : tuple of ExportTask
-        The samples that were, by number, with the places where their files are now.
-    n_asked : int
-        How many were to be.
-    issues : tuple of Issue
-        What was found, also of those that were not.
+    image : Path
+        Where its volume is.
+    label : Path or None
+        Where its mask is.
+    files : mapping of str to OwnFile
+        The export's files of it.
+    n_bytes : tuple of int
+        Of each file that was written.
+    is_whole : bool
+        Whether the sample is part of the export.
     """
 
-    placed: tuple[ExportTask, ...]
-    n_asked: int
-    issues: tuple[Issue, ...]
-
-    @property
-    def files(self) -> set[Path]:
-        """Volumes and masks of the export."""
-        files = (path for task in self.placed for path in (task.image, task.label))
-        return {path for path in files if path is not None}
-
-    def ids(self, subset: str) -> list[str]:
-        """Return the samples of a subset, by number."""
-        return [task.name for task in self.placed if task.subset == subset]
-
-    def result(self, output: Path) -> CommandResult:
-        """Return the command's result, with a row a sample."""
-        rows = [
-            (task.name, task.subset, task.modality, str(task.image), task.label and str(task.label))
-            for task in self.placed
-        ]
-        train, val, test = (len(self.ids(subset)) for subset in SUBSETS)
-        summary = f"{train} training, {val} validation and {test} test scans"
-        n_left_out = self.n_asked - len(self.placed)
-        if n_left_out:
-            summary += f"; {n_left_out} left out"
-        frame = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
-        return CommandResult((output,), self.n_asked, summary, self.issues, frame)
-
-
-def export_scans(
-    tasks: Sequence[ExportTask],
-    sign: Path,
-    outputs: Sequence[Path],
-    cluster: Any,
-    progress: str | Listener,
-) -> ExportedScans:
-    """Put every scan in its place.
-
-    Parameters
-    ----------
-    tasks : sequence of ExportTask
-        At least one, all of one ROOT_DIR.
-    sign : Path
-        The file that says that an export is complete; removed before anything is changed.
-    outputs : sequence of Path
-        Folders that workers must be able to write to.
-    cluster, progress
-        As for `export_nnunet`.
-    """
-    to_read = str(tasks[0].layout.root)
-    needs = Needs(to_read=(to_read,), to_write=tuple(map(str, outputs)))
-    with open_session(cluster, progress, needs) as session:
-        session.prepare_kernels()
-        sign.unlink(missing_ok=True)
-        results = step_results(session.map("export", export_sample, tasks))
-    files = {result.sample_id: result.value for result in results if result.value is not None}
-    placed = [(task, files[task.name]) for task in tasks if task.name in files]
-    return ExportedScans(
-        tuple(replace(task, image=image, label=label) for task, (image, label) in placed),
-        len(results),
-        tuple(all_issues(results)),
-    )
+    image: Path
+    label: Path | None
+    files: Mapping[str, OwnFile] = field(default_factory=dict)
+    n_bytes: tuple[int, ...] = ()
+    is_whole: bool = True
 
 
 # ---------------------------------------------------------------- on a worker
@@ -149,26 +107,36 @@ class _LeftOutError(Exception):
         self.issues = issues
 
 
-def export_sample(task: ExportTask) -> StepResult[tuple[Path, Path | None]]:
+def export_sample(task: ExportTask) -> StepResult[Placed]:
     """Place one sample's volume and mask.
+
+    Parameters
+    ----------
+    task : ExportTask
+        With what of the export is ours.
 
     Returns
     -------
-    StepResult of (Path, Path or None)
+    StepResult of Placed
         Where they are now. Without a value when the sample cannot be used, which the issues
         explain.
     """
+    if task.export is None:
+        raise ValueError(f"{task.name}: the export is not known")
     try:
         volume = _check_volume(task)
         has_mask = task.subset != "test" or task.folder.mask.exists()  # test scans may have none
         mask = _read_mask(task, volume) if has_mask else None
-        with Staging() as staging:
-            label = None if mask is None else _place_mask(task, mask, volume, staging)
-            image = _place(task, task.folder.volume, task.image, staging)
-            staging.publish()
     except _LeftOutError as error:
         return StepResult(task.name, None, error.issues)
-    return StepResult(task.name, (image, label))
+    with Staging(Journal(Layout(task.export.base), task.name)) as staging:
+        placing = Placing(task.export, staging, task.name)
+        label = None if mask is None else _place_mask(task, mask, volume, placing)
+        if task.image is not None:
+            placing.place(task.folder.volume, task.image)
+        placing.publish()
+    placed = Placed(task.image or task.folder.volume, label, placing.files, tuple(placing.n_bytes))
+    return StepResult(task.name, placed, tuple(placing.issues))
 
 
 def _check_volume(task: ExportTask) -> ImageInfo:
@@ -210,18 +178,18 @@ def _leave_out(
     )
 
 
-def _place_mask(task: ExportTask, mask: Mask, volume: ImageInfo, staging: Staging) -> Path:
-    if task.label is None or all(task.values[label] == label for label in labels_present(mask)):
-        target = None if task.image is None else task.label
-        return _place(task, task.folder.mask, target, staging)
+def _place_mask(task: ExportTask, mask: Mask, volume: ImageInfo, placing: Placing) -> Path:
+    """Place a mask under the export's labels; one that keeps its values may stay where it is."""
+    source = task.folder.mask
+    if task.label is None:
+        return source
+    if all(task.values[label] == label for label in labels_present(mask)):
+        if task.image is None:
+            return source
+        placing.place(source, task.label)
+        return task.label
     lookup = np.zeros(256, np.uint8)
     lookup[list(task.values)] = list(task.values.values())
-    write_mask(staging.path_for(task.label), volume, remap_labels(mask, lookup))
+    changed = remap_labels(mask, lookup)
+    placing.write(task.label, lambda path: write_mask(path, volume, changed), source)
     return task.label
-
-
-def _place(task: ExportTask, source: Path, target: Path | None, staging: Staging) -> Path:
-    if target is None:
-        return source
-    stage_file(staging, source, target, task.link)
-    return target

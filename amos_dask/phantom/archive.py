@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from amos_dask.archive.around import require_outside_archives
 from amos_dask.phantom.painting import make_scan
 from amos_dask.phantom.patients_csv import N_CT, N_MRI, metadata_csv
 from amos_dask.phantom.planted import DEFECTS, SIZES, PlantedSample, plan_samples
@@ -105,7 +106,9 @@ def write_archive(
     ValueError
         An argument is outside what is described above.
     FileExistsError
-        The archive is there already.
+        The archive, or another csv beside the zip, is there already; nothing is replaced.
+    AmosDaskError
+        The place is inside another archive.
 
     Examples
     --------
@@ -118,22 +121,37 @@ def write_archive(
     """
     _require_arguments(n_ct, n_mri, size, form, defects)
     parent = Path(directory)
-    parent.mkdir(parents=True, exist_ok=True)
     path = parent / ("amos22" if form == "folder" else "amos22.zip")
-    if path.exists():
-        raise FileExistsError(f"{path} is there already")
+    require_outside_archives(parent)
     samples, patients = plan_samples(n_ct, n_mri, size, seed, quirks, defects)
-    files = _files(samples, seed, quirks)
+    files, csv = _files(samples, seed, quirks), metadata_csv(patients.values())
+    metadata = (path if form == "folder" else parent) / METADATA_NAME
+    _require_free(path, metadata, csv)
+    parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".phantom-") as folder:
         staged = Path(folder) / path.name
         if form == "folder":
             _write_folder(staged, files)
         else:
             _write_zip(staged, "amos22/amos22" if quirks else "amos22", files)
-        beside = staged if form == "folder" else parent
-        (beside / METADATA_NAME).write_bytes(metadata_csv(patients.values()))
+        beside = staged if form == "folder" else Path(folder)
+        (beside / METADATA_NAME).write_bytes(csv)
+        _require_free(path, metadata, csv)  # it took a while
+        if form == "zip" and not metadata.exists():
+            (beside / METADATA_NAME).rename(metadata)
         staged.rename(path)
-    return Archive(path, (path if form == "folder" else parent) / METADATA_NAME, samples)
+    return Archive(path, metadata, samples)
+
+
+def _require_free(path: Path, metadata: Path, csv: bytes) -> None:
+    """Raise when something is where an archive is to be, or another csv where its csv is to be."""
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} is there already; choose another folder")
+    is_there = os.path.lexists(metadata)
+    if is_there and not (metadata.is_file() and metadata.read_bytes() == csv):
+        raise FileExistsError(
+            f"{metadata} is there already and is another; choose another folder or move it away"
+        )
 
 
 def _require_arguments(n_ct: int, n_mri: int, size: str, form: str, defects: bool) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from amos_dask.archive.around import require_outside_archives
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.locations import is_url, is_zip
 from amos_dask.archive.names import sort_names
@@ -118,6 +120,25 @@ def require_outside_archive(path: Path, archive: str) -> None:
     inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(archive))
     if inside.is_relative_to(outside):
         raise AmosDaskError(f"{path} lies inside the archive {archive}; write somewhere else.")
+
+
+def require_no_archive(layout: Layout, *outputs: Path) -> None:
+    """Raise when an output would lie in ROOT_DIR's archive, or in any other.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    *outputs : Path
+        Files and folders that are to be written.
+    """
+    archives = [str(layout.root / "archive")]
+    with suppress(AmosDaskError):
+        archives.append(find_archive(layout, None))
+    for output in outputs:
+        for archive in archives:
+            require_outside_archive(output, archive)
+        require_outside_archives(output, layout.dataset)
 
 
 def find_archive(layout: Layout, archive: str | Path | None) -> str:

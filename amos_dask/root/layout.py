@@ -134,6 +134,11 @@ class Layout:
         return self.state / "files.json"
 
     @property
+    def exports(self) -> Path:
+        """Where exports of the samples are."""
+        return self.state / "exports.jsonl"
+
+    @property
     def run_number(self) -> Path:
         """The number of the run that is going on or was killed."""
         return self.state / "run"

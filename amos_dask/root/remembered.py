@@ -1,12 +1,11 @@
-"""What ROOT_DIR remembers of its last run: archive, metadata, parameters; and of its exports."""
+"""What ROOT_DIR remembers of its last run: archive, metadata, parameters."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -37,8 +36,6 @@ class Remembered:
         Parameters of denoising.
     exclusions : str or None
         Checksum of the list of exclusions.
-    exports : tuple of str
-        Folders of exports that were made of this ROOT_DIR, kept likewise.
     """
 
     archive: str | None = None
@@ -47,7 +44,6 @@ class Remembered:
     mr_metadata_offset: str | None = None
     denoise: DenoiseParams | None = None
     exclusions: str | None = None
-    exports: tuple[str, ...] = ()
 
 
 _REMEMBERED = TypeAdapter(Remembered)
@@ -92,24 +88,3 @@ def is_there(location: str | Path) -> bool:
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
     except OSError:  # whoever reads it says what is the matter
         return True
-
-
-def remember_export(layout: Layout, folder: Path) -> None:
-    """Keep in mind that an export was made of ROOT_DIR."""
-    remembered, place = read_remembered(layout), place_of(layout, folder)
-    if place not in remembered.exports:
-        exports = tuple(sorted((*remembered.exports, place)))
-        write_remembered(layout, replace(remembered, exports=exports))
-
-
-def forget_exports(layout: Layout, folders: Iterable[Path]) -> None:
-    """Forget exports that are gone."""
-    remembered, gone = read_remembered(layout), {place_of(layout, folder) for folder in folders}
-    exports = tuple(place for place in remembered.exports if place not in gone)
-    write_remembered(layout, replace(remembered, exports=exports))
-
-
-def find_exports(layout: Layout) -> list[Path]:
-    """Return the exports made of ROOT_DIR that are still there."""
-    places = (Path(find_place(layout, place)) for place in read_remembered(layout).exports)
-    return [path for path in places if is_there(path)]

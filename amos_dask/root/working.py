@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import socket
-import threading
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
-from amos_dask.errors import AmosDaskError, Terminated
+from amos_dask.archive.around import require_outside_archives
+from amos_dask.errors import AmosDaskError
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import remove_if_empty, remove_leftovers_below
+from amos_dask.termination import raise_on_sigterm
 
 
 @contextmanager
@@ -40,8 +40,11 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
     Raises
     ------
     AmosDaskError
-        When somebody else works there, or ROOT_DIR cannot be written to.
+        When somebody else works there, ROOT_DIR cannot be written to, or it or an output lies in an
+        archive.
     """
+    for path in (layout.root, *outputs):
+        require_outside_archives(path, layout.dataset)
     made = [path for path in (layout.state, *layout.state.parents) if not path.exists()]
     try:
         with raise_on_sigterm(), hold_lock(layout, no_lock=no_lock):
@@ -146,6 +149,7 @@ def _lock_file(layout: Layout, held: ExitStack) -> int:
     while True:
         try:
             layout.state.mkdir(parents=True, exist_ok=True)
+            _hide_as_root_dir_is(layout)
             descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:  # whoever held it is done, and removed the empty folder
             continue
@@ -160,6 +164,14 @@ def _lock_file(layout: Layout, held: ExitStack) -> int:
             opened.callback(layout.lock.unlink, missing_ok=True)
             held.push(opened.pop_all())
             return descriptor
+
+
+def _hide_as_root_dir_is(layout: Layout) -> None:
+    """Make the state folder no more readable than ROOT_DIR."""
+    allowed, mode = (stat.S_IMODE(path.stat().st_mode) for path in (layout.root, layout.state))
+    if mode & 0o777 & ~allowed:
+        with suppress(PermissionError):  # it is another user's, who made it so
+            layout.state.chmod(mode & (allowed | ~0o777))
 
 
 def _flock_or_explain(layout: Layout, descriptor: int) -> None:
@@ -197,25 +209,3 @@ def require_unlocked(layout: Layout) -> None:
     """Raise `AmosDaskError` when somebody works on ROOT_DIR."""
     with hold_lock(layout, shared=True):
         pass
-
-
-@contextmanager
-def raise_on_sigterm() -> Iterator[None]:
-    """Raise `Terminated` in the ``with`` block when SIGTERM arrives.
-
-    Only the main thread can listen to signals; elsewhere this does nothing. A second SIGTERM while
-    the first is answered ends the process as SIGTERM does.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    raise Terminated

@@ -155,7 +155,7 @@ def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
     listed = {path for files in receipt.outputs.values() for path in files}
     altered = [file for files in receipts.altered_files(receipt).values() for file in files]
     if full:
-        altered += _find_damaged(layout.root, listed - {file.path for file in altered})
+        altered += find_damaged(layout.root, listed - {file.path for file in altered})
     altered += _find_strangers(layout.root, own, listed)
     altered.sort(key=lambda file: file.path)
     issues = [issue_of(file, sample.name) for file in altered]
@@ -194,8 +194,16 @@ def _find_strangers(root: Path, folder: Path, listed: set[str]) -> Iterator[Alte
             yield AlteredFile(name, Change.EXTRA, message)
 
 
-def _find_damaged(root: Path, paths: Iterable[str]) -> Iterator[AlteredFile]:
-    """Yield the images that cannot be unpacked although their size and checksum are as written."""
+def find_damaged(root: Path, paths: Iterable[str]) -> Iterator[AlteredFile]:
+    """Yield the images that cannot be unpacked although their size and checksum are as written.
+
+    Parameters
+    ----------
+    root : Path
+        ROOT_DIR, or an export's folder.
+    paths : iterable of str
+        Files, relative to it.
+    """
     for path in sorted(paths):
         if not path.endswith(".nii.gz"):
             continue  # of other files all bytes have been compared

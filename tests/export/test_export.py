@@ -24,10 +24,10 @@ from amos_dask import (
     export_nnunet,
     verify,
 )
+from amos_dask.archive.around import EXPORT_MARK as MARKER
 from amos_dask.archive.listing import file_ref
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ClusterError
-from amos_dask.export.files import MARKER
 from amos_dask.issues import make_issue
 from amos_dask.nifti import ImageInfo, read_info, write_mask
 from amos_dask.phantom import Archive
@@ -80,6 +80,12 @@ def volume_of(root: Path, sample_id: str) -> Path:
     return sample_dir(root / "grouped", seq) / f"{sample_id}_volume.nii.gz"
 
 
+def is_copy(path: Path, source: Path) -> bool:
+    """Return whether a file holds what another does, and neither is written with the other."""
+    is_own = not (path.is_symlink() or path.samefile(source) or path.stat().st_nlink > 1)
+    return is_own and path.read_bytes() == source.read_bytes()
+
+
 def ids(phantom: Archive, *subsets: str, modality: str = "") -> list[str]:
     return [
         sample.sample_id
@@ -107,10 +113,10 @@ def test_the_tree_of_nnunet(
         ]
     )
     for i in labelled:
-        assert (dataset / f"imagesTr/{i}_0000.nii.gz").samefile(volume_of(processed_root, i))
-        assert (dataset / f"labelsTr/{i}.nii.gz").samefile(mask_of(processed_root, i))
+        assert is_copy(dataset / f"imagesTr/{i}_0000.nii.gz", volume_of(processed_root, i))
+        assert is_copy(dataset / f"labelsTr/{i}.nii.gz", mask_of(processed_root, i))
     for i in test:
-        assert (dataset / f"imagesTs/{i}_0000.nii.gz").samefile(volume_of(processed_root, i))
+        assert is_copy(dataset / f"imagesTs/{i}_0000.nii.gz", volume_of(processed_root, i))
     assert read(dataset / "splits_final.json") == [
         {"train": ids(phantom, "train"), "val": ids(phantom, "val")}
     ]
@@ -121,7 +127,10 @@ def test_the_tree_of_nnunet(
     assert described["file_ending"] == ".nii.gz"
     assert described["amos_dask"]["label_values"]["ct"]["16"] == 16
     assert (result.exit_code, result.issues, result.outputs) == (ExitCode.DONE, (), (dataset,))
-    assert result.summary == "5 training, 3 validation and 4 test scans"
+    size = sum(p.stat().st_size for p in dataset.rglob("*.nii.gz")) / 1e9
+    counted = "5 training, 3 validation and 4 test scans"
+    assert result.summary == f"{counted}; 20 files, {size:.2f} GB, written"
+    assert nnunet(processed_root, tmp_path / "nnUNet_raw").summary == counted
     assert result.frame is not None
     assert list(result.frame["ID"]) == [sample.sample_id for sample in phantom.samples]
     assert contents(processed_root) == before
@@ -154,7 +163,7 @@ def test_one_modality_alone(
     }
 
 
-def test_merged_masks_are_written_and_unchanged_ones_linked(
+def test_merged_masks_are_written_and_unchanged_ones_copied(
     phantom: Archive, processed_root: Path, nnunet: Export, tmp_path: Path
 ) -> None:
     nnunet(processed_root, tmp_path, merge_prostate_uterus=True)
@@ -168,7 +177,7 @@ def test_merged_masks_are_written_and_unchanged_ones_linked(
         expected = voxels(ours)
         changes = 16 in expected
         np.testing.assert_array_equal(voxels(theirs), np.where(expected == 16, 15, expected))
-        assert theirs.samefile(ours) is not changes
+        assert is_copy(theirs, ours) is not changes
         n_written += changes
         infos = [
             read_info(file_ref(path, path.name)) for path in (theirs, volume_of(processed_root, i))
@@ -199,20 +208,19 @@ def test_mr_without_its_rare_labels(
     assert n_changed
     for i in ids(phantom, "train", "val", modality="ct"):
         exported = tmp_path / f"Dataset622_AMOS22/labelsTr/{i}.nii.gz"
-        assert exported.samefile(mask_of(processed_root, i))
+        assert is_copy(exported, mask_of(processed_root, i))
 
 
-@pytest.mark.parametrize("link", ["symbolic", "copy"])
-def test_other_links(link: str, processed_root: Path, nnunet: Export, tmp_path: Path) -> None:
-    nnunet(processed_root, tmp_path, link=link)
+def test_links(processed_root: Path, nnunet: Export, tmp_path: Path) -> None:
+    result = nnunet(processed_root, tmp_path, link="symbolic")
+    assert result.summary.endswith("links: what is written to one is written to ROOT_DIR")
     images = sorted((tmp_path / "Dataset622_AMOS22" / "imagesTr").iterdir())
     assert images
-    assert all(path.is_symlink() is (link == "symbolic") for path in images)
-    assert all(path.stat().st_nlink == 1 for path in images) or link == "symbolic"
-    assert images[0].read_bytes() == volume_of(processed_root, images[0].name[:9]).read_bytes()
+    assert all(path.is_symlink() for path in images)
+    assert images[0].samefile(volume_of(processed_root, images[0].name[:9]))
 
 
-@pytest.mark.parametrize("options", [{}, {"merge_prostate_uterus": True}, {"link": "copy"}])
+@pytest.mark.parametrize("options", [{}, {"merge_prostate_uterus": True}, {"link": "symbolic"}])
 def test_the_same_again_changes_nothing(
     options: dict[str, Any], processed_root: Path, nnunet: Export, tmp_path: Path
 ) -> None:
@@ -321,7 +329,7 @@ def test_the_datalist_of_monai(
     }
     assert listed["modality"] == {"0": "CT_or_MR"}
     assert result.outputs == (file,)
-    assert [path.name for path in file.parent.iterdir()] == ["amos.json"]
+    assert sorted(snapshot(file.parent)) == ["amos.json", f"amos_labels/{MARKER}"]
 
 
 def test_monai_with_labels_merged_and_back(
@@ -348,7 +356,7 @@ def test_monai_with_labels_merged_and_back(
     assert snapshot(tmp_path) == again
     monai(processed_root, file)
     assert file.read_bytes() == plain
-    assert not masks.exists()
+    assert [path.name for path in masks.iterdir()] == [MARKER]
 
 
 def test_a_file_or_folder_of_others_is_left_alone(
@@ -362,11 +370,10 @@ def test_a_file_or_folder_of_others_is_left_alone(
     masks = tmp_path / "list_labels"
     masks.mkdir()
     (masks / "amos_0001.nii.gz").write_bytes(b"mine")
-    monai(processed_root, tmp_path / "list.json")
     with pytest.raises(AmosDaskError, match="no export of amos-dask"):
-        monai(processed_root, tmp_path / "list.json", merge_prostate_uterus=True)
+        monai(processed_root, tmp_path / "list.json")
     assert (masks / "amos_0001.nii.gz").read_bytes() == b"mine"
-    assert (tmp_path / "list.json").exists()
+    assert not (tmp_path / "list.json").exists()
 
 
 # ---------------------------------------------------------------- samples that cannot be exported
@@ -375,7 +382,6 @@ def test_a_file_or_folder_of_others_is_left_alone(
 def test_samples_that_cannot_be_used_are_left_out_and_named(
     own_root: Path, nnunet: Export, tmp_path: Path
 ) -> None:
-    nnunet(own_root, tmp_path)  # what is left out later must go
     truncate(mask_of(own_root, "amos_0001"))
     volume_of(own_root, "amos_0004").write_bytes(b"no gzip")
     mask_of(own_root, "amos_0009").unlink()
@@ -393,7 +399,7 @@ def test_samples_that_cannot_be_used_are_left_out_and_named(
         ("amos_0600", "non_finite_voxels", "error"),
     }
     assert result.exit_code == ExitCode.SAMPLES_FAILED
-    assert result.summary.endswith("; 5 left out")
+    assert "; 5 left out; 10 files" in result.summary
     dataset = tmp_path / "Dataset622_AMOS22"
     left = ["amos_0111", "amos_0507", "amos_0508"]
     assert sorted(path.name for path in (dataset / "labelsTr").iterdir()) == [
@@ -471,7 +477,7 @@ def test_masks_denoised_later_do_not_change_an_export(
     assert snapshot(tmp_path / "raw") == before
     nnunet(own_root, tmp_path / "raw")
     for path in (tmp_path / "raw" / "Dataset622_AMOS22" / "labelsTr").iterdir():
-        assert path.samefile(mask_of(own_root, path.name[:9]))
+        assert is_copy(path, mask_of(own_root, path.name[:9]))
 
 
 # ---------------------------------------------------------------- the program
@@ -483,15 +489,15 @@ def test_masks_denoised_later_do_not_change_an_export(
         (
             "export nnunet raw",
             "export_nnunet",
-            {"directory": Path("raw"), "dataset_id": None, "link": "auto"},
+            {"directory": Path("raw"), "dataset_id": None, "link": "copy"},
         ),
         (
-            "export nnunet raw --dataset-id 9 --link copy --merge-prostate-uterus --modality ct",
+            "export nnunet r --dataset-id 9 --link symbolic --merge-prostate-uterus --modality=ct",
             "export_nnunet",
             {
-                "directory": Path("raw"),
+                "directory": Path("r"),
                 "dataset_id": 9,
-                "link": "copy",
+                "link": "symbolic",
                 "merge_prostate_uterus": True,
                 "selection": CT,
             },
@@ -524,6 +530,8 @@ def test_a_command_line_makes_exactly_this_call(
         "mr_without_14_16": False,
         "label_explanation": None,
         "selection": Selection(),
+        "adopt": False,
+        "no_lock": False,
         "cluster": ClusterOptions(),
         "progress": "auto",
     }

@@ -1,8 +1,9 @@
-"""Links and copies, and folders that are ours or not."""
+"""Copies, clones and links of an export, and which of its files are as it wrote them."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,11 @@ from typing import Any
 import pytest
 
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.files import (
-    MARKER,
-    claim_folder,
-    is_ours,
-    remove_if_only_marked,
-    remove_others,
-    require_link,
-    stage_file,
-)
+from amos_dask.export.files import ExportFolder, Placing, can_clone, copy_file, require_link
+from amos_dask.root.export_mark import OwnFile
 from amos_dask.root.staging import Staging
+
+NAME = "labelsTr/amos_0001.nii.gz"
 
 
 @pytest.fixture
@@ -30,15 +26,16 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def place(source: Path, final: Path, link: str) -> bool:
-    """Place a file and return whether anything had to be done."""
+def place(
+    source: Path, base: Path, own: dict[str, OwnFile] | None = None, **options: Any
+) -> Placing:
+    """Place a file in an export, and return what was noted."""
     with Staging() as staging:
-        stage_file(staging, source, final, link)
-        n_staged = len(staging._staged)
-        staging.publish()
-    assert final.read_bytes() == source.read_bytes()
-    assert [path.name for path in final.parent.iterdir()] == [final.name]
-    return n_staged > 0
+        placing = Placing(ExportFolder(base, own or {}, **options), staging)
+        placing.place(source, base / NAME)
+        placing.publish()
+    assert [path.name for path in (base / NAME).parent.iterdir()] == [Path(NAME).name]
+    return placing
 
 
 def kind(path: Path, source: Path) -> str:
@@ -47,59 +44,124 @@ def kind(path: Path, source: Path) -> str:
     return "hard" if path.samefile(source) else "copy"
 
 
-@pytest.mark.parametrize("link", ["auto", "hard", "symbolic", "copy"])
-def test_a_file_is_placed_once_and_then_left_alone(link: str, source: Path, tmp_path: Path) -> None:
-    final = tmp_path / "out" / "amos_0001.nii.gz"
-    assert place(source, final, link)
-    assert kind(final, source) == ("hard" if link == "auto" else link)
-    assert not place(source, final, link)
-
-
 @pytest.mark.parametrize("first", ["hard", "symbolic", "copy"])
-@pytest.mark.parametrize("second", ["hard", "symbolic", "copy"])
-def test_the_kind_of_link_can_be_changed(
+@pytest.mark.parametrize("second", ["symbolic", "copy"])
+def test_the_kind_of_link_can_be_changed_and_then_stays(
     first: str, second: str, source: Path, tmp_path: Path
 ) -> None:
-    final = tmp_path / "out" / "amos_0001.nii.gz"
-    place(source, final, first)
-    assert place(source, final, second) is (first != second)
-    assert kind(final, source) == second
+    base = tmp_path / "out"
+    if first == "hard":  # as version 0.1.0 made it, which listed nothing
+        (base / NAME).parent.mkdir(parents=True)
+        (base / NAME).hardlink_to(source)
+        own: dict[str, OwnFile] = {}
+    else:
+        own = place(source, base, link=first).files
+    for n_written in (0 if first == second else 1, 0):
+        placing = place(source, base, own, link=second)
+        own = placing.files
+        assert len(placing.n_bytes) == n_written
+        assert placing.issues == []
+        assert kind(base / NAME, source) == second
+        assert (base / NAME).read_bytes() == source.read_bytes()
 
 
-@pytest.mark.parametrize("link", ["hard", "symbolic", "copy"])
-def test_a_new_source_is_followed(link: str, source: Path, tmp_path: Path) -> None:
-    final = tmp_path / "out" / "amos_0001.nii.gz"
-    place(source, final, link)
-    replacement = source.with_name("other")
-    replacement.write_bytes(b"other voxels")
-    replacement.replace(source)
-    place(source, final, link)
+def test_a_new_source_is_followed_and_said(source: Path, tmp_path: Path) -> None:
+    base = tmp_path / "out"
+    own = place(source, base).files
+    source.write_bytes(b"other voxels")
+    placing = place(source, base, own)
+    assert (base / NAME).read_bytes() == b"other voxels"
+    assert [(i.code, i.severity, i.file) for i in placing.issues] == [
+        ("outdated_export", "info", NAME)
+    ]
+
+
+@pytest.mark.parametrize("is_outdated", [False, True])
+def test_an_altered_file_stays_unless_it_is_adopted(
+    source: Path, tmp_path: Path, is_outdated: bool
+) -> None:
+    base = tmp_path / "out"
+    own = place(source, base).files
+    (base / NAME).write_bytes(b"mine")
+    if is_outdated:
+        source.write_bytes(b"other voxels")
+    placing = place(source, base, own)
+    assert (base / NAME).read_bytes() == b"mine"
+    assert placing.files == own
+    severity = "error" if is_outdated else "warning"
+    assert [(i.code, i.severity) for i in placing.issues] == [("foreign_file", severity)]
+    place(source, base, own, adopt=True)
+    assert (base / NAME).read_bytes() == source.read_bytes()
+    assert (base / "replaced/1" / NAME).read_bytes() == b"mine"
+
+
+def test_what_is_not_listed_is_taken_when_it_is_the_same(source: Path, tmp_path: Path) -> None:
+    base = tmp_path / "out"
+    place(source, base)
+    placing = place(source, base)
+    assert (placing.issues, placing.n_bytes) == ([], [])
+    assert list(placing.files) == [NAME]
+
+
+def test_a_link_of_somebody_stays(source: Path, tmp_path: Path) -> None:
+    base, other = tmp_path / "out", tmp_path / "other.nii.gz"
+    other.write_bytes(b"mine")
+    (base / NAME).parent.mkdir(parents=True)
+    (base / NAME).symlink_to(other)
+    placing = place(source, base)
+    assert [issue.severity for issue in placing.issues] == ["error"]
+    assert (base / NAME).readlink() == other
+    assert other.read_bytes() == b"mine"
+
+
+def test_nothing_is_written_through_a_link_to_a_folder(source: Path, tmp_path: Path) -> None:
+    base, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    base.mkdir()
+    (elsewhere / "amos_0001.nii.gz").write_bytes(b"mine")
+    (base / "labelsTr").symlink_to(elsewhere)
+    placing = place(source, base, adopt=True)
+    assert [issue.code for issue in placing.issues] == ["foreign_file"]
+    assert (elsewhere / "amos_0001.nii.gz").read_bytes() == b"mine"
+    assert ExportFolder(base, {NAME: OwnFile("1-2")}).remove(base / NAME)
+    assert (elsewhere / "amos_0001.nii.gz").exists()
 
 
 def test_the_target_of_a_linked_source_is_linked(source: Path, tmp_path: Path) -> None:
-    alias = tmp_path / "alias.nii.gz"
+    alias = tmp_path / "amos_0001_mask.nii.gz"
     alias.symlink_to(source)
-    final = tmp_path / "out" / "amos_0001.nii.gz"
-    place(alias, final, "hard")
-    assert kind(final, source) == "hard"
+    place(alias, tmp_path / "out", link="symbolic")
+    assert (tmp_path / "out" / NAME).readlink() == source
 
 
-def test_where_hard_links_are_impossible(
+def test_a_copy_shares_blocks_where_it_can(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: Any, **options: Any) -> None:
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    asked = []
 
-    monkeypatch.setattr(os, "link", refuse)
-    final = tmp_path / "out" / "amos_0001.nii.gz"
-    assert place(source, final, "auto")
-    assert kind(final, source) == "symbolic"
-    assert not place(source, final, "auto")
-    with (
-        Staging() as staging,
-        pytest.raises(AmosDaskError, match=r"a hard link to .* is not possible"),
-    ):
-        stage_file(staging, source, final.with_name("other"), "hard")
+    def clone(target: int, request: int, origin: int) -> int:
+        asked.append(request)
+        return os.write(target, os.pread(origin, 100, 0))
+
+    monkeypatch.setattr(fcntl, "ioctl", clone)
+    copy_file(source, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"voxels"
+    assert can_clone(source, tmp_path)
+    assert set(asked) == {0x40049409}
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["copy", "source"]
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EXDEV, errno.ENOTTY, errno.EINVAL])
+def test_a_copy_where_blocks_cannot_be_shared(
+    number: int, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    copy_file(source, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"voxels"
+    assert not can_clone(source, tmp_path)
 
 
 def test_another_failure_is_not_taken_for_that(
@@ -108,53 +170,13 @@ def test_another_failure_is_not_taken_for_that(
     def refuse(*arguments: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "link", refuse)
-    with Staging() as staging, pytest.raises(OSError, match="No space left"):
-        stage_file(staging, source, tmp_path / "out" / "x.nii.gz", "auto")
+    monkeypatch.setattr("shutil.copyfileobj", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        place(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_kind_of_link() -> None:
-    with pytest.raises(AmosDaskError, match="'soft' is not known"):
-        require_link("soft")
-
-
-def test_a_folder_is_claimed_when_new_empty_or_ours(tmp_path: Path) -> None:
-    folder = tmp_path / "new" / "deep"
-    claim_folder(folder, {"a": 1})
-    assert is_ours(folder)
-    claim_folder(folder, {"a": 2})
-    assert '"a": 2' in (folder / MARKER).read_text()
-    (tmp_path / "empty").mkdir()
-    claim_folder(tmp_path / "empty", {})
-
-
-def test_what_others_have_is_not_claimed(tmp_path: Path) -> None:
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "theirs" / "notes.txt").write_text("mine")
-    (tmp_path / "file").write_text("mine")
-    for name in ("theirs", "file"):
-        with pytest.raises(AmosDaskError, match="no export of amos-dask"):
-            claim_folder(tmp_path / name, {})
-    assert not is_ours(tmp_path / "theirs")
-
-
-def test_only_exported_files_of_earlier_times_are_removed(tmp_path: Path) -> None:
-    names = ["amos_0001_0000.nii.gz", "amos_0002.nii.gz", "amos_0003.nii.gz", "notes.txt",
-             "mine_0001_0000.nii.gz", ".amos_0004.nii.gz.1234abcd.part~"]  # fmt: skip
-    for name in names:
-        (tmp_path / name).touch()
-    remove_others(tmp_path, {tmp_path / "amos_0002.nii.gz"}, "amos")
-    left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["amos_0002.nii.gz", "mine_0001_0000.nii.gz", "notes.txt"]
-    remove_others(tmp_path / "nowhere", set(), "amos")
-
-
-def test_a_folder_with_nothing_but_the_mark_goes(tmp_path: Path) -> None:
-    folder = tmp_path / "labels"
-    claim_folder(folder, {})
-    (folder / "mine").touch()
-    remove_if_only_marked(folder)
-    assert is_ours(folder)
-    (folder / "mine").unlink()
-    remove_if_only_marked(folder)
-    assert not folder.exists()
+@pytest.mark.parametrize("link", ["soft", "hard", "auto"])
+def test_an_unknown_kind_of_link(link: str) -> None:
+    with pytest.raises(AmosDaskError, match=f"'{link}' is not known"):
+        require_link(link)

@@ -14,7 +14,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from amos_dask.phantom import DEFECTS, UNKNOWN_LABEL, Archive, PlantedSample, write_archive
+from amos_dask.phantom import (
+    DEFECTS,
+    METADATA_NAME,
+    UNKNOWN_LABEL,
+    Archive,
+    PlantedSample,
+    write_archive,
+)
 
 FORMS = ("folder", "zip")
 CT_SCANNERS = {"Aquilion ONE", "Brilliance16", "SOMATOM Force", "Optima CT660", "Optima CT540"}
@@ -367,3 +374,28 @@ def test_an_archive_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         write_archive(tmp_path, n_ct=1, n_mri=0, size="tiny")
     assert [path.name for path in tmp_path.iterdir()] == ["amos22"], "nothing left behind"
+
+
+def test_a_csv_of_somebody_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / METADATA_NAME).write_text("mine")
+    with pytest.raises(FileExistsError, match=rf"{METADATA_NAME} is there already"):
+        write_archive(tmp_path, n_ct=1, n_mri=0, size="tiny", form="zip")
+    assert (tmp_path / METADATA_NAME).read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [METADATA_NAME]
+
+
+def test_a_csv_that_is_the_same_stays(tmp_path: Path) -> None:
+    first = write_archive(tmp_path, n_ct=1, n_mri=0, size="tiny", form="zip")
+    before = (first.path.read_bytes(), first.metadata_path.stat().st_mtime_ns)
+    first.path.unlink()
+    again = write_archive(tmp_path, n_ct=1, n_mri=0, size="tiny", form="zip")
+    assert (again.path.read_bytes(), again.metadata_path.stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_link_in_the_way_stays(tmp_path: Path, form: str) -> None:
+    path = tmp_path / ("amos22" if form == "folder" else "amos22.zip")
+    path.symlink_to("nowhere")
+    with pytest.raises(FileExistsError, match="is there already"):
+        write_archive(tmp_path, n_ct=1, n_mri=0, size="tiny", form=form)
+    assert path.is_symlink()

@@ -13,11 +13,9 @@ from amos_dask.root.identity import may_be_same
 from amos_dask.root.layout import Layout
 from amos_dask.root.remembered import (
     Remembered,
-    find_exports,
     find_place,
     place_of,
     read_remembered,
-    remember_export,
     write_remembered,
 )
 
@@ -56,7 +54,6 @@ texts = st.text(max_size=20)
         mr_metadata_offset=st.none() | texts,
         denoise=st.none() | st.builds(DenoiseParams, region_area_thresh=st.floats(0, 1e6)),
         exclusions=st.none() | texts,
-        exports=st.lists(texts, max_size=3).map(tuple),
     )
 )
 def test_what_is_written_is_read(
@@ -72,18 +69,6 @@ def test_a_name_that_is_not_utf8_costs_nothing_else(tmp_path: Path) -> None:
     place = place_of(layout, "/caf\udce9/amos22")
     write_remembered(layout, Remembered(place, denoise=DenoiseParams((7, 7))))
     assert read_remembered(layout).denoise == DenoiseParams((7, 7))
-
-
-def test_exports_are_remembered_once_while_they_are_there(tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "AMOS22")
-    inside, outside = layout.root / "nnunet", tmp_path / "monai"
-    for folder in (inside, outside, inside):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "dataset.json").touch()
-        remember_export(layout, folder)
-    assert sorted(find_exports(layout)) == sorted([inside, outside])
-    (outside / "dataset.json").unlink()
-    assert find_exports(layout) == [inside]
 
 
 CRC, OTHER_CRC, TRAILER, ETAG = "0123abcd", "0123abce", "0123abcd00010000", '"5f3-ab"'

@@ -16,7 +16,7 @@ import pytest
 
 from amos_dask.errors import AmosDaskError
 from amos_dask.root.layout import Layout
-from amos_dask.root.working import hold_lock
+from amos_dask.root.working import hold_lock, working_on
 
 HOLD = """
 import sys
@@ -166,3 +166,20 @@ def test_many_at_once_take_turns(layout: Layout) -> None:
 def test_a_reader_makes_nothing_where_nobody_has_worked(tmp_path: Path) -> None:
     with hold_lock(Layout(tmp_path / "AMOS22"), shared=True):
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o770])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_the_state_folder_is_no_more_readable_than_root_dir(
+    tmp_path: Path, mode: int, is_there: bool
+) -> None:
+    layout = Layout(tmp_path / "AMOS22")
+    layout.root.mkdir()
+    layout.root.chmod(mode)
+    if is_there:
+        layout.receipts.mkdir(parents=True)
+        layout.state.chmod(0o777)
+    with working_on(layout):
+        assert layout.state.stat().st_mode & 0o777 & ~mode == 0
+        assert layout.state.stat().st_mode & 0o700 == 0o700
+        assert layout.root.stat().st_mode & 0o777 == mode

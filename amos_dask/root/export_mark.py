@@ -1,0 +1,174 @@
+"""The mark of an export: what it was made from, and its own files; which exports ROOT_DIR has."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from amos_dask.archive.around import EXPORT_MARK
+from amos_dask.root.identity import identity
+from amos_dask.root.journal import Journal
+from amos_dask.root.layout import Layout, absolute
+from amos_dask.root.staging import Staging
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFile:
+    """A file that an export wrote.
+
+    Parameters
+    ----------
+    identity : str
+        Of the file, as `identity_of` tells it.
+    source : str
+        The file of ROOT_DIR that it was made from, POSIX and relative to the mark's folder; empty
+        for lists of samples.
+    source_identity : str
+        Of that file, when this one was made.
+    """
+
+    identity: str
+    source: str = ""
+    source_identity: str = ""
+
+
+@dataclass(frozen=True)
+class ExportMark:
+    """What an export was asked to be, and its files. Of version 0.1.0 it tells the labels only.
+
+    Parameters
+    ----------
+    made_by : str
+        This program's command.
+    merge_prostate_uterus, mr_without_14_16 : bool
+        How labels were changed.
+    label_values : mapping of str to mapping of int to int
+        Modality -> label -> its value in the export.
+    label_names : tuple of str
+        Name of each value.
+    form : str
+        ``nnunet`` or ``monai``.
+    result_version : int
+        Version of how files are made from those of ROOT_DIR.
+    root_dir, label_explanation : str
+        What was given, POSIX and relative to the mark's folder; empty for no label map.
+    ids : tuple of str or None
+        With subset and modality, which samples were chosen; None for all.
+    subset, modality : str or None
+        See ids.
+    samples, left_out : tuple of str
+        Those that were chosen, and those of them that could not be exported.
+    files : mapping of str to OwnFile
+        Its files, by path relative to the mark's folder.
+    """
+
+    made_by: str = ""
+    merge_prostate_uterus: bool = False
+    mr_without_14_16: bool = False
+    label_values: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    label_names: tuple[str, ...] = ()
+    form: str = ""
+    result_version: int = 0
+    root_dir: str = ""
+    label_explanation: str = ""
+    ids: tuple[str, ...] | None = None
+    subset: str | None = None
+    modality: str | None = None
+    samples: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    files: Mapping[str, OwnFile] = field(default_factory=dict)
+
+
+_MARK = TypeAdapter(ExportMark)
+
+
+def is_export(folder: Path) -> bool:
+    """Return whether a folder carries an export's mark."""
+    return (folder / EXPORT_MARK).is_file()
+
+
+def read_mark(folder: Path) -> ExportMark:
+    """Return what an export's mark tells; one that cannot be understood tells nothing."""
+    try:
+        return _MARK.validate_json((folder / EXPORT_MARK).read_bytes())
+    except (OSError, ValueError):
+        return ExportMark()
+
+
+def write_mark(folder: Path, mark: ExportMark) -> None:
+    """Mark a folder as an export of ours."""
+    content = _MARK.dump_python(mark, mode="json")
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    with Staging(Journal(Layout(folder), "mark")) as staging:
+        staging.write_text(folder / EXPORT_MARK, text)
+        staging.publish()
+
+
+def path_from(folder: Path, path: Path) -> str:
+    """Return a path as a mark tells it: POSIX and relative to the mark's folder."""
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def path_told(folder: Path, told: str) -> Path:
+    """Return the path that a mark tells, absolute."""
+    return absolute(folder / told)
+
+
+def identity_of(path: Path) -> str:
+    """Return what identifies a file, or where a link leads; empty for nothing of the two."""
+    with suppress(OSError):
+        return link_identity(path.readlink()) if path.is_symlink() else identity(path)
+    return ""
+
+
+def link_identity(target: Path) -> str:
+    """Return the identity of a link to a path."""
+    return f"-> {target}"
+
+
+# ---------------------------------------------------------------- what ROOT_DIR knows of them
+
+
+def remember_export(layout: Layout, folder: Path) -> None:
+    """Note in ROOT_DIR where an export is, if anything is kept and can be written there."""
+    line = json.dumps(path_from(layout.root, folder)) + "\n"
+    with suppress(OSError):
+        if layout.state.is_dir() and folder not in find_exports(layout):
+            with layout.exports.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+
+def find_exports(layout: Layout) -> list[Path]:
+    """Return the folders with the marks of ROOT_DIR's exports, as far as they are still there."""
+    try:
+        lines = layout.exports.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    found = []
+    for line in lines:
+        with suppress(ValueError, TypeError):
+            found.append(path_told(layout.root, json.loads(line)))
+    return [folder for folder in dict.fromkeys(found) if _is_export_of(layout, folder)]
+
+
+def _is_export_of(layout: Layout, folder: Path) -> bool:
+    """Return whether there is an export, and not that of a ROOT_DIR of which this is a copy."""
+    if not is_export(folder):
+        return False
+    return path_told(folder, read_mark(folder).root_dir).is_relative_to(layout.root)
+
+
+def find_exports_of(layout: Layout, sample_ids: Collection[str]) -> dict[Path, list[str]]:
+    """Return the exports that hold any of some samples -> which of them."""
+    found = {}
+    for folder in find_exports(layout):
+        mark = read_mark(folder)
+        if held := sorted(set(sample_ids) & set(mark.samples) - set(mark.left_out)):
+            found[folder] = held
+    return found

@@ -1,0 +1,70 @@
+"""SIGTERM ends every command in order: one line, exit status 143, nothing half-written."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import amos_dask
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
+    """Return a folder with an archive and the ROOT_DIR made of it."""
+    folder = tmp_path_factory.mktemp("made")
+    archive = amos_dask.write_archive(folder, n_ct=2, n_mri=0, size="tiny", seed=1).path
+    amos_dask.run(folder / "AMOS22", archive, cluster=cluster_address, progress="none")
+    return folder
+
+
+# Stops at the moment when a command has begun to work, and waits there.
+_STOP_AT_WORK = """
+import sys, time
+from amos_dask.cli import main
+{patch}
+def wait(*arguments, **options):
+    print("at work", flush=True)
+    time.sleep(60)
+place.{name} = wait
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "patch"),
+    [
+        ("export nnunet {tmp}/raw --root_dir {made}/AMOS22", "engine.graph.run_tasks"),
+        ("export monai {tmp}/a.json --root_dir {made}/AMOS22", "engine.graph.run_tasks"),
+        ("verify {made}/amos22", "engine.graph.run_tasks"),
+        ("verify {made}/AMOS22", "engine.graph.run_tasks"),
+        ("phantom {tmp}/ph --form zip", "phantom.archive._write_zip"),
+    ],
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_command_in_order(
+    words: str, patch: str, number: signal.Signals, made: Path, tmp_path: Path, cluster_address: str
+) -> None:
+    module, _, name = patch.rpartition(".")
+    script = _STOP_AT_WORK.format(patch=f"import amos_dask.{module} as place", name=name)
+    arguments = words.format(made=made, tmp=tmp_path).split()
+    if arguments[0] != "phantom":
+        arguments += ["--cluster", cluster_address, "--quiet"]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(number)
+        said, complaint = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert complaint == "amos-dask: interrupted; run the same command again\n"
+    assert said == ""
+    assert list(tmp_path.rglob("*.nii.gz")) == []
+    assert list(tmp_path.rglob("*~")) == []
