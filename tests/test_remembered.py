@@ -6,7 +6,10 @@ import json
 import os
 import shutil
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import nibabel as nib
 import pytest
@@ -249,6 +252,22 @@ def test_a_half_unpacked_folder_beside_a_zip_is_refused(place: Place) -> None:
     whole.rename(place.root / "archive")
     assert GO_ON in place.run(*DENOISE)
     assert place.remembered()["archive"] == "archive"
+
+
+def test_an_archive_at_a_url_is_gone_on_with_and_its_secrets_are_not_kept(place: Place) -> None:
+    handler = partial(SimpleHTTPRequestHandler, directory=place.folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        pack(place.archive, place.folder / "amos22.zip")
+        url = f"http://127.0.0.1:{server.server_port}/amos22.zip"
+        csv = place.archive / METADATA_NAME
+        place.run("--archive", f"{url}?token=secret", "--labeled_data_meta", csv)
+        assert place.remembered()["archive"] == url
+        assert GO_ON in place.run()
+        server.shutdown()
+    said = place.run(exit_code=1)
+    assert url in said
+    assert "--archive" in said
 
 
 def test_a_root_of_an_earlier_version_learns_the_archive(place: Place) -> None:
