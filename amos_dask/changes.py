@@ -82,6 +82,9 @@ def _pairs(before: Remembered, now: Remembered) -> Iterable[tuple[str, str, str]
     """Yield the name of an option with what it was and what it is."""
     yield "archive", str(before.archive), str(now.archive)
     yield "labeled_data_meta", _csv(before), _csv(now)
+    recognised = "recognised"
+    was, is_now = before.metadata_encoding or recognised, now.metadata_encoding or recognised
+    yield "metadata_encoding", was, is_now
     yield "mr_metadata_offset", str(before.mr_metadata_offset), str(now.mr_metadata_offset)
     ours, theirs = now.denoise or DenoiseParams(), before.denoise or DenoiseParams()
     yield "kernel_size", "{} {}".format(*theirs.kernel_size), "{} {}".format(*ours.kernel_size)

@@ -17,7 +17,7 @@ from amos_dask.results import RunPlan
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.receipts import Output, Receipt
 from amos_dask.root.working import reading_from
-from amos_dask.sample.estimates import COSTS, count_voxels, peak_bytes
+from amos_dask.sample.estimates import COSTS, ScanSize
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.settings import Settings, find
 
@@ -30,6 +30,7 @@ def plan_run(
     *,
     dataset: str | Path | None = None,
     labeled_data_meta: str | Path | None = None,
+    metadata_encoding: str | None = None,
     mr_metadata_offset: str | None = None,
     label_explanation: str | Path | None = None,
     region_volume_thresh: Sequence[float] = (100.0,),
@@ -49,11 +50,11 @@ def plan_run(
 
     Parameters
     ----------
-    root_dir, archive, dataset, labeled_data_meta, mr_metadata_offset, label_explanation
+    root_dir, archive, dataset, labeled_data_meta, metadata_encoding, mr_metadata_offset
         As for `run`.
-    region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh, exclude
+    label_explanation, region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh
         As for `run`.
-    selection, force, adopt, discard_edits, prune, switch_archive, without_metadata
+    exclude, selection, force, adopt, discard_edits, prune, switch_archive, without_metadata
         As for `run`.
 
     Returns
@@ -77,6 +78,7 @@ def plan_run(
         archive,
         dataset,
         labeled_data_meta,
+        metadata_encoding,
         mr_metadata_offset,
         label_explanation,
         region_volume_thresh,
@@ -94,15 +96,14 @@ def plan_run(
     )
     with reading_from(Layout(settings.root)):
         found = find(settings)
-        folders = find_samples_of(found.layout)
-        plan = make_plan(found, folders)
+        plan = make_plan(found)
         require_same_archive(found, plan)
-        absent = find_absent(found, folders)
-    rows, sizes, seconds = [], [0], 0.0
+        absent = find_absent(found, find_samples_of(found.layout))
+    rows, sizes, seconds = [], [ScanSize()], 0.0
     for planned in plan.samples:
         made = _made(planned)
-        n_voxels = count_voxels(planned.sample.volume) if planned.todo.outputs else 0
-        sizes.append(n_voxels)
+        sizes.append(ScanSize.of(planned.sample.volume if planned.todo.outputs else None))
+        n_voxels = sizes[-1].n_voxels
         seconds += n_voxels * sum(COSTS[output].seconds for output in made)
         rows.append(_row(planned, made, n_voxels))
     rows += [_row_of_absent(absent, receipt, "") for receipt in absent.listed]
@@ -115,7 +116,7 @@ def plan_run(
         samples=samples,
         n_bytes_to_read=int(samples["read_bytes"].sum()),
         n_bytes_to_write=int(samples["write_bytes"].sum()),
-        peak_memory_bytes=peak_bytes(max(sizes)),
+        peak_memory_bytes=max(size.peak_bytes for size in sizes),
         cpu_seconds=seconds,
         changes=describe_changes(found, plan),
     )

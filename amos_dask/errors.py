@@ -21,8 +21,8 @@ class ArchiveError(AmosDaskError):
     """The archive or its metadata cannot be used as a whole."""
 
 
-class DamagedZipError(ArchiveError):
-    """There is a zip file whose directory cannot be read."""
+class DamagedArchiveError(ArchiveError):
+    """There is a zip or tar file whose directory or headers cannot be read."""
 
 
 class LabelMapError(AmosDaskError):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from amos_dask.csv_text import decode, find_delimiter, is_about_delimiter
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ExclusionsError
 from amos_dask.labels import LabelMap
@@ -64,9 +65,10 @@ def read_exclusions(path: Path, label_map: LabelMap, prefix: str = AMOS22.prefix
     Parameters
     ----------
     path : Path
-        A csv file with the columns ``sample`` and ``label``. A sample is ``amos_0004`` or ``4``, a
-        label a number or a name of the label map; ``*`` or nothing stands for all of them. Blank
-        rows and lines that begin with ``#`` are left aside.
+        A csv file with the columns ``sample`` and ``label``, in any encoding and with any delimiter
+        that are told or recognised. A sample is ``amos_0004`` or ``4``, a label a number or a name
+        of the label map; ``*`` or nothing stands for all of them. Blank rows and lines that begin
+        with ``#`` are left aside.
     label_map : LabelMap
         Labels and their names.
     prefix : str
@@ -80,7 +82,7 @@ def read_exclusions(path: Path, label_map: LabelMap, prefix: str = AMOS22.prefix
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ExclusionsError(f"{path}: larger than 1 MiB, so not a list of exclusions.")
-        text = path.read_text(encoding="utf-8-sig")
+        text = decode(path.read_bytes()).text
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ExclusionsError(f"{path}: not a readable list of exclusions ({reason}).") from error
@@ -98,12 +100,13 @@ def read_exclusions(path: Path, label_map: LabelMap, prefix: str = AMOS22.prefix
 def _rows(path: Path, lines: list[str]) -> Iterator[tuple[str, str, str]]:
     """Yield where a row stands, its sample and its label."""
     header: list[str] | None = None
+    delimiter = find_delimiter("\n".join(lines))
     for number, line in enumerate(lines, start=1):
         if line.lstrip().startswith("#"):
             continue
         where = f"{path}, line {number}"
-        cells = _cells(line, where)
-        if not any(cells):
+        cells = _cells(line, delimiter, where)
+        if not any(cells) or (header is None and is_about_delimiter(cells)):
             continue
         if header is None:
             header = [name.casefold() for name in cells]
@@ -118,9 +121,10 @@ def _rows(path: Path, lines: list[str]) -> Iterator[tuple[str, str, str]]:
         raise ExclusionsError(f"{path}: expected a first line {','.join(_COLUMNS)}.")
 
 
-def _cells(line: str, where: str) -> list[str]:
+def _cells(line: str, delimiter: str, where: str) -> list[str]:
     try:
-        (row,) = csv.reader([line], strict=True) if line.strip() else [[""]]
+        rows = csv.reader([line], delimiter=delimiter, strict=True)
+        (row,) = rows if line.strip() else [[""]]
     except csv.Error as error:
         raise ExclusionsError(f"{where}: not a line of a csv file ({error}).") from error
     return [cell.strip() for cell in row]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from itertools import product
+from operator import mul
+from typing import Any
 
 import numpy as np
 from nibabel.affines import obliquity, voxel_sizes
-from nibabel.orientations import aff2axcodes
+from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 Affine = NDArray[np.float64]
@@ -17,6 +21,14 @@ ALIGNED_WITHIN_RAD = 1e-4
 SAME_AFFINE_NORM = 1e-4
 # Relative difference that pixdim and the affine's column norms may have (headers are float32).
 SAME_SPACING_RATIO = 1e-3
+# How far the products of two rows of an affine's unit axes may be from those of right angles
+# before SimpleITK refuses the file: found with SimpleITK 2.5.7 (ITK 5.4), which reads 1.0e-4 and
+# refuses 1.0001e-4 for shears along any axis, under rotations, flips and any spacing.
+RIGHT_ANGLES_WITHIN = 1e-4
+# Difference of two grids in voxels, for each voxel, up to which they are the same.
+_SAME_GRID_WITHIN = 1e-4
+_CODES = ("LR", "PA", "IS")
+_CORNERS = np.array(list(product((0.0, 1.0), repeat=3)))
 _OPPOSITE = str.maketrans("LRPAIS", "RLAPSI")
 
 
@@ -61,25 +73,36 @@ def is_usable(affine: Affine) -> bool:
 
 def axis_codes(affine: Affine) -> str:
     """Return the directions the axes point to, such as ``LAS`` (nibabel's axis codes)."""
-    return "".join(code or "?" for code in aff2axcodes(affine))
+    codes = _aligned_codes(affine)
+    return codes or "".join(code or "?" for code in aff2axcodes(affine))
+
+
+def _aligned_codes(affine: Affine) -> str | None:
+    """Return the axis codes of an affine that is exactly aligned with the world, else None.
+
+    Most are, and nibabel's answer takes a third of a header check.
+    """
+    axes, world = np.nonzero(affine[:3, :3].T)
+    if axes.tolist() != [0, 1, 2] or sorted(world.tolist()) != [0, 1, 2]:
+        return None
+    return "".join(_CODES[w][int(affine[w, axis] > 0)] for axis, w in enumerate(world.tolist()))
 
 
 def orientation_to(affine: Affine) -> str:
     """Return the axis codes, as ``Oblique(closest to LAS)`` when not aligned with the world."""
-    return _describe(affine, axis_codes(affine))
-
-
-def orientation_from(affine: Affine) -> str:
-    """Return the codes of the sides the axes start from, the opposites of the axis codes."""
-    return _describe(affine, axis_codes(affine).translate(_OPPOSITE))
-
-
-def _describe(affine: Affine, codes: str) -> str:
+    codes = axis_codes(affine)
     return f"Oblique(closest to {codes})" if is_oblique(affine) else codes
+
+
+def opposite(orientation: str) -> str:
+    """Return the sides that the axes of an orientation start from: of ``LAS`` it is ``RPI``."""
+    return orientation.translate(_OPPOSITE)
 
 
 def is_oblique(affine: Affine) -> bool:
     """Return whether any axis is turned by more than 1e-4 rad from its closest world axis."""
+    if _aligned_codes(affine) is not None:
+        return False
     with np.errstate(invalid="ignore"):  # arccos of 1 + rounding error is an aligned axis
         return bool(np.nanmax(obliquity(affine), initial=0.0) > ALIGNED_WITHIN_RAD)
 
@@ -89,9 +112,86 @@ def difference_norm(mask_affine: Affine, volume_affine: Affine) -> float:
     return float(np.linalg.norm(mask_affine - volume_affine))
 
 
+def has_right_angles(affine: Affine) -> bool:
+    """Return whether the axes are at right angles, as far as SimpleITK's NIfTI reader goes."""
+    axes = affine[:3, :3] / np.sqrt(np.sum(affine[:3, :3] ** 2, axis=0))
+    return bool(np.abs(axes @ axes.T - np.eye(3)).max() <= RIGHT_ANGLES_WITHIN)
+
+
+def farthest_apart(one: Affine, other: Affine, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Return how far apart two affines put the corners of a grid.
+
+    Parameters
+    ----------
+    one, other : (4, 4) float64
+        Voxel index to RAS+ mm.
+    shape : (int, int, int)
+        Voxels along x, y, z.
+
+    Returns
+    -------
+    distance_mm : float
+        The largest distance between the two places of a corner; corners are those of the outer
+        voxels, not their centres. NaN where an affine is not finite.
+    diagonal_mm : float
+        The diagonal of the grid under the first affine.
+    """
+    with np.errstate(all="ignore"):
+        difference = (one - other)[:3]
+        apart = (_CORNERS * shape - 0.5) @ difference[:, :3].T + difference[:, 3]
+        distance = math.sqrt((apart * apart).sum(axis=1).max())
+    return distance, math.hypot(*map(mul, spacing_mm(one), shape))
+
+
+Turn = NDArray[np.float64]
+
+
+def find_turn(volume: Affine, mask: Affine, mask_shape: tuple[int, ...]) -> Turn | None:
+    """Return how a mask's grid lies on its volume's, where it is the volume's turned over.
+
+    Parameters
+    ----------
+    volume, mask : (4, 4) float64
+        Voxel index to RAS+ mm.
+    mask_shape : (int, int, int)
+        Voxels of the mask.
+
+    Returns
+    -------
+    (3, 2) float64 or None
+        Flips and permutation of the mask's axes that give the volume's order, as of
+        `nibabel.orientations`. None where these do not make the affines equal, to 1e-4 of a voxel
+        for each voxel, where nothing is to be turned, and where an affine cannot be used.
+    """
+    if not (is_usable(volume) and is_usable(mask)):
+        return None
+    to_volume = np.linalg.solve(volume, mask)
+    turn = io_orientation(to_volume)
+    if np.isnan(turn).any() or np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
+        return None
+    difference = np.abs(to_volume @ inv_ornt_aff(turn, mask_shape) - np.eye(4))
+    difference[:3, 3] /= max(mask_shape)  # a flip moves the origin by the error of every voxel
+    return turn if difference.max() <= _SAME_GRID_WITHIN else None
+
+
+def turned_shape(turn: Turn, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of an array after a turn."""
+    return tuple(shape[axis] for axis in np.argsort(turn[:, 0]))
+
+
+def turned(turn: Turn, voxels: NDArray[Any]) -> NDArray[Any]:
+    """Return an (x, y, z) array after a turn, in Fortran order."""
+    return np.asfortranarray(apply_orientation(voxels, turn))
+
+
 def to_json(affine: Affine) -> str:
     """Return the affine as a nested JSON list from which ``json.loads`` restores it exactly."""
     return json.dumps(affine.tolist())
+
+
+def from_json(text: str) -> Affine:
+    """Return the affine that `to_json` made a text of."""
+    return np.array(json.loads(text), dtype=np.float64)
 
 
 def same_spacing(pixdim_mm: tuple[float, ...], spacing: tuple[float, ...]) -> bool:

@@ -57,6 +57,15 @@ CATALOGUE: dict[str, IssueKind] = {
     "duplicate_metadata_row": IssueKind(
         "warning", "Several csv rows for a scan and not exactly one fits; the first of them is used"
     ),
+    "metadata_encoding": IssueKind(
+        "warning", "The encoding of the csv was recognised by its words; they may be others"
+    ),
+    "ambiguous_date": IssueKind(
+        "warning", "Dates such as 05/08/1971 in a column that does not tell the order; they stay"
+    ),
+    "unknown_metadata_value": IssueKind(
+        "warning", "Sexes or dates in the csv that are not understood; they stay as they are"
+    ),
     "bad_metadata_row": IssueKind(
         "warning", "A csv row whose id, such as `amos_id`, is not a number"
     ),
@@ -73,24 +82,55 @@ CATALOGUE: dict[str, IssueKind] = {
     "unreadable_mask": IssueKind("error", "The mask's file is damaged or not supported"),
     "bad_affine": IssueKind("error", "An affine that is not finite or cannot be inverted"),
     "bad_spacing": IssueKind("warning", "pixdim is zero or contradicts the affine"),
+    "units_converted": IssueKind("info", "A header in micron or metre; its geometry was made mm"),
+    "units_implausible": IssueKind(
+        "warning", "A header in micron or metre whose voxels are those of a scan in mm; taken as mm"
+    ),
+    "forms_disagree": IssueKind(
+        "warning", "sform and qform contradict each other; the message says which was taken"
+    ),
+    "implausible_spacing": IssueKind("warning", "Voxels below 0.1 mm or above 10 mm"),
+    "not_orthonormal": IssueKind(
+        "info", "Axes not at right angles: ITK and SimpleITK do not read the source as it is meant"
+    ),
+    "constant_volume": IssueKind("warning", "All voxels of the scan have one value"),
+    "empty_slices": IssueKind("info", "Slices at an end of the scan that hold one value"),
     "non_finite_voxels": IssueKind("warning", "The scan holds NaN or infinite voxels, kept as is"),
     "trailing_bytes": IssueKind("warning", "Bytes after the image's data were ignored"),
     "shape_mismatch": IssueKind("error", "Mask and scan differ in shape; no mask is written"),
     "affine_repaired": IssueKind(
         "info", "The mask took its scan's affine (`warning` when the axis codes differ)"
     ),
+    "mask_turned": IssueKind(
+        "warning",
+        "A mask on its scan's grid turned over; its voxels were put in the scan's order",
+    ),
+    "labels_rounded": IssueKind(
+        "warning", "Mask values near whole numbers were rounded (`info` when by less than 0.001)"
+    ),
     "bad_mask_values": IssueKind(
-        "error", "Mask values that are not whole numbers in 0..255; no mask is written"
+        "error", "Mask values that are no whole numbers in 0..255, nor near; no mask is written"
     ),
     "unknown_label": IssueKind(
         "error", "A label that the label map lacks; the mask stays, no binary masks, no denoising"
     ),
     "empty_mask": IssueKind("warning", "A mask that holds background only"),
+    "label_vanished": IssueKind(
+        "warning", "A label that denoising took away as a whole; exclude it to keep it"
+    ),
     "unknown_sex": IssueKind(
         "warning", "Label 15 with unknown sex: it stays 15, be it prostate or uterus"
     ),
     # ours and theirs
+    "foreign_file": IssueKind(
+        "error", "A file that is not ours is where an output goes (`warning`: a folder of a sample)"
+    ),
     "replaced": IssueKind("warning", "Files that were not as written were moved to `replaced/`"),
+    "edited_mask": IssueKind("info", "A mask that was edited by hand: its labels are kept"),
+    "edited_info": IssueKind("info", "An info file that was edited by hand: its values are kept"),
+    "edited_source_changed": IssueKind(
+        "warning", "A mask that was edited by hand, and the archive's has changed since"
+    ),
     "source_missing": IssueKind(
         "error", "A finished sample's scan or mask is gone from the archive; the output stays"
     ),
@@ -109,9 +149,6 @@ CATALOGUE: dict[str, IssueKind] = {
     "unknown_changes": IssueKind(
         "warning", "A denoised mask of which it is not known what was changed"
     ),
-    "foreign_file": IssueKind(
-        "error", "A file in an output's way that is not ours, or not as we wrote it; it stays"
-    ),
     "no_samples": IssueKind("info", "A modality or subset without samples gets no manifest"),
     "patient_crosses_split": IssueKind(
         "info", "Scans of one patient are in several subsets of the official split"
@@ -127,8 +164,11 @@ CATALOGUE: dict[str, IssueKind] = {
     "wrong_checksum": IssueKind("error", "The zip's MD5 is not the published one"),
     "missing_output": IssueKind("error", "A file that `run` wrote is gone"),
     "altered_output": IssueKind("error", "A file is not as `run` wrote it"),
-    "extra_file": IssueKind("error", "A file in a sample's folder that `run` did not write"),
+    "extra_file": IssueKind("info", "A file in a sample's folder that `run` did not write"),
     "no_receipt": IssueKind("error", "A sample's folder of which `run` keeps no usable receipt"),
+    "changed_choice": IssueKind(
+        "error", "Label map, exclusions or definition are not those that samples were made with"
+    ),
     "leftover": IssueKind("error", "A temporary file of a run that was killed"),
     "outdated_export": IssueKind(
         "error", "An export was made from files that ROOT_DIR has no more, or has others of"

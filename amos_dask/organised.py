@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from amos_dask.engine.events import Outcome
 from amos_dask.engine.session import Session
 from amos_dask.errors import AmosDaskError
+from amos_dask.issues import make_issue
 from amos_dask.labels import LabelMap
 from amos_dask.outcomes import failure_issue
 from amos_dask.records import (
@@ -19,7 +20,7 @@ from amos_dask.records import (
     StepResult,
     sample_number,
 )
-from amos_dask.root.layout import Layout, SampleFolder
+from amos_dask.root.layout import Layout, SampleFolder, sample_folder
 from amos_dask.root.receipts import Receipts
 from amos_dask.sample.describe import DescribeTask, Description, describe_sample
 from amos_dask.sample.source import FolderSource
@@ -52,13 +53,14 @@ class Organised:
 def find_organised(
     session: Session,
     found: Found,
-    results: Iterable[SampleResult],
+    results: Sequence[SampleResult],
     folders: Iterable[SampleFolder],
 ) -> list[Organised]:
     """Return all samples that are organised under ROOT, by number.
 
     Those of this run have receipts. Receipts of others are asked as far as they speak for the
-    files as they are; what then remains is described from its files.
+    files as they are. What then remains is described from its files where it lies in the place of
+    a sample of the archive; other folders that look like samples are somebody's own.
 
     Parameters
     ----------
@@ -66,28 +68,50 @@ def find_organised(
         Where to describe samples.
     found : Found
         What the run goes by.
-    results : iterable of SampleResult
+    results : sequence of SampleResult
         How the chosen samples ended.
     folders : iterable of SampleFolder
         The samples that were there before.
     """
-    layout, ended = found.layout, list(results)
-    organised = [Organised(r.sample_id, r.digest) for r in ended if r.folder is not None]
-    lost = {result.sample_id for result in ended if result.is_lost}
-    written, unknown = {sample.sample_id for sample in organised}, []
-    for folder in Receipts(layout).leave_out_copies(folders):
+    layout, receipts = found.layout, Receipts(found.layout)
+    written = {r.sample_id: layout.grouped / r.folder for r in results if r.folder is not None}
+    digests = {result.sample_id: result.digest for result in results}
+    organised = [Organised(name, digests[name]) for name in written]
+    places = {sample_folder(layout.group(s.modality), s).path for s in found.archive.samples}
+    unknown = []
+    for folder in folders:
         name = folder.sample_id
-        if name in written:
+        if written.get(name) == folder.path or not any(folder.path.glob(f"{name}_*")):
             continue
-        receipt = current_receipt(folder, layout, found.params_for(name))
-        if receipt is not None:
-            organised.append(Organised(name, receipt.digest))
-        elif name not in lost and any(folder.path.glob(f"{name}_*")):
+        if name not in written and receipts.read_for(folder) is not None:
+            receipt = current_receipt(folder, layout, found.params_for(name))
+            if receipt is None:
+                unknown.append(folder)
+            else:
+                organised.append(Organised(name, receipt.digest))
+        elif name not in digests and folder.path in places:
             unknown.append(folder)
+        elif folder.path not in places:  # else why it could not be made was said
+            organised.append(_foreign(layout, folder))
     thresholds = found.params.region_volume_thresh
     records = describe_samples(session, layout, found.params.label_map, thresholds, unknown)
     organised += [Organised(record.sample_id, repr(record), record) for record in records]
     return sorted(organised, key=lambda sample: sample_number(sample.sample_id))
+
+
+def _foreign(layout: Layout, folder: SampleFolder) -> Organised:
+    """Return what is said of a folder that looks like a sample's and is not ours."""
+    issue = make_issue(
+        "foreign_file",
+        "looks like a sample's folder, and is none that this program made",
+        sample=folder.sample_id,
+        file=layout.shown(folder.path),
+        action="left as it is, and not counted",
+        severity="warning",
+    )
+    found = (StepIssue(Step.DATASET_MANIFEST, issue),)
+    record = SampleRecord(folder.sample_id, None, issues=found)
+    return Organised(folder.sample_id, repr(issue), record)
 
 
 def describe_samples(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from amos_dask.records import HeaderCheck, Sample
-from amos_dask.root.layout import SampleFolder, sample_folder
+from amos_dask.archive.discover import new_sample
+from amos_dask.issues import Issue
+from amos_dask.records import FileRef, HeaderCheck, Kind, Metadata, Sample
+from amos_dask.root.layout import sample_folder
 from amos_dask.root.receipts import Origin, Receipt, Receipts
+from amos_dask.sample.edits import find_edited_metadata
 from amos_dask.sample.source import UNKNOWN, ArchiveSource
 from amos_dask.sample.task import EVERY_STEP, SampleTask
-from amos_dask.sample.todo import Reason, ToDo, find_todo
+from amos_dask.sample.todo import Reason, ToDo, find_misread, find_todo
 from amos_dask.settings import Found
 from amos_dask.steps.header_check import RESULT_VERSION
 
@@ -53,11 +56,25 @@ class Plan:
         What headers said before, of all samples of the archive whose files are the same.
     same_inputs : tuple of bool
         Of each file of the archive that is remembered and there, whether it is the same.
+    missing : tuple of Issue
+        The chosen samples that were finished and whose volume is gone from the archive.
     """
 
     samples: tuple[Planned, ...]
     headers: Mapping[str, HeaderCheck]
     same_inputs: tuple[bool, ...] = ()
+    missing: tuple[Issue, ...] = ()
+
+    @property
+    def bytes_to_keep(self) -> int:
+        """Size of the finished volumes and masks that may have to be kept in ``replaced/``."""
+        finals = (
+            final
+            for planned in self.samples
+            if planned.todo.reason in (Reason.CHANGED, Reason.REPAIRED)
+            for final in (planned.task.target.volume, planned.task.target.mask)
+        )
+        return sum(final.stat().st_size for final in finals if final.is_file())
 
     @property
     def reasons(self) -> Counter[str]:
@@ -77,36 +94,78 @@ class Plan:
             replace(p.task, outputs=p.todo.outputs, headers=headers.get(p.task.name)) for p in left
         ]
 
+    def held_against(self, headers: Mapping[str, HeaderCheck], receipts: Receipts) -> Plan:
+        """Return the plan after headers were read that no receipt tells.
 
-def make_plan(found: Found, folders: Iterable[SampleFolder]) -> Plan:
+        What is complete, but was made of the same headers otherwise, is made again.
+        """
+        samples = (
+            planned
+            if planned.todo.outputs or planned.task.name in self.headers
+            else _hold_against(planned, headers[planned.task.name], receipts)
+            for planned in self.samples
+        )
+        return replace(self, samples=tuple(samples))
+
+
+def _hold_against(planned: Planned, headers: HeaderCheck, receipts: Receipts) -> Planned:
+    receipt = receipts.read(planned.task.name)
+    misread = find_misread(receipt.record, headers) if receipt is not None else None
+    return replace(planned, todo=ToDo(Reason.CHANGED, misread)) if misread else planned
+
+
+def make_plan(found: Found) -> Plan:
     """Hold every sample's receipt against the archive, the parameters and the files.
 
     Parameters
     ----------
     found : Found
         What the run goes by.
-    folders : iterable of SampleFolder
-        The samples that are organised already.
     """
     receipts, chosen = Receipts(found.layout), found.chosen
-    earlier = {folder.sample_id for folder in folders}
-    planned, headers, same_inputs = [], {}, list[bool]()
+    planned, headers, missing = [], {}, []
+    same_inputs = list[bool]()
+    rule = found.layout.dataset.mask_geometry
     for sample in found.archive.samples:
-        source = ArchiveSource(sample, sample.sample_id in earlier)
-        receipt, origin = receipts.read(sample.sample_id), source.find_origin()
+        receipt = receipts.read(sample.sample_id)
+        edited = None
+        if not found.settings.discard_edits:
+            edited = find_edited_metadata(receipts, receipt)
+        source = ArchiveSource(
+            sample if edited is None else _with_metadata(found, sample, edited),
+            _has_volume(receipts, receipt),
+            rule,
+        )
+        origin = source.find_origin()
         same_inputs += receipt.compare_inputs(origin) if receipt is not None else ()
         if receipt is not None and _has_same_headers(sample, receipt, origin):
             headers[sample.sample_id] = receipt.headers
         if sample.sample_id in chosen and sample.volume is not None:
-            task = _make_task(found, source, origin)
+            task = _make_task(found, source, origin, keeps_info=edited is not None)
             is_forced = found.settings.force
             todo = ToDo(Reason.FORCED) if is_forced else find_todo(task, receipt, origin)
             planned.append(Planned(sample, task, todo))
+        elif sample.sample_id in chosen and source.has_earlier_output:
+            missing.append(source.missing_file("scan"))
     known = {name: found for name, found in headers.items() if found is not None}
-    return Plan(tuple(planned), known, tuple(same_inputs))
+    return Plan(tuple(planned), known, tuple(same_inputs), tuple(missing))
 
 
-def _make_task(found: Found, source: ArchiveSource, origin: Origin) -> SampleTask:
+def _with_metadata(found: Found, sample: Sample, metadata: Metadata) -> Sample:
+    """Return a sample with the metadata of its edited info file, and where that puts it."""
+    files: dict[Kind, FileRef | None] = {"volume": sample.volume, "mask": sample.mask}
+    return new_sample(int(sample.seq), sample.subset, metadata, files, found.layout.dataset)
+
+
+def _has_volume(receipts: Receipts, receipt: Receipt | None) -> bool:
+    """Return whether there is a finished volume of a sample."""
+    files = None if receipt is None else receipt.record.files
+    return files is not None and receipts.layout.folder_of(files).volume.exists()
+
+
+def _make_task(
+    found: Found, source: ArchiveSource, origin: Origin, *, keeps_info: bool
+) -> SampleTask:
     sample, layout = source.sample, found.layout
     return SampleTask(
         source,
@@ -117,6 +176,9 @@ def _make_task(found: Found, source: ArchiveSource, origin: Origin) -> SampleTas
         count_values=found.settings.statistics,
         take_pictures=found.settings.report,
         modality=sample.modality,
+        adopt=found.settings.adopt,
+        discard_edits=found.settings.discard_edits,
+        keeps_info=keeps_info,
         planned=origin,
     )
 

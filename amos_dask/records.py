@@ -57,21 +57,37 @@ class ZipMember:
 
 
 @dataclass(frozen=True, slots=True)
+class TarMember:
+    """Where a member's content lies in its tar file.
+
+    Parameters
+    ----------
+    offset : int
+        Byte where it begins.
+    fault : str
+        Why it cannot be read, where it cannot: a link to nothing, a sparse file.
+    """
+
+    offset: int
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file that can be read: on disk, at a URL, or a member of a zip at either.
+    """A file that can be read: on disk, at a URL, or a member of a zip or tar at either.
 
     Parameters
     ----------
     path : str
-        POSIX path relative to the archive (inside it, for a zip) or to ROOT_DIR; for people.
+        POSIX path relative to the archive (inside it, for a zip or tar) or to ROOT_DIR; for people.
     location : str
-        Path or URL of the file, or of the zip that holds it.
+        Path or URL of the file, or of the zip or tar that holds it.
     size : int
         Bytes of the file (unpacked, for a zip member).
     crc32 : int or None
         The zip directory's checksum of the file; None outside zips.
-    member : ZipMember or None
-        Place in the zip; None outside zips.
+    member : ZipMember, TarMember or None
+        Place in the zip or tar; None outside them.
     etag : str or None
         What the server of a URL says identifies the content.
     """
@@ -80,7 +96,7 @@ class FileRef:
     location: str
     size: int
     crc32: int | None = None
-    member: ZipMember | None = None
+    member: ZipMember | TarMember | None = None
     etag: str | None = None
 
 

@@ -76,6 +76,8 @@ class RunResult(_WithIssues):
         Wall time.
     outputs : tuple of Path
         The manifests.
+    replaced_bytes : int
+        Size of ``root_dir/replaced``, which the program fills and never empties.
     """
 
     root_dir: Path
@@ -88,6 +90,7 @@ class RunResult(_WithIssues):
     n_changed_voxels: int
     seconds: float
     outputs: tuple[Path, ...]
+    replaced_bytes: int = 0
 
     @cached_property
     def archive_manifest(self) -> pd.DataFrame:

@@ -23,10 +23,12 @@ from amos_dask.records import HeaderCheck, SampleResult, Step
 from amos_dask.results import RunResult
 from amos_dask.root.choices import keep_dataset, keep_exclusions, keep_label_map
 from amos_dask.root.issue_log import IssueLog
+from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.remembered import write_remembered
-from amos_dask.root.staging import remove_all_leftovers, write_text
+from amos_dask.root.replaced import replaced_bytes, require_room, run_number
+from amos_dask.root.staging import write_text
 from amos_dask.root.table_state import TableCounts
 from amos_dask.root.working import working_on
 from amos_dask.sample.estimates import largest_scan_bytes
@@ -50,6 +52,7 @@ def run(
     *,
     dataset: str | Path | None = None,
     labeled_data_meta: str | Path | None = None,
+    metadata_encoding: str | None = None,
     mr_metadata_offset: str | None = None,
     label_explanation: str | Path | None = None,
     region_volume_thresh: Sequence[float] = (100.0,),
@@ -83,13 +86,15 @@ def run(
     root_dir : str or Path
         Where the result goes: ``descriptor/`` and ``grouped/`` are made here.
     archive : str or Path, optional
-        Folder, ``amos22.zip``, or a URL of either; else ``root_dir/archive`` or
+        Folder, ``amos22.zip``, tar, or a URL of any; else ``root_dir/archive`` or
         ``root_dir/amos22.zip``. Never written to.
     dataset : str or Path, optional
         ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
         ROOT_DIR holds already, else AMOS22.
     labeled_data_meta : str or Path, optional
         The metadata csv; else the one inside or beside the archive.
+    metadata_encoding : str, optional
+        Its encoding, such as ``gb18030``; else it is recognised.
     mr_metadata_offset : {"auto", "0", "-1"}, optional
         Which csv row MR scan N takes: N + offset. ``auto``, the default, decides from the csv.
     label_explanation : str or Path, optional
@@ -164,6 +169,7 @@ def run(
         archive,
         dataset,
         labeled_data_meta,
+        metadata_encoding,
         mr_metadata_offset,
         label_explanation,
         region_volume_thresh,
@@ -206,14 +212,14 @@ def _saying_how_to_go_on(session: Session) -> Iterator[None]:
 
 def _run(session: Session, found: Found) -> tuple[_Made, TableCounts, tuple[Path, ...]]:
     layout, settings = found.layout, found.settings
-    remove_all_leftovers(layout.descriptor, layout.grouped, layout.state)  # of killed runs
+    remove_temporaries(layout)  # of killed runs
     folders = find_samples_of(layout)
-    plan = make_plan(found, folders)
+    plan = make_plan(found)
     require_same_archive(found, plan)
     absent = find_absent(found, folders)
     keep_dataset(layout)
     _say_what_is_otherwise(session, found, plan)
-    headers, header_issues = _check_headers(session, found, plan)
+    plan, headers, header_issues = _check_headers(session, found, plan)
     made = _make_samples(session, found, plan, headers)
     # Only now: a run that could not start must not change what the next one goes by.
     keep_label_map(layout, found.params.label_map, replace=settings.label_explanation is not None)
@@ -260,16 +266,27 @@ class _Made:
 
 def _check_headers(
     session: Session, found: Found, plan: Plan
-) -> tuple[dict[str, HeaderCheck], list[Issue]]:
-    """Read the headers that no receipt tells; return all by sample, and the archive's issues."""
+) -> tuple[Plan, dict[str, HeaderCheck], list[Issue]]:
+    """Read the headers that no receipt tells.
+
+    Returns
+    -------
+    plan : Plan
+        Held against them.
+    headers : dict of str to HeaderCheck
+        Those of all samples.
+    issues : list of Issue
+        Of the archive.
+    """
     headers, issues = read_headers(session, found.archive, plan.headers)
     receipts = Receipts(found.layout)
+    plan = plan.held_against(headers, receipts)
     for planned in plan.samples:
         name = planned.task.name
         is_new = name not in plan.headers and headers[name].version
         if is_new and not planned.todo.outputs:  # else the sample's own task keeps them
             receipts.keep_headers(headers[name])
-    return headers, issues
+    return plan, headers, issues
 
 
 def _make_samples(
@@ -280,11 +297,13 @@ def _make_samples(
     if set(reasons) - {Reason.NEW}:
         session.listener(Notice(describe_reasons(reasons)))
     results = [p.todo.result for p in plan.samples if p.todo.result is not None]
-    failures, tasks = [], plan.tasks(headers)
+    failures, tasks = list(plan.missing), plan.tasks(headers)
     if tasks:
         left = [planned.sample for planned in plan.samples if planned.todo.outputs]
         session.require_memory(largest_scan_bytes(left))
         session.prepare_kernels()
+        require_room(found.layout, plan.bytes_to_keep)
+        run_number(found.layout)
     with closing(session.map("sample", make_sample, tasks)) as outcomes:
         for outcome in outcomes:
             if outcome.value is None:
@@ -318,6 +337,7 @@ def _result(
         n_changed_voxels=sum(result.n_changed for result in made.results),
         seconds=seconds,
         outputs=outputs,
+        replaced_bytes=replaced_bytes(found.layout),
     )
 
 

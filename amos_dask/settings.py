@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.errors import AmosDaskError, ArchiveError
@@ -37,8 +38,10 @@ class Settings:
 
     Parameters
     ----------
-    root_dir, archive, dataset, labeled_data_meta, mr_metadata_offset, label_explanation
+    root_dir, archive, dataset, labeled_data_meta, label_explanation
         Where things are.
+    metadata_encoding, mr_metadata_offset
+        How the csv is read.
     region_volume_thresh, kernel_size, filter_halfedge, region_area_thresh, exclude
         How it is done.
     selection, force
@@ -53,6 +56,7 @@ class Settings:
     archive: str | Path | None = None
     dataset: str | Path | None = None
     labeled_data_meta: str | Path | None = None
+    metadata_encoding: str | None = None
     mr_metadata_offset: str | None = None
     label_explanation: str | Path | None = None
     region_volume_thresh: Sequence[float] = (100.0,)
@@ -133,7 +137,8 @@ def find(settings: Settings) -> Found:
         raise AmosDaskError("--prune is for all samples; leave --ids, --subset and --modality out.")
     layout = layout_for(settings.root, settings.dataset)
     before = read_remembered(layout)
-    archive, csv, offset = _find_archive(layout, settings, before)
+    csv = _choose_csv(layout, settings, before)
+    archive = _find_archive(layout, settings, before, csv)
     layout = settle_dataset(layout, archive.definition)
     samples = tuple(settings.selection.choose(archive.samples))
     params = Params(
@@ -149,39 +154,52 @@ def find(settings: Settings) -> Found:
     exclusions = _choose_exclusions(layout, settings.exclude, params.label_map, others)
     now = Remembered(
         place_of(layout, archive.location),
-        None if csv is None else place_of(layout, csv),
+        None if csv.location is None else place_of(layout, csv.location),
         archive.has_metadata,
-        offset,
+        csv.encoding,
+        csv.mr_offset,
         params.denoise,
         exclusions.checksum,
     )
     return Found(settings, layout, archive, samples, params, exclusions, chosen, before, now)
 
 
-def _find_archive(
-    layout: Layout, settings: Settings, before: Remembered
-) -> tuple[Discovery, str | None, str]:
-    """Return the archive, and the metadata csv and the offset by which it was searched.
+class _Csv(NamedTuple):
+    """The metadata csv that is named, if one is, and how to read whichever there is."""
 
-    What was said of the metadata of one archive is not said of another.
-    """
+    location: str | None
+    encoding: str | None
+    mr_offset: str
+
+
+def _choose_csv(layout: Layout, settings: Settings, before: Remembered) -> _Csv:
+    """Return what is given of the csv, else what is remembered of the same one."""
+    named = settings.labeled_data_meta
+    is_other = named is not None and place_of(layout, named) != before.labeled_data_meta
+    if settings.switch_archive or is_other:
+        before = Remembered()
+    else:
+        goes_on = settings.without_metadata
+        named = find_metadata_csv(layout, named, without_metadata=goes_on)
+    return _Csv(
+        None if named is None else str(named),
+        settings.metadata_encoding or before.metadata_encoding,
+        settings.mr_metadata_offset or before.mr_metadata_offset or "auto",
+    )
+
+
+def _find_archive(layout: Layout, settings: Settings, before: Remembered, csv: _Csv) -> Discovery:
     location = find_archive(layout, settings.archive)
     require_outside_archive(layout.root, location)
-    goes_on = settings.without_metadata
-    csv, offset = settings.labeled_data_meta, settings.mr_metadata_offset
-    if not settings.switch_archive:
-        csv = find_metadata_csv(layout, csv, without_metadata=goes_on)
-        offset = offset or before.mr_metadata_offset
-    csv, offset = None if csv is None else str(csv), offset or "auto"
     try:
-        archive = discover(location, csv, offset, layout.dataset)
+        found = discover(location, csv.location, csv.mr_offset, layout.dataset, csv.encoding)
     except ArchiveError as error:
         if settings.archive is None and before.archive is not None:
             raise ArchiveError(f"{error} Another archive is named with --archive.") from error
         raise
-    if before.has_metadata and not (archive.has_metadata or goes_on):
+    if before.has_metadata and not (found.has_metadata or settings.without_metadata):
         raise metadata_gone(layout, "the metadata csv of its last run is gone")
-    return archive, csv, offset
+    return found
 
 
 def _choose_label_map(layout: Layout, settings: Settings) -> LabelMap:

@@ -7,8 +7,7 @@ A ROOT_DIR is held against what `run` keeps of it: receipts, the record of the m
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,15 +28,16 @@ from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import (
     AmosDaskError,
     ArchiveError,
-    DamagedZipError,
+    DamagedArchiveError,
 )
-from amos_dask.export.verify_export import find_export, verify_export
+from amos_dask.export.verify_export import find_export, verify_export, with_outdated_exports
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.outcomes import all_issues, step_results
+from amos_dask.params import Params
 from amos_dask.records import sample_number
 from amos_dask.results import CommandResult
-from amos_dask.root.choices import find_archive, layout_for
-from amos_dask.root.export_mark import find_exports
+from amos_dask.root.choices import find_archive, find_exclusions, find_label_map, layout_for
+from amos_dask.root.issue_log import read_issues
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import is_leftover
@@ -51,6 +51,7 @@ from amos_dask.sample.soundness import (
     verify_outputs,
     verify_sample,
 )
+from amos_dask.sample.todo import other_choices
 from amos_dask.termination import raise_on_sigterm
 
 # Of what finding the scans says, that of the files' names; what the csv says is not verified.
@@ -68,6 +69,8 @@ _OF_NAMES = frozenset(
         "mask_without_volume",
     }
 )
+
+_TAKEN_UP = "; run takes up what it says now"
 
 
 def verify(
@@ -90,7 +93,7 @@ def verify(
     Parameters
     ----------
     path : str or Path
-        An archive (folder, ``amos22.zip``, or a URL of either), a ROOT_DIR, or an export: a
+        An archive (folder, ``amos22.zip``, tar, or a URL of any), a ROOT_DIR, or an export: a
         dataset's folder or a datalist.
     full : bool
         Decode everything, so that every checksum is compared.
@@ -148,7 +151,7 @@ def _verify_others(
             raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
         with reading_from(layout), open_session(cluster, progress) as session:
             result = _verify_root(session, layout, selection, full=full)
-            return _with_exports(result, layout)
+            return with_outdated_exports(result, layout)
     location = str(path) if layout is None else find_archive(layout, path)
     definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
     published = _require_published(location, definition) if md5 else None
@@ -160,7 +163,7 @@ def _require_published(location: str, definition: DatasetDefinition) -> Publishe
     if definition.published_zip is None:
         raise AmosDaskError(f"{location}: {definition.name} is not published as one zip file.")
     if not is_zip(location):
-        raise AmosDaskError(f"{shown(location)}: --md5 is for amos22.zip, and this is a folder.")
+        raise AmosDaskError(f"{shown(location)}: --md5 is for amos22.zip, and this is no zip.")
     return definition.published_zip
 
 
@@ -206,7 +209,7 @@ def _verify_archive(
     try:
         # The csv is not verified: whatever it says of MR must not stop this.
         archive = discover(location, mr_metadata_offset="0", definition=definition)
-    except DamagedZipError as error:
+    except DamagedArchiveError as error:
         # Its size, where that was asked for, says the same and what to do.
         return conclude(0, issues or [_damaged_zip(location, error, definition)], sound="")
     except ArchiveError as error:
@@ -222,7 +225,7 @@ def _verify_archive(
     return conclude(len(samples), issues, sound=_describe(looked_at, full=full))
 
 
-def _damaged_zip(location: str, error: DamagedZipError, definition: DatasetDefinition) -> Issue:
+def _damaged_zip(location: str, error: DamagedArchiveError, definition: DatasetDefinition) -> Issue:
     message = str(error).removeprefix(f"{shown(location)}: ")
     published, n_bytes = definition.published_zip, count_bytes(location)
     if published is not None and n_bytes is not None and is_too_small(n_bytes, published):
@@ -250,40 +253,66 @@ def _verify_root(
     samples = _find_samples(layout, selection)
     results = step_results(session.map("verify", partial(verify_outputs, full=full), samples))
     issues = all_issues(results)
+    verified = {r.sample_id: r.value for r in results if r.value is not None}
+    issues += _verify_choices(layout, verified)
     if selection.is_everything:
         issues += _verify_manifests(layout, [result.value for result in results])
         issues += _find_leftovers(layout)
-    n_files = sum(result.value.n_files for result in results if result.value is not None)
+    n_files = sum(sample.n_files for sample in verified.values())
     advice = "running the same command ('amos-dask run') again repairs it"
     if any(issue.code == "extra_file" for issue in issues):
         advice += ", but for extra files, which it leaves: move them elsewhere"
+    unsound = "not as it was written" if issues else "as it was written, with errors"
+    told = {"", *(result.sample_id for result in results)}
+    everything = selection.is_everything
+    recorded = [i for i in _recorded_errors(layout) if everything or i.sample in told]
+    if recorded:
+        advice += ", but for what it recorded as error before, which is to be mended in the archive"
     how = "all images decoded" if full else "sizes and checksums; --full decodes all images"
     return _conclude(
         str(layout.root),
         len(results),
-        issues,
+        [*issues, *recorded],
         sound=f"{len(results)} samples, {n_files} files as they were written ({how})",
-        unsound="not as it was written",
+        unsound=unsound,
         advice=advice,
     )
 
 
-def _with_exports(result: CommandResult, layout: Layout) -> CommandResult:
-    """Return a ROOT_DIR's result with a warning for each of its exports that is outdated."""
-    outdated = []
-    for base in find_exports(layout):
-        with suppress(AmosDaskError):  # somebody is writing to it
-            codes = {issue.code for issue in verify_export(base).issues}
-            outdated += [base] if "outdated_export" in codes else []
-    if not outdated:
-        return result
-    message = "was made from other files than there are now"
-    issues = [
-        make_issue("outdated_export", message, file=layout.shown(base), severity="warning")
-        for base in outdated
-    ]
-    summary = f"{result.summary} Outdated exports: {', '.join(map(str, outdated))}."
-    return replace(result, summary=summary, issues=(*result.issues, *issues))
+def _recorded_errors(layout: Layout) -> Iterator[Issue]:
+    """Yield what the last run, or a step after it, recorded as error."""
+    for issue in read_issues(layout.descriptor / "issues.jsonl"):
+        if issue.severity == "error":
+            yield replace(issue, message=f"recorded by the last run: {issue.message}")
+
+
+def _verify_choices(layout: Layout, samples: Mapping[str, Verified]) -> Iterator[Issue]:
+    """Yield the choices of people that are not those which samples were made with."""
+    changed = partial(make_issue, "changed_choice")
+    state = read_table_state(layout)
+    if state is not None and state.has_other_definition(layout):
+        file = layout.shown(layout.dataset_yaml)
+        yield changed(f"is not the definition that tables were made with{_TAKEN_UP}", file=file)
+    try:
+        label_map = find_label_map(layout, None)
+        exclusions = find_exclusions(layout, None, label_map)
+    except AmosDaskError as error:
+        yield changed(str(error))
+        return
+    may_be_restored = state is None or not state.has_other_exclusions(layout)
+    others: dict[Path, list[str]] = {layout.label_map: [], layout.denoise_exclude: []}
+    for name, sample in samples.items():
+        params = Params(label_map, excluded=exclusions.for_sample(name))
+        made_by = sample.masks_made_with
+        differs = other_choices(made_by, params, may_be_restored=may_be_restored)
+        for path, is_other in zip(others, differs, strict=True):
+            if is_other:
+                others[path].append(name)
+    for path, names in others.items():
+        if names:
+            n = f"{len(names)} sample{'s' if len(names) > 1 else ''} such as {names[0]}"
+            message = f"is not what {n} was made with{_TAKEN_UP}"
+            yield changed(message, file=layout.shown(path))
 
 
 def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:

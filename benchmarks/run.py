@@ -23,6 +23,7 @@ MODULES = (
     "bench_nifti",
     "bench_run",
     "bench_scaling",
+    "bench_memory",
     "bench_size",
     "bench_simulated",
     "bench_startup",

@@ -872,8 +872,9 @@ def _make_mask(sample: Sample, volume: Scan | None, mask: Scan | None, result: E
         problems.append(key("bad_affine"))
     if mask.voxels is not None:
         with np.errstate(all="ignore"):
-            whole = np.isfinite(mask.voxels) & (np.floor(mask.voxels) == mask.voxels)
-            good = bool((whole & (mask.voxels >= 0) & (mask.voxels <= 255)).all())
+            nearest = np.rint(mask.voxels)
+            near = np.abs(mask.voxels - nearest) <= 0.05
+            good = bool((near & (nearest >= 0) & (nearest <= 255)).all())
         if not good:
             problems.append(key("bad_mask_values"))
     if volume is None or volume.image is None:
@@ -893,7 +894,7 @@ def _make_mask(sample: Sample, volume: Scan | None, mask: Scan | None, result: E
         is_sure = len(problems) == 1 and sample.volume is not None
         (result.issues if is_sure else result.optional_issues).update(named)
         return
-    sample.source_mask = mask.voxels.astype(np.uint8)
+    sample.source_mask = np.rint(mask.voxels).astype(np.uint8)
     sample.undenoised_mask = sample.source_mask.copy()
     if sample.metadata["sex"] == "F":
         sample.undenoised_mask[sample.source_mask == 15] = 16

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import nibabel as nib
+import numpy as np
 import psutil
 from roots import assert_same, contents
 
@@ -68,10 +70,24 @@ def prepare(folder: Path, size: str = "small") -> Place:
     return place
 
 
-def start(place: Place, root: Path) -> subprocess.Popen[str]:
+def edit(root: Path) -> None:
+    """Correct one mask by hand, spoil another, correct an info file, and spoil a binary mask."""
+    masks = sorted(root.glob("grouped/*/*/*/*/*_mask.nii.gz"))
+    image = nib.load(masks[0])
+    labels = np.asarray(image.dataobj).astype(np.int16)
+    labels[1:4, 1:4, 1] = 6
+    nib.save(nib.Nifti1Image(labels, image.affine), masks[0])
+    masks[1].write_bytes(masks[1].read_bytes()[:200])
+    (info,) = masks[2].parent.glob("*_info.yaml")
+    info.write_text(info.read_text(encoding="utf-8").replace("site: '", "site: 'my "), "utf-8")
+    (binary,) = masks[3].parent.glob("*_mask_06_*.nii.gz")
+    shutil.copyfile(next(masks[3].parent.glob("*_mask_01_*.nii.gz")), binary)
+
+
+def start(place: Place, root: Path, *words: str) -> subprocess.Popen[str]:
     """Start the program with JSON lines on its stdout."""
     command = [sys.executable, "-m", "amos_dask", "run", root, "--archive", place.archive]
-    options = ["--json", "--workers", "2", "--dashboard_port", "0"]
+    options = ["--json", "--workers", "2", "--dashboard_port", "0", *words]
     return subprocess.Popen(
         [str(word) for word in (*command, *options)], stdout=subprocess.PIPE, text=True
     )
@@ -95,9 +111,9 @@ def kill(process: subprocess.Popen[str], victim: str) -> None:
     target.send_signal(signal.SIGKILL)
 
 
-def run_and_kill(place: Place, moment: Moment) -> int:
+def run_and_kill(place: Place, moment: Moment, *words: str) -> int:
     """Run until the moment, kill, and return the exit code."""
-    with start(place, place.root) as process:
+    with start(place, place.root, *words) as process:
         assert process.stdout is not None
         told = events(process.stdout)
         n_left = moment.n_samples
@@ -143,6 +159,27 @@ def one_round(place: Place, moment: Moment) -> None:
     assert not (place.root / ".amos-dask" / "lock").exists()
 
 
+def one_round_after_edits(place: Place, moment: Moment) -> None:
+    """Edit a finished tree, run and kill, run again; compare with an undisturbed run."""
+    undisturbed = place.root.with_name("EDITED")
+    if not undisturbed.exists():
+        shutil.copytree(place.expected, undisturbed)
+        edit(undisturbed)
+        before = place.root.with_name("BEFORE")
+        shutil.copytree(undisturbed, before)
+        with start(place, undisturbed, "--force") as process:
+            assert process.wait(_SECONDS_OF_A_RUN) == 0
+    shutil.rmtree(place.root, ignore_errors=True)
+    shutil.copytree(place.root.with_name("BEFORE"), place.root)
+    if run_and_kill(place, moment, "--force") != 0:  # a lost worker does not end the run
+        with start(place, place.root, "--force") as process:
+            assert process.wait(_SECONDS_OF_A_RUN) == 0
+    places = ("descriptor", "grouped", "replaced/1")
+    assert_same(contents(undisturbed, *places), contents(place.root, *places))
+    assert [path.name for path in (place.root / "replaced").iterdir()] == ["1"]
+    assert not list((place.root / ".amos-dask").glob("journal/*"))
+
+
 def main() -> None:
     """Go on for as long as asked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -157,6 +194,7 @@ def main() -> None:
         while time.monotonic() < end and (arguments.minutes or seed < arguments.rounds):
             moment = draw(seed, place.n_samples)
             one_round(place, moment)
+            one_round_after_edits(place, moment)
             print(f"seed {seed}: {moment}: nothing lost", flush=True)  # noqa: T201
             seed += 1
 

@@ -142,6 +142,7 @@ TUTORIAL: list[tuple[str, str, dict[str, Any]]] = [
             "output_manifest_file": DESCRIPTOR / "archive_manifest.xlsx",
             "dataset": None,
             "labeled_data_meta": None,
+            "metadata_encoding": None,
             "sheet_name": "Manifest",
             "mr_metadata_offset": None,
             "cluster": LOCAL,
@@ -293,6 +294,7 @@ RUN_DEFAULTS: dict[str, Any] = {
     "archive": None,
     "dataset": None,
     "labeled_data_meta": None,
+    "metadata_encoding": None,
     "mr_metadata_offset": None,
     "label_explanation": None,
     "region_volume_thresh": (100.0,),
@@ -324,6 +326,7 @@ RUN_DEFAULTS: dict[str, Any] = {
         ("--dataset ct-org", {"dataset": "ct-org"}),
         ("--archive s3://bucket/amos22", {"archive": "s3://bucket/amos22"}),
         ("--labeled_data_meta m.csv", {"labeled_data_meta": "m.csv"}),
+        ("--metadata_encoding gb18030", {"metadata_encoding": "gb18030"}),
         ("--mr_metadata_offset -1", {"mr_metadata_offset": "-1"}),
         ("--mr-metadata-offset=0", {"mr_metadata_offset": "0"}),
         (
@@ -394,8 +397,12 @@ PLAN_DEFAULTS = {
             {"label_explanation": DESCRIPTOR / "label_map.yaml", "region_area_thresh": 4.5},
         ),
         (
-            "--labeled_data_meta m.csv --mr_metadata_offset -1",
-            {"labeled_data_meta": "m.csv", "mr_metadata_offset": "-1"},
+            "--labeled_data_meta m.csv --metadata-encoding big5 --mr_metadata_offset -1",
+            {
+                "labeled_data_meta": "m.csv",
+                "metadata_encoding": "big5",
+                "mr_metadata_offset": "-1",
+            },
         ),
         (
             "--workers 2 --no_lock --quiet --performance_report r.html",

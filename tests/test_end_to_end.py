@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,19 +79,30 @@ def test_result_frames_are_what_was_written(finished: Finished) -> None:
     assert len(finished.result.archive_manifest) == len(finished.expected.archive_manifest)
 
 
-def test_same_bytes_with_one_worker_and_from_a_zip(
-    finished: Finished, phantom: Archive, tmp_path: Path
+@pytest.mark.parametrize("form", ["zip", "tar"])
+def test_same_bytes_with_one_worker_and_from_one_file(
+    form: str, finished: Finished, phantom: Archive, tmp_path: Path
 ) -> None:
-    zipped = zip_folder(phantom.path, tmp_path / "amos22.zip")
-    root = tmp_path / "from_zip"
-    amos_dask.run(
-        root,
-        zipped,
-        region_volume_thresh=(100.0, 300.0),
-        cluster=amos_dask.ClusterOptions(workers=1, dashboard_port=0),
-        progress="none",
-    )
+    archive = tmp_path / f"amos22.{form}"
+    if form == "zip":
+        zip_folder(phantom.path, archive)
+    else:
+        with tarfile.open(archive, "w") as tar:
+            tar.add(phantom.path, ".")
+    root = tmp_path / "from_one_file"
+
+    def run() -> amos_dask.RunResult:
+        return amos_dask.run(
+            root,
+            archive,
+            region_volume_thresh=(100.0, 300.0),
+            cluster=amos_dask.ClusterOptions(workers=1, dashboard_port=0),
+            progress="none",
+        )
+
+    run()
     assert_same(contents(finished.root), contents(root))
+    assert set(run().reasons) == {"complete"}
 
 
 def zip_folder(folder: Path, target: Path) -> Path:

@@ -103,7 +103,7 @@ def test_the_text_is_kept_and_does_not_count(tmp_path: Path) -> None:
         ("amos_0004,6\n", "line 1: expected the columns sample,label."),
         ("sample\n4\n", "line 1: expected the columns sample,label."),
         ("sample,label,why\n", "line 1: expected the columns sample,label."),
-        ("sample;label\n4;6\n", "line 1: expected the columns sample,label."),
+        ("sample|label\n4|6\n", "line 1: expected the columns sample,label."),
         ("sample,sample\n", "line 1: expected the columns sample,label."),
         ("sample,label\n4,6,7\n", "line 2: more cells than the columns sample,label."),
         ("sample,label\n4,6\n\n# c\n4,17\n", "line 5: the label map has no label '17'."),
@@ -114,7 +114,8 @@ def test_the_text_is_kept_and_does_not_count(tmp_path: Path) -> None:
         ("sample,label\n1-20,6\n", "line 2: '1-20' is no sample"),
         ("sample,label\n\u0664,6\n", "line 2: '\u0664' is no sample"),
         ('sample,label\n4,"6\n', "line 2: not a line of a csv file"),
-        (b"sample,label\n4,\xff\n", "not a readable list of exclusions"),
+        (b"sample,label\n4,\xff\n", "line 2: the label map has no label"),
+        (b"\xff\xfesample,label\n", "not a readable list of exclusions"),
         (b"sample,label\n" + b"#" * (1 << 20), "larger than 1 MiB"),
     ],
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import permutations, product
 
 import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibabel.affines import voxel_sizes
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from nibabel.eulerangles import euler2mat
 from numpy.typing import NDArray
 
@@ -105,7 +106,7 @@ def test_a_permuted_but_aligned_affine_is_not_oblique(affine: Affine) -> None:
     codes = "".join(nib.aff2axcodes(affine))
     opposite = codes.translate(str.maketrans("LRAPSI", "RLPAIS"))
     assert geometry.orientation_to(affine) == codes
-    assert geometry.orientation_from(affine) == opposite
+    assert geometry.opposite(geometry.orientation_to(affine)) == opposite
 
 
 @pytest.mark.parametrize("about", ["x", "y", "z"])
@@ -125,7 +126,7 @@ def test_a_quarter_turn_is_aligned_and_its_neighbours_are_judged_alike(about: st
 def test_the_oblique_text_names_the_closest_codes_and_their_opposites() -> None:
     affine = turned(0.1)
     assert geometry.orientation_to(affine) == "Oblique(closest to LAS)"
-    assert geometry.orientation_from(affine) == "Oblique(closest to RPI)"
+    assert geometry.opposite(geometry.orientation_to(affine)) == "Oblique(closest to RPI)"
 
 
 def test_orientation_does_not_depend_on_voxel_size() -> None:
@@ -211,3 +212,43 @@ def test_pixdim_agrees_with_the_spacing_or_not(
     pixdim: tuple[float, float, float], same: bool
 ) -> None:
     assert geometry.same_spacing(pixdim, (0.8, 0.8, 5.0)) is same
+
+
+# ---------------------------------------------------------------- grids turned over
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("flips", list(product([False, True], repeat=3)))
+@pytest.mark.parametrize("is_oblique", [False, True])
+def test_a_turned_grid_is_turned_back(
+    order: tuple[int, ...], flips: tuple[bool, ...], is_oblique: bool
+) -> None:
+    axes = euler2mat(0.3, 0.2, -0.1) if is_oblique else np.eye(3)
+    volume = from_matvec(axes @ np.diag([-0.8, 0.7, 5]), [100, 20, -300])
+    voxels = np.arange(24).reshape(2, 3, 4)
+    stored, to_volume = voxels.transpose(order), np.zeros((4, 4))
+    to_volume[[*order, 3], range(4)] = 1
+    for axis in (axis for axis in range(3) if flips[axis]):
+        flip = np.eye(4)
+        flip[axis, axis], flip[axis, 3] = -1, stored.shape[axis] - 1
+        stored, to_volume = np.flip(stored, axis), to_volume @ flip
+    affine = (volume @ to_volume).astype(np.float32).astype(np.float64)
+    turn = geometry.find_turn(volume, affine, stored.shape)
+    if turn is None:
+        assert (order, any(flips)) == ((0, 1, 2), False)
+        return
+    assert geometry.turned_shape(turn, stored.shape) == voxels.shape
+    np.testing.assert_array_equal(geometry.turned(turn, stored), voxels)
+    affine[0, 3] += 0.01
+    assert geometry.find_turn(volume, affine, stored.shape) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (4, 3, 2), (512, 512, 120)])
+def test_how_far_apart_corners_are(shape: tuple[int, int, int]) -> None:
+    one = from_matvec(np.diag([-0.8, 0.8, 5.0]), [1, 2, 3])
+    other = from_matvec(euler2mat(0.1, 0.05) @ one[:3, :3], [4, 2, 3])
+    corners = np.array(list(product(*((-0.5, n - 0.5) for n in shape))))
+    apart = np.linalg.norm(apply_affine(one, corners) - apply_affine(other, corners), axis=1)
+    distance, diagonal = geometry.farthest_apart(one, other, shape)
+    assert distance == pytest.approx(apart.max())
+    assert diagonal == pytest.approx(np.linalg.norm(np.array([0.8, 0.8, 5]) * shape), rel=1e-6)

@@ -19,7 +19,7 @@ CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FACADE = "__init__"
 VOCABULARY = {
     *("errors", "labels", "datasets", "issues", "geometry", "records", "params", "exclusions"),
-    *("difference", "overlay"),
+    *("difference", "overlay", "metadata_forms"),
 }
 
 # Library -> the only rooms that may import it.
@@ -37,6 +37,7 @@ LIBRARY_ROOMS = {
     "nibabel": {"geometry", "nifti", "phantom"},
     "isal": {"archive", "nifti"},
     "PIL": {"overlay"},
+    "charset_normalizer": {"csv_text"},
     "pydantic": {"datasets", "root"},
 }
 HEAVY = ("numpy", "pandas", "dask", "distributed", "nibabel", "numba", "openpyxl")

@@ -19,5 +19,10 @@ def test_a_killed_run_goes_on_where_it_was(place: soak.Place, seed: int) -> None
     soak.one_round(place, soak.draw(seed, place.n_samples))
 
 
+@pytest.mark.parametrize("seed", range(10, 13))
+def test_a_run_that_was_killed_after_edits_loses_none(place: soak.Place, seed: int) -> None:
+    soak.one_round_after_edits(place, soak.draw(seed, place.n_samples))
+
+
 def test_the_seeds_kill_both_clients_and_workers() -> None:
     assert {soak.draw(seed, 12).victim for seed in range(4)} == set(soak.VICTIMS)

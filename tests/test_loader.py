@@ -196,6 +196,17 @@ def test_a_csv_elsewhere_can_be_named(phantom: Archive, tmp_path: Path) -> None:
     assert AMOS(archive, labeled_data_meta=str(csv)).sex("0001") == AMOS(phantom.path).sex("0001")
 
 
+def test_the_encoding_of_a_csv_can_be_named(phantom: Archive, tmp_path: Path) -> None:
+    text = phantom.metadata_path.read_text(encoding="utf-8")
+    csv = tmp_path / "meta.csv"
+    csv.write_bytes(text.replace("center", "Győr").encode("cp1250"))
+    recognised = AMOS(phantom.path, labeled_data_meta=str(csv))
+    named = AMOS(phantom.path, labeled_data_meta=str(csv), metadata_encoding="cp1250")
+    assert (recognised.sex("0001"), named.sex("0001")) == (AMOS(phantom.path).sex("0001"),) * 2
+    with pytest.raises(AmosDaskError, match="--metadata_encoding"):
+        AMOS(phantom.path, labeled_data_meta=str(csv), metadata_encoding="utf-16")
+
+
 # ---------------------------------------------------------------- scans without labels
 
 

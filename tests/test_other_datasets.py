@@ -223,6 +223,11 @@ def test_issues_are_those_that_were_planted(finished: Finished) -> None:
         for sample in finished.masked
         if sample.mask_affine in ("shifted", "flipped")
     ]
+    expected += [
+        ("label_vanished", sample.sample_id)
+        for sample in finished.masked
+        for _ in {*raw_mask(finished, sample).flat} - {*denoised(finished, sample).flat}
+    ]
     assert found == sorted(expected)
 
 

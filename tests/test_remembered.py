@@ -333,6 +333,15 @@ def test_the_offset_that_was_asked_for_is_gone_on_with(place: Place) -> None:
     assert "mr_metadata_offset 0 -> auto" in place.run("--mr_metadata_offset", "auto")
 
 
+def test_what_was_said_of_a_csv_is_gone_on_with_until_another_is_named(place: Place) -> None:
+    place.run("--mr_metadata_offset", "-1", "--metadata_encoding", "utf-8")
+    assert GO_ON in place.run()
+    assert place.remembered()["metadata_encoding"] == "utf-8"
+    csv = shutil.copy(place.archive / METADATA_NAME, place.folder / "m.csv")
+    said = place.run("--labeled_data_meta", csv, "--dry_run")
+    assert "metadata_encoding utf-8 -> recognised, mr_metadata_offset -1 -> auto" in said
+
+
 def test_a_csv_that_was_corrected_is_no_other_choice(place: Place) -> None:
     change_sex(place.archive / METADATA_NAME, 4, "M")
     assert "made anew" not in place.run()

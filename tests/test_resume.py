@@ -18,7 +18,18 @@ from typing import Any, NoReturn
 import pytest
 from distributed import Client
 from openpyxl import load_workbook
-from roots import assert_same, change_sex, contents, errors, program, sample_dir, snapshot, truncate
+from roots import (
+    assert_same,
+    besides_replaced,
+    change_sex,
+    contents,
+    errors,
+    issues,
+    program,
+    sample_dir,
+    snapshot,
+    truncate,
+)
 
 import amos_dask
 from amos_dask import AmosDaskError, RunResult, Selection
@@ -26,6 +37,7 @@ from amos_dask.commands import make_split
 from amos_dask.engine import session
 from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.phantom import METADATA_NAME
+from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout
 from amos_dask.root.working import hold_lock
 from amos_dask.tables import of_root, workbook
@@ -194,9 +206,12 @@ def test_the_same_label_map_again_writes_nothing(place: Place, tmp_path: Path) -
 def test_a_killed_runs_lock_and_temporary_files_do_not_matter(place: Place) -> None:
     before = place.stamps()
     Layout(place.root).lock.write_text("since yesterday by process 1 on elsewhere")
-    (place.file("0004", "volume.nii.gz").parent / ".a.nii.gz.0123abcd.part~").write_bytes(b"half")
+    half = place.file("0004", "volume.nii.gz").parent / ".a.nii.gz.0123abcd.part~"
+    Journal(Layout(place.root), "amos_0004").add_temporary(half)
+    half.write_bytes(b"half")
     place.run(cluster=NoCluster())
     assert place.stamps() == before
+    assert not half.exists()
 
 
 # ---------------------------------------------------------------- changed
@@ -248,10 +263,10 @@ def test_another_file_in_the_archive_costs_its_sample_only(
     assert place.processed() == [sample]
     assert {n[:9] for n in place.images_written_since(before)} <= {sample}
     assert any("volume" in n for n in place.images_written_since(before)) == ("volume" in todo)
-    again = contents(place.root)
+    again = besides_replaced(contents(place.root))
     shutil.rmtree(place.root)
     place.run()
-    assert_same(again, contents(place.root))
+    assert_same(again, besides_replaced(contents(place.root)))
 
 
 def test_another_row_of_the_csv_moves_its_sample_only(place: Place) -> None:
@@ -268,18 +283,32 @@ def test_another_row_of_the_csv_moves_its_sample_only(place: Place) -> None:
     assert_same(again, contents(place.root))
 
 
-def test_a_mask_that_vanished_takes_the_samples_masks_along(place: Place) -> None:
-    (place.archive / MASK_4).unlink()
-    volume = place.file("0004", "volume.nii.gz").stat()
-    assert list(place.plan()) == ["amos_0004"]
-    place.run()
-    assert place.processed() == ["amos_0004"]
-    assert list(sample_dir(place.root / "grouped", "0004").glob("*mask*")) == []
-    assert place.file("0004", "volume.nii.gz").stat().st_mtime_ns == volume.st_mtime_ns
-    again = contents(place.root)
-    shutil.rmtree(place.root)
-    place.run()
-    assert_same(again, contents(place.root))
+def damage(path: Path) -> None:
+    path.write_bytes(b"not an image")
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, truncate, damage])
+@pytest.mark.parametrize(
+    ("name", "code"), [(MASK_4, "mask"), (VOLUME_4, "volume")], ids=["mask", "volume"]
+)
+def test_what_was_made_of_a_file_that_is_gone_or_damaged_stays(
+    place: Place, spoil: Callable[[Path], None], name: str, code: str
+) -> None:
+    before = besides_replaced(contents(place.root))
+    good = (place.archive / name).read_bytes()
+    spoil(place.archive / name)
+    code = "source_missing" if spoil is Path.unlink else f"unreadable_{code}"
+    for _ in range(2):
+        assert place.run().exit_code == 3
+        found = {issue["code"] for issue in issues(place.root) if issue["severity"] == "error"}
+        assert code in found
+        told = besides_replaced(contents(place.root))
+        told.pop("descriptor/archive_manifest.xlsx")
+        assert_same({n: c for n, c in before.items() if n in told}, told)
+    (place.archive / name).write_bytes(good)
+    assert place.run().exit_code == 0
+    assert_same(before, besides_replaced(contents(place.root)))
+    assert not (place.root / "replaced").exists()
 
 
 def test_another_label_map_in_the_root_makes_masks_and_no_volume(place: Place) -> None:
@@ -326,12 +355,15 @@ def test_an_altered_output_is_made_again_with_its_output(
     assert place.plan() == {"amos_0507": ("repaired", output)}
     assert place.run().reasons == {"complete": 5, "repaired": 1}
     assert place.processed() == ["amos_0507"]
-    assert_same(before, contents(place.root))
+    assert_same(besides_replaced(before), besides_replaced(contents(place.root)))
+    replaced = [path.name for path in (place.root / "replaced").rglob("*") if path.is_file()]
+    assert replaced == ([] if alter is unlink else [f"amos_0507_{name}"])
     written = place.images_written_since(stamps)
     assert f"amos_0507_{name}" in written
     assert {n[:9] for n in written} == {"amos_0507"}
     assert all((n[10:] in VOLUME_OUTPUT) == (output == "volume") for n in written)
-    assert not [n for n in place.written_since(stamps) if n.endswith(".xlsx")]
+    if alter is unlink:  # else that it had to make way is told
+        assert not [n for n in place.written_since(stamps) if n.endswith(".xlsx")]
 
 
 def test_deleted_restore_data_is_made_again(place: Place) -> None:

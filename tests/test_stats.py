@@ -16,11 +16,19 @@ from roots import assert_same, contents, program, voxels
 import amos_dask
 from amos_dask.datasets import AMOS22
 from amos_dask.engine.events import Event, WorkStarted
+from amos_dask.errors import AmosDaskError
 from amos_dask.root.choices import require_sample_folders
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.sample.source import FolderSource
 from amos_dask.statistics import pooling
-from amos_dask.statistics.pooling import PoolTask, count_sample, describe_pool, read_counts
+from amos_dask.statistics.pooling import (
+    PoolTask,
+    count_sample,
+    describe_pool,
+    known_voxels,
+    read_counts,
+)
+from amos_dask.steps.count_values import add_counts
 from amos_dask.tables.workbook import read_sheet
 
 AREA = 100.0  # of denoising, seen on small slices
@@ -168,11 +176,29 @@ def test_many_samples_are_added_up_a_few_at_a_time(
 ) -> None:
     layout = Layout.of(root)
     folders = require_sample_folders(layout.grouped, layout)
-    sources = tuple(FolderSource(folder, layout, AMOS22.label_map) for folder in folders)
-    whole = describe_pool(PoolTask("all", sources))
-    monkeypatch.setattr(pooling, "_HELD_ROWS", 1)
-    assert describe_pool(PoolTask("all", sources)) == whole
+    sources = (FolderSource(folder, layout, AMOS22.label_map) for folder in folders)
+    task = PoolTask("all", tuple(s for s in sources if known_voxels(s) is not None))
+    whole = describe_pool(task)
     assert max(found["n_samples"] for found in whole.labels.values()) > 4
+    monkeypatch.setattr(pooling, "_HELD_ROWS", 1)
+    assert describe_pool(task) == whole
+    monkeypatch.setattr(pooling, "_MOST_ROWS", 1)
+    in_passes = describe_pool(task)
+    assert in_passes.labels.keys() == whole.labels.keys()
+    for label, found in in_passes.labels.items():
+        assert found == {**whole.labels[label], "std": pytest.approx(found["std"], rel=1e-15)}
+
+
+def test_what_cannot_be_read_any_more_is_not_left_out(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "R"
+    shutil.copytree(root, copy)
+    layout = Layout.of(copy)
+    folders = require_sample_folders(layout.grouped, layout)
+    sources = (FolderSource(folder, layout, AMOS22.label_map) for folder in folders)
+    task = PoolTask("all", tuple(s for s in sources if known_voxels(s) is not None))
+    next(layout.restore.iterdir()).write_bytes(b"no counts")
+    with pytest.raises(AmosDaskError, match=r"cannot be read .* run it again"):
+        describe_pool(task)
 
 
 def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: Path) -> None:
@@ -181,12 +207,12 @@ def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: P
     layout, row = Layout.of(copy), next(masked_samples(copy))[0]
     folder = SampleFolder.of((copy / "grouped" / row["mask"]).parent, row["ID"])
     source = FolderSource(folder, layout, AMOS22.label_map)
-    known = read_counts(source)
+    known, n_voxels = add_counts(read_counts(source)), known_voxels(source)
     shutil.rmtree(layout.restore)
-    assert known is not None
-    assert read_counts(source) is None
-    assert count_sample(source).value == known.n_voxels
-    assert all(map(np.array_equal, read_counts(source) or (), known))
+    assert n_voxels is not None
+    assert known_voxels(source) is None
+    assert count_sample(source).value == n_voxels
+    assert all(map(np.array_equal, add_counts(read_counts(source)), known))
     folder.volume.write_bytes(folder.mask.read_bytes())  # of the mask's type
     assert [issue.code for issue in count_sample(source).issues] == ["unreadable_volume"]
     folder.mask.write_bytes(b"no image")

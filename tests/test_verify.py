@@ -633,8 +633,9 @@ def test_roots_of_other_runs_are_sound_too(
 ) -> None:
     where: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
     root = tmp_path / "AMOS22"
-    run(root, damaged_phantom.path, **where)
-    assert verify(root).issues == ()
+    result = run(root, damaged_phantom.path, **where)
+    recorded = {(i.code, i.sample, i.file) for i in result.issues if i.severity == "error"}
+    assert errors(verify(root)) == recorded != set()
     run(
         root,
         damaged_phantom.path,
@@ -643,7 +644,89 @@ def test_roots_of_other_runs_are_sound_too(
         kernel_size=(3, 3),
         **where,
     )
-    assert verify(root, full=True).issues == ()
+    assert errors(verify(root, full=True)) == recorded
+
+
+def test_errors_of_the_last_run_are_told_of_the_samples_that_are_looked_at(
+    root: Path, source: Path, tmp_path: Path, verify: Callable[..., CommandResult],
+    cluster_address: str,
+) -> None:  # fmt: skip
+    archive = Path(shutil.copytree(source, tmp_path / "amos22"))
+    (mask,) = archive.glob("labels*/amos_0004.nii.gz")
+    mask.write_bytes(mask.read_bytes()[:200])
+    where: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
+    run(root, archive, region_area_thresh=100, **where)
+    result = verify(root)
+    (found,) = result.issues
+    assert (found.code, found.sample, int(result.exit_code)) == ("unreadable_mask", "amos_0004", 3)
+    assert found.message.startswith("recorded by the last run: ")
+    assert "as it was written, with errors, 1 finding" in result.summary
+    assert "mended in the archive" in result.summary
+    assert verify(root, selection=Selection(("1",))).issues == ()
+    assert verify(root, selection=Selection(("4",))).issues == (found,)
+    run(root, source, region_area_thresh=100, **where)
+    assert verify(root).issues == ()
+
+
+ROWS = {
+    "label_map.yaml": "0: background\n" + "".join(f"{n}: organ {n}\n" for n in range(1, 17)),
+    "denoise_exclude.csv": "sample,label\n1,*\n4,liver\n",
+    "dataset.yaml": None,
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_choice_that_is_another_now_is_named_until_a_run_takes_it_up(
+    name: str, root: Path, source: Path, verify: Callable[..., CommandResult], cluster_address: str
+) -> None:
+    content = ROWS[name]
+    if content is None:
+        content = AMOS22.to_yaml().replace("Aquilion ONE", "Aquilion TWO")
+        assert content != AMOS22.to_yaml()
+    put(root / "descriptor" / name, content)
+    (found,) = verify(root).issues
+    assert (found.code, found.file) == ("changed_choice", f"descriptor/{name}")
+    assert "run takes up what it says now" in found.message
+    if name == "denoise_exclude.csv":
+        assert "2 samples such as amos_0001" in found.message
+        assert verify(root, selection=Selection(("500",))).issues == ()
+    run(root, source, region_area_thresh=100, cluster=cluster_address, progress="none")
+    assert verify(root).issues == ()
+
+
+def test_samples_that_are_excluded_no_more_are_named_and_restored_ones_are_not(
+    root: Path, source: Path, verify: Callable[..., CommandResult], cluster_address: str
+) -> None:
+    where: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
+    amos_dask.restore(root / "grouped", selection=Selection(("1",)), **where)
+    assert "changed_choice" not in {issue.code for issue in verify(root).issues}
+    kept = put(root / "descriptor/denoise_exclude.csv", "sample,label\n4,\n")
+    run(root, source, region_area_thresh=100, **where)
+    assert verify(root).issues == ()
+    kept.unlink()
+    (found,) = verify(root).issues
+    assert (found.code, found.file) == ("changed_choice", "descriptor/denoise_exclude.csv")
+    assert "1 sample such as amos_0004" in found.message
+
+
+@pytest.mark.parametrize("name", ["label_map.yaml", "denoise_exclude.csv"])
+def test_the_same_choice_in_other_words_is_the_same(
+    name: str, root: Path, verify: Callable[..., CommandResult]
+) -> None:
+    path = root / "descriptor" / name
+    kept = path.read_text(encoding="utf-8") if path.exists() else "sample,label\n"
+    put(path, f"# for all of us\n{kept}")
+    assert verify(root).issues == ()
+
+
+@pytest.mark.parametrize("name", ["label_map.yaml", "denoise_exclude.csv"])
+def test_a_choice_that_cannot_be_understood_is_named(
+    name: str, root: Path, verify: Callable[..., CommandResult]
+) -> None:
+    put(root / "descriptor" / name, "what: ever: this")
+    (found,) = verify(root).issues
+    assert found.code == "changed_choice"
+    assert name in found.message
 
 
 def test_md5_is_not_for_a_root(made: Path, verify: Callable[..., CommandResult]) -> None:

@@ -13,7 +13,8 @@ from amos_dask.archive.listing import file_ref, list_beside, list_files
 from amos_dask.archive.locations import is_url, shown
 from amos_dask.archive.metadata import MetadataTable, decide_mr_offset, find_row, read_rows
 from amos_dask.archive.names import Names, sort_names
-from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
+from amos_dask.archive.recognise import find_annex_link
+from amos_dask.datasets import AMOS22, DatasetDefinition
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample
@@ -57,19 +58,22 @@ def discover(
     labeled_data_meta: str | None = None,
     mr_metadata_offset: str = "auto",
     definition: DatasetDefinition = AMOS22,
+    metadata_encoding: str | None = None,
 ) -> Discovery:
     """Find the samples of an archive and their metadata.
 
     Parameters
     ----------
     location : str
-        A folder, ``amos22.zip``, or a URL of either.
+        A folder, ``amos22.zip``, a tar, or a URL of any.
     labeled_data_meta : str, optional
         The metadata csv; by default ``labeled_data_meta*.csv`` inside or beside the archive.
     mr_metadata_offset : {"auto", "0", "-1"}
         Which row of the csv MR scans take.
     definition : DatasetDefinition
         The dataset.
+    metadata_encoding : str, optional
+        The csv's, such as ``gb18030``; by default it is recognised.
 
     Raises
     ------
@@ -86,7 +90,8 @@ def discover(
             f"name another dataset than {definition.name} with --dataset."
         )
     subsets = find_subsets(names)
-    table = _find_table(names, location, labeled_data_meta, mr_metadata_offset)
+    ref = _find_csv(names, location, labeled_data_meta)
+    table = _read_table(names, ref, mr_metadata_offset, metadata_encoding)
     samples = []
     for number in sorted(names.scans):
         metadata, found = find_row(table, number, definition) if table.path else (Metadata(), [])
@@ -114,23 +119,15 @@ def _require_metadata(
         )
 
 
-def _find_table(
-    names: Names, location: str, labeled_data_meta: str | None, mr_metadata_offset: str
+def _read_table(
+    names: Names, ref: FileRef | None, mr_metadata_offset: str, encoding: str | None
 ) -> MetadataTable:
     """Read the metadata; a table without rows where there is none."""
     definition = names.definition
     csv = definition.metadata
-    if csv is None:
+    if csv is None or ref is None:
         return MetadataTable({})
-    ref = _find_csv(names, csv, location, labeled_data_meta)
-    if ref is None:
-        names.say(
-            "metadata_missing",
-            f"no {csv.files} inside or beside the archive",
-            action="all metadata UND; name the csv with --labeled_data_meta",
-        )
-        return MetadataTable({})
-    rows, found = read_rows(ref, definition)
+    rows, found = read_rows(ref, definition, encoding)
     names.issues += found
     table = MetadataTable(rows, path=ref.path)
     if csv.mr_rows_may_be_shifted:
@@ -144,18 +141,27 @@ def _find_table(
     return table
 
 
-def _find_csv(
-    names: Names, csv: MetadataCsv, location: str, labeled_data_meta: str | None
-) -> FileRef | None:
+def _find_csv(names: Names, location: str, labeled_data_meta: str | None) -> FileRef | None:
+    """Return the metadata csv, and say where there is none though there should be."""
+    csv = names.definition.metadata
+    if csv is None:
+        return None
     if labeled_data_meta is not None:
         if is_url(labeled_data_meta):
             return FileRef(shown(labeled_data_meta).rpartition("/")[2], labeled_data_meta, 0)
         if not Path(labeled_data_meta).is_file():
-            raise ArchiveError(f"{labeled_data_meta}: there is no such metadata csv.")
+            absent = find_annex_link(labeled_data_meta) or "there is no such metadata csv"
+            raise ArchiveError(f"{labeled_data_meta}: {absent}.")
         return file_ref(Path(labeled_data_meta), Path(labeled_data_meta).name)
     if names.metadata_csv is not None:
         return names.metadata_csv
     beside = [ref for ref in list_beside(location) if csv.is_name_of(ref.path)]
+    if not beside:
+        names.say(
+            "metadata_missing",
+            f"no {csv.files} inside or beside the archive",
+            action="all metadata UND; name the csv with --labeled_data_meta",
+        )
     return min(beside, key=lambda ref: ref.path != csv.official_file, default=None)
 
 

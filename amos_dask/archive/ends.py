@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import math
 import struct
 import zipfile
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from amos_dask.archive.sources import open_location
-from amos_dask.errors import InaccessibleFileError
-from amos_dask.records import FileRef, ZipMember
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
+
+from amos_dask.archive.sources import FIRST_BYTES, inaccessible, open_location, read_blocks
+from amos_dask.records import FileRef, TarMember, ZipMember
 
 _LOCAL_HEADER = struct.Struct("<4s2xHH4xLLLHH")
 _SIGNATURE = b"PK\x03\x04"
 _SIZES_FOLLOW = 0x8  # behind the data; in front of it are zeros
 _IN_EXTRA_FIELD = 0xFFFFFFFF
 _LENGTH_BYTES = 4
+_TRAILER_BYTES = 8
 _MODULUS = 1 << 32  # of the length in a gzip trailer
+_GZIP = 31
+# Of NIfTI-1, https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
+_HEADER_BYTES, _DIM, _BITPIX, _VOX_OFFSET = 348, 40, 72, 108
+_BYTE_ORDERS = {struct.pack(f"{order}i", _HEADER_BYTES): order for order in "<>"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class Ends:
 
 def is_packed(ref: FileRef) -> bool:
     """Return whether a zip has compressed a file: its end is had by unpacking all of it."""
-    return ref.member is not None and ref.member.method != zipfile.ZIP_STORED
+    return isinstance(ref.member, ZipMember) and ref.member.method != zipfile.ZIP_STORED
 
 
 def read_ends(ref: FileRef) -> Ends:
@@ -61,13 +70,70 @@ def read_ends(ref: FileRef) -> Ends:
     """
     try:
         with open_location(ref.location) as file:
-            if ref.member is not None:
+            if isinstance(ref.member, ZipMember):
                 return _member_ends(file, ref, ref.member)
-            return Ends(length=_last_number(file, file.seek(0, io.SEEK_END)))
+            return Ends(length=_last_number(file, _place(file, ref)[1]))
     except ValueError:  # a server that sends files from the beginning only
         return Ends()
     except OSError as error:
-        raise InaccessibleFileError(f"cannot be read ({error.strerror or error})") from error
+        raise inaccessible(ref, error) from error
+
+
+def read_gzip_identity(ref: FileRef) -> str:
+    """Return size and last bytes of a gzip file outside zips: checksum and length of its content.
+
+    They are those of its last gzip member. Where that is not the whole of an image, as its header
+    tells, a digest of the whole file is added; only then is all of it read.
+
+    Raises
+    ------
+    InaccessibleFileError
+        When the file cannot be read.
+    UnreadableImageError
+        When the tar does not hold it.
+    """
+    try:
+        with open_location(ref.location) as file:
+            start, end = _place(file, ref)
+            file.seek(max(start, end - _TRAILER_BYTES))
+            trailer = file.read(min(end - start, _TRAILER_BYTES))
+            file.seek(start)
+            head = file.read(min(end - start, FIRST_BYTES))
+    except OSError as error:
+        raise inaccessible(ref, error) from error
+    told = f"{end - start}-{trailer.hex()}"
+    if _told_length(head) == int.from_bytes(trailer[_LENGTH_BYTES:], "little"):
+        return told
+    # Not a CRC: what is followed by its own CRC, as in gzip, has the same one whatever it is.
+    digest = hashlib.blake2b(digest_size=8)
+    for block in read_blocks(ref):
+        digest.update(block)
+    return f"{told}-{digest.hexdigest()}"
+
+
+def _place(file: BinaryIO, ref: FileRef) -> tuple[int, int]:
+    """Return the first byte of a file that is not packed, and the one after its last."""
+    if isinstance(ref.member, TarMember):
+        return ref.member.offset, ref.member.offset + ref.size
+    return 0, file.seek(0, io.SEEK_END)
+
+
+def _told_length(head: bytes) -> int | None:
+    """Return the length, modulo 2**32, of the image that begins so; None where it is none."""
+    try:
+        header: bytes = isal_zlib.decompressobj(wbits=_GZIP).decompress(head, _HEADER_BYTES)
+    except cast(type[Exception], IsalError):
+        return None
+    order = _BYTE_ORDERS.get(header[:4])
+    if order is None or len(header) < _HEADER_BYTES:
+        return None
+    n_axes, *sizes = struct.unpack_from(f"{order}8h", header, _DIM)
+    n_bits: int = struct.unpack_from(f"{order}h", header, _BITPIX)[0]
+    offset: float = struct.unpack_from(f"{order}f", header, _VOX_OFFSET)[0]
+    if not (1 <= n_axes <= len(sizes) and 0 <= offset < _MODULUS):
+        return None
+    length: int = int(offset) + math.prod(sizes[:n_axes]) * n_bits // 8
+    return length % _MODULUS
 
 
 def _member_ends(file: BinaryIO, ref: FileRef, member: ZipMember) -> Ends:
@@ -77,7 +143,8 @@ def _member_ends(file: BinaryIO, ref: FileRef, member: ZipMember) -> Ends:
         return Ends("the zip is damaged where this file should begin")
     _, flags, method, crc32, n_packed, n_bytes, n_name, n_extra = _LOCAL_HEADER.unpack(header)
     # Names beyond ASCII are encoded in several ways, and shown otherwise than they are.
-    is_same_name = file.read(n_name) == ref.path.encode() or not ref.path.isascii()
+    name = file.read(n_name).replace(b"\\", b"/")
+    is_same_name = name == ref.path.encode() or not ref.path.isascii()
     is_told_later = bool(flags & _SIZES_FOLLOW)
     agreements = {
         "name": is_same_name,

@@ -1,4 +1,4 @@
-"""Which files there are: in a folder, in a zip, or at a URL of either."""
+"""Which files there are: in a folder, in a zip or tar, or at a URL of any."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import stat
 import zipfile
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from amos_dask.archive import remote
-from amos_dask.archive.locations import is_url, is_zip, shown
+from amos_dask.archive.locations import is_one_file, is_other_file, is_url, is_zip, shown
+from amos_dask.archive.recognise import HEAD_BYTES, OtherFormError, find_annex_link, find_other_form
 from amos_dask.archive.sources import open_location
-from amos_dask.errors import ArchiveError, DamagedZipError
-from amos_dask.records import FileRef, ZipMember
+from amos_dask.archive.tars import read_headers
+from amos_dask.archive.zips import read_directory
+from amos_dask.errors import ArchiveError, DamagedArchiveError
+from amos_dask.records import FileRef
 
 # Links can give a folder more names than anyone could list.
 _MOST_NAMES_OF_A_FOLDER = 32
@@ -29,20 +33,22 @@ def list_files(location: str) -> list[FileRef]:
     Parameters
     ----------
     location : str
-        A folder, a zip file, or a URL of either.
+        A folder, a zip or tar file, or a URL of any.
 
     Returns
     -------
     list of FileRef
-        With paths relative to the folder, or inside the zip.
+        With paths relative to the folder, or inside the zip or tar.
 
     Raises
     ------
     ArchiveError
-        When there is nothing at the location or the zip's directory cannot be read.
+        When there is nothing at the location, or something else, or it cannot be read.
     """
-    if is_zip(location):
-        files = _list_zip(location)
+    if is_one_file(location):
+        files = _list_one_file(location)
+    elif is_url(location) and is_other_file(location) and (form := _find_form(location)):
+        raise ArchiveError(f"{shown(location)}: {form}.")
     elif is_url(location):
         files = _list_url_folder(location)
     else:
@@ -52,12 +58,23 @@ def list_files(location: str) -> list[FileRef]:
 
 def _list_folder(root: Path) -> list[FileRef]:
     if not root.is_dir():
-        raise ArchiveError(f"{root}: there is no such folder or zip file.")
+        what = find_annex_link(str(root)) or _find_form(str(root))
+        raise ArchiveError(f"{root}: {what or 'there is no such folder, zip or tar file'}.")
     return [
         file_ref(path, path.relative_to(root).as_posix())
         for _, files in walk_folders(root)
         for path in files
     ]
+
+
+def _find_form(location: str) -> str:
+    """Return what a file is that is named where a folder was expected; nothing without one."""
+    try:
+        with open_location(location) as file:
+            form = find_other_form(file.read(HEAD_BYTES), shown(location))
+    except OSError:
+        return ""
+    return form or "a file, and an archive is a folder, a .zip or a .tar"
 
 
 def walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
@@ -135,34 +152,33 @@ def _etag(entry: Mapping[str, Any]) -> str | None:
     return next((str(value) for value in found if value), None)
 
 
-def _list_zip(location: str) -> list[FileRef]:
+def _list_one_file(location: str) -> list[FileRef]:
+    """List a zip or a tar."""
+    what, part, read = "tar", "tar's headers", read_headers
+    if is_zip(location):
+        what, part, read = "zip", "zip's directory", read_directory
     try:
-        with open_location(location) as file, zipfile.ZipFile(file) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        with open_location(location) as file:
+            place = location if is_url(location) else str(Path(location).absolute())
+            found = read(file, place)
+        if is_url(location) and not is_zip(location):  # without checksums of its files
+            etag = _etag(remote.describe(location))
+            found = [replace(ref, etag=etag) for ref in found]
     except FileNotFoundError as error:
-        what = error.strerror if is_url(location) else "there is no such zip file"
-        raise ArchiveError(f"{shown(location)}: {what}.") from error
+        absent = error.strerror if is_url(location) else f"there is no such {what} file"
+        raise ArchiveError(f"{shown(location)}: {find_annex_link(location) or absent}.") from error
     except OSError as error:
-        raise _unreadable_zip(location, error) from error
+        raise _unreadable(location, error) from error
+    except OtherFormError as error:
+        raise ArchiveError(f"{shown(location)}: {error}.") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         if isinstance(error.__context__, OSError):  # not known to be a zip as it cannot be read
-            raise _unreadable_zip(location, error.__context__) from error
-        raise DamagedZipError(
-            f"{shown(location)}: the zip's directory cannot be read ({error}); download it again."
+            raise _unreadable(location, error.__context__) from error
+        raise DamagedArchiveError(
+            f"{shown(location)}: the {part} cannot be read ({error}); download it again."
         ) from error
-    return [
-        FileRef(
-            path=_showable(entry.filename),
-            location=location if is_url(location) else str(Path(location).absolute()),
-            size=entry.file_size,
-            crc32=entry.CRC,
-            member=ZipMember(
-                entry.header_offset, entry.compress_size, entry.compress_type, entry.flag_bits
-            ),
-        )
-        for entry in entries
-    ]
+    return [replace(ref, path=_showable(ref.path)) for ref in found]
 
 
-def _unreadable_zip(location: str, error: OSError) -> ArchiveError:
+def _unreadable(location: str, error: OSError) -> ArchiveError:
     return ArchiveError(f"{shown(location)}: cannot be read ({error.strerror or error}).")

@@ -7,23 +7,32 @@ the two numberings a csv has is decided from the csv itself and said in an issue
 from __future__ import annotations
 
 import csv
-import io
 import re
 import reprlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from amos_dask.archive.recognise import find_substitute
 from amos_dask.archive.sources import read_bytes
+from amos_dask.csv_text import decode, split_rows
 from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
+from amos_dask.metadata_forms import Understood, read_dates, read_sexes
 from amos_dask.records import UNDEFINED, FileRef, Metadata
 
 OFFSETS = ("auto", "0", "-1")
 _MISSING = frozenset({"", "nan", "none", "null", "n/a"})
 _LARGEST_FILE = 16 << 20
 _MOST_NAMED = 100  # rows or columns in issues and messages
+_MOST_SHOWN = 5  # values of a column
+
+_READ_COLUMN: Mapping[str, Callable[[Iterable[str]], Understood]] = {
+    "sex": read_sexes,
+    "birth_date": read_dates,
+    "acquisition_date": read_dates,
+}
 
 Rows = dict[int, list[Metadata]]
 
@@ -47,8 +56,13 @@ class MetadataTable:
     path: str = ""
 
 
-def read_rows(ref: FileRef, definition: DatasetDefinition = AMOS22) -> tuple[Rows, list[Issue]]:
+def read_rows(
+    ref: FileRef, definition: DatasetDefinition = AMOS22, encoding: str | None = None
+) -> tuple[Rows, list[Issue]]:
     """Read the rows of a metadata csv.
+
+    Sexes and dates are brought to one form as far as they are understood; the rest stays as it is,
+    and is said.
 
     Parameters
     ----------
@@ -56,6 +70,8 @@ def read_rows(ref: FileRef, definition: DatasetDefinition = AMOS22) -> tuple[Row
         The csv.
     definition : DatasetDefinition
         Whose csv; its columns.
+    encoding : str, optional
+        The csv's, such as ``gb18030``; by default it is recognised.
 
     Raises
     ------
@@ -69,16 +85,25 @@ def read_rows(ref: FileRef, definition: DatasetDefinition = AMOS22) -> tuple[Row
         content = read_bytes(ref, _LARGEST_FILE)
     except (UnreadableImageError, InaccessibleFileError) as error:
         raise ArchiveError(f"{ref.path}: {error}.") from error
+    if what := find_substitute(content):
+        raise ArchiveError(f"{ref.path}: {what}.")
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=False)
+        decoded = decode(content, encoding)
+    except ValueError as error:
+        raise ArchiveError(
+            f"{ref.path}: {error}; name the right one with --metadata_encoding, such as gb18030."
+        ) from error
     scan_id = re.compile(rf"(?:{re.escape(definition.prefix)}_)?([0-9]{{1,9}})(?:\.0*)?")
     try:
-        return _parse(reader, csv_form, scan_id, ref.path)
+        rows, issues = _parse(split_rows(decoded.text), csv_form, scan_id, ref.path)
     except csv.Error as error:
         raise ArchiveError(f"{ref.path}: not a readable csv ({error}).") from error
+    if decoded.recognised:
+        message = f"read as {decoded.recognised}, as in {decoded.word!r}"
+        action = "if that is wrong, name the encoding with --metadata_encoding"
+        issues.append(make_issue("metadata_encoding", message, file=ref.path, action=action))
+    rows, found = _in_one_form(rows, csv_form, ref.path)
+    return rows, issues + found
 
 
 def _parse(
@@ -112,6 +137,41 @@ def _parse(
 def _text(cell: str) -> str:
     cell = " ".join(cell.split())
     return UNDEFINED if cell.lower() in _MISSING else cell
+
+
+def _in_one_form(rows: Rows, form: MetadataCsv, path: str) -> tuple[Rows, list[Issue]]:
+    """Return rows with each sex and date in the form that is kept, and what is not understood."""
+    left = partial(make_issue, file=path, action="left as it is")
+    forms: dict[str, dict[str, str]] = {}
+    issues = []
+    for name, title in form.columns.items():
+        read = _READ_COLUMN.get(name)
+        if read is None:
+            continue
+        texts = {getattr(row, name) for same_id in rows.values() for row in same_id}
+        found = read(texts - {UNDEFINED})
+        forms[name] = found.forms
+        if found.ambiguous:
+            message = (
+                f"{title}: no row tells whether day or month is first: {_some(found.ambiguous)}"
+            )
+            issues.append(left("ambiguous_date", message))
+        if found.unknown:
+            message = f"{title}: not understood: {_some(found.unknown)}"
+            issues.append(left("unknown_metadata_value", message))
+    rows = {number: [_changed(row, forms) for row in found] for number, found in rows.items()}
+    return rows, issues
+
+
+def _changed(row: Metadata, forms: Mapping[str, Mapping[str, str]]) -> Metadata:
+    found = {name: getattr(row, name) for name in forms}
+    return replace(row, **{name: forms[name].get(text, text) for name, text in found.items()})
+
+
+def _some(texts: Iterable[str]) -> str:
+    shown = [reprlib.repr(text) for text in sorted(texts)]
+    more = f" and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
+    return ", ".join(shown[:_MOST_SHOWN]) + more
 
 
 def decide_mr_offset(

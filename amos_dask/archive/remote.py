@@ -113,6 +113,19 @@ def _open(url: str, read_ahead_bytes: int) -> Any:
     return filesystem.open(path, "rb", block_size=read_ahead_bytes, cache_type="readahead")
 
 
+def describe(url: str) -> Mapping[str, Any]:
+    """Return what a file system tells of a file.
+
+    Raises
+    ------
+    OSError
+        When it tells nothing.
+    """
+    filesystem, path = connect(url)
+    found: Mapping[str, Any] = persist(lambda: filesystem.info(path))
+    return found
+
+
 def list_folder(url: str) -> list[tuple[str, str, Mapping[str, Any]]]:
     """Return name, URL and description of every file below a folder.
 

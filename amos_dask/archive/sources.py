@@ -1,4 +1,4 @@
-"""Bytes of archive files, wherever they lie: in a folder, in a zip read in place, or at a URL."""
+"""Bytes of archive files, wherever they lie: in a folder, in a zip or tar in place, or at a URL."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from isal.igzip_lib import IsalError
 
 from amos_dask.archive import remote
 from amos_dask.archive.locations import is_url
+from amos_dask.archive.recognise import find_annex_link, find_substitute
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.records import FileRef, ZipMember
+from amos_dask.records import FileRef, TarMember, ZipMember
 
 BLOCK_BYTES = 1 << 18
 # Read and unpacked first: enough for a header, so that an audit touches nothing more.
@@ -73,14 +74,14 @@ def read_bytes(ref: FileRef, limit: int) -> bytes:
 
 
 def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
-    """Yield the bytes of a file in blocks of bounded size, unpacked if it is in a zip.
+    """Yield the bytes of a file in blocks of bounded size, unpacked if a zip has packed it.
 
     Raises
     ------
     InaccessibleFileError
         When the file cannot be read.
     UnreadableImageError
-        When the zip is damaged there.
+        When the zip or tar is damaged there, or holds no content of the file.
     """
     try:
         with open_location(ref.location) as file:
@@ -88,10 +89,21 @@ def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
             if ref.member is None:
                 while block := file.read(next(sizes)):
                     yield from _cut(block)
+            elif isinstance(ref.member, TarMember):
+                if ref.member.fault:
+                    raise UnreadableImageError(ref.member.fault)
+                file.seek(ref.member.offset)
+                yield from _limited_blocks(file, ref.size, sizes)
             else:
                 yield from _checked(_member_blocks(file, ref.member, ref.size, sizes), ref)
     except OSError as error:
-        raise InaccessibleFileError(f"cannot be read ({error.strerror or error})") from error
+        raise inaccessible(ref, error) from error
+
+
+def inaccessible(ref: FileRef, error: OSError) -> InaccessibleFileError:
+    """Return the error that says why a file cannot be read."""
+    reason = error.strerror or error
+    return InaccessibleFileError(find_annex_link(ref.location) or f"cannot be read ({reason})")
 
 
 def _block_sizes(location: str) -> Iterator[int]:
@@ -150,7 +162,7 @@ def _limited_blocks(file: BinaryIO, n_bytes: int, sizes: Iterator[int]) -> Itera
     while n_bytes:
         block = file.read(min(n_bytes, next(sizes)))
         if not block:
-            raise UnreadableImageError("the zip ends before this file does")
+            raise UnreadableImageError("the archive ends before this file does")
         n_bytes -= len(block)
         yield from _cut(block)
 
@@ -179,8 +191,9 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
     unpacker = isal_zlib.decompressobj(wbits=_GZIP)
     n_members = 0
     fresh = True  # nothing of the current member has been seen
-    is_first = True
+    head = b""
     for block in blocks:
+        is_first, head = not head, head or block
         while block:
             if fresh and n_members:
                 block = block.lstrip(b"\0")
@@ -190,7 +203,7 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
             try:
                 yield from _unpack(unpacker, block, is_first=is_first)
             except _DAMAGED as error:
-                raise _gzip_error(error, n_members) from error
+                raise _gzip_error(error, n_members, head) from error
             is_first = False
             block = unpacker.unused_data
             if unpacker.eof:
@@ -200,17 +213,19 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
     if not fresh and n_members:
         raise TrailingBytesError("the beginning of another gzip stream follows the image")
     if not fresh:
-        raise UnreadableImageError("the gzip stream ends before the image does")
+        what = find_substitute(head) or "the gzip stream ends before the image does"
+        raise UnreadableImageError(what)
     if not n_members:
         raise UnreadableImageError("the file is empty")
 
 
-def _gzip_error(error: Exception, n_members: int) -> UnreadableImageError:
+def _gzip_error(error: Exception, n_members: int, head: bytes) -> UnreadableImageError:
     if "wrapper" not in str(error):
         return UnreadableImageError(f"the gzip stream is damaged ({error})")
     if n_members:
         return TrailingBytesError("bytes that are not gzip follow the image")
-    return UnreadableImageError("not a gzip file; only gzip-compressed NIfTI-1 is supported")
+    what = find_substitute(head) or "not a gzip file; only gzip-compressed NIfTI-1 is supported"
+    return UnreadableImageError(what)
 
 
 class TrailingBytesError(UnreadableImageError):

@@ -45,7 +45,7 @@ def download(**arguments: Any) -> int:
 
 @opt.command("run", "data/AMOS22 --archive downloads/amos22.zip --workers 8")
 @opt.root
-@click.option("--archive", metavar="PATH_OR_URL", help="Folder, zip file, or a URL of either.")
+@click.option("--archive", metavar="PATH_OR_URL", help="Folder, zip, tar, or a URL of any.")
 @opt.dataset
 @opt.labeled_data_meta
 @opt.mr_metadata_offset
@@ -102,12 +102,12 @@ def run(dry_run: bool, **arguments: Any) -> int:
 def verify(**arguments: Any) -> int:
     """Say whether a download or a result is sound.
 
-    PATH_OR_URL is an archive (folder, amos22.zip, or a URL of either), a ROOT_DIR that 'run' made,
-    or an export: DatasetXXX_…, or a datalist. Nothing is written and, without --full, no voxel is
-    decoded: of an archive, the ends of every file are held against its header; of a ROOT_DIR, every
-    file against the size and checksum that 'run' kept; of an export, every file alike, and what it
-    was made from against ROOT_DIR. The end of a file that the zip has packed again is seen with
-    --full only.
+    PATH_OR_URL is an archive (folder, amos22.zip, tar, or a URL of any), a ROOT_DIR that 'run'
+    made, or an export: DatasetXXX_…, or a datalist. Nothing is written and, without --full, no
+    voxel is decoded: of an archive, the ends of every file are held against its header; of a
+    ROOT_DIR, every file against the size and checksum that 'run' kept; of an export, every file
+    alike, and what it was made from against ROOT_DIR. The end of a file that the zip has packed
+    again is seen with --full only.
     --json lists everything that was found.
 
     Exit status: 0 sound; 3 something is wrong and named; 1 none of the three.

@@ -119,10 +119,19 @@ dataset = click.option(
     help="amos22, ct-org, decathlon, or a definition (YAML); default: what ROOT_DIR holds, else "
     "amos22.",
 )
-labeled_data_meta = click.option(
-    "--labeled_data_meta",
-    metavar="CSV",
-    help="Metadata csv; default: that of the last run, else the one inside or beside the archive.",
+labeled_data_meta = together(
+    click.option(
+        "--labeled_data_meta",
+        metavar="CSV",
+        help="Metadata csv; default: that of the last run, else the one inside or beside the "
+        "archive.",
+    ),
+    click.option(
+        "--metadata_encoding",
+        metavar="NAME",
+        help="Encoding of the metadata csv, such as gb18030; default: as in the last run, "
+        "else it is recognised.",
+    ),
 )
 mr_metadata_offset = click.option(
     "--mr_metadata_offset",

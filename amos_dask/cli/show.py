@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _SEVERITIES = ("error", "warning", "info")
 _SHOWN_ERRORS = 20
 _SHOWN_NOTES = 50
+# Warnings that are told one by one: something of the data is gone.
+_SHOWN_WARNINGS = frozenset({"label_vanished", "empty_mask"})
 
 
 def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
@@ -32,6 +34,7 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
         "seconds": round(result.seconds, 3),
         "issues": _codes(result.issues),
         "outputs": result.outputs,
+        "replaced_bytes": result.replaced_bytes,
     }
     good, n_before = result.n_processed - result.n_failed, result.reasons.get("complete", 0)
     remarks = (
@@ -57,8 +60,14 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
         ),
         f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.",
         *(f"{number} {remark}" for number, remark in remarks if number),
+        *([_replaced_line(result.replaced_bytes)] if result.replaced_bytes else ()),
     ]
     return _close(arguments, result.exit_code, content, lines)
+
+
+def _replaced_line(n_bytes: int) -> str:
+    size = f"{n_bytes / 1e6:,.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:,.1f} GB"
+    return f"replaced/ holds {size} that had to make way; it is yours to empty."
 
 
 def close_demo(result: RunResult, arguments: Mapping[str, Any]) -> int:
@@ -145,7 +154,7 @@ def close_export(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     content = {**_common(result), "outputs": result.outputs}
     content["found"] = [asdict(issue) for issue in result.issues]
     notes = [
-        f"{issue.severity}: {_described(issue)}; {issue.action}"
+        f"{_described(issue)}; {issue.action}"
         for issue in result.issues
         if issue.severity != "error"
     ]
@@ -193,20 +202,25 @@ def _paths(result: CommandResult | RunResult) -> list[str]:
 
 
 def _issue_lines(issues: Sequence[Issue]) -> list[str]:
-    """Return the first errors, then how many issues of each kind there are."""
+    """Return the first errors and losses, then how many issues of each kind there are."""
     errors = [issue for issue in issues if issue.severity == "error"]
-    lines = []
-    lines += [f"error: {_described(issue)}" for issue in errors[:_SHOWN_ERRORS]]
-    if len(errors) > _SHOWN_ERRORS:
-        lines.append(f"… and {len(errors) - _SHOWN_ERRORS} more errors")
+    losses = [issue for issue in issues if issue.code in _SHOWN_WARNINGS]
+    lines = [*_first_lines(errors, "errors"), *_first_lines(losses, "labels or masks gone")]
     kinds = Counter((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
     rows = [(f"{_SEVERITIES[rank]}  {code}", str(n)) for (rank, code), n in sorted(kinds.items())]
     return [*lines, *(_table(*rows) if rows else ())]
 
 
+def _first_lines(issues: Sequence[Issue], what: str) -> list[str]:
+    lines = [_described(issue) for issue in issues[:_SHOWN_ERRORS]]
+    if len(issues) > _SHOWN_ERRORS:
+        lines.append(f"… and {len(issues) - _SHOWN_ERRORS} more {what}")
+    return lines
+
+
 def _described(issue: Issue) -> str:
     where = " ".join(filter(None, (issue.sample, issue.file)))
-    return ": ".join(filter(None, (where, issue.code, issue.message)))
+    return ": ".join(filter(None, (issue.severity, where, issue.code, issue.message)))
 
 
 def _table(*rows: tuple[str, str]) -> list[str]:

@@ -17,6 +17,7 @@ from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import ManifestError
 from amos_dask.headers import read_headers
+from amos_dask.metadata_forms import find_sex
 from amos_dask.params import Params
 from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample, Step
 from amos_dask.results import CommandResult
@@ -38,7 +39,7 @@ from amos_dask.root.layout import (
     find_sample_folders,
     sample_folder,
 )
-from amos_dask.root.remembered import read_remembered
+from amos_dask.root.remembered import Remembered, read_remembered
 from amos_dask.root.working import working_on
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import ArchiveSource
@@ -59,6 +60,7 @@ def archive_manifest(
     output_manifest_file: str | Path,
     *,
     labeled_data_meta: str | Path | None = None,
+    metadata_encoding: str | None = None,
     dataset: str | Path | None = None,
     sheet_name: str = MANIFEST_SHEET,
     mr_metadata_offset: str | None = None,
@@ -71,12 +73,14 @@ def archive_manifest(
     Parameters
     ----------
     root_dir : str or Path
-        The archive: a folder, ``amos22.zip``, or a URL of either. Never written to.
+        The archive: a folder, ``amos22.zip``, a tar, or a URL of any. Never written to.
     output_manifest_file : str or Path
         The workbook to write.
     labeled_data_meta : str or Path, optional
         The metadata csv; by default that of ROOT_DIR's last run, else the one inside or beside the
         archive.
+    metadata_encoding : str, optional
+        Its encoding, such as ``gb18030``; by default it is recognised.
     dataset : str or Path, optional
         ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
         ROOT_DIR holds already, else AMOS22.
@@ -118,8 +122,10 @@ def archive_manifest(
     with working_on(Layout(root), no_lock=no_lock):
         layout = layout_for(root, dataset)
         csv = find_metadata_csv(layout, labeled_data_meta)
-        offset = mr_metadata_offset or read_remembered(layout).mr_metadata_offset or "auto"
-        found = discover(str(root_dir), csv, offset, layout.dataset)
+        before = read_remembered(layout) if labeled_data_meta is None else Remembered()
+        encoding = metadata_encoding or before.metadata_encoding
+        offset = mr_metadata_offset or before.mr_metadata_offset or "auto"
+        found = discover(str(root_dir), csv, offset, layout.dataset, encoding)
         layout = settle_dataset(layout, found.definition)
         with open_session(cluster, progress) as session:
             headers, issues = read_headers(session, found)
@@ -209,7 +215,7 @@ def _pair_tasks(layout: Layout, group: Path, chosen: Iterable[Sample]) -> list[S
     params = Params(find_label_map(layout, None))
     return [
         SampleTask(
-            ArchiveSource(sample, sample.sample_id in earlier),
+            ArchiveSource(sample, sample.sample_id in earlier, layout.dataset.mask_geometry),
             layout,
             sample_folder(group, sample),
             frozenset({Step.CONFIRM_PAIRS}),
@@ -256,7 +262,9 @@ def _read_sample(
     subset = str(rows[0].subset)
     if subset not in SUBSETS:  # it becomes a folder
         raise ManifestError(f"{manifest}: subset {subset!r} of seq {seq} is not known.")
-    metadata = Metadata(**{name: _cell(getattr(row, name)) for name in METADATA_FIELDS})
+    told = {name: _cell(getattr(row, name)) for name in METADATA_FIELDS}
+    told["sex"] = find_sex(told["sex"]) or told["sex"]  # other scripts write the csv's word
+    metadata = Metadata(**told)
     kinds: tuple[Kind, ...] = ("volume", "mask")
     found = {kind: refs.get(FILE_TYPES[kind]) for kind in kinds}
     return new_sample(int(seq), subset, metadata, found, definition)

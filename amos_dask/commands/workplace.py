@@ -19,6 +19,7 @@ from amos_dask.records import SampleResult, Step, StepIssue, sample_number
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import require_no_archive, require_sample_folders
 from amos_dask.root.layout import Layout, absolute, find_root
+from amos_dask.root.replaced import run_number
 from amos_dask.root.working import working_on
 from amos_dask.sample.make import make_sample
 from amos_dask.sample.selection import Selection
@@ -86,7 +87,8 @@ class Workplace:
         frame : DataFrame, optional
             What was found, for callers.
         """
-        issues = tuple(found.issue for result in results for found in result.issues)
+        found = (found.issue for result in results for found in result.issues)
+        issues = tuple(dict.fromkeys(found))  # two steps may find the same
         # Where every sample of ROOT_DIR is worked on, its older issues are outdated.
         covers_all = self.selection.is_everything and self.folder == self.layout.grouped
         samples = None if covers_all else {result.sample_id for result in results}
@@ -149,6 +151,8 @@ def make_all(
         By sample; one with an issue for a task that failed.
     """
     results = []
+    if tasks:
+        run_number(tasks[0].layout)
     with open_session(cluster, progress) as session:
         session.prepare_kernels()
         for outcome in session.map(name, make_sample, tasks):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amos_dask.datasets.definition import DatasetDefinition, ScanFile
-from amos_dask.datasets.forms import METADATA_FIELDS, MODALITIES, SUBSETS
+from amos_dask.datasets.forms import METADATA_FIELDS, MODALITIES, SUBSETS, MaskGeometry
 from amos_dask.datasets.reading import (
     PACKAGED,
     find_definition,
@@ -21,6 +21,7 @@ __all__ = [
     "PACKAGED",
     "SUBSETS",
     "DatasetDefinition",
+    "MaskGeometry",
     "MetadataCsv",
     "PublishedZip",
     "ScanFile",

@@ -18,6 +18,7 @@ from amos_dask.datasets.forms import (
     Count,
     DatasetName,
     Labels,
+    MaskGeometry,
     Modalities,
     Modality,
     NumbersBy,
@@ -121,6 +122,9 @@ class DatasetDefinition:
         The csv file; None for a dataset that has none.
     splits_prostate_uterus : bool
         Whether label 15 becomes 16 for female patients.
+    mask_geometry : {"stored", "world"}
+        Which order of voxels is right where a mask's grid is its scan's turned over and the scan's
+        values do not tell: that in the file, or that which the mask's affine gives.
     published_zip : PublishedZip or None
         The download, where it is one zip file.
     unlabelled : Unlabelled
@@ -157,6 +161,7 @@ class DatasetDefinition:
     official_counts: Mapping[Subset, Mapping[Modality, Count]] = field(default_factory=dict)
     metadata: MetadataCsv | None = None
     splits_prostate_uterus: Annotated[bool, Field(alias="split_prostate_uterus")] = False
+    mask_geometry: MaskGeometry = "world"
     published_zip: PublishedZip | None = None
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
     nnunet_id: Annotated[int, Field(ge=1)] | None = None

@@ -13,6 +13,8 @@ from amos_dask.labels import LabelMap, make_label_map
 
 Subset = Literal["train", "val", "test"]
 Modality = Literal["ct", "mri", "und"]
+# Whether a mask whose grid is its scan's turned over is right as stored, or where its affine is.
+MaskGeometry = Literal["stored", "world"]
 # Fields of a metadata row, in the csv's order.
 MetadataField = Literal[
     "birth_date",

@@ -60,12 +60,6 @@ class ExportRequest:
         """Modalities of the chosen samples."""
         return frozenset(self.label_values)
 
-    @property
-    def changes_masks(self) -> bool:
-        """Whether a label becomes another one."""
-        pairs = (pair for values in self.label_values.values() for pair in values.items())
-        return any(label != value for label, value in pairs)
-
     def find_target(self, path: str | Path) -> Path:
         """Return where to export to; raise `AmosDaskError` when that lies in the archive."""
         target = absolute(path)

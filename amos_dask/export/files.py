@@ -205,8 +205,8 @@ class Placing:
             return False
         if way is Way.ASIDE:
             self._aside.append(final)
-        is_outdated = earlier is not None and earlier.source_identity != own.source_identity
-        if is_outdated and way is not Way.TAKEN:
+        known = own if earlier is None or earlier.is_link else earlier
+        if way is not Way.TAKEN and known.source_identity != own.source_identity:
             self.issues.append(
                 make_issue(
                     "outdated_export",

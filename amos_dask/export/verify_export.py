@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from amos_dask.records import sample_number
 from amos_dask.results import CommandResult
 from amos_dask.root.export_mark import (
     ExportMark,
+    find_exports,
     identity_of,
     is_export,
     path_told,
@@ -80,6 +81,23 @@ def verify_export(base: Path, *, full: bool = False) -> CommandResult:
     return CommandResult((), n_samples, f"{base}: export, {state}", tuple(in_order(issues)))
 
 
+def with_outdated_exports(result: CommandResult, layout: Layout) -> CommandResult:
+    """Return the result of a ROOT_DIR with a warning for each of its exports that is outdated."""
+    outdated = []
+    for base in find_exports(layout):
+        with suppress(AmosDaskError):  # somebody is writing to it
+            codes = {issue.code for issue in verify_export(base).issues}
+            outdated += [base] if "outdated_export" in codes else []
+    if not outdated:
+        return result
+    message = "was made from other files than there are now"
+    issues = [
+        replace(_outdated(message, layout.shown(base)), severity="warning") for base in outdated
+    ]
+    summary = f"{result.summary} Outdated exports: {', '.join(map(str, outdated))}."
+    return replace(result, summary=summary, issues=(*result.issues, *issues))
+
+
 def _find_altered(base: Path, mark: ExportMark, *, full: bool) -> Iterator[Issue]:
     """Yield an issue for each file that is not as it was written."""
     intact = set()
@@ -99,6 +117,8 @@ def _find_altered(base: Path, mark: ExportMark, *, full: bool) -> Iterator[Issue
 def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
     """Yield an issue for each way in which ROOT_DIR is not what the export was made from."""
     for key, own in mark.files.items():
+        if own.is_link and not mark.changes_labels:
+            continue  # it is what ROOT_DIR has
         if own.source and _identity(path_told(base, own.source), key) != own.source_identity:
             yield _outdated(f"{Path(own.source).name} is another now, or gone", key)
     if mark.result_version != RESULT_VERSION:

@@ -31,11 +31,13 @@ class AMOS:
     Parameters
     ----------
     root : str or Path
-        What was downloaded (``amos22.zip``, the folder that holds it, an unpacked folder, or a URL
-        of a zip or folder), or a ROOT_DIR made by `run`. Zips of scans without labels are found
-        in and beside it.
+        What was downloaded (``amos22.zip``, the folder that holds it, an unpacked folder, a tar,
+        or a URL of any but the second), or a ROOT_DIR made by `run`. Zips of scans without labels
+        are found in and beside it.
     labeled_data_meta : str, optional
         The metadata csv; by default the one inside or beside the archive.
+    metadata_encoding : str, optional
+        Its encoding, such as ``gb18030``; by default it is recognised.
     mr_metadata_offset : {"auto", "0", "-1"}
         Which row of the csv MR scans take.
     dataset : str or Path
@@ -61,12 +63,17 @@ class AMOS:
         root: str | Path,
         *,
         labeled_data_meta: str | None = None,
+        metadata_encoding: str | None = None,
         mr_metadata_offset: str = "auto",
         dataset: str | Path = "amos22",
     ) -> None:
         self.root = str(root)
         self._definition, self._scans = find_scans(
-            self.root, labeled_data_meta, mr_metadata_offset, find_definition(dataset)
+            self.root,
+            labeled_data_meta,
+            mr_metadata_offset,
+            find_definition(dataset),
+            metadata_encoding,
         )
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from amos_dask.archive.discover import discover, new_sample
 from amos_dask.archive.listing import file_ref, list_beside, list_files
-from amos_dask.archive.locations import is_url, is_zip
+from amos_dask.archive.locations import is_one_file, is_url
 from amos_dask.archive.metadata import MetadataTable, Rows, find_row, read_rows
 from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ArchiveError, ManifestError
@@ -22,7 +22,11 @@ _MANIFEST_COLUMNS = ("seq", "subset", "manufacturer_model_name", "volume", "mask
 
 
 def find_scans(
-    root: str, labeled_data_meta: str | None, mr_metadata_offset: str, definition: DatasetDefinition
+    root: str,
+    labeled_data_meta: str | None,
+    mr_metadata_offset: str,
+    definition: DatasetDefinition,
+    metadata_encoding: str | None = None,
 ) -> tuple[DatasetDefinition, dict[str, Sample]]:
     """Return the scans at a root by seq, in order, and the definition of their dataset.
 
@@ -32,6 +36,8 @@ def find_scans(
         As for `AMOS`.
     definition : DatasetDefinition
         Of an archive; a ROOT_DIR has its own, and an archive may fill in what is left open.
+    metadata_encoding : str, optional
+        As for `AMOS`.
 
     Returns
     -------
@@ -45,18 +51,20 @@ def find_scans(
     AmosDaskError
         When there is nothing usable at the root.
     """
-    inside = [] if is_zip(root) else _files_inside(root)
+    inside = [] if is_one_file(root) else _files_inside(root)
     around = {ref.location: ref for ref in (*inside, *list_beside(root))}.values()
-    manifest = None if is_zip(root) or is_url(root) else _find_manifest(absolute(root))
+    manifest = None if is_one_file(root) or is_url(root) else _find_manifest(absolute(root))
     found: list[Sample] = []
     if manifest is not None:
         definition = Layout.of(find_root(manifest.parent)).dataset
         found += _from_manifest(manifest, definition)
     elif (location := _find_archive(root, inside)) is not None:
-        archive = discover(location, labeled_data_meta, mr_metadata_offset, definition)
+        archive = discover(
+            location, labeled_data_meta, mr_metadata_offset, definition, metadata_encoding
+        )
         definition = archive.definition
         found += archive.samples
-    found += _from_unlabelled_zips(around, definition)
+    found += _from_unlabelled_zips(around, definition, metadata_encoding)
     scans = {sample.seq: sample for sample in reversed(found)}  # of two the first counts
     return definition, {seq: scans[seq] for seq in sorted(scans, key=int)}
 
@@ -67,7 +75,7 @@ def _files_inside(root: str) -> list[FileRef]:
         return [ref for ref in list_files(root) if "/" not in ref.path]
     folder = Path(root)
     if not folder.is_dir():
-        raise ArchiveError(f"{root}: there is no such folder or zip file.")
+        return list_files(root)  # which raises, and says what is there instead
     folders = (folder, folder / "archive")  # where `run` looks
     found = [path for place in folders if place.is_dir() for path in sorted(place.iterdir())]
     return [file_ref(path, path.name) for path in found if path.is_file()]
@@ -75,7 +83,7 @@ def _files_inside(root: str) -> list[FileRef]:
 
 def _find_archive(root: str, inside: Sequence[FileRef]) -> str | None:
     """Return where the archive is; None where there are only zips of scans without labels."""
-    if is_zip(root):
+    if is_one_file(root):
         return None if _is_unlabelled(root) else root
     published = AMOS22.published_zip
     named = [ref for ref in inside if published is not None and ref.path == published.name]
@@ -132,9 +140,9 @@ def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[Sample
 
 
 def _from_unlabelled_zips(
-    around: Iterable[FileRef], definition: DatasetDefinition
+    around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
 ) -> Iterator[Sample]:
-    table = MetadataTable(_unlabelled_metadata(around, definition))
+    table = MetadataTable(_unlabelled_metadata(around, definition, encoding))
     for zip_ref in around:
         kind = definition.unlabelled.zips.fullmatch(_name(zip_ref.path))
         for ref in list_files(zip_ref.location) if kind is not None else ():
@@ -146,13 +154,15 @@ def _from_unlabelled_zips(
                 yield replace(sample, modality=kind[1].lower())
 
 
-def _unlabelled_metadata(around: Iterable[FileRef], definition: DatasetDefinition) -> Rows:
+def _unlabelled_metadata(
+    around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
+) -> Rows:
     """Return the rows of the csv files of scans without labels; one that is unusable is said."""
     rows: Rows = {}
     for ref in around:
         if definition.unlabelled.csvs.fullmatch(ref.path):
             try:
-                found, _ = read_rows(ref, definition)
+                found, _ = read_rows(ref, definition, encoding)
             except ArchiveError as error:
                 warnings.warn(f"{error} Metadata of its scans is None.", stacklevel=5)
                 continue

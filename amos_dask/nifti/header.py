@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
 
 from amos_dask import geometry
 from amos_dask.errors import UnreadableImageError
@@ -24,6 +26,12 @@ _SIZES_NIFTI2 = {struct.pack(f"{order}i", 540): order for order in "<>"}
 _UNHEARD = logging.Logger("nibabel repairs")
 _UNHEARD.addHandler(logging.NullHandler())  # without any, logging writes to stderr
 _NEVER = 1000
+# xyzt_units, of which three bits are space: its code -> name and millimetres. Others are taken
+# for mm.
+_SPACE = 7
+_UNITS = {1: ("metre", 1e3), 3: ("micron", 1e-3)}
+# Voxel sizes in mm that a scan may have; units that lead out of them are not believed.
+_BELIEVED_MM = (0.01, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +43,23 @@ class ImageInfo:
     shape : (int, int, int)
         Voxels along x, y, z.
     affine : (4, 4) float64
-        nibabel's best affine: voxel index to RAS+ mm; NaN where the header holds no valid one.
+        Voxel index to RAS+ mm: nibabel's best affine, but the qform where the sform is a
+        placeholder; NaN where the header holds no valid one.
     affine_code : int
         NIfTI code of the form the affine came from (0 for the base affine).
+    form : str
+        That form: ``sform``, ``qform``, or ``none`` for the base affine.
+    other_affine : (4, 4) float64 or None
+        What the other form says, in a header with both; NaN where that is not valid.
+    unit : str
+        What the header says its lengths are in: ``mm`` (also where it says nothing), ``micron``
+        or ``metre``.
+    mm_per_unit : float
+        What the lengths above were multiplied by; 1 where the unit was not believed.
     spacing_mm : (float, float, float)
         Voxel size along x, y, z in mm from the affine.
     pixdim_mm : (float, float, float)
-        ``pixdim[1:4]`` as float32 values.
+        ``pixdim[1:4]``; float32 values where the header says mm.
     stored_dtype : dtype
         As in the file, with its byte order.
     slope, inter : float
@@ -55,6 +73,10 @@ class ImageInfo:
     shape: tuple[int, int, int]
     affine: geometry.Affine
     affine_code: int
+    form: str
+    other_affine: geometry.Affine | None
+    unit: str
+    mm_per_unit: float
     spacing_mm: tuple[float, float, float]
     pixdim_mm: tuple[float, float, float]
     stored_dtype: np.dtype[Any]
@@ -110,13 +132,9 @@ def parse_header(block: bytes) -> ImageInfo:
     offset = float(header["vox_offset"])
     if not DATA_OFFSET <= offset <= 1 << 30:
         raise UnreadableImageError(f"the header's vox_offset is {offset:g}")
-    pixdim, affine = [float(size) for size in header["pixdim"][1:4]], _best_affine(repaired)
     return ImageInfo(
         shape=_shape(header),
-        affine=affine,
-        spacing_mm=geometry.spacing_mm(affine),
-        affine_code=int(repaired["sform_code"]) or int(repaired["qform_code"]),
-        pixdim_mm=(pixdim[0], pixdim[1], pixdim[2]),
+        **_geometry(header, repaired),
         stored_dtype=dtype,
         slope=1.0 if slope is None else float(slope),
         inter=0.0 if inter is None else float(inter),
@@ -151,12 +169,69 @@ def _shape(header: Nifti1Header) -> tuple[int, int, int]:
     return (sizes[0], sizes[1], sizes[2])
 
 
-def _best_affine(header: Nifti1Header) -> geometry.Affine:
+def _geometry(header: Nifti1Header, repaired: Nifti1Header) -> dict[str, Any]:
+    """Return the fields of `ImageInfo` that tell where the voxels are."""
+    pixdim = np.array([float(size) for size in header["pixdim"][1:4]])
+    codes = {"sform": int(repaired["sform_code"]), "qform": int(repaired["qform_code"])}
+    form = "sform" if codes["sform"] > 0 else "qform" if codes["qform"] > 0 else "none"
+    affine, other = _affine(repaired.get_best_affine), None
+    if min(codes.values()) > 0:
+        other = _affine(repaired.get_qform)
+        if _is_placeholder(affine, other, pixdim):
+            form, affine, other = "qform", other, affine
+    unit, factor = _UNITS.get(int(header["xyzt_units"]) & _SPACE, ("mm", 1.0))
+    if factor != 1 and _is_believed(affine, 1.0) and not _is_believed(affine, factor):
+        factor = 1.0
+    if factor != 1:
+        affine, pixdim = _in_mm(affine, factor), _in_mm(pixdim, factor)
+        other = None if other is None else _in_mm(other, factor)
+    return {
+        "affine": affine,
+        "affine_code": codes.get(form, 0),
+        "form": form,
+        "other_affine": other,
+        "unit": unit,
+        "mm_per_unit": factor,
+        "spacing_mm": geometry.spacing_mm(affine),
+        "pixdim_mm": tuple(pixdim.tolist()),
+    }
+
+
+def _affine(read: Callable[[], geometry.Affine]) -> geometry.Affine:
     try:
         with np.errstate(all="ignore"):
-            return np.asarray(header.get_best_affine(), dtype=np.float64)
+            return np.asarray(read(), dtype=np.float64)
     except (HeaderDataError, ValueError, np.linalg.LinAlgError):
         return np.full((4, 4), np.nan)
+
+
+def _is_placeholder(
+    sform: geometry.Affine, qform: geometry.Affine, pixdim: NDArray[np.float64]
+) -> bool:
+    """Return whether the sform only fills its place, so that the qform is right.
+
+    ACDC's files are such: voxels of 1 mm in the sform, the true ones in qform and pixdim.
+    """
+    is_unit = [np.array_equal(np.abs(form[:3, :3]), np.eye(3)) for form in (sform, qform)]
+    return is_unit == [True, False] and geometry.is_usable(qform) and bool((pixdim != 1).any())
+
+
+def _is_believed(affine: geometry.Affine, mm_per_unit: float) -> bool:
+    lowest, highest = _BELIEVED_MM
+    sizes = np.array(geometry.spacing_mm(affine)) * mm_per_unit
+    return bool(((lowest <= sizes) & (sizes <= highest)).all())
+
+
+def _in_mm(lengths: NDArray[np.float64], mm_per_unit: float) -> NDArray[np.float64]:
+    """Return lengths, or an affine, in mm.
+
+    The shortest decimals of their float32 are scaled: 0.0008 m are 0.8 mm, not 0.79999998.
+    """
+    with np.errstate(all="ignore"):
+        found = np.vectorize(geometry.shortest_decimal, otypes=[np.float64])(lengths) * mm_per_unit
+    if found.shape == (4, 4):
+        found[3] = lengths[3]
+    return np.asarray(found)
 
 
 def make_header(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from amos_dask.archive.around import require_outside_archives
 from amos_dask.archive.listing import list_files
-from amos_dask.archive.locations import is_url, is_zip
+from amos_dask.archive.locations import is_one_file, is_url
 from amos_dask.archive.names import sort_names
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError, DatasetError
@@ -115,7 +115,7 @@ def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]
 
 def require_outside_archive(path: Path, archive: str) -> None:
     """Raise when an output would lie inside the archive, which is never written to."""
-    if is_url(archive) or is_zip(archive):
+    if is_url(archive) or is_one_file(archive):
         return
     inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(archive))
     if inside.is_relative_to(outside):

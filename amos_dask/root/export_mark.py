@@ -17,6 +17,8 @@ from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.staging import Staging
 
+_LINK = "-> "
+
 
 @dataclass(frozen=True, slots=True)
 class OwnFile:
@@ -36,6 +38,11 @@ class OwnFile:
     identity: str
     source: str = ""
     source_identity: str = ""
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a link to its source."""
+        return self.identity.startswith(_LINK)
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,12 @@ class ExportMark:
     left_out: tuple[str, ...] = ()
     files: Mapping[str, OwnFile] = field(default_factory=dict)
 
+    @property
+    def changes_labels(self) -> bool:
+        """Whether a label may become another one."""
+        values = (pair for of in self.label_values.values() for pair in of.items())
+        return any(label != value for label, value in values)
+
 
 _MARK = TypeAdapter(ExportMark)
 
@@ -129,7 +142,7 @@ def identity_of(path: Path) -> str:
 
 def link_identity(target: Path) -> str:
     """Return the identity of a link to a path."""
-    return f"-> {target}"
+    return f"{_LINK}{target}"
 
 
 # ---------------------------------------------------------------- what ROOT_DIR knows of them

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from amos_dask.archive.ends import read_gzip_identity
+from amos_dask.archive.listing import file_ref
 from amos_dask.archive.locations import is_url
+from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.records import FileRef
 
 _TRAILER_BYTES = 8
@@ -53,7 +56,7 @@ def gzip_trailer(path: Path) -> str:
 
 
 def identity(path: Path, name: str = "") -> str:
-    """Return size and checksum of a file; of a gzip file without reading its content.
+    """Return size and checksum of a file; of most gzip files without reading their content.
 
     Parameters
     ----------
@@ -64,7 +67,11 @@ def identity(path: Path, name: str = "") -> str:
     """
     is_gzip = (name or path.name).endswith(".gz")
     checksum = gzip_trailer(path) if is_gzip else f"{zlib.crc32(path.read_bytes()):08x}"
-    return f"{path.stat().st_size}-{checksum}"
+    n_bytes = path.stat().st_size
+    if is_gzip and int.from_bytes(bytes.fromhex(checksum)[4:], "little") < n_bytes:
+        # Packing makes hardly anything longer: this may be the end of the last of several members.
+        return read_gzip_identity(file_ref(path, path.name))
+    return f"{n_bytes}-{checksum}"
 
 
 def find_altered(root: Path, known: Mapping[str, str]) -> list[AlteredFile]:
@@ -83,8 +90,8 @@ def find_altered(root: Path, known: Mapping[str, str]) -> list[AlteredFile]:
             now = identity(root / path)
         except (FileNotFoundError, NotADirectoryError):
             altered.append(AlteredFile(path, Change.GONE, "is gone"))
-        except OSError as error:
-            message = f"cannot be read ({error.strerror or error})"
+        except (OSError, InaccessibleFileError) as error:
+            message = f"cannot be read ({getattr(error, 'strerror', None) or error})"
             altered.append(AlteredFile(path, Change.OTHER, message))
         else:
             if now != then:
@@ -103,18 +110,21 @@ def input_identity(ref: FileRef) -> str | None:
     """Return what identifies a file of the archive.
 
     The zip's directory or the server tells it without opening the file; of a gzip file in a folder
-    the last eight bytes are read. None where nothing can be told: then the file counts as changed.
+    or tar the header and the last eight bytes are read, where those tell all of it. None where
+    nothing can be told: then the file counts as changed.
     """
     if ref.crc32 is not None:
         return f"{ref.size}-{ref.crc32:08x}"
     if ref.etag is not None:
         return f"{ref.size}-{ref.etag}"
-    path = Path(ref.location)
-    if is_url(ref.location) or not path.is_file():  # a pipe would make us wait
+    if is_url(ref.location) and ref.member is None:
         return None
     try:
-        return identity(path)
-    except OSError:
+        if ref.path.endswith(".gz"):
+            return read_gzip_identity(ref)
+        path = Path(ref.location)
+        return identity(path) if ref.member is None and path.is_file() else None  # no pipe
+    except (OSError, InaccessibleFileError, UnreadableImageError):
         return None
 
 

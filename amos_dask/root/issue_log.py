@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -75,20 +76,23 @@ class IssueLog:
             text = self._path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
-        # Not splitlines: a message may hold other characters that Unicode counts as line ends.
-        found = (_entry(line) for line in text.split("\n") if line)
-        return [entry for entry in found if entry is not None]
+        return [(step, issue) for step, issue in _entries(text) if step]
 
 
-def _entry(line: str) -> tuple[str, Issue] | None:
-    """Return what a line says; None when it cannot be understood."""
-    try:
-        content = json.loads(line)
-        if not all(isinstance(value, str) for value in content.values()):
-            return None
-        return content.pop("step"), Issue(**content)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return None
+def read_issues(path: Path) -> list[Issue]:
+    """Return the issues of ``issues.jsonl``, which people read, as far as they are understood."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return [issue for _, issue in _entries(text)]
+
+
+def _entries(text: str) -> Iterator[tuple[str, Issue]]:
+    """Yield the steps, where they are told, and issues of the lines that can be understood."""
+    # Not splitlines: a message may hold other characters that Unicode counts as line ends.
+    for line in filter(None, text.split("\n")):
+        with suppress(ValueError, LookupError, TypeError, AttributeError):
+            content = json.loads(line)
+            if all(isinstance(value, str) for value in content.values()):
+                yield content.pop("step", ""), Issue(**content)
 
 
 def _is_within(other: str, key: str) -> bool:

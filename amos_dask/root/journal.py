@@ -6,6 +6,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +62,21 @@ class Journal:
             if is_leftover(path.name):
                 path.unlink(missing_ok=True)
                 remove_if_empty(path.parent)
+        if not self.files():
+            self.remove()
 
     def remove(self) -> None:
         """Remove the journal: what it lists is told elsewhere."""
         self.path.unlink(missing_ok=True)
+        remove_if_empty(self.path.parent)
 
     def _append(self, entries: Any) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(entry) + "\n" for entry in entries)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(text)
+        while True:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError), self.path.open("a", encoding="utf-8") as file:
+                file.write(text)  # else another journal was the last, and removed the folder
+                return
 
     def _read(self) -> Iterator[dict[str, str]]:
         """Yield what the lines say; one that a kill has cut off says nothing."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,33 @@ from amos_dask.difference import Difference, Mask
 from amos_dask.root.identity import gzip_trailer
 from amos_dask.root.staging import Staging
 
+
+class InBlocks(Protocol):
+    """A 1-D array that is too large to be held: it comes block by block, each time it is asked."""
+
+    @property
+    def size(self) -> int:
+        """Its length."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its blocks."""
+        ...
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield its blocks."""
+        ...
+
+
 Arrays = Mapping[str, NDArray[Any]]
+ToKeep = Mapping[str, NDArray[Any] | InBlocks]
 _VOLUME = "volume"
 _DIFFERENCE = ("voxels", "labels")
 _LEVEL = 1
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
+_PIECE_BYTES = 1 << 20
+_BLOCK_ROWS = 1 << 16
+_LARGE_BYTES = 1 << 30  # from here on the zip's directory needs more room for a size
 
 
 @dataclass(frozen=True)
@@ -52,7 +76,7 @@ class KeptFiles:
         sample_id: str,
         mask_file: Path,
         difference: Difference | None,
-        of_volume: Arrays | None = None,
+        of_volume: ToKeep | None = None,
         volume_file: Path | None = None,
     ) -> Path | None:
         """Stage what is to be kept of a mask; return its final name, or None for nothing.
@@ -72,25 +96,67 @@ class KeptFiles:
         volume_file : Path, optional
             The written file of that volume, under its temporary name.
         """
-        arrays = {} if difference is None else _of_difference(difference)
+        arrays: dict[str, NDArray[Any] | InBlocks] = {}
+        if difference is not None:
+            arrays |= _of_difference(difference)
         if of_volume and volume_file is not None:
             arrays |= {**of_volume, _VOLUME: _trailer(volume_file)}
         if not arrays:
             return None
         path = self.path_for(sample_id, mask_file)
-        staging.path_for(path).write_bytes(_pack(arrays))
+        _write(staging.path_for(path), {name: _packed(array) for name, array in arrays.items()})
         return path
 
     def add(
-        self, staging: Staging, sample_id: str, mask: Path, volume: Path, of_volume: Arrays
+        self, staging: Staging, sample_id: str, mask: Path, volume: Path, of_volume: ToKeep
     ) -> Path:
         """Stage a mask's kept file with arrays of its volume more; return its final name."""
-        known = self.read(sample_id, mask, None)
-        if not np.array_equal(known.get(_VOLUME, ()), _trailer(volume)):
-            known = {name: known[name] for name in _DIFFERENCE if name in known}
         path = self.path_for(sample_id, mask)
-        staging.path_for(path).write_bytes(_pack({**known, **of_volume, _VOLUME: _trailer(volume)}))
+        trailer = _trailer(volume)
+        entries = {name: _packed(a) for name, a in {**of_volume, _VOLUME: trailer}.items()}
+        known_volume = self.read(sample_id, mask, {_VOLUME}).get(_VOLUME, ())
+        is_of_volume = np.array_equal(known_volume, trailer)
+        with ExitStack() as stack:
+            if _is_whole(path):
+                known = stack.enter_context(zipfile.ZipFile(path))
+                names = {info.filename.removesuffix(".npy") for info in known.infolist()}
+                kept = names if is_of_volume else names & set(_DIFFERENCE)
+                entries |= {name: _copied(known, name) for name in kept - entries.keys()}
+            _write(staging.path_for(path), entries)
         return path
+
+    def rows_of_volume(
+        self, sample_id: str, mask: Path, volume: Path, names: Collection[str]
+    ) -> Iterator[tuple[NDArray[Any], ...]]:
+        """Yield columns of one length that were found by looking at just this volume, in blocks.
+
+        Parameters
+        ----------
+        sample_id : str
+            The sample.
+        mask, volume : Path
+            Its files.
+        names : collection of str
+            The columns' names.
+
+        Raises
+        ------
+        OSError
+            When the mask or the volume is gone.
+        LookupError
+            When not all of them are kept, or they are damaged, which may show at their end only.
+        """
+        path, trailer = self.path_for(sample_id, mask), _trailer(volume)
+        try:
+            with zipfile.ZipFile(path) as file, ExitStack() as stack:
+                with file.open(f"{_VOLUME}.npy") as entry:
+                    found = np.lib.format.read_array(entry, allow_pickle=False)
+                if not np.array_equal(found, trailer):
+                    raise LookupError(f"{path.name} is of another volume")
+                entries = [stack.enter_context(file.open(f"{name}.npy")) for name in names]
+                yield from _read_rows(entries)
+        except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
+            raise LookupError(f"{path.name}: {error}") from error
 
     def read_of_volume(
         self, sample_id: str, mask: Path, volume: Path, names: Collection[str]
@@ -132,14 +198,13 @@ class KeptFiles:
             return None
 
     def read(
-        self, sample_id: str, mask_file: Path, names: Collection[str] | None
+        self, sample_id: str, mask_file: Path, names: Collection[str]
     ) -> dict[str, NDArray[Any]]:
-        """Return arrays by name, as far as they are kept and not damaged; of None, all."""
+        """Return arrays by name, as far as they are kept and not damaged."""
         path = self.path_for(sample_id, mask_file)
         try:
-            data = io.BytesIO(path.read_bytes())
-            with np.load(data, allow_pickle=False) as content:
-                wanted = content.files if names is None else set(content.files) & set(names)
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+                wanted = set(content.files) & set(names)
                 return {name: content[name] for name in wanted}
         except Exception:  # numpy and zipfile raise many kinds for a damaged file
             return {}
@@ -154,14 +219,85 @@ def _trailer(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(gzip_trailer(path)), np.uint8)
 
 
-def _pack(arrays: Arrays) -> bytes:
-    """Return an ``.npz`` file; unlike numpy's own it is packed quickly."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as file:
-        for name, array in sorted(arrays.items()):
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            file.writestr(entry, content.getvalue(), compresslevel=_LEVEL)
-    return buffer.getvalue()
+@dataclass(frozen=True)
+class _Entry:
+    """What lies in an ``.npz`` file under one name, as it comes.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Bytes of all pieces.
+    pieces : iterable of bytes
+        An ``.npy`` file.
+    """
+
+    n_bytes: int
+    pieces: Iterable[bytes | memoryview[int]]
+
+
+def _packed(array: NDArray[Any] | InBlocks) -> _Entry:
+    """Return the entry of an array."""
+    shape = array.shape if isinstance(array, np.ndarray) else (array.size,)
+    descr = np.lib.format.dtype_to_descr(array.dtype)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": descr, "fortran_order": False, "shape": shape}
+    )
+    blocks = [array.ravel()] if isinstance(array, np.ndarray) else array
+    pieces: Iterable[Any] = (block.view(np.uint8).data for block in blocks)
+    pieces = chain([header.getvalue()], pieces)
+    return _Entry(header.tell() + array.size * array.dtype.itemsize, pieces)
+
+
+def _copied(file: zipfile.ZipFile, name: str) -> _Entry:
+    """Return an entry of a file that is open while it is read."""
+    info = file.getinfo(f"{name}.npy")
+
+    def read() -> Iterator[bytes]:
+        with file.open(info) as entry:
+            while piece := entry.read(_PIECE_BYTES):
+                yield piece
+
+    return _Entry(info.file_size, read())
+
+
+def _write(path: Path, entries: Mapping[str, _Entry]) -> None:
+    """Write an ``.npz`` file; the same content gives the same bytes, however it comes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as file:
+        for name, entry in sorted(entries.items()):
+            is_large = entry.n_bytes > _LARGE_BYTES
+            with file.open(f"{name}.npy", "w", force_zip64=is_large) as target:
+                for piece in entry.pieces:
+                    for start in range(0, len(piece), _PIECE_BYTES):
+                        target.write(piece[start : start + _PIECE_BYTES])
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file is there and none of its entries is damaged."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except Exception:  # zipfile raises many kinds for a damaged file
+        return False
+
+
+def _read_rows(entries: Iterable[IO[bytes]]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield the arrays of some entries, a block of each at a time, to their ends."""
+    columns = [(entry, *_read_header(entry)) for entry in entries]
+    (left,) = {n for _, _, n in columns}
+    while left:
+        n_rows = min(left, _BLOCK_ROWS)
+        yield tuple(
+            np.frombuffer(entry.read(n_rows * dtype.itemsize), dtype, n_rows)
+            for entry, dtype, _ in columns
+        )
+        left -= n_rows
+    if any(entry.read(1) for entry, _, _ in columns):  # here their checksums are compared
+        raise ValueError("more bytes than its header says")
+
+
+def _read_header(entry: IO[bytes]) -> tuple[np.dtype[Any], int]:
+    """Return the type and the length of a 1-D array; what follows are its values."""
+    np.lib.format.read_magic(entry)
+    (size,), _, dtype = np.lib.format.read_array_header_1_0(entry)
+    return dtype, size

@@ -115,7 +115,7 @@ class Ownership:
         aside = [final for final in aside if os.path.lexists(final)]
         staging.note_published()
         for final in aside:
-            set_aside(self.layout, final)
+            set_aside(self.layout, final, leave=True)
         for final, way in ways.items():
             if way is Way.TAKEN:
                 staging.drop(final)

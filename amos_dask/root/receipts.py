@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain
@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 
 from amos_dask.records import HeaderCheck, SampleRecord
 from amos_dask.root.identity import AlteredFile, find_altered, identity, may_be_same
-from amos_dask.root.kept import Arrays, KeptFiles
+from amos_dask.root.kept import KeptFiles, ToKeep
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.staging import Staging, remove_if_empty, write_text
+from amos_dask.root.staging import Staging, write_text
 
 _FORMAT = 4
 
@@ -31,6 +31,13 @@ class Output(StrEnum):
 
 
 EVERY_OUTPUT = frozenset(Output)
+
+
+class Edit(StrEnum):
+    """What of a sample was corrected by hand, and is kept as it is."""
+
+    MASK = "mask"
+    INFO = "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,8 @@ class Receipt:
         What the headers of the archive's files said.
     seconds : mapping of str to float
         Wall time by what was done, of the last time the sample was made as a whole.
+    edited : tuple of Edit
+        What was corrected by hand.
     """
 
     origin: Origin
@@ -75,6 +84,7 @@ class Receipt:
     record: SampleRecord
     headers: HeaderCheck | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    edited: tuple[Edit, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -103,6 +113,10 @@ class Receipt:
             if files
         ]
         return [may_be_same(now, then) for now, then in pairs if now and then]
+
+    def identities(self) -> dict[str, str]:
+        """Return path relative to ROOT_DIR -> identity, of all outputs."""
+        return {path: known for files in self.outputs.values() for path, known in files.items()}
 
 
 _RECEIPT, _RECORD = TypeAdapter(Receipt), TypeAdapter(SampleRecord)
@@ -158,7 +172,7 @@ class Receipts:
         if receipt is not None:
             self.write(replace(receipt, headers=headers))
 
-    def keep_of_volume(self, folder: SampleFolder, arrays: Arrays) -> None:
+    def keep_of_volume(self, folder: SampleFolder, arrays: ToKeep) -> None:
         """Keep what was found by looking at a sample's volume under its mask.
 
         A receipt that speaks for the masks as they are does so afterwards.
@@ -192,31 +206,6 @@ class Receipts:
         """Return for each output the files that are missing or are others."""
         root = self.layout.root
         return {output: find_altered(root, files) for output, files in receipt.outputs.items()}
-
-    def remove_listed(self, sample_id: str, keep: Collection[Path]) -> None:
-        """Remove what a sample's receipt lists, in ``grouped`` and of what is kept, except some.
-
-        Everything else is somebody's own, whatever it is called: no other file is removed, none
-        is reached through a link, and a folder goes when nothing is left in it.
-        """
-        receipt, grouped = self.read(sample_id), self.layout.grouped
-        for path in sorted(self.layout.root / name for name in receipt.files) if receipt else ():
-            if path in keep:
-                continue
-            if path.parent == self.layout.restore:
-                path.unlink(missing_ok=True)
-            elif self._is_reached_without_links(path):
-                path.unlink(missing_ok=True)
-                above = path.relative_to(grouped).parents
-                remove_if_empty(*(grouped / folder for folder in above if folder.name))
-
-    def _is_reached_without_links(self, path: Path) -> bool:
-        """Return whether a file is one of ``grouped`` itself."""
-        grouped = self.layout.grouped
-        if not path.is_relative_to(grouped) or ".." in path.parts:
-            return False
-        above = path.relative_to(grouped).parents
-        return not any((grouped / folder).is_symlink() for folder in above if folder.name)
 
     def leave_out_copies(self, folders: Iterable[SampleFolder]) -> list[SampleFolder]:
         """Return the folders but those that copy, under another name or place, what is listed."""

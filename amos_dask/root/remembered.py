@@ -30,6 +30,8 @@ class Remembered:
         The metadata csv that was named, kept likewise; None where it was the archive's own.
     has_metadata : bool
         Whether there was a metadata csv.
+    metadata_encoding : str or None
+        Its encoding, where that was said.
     mr_metadata_offset : str or None
         What was asked for: ``auto``, ``0`` or ``-1``.
     denoise : DenoiseParams or None
@@ -41,6 +43,7 @@ class Remembered:
     archive: str | None = None
     labeled_data_meta: str | None = None
     has_metadata: bool = False
+    metadata_encoding: str | None = None
     mr_metadata_offset: str | None = None
     denoise: DenoiseParams | None = None
     exclusions: str | None = None

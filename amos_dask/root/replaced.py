@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from collections.abc import Iterable
@@ -9,25 +10,33 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from amos_dask.errors import AmosDaskError
 from amos_dask.root.layout import Layout
+from amos_dask.root.staging import flush_to_disk, write_text
 
 
 def run_number(layout: Layout) -> int:
     """Return the number of the run: one more than the last that replaced something.
 
     It is remembered until the run ends in order, so that after a kill the next run goes on under
-    the same number.
+    the same number. Who gives work to others asks first, so that all find the same.
     """
     with suppress(OSError, ValueError):
         return int(layout.run_number.read_text(encoding="utf-8"))
     numbers = [int(path.name) for path in _folders(layout)]
-    layout.state.mkdir(parents=True, exist_ok=True)
-    try:
-        with layout.run_number.open("x", encoding="utf-8") as file:
-            file.write(str(1 + max(numbers, default=0)))
-    except FileExistsError:
-        pass  # another worker was faster
-    return int(layout.run_number.read_text(encoding="utf-8"))
+    number = 1 + max(numbers, default=0)
+    write_text(layout.run_number, str(number))
+    return number
+
+
+def require_room(layout: Layout, n_bytes: int) -> None:
+    """Raise `AmosDaskError` when what may have to be kept does not fit on ROOT_DIR's disk."""
+    free = shutil.disk_usage(layout.root).free
+    if n_bytes > free:
+        raise AmosDaskError(
+            f"{layout.root}: {n_bytes / 1e9:.2f} GB of finished files that change have to be kept "
+            f"in replaced/, and {free / 1e9:.2f} GB are free; make room."
+        )
 
 
 def end_run(layout: Layout) -> None:
@@ -35,14 +44,47 @@ def end_run(layout: Layout) -> None:
     layout.run_number.unlink(missing_ok=True)
 
 
-def set_aside(layout: Layout, path: Path) -> None:
-    """Move a file to ``replaced/{number of the run}/`` under its own path.
+def set_aside(layout: Layout, path: Path, *, leave: bool = False) -> None:
+    """Put a file into ``replaced/{number of the run}/`` under its own path.
 
-    Nothing is overwritten there: a second file of one name in one run gets a number.
+    Nothing is overwritten there: a second file of one name in one run gets a number; the same
+    content, which a killed run has put there, is there once.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    path : Path
+        The file; of a folder, all that is in it goes.
+    leave : bool
+        The file stays too, until a rename takes its place: so it is never missing.
     """
     place = _place(layout, path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(path, place if not os.path.lexists(place) else _next_free(place))
+    free = _next_free(place) if os.path.lexists(place) else place
+    if path.is_dir() and not path.is_symlink():
+        shutil.move(path, free)
+        return
+    if free == place or not _is_same(path, place):
+        _link_or_copy(path, free)
+    if not leave:
+        path.unlink()
+
+
+def _is_same(path: Path, place: Path) -> bool:
+    if path.is_symlink() or not (path.is_file() and place.is_file()):
+        return False
+    return filecmp.cmp(path, place, shallow=False)
+
+
+def _link_or_copy(path: Path, place: Path) -> None:
+    try:
+        os.link(path, place, follow_symlinks=False)
+    except OSError:  # another file system, or one without hard links
+        half = place.with_name(f".{place.name}.part~")
+        shutil.copy2(path, half, follow_symlinks=False)
+        flush_to_disk(half)
+        half.rename(place)
 
 
 def find_set_aside(layout: Layout, paths: Iterable[Path]) -> list[Path]:

@@ -147,16 +147,6 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_all_leftovers(*roots: Path) -> None:
-    """Remove temporary files that a killed run left anywhere below folders, and empty folders."""
-    for root in roots:
-        for folder, _, names in os.walk(root, topdown=False):
-            for name in filter(is_leftover, names):
-                Path(folder, name).unlink(missing_ok=True)
-            if Path(folder) != root:
-                remove_if_empty(Path(folder))
-
-
 def remove_leftovers_below(*roots: Path) -> None:
     """Remove temporary files anywhere below folders, and the folders that this leaves empty."""
     for root in roots:

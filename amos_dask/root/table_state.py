@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,16 +44,30 @@ class TableState:
         files of issues.
     counts : TableCounts
         What they hold.
+    definition, exclusions : str
+        Checksums of the dataset's definition, and of the file of exclusions; empty where they are
+        not remembered.
     """
 
     made_from: str
     tables: Mapping[str, str]
     others: Mapping[str, str]
     counts: TableCounts
+    definition: str = ""
+    exclusions: str = ""
 
     def is_current(self, layout: Layout, made_from: str) -> bool:
         """Return whether the files are as they were written, from the same."""
-        return self.made_from == made_from and not self.altered_files(layout)
+        is_same = (self.made_from, self.definition) == (made_from, _definition(layout))
+        return is_same and not self.altered_files(layout)
+
+    def has_other_definition(self, layout: Layout) -> bool:
+        """Return whether the definition is known to be another now."""
+        return self.definition not in ("", _definition(layout))
+
+    def has_other_exclusions(self, layout: Layout) -> bool:
+        """Return whether the file of exclusions is known to be another now, or gone, or new."""
+        return self.exclusions not in ("", _exclusions(layout))
 
     def altered_files(self, layout: Layout) -> list[AlteredFile]:
         """Return the files that are missing or not as they were written."""
@@ -70,6 +85,8 @@ def read_table_state(layout: Layout) -> TableState | None:
             {str(path): str(known) for path, known in content["tables"].items()},
             {str(path): str(known) for path, known in content["others"].items()},
             TableCounts(int(counts["n_files"]), int(counts["n_samples"]), regions),
+            str(content.get("definition", "")),
+            str(content.get("exclusions", "")),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
@@ -96,7 +113,8 @@ def write_table_state(
         What the manifests hold.
     """
     found = _identities(layout, tables), _identities(layout, others)
-    _write(layout, TableState(made_from, *found, counts))
+    choices = _definition(layout), _exclusions(layout)
+    _write(layout, TableState(made_from, *found, counts, *choices))
 
 
 @contextmanager
@@ -125,8 +143,19 @@ def _write(layout: Layout, state: TableState) -> None:
         "tables": dict(state.tables),
         "others": dict(state.others),
         "counts": asdict(state.counts),
+        "definition": state.definition,
+        "exclusions": state.exclusions,
     }
     write_text(layout.tables, json.dumps(content, ensure_ascii=False))
+
+
+def _definition(layout: Layout) -> str:
+    return hashlib.sha256(layout.dataset.to_yaml().encode()).hexdigest()
+
+
+def _exclusions(layout: Layout) -> str:
+    path = layout.denoise_exclude
+    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
 
 
 def _identities(layout: Layout, paths: Iterable[Path]) -> dict[str, str]:

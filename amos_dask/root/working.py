@@ -16,7 +16,9 @@ from pathlib import Path
 
 from amos_dask.archive.around import require_outside_archives
 from amos_dask.errors import AmosDaskError
+from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout
+from amos_dask.root.replaced import end_run
 from amos_dask.root.staging import remove_if_empty, remove_leftovers_below
 from amos_dask.termination import raise_on_sigterm
 
@@ -51,8 +53,10 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
             try:
                 yield
             except BaseException:
-                remove_leftovers_below(layout.descriptor, layout.grouped, layout.state, *outputs)
+                remove_temporaries(layout)
+                remove_leftovers_below(*outputs)
                 raise
+            end_run(layout)
     finally:
         remove_if_empty(*made)
 
@@ -150,6 +154,7 @@ def _lock_file(layout: Layout, held: ExitStack) -> int:
         try:
             layout.state.mkdir(parents=True, exist_ok=True)
             _hide_as_root_dir_is(layout)
+            is_new = not layout.lock.exists()
             descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:  # whoever held it is done, and removed the empty folder
             continue
@@ -158,7 +163,7 @@ def _lock_file(layout: Layout, held: ExitStack) -> int:
             raise AmosDaskError(f"{layout.root}: cannot be written to ({reason}).") from error
         with ExitStack() as opened:
             opened.callback(os.close, descriptor)
-            _flock_or_explain(layout, descriptor)
+            _flock_or_explain(layout, descriptor, is_new=is_new)
             if not _is_in_place(layout.lock, descriptor):
                 continue  # whoever held it has just removed the file
             opened.callback(layout.lock.unlink, missing_ok=True)
@@ -174,10 +179,12 @@ def _hide_as_root_dir_is(layout: Layout) -> None:
             layout.state.chmod(mode & (allowed | ~0o777))
 
 
-def _flock_or_explain(layout: Layout, descriptor: int) -> None:
+def _flock_or_explain(layout: Layout, descriptor: int, *, is_new: bool) -> None:
     try:
         _flock(layout, descriptor, fcntl.LOCK_EX)
     except OSError as error:
+        if is_new:
+            layout.lock.unlink(missing_ok=True)
         raise AmosDaskError(
             f"{layout.root}: its file system has no locks ({error.strerror}); with --no_lock, make "
             "sure that nobody else works there: two runs at once mix their files."

@@ -73,6 +73,8 @@ def amend_receipt(
         made_by = denoised_otherwise(intact, params)
         after = intact.record.before if Step.RESTORE in task.steps else masks.after
         record = replace(intact.record, files=row, after=after, changes=masks.changes)
+        others = (found for found in record.issues if found.step != Step.DENOISE)
+        record = replace(record, issues=(*others, *masks.issues_of(Step.DENOISE)))
     if earlier is None:
         outputs = {Output.VOLUME: dict[str, str](), Output.MASKS: files}
         made_with = {Output.VOLUME: None, Output.MASKS: None}

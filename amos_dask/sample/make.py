@@ -8,16 +8,26 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from amos_dask.errors import ForeignFileError
+from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo
 from amos_dask.records import Sample, SampleFiles, SampleRecord, SampleResult, Step, StepIssue
-from amos_dask.root.kept import KeptFiles
-from amos_dask.root.receipts import EVERY_OUTPUT, Origin, Output, Receipt, Receipts
-from amos_dask.root.staging import Staging, remove_leftovers
+from amos_dask.root.journal import Journal
+from amos_dask.root.kept import InBlocks, KeptFiles
+from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
+from amos_dask.root.staging import Staging
 from amos_dask.sample.amend import amend_receipt, find_intact
+from amos_dask.sample.edits import (
+    describe_edited_info,
+    describe_edits,
+    is_edited,
+    read_edited_mask,
+)
 from amos_dask.sample.masks import MadeMasks, known_masks, make_masks
-from amos_dask.sample.source import ArchiveSource, EarlierOutputStaysError
+from amos_dask.sample.publish import Publication, move_sample, note_edit
+from amos_dask.sample.source import STAYS, ArchiveSource, EarlierOutputStaysError
 from amos_dask.sample.task import EVERY_STEP, Clock, SampleTask
-from amos_dask.sample.todo import made_with, may_keep_rest
+from amos_dask.sample.todo import made_with, may_keep_rest, summarise
 from amos_dask.steps.info_file import describe_files, info_yaml
 from amos_dask.steps.pictures import pack_pictures
 from amos_dask.steps.volume import written_info
@@ -35,8 +45,8 @@ def make_sample(task: SampleTask) -> SampleResult:
     -------
     SampleResult
         Its issues; the receipt holds its contribution to every table. A sample whose volume is
-        damaged writes nothing and loses what an earlier run wrote; one whose mask is damaged still
-        gets its volume. Where a file cannot be read for reasons outside it, earlier output stays.
+        damaged writes nothing; one whose mask is damaged still gets its volume. What an earlier run
+        made of a file that is damaged or gone now stays, and so does what is not ours.
     """
     receipts = Receipts(task.layout)
     origin = task.source.find_origin()  # before reading: what changes meanwhile is read again
@@ -47,22 +57,27 @@ def make_sample(task: SampleTask) -> SampleResult:
         task = replace(task, outputs=EVERY_OUTPUT)
     if intact is not None:
         task = _listing_regions(task, intact)
-    remove_leftovers(task.target.path)
     try:
-        with Staging() as staging:
+        if is_ours and task.folder is None:
+            earlier = move_sample(task, earlier)
+        publication = Publication(task, earlier)
+        with Staging(publication.journal) as staging:
             made = _make(task, earlier, staging)
             if not made.is_lost:
                 _stage_kept(task, made, staging, is_ours)
-                # The mask's description says that the files beside it are in place.
-                staging.publish(last=task.target.mask)
+                if earlier is not None and is_ours:
+                    earlier = note_edit(receipts, earlier, *_find_edits(task, made, earlier))
+                publication.publish(staging, origin)
                 made.clock.lap("flush to disk")
-    except EarlierOutputStaysError as stop:
-        issues = (StepIssue(Step.CONFIRM_PAIRS, stop.issue),)
-        return SampleResult(task.name, None, "", 0, issues)
-    if not is_ours:
+    except (EarlierOutputStaysError, ForeignFileError) as stop:
+        return _leave(task, earlier, _issue_of(task, stop))
+    if made.is_lost or not is_ours:
+        made.issues += _of_publishing(task, publication)
+        publication.journal.remove()
         return _summarise(task, made, None)
     made.written = _list_masks(task, made.masks)
-    _remove_outdated(task, made, receipts)
+    publication.remove_others(_find_kept(task, made))
+    made.issues += _of_publishing(task, publication)
     receipt: Receipt | None
     if made.scan is not None:
         receipt = _receipt_from_archive(task, made, origin, earlier)
@@ -70,7 +85,47 @@ def make_sample(task: SampleTask) -> SampleResult:
         receipt = amend_receipt(task, made.masks, made.kept, intact)
     if receipt is not None:
         receipts.write(receipt)
+    publication.journal.remove()
     return _summarise(task, made, receipt)
+
+
+def _of_publishing(task: SampleTask, publication: Publication) -> list[StepIssue]:
+    return [StepIssue(task.own_step, issue) for issue in publication.find_issues()]
+
+
+def _find_edits(task: SampleTask, made: _Made, earlier: Receipt) -> list[Edit]:
+    """Return what of a sample was edited by hand and stays, so that no kill makes it ours."""
+    receipts = Receipts(task.layout)
+    is_mask = made.is_edited or (
+        task.folder is not None
+        and task.folder == task.target
+        and is_edited(receipts, earlier, Edit.MASK)
+    )
+    return [*([Edit.MASK] if is_mask else ()), *([Edit.INFO] if task.keeps_info else ())]
+
+
+def _issue_of(task: SampleTask, stop: EarlierOutputStaysError | ForeignFileError) -> Issue:
+    if isinstance(stop, EarlierOutputStaysError):
+        return stop.issue
+    return make_issue(
+        "foreign_file",
+        f"{stop.path.name} {stop.why}",
+        sample=task.name,
+        file=task.layout.shown(stop.path),
+        action="nothing of the sample was touched; move the file elsewhere, or give --adopt",
+    )
+
+
+def _leave(task: SampleTask, earlier: Receipt | None, issue: Issue) -> SampleResult:
+    """Leave a sample as it is, and say why in its receipt, if it has one."""
+    found = StepIssue(task.own_step, issue)
+    Journal(task.layout, task.name).remove_temporaries()
+    if earlier is None or task.folder is not None:
+        return SampleResult(task.name, None, "", 0, (found,))
+    kept = [known for known in earlier.record.issues if known.issue.severity != "error"]
+    receipt = replace(earlier, record=replace(earlier.record, issues=(*kept, found)))
+    Receipts(task.layout).write(receipt)
+    return summarise(receipt)
 
 
 def _listing_regions(task: SampleTask, intact: Receipt) -> SampleTask:
@@ -113,6 +168,8 @@ class _Made:
         What was found of the volume.
     is_lost : bool
         Whether the volume cannot be used, so that there is no sample.
+    is_edited : bool
+        Whether the mask was edited by hand.
     clock : Clock
         How long it took.
     kept : Path or None
@@ -125,6 +182,7 @@ class _Made:
     scan: ImageInfo | None = None
     issues: list[StepIssue] = field(default_factory=list)
     is_lost: bool = False
+    is_edited: bool = False
     clock: Clock = field(default_factory=Clock)
     kept: Path | None = None
     written: tuple[Path, ...] = ()
@@ -139,14 +197,17 @@ def _make(task: SampleTask, earlier: Receipt | None, staging: Staging) -> _Made:
     scan, found = source.read_header()
     if scan is not None:
         # Before the volume, whose values are looked at under the masks as it streams by.
-        made.masks = _masks_from_archive(task, source.sample, scan, earlier, staging, made.clock)
+        _make_masks(task, source, scan, earlier, staging, made)
     if scan is not None and Output.VOLUME in task.outputs:
         path = staging.path_for(task.target.volume)
         scan, found = source.convert_volume(path, made.masks.watcher())
-        staging.write_text(task.target.info, info_yaml(source.sample))
+        if not task.keeps_info:
+            staging.write_text(task.target.info, info_yaml(source.sample))
         made.clock.lap("volume")
     elif earlier is not None and Output.VOLUME not in task.outputs:
         made.issues = [i for i in earlier.record.issues if _is_of_volume(source.sample, i)]
+    if task.keeps_info:
+        found = [*found, describe_edited_info(task)]
     made.issues += [StepIssue(Step.CONFIRM_PAIRS, issue) for issue in found]
     made.scan, made.is_lost = scan, scan is None
     if made.is_lost:
@@ -154,18 +215,35 @@ def _make(task: SampleTask, earlier: Receipt | None, staging: Staging) -> _Made:
     return made
 
 
-def _masks_from_archive(
+def _make_masks(
     task: SampleTask,
-    sample: Sample,
+    source: ArchiveSource,
     scan: ImageInfo,
     earlier: Receipt | None,
     staging: Staging,
-    clock: Clock,
-) -> MadeMasks:
-    """Stage the masks, or take over what is known of them where they are complete."""
-    if earlier is None or Output.MASKS in task.outputs:
-        return make_masks(task, scan, staging, clock)
-    return known_masks(earlier.record, None if sample.volume is None else sample.volume.path)
+    made: _Made,
+) -> None:
+    """Stage the masks, or take over what is known of them where they are complete or stay."""
+    sample = source.sample
+    volume_path = None if sample.volume is None else sample.volume.path
+    if earlier is not None and Output.MASKS not in task.outputs:
+        made.masks = known_masks(earlier.record, volume_path)
+        return
+    edited = read_edited_mask(task, earlier, written_info(scan))
+    made.is_edited = edited is not None
+    made.masks = make_masks(task, scan, staging, made.clock, edited)
+    if earlier is None:
+        return
+    if made.is_edited:
+        is_new = source.find_origin().inputs[Output.MASKS] != earlier.origin.inputs[Output.MASKS]
+        found = describe_edits(task, earlier, is_source_new=is_new and sample.mask is not None)
+        made.masks.found(Step.CONFIRM_PAIRS, found)
+    elif made.masks.present is None and earlier.outputs[Output.MASKS]:
+        issues = made.masks.issues or [StepIssue(Step.CONFIRM_PAIRS, source.missing_file("mask"))]
+        made.masks = known_masks(earlier.record, volume_path)
+        kept = [known for known in made.masks.issues if known.issue.severity != "error"]
+        stays = [replace(i, issue=replace(i.issue, action=STAYS)) for i in issues]
+        made.masks.issues, made.masks.stays = [*kept, *stays], True
 
 
 def _is_of_volume(sample: Sample, found: StepIssue) -> bool:
@@ -175,11 +253,11 @@ def _is_of_volume(sample: Sample, found: StepIssue) -> bool:
 def _stage_kept(task: SampleTask, made: _Made, staging: Staging, is_ours: bool) -> None:
     """Stage what is kept beside the receipt."""
     masks, volume = made.masks, None
-    of_volume: dict[str, NDArray[Any]] = {}
+    of_volume: dict[str, NDArray[Any] | InBlocks] = {}
     if made.scan is not None and Output.VOLUME in task.outputs:  # else looked at when needed
         volume = staging.path_for(task.target.volume)
         if masks.counter is not None:
-            of_volume |= masks.counter.result()._asdict()
+            of_volume |= masks.counter.result().columns()
             made.clock.lap("count values")
         if masks.taker is not None:
             of_volume |= pack_pictures(masks.taker.result())
@@ -200,28 +278,27 @@ def _list_masks(task: SampleTask, masks: MadeMasks) -> tuple[Path, ...]:
     return (task.target.mask, *(paths[label] for label in masks.binary_labels or ()))
 
 
-def _remove_outdated(task: SampleTask, made: _Made, receipts: Receipts) -> None:
-    """Remove what the receipt lists and is not made any more, and what was kept for it."""
+def _find_kept(task: SampleTask, made: _Made) -> set[Path]:
+    """Return the files that stay of those that the receipt lists."""
     target = task.target
-    if made.is_lost:
-        receipts.remove_listed(task.name, keep=())
-        receipts.forget(task.name)
-        return
-    is_anew = made.scan is not None
+    is_anew = made.scan is not None and not made.masks.stays
     keep = {target.info, target.volume, *made.written}
     if not is_anew:
         keep |= {target.mask, *(target.binary_masks() if made.masks.binary_labels is None else ())}
+    if made.masks.stays:
+        keep |= set(target.binary_masks())
     if made.masks.wrote_mask or (is_anew and Output.MASKS in task.outputs):
         keep |= {made.kept} if made.kept is not None else set()
     else:
         keep |= set(KeptFiles(task.layout.restore).of_sample(task.name))
-    receipts.remove_listed(task.name, keep)
+    return keep
 
 
 def _receipt_from_archive(
     task: SampleTask, made: _Made, origin: Origin, earlier: Receipt | None
 ) -> Receipt:
     masks, target = made.masks, task.target
+    task = replace(task, outputs=task.outputs - {Output.MASKS}) if masks.stays else task
     kept = () if made.kept is None else (made.kept,)
     files = {Output.VOLUME: (target.info, target.volume), Output.MASKS: (*made.written, *kept)}
     receipts = Receipts(task.layout)
@@ -231,7 +308,16 @@ def _receipt_from_archive(
         else earlier.outputs[output]
         for output in Output
     }
-    made_by = dict(made_with(task.params))
+    edited = () if earlier is None or task.discard_edits else earlier.edited
+    if not made.is_edited and Output.MASKS in task.outputs:
+        edited = tuple(edit for edit in edited if edit != Edit.MASK)
+    if not task.keeps_info:
+        edited = tuple(edit for edit in edited if edit != Edit.INFO)
+    made_by = dict(made_with(task.params, edited))
+    if masks.stays and earlier is not None:
+        inputs = {**origin.inputs, Output.MASKS: earlier.origin.inputs[Output.MASKS]}
+        origin = replace(origin, inputs=inputs)
+        made_by[Output.MASKS] = earlier.made_with[Output.MASKS]
     if task.steps != EVERY_STEP:  # which makes what there is of masks another thing
         made_by[Output.MASKS] = None
     is_whole = task.outputs == EVERY_OUTPUT or earlier is None
@@ -249,6 +335,7 @@ def _receipt_from_archive(
         ),
         headers=task.headers if task.planned == origin else None,
         seconds=made.clock.seconds if is_whole or earlier is None else earlier.seconds,
+        edited=edited,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,27 @@ from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.records import LabelChange, Regions, SampleRecord, Step, StepIssue
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.staging import Staging
+from amos_dask.sample.edits import is_stale
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.task import Clock, SampleTask
 from amos_dask.steps.binary_masks import check_labels, write_binary_masks
 from amos_dask.steps.count_values import ValueCounter
-from amos_dask.steps.denoise import denoise_mask, denoising_mark, is_denoised
+from amos_dask.steps.denoise import (
+    check_vanished,
+    denoise_mask,
+    denoising_mark,
+    is_denoised,
+)
+from amos_dask.steps.edited_mask import FittedMask
 from amos_dask.steps.pictures import PictureTaker
 from amos_dask.steps.small_regions import find_small_regions
 from amos_dask.steps.split_labels import check_sex, labels_present, split_prostate_uterus
-from amos_dask.steps.volume import Watcher
+from amos_dask.steps.volume import Watcher, written_info
 
+# What is done with a mask that was edited by hand.
+_OF_EDITED = frozenset({Step.SMALL_REGIONS, Step.BINARY_MASKS})
 # Steps whose results depend on the label map.
-_OF_LABELS = frozenset({Step.BINARY_MASKS, Step.DENOISE, Step.RESTORE, Step.SMALL_REGIONS})
+_OF_LABELS = frozenset({Step.BINARY_MASKS, Step.DENOISE, Step.SMALL_REGIONS})
 
 
 @dataclass
@@ -54,6 +63,8 @@ class MadeMasks:
         Wants to see the volume's values, for statistics.
     taker : PictureTaker or None
         Wants to see them for the pictures of the report.
+    stays : bool
+        Whether the finished masks stay because the archive's mask cannot be used now.
     """
 
     present: tuple[int, ...] | None = None
@@ -67,6 +78,7 @@ class MadeMasks:
     issues: list[StepIssue] = field(default_factory=list)
     counter: ValueCounter | None = None
     taker: PictureTaker | None = None
+    stays: bool = False
 
     def watcher(self) -> Watcher | None:
         """Return who is to be shown the volume's values, if anybody."""
@@ -79,6 +91,10 @@ class MadeMasks:
                 see(values)
 
         return show
+
+    def issues_of(self, step: Step) -> list[StepIssue]:
+        """Return what a step found."""
+        return [found for found in self.issues if found.step == step]
 
     def found(self, step: Step, issues: list[Issue]) -> None:
         """Add what a step found."""
@@ -128,6 +144,8 @@ class _State:
         What denoising changed, where it was denoised and that is known.
     is_changed : bool
         Whether it differs from what was read.
+    is_in_place : bool
+        Whether what was read lies where the mask goes.
     """
 
     labels: Mask
@@ -138,6 +156,7 @@ class _State:
     is_known: bool = True
     difference: Difference | None = None
     is_changed: bool = False
+    is_in_place: bool = False
 
     def undenoised(self) -> Mask | None:
         """Return the mask before denoising; None where that is not known."""
@@ -155,7 +174,11 @@ class _State:
 
 
 def make_masks(
-    task: SampleTask, scan: ImageInfo | None, staging: Staging, clock: Clock
+    task: SampleTask,
+    scan: ImageInfo | None,
+    staging: Staging,
+    clock: Clock,
+    edited: FittedMask | None = None,
 ) -> MadeMasks:
     """Read a sample's mask, and stage what the steps make of it.
 
@@ -169,9 +192,15 @@ def make_masks(
         Publishes the masks, later.
     clock : Clock
         Is told how long it took.
+    edited : FittedMask or None
+        The mask that somebody edited in the sample's folder, which is then taken.
     """
     made = MadeMasks()
-    state = _open(task, scan, made)
+    if edited is not None and scan is not None:
+        task = replace(task, steps=task.steps & _OF_EDITED)
+        state: _State | None = _take_edited(edited, written_info(scan))
+    else:
+        state = _open(task, scan, made)
     clock.lap("read mask")
     if state is None or not _relabel(task, state, made):
         return made
@@ -179,10 +208,9 @@ def make_masks(
     if Step.RESTORE in task.steps and not state.is_denoised:
         return made
     state.is_known = not task.params.label_map.unknown(state.present)
-    if task.steps & _OF_LABELS:
-        issues = check_labels(state.present, task.params.label_map, task.name, _shown(task))
-        made.found(Step.BINARY_MASKS, issues)
     made.present = state.present
+    if task.steps & _OF_LABELS and Step.RESTORE not in task.steps:
+        _check_labels(task, made)
     if Step.DENOISE in task.steps and task.folder is not None and not state.is_known:
         made.binary_labels = ()
         return made
@@ -194,6 +222,9 @@ def make_masks(
         return made
     clock.lap("denoise")
     _write(task, state, made, staging)
+    if Step.RESTORE in task.steps:
+        _check_labels(task, made)  # of the mask as it was before denoising
+    _name_vanished(task, state, made)
     _watch(task, state, made)
     clock.lap("write masks")
     if {Step.SMALL_REGIONS, Step.DENOISE} <= task.steps and state.is_denoised:
@@ -207,12 +238,21 @@ def _open(task: SampleTask, scan: ImageInfo | None, made: MadeMasks) -> _State |
     made.found(Step.CONFIRM_PAIRS, issues)
     if opened is None:
         return None
-    description = opened.info.description
+    # A mask that was edited since may still say that it is denoised.
+    description = "" if is_stale(task) else opened.info.description
     present = labels_present(opened.labels)
     state = _State(*opened, description, present, is_denoised(description))
+    state.is_in_place = task.folder == task.target
     if task.folder is not None and state.is_denoised:
         kept = KeptFiles(task.layout.restore)
         state.difference = kept.read_difference(task.name, task.folder.mask)
+    return state
+
+
+def _take_edited(edited: FittedMask, info: ImageInfo) -> _State:
+    present, is_changed = labels_present(edited.labels), not edited.is_as_written
+    state = _State(edited.labels, info, "", present, is_denoised=False, is_in_place=True)
+    state.is_changed = is_changed
     return state
 
 
@@ -270,7 +310,7 @@ def _denoise_or_restore(task: SampleTask, state: _State, made: MadeMasks) -> boo
 def _write(task: SampleTask, state: _State, made: MadeMasks, staging: Staging) -> None:
     """Stage the mask and its binary masks, as far as they are not there already."""
     made.is_changed = state.is_changed
-    if state.is_changed or task.folder != task.target:
+    if state.is_changed or not state.is_in_place:
         made.wrote_mask, made.difference = True, state.difference
         staged = staging.path_for(task.target.mask)
         write_mask(staged, state.info, state.labels, state.description)
@@ -282,6 +322,19 @@ def _write(task: SampleTask, state: _State, made: MadeMasks, staging: Staging) -
         if Step.BINARY_MASKS in task.steps:
             made.binary_labels = ()
     made.present = labels_present(state.labels) if state.is_changed else state.present
+
+
+def _check_labels(task: SampleTask, made: MadeMasks) -> None:
+    issues = check_labels(made.present or (), task.params.label_map, task.name, _shown(task))
+    made.found(Step.BINARY_MASKS, issues)
+
+
+def _name_vanished(task: SampleTask, state: _State, made: MadeMasks) -> None:
+    """Add the labels that denoising took away, now or when the mask was denoised before."""
+    if Step.DENOISE in task.steps and state.difference is not None and made.present is not None:
+        changes, spacing_mm = state.difference.changes, state.info.spacing_mm
+        of = (task.params.label_map, task.name, _shown(task))
+        made.found(Step.DENOISE, check_vanished(changes, made.present, spacing_mm, *of))
 
 
 def _wants_binary_masks(task: SampleTask, state: _State) -> bool:

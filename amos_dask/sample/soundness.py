@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from amos_dask.archive.ends import is_packed, read_ends
 from amos_dask.archive.listing import file_ref
@@ -15,9 +16,10 @@ from amos_dask.nifti import ImageReader, open_image, read_info
 from amos_dask.records import FileRef, Kind, Sample, StepResult
 from amos_dask.root.identity import AlteredFile, Change
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.receipts import Receipts
+from amos_dask.root.receipts import Edit, Output, Receipt, Receipts
+from amos_dask.sample.edits import can_take_up
 from amos_dask.steps.header_check import check_headers, unreadable
-from amos_dask.steps.mask import read_mask
+from amos_dask.steps.mask import check_pair, read_mask
 
 _CODES = {
     Change.GONE: "missing_output",
@@ -40,11 +42,14 @@ class Verified:
         How many of them are packed in a zip, so that their ends were not seen.
     n_regions : mapping of float to (int, int)
         Volume threshold in mm3 -> small regions below it before and after denoising.
+    masks_made_with : JSON value
+        What its receipt says of that; None without masks.
     """
 
     n_files: int
     n_without_end: int = 0
     n_regions: Mapping[float, tuple[int, int]] = field(default_factory=dict)
+    masks_made_with: Any = None
 
 
 def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
@@ -76,13 +81,21 @@ def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
         if ref.path in shapes:
             found += _verify_file(sample, kind, ref, full=full)
     if len(set(shapes.values())) > 1:
-        volume, mask = (shapes[ref.path] for _, ref in refs)
-        message = f"the mask has the shape {mask}, its scan {volume}"
-        file = refs[1][1].path
-        found.append(make_issue("shape_mismatch", message, sample=sample.sample_id, file=file))
+        found += _compare_shapes(sample, *(ref for _, ref in refs))
     nothing_done = tuple(replace(issue, action="") for issue in found)
     n_without_end = 0 if full else sum(is_packed(ref) for _, ref in refs)
     return StepResult(sample.sample_id, Verified(len(refs), n_without_end), nothing_done)
+
+
+def _compare_shapes(sample: Sample, volume: FileRef, mask: FileRef) -> list[Issue]:
+    """Return how a mask of another shape than its scan's is wrong: not where it lies turned."""
+    try:
+        check_pair(read_info(volume), read_info(mask))
+    except BadMaskError as error:
+        return [make_issue(error.code, error.message, sample=sample.sample_id, file=mask.path)]
+    except (UnreadableImageError, InaccessibleFileError):
+        pass  # said of the file itself
+    return []
 
 
 def _verify_file(sample: Sample, kind: Kind, ref: FileRef, *, full: bool) -> list[Issue]:
@@ -131,6 +144,14 @@ class RootSample:
         file = path.relative_to(self.layout.root).as_posix()
         return make_issue("no_receipt", message, sample=self.name, file=file)
 
+    def foreign(self, path: Path, own: Path) -> Issue:
+        """Return the warning of a folder that is not the one the receipt speaks for."""
+        root = self.layout.root
+        message = f"the sample's receipt speaks for {own.relative_to(root).as_posix()}"
+        file = path.relative_to(root).as_posix()
+        where = {"sample": self.name, "file": file}
+        return make_issue("foreign_file", message, severity="warning", **where)
+
 
 def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
     """Verify the files of a sample in ROOT_DIR against its receipt.
@@ -154,20 +175,34 @@ def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
     own = layout.folder_of(receipt.record.files).path
     listed = {path for files in receipt.outputs.values() for path in files}
     altered = [file for files in receipts.altered_files(receipt).values() for file in files]
+    altered = [_say_edited(sample, receipt, file) for file in altered]
     if full:
         altered += find_damaged(layout.root, listed - {file.path for file in altered})
     altered += _find_strangers(layout.root, own, listed)
     altered.sort(key=lambda file: file.path)
     issues = [issue_of(file, sample.name) for file in altered]
-    message = f"the sample's receipt speaks for {own.relative_to(layout.root).as_posix()}"
-    issues += [sample.no_receipt(f.path, message) for f in sample.folders if f.path != own]
+    issues += [sample.foreign(f.path, own) for f in sample.folders if f.path != own]
     after = dict(receipt.record.after)
     n_regions = {
         threshold: (len(before), len(after[threshold]))
         for threshold, before in receipt.record.before
         if threshold in after
     }
-    return StepResult(sample.name, Verified(len(listed), n_regions=n_regions), tuple(issues))
+    made_by = receipt.made_with[Output.MASKS] if receipt.outputs[Output.MASKS] else None
+    verified = Verified(len(listed), n_regions=n_regions, masks_made_with=made_by)
+    return StepResult(sample.name, verified, tuple(issues))
+
+
+def _say_edited(sample: RootSample, receipt: Receipt, file: AlteredFile) -> AlteredFile:
+    """Say of a mask or info file that was edited by hand that the next run takes it up."""
+    folder = sample.layout.folder_of(receipt.record.files) if receipt.record.files else None
+    if file.change != Change.OTHER or folder is None:
+        return file
+    edits = {folder.mask: Edit.MASK, folder.info: Edit.INFO}
+    edit = edits.get(sample.layout.root / file.path)
+    if edit is None or not can_take_up(sample.layout, folder, edit):
+        return file
+    return replace(file, message="edited, run takes it up")
 
 
 def issue_of(altered: AlteredFile, sample_id: str = "") -> Issue:
@@ -190,7 +225,7 @@ def _find_strangers(root: Path, folder: Path, listed: set[str]) -> Iterator[Alte
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         name = path.relative_to(root).as_posix()
         if name not in listed and not path.name.startswith(".") and path.name not in _IGNORED:
-            message = "is nothing that 'run' writes or removes; move it elsewhere"
+            message = "is nothing that this program wrote, and stays"
             yield AlteredFile(name, Change.EXTRA, message)
 
 

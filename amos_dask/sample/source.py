@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from amos_dask import geometry
 from amos_dask.archive.listing import file_ref
+from amos_dask.datasets import AMOS22, MaskGeometry
 from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap
@@ -20,12 +21,16 @@ from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import Origin, Output
 from amos_dask.steps.header_check import bad_affine, unreadable
 from amos_dask.steps.info_file import parse_info_yaml
-from amos_dask.steps.mask import check_pair, read_mask
-from amos_dask.steps.volume import Watcher, convert_volume, written_info
+from amos_dask.steps.mask import check_affine, check_pair, mask_turned, read_mask
+from amos_dask.steps.turned_mask import Fit, choose_order, measure_fits
+from amos_dask.steps.volume import Watcher, check_values, convert_volume, written_info
 
 CANNOT_BE_READ = (UnreadableImageError, InaccessibleFileError)
 # Identity of a file of the archive that nothing can be told of: it counts as changed.
 UNKNOWN = "unknown"
+
+
+STAYS = "earlier output, if any, left as it is"
 
 
 class OpenedMask(NamedTuple):
@@ -54,7 +59,7 @@ class EarlierOutputStaysError(Exception):
 
     def __init__(self, issue: Issue) -> None:
         super().__init__(issue)
-        self.issue = replace(issue, action="earlier output, if any, left as it is")
+        self.issue = replace(issue, action=STAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +71,15 @@ class ArchiveSource:
     sample : Sample
         The sample.
     has_earlier_output : bool
-        Whether there is a folder of the sample under ROOT_DIR.
+        Whether there is a volume of the sample under ROOT_DIR, which then stays when the archive's
+        cannot be used.
+    mask_geometry : {"stored", "world"}
+        The dataset's, for a mask whose grid is its scan's turned over.
     """
 
     sample: Sample
     has_earlier_output: bool = False
+    mask_geometry: MaskGeometry = AMOS22.mask_geometry
 
     @property
     def sample_id(self) -> str:
@@ -104,7 +113,8 @@ class ArchiveSource:
         Raises
         ------
         EarlierOutputStaysError
-            When the scan cannot be read now, which says nothing about its voxels.
+            When the scan cannot be used now, and there is one from before, or that it cannot be
+            read says nothing about its voxels.
         """
         return self._read_volume(lambda ref: (read_info(ref), []))
 
@@ -123,11 +133,9 @@ class ArchiveSource:
 
         def convert(ref: FileRef) -> tuple[ImageInfo, list[Issue]]:
             with open_image(ref) as image:
-                all_finite = convert_volume(image, path, see)
-            issues = self._check_tail(ref, image)
-            if not all_finite:
-                issues.append(self._issue("non_finite_voxels", "NaN or infinite voxels", ref))
-            return image.info, issues
+                seen = convert_volume(image, path, see)
+            found = [self._issue(code, message, ref) for code, message in check_values(seen)]
+            return image.info, self._check_tail(ref, image) + found
 
         return self._read_volume(convert)
 
@@ -139,13 +147,16 @@ class ArchiveSource:
             return None, []  # said when the archive was searched
         try:
             info, issues = read(ref)
-        except UnreadableImageError as error:
-            return None, [unreadable(self.sample, ref, "volume", error)]
-        except InaccessibleFileError as error:
+        except CANNOT_BE_READ as error:
             issue = unreadable(self.sample, ref, "volume", error)
-            raise EarlierOutputStaysError(issue) from error
+            if self.has_earlier_output or isinstance(error, InaccessibleFileError):
+                raise EarlierOutputStaysError(issue) from error
+            return None, [issue]
         if not geometry.is_usable(info.affine):
-            return None, [bad_affine(self.sample_id, ref.path, "volume")]
+            issue = bad_affine(self.sample_id, ref.path, "volume")
+            if self.has_earlier_output:
+                raise EarlierOutputStaysError(issue)
+            return None, [issue]
         return info, issues
 
     def open_mask(self, scan: ImageInfo | None) -> tuple[OpenedMask | None, list[Issue]]:
@@ -162,27 +173,58 @@ class ArchiveSource:
             None without a usable mask.
         issues : list of Issue
             Why it cannot be used, or what was repaired.
-
-        Raises
-        ------
-        EarlierOutputStaysError
-            When the mask cannot be read now, and there is one from before.
         """
         ref = self.sample.mask
         if ref is None or scan is None:
             return None, []
         try:
             with open_image(ref) as image:
-                issues = check_pair(scan, image.info, self.sample_id, ref.path)
-                labels = read_mask(image)
+                turn = check_pair(scan, image.info)
+                read = read_mask(image)
         except CANNOT_BE_READ as error:
-            issue = unreadable(self.sample, ref, "mask", error)
-            if isinstance(error, InaccessibleFileError) and self.has_earlier_output:
-                raise EarlierOutputStaysError(issue) from error
-            return None, [issue]
+            return None, [unreadable(self.sample, ref, "mask", error)]
         except BadMaskError as error:
             return None, [self._issue(error.code, error.message, ref, "no mask written")]
-        return OpenedMask(labels, written_info(scan)), issues + self._check_tail(ref, image)
+        labels, issues = self._in_order(scan, image.info, turn, read.labels)
+        issues += read.check(self.sample_id, ref.path) + self._check_tail(ref, image)
+        return OpenedMask(labels, written_info(scan)), issues
+
+    def _in_order(
+        self, scan: ImageInfo, mask: ImageInfo, turn: geometry.Turn | None, labels: Mask
+    ) -> tuple[Mask, list[Issue]]:
+        """Return a mask's labels in the scan's order, and what was repaired."""
+        about = self.sample_id, "" if self.sample.mask is None else self.sample.mask.path
+        if turn is None:
+            return labels, check_affine(scan, mask, *about)
+        turned, order, why = (
+            geometry.turned(turn, labels),
+            "world",
+            "; only that order has its shape",
+        )
+        if labels.shape == turned.shape:
+            order, why = choose_order(self._measure_fits(labels, turned), self.mask_geometry)
+        if order == "stored":
+            return labels, check_affine(scan, mask, *about, why)
+        return turned, [mask_turned(scan, mask, *about, why)]
+
+    def _measure_fits(self, stored: Mask, world: Mask) -> tuple[Fit, Fit] | None:
+        if self.sample.volume is None:
+            return None
+        try:
+            with open_image(self.sample.volume) as volume:
+                if volume.info.shape == stored.shape:
+                    return measure_fits(volume, stored, world)
+        except CANNOT_BE_READ:
+            pass  # said when the volume is converted
+        return None
+
+    def missing_file(self, what: str) -> Issue:
+        """Return the issue of a mask or scan that was there and is gone from the archive."""
+        refs = (self.sample.volume, self.sample.mask)
+        other = next((ref.path for ref in refs if ref is not None), "")
+        message = f"the {what} is not in the archive any more, from which there is output"
+        name = self.sample_id
+        return make_issue("source_missing", message, sample=name, file=other, action=STAYS)
 
     def _check_tail(self, ref: FileRef, image: ImageReader) -> list[Issue]:
         if not image.has_trailing_bytes:
@@ -248,7 +290,9 @@ class FolderSource:
         path = self.folder.mask
         try:
             with self.open(path) as image:
-                return OpenedMask(read_mask(image), image.info), []
+                read = read_mask(image)
+            issues = read.check(self.sample_id, self.layout.shown(path))
+            return OpenedMask(read.labels, image.info), issues
         except CANNOT_BE_READ as error:
             return None, [self.unreadable(path, "mask", error)]
         except BadMaskError as error:

@@ -48,6 +48,12 @@ class SampleTask:
         Keep pictures of the slices that denoising changed most, for the report.
     modality : str
         ``ct`` is shown in Hounsfield units.
+    adopt : bool
+        A file in the way that is not ours goes to ``replaced/``.
+    discard_edits : bool
+        What was edited by hand goes to ``replaced/`` and is made anew.
+    keeps_info : bool
+        The info file was edited by hand, and stays.
     planned : Origin or None
         What the sample was to be made from when its headers were read.
     headers : HeaderCheck or None
@@ -67,6 +73,9 @@ class SampleTask:
     count_values: bool = False
     take_pictures: bool = False
     modality: str = "und"
+    adopt: bool = False
+    discard_edits: bool = False
+    keeps_info: bool = False
     planned: Origin | None = None
     headers: HeaderCheck | None = None
     name: str = field(init=False)
@@ -76,6 +85,14 @@ class SampleTask:
         folder = self.source.folder if isinstance(self.source, FolderSource) else None
         object.__setattr__(self, "name", self.source.sample_id)
         object.__setattr__(self, "folder", folder)
+
+    @property
+    def own_step(self) -> Step:
+        """The step whose issues are replaced when the task runs again."""
+        if self.folder is None:
+            return Step.CONFIRM_PAIRS
+        steps = (Step.SPLIT_PROSTATE_UTERUS, Step.DENOISE, Step.RESTORE, Step.BINARY_MASKS)
+        return next((step for step in steps if step in self.steps), Step.SMALL_REGIONS)
 
 
 class Clock:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+
+from amos_dask import geometry
 from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.params import Params
-from amos_dask.records import SampleRecord, SampleResult
+from amos_dask.records import HeaderCheck, SampleRecord, SampleResult, Step, StepIssue
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.receipts import EVERY_OUTPUT, Origin, Output, Receipt, Receipts
+from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.sample.source import UNKNOWN
 from amos_dask.sample.task import SampleTask
 from amos_dask.steps import (
     binary_masks,
     denoise,
+    edited_mask,
     info_file,
     mask,
     small_regions,
@@ -27,6 +31,8 @@ from amos_dask.steps import (
 _OF_MASKS = (mask, split_labels, small_regions, denoise, binary_masks)
 _VOLUME_VERSIONS = [volume.RESULT_VERSION, info_file.RESULT_VERSION]
 _MASK_VERSIONS = [step.RESULT_VERSION for step in _OF_MASKS]
+_OF_EDITED_MASKS = (mask, edited_mask, small_regions, binary_masks)
+_EDITED_VERSIONS = ["edited", *(step.RESULT_VERSION for step in _OF_EDITED_MASKS)]
 
 
 class Reason(StrEnum):
@@ -78,11 +84,26 @@ def find_todo(task: SampleTask, receipt: Receipt | None, origin: Origin) -> ToDo
         return ToDo(Reason.NEW)
     if any(found.issue.severity == "error" for found in receipt.record.issues):
         return ToDo(Reason.FAILED)
+    if task.discard_edits and receipt.edited:
+        return ToDo(Reason.CHANGED)
     changed = _find_changed(task.params, receipt, origin)
     altered = Receipts(task.layout).find_altered(receipt)
     if changed or altered:
         return ToDo(Reason.CHANGED if changed else Reason.REPAIRED, changed | altered)
-    return ToDo(Reason.COMPLETE, frozenset(), summarise(receipt))
+    result = summarise(receipt)
+    issues = dict.fromkeys((*result.issues, *_find_vanished(task, receipt.record)))
+    return ToDo(Reason.COMPLETE, frozenset(), replace(result, issues=tuple(issues)))
+
+
+def _find_vanished(task: SampleTask, record: SampleRecord) -> list[StepIssue]:
+    """Return which labels denoising took away; version 0.1.0 did not say so."""
+    files = record.files
+    if files is None or files.labels_present is None:
+        return []
+    mask = task.layout.shown(task.layout.folder_of(files).mask)
+    of = (files.labels_present, files.spacing_mm, task.params.label_map, task.name, mask)
+    found = denoise.check_vanished(record.changes, *of)
+    return [StepIssue(Step.DENOISE, issue) for issue in found]
 
 
 def summarise(receipt: Receipt) -> SampleResult:
@@ -102,6 +123,33 @@ def _find_changed(params: Params, receipt: Receipt, origin: Origin) -> frozenset
     return frozenset(changed)
 
 
+def find_misread(record: SampleRecord, headers: HeaderCheck) -> frozenset[Output]:
+    """Return what an earlier version made of the same headers otherwise than this one would.
+
+    All, where the geometry is another than what was written, as of headers in metres; the masks
+    where their grid is their scan's turned over, which was not looked at.
+
+    Parameters
+    ----------
+    record : SampleRecord
+        Of the sample, as it was made by then.
+    headers : HeaderCheck
+        What its headers say now.
+    """
+    grids = {
+        f.kind: (geometry.from_json(f.affine_json), f.shape) for f in headers.files if f.affine_json
+    }
+    if record.files is None or "volume" not in grids:
+        return frozenset()
+    affine, _ = grids["volume"]
+    written = geometry.from_json(record.files.affine_json)
+    if (affine.astype(np.float32) != written.astype(np.float32)).any():
+        return EVERY_OUTPUT
+    mask, shape = grids.get("mask", (affine, None))
+    is_turned = shape is not None and geometry.find_turn(affine, mask, shape) is not None
+    return frozenset({Output.MASKS}) if is_turned else frozenset()
+
+
 def _is_same(origin: Origin, known: Origin, output: Output) -> bool:
     return origin.inputs[output] == known.inputs[output] != UNKNOWN
 
@@ -113,7 +161,8 @@ def _is_current(receipt: Receipt, params: Params, output: Output) -> bool:
         listed = {threshold for threshold, _ in receipt.record.before}
         if not listed.issuperset(params.region_volume_thresh):
             return False
-    return bool(receipt.made_with[output] == made_with(params)[output])
+    asked = made_with(params, receipt.edited)[output]
+    return bool(receipt.made_with[output] == asked)
 
 
 def may_keep_rest(origin: Origin, earlier: Receipt | None, outputs: frozenset[Output]) -> bool:
@@ -129,14 +178,17 @@ def may_keep_rest(origin: Origin, earlier: Receipt | None, outputs: frozenset[Ou
     return all(_is_same(origin, earlier.origin, output) for output in rest)
 
 
-def made_with(params: Params) -> Mapping[Output, Any]:
-    """Return the parameters and versions that each output depends on, as JSON restores them."""
+def made_with(params: Params, edited: Collection[Edit] = ()) -> Mapping[Output, Any]:
+    """Return the parameters and versions that each output depends on, as JSON restores them.
+
+    Masks that were edited by hand depend on the label map only.
+    """
     versions = [*_MASK_VERSIONS, *(() if params.splits_prostate_uterus else ("not split",))]
     labels = [list(entry) for entry in params.label_map.entries]
-    return {
-        Output.VOLUME: _VOLUME_VERSIONS,
-        Output.MASKS: [versions, labels, _denoised_with(params)],
-    }
+    masks = [versions, labels, _denoised_with(params)]
+    if Edit.MASK in edited:
+        masks = [_EDITED_VERSIONS, labels, None]
+    return {Output.VOLUME: _VOLUME_VERSIONS, Output.MASKS: masks}
 
 
 def _denoised_with(params: Params) -> list[Any] | None:
@@ -145,6 +197,27 @@ def _denoised_with(params: Params) -> list[Any] | None:
         return None
     how, excluded = params.denoise, sorted(params.excluded)
     return [*how.kernel_size, how.filter_halfedge, float(how.region_area_thresh), excluded]
+
+
+def other_choices(made_by: Any, params: Params, *, may_be_restored: bool) -> tuple[bool, bool]:
+    """Return whether masks were made with another label map, and with other exclusions.
+
+    Parameters
+    ----------
+    made_by : JSON value
+        What a receipt says that they were made with.
+    params : Params
+        With the label map and the exclusions as they are now.
+    may_be_restored : bool
+        Whether masks that are not denoised are taken for restored ones.
+    """
+    asked = made_with(params)[Output.MASKS]
+    if not isinstance(made_by, list) or len(made_by) != len(asked):
+        return False, False  # by single steps
+    (versions, labels, how), (_, labels_now, how_now) = made_by, asked
+    is_restored = how is None and (may_be_restored or versions == _EDITED_VERSIONS)
+    is_other = (how and how[-1]) != (how_now and how_now[-1])
+    return labels != labels_now, is_other and not is_restored
 
 
 def denoised_otherwise(receipt: Receipt, params: Params) -> list[Any] | None:

@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 
+from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue
 from amos_dask.records import StepResult
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.receipts import Receipts
 from amos_dask.sample.source import FolderSource
-from amos_dask.steps.count_values import NO_COUNTS, ValueCounter, ValueCounts, add_counts
+from amos_dask.statistics.describing import describe_blocks, describe_values
+from amos_dask.steps.count_values import (
+    NO_COUNTS,
+    ValueCounter,
+    ValueCounts,
+    add_counts,
+    count_voxels,
+)
 from amos_dask.steps.split_labels import labels_present
 
 # What is kept of so few samples is read at once: that takes less time than to start a cluster.
 FEW_SAMPLES = 32
-# So many rows of counts, and those of the sum, are held before they are added up.
+# So many rows of counts are held before they are added to the sum, and so many of the sum: more
+# than all usual whole numbers under each label of AMOS22.
 _HELD_ROWS = 1 << 19
-# Percentages of the percentiles in the data card of AMOS22.
-LOW, HIGH = 0.5, 99.5
-_26_BITS = (1 << 26) - 1
+_MOST_ROWS = 1 << 21
 
 
-def read_counts(source: FolderSource) -> ValueCounts | None:
-    """Return a sample's counts; None where its files, as they are now, have not been counted."""
+def read_counts(source: FolderSource) -> Iterator[ValueCounts]:
+    """Yield the rows of a sample's counts, a block at a time.
+
+    Raises
+    ------
+    OSError
+        When its files are gone.
+    LookupError
+        When its files, as they are now, have not been counted, or what is kept of it is damaged.
+    """
     folder, kept = source.folder, KeptFiles(source.layout.restore)
     names = ValueCounts._fields
+    rows = kept.rows_of_volume(source.name, folder.mask, folder.volume, names)
+    return (ValueCounts(*columns) for columns in rows)
+
+
+def known_voxels(source: FolderSource) -> dict[int, int] | None:
+    """Return the voxels of each label of a sample; None where its values are not counted."""
     try:
-        found = kept.read_of_volume(source.name, folder.mask, folder.volume, names)
-    except OSError:  # gone
+        return count_voxels(read_counts(source))
+    except (OSError, LookupError):
         return None
-    return None if found is None else ValueCounts(*(found[name] for name in names))
 
 
 def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
@@ -46,9 +65,9 @@ def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
     StepResult of dict
         Label -> voxels, the background left out; None when volume or mask cannot be read.
     """
-    known = read_counts(source)
+    known = known_voxels(source)
     if known is not None:
-        return StepResult(source.name, known.n_voxels)
+        return StepResult(source.name, known)
     opened, issues = source.open_mask()
     if opened is None:
         return StepResult(source.name, None, tuple(issues))
@@ -57,8 +76,8 @@ def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
     if issues:
         return StepResult(source.name, None, tuple(issues))
     counts = counter.result()
-    Receipts(source.layout).keep_of_volume(source.folder, counts._asdict())
-    return StepResult(source.name, counts.n_voxels)
+    Receipts(source.layout).keep_of_volume(source.folder, counts.columns())
+    return StepResult(source.name, count_voxels(counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,79 +113,56 @@ class Pool:
 
 
 def describe_pool(task: PoolTask) -> Pool:
-    """Describe the values of all voxels of a group of samples, label by label."""
-    held, n_samples = [NO_COUNTS], Counter[int]()  # the sum, and what is to be added to it
-    for source in task.sources:
-        counts = read_counts(source) or NO_COUNTS
-        n_samples.update(counts.n_voxels.keys())
-        held.append(counts)
-        n_rows = [len(one.counts) for one in held]
-        if sum(n_rows[1:]) > max(n_rows[0], _HELD_ROWS):
-            held = [add_counts(held)]
-    pooled, labels = add_counts(held), {}
-    for label, (values, times, n_not_finite) in pooled.by_label().items():
-        if found := describe_values(values, times):
-            n = {"n_samples": n_samples[label], "n_not_finite": n_not_finite}
-            labels[label] = {**n, **found}
+    """Describe the values of all voxels of a group of samples, label by label.
+
+    Raises
+    ------
+    AmosDaskError
+        When what is kept of a sample that was counted cannot be read any more.
+    """
+    try:
+        n_samples = Counter[int]()
+        described = _describe_held(task, n_samples)
+        if described is None:
+            described = describe_blocks(lambda: chain.from_iterable(map(read_counts, task.sources)))
+    except (OSError, LookupError) as error:
+        raise AmosDaskError(f"counted values cannot be read ({error}); run it again.") from error
+    labels = {label: {"n_samples": n_samples[label], **found} for label, found in described.items()}
     return Pool(labels)
 
 
-def describe_values(values: NDArray[np.float32], counts: NDArray[np.int64]) -> dict[str, float]:
-    """Return the statistics of voxels, given how often each value occurs.
-
-    Minimum, maximum, median and percentiles are exactly those that numpy gives for the voxels
-    themselves as float64 (``np.median``, ``np.percentile`` with its default method).
+def _describe_held(
+    task: PoolTask, n_samples: Counter[int]
+) -> dict[int, Mapping[str, float]] | None:
+    """Describe a group of samples whose different values can be held together.
 
     Parameters
     ----------
-    values : (n,) float32
-        Ascending, each once, in the units of the volumes (HU for CT).
-    counts : (n,) int64
-        At least one.
+    task : PoolTask
+        The group.
+    n_samples : Counter
+        Filled: label -> samples that have it.
 
     Returns
     -------
-    dict of str to float
-        ``n_voxels``, ``min``, ``p0.5``, ``median``, ``mean``, ``std`` (of the population, ddof 0),
-        ``p99.5`` and ``max``; empty without voxels.
-
-    Examples
-    --------
-    >>> describe_values(np.array([1, 4], np.float32), np.array([2, 1]))["mean"]
-    2.0
+    dict of int to dict, or None
+        None where there are too many different values.
     """
-    if not values.size:
-        return {}
-    wide, ends = values.astype(np.float64), np.cumsum(counts)
-    total = int(ends[-1])
-    # A float32 times at most 26 bits is exact in float64, and fsum rounds once.
-    parts = (wide * (counts & _26_BITS), wide * (counts & ~_26_BITS))
-    mean = math.fsum(np.concatenate(parts).tolist()) / total
-    variance = math.fsum((counts * (wide - mean) ** 2).tolist()) / total
-    middle = [_at(wide, ends, rank) for rank in ((total - 1) // 2, total // 2)]
+    held, n_rows, is_whole = [NO_COUNTS], 0, True  # the sum, and what is to be added to it
+    for source in task.sources:
+        labels = set[int]()
+        for rows in read_counts(source):
+            labels.update(np.unique(rows.counted_labels).tolist())
+            held, n_rows = [*held, rows], n_rows + rows.counts.size
+            if n_rows > _HELD_ROWS or not is_whole:
+                held, n_rows = [add_counts(held) if is_whole else NO_COUNTS], 0
+                is_whole = held[0].counts.size <= _MOST_ROWS and is_whole
+        n_samples.update(labels)
+    if not is_whole:
+        return None
+    by_label = add_counts(held).by_label().items()
     return {
-        "n_voxels": total,
-        "min": float(wide[0]),
-        "p0.5": _percentile(wide, ends, LOW),
-        "median": sum(middle) / 2.0,
-        "mean": mean,
-        "std": math.sqrt(variance),
-        "p99.5": _percentile(wide, ends, HIGH),
-        "max": float(wide[-1]),
+        label: {"n_not_finite": n_not_finite, **describe_values(values, times)}
+        for label, (values, times, n_not_finite) in by_label
+        if values.size
     }
-
-
-def _at(values: NDArray[np.float64], ends: NDArray[np.int64], rank: int) -> float:
-    """Return the voxel of a rank, from 0, when all are sorted."""
-    return float(values[np.searchsorted(ends, rank, side="right")])
-
-
-def _percentile(values: NDArray[np.float64], ends: NDArray[np.int64], percent: float) -> float:
-    """Interpolate between neighbouring ranks as numpy's default method does, to the last bit."""
-    place = (int(ends[-1]) - 1) * (percent / 100)
-    below = math.floor(place)
-    share = place - below
-    left = _at(values, ends, below)
-    right = _at(values, ends, min(below + 1, int(ends[-1]) - 1))
-    step = right - left
-    return right - step * (1 - share) if share >= 0.5 else left + step * share

@@ -29,7 +29,7 @@ from amos_dask.statistics.pooling import (
     PoolTask,
     count_sample,
     describe_pool,
-    read_counts,
+    known_voxels,
 )
 from amos_dask.statistics.worksheets import (
     Group,
@@ -143,8 +143,8 @@ def write_statistics(
     }
     counted = {}
     if len(sources) <= FEW_SAMPLES:
-        kept = {name: read_counts(source) for name, source in sources.items()}
-        counted = {name: counts.n_voxels for name, counts in kept.items() if counts is not None}
+        known = {name: known_voxels(source) for name, source in sources.items()}
+        counted = {name: n_voxels for name, n_voxels in known.items() if n_voxels is not None}
     todo = [source for name, source in sources.items() if name not in counted]
     if todo:
         session.prepare_kernels()

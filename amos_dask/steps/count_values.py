@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_values
+from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_labels, count_values
 from amos_dask.nifti import Mask, in_file_order
 
 _LABELS = 256
 # What stands for every value that is not finite; it sorts behind those that are.
 _NOT_FINITE = np.float32(np.inf)
+_BLOCK = 1 << 16
 
 
 class ValueCounts(NamedTuple):
@@ -36,13 +39,6 @@ class ValueCounts(NamedTuple):
     counted_values: NDArray[np.float32]
     counts: NDArray[np.int64]
 
-    @property
-    def n_voxels(self) -> dict[int, int]:
-        """Voxels of each label that occurs, those that are not finite included."""
-        labels, starts = np.unique(self.counted_labels, return_index=True)
-        totals = np.add.reduceat(self.counts, starts)
-        return dict(zip(labels.tolist(), totals.tolist(), strict=True))
-
     def by_label(self) -> dict[int, tuple[NDArray[np.float32], NDArray[np.int64], int]]:
         """Return, of each label, the finite values, how often each occurs, and how many are not."""
         labels, starts = np.unique(self.counted_labels, return_index=True)
@@ -56,6 +52,17 @@ class ValueCounts(NamedTuple):
 
 
 NO_COUNTS = ValueCounts(np.empty(0, np.uint8), np.empty(0, np.float32), np.empty(0, np.int64))
+_NO_VALUES = NO_COUNTS.counted_values
+
+
+def count_voxels(found: Iterable[ValueCounts]) -> dict[int, int]:
+    """Return the voxels of each label that occurs, those that are not finite included."""
+    totals = Counter[int]()
+    for rows in found:
+        labels, starts = np.unique(rows.counted_labels, return_index=True)
+        counts = np.add.reduceat(rows.counts, starts) if starts.size else rows.counts
+        totals.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
+    return dict(sorted(totals.items()))
 
 
 def add_counts(found: Iterable[ValueCounts]) -> ValueCounts:
@@ -67,6 +74,90 @@ def add_counts(found: Iterable[ValueCounts]) -> ValueCounts:
     is_first[1:] = (labels[1:] != labels[:-1]) | (values[1:] != values[:-1])
     starts = np.flatnonzero(is_first)
     return ValueCounts(labels[starts], values[starts], np.add.reduceat(counts, starts))
+
+
+class CountedValues:
+    """The values of a volume under each label: rows of counts, a block at a time.
+
+    Values that are no usual whole numbers may be as many as there are voxels: they are held as they
+    are, four bytes each, and turned into rows when these are asked for.
+
+    Parameters
+    ----------
+    whole : ValueCounts
+        Of the usual whole numbers.
+    others : mapping of int to (n,) float32
+        Label -> all other values, ascending; infinity stands for those that are not finite.
+    """
+
+    def __init__(self, whole: ValueCounts, others: Mapping[int, NDArray[np.float32]]) -> None:
+        self._whole = whole
+        self._others = others
+        self._n_rows = sum(block.counts.size for block in self)
+
+    def __iter__(self) -> Iterator[ValueCounts]:
+        """Yield the rows in order, each label's and each value's once."""
+        if not self._others:
+            yield self._whole
+            return
+        whole = self._whole.by_label()
+        for label in sorted({*whole, *self._others}):
+            values, counts, _ = whole.get(label, (_NO_VALUES, NO_COUNTS.counts, 0))
+            yield from _merge(label, values, counts, self._others.get(label, _NO_VALUES))
+
+    def columns(self) -> dict[str, Column]:
+        """Return the columns by name, as they are kept."""
+        return {
+            name: Column(self, name, self._n_rows, array.dtype)
+            for name, array in NO_COUNTS._asdict().items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of counts, a block at a time.
+
+    Parameters
+    ----------
+    rows : iterable of ValueCounts
+        Where it is from.
+    name : str
+        Its name.
+    size : int
+        Its length.
+    dtype : dtype
+        Of its blocks.
+    """
+
+    rows: Iterable[ValueCounts]
+    name: str
+    size: int
+    dtype: np.dtype[Any]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield its blocks."""
+        return (getattr(block, self.name) for block in self.rows)
+
+
+def _merge(
+    label: int, values: NDArray[np.float32], counts: NDArray[np.int64], others: NDArray[np.float32]
+) -> Iterator[ValueCounts]:
+    """Yield the rows of a label: values that are counted, and ascending others still to count."""
+    at = 0
+    while at < others.size:
+        block = others[at : at + _BLOCK]
+        starts = np.flatnonzero(np.append(True, block[1:] != block[:-1]))
+        # The last value of the block may go on behind it.
+        end = at + int(np.searchsorted(others[at:], block[-1], side="right"))
+        times = np.diff(np.append(at + starts, end))
+        n_below = int(np.searchsorted(values, block[-1]))
+        both = np.concatenate([values[:n_below], block[starts]])
+        order = np.argsort(both)
+        labels = np.full(both.size, label, np.uint8)
+        yield ValueCounts(labels, both[order], np.concatenate([counts[:n_below], times])[order])
+        values, counts, at = values[n_below:], counts[n_below:], end
+    if values.size:
+        yield ValueCounts(np.full(values.size, label, np.uint8), values, counts)
 
 
 class ValueCounter:
@@ -86,7 +177,8 @@ class ValueCounter:
         self._rows = np.full(_LABELS, -1, np.int64)
         self._rows[self._counted] = np.arange(self._counted.size)
         self._table = np.zeros((self._counted.size, N_VALUES), np.int64)
-        self._others: list[tuple[NDArray[np.float32], NDArray[np.uint8]]] = []
+        self._others: dict[int, NDArray[np.float32]] = {}
+        self._n_others = np.zeros(_LABELS, np.int64)
         self._position = 0
 
     def add(self, chunk: NDArray[np.float32]) -> None:
@@ -95,17 +187,28 @@ class ValueCounter:
         self._position += chunk.size
         values, under = count_values(chunk, labels, self._rows, self._table)
         if values.size:
-            self._others.append((values, under))
+            values[~np.isfinite(values)] = _NOT_FINITE
+            self._hold(values, under)
 
-    def result(self) -> ValueCounts:
+    def _hold(self, values: NDArray[np.float32], under: NDArray[np.uint8]) -> None:
+        """Put values that the table has no column for behind those of their label."""
+        if not self._others:  # room for every voxel; what is not filled takes no memory
+            n_voxels = count_labels(self._labels.reshape(-1, 1, 1))
+            self._others = {int(n): np.empty(n_voxels[n], np.float32) for n in self._counted}
+        order = np.argsort(under, kind="stable")
+        values, ends = values[order], np.cumsum(np.bincount(under, minlength=_LABELS))
+        for label in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
+            part = values[ends[label - 1] : ends[label]]
+            start = self._n_others[label]
+            self._others[label][start : start + part.size] = part
+            self._n_others[label] += part.size
+
+    def result(self) -> CountedValues:
         """Return the counts of all labels that occur."""
         rows, places = np.nonzero(self._table)
-        whole = (places + LOWEST_VALUE).astype(np.float32)
-        found = [ValueCounts(self._counted[rows], whole, self._table[rows, places])]
-        values = np.concatenate([NO_COUNTS.counted_values, *(v for v, _ in self._others)])
-        under = np.concatenate([NO_COUNTS.counted_labels, *(u for _, u in self._others)])
-        values[~np.isfinite(values)] = _NOT_FINITE
-        for label in self._counted:  # one at a time: they may be as many as there are voxels
-            others, counts = np.unique(values[under == label], return_counts=True)
-            found.append(ValueCounts(np.full(others.size, label), others, counts))
-        return add_counts(found)
+        values = (places + LOWEST_VALUE).astype(np.float32)
+        whole = ValueCounts(self._counted[rows], values, self._table[rows, places])
+        others = {label: held[: self._n_others[label]] for label, held in self._others.items()}
+        for held in others.values():
+            held.sort()  # in place: they may be as many as there are voxels
+        return CountedValues(whole, others)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
 from amos_dask.exclusions import EVERY_LABEL
+from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels import denoise_slices
+from amos_dask.labels import BACKGROUND, LabelMap
 from amos_dask.nifti import Mask
 from amos_dask.params import DenoiseParams
+from amos_dask.records import LabelChange
 
 # Raised when the result for the same input and parameters changes.
 RESULT_VERSION = 1
@@ -85,6 +90,48 @@ def denoise_mask(
         params.filter_halfedge,
     )
     return undo_labels(mask, denoised, excluded)
+
+
+def check_vanished(
+    changes: Iterable[LabelChange],
+    present: Collection[int],
+    spacing_mm: tuple[float, float, float],
+    label_map: LabelMap,
+    sample_id: str,
+    file: str,
+) -> list[Issue]:
+    """Return ``label_vanished`` for each label that denoising left no voxel of, and ``empty_mask``.
+
+    Parameters
+    ----------
+    changes : iterable of LabelChange
+        What denoising changed; of a label that is gone, that is all of it.
+    present : collection of int
+        Labels of the denoised mask.
+    spacing_mm : (float, float, float)
+        Voxel size along x, y, z in mm.
+    label_map : LabelMap
+        Names of labels.
+    sample_id, file : str
+        Of the mask.
+    """
+    n_voxels = Counter[int]()
+    for label, _, n in changes:
+        if label != BACKGROUND and label not in present:
+            n_voxels[label] += n
+    sx, sy, sz = spacing_mm
+    names, issues = dict(label_map.entries), []
+    for label, n in sorted(n_voxels.items()):
+        name, volume_mm3 = names.get(label, "?"), n * sx * sy * sz
+        message = f"denoising took away all {volume_mm3:.2f} mm3 of label {label} ({name})"
+        action = "written without it; exclude the label from denoising to keep it"
+        issues.append(
+            make_issue("label_vanished", message, sample=sample_id, file=file, action=action)
+        )
+    if issues and not any(present):
+        message = "the mask holds background only"
+        issues.append(make_issue("empty_mask", message, sample=sample_id, file=file))
+    return issues
 
 
 def undo_labels(before: Mask, after: Mask, labels: frozenset[int]) -> Mask:

@@ -14,7 +14,12 @@ from amos_dask.nifti import ImageInfo, read_info
 from amos_dask.records import FileHeader, FileRef, HeaderCheck, Kind, Sample
 
 # Raised when what is said of the same headers changes: they are read again then.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
+# Voxel sizes in mm of scans of people.
+_PLAUSIBLE_MM = (0.1, 10.0)
+# Share of the grid's diagonal that sform and qform may be apart at a corner. Rounding of a
+# quaternion to float32 puts them up to half of it apart.
+_FORMS_APART = 0.002
 
 
 def check_headers(sample: Sample) -> HeaderCheck:
@@ -87,16 +92,63 @@ def _unusable(sample_id: str, path: str, kind: Kind, code: str, message: str) ->
 def _check_geometry(sample_id: str, ref: FileRef, info: ImageInfo, kind: Kind) -> Iterator[Issue]:
     if not geometry.is_usable(info.affine):
         yield bad_affine(sample_id, ref.path, kind)
-    elif not geometry.same_spacing(info.pixdim_mm, info.spacing_mm):
-        shown = " x ".join(f"{size:g}" for size in info.pixdim_mm)
-        ours = " x ".join(f"{size:g}" for size in info.spacing_mm)
-        yield make_issue(
-            "bad_spacing",
-            f"pixdim says {shown} mm, the affine {ours} mm",
-            sample=sample_id,
-            file=ref.path,
-            action="the affine's spacing is used",
-        )
+        return
+    for code, message, action in _oddities(info):
+        yield make_issue(code, message, sample=sample_id, file=ref.path, action=action)
+
+
+def _oddities(info: ImageInfo) -> Iterator[tuple[str, str, str]]:
+    """Yield code, message and action of what is odd about a usable affine."""
+    if info.unit != "mm":
+        yield _describe_unit(info)
+    if not geometry.same_spacing(info.pixdim_mm, info.spacing_mm):
+        theirs, ours = _shown(info.pixdim_mm), _shown(info.spacing_mm)
+        message = f"pixdim says {theirs} mm, the affine {ours} mm"
+        yield "bad_spacing", message, "the affine's spacing is used"
+    lowest, highest = _PLAUSIBLE_MM
+    if not lowest <= min(info.spacing_mm) <= max(info.spacing_mm) <= highest:
+        message = f"voxels of {_shown(info.spacing_mm)} mm are none of a scan of a person"
+        yield "implausible_spacing", message, "taken as they are"
+    if info.other_affine is not None:
+        yield from _compare_forms(info, info.other_affine)
+    if not geometry.has_right_angles(info.affine):
+        # A qform of the file's own has right angles, and is then what ITK goes by.
+        readers = "ITK, SimpleITK and nnU-Net's default reader"
+        refused = "refuse the file" if info.other_affine is None else "read the file by its qform"
+        message = f"the axes are not at right angles: {readers} {refused}"
+        yield "not_orthonormal", message, "kept; they read what is written by its qform"
+
+
+def _describe_unit(info: ImageInfo) -> tuple[str, str, str]:
+    said = f"xyzt_units says {info.unit}"
+    if info.mm_per_unit == 1:
+        sizes = _shown(info.spacing_mm)
+        return "units_implausible", f"{said}, of voxels of {sizes}", "taken as mm"
+    return "units_converted", f"{said}", f"converted to voxels of {_shown(info.spacing_mm)} mm"
+
+
+def _compare_forms(info: ImageInfo, other: geometry.Affine) -> Iterator[tuple[str, str, str]]:
+    distance, diagonal = geometry.farthest_apart(info.affine, other, info.shape)
+    if distance <= _FORMS_APART * diagonal:
+        return
+    not_taken = "qform" if info.form == "sform" else "sform"
+    message = f"the {info.form} says {_describe_form(info.affine)}, "
+    message += f"the {not_taken} {_describe_form(other)}"
+    if np.isfinite(distance):
+        message += f"; up to {distance:.4g} mm apart"
+    yield "forms_disagree", message, f"the {info.form} is used"
+
+
+def _describe_form(affine: geometry.Affine) -> str:
+    if not geometry.is_usable(affine):
+        return "nothing that can be used"
+    origin = ", ".join(f"{place:.6g}" for place in affine[:3, 3])
+    spacing, codes = _shown(geometry.spacing_mm(affine)), geometry.axis_codes(affine)
+    return f"{spacing} mm, {codes} from ({origin})"
+
+
+def _shown(sizes: tuple[float, ...]) -> str:
+    return " x ".join(f"{size:g}" for size in sizes)
 
 
 def _describe(ref: FileRef, kind: Kind, info: ImageInfo | None) -> FileHeader:
@@ -104,13 +156,14 @@ def _describe(ref: FileRef, kind: Kind, info: ImageInfo | None) -> FileHeader:
         return FileHeader(ref.path, kind)
     usable = geometry.is_usable(info.affine)
     finite = bool(np.isfinite(info.affine).all())
+    orientation = geometry.orientation_to(info.affine) if usable else None
     return FileHeader(
         file_path=ref.path,
         kind=kind,
         shape=info.shape,
         pixdim_mm=info.pixdim_mm,
-        orientation_from=geometry.orientation_from(info.affine) if usable else None,
-        orientation_to=geometry.orientation_to(info.affine) if usable else None,
+        orientation_from=None if orientation is None else geometry.opposite(orientation),
+        orientation_to=orientation,
         dtype=info.dtype,
         affine_json=geometry.to_json(info.affine) if finite else None,
     )

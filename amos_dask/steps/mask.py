@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,48 @@ from amos_dask.nifti import ImageInfo, ImageReader, Mask
 
 # Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
+# How far from a whole number a value may be that is rounded to it; 255.05 in float32 is.
+_NEAR = 0.05 + 1e-5
+# Deviations below are those of scaling and of floating-point arithmetic.
+_EXPECTED_DEVIATION = 1e-3
+_N_SHOWN = 5
 
 
-def read_mask(image: ImageReader) -> Mask:
+class ReadLabels(NamedTuple):
+    """A mask that was read.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8
+        Its voxels, Fortran-ordered.
+    n_rounded : int
+        How many of its values were no whole numbers, but near.
+    deviation : float
+        How far from one they were at most.
+    """
+
+    labels: Mask
+    n_rounded: int
+    deviation: float
+
+    def check(self, sample_id: str, file: str) -> list[Issue]:
+        """Return ``labels_rounded`` where values were."""
+        if not self.n_rounded:
+            return []
+        message = f"{self.n_rounded} values are up to {self.deviation:.3g} off whole numbers"
+        return [
+            make_issue(
+                "labels_rounded",
+                message,
+                sample=sample_id,
+                file=file,
+                action="rounded",
+                severity="info" if self.deviation < _EXPECTED_DEVIATION else None,
+            )
+        ]
+
+
+def read_mask(image: ImageReader) -> ReadLabels:
     """Read a mask as uint8.
 
     Parameters
@@ -25,27 +64,54 @@ def read_mask(image: ImageReader) -> Mask:
     image : ImageReader
         The mask, opened; it is read to its end.
 
-    Returns
-    -------
-    (x, y, z) uint8, Fortran-ordered
-
     Raises
     ------
     UnreadableImageError
         When the file is damaged.
     BadMaskError
-        When values, after scaling, are not whole numbers in 0..255.
+        When values, after scaling, are further than 0.05 from whole numbers in 0..255.
     """
     info = image.info
     labels = np.empty(info.n_voxels, np.uint8)
-    start = n_bad = 0
+    rounding = _Rounding()
+    start = 0
     for chunk in image.chunks():
-        values = _scale(chunk, info)
-        n_bad += cast_to_labels(values, labels[start : start + values.size])
+        values, target = _scale(chunk, info), labels[start : start + chunk.size]
+        if cast_to_labels(values, target):
+            rounding.round(values, target)
         start += values.size
-    if n_bad:
-        raise BadMaskError("bad_mask_values", f"{n_bad} voxels are not whole numbers in 0..255")
-    return labels.reshape(info.shape, order="F")
+    if rounding.n_bad:
+        shown = ", ".join(f"{value:.7g}" for value in rounding.bad)
+        raise BadMaskError(
+            "bad_mask_values",
+            f"{rounding.n_bad} voxels are not whole numbers in 0..255, such as {shown}",
+        )
+    shaped = labels.reshape(info.shape, order="F")
+    return ReadLabels(shaped, rounding.n_rounded, rounding.deviation)
+
+
+class _Rounding:
+    """Rounds values that are near labels, and remembers those that are not."""
+
+    def __init__(self) -> None:
+        self.n_rounded = self.n_bad = 0
+        self.deviation = 0.0
+        self.bad = np.empty(0)  # some of them
+
+    def round(self, values: NDArray[Any], labels: Mask) -> None:
+        """Fill in the labels that values stand for; 0 where they stand for none."""
+        with np.errstate(all="ignore"):
+            values = values.astype(np.float64)
+            nearest = np.rint(values)
+            deviation = np.abs(values - nearest)
+            is_label = (deviation <= _NEAR) & (nearest >= 0) & (nearest <= 255)
+        labels[:] = np.where(is_label, nearest, 0)
+        near = deviation[is_label]
+        self.n_rounded += int(np.count_nonzero(near))
+        self.deviation = max(self.deviation, float(near.max(initial=0.0)))
+        bad = values[~is_label]
+        self.n_bad += bad.size
+        self.bad = np.unique(np.concatenate([self.bad, bad]))[:_N_SHOWN]
 
 
 def _scale(chunk: NDArray[Any], info: ImageInfo) -> NDArray[Any]:
@@ -56,38 +122,81 @@ def _scale(chunk: NDArray[Any], info: ImageInfo) -> NDArray[Any]:
         return chunk.astype(np.float64) * info.slope + info.inter
 
 
-def check_pair(volume: ImageInfo, mask: ImageInfo, sample_id: str, file: str) -> list[Issue]:
-    """Compare the geometry of a mask with its volume's before the mask is read.
+def check_pair(volume: ImageInfo, mask: ImageInfo) -> geometry.Turn | None:
+    """Compare the grid of a mask with its volume's before the mask is read.
 
     Returns
     -------
-    list of Issue
-        ``affine_repaired`` when the affines differ (the mask takes its volume's).
+    (3, 2) float64 or None
+        How the mask's grid lies on its volume's, where it is the volume's turned over.
 
     Raises
     ------
     BadMaskError
-        When the shapes differ or the mask's affine is unusable.
+        When the shapes differ, also after turning, or the mask's affine is unusable.
     """
-    if mask.shape != volume.shape:
+    is_same, turn = mask.shape == volume.shape, None
+    if not (is_same and has_affine_of(mask, volume)):
+        turn = geometry.find_turn(volume.affine, mask.affine, mask.shape)
+    if turn is not None and geometry.turned_shape(turn, mask.shape) != volume.shape:
+        turn = None
+    if turn is None and not is_same:
         raise BadMaskError(
             "shape_mismatch",
             f"the mask has the shape {mask.shape}, its scan {volume.shape}",
         )
     if not geometry.is_usable(mask.affine):
         raise BadMaskError("bad_affine", geometry.UNUSABLE)
-    norm = geometry.difference_norm(mask.affine, volume.affine)
-    if norm <= geometry.SAME_AFFINE_NORM:
+    return turn
+
+
+def has_affine_of(mask: ImageInfo, volume: ImageInfo) -> bool:
+    """Return whether a mask has its volume's affine, but for the rounding of headers."""
+    return geometry.difference_norm(mask.affine, volume.affine) <= geometry.SAME_AFFINE_NORM
+
+
+def check_affine(
+    volume: ImageInfo, mask: ImageInfo, sample_id: str, file: str, why: str = ""
+) -> list[Issue]:
+    """Return ``affine_repaired`` where a mask that keeps its order takes its volume's affine.
+
+    Parameters
+    ----------
+    volume, mask : ImageInfo
+        Their own headers, of one shape.
+    sample_id, file : str
+        For the issue.
+    why : str
+        Why it keeps its order, where it might have been turned.
+    """
+    if has_affine_of(mask, volume):
         return []
-    ours, theirs = geometry.axis_codes(volume.affine), geometry.axis_codes(mask.affine)
-    codes = "" if ours == theirs else f", axis codes {theirs} instead of {ours}"
+    norm = geometry.difference_norm(mask.affine, volume.affine)
+    codes = _other_axis_codes(volume, mask)
     return [
         make_issue(
             "affine_repaired",
-            f"the mask's affine differs from its scan's by {norm:.6g}{codes}",
+            f"the mask's affine differs from its scan's by {norm:.6g}{codes}{why}",
             sample=sample_id,
             file=file,
             action="the scan's affine was taken",
             severity="warning" if codes else "info",
         )
     ]
+
+
+def mask_turned(volume: ImageInfo, mask: ImageInfo, sample_id: str, file: str, why: str) -> Issue:
+    """Return the issue of a mask whose voxels were turned; parameters as of `check_affine`."""
+    return make_issue(
+        "mask_turned",
+        f"the mask's grid is its scan's turned over{_other_axis_codes(volume, mask)}{why}",
+        sample=sample_id,
+        file=file,
+        action="its voxels were put in the scan's order",
+    )
+
+
+def _other_axis_codes(volume: ImageInfo, mask: ImageInfo) -> str:
+    """Return such as ``, axis codes RAS instead of LAS``; nothing where they are the same."""
+    ours, theirs = geometry.axis_codes(volume.affine), geometry.axis_codes(mask.affine)
+    return "" if ours == theirs else f", axis codes {theirs} instead of {ours}"

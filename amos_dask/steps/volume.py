@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,75 @@ def written_info(info: ImageInfo) -> ImageInfo:
 Watcher = Callable[[NDArray[np.float32]], None]
 
 
-def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -> bool:
+class SeenValues(NamedTuple):
+    """What was seen of a volume's values while it streamed by.
+
+    Parameters
+    ----------
+    all_finite : bool
+        Whether none is NaN or infinite.
+    is_constant : bool
+        Whether all are one value.
+    n_first, n_last : int
+        How many slices along z, from the first and back from the last, hold one value each.
+    """
+
+    all_finite: bool
+    is_constant: bool
+    n_first: int
+    n_last: int
+
+
+class _FlatSlices:
+    """Finds slices of one value in a stream; of most, a few voxels are looked at.
+
+    Parameters
+    ----------
+    n_pixels : int
+        Voxels of a slice.
+    """
+
+    def __init__(self, n_pixels: int) -> None:
+        self._n_pixels = n_pixels
+        self._n_seen = 0  # of the slice that is being seen
+        self._is_flat = True  # as far as it was seen
+        self._value = np.float32(0)
+        self._values: set[float] = set()  # of flat slices; of any other there is none
+        self._n_slices = self.n_first = self.n_last = 0
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all slices hold the same value."""
+        return self.n_first == self._n_slices and len(self._values) == 1
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """See the next values, in file order."""
+        while values.size:
+            part = values[: self._n_pixels - self._n_seen]
+            self._add_part(part)
+            values = values[part.size :]
+
+    def _add_part(self, part: NDArray[np.float32]) -> None:
+        """See values of one slice."""
+        if self._n_seen == 0:
+            self._value, self._is_flat = part[0], True
+        if self._is_flat:  # the middle of a slice tells most from a flat one
+            is_flat = part[part.size // 2] == self._value and (part == self._value).all()
+            self._is_flat = bool(is_flat)
+        self._n_seen += part.size
+        if self._n_seen < self._n_pixels:
+            return
+        self._n_seen = 0
+        if self._is_flat:
+            self._values.add(float(self._value))
+            self.n_first += self.n_first == self._n_slices
+            self.n_last += 1
+        else:
+            self.n_last = 0
+        self._n_slices += 1
+
+
+def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -> SeenValues:
     """Write a scan as float32, chunk by chunk in bounded memory.
 
     Parameters
@@ -44,8 +112,8 @@ def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -
 
     Returns
     -------
-    bool
-        Whether all voxels are finite.
+    SeenValues
+        What is odd about the values.
 
     Raises
     ------
@@ -54,7 +122,7 @@ def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -
     """
     info = image.info
     may_be_infinite = _may_be_infinite(info)
-    all_finite = True
+    all_finite, slices = True, _FlatSlices(info.shape[0] * info.shape[1])
     buffer = np.empty(_CHUNK_VOXELS, np.float32)
     with ImageWriter(path, volume_header(info)) as writer:
         for stored in _small_chunks(image):
@@ -62,10 +130,11 @@ def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -
             scale_to_float32(stored, info.slope, info.inter, values)
             if may_be_infinite:
                 all_finite &= bool(np.isfinite(values).all())
+            slices.add(values)
             writer.write(values)
             if see is not None:
                 see(values)
-    return all_finite
+    return SeenValues(all_finite, slices.is_constant, slices.n_first, slices.n_last)
 
 
 def _small_chunks(image: ImageReader) -> Iterator[NDArray[Any]]:
@@ -81,3 +150,19 @@ def _may_be_infinite(info: ImageInfo) -> bool:
     limits = np.iinfo(info.stored_dtype)
     largest = max(-int(limits.min), int(limits.max)) * abs(info.slope) + abs(info.inter)
     return not largest <= float(np.finfo(np.float32).max)  # nor with a slope that is NaN
+
+
+def check_values(seen: SeenValues) -> Iterator[tuple[str, str]]:
+    """Yield code and message of the issue for all that is odd about a volume's values."""
+    if not seen.all_finite:
+        yield "non_finite_voxels", "NaN or infinite voxels"
+    if seen.is_constant:
+        yield "constant_volume", "all voxels have one value"
+    elif seen.n_first or seen.n_last:
+        ends = ((seen.n_first, "first"), (seen.n_last, "last"))
+        where = " and ".join(f"the {_slices(end, n)}" for n, end in ends if n)
+        yield "empty_slices", f"{where} along z, each of one value"
+
+
+def _slices(end: str, n: int) -> str:
+    return f"{end} slice" if n == 1 else f"{end} {n} slices"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import re
-from numbers import Real
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
+from amos_dask.metadata_forms import Order, find_days, find_sex, read_dates
 from amos_dask.records import UNDEFINED
 
 # Scans that agree in all columns of one of these are of one patient.
@@ -19,9 +20,8 @@ SAME_PATIENT = (
 PATIENT_COLUMNS = ("birth_date", "sex", "site", "acquisition_date")
 
 _DATES = frozenset({"birth_date", "acquisition_date"})
-_DATE = re.compile(r"(\d{4})[-./]?(\d{2})[-./]?(\d{2})")
 # Programs that need a date where none is known write 1 January 1900, or an earlier one.
-_LAST_DUMMY_DATE = datetime.date(1900, 1, 1)
+_LAST_DUMMY_DATE = "19000101"
 
 
 def find_patients(rows: pd.DataFrame) -> dict[str, str]:
@@ -30,7 +30,8 @@ def find_patients(rows: pd.DataFrame) -> dict[str, str]:
     Two scans are of one patient when birth date, sex and site are known and the same; or, wherever
     they were made, when birth date, sex and acquisition date are. So are two scans that are both
     of one patient with a third. What is not known is the same as nothing: a scan without birth
-    date or sex is a patient of its own.
+    date or sex is a patient of its own. Where no row tells the order of day and month, scans that
+    agree in either order are of one patient: rather too much stays together than too little.
 
     Parameters
     ----------
@@ -38,15 +39,12 @@ def find_patients(rows: pd.DataFrame) -> dict[str, str]:
         Columns ``ID`` and `PATIENT_COLUMNS`; each ID once.
     """
     rows = rows.assign(ID=rows["ID"].astype(str)).sort_values("ID", ignore_index=True)
-    known = pd.DataFrame(
-        {name: [_known(name, value) for value in rows[name]] for name in PATIENT_COLUMNS},
-        dtype=object,
-    )
+    readings = list(_readings(rows))
     # Each scan takes the first number among those it agrees with, until no number changes any more.
     numbers = pd.Series(rows.index, dtype=float)
     while True:
         before = numbers
-        for key in SAME_PATIENT:
+        for known, key in product(readings, SAME_PATIENT):
             smallest = numbers.groupby([known[name] for name in key]).transform("min")
             numbers = smallest.fillna(numbers)
         if numbers.equals(before):
@@ -55,26 +53,30 @@ def find_patients(rows: pd.DataFrame) -> dict[str, str]:
     return dict(zip(rows["ID"], patients, strict=True))
 
 
-def _known(column: str, value: Any) -> str | None:
-    """Return a cell in one form for all that mean the same; None where nothing is known."""
-    if column in _DATES:
-        return _date(value)
-    text = "" if pd.isna(value) else " ".join(str(value).split()).casefold()
-    return None if text in ("", UNDEFINED.casefold()) else text
+def _readings(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield what the rows say by each order of day and month that is possible."""
+    texts = {name: [_text(value) for value in rows[name]] for name in PATIENT_COLUMNS}
+    columns = {name: read_dates(filter(None, texts[name])) for name in _DATES}
+    is_clear = not any(column.ambiguous for column in columns.values())
+    for order in list(Order)[: 1 if is_clear else None]:
+        known = dict(texts)
+        known["sex"] = [find_sex(text) or text for text in texts["sex"]]
+        for name, column in columns.items():
+            days = column.forms | {text: find_days(text)[order] for text in column.ambiguous}
+            known[name] = [days.get(text, "") for text in texts[name]]
+            known[name] = [day if day > _LAST_DUMMY_DATE else "" for day in known[name]]
+        frame = pd.DataFrame(known, index=rows.index, dtype=object)
+        yield frame.where(frame != "", None)
 
 
-def _date(value: Any) -> str | None:
-    """Return a day of the calendar as ``YYYYMMDD``; spreadsheets make dates and numbers of it."""
+def _text(value: Any) -> str:
+    """Return a cell in one form for all that mean the same; empty where nothing is known.
+
+    Spreadsheets make dates and numbers of texts.
+    """
     if pd.isna(value):
-        return None
-    if isinstance(value, Real) and float(value).is_integer():
-        value = int(float(value))
-    text = f"{value:%Y%m%d}" if isinstance(value, datetime.date) else str(value).strip()
-    match = _DATE.fullmatch(text)
-    if match is None:
-        return None
-    try:
-        day = datetime.date(*map(int, match.groups()))
-    except ValueError:
-        return None
-    return None if day <= _LAST_DUMMY_DATE else f"{day:%Y%m%d}"
+        return ""
+    if isinstance(value, datetime.date):
+        return value.isoformat()[:10]
+    text = " ".join(str(value).split()).casefold()
+    return "" if text == UNDEFINED.casefold() else text

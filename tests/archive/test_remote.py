@@ -20,7 +20,7 @@ from amos_dask.archive import faults
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.remote import RemoteFile
 from amos_dask.archive.sources import read_blocks
-from amos_dask.errors import ArchiveError, DamagedZipError
+from amos_dask.errors import ArchiveError, DamagedArchiveError
 
 
 def refusal(url: str) -> str:
@@ -72,7 +72,7 @@ def test_a_zip_that_cannot_be_read_is_not_called_damaged(
     """What zipfile says of both is the same: not a zip file."""
     path = tmp_path / "amos22.zip"
     path.write_bytes(b"no zip")
-    with pytest.raises(DamagedZipError):
+    with pytest.raises(DamagedArchiveError):
         list_files(str(path))
 
     def fail(file: Any) -> None:

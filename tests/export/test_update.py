@@ -388,6 +388,17 @@ def test_verify_names_what_is_missing_altered_or_new(root: Path, raw: Path, nnun
     assert codes(amos_dask.verify(dataset)) == [("outdated_export", "error", EXPORT_MARK)]
 
 
+def test_links_are_never_outdated(root: Path, raw: Path, nnunet: Export) -> None:
+    nnunet(root, raw, link="symbolic")
+    edit(mask_of(root))
+    assert amos_dask.verify(raw / NAME).exit_code == 0
+    folder = sample_dir(root / "grouped", "0001")
+    folder.rename(folder.with_name("amos_0001_X"))
+    assert {code for code, _, _ in codes(amos_dask.verify(raw / NAME))} == {"missing_output"}
+    result = nnunet(root, raw, link="symbolic")
+    assert (result.exit_code, result.issues) == (0, ())
+
+
 def test_verify_decodes_what_is_exported(root: Path, raw: Path, nnunet: Export) -> None:
     nnunet(root, raw)
     image = raw / NAME / "imagesTr/amos_0001_0000.nii.gz"

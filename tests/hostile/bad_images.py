@@ -202,7 +202,7 @@ def _bad_masks() -> dict[str, Bad]:
         spoilt[1, 2, 3] = value
         found[f"value_{value}"] = Bad(image(spoilt), "bad_mask_values", "1 voxels")
     found["scaled_to_fractions"] = Bad(
-        image(voxels, scl_slope=1 / 255), "bad_mask_values", "whole numbers"
+        image(voxels, scl_slope=0.3), "bad_mask_values", "whole numbers"
     )
     found["scaled_out_of_range"] = Bad(
         image(voxels.astype("<f8") * 1e300, scl_slope=1e38), "bad_mask_values", "whole numbers"
@@ -222,23 +222,38 @@ def _odd_volumes() -> dict[str, Bad]:
     with_nan, with_inf = voxels.astype("<f4"), voxels.astype("<f8")
     with_nan[0, 0, 0], with_inf[0, 0, 0] = np.nan, -np.inf
     without_form = {"sform_code": 0, "qform_code": 0}
+    elsewhere, skewed = AFFINE.copy(), AFFINE.copy()
+    elsewhere[0, 3] += 4
+    skewed[0, 1] = 0.05
+    ends = voxels.copy()
+    ends[:, :, 0], ends[:, :, -2:] = 7, -1024
     return {
         "nan": Bad(image(with_nan), "non_finite_voxels", "NaN"),
         "infinite": Bad(image(with_inf), "non_finite_voxels", "infinite"),
         "overflow": Bad(image(voxels, scl_slope=3e38), "non_finite_voxels", "infinite"),
-        "pixdim_zero": Bad(image(voxels, pixdim=[1, 0, 2, 5, 1, 1, 1, 1]), "bad_spacing", "pixdim"),
+        "pixdim_zero": Bad(
+            image(voxels, qform_code=0, pixdim=[1, 0, 2, 5, 1, 1, 1, 1]), "bad_spacing", "pixdim"
+        ),
         "pixdim_other": Bad(
-            image(voxels, pixdim=[1, 1, 2, 4, 1, 1, 1, 1]), "bad_spacing", "pixdim"
+            image(voxels, qform_code=0, pixdim=[1, 1, 2, 4, 1, 1, 1, 1]), "bad_spacing", "pixdim"
         ),
         "pixdim_nan": Bad(
-            image(voxels, pixdim=[1, np.nan, 2, 5, 1, 1, 1, 1]), "bad_spacing", "nan"
+            image(voxels, qform_code=0, pixdim=[1, np.nan, 2, 5, 1, 1, 1, 1]), "bad_spacing", "nan"
         ),
         "pixdim_infinite": Bad(
-            image(voxels, pixdim=[1, 1, np.inf, 5, 1, 1, 1, 1]), "bad_spacing", "inf"
+            image(voxels, qform_code=0, pixdim=[1, 1, np.inf, 5, 1, 1, 1, 1]), "bad_spacing", "inf"
         ),
         "pixdim_zero_without_form": Bad(
             image(voxels, **without_form, pixdim=[1, 0, 2, 5, 1, 1, 1, 1]), "bad_spacing", "pixdim"
         ),
+        "forms": Bad(image(voxels, srow_x=elsewhere[0]), "forms_disagree", "4 mm apart"),
+        "metres": Bad(image(voxels, xyzt_units=1), "units_implausible", "metre"),
+        "microns": Bad(image(voxels, xyzt_units=3), "units_implausible", "micron"),
+        "skewed": Bad(
+            image(voxels, srow_x=skewed[0], qform_code=0), "not_orthonormal", "SimpleITK"
+        ),
+        "one_value": Bad(image(np.full_like(voxels, -1024)), "constant_volume", "one value"),
+        "empty_ends": Bad(image(ends), "empty_slices", "the first slice and the last 2 slices"),
         **_trailed(voxels),
     }
 
@@ -250,8 +265,13 @@ def _odd_masks() -> dict[str, Bad]:
     flipped[0] *= -1
     return {
         "all_zero": Bad(image(np.zeros_like(voxels)), "empty_mask", "background"),
-        "elsewhere": Bad(image(voxels, srow_x=elsewhere[0]), "affine_repaired", "by 4"),
-        "flipped": Bad(image(voxels, srow_x=flipped[0]), "affine_repaired", "axis codes"),
+        "elsewhere": Bad(
+            image(voxels, srow_x=elsewhere[0], qform_code=0), "affine_repaired", "by 4"
+        ),
+        "flipped": Bad(
+            image(voxels, srow_x=flipped[0], qform_code=0), "affine_repaired", "axis codes"
+        ),
+        "off_labels": Bad(image(voxels * np.float32(0.999)), "labels_rounded", "off whole"),
         **_trailed(voxels),
     }
 

@@ -136,8 +136,9 @@ def rows_of(workbook: Mapping[str, Any], samples: tuple[str, ...]) -> dict[str, 
 def assert_each_is_told_once(root: Path, planted: tuple[Planted, ...]) -> None:
     """Fail unless each bad image has exactly one issue, which names its file, and no other is."""
     told = [issue for issue in issues(root) if issue["code"] not in ABOUT_NAMES]
-    # A scan without any form has another affine, which its mask then takes.
-    follows = {one.sample for one in planted if one.bad.code == "bad_spacing"}
+    # A scan with another affine, which its mask then takes.
+    moved = ("bad_spacing", "forms_disagree", "not_orthonormal")
+    follows = {one.sample for one in planted if one.bad.code in moved}
     told = [i for i in told if not (i["code"] == "affine_repaired" and i["sample"] in follows)]
     assert sorted((i["sample"], i["code"]) for i in told) == sorted(one.named for one in planted)
     by_sample = {issue["sample"]: issue for issue in told}

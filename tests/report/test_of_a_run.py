@@ -185,7 +185,8 @@ def test_the_command_makes_what_run_makes(
     result = program("report", copy, "--cluster", cluster_address)
     assert str(copy / "descriptor" / "report.html") in result.stdout
     assert_same(contents(root), contents(copy))
-    program("verify", copy)
+    said = program("verify", copy, exit_code=3).stdout
+    assert "as it was written, with errors" in said
 
 
 def test_without_receipts_the_files_themselves_are_described(
@@ -294,3 +295,12 @@ def test_pictures_of_files_that_cannot_be_read_are_issues(
     assert f"pictures-{worst}" not in told(copy)
     found = {(one["sample"], one["code"]) for one in told(copy)["content"]["issues"]}
     assert (worst, "unreadable_volume") in found  # the page tells what was found in making it
+
+
+def test_no_date_of_a_patient_is_told(processed_root: Path) -> None:
+    infos = [path.read_text() for path in processed_root.rglob("*_info.yaml")]
+    dates = {line.split("'")[1] for text in infos for line in text.splitlines() if "_date" in line}
+    assert len(dates) > 10
+    for name in ("report.html", "statistics.json", "issues.jsonl"):
+        text = (processed_root / "descriptor" / name).read_text()
+        assert [date for date in dates if date in text] == []

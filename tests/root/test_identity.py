@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import io
+import itertools
+import struct
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from amos_dask.root.identity import AlteredFile, Change, find_altered, identity
+from amos_dask.archive.listing import list_files
+from amos_dask.root.identity import AlteredFile, Change, find_altered, identity, input_identity
 
 IMAGE, TEXT = "grouped/volume.nii.gz", "grouped/info.yaml"
 
@@ -64,3 +70,93 @@ def test_a_folder_in_a_files_place_cannot_be_read(tmp_path: Path, known: dict[st
     (found,) = find_altered(tmp_path, known)
     assert (found.path, found.change) == (TEXT, Change.OTHER)
     assert "cannot be read" in found.message
+
+
+# ---------------------------------------------------------------- files of several gzip members
+
+# What bgzip ends a file with: an empty member.
+EMPTY_MEMBER = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+
+def an_image(value: int, order: str = "<") -> bytes:
+    """A NIfTI-1 image of 20 x 20 x 20 bytes, as far as its length goes."""
+    header = bytearray(352)
+    header[:4] = struct.pack(f"{order}i", 348)
+    header[40:56] = struct.pack(f"{order}8h", 3, 20, 20, 20, 1, 1, 1, 1)
+    header[72:74] = struct.pack(f"{order}h", 8)
+    header[108:112] = struct.pack(f"{order}f", 352)
+    header[148] = value  # of the description
+    return bytes(header) + bytes([value]) * 8000
+
+
+def members(content: bytes, *cuts: int, level: int = 0) -> bytes:
+    places = [0, *cuts, len(content)]
+    pieces = (content[start:end] for start, end in itertools.pairwise(places))
+    return b"".join(gzip.compress(piece, level, mtime=0) for piece in pieces)
+
+
+def of_input(folder: Path, packed: bytes, form: str) -> str | None:
+    """What identifies a file of an archive in a folder, a zip or a tar."""
+    name = "amos_0001.nii.gz"
+    location = folder / f"amos22.{form}"
+    if form == "folder":
+        location.mkdir(exist_ok=True)
+        (location / name).write_bytes(packed)
+    elif form == "tar":
+        with tarfile.open(location, "w") as tar:
+            info = tarfile.TarInfo(name)
+            info.size = len(packed)
+            tar.addfile(info, io.BytesIO(packed))
+    else:
+        with zipfile.ZipFile(location, "w") as archive:
+            archive.writestr(name, packed)
+    (ref,) = list_files(str(location))
+    return input_identity(ref)
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "zip"])
+@pytest.mark.parametrize(
+    ("cuts", "after"),
+    [
+        ((), EMPTY_MEMBER),  # bgzip
+        ((), bytes(512)),  # padding
+        ((352,), b""),  # the header by itself, which changes
+        ((4000,), b""),  # the last is longer than the file is, packed
+        ((300,), b""),  # the header in two
+        ((8000,), EMPTY_MEMBER),
+    ],
+)
+def test_a_change_in_any_member_is_seen_at_equal_size(
+    form: str, cuts: tuple[int, ...], after: bytes, tmp_path: Path
+) -> None:
+    image = bytearray(an_image(5))
+    before = members(bytes(image), *cuts, level=9) + after
+    image[148] = 6
+    changed = members(bytes(image), *cuts, level=9) + after
+    assert len(before) == len(changed)
+    first = of_input(tmp_path, before, form)
+    assert first == of_input(tmp_path, before, form)
+    assert None not in (first, of_input(tmp_path, changed, form))
+    assert first != of_input(tmp_path, changed, form)
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("level", [0, 9])
+def test_a_file_of_one_member_is_known_by_its_end(
+    form: str, order: str, level: int, tmp_path: Path
+) -> None:
+    """As receipts of earlier versions know it."""
+    packed = members(an_image(1, order), level=level)
+    assert of_input(tmp_path, packed, form) == f"{len(packed)}-{packed[-8:].hex()}"
+
+
+def test_an_output_of_several_members_is_known_by_all_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "mask.nii.gz"
+    one, other = (members(an_image(value)) + EMPTY_MEMBER for value in (1, 2))
+    assert len(one) == len(other)
+    path.write_bytes(one)
+    known = {path.name: identity(path)}
+    assert find_altered(tmp_path, known) == []
+    path.write_bytes(other)
+    assert [file.change for file in find_altered(tmp_path, known)] == [Change.OTHER]

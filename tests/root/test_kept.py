@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from amos_dask.difference import find_difference
-from amos_dask.root.kept import KeptFiles
+from amos_dask.root.kept import KeptFiles, ToKeep
 from amos_dask.root.staging import Staging
 
 Mask = NDArray[np.uint8]
@@ -180,7 +180,7 @@ class Files:
         before[1, 2, 3] = 9
         return before
 
-    def add(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def add(self, arrays: ToKeep) -> None:
         with Staging() as staging:
             self.kept.add(staging, "amos_0001", self.mask, self.volume, arrays)
             staging.publish()
@@ -225,6 +225,93 @@ def test_the_same_content_is_kept_as_the_same_bytes(files: Files) -> None:
     content = path.read_bytes()
     files.add(dict(reversed(FOUND.items())))
     assert path.read_bytes() == content
+
+
+class Blocks:
+    """An array that comes in blocks."""
+
+    def __init__(self, array: NDArray[Any], length: int) -> None:
+        self.size, self.dtype = array.size, array.dtype
+        self._blocks = [array[at : at + length] for at in range(0, array.size, length)]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return iter(self._blocks)
+
+
+def columns(n_rows: int) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng(n_rows)
+    return {
+        "under": np.sort(rng.integers(0, 9, n_rows, np.uint8)),
+        "values": rng.random(n_rows, np.float32),
+        "counts": rng.integers(1, 1 << 40, n_rows),
+    }
+
+
+def rows_of(files: Files, names: Iterable[str] = ("under", "values", "counts")) -> Any:
+    return list(files.kept.rows_of_volume("amos_0001", files.mask, files.volume, tuple(names)))
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 5, 1 << 16, 150_001])
+@pytest.mark.parametrize("length", [1 << 15, 100_000])
+def test_columns_come_back_in_blocks_and_are_the_bytes_of_arrays(
+    n_rows: int, length: int, files: Files
+) -> None:
+    arrays = columns(n_rows)
+    files.add(arrays)
+    (path,) = files.kept.folder.iterdir()
+    content = path.read_bytes()
+    files.add({name: Blocks(array, length) for name, array in arrays.items()})
+    assert path.read_bytes() == content
+    rows = rows_of(files)
+    assert all(len(block[0]) <= 1 << 16 for block in rows)
+    for i, array in enumerate(arrays.values()):
+        found = np.concatenate([array[:0], *(block[i] for block in rows)])
+        np.testing.assert_array_equal(found, array, strict=True)
+
+
+def test_more_is_kept_beside_columns_as_they_are(files: Files) -> None:
+    arrays = columns(100_000)
+    files.add(arrays)
+    files.add({"pictures": np.array([1], np.uint8)})
+    assert (
+        np.concatenate([block[1] for block in rows_of(files)]).tolist() == arrays["values"].tolist()
+    )
+    assert files.kept.undo("amos_0001", files.mask, np.zeros((2, 3, 4), np.uint8)) is not None
+
+
+def test_columns_that_are_not_there_or_of_another_volume_are_not_told(files: Files) -> None:
+    with pytest.raises(LookupError):
+        rows_of(files)
+    files.add(columns(9))
+    with pytest.raises(LookupError):
+        rows_of(files, ["under", "something else"])
+    write_mask(files.volume, np.full((2, 3, 4), 2, np.uint8))
+    with pytest.raises(LookupError):
+        rows_of(files)
+    files.volume.unlink()
+    with pytest.raises(OSError, match="volume"):
+        rows_of(files)
+
+
+def test_damage_in_columns_is_found_by_their_end(files: Files) -> None:
+    arrays = columns(2_000)
+    files.add(arrays)
+    (path,) = files.kept.folder.iterdir()
+    content = path.read_bytes()
+    for at in range(0, len(content), 97):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :])
+        try:
+            rows = rows_of(files)
+        except LookupError:
+            continue
+        for i, array in enumerate(arrays.values()):  # what was damaged is something else
+            np.testing.assert_array_equal(np.concatenate([block[i] for block in rows]), array)
+    for length in range(0, len(content), 997):
+        path.write_bytes(content[:length])
+        with pytest.raises(LookupError):
+            rows_of(files)
+        files.add({"pictures": np.array([1], np.uint8)})
+        assert files.read("pictures") is not None
 
 
 def test_of_nothing_nothing_is_kept(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ texts = st.text(max_size=20)
         archive=st.none() | texts,
         labeled_data_meta=st.none() | texts,
         has_metadata=st.booleans(),
+        metadata_encoding=st.none() | texts,
         mr_metadata_offset=st.none() | texts,
         denoise=st.none() | st.builds(DenoiseParams, region_area_thresh=st.floats(0, 1e6)),
         exclusions=st.none() | texts,

@@ -138,6 +138,7 @@ def test_a_file_system_without_locks_is_said(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert "--no_lock" in refusal(layout)
+    assert not layout.lock.exists()  # nor is an empty one left
     with hold_lock(layout, no_lock=True):
         pass
 

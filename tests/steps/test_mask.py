@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from amos_dask.archive.listing import file_ref
 from amos_dask.errors import BadMaskError, UnreadableImageError
+from amos_dask.issues import Issue
 from amos_dask.nifti import ImageInfo, open_image, parse_header
-from amos_dask.steps.mask import check_pair, read_mask
+from amos_dask.steps.mask import check_affine, check_pair, read_mask
 
 Array = NDArray[Any]
 
@@ -55,7 +56,7 @@ def write(folder: Path, stored: Array, **scaling: float) -> Path:
 
 def read(path: Path) -> NDArray[np.uint8]:
     with open_image(file_ref(path, path.name)) as image:
-        return read_mask(image)
+        return read_mask(image).labels
 
 
 def refusal(path: Path) -> BadMaskError:
@@ -102,7 +103,6 @@ def test_a_mask_larger_than_a_block_is_put_together(tmp_path: Path) -> None:
         ("<u2", 65535),
         ("<i4", 1 << 24),
         ("<f4", 0.5),
-        ("<f8", 1.0000001),
         ("<f8", -0.25),
         ("<f8", np.nan),
         ("<f8", np.inf),
@@ -138,6 +138,77 @@ def test_a_damaged_mask_is_not_a_bad_mask(tmp_path: Path) -> None:
         read(path)
 
 
+# ---------------------------------------------------------------- values near whole numbers
+
+
+def rounding(path: Path) -> tuple[Array, list[tuple[str, str]]]:
+    with open_image(file_ref(path, path.name)) as image:
+        found = read_mask(image)
+    return found.labels, [(i.code, i.severity) for i in found.check("amos_0001", path.name)]
+
+
+@quick
+@given(
+    labels=hnp.arrays(np.uint8, (2, 3, 4)),
+    dtype=st.sampled_from(["<f4", ">f4", "<f8"]),
+    off=st.floats(-0.05, 0.05),
+)
+def test_values_near_whole_numbers_are_rounded(
+    tmp_path_factory: pytest.TempPathFactory, labels: Array, dtype: str, off: float
+) -> None:
+    stored = labels.astype(dtype)
+    stored[1, 2, 3] = labels[1, 2, 3] + np.float64(off)
+    found, told = rounding(write(tmp_path_factory.getbasetemp(), stored))
+    np.testing.assert_array_equal(found, labels)
+    deviation = abs(float(stored[1, 2, 3]) - float(labels[1, 2, 3]))
+    severity = "warning" if deviation >= 1e-3 else "info"
+    assert told == [("labels_rounded", severity)] * (deviation > 0)
+
+
+@pytest.mark.parametrize("value", [0.0501, 0.06, 1.5, -0.06, 255.06, 41.9])
+def test_one_value_that_is_not_near_refuses_the_mask(tmp_path: Path, value: float) -> None:
+    stored = np.full((2, 3, 4), 0.9999, "<f8")
+    stored[0, 0, 0] = value
+    message = str(refusal(write(tmp_path, stored)))
+    assert "1 voxel" in message
+    assert f"{value:g}" in message
+
+
+def test_nibabels_own_scaling_on_saving_is_rounded(tmp_path: Path) -> None:
+    labels = np.arange(17, dtype=np.uint8).repeat(8).reshape(2, 4, 17, order="F")
+    for dtype in (np.uint8, np.int16):
+        image = nib.Nifti1Image(labels.astype(float), LAS)
+        image.set_data_dtype(dtype)
+        nib.save(image, tmp_path / "mask.nii.gz")
+        found, told = rounding(tmp_path / "mask.nii.gz")
+        np.testing.assert_array_equal(found, labels)
+        assert [code for code, _ in told] == ["labels_rounded"]
+
+
+def test_the_largest_deviation_is_told(tmp_path: Path) -> None:
+    stored = np.arange(24, dtype="<f8").reshape(2, 3, 4)
+    stored[0, 0, 0], stored[1, 0, 0] = 0.0118, 11.999
+    with open_image(file_ref(write(tmp_path, stored), "a")) as image:
+        (issue,) = read_mask(image).check("amos_0001", "a")
+    assert "2 values" in issue.message
+    assert "0.0118" in issue.message
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 9])
+def test_at_most_five_bad_values_are_shown(tmp_path: Path, n: int) -> None:
+    stored = np.zeros((10, 10, 700), "<f4")  # of several blocks
+    for i in range(n):
+        stored[i, :, ::69] = i + 0.25
+    message = str(refusal(write(tmp_path, stored)))
+    assert [f"{i + 0.25}" in message for i in range(n)] == [i < 5 for i in range(n)]
+    assert f"{n * 110} voxels" in message
+
+
+def test_nan_is_shown_once(tmp_path: Path) -> None:
+    message = str(refusal(write(tmp_path, np.full((2, 3, 4), np.nan, "<f4"))))
+    assert message.endswith("such as nan")
+
+
 # ---------------------------------------------------------------- geometry of the pair
 
 
@@ -153,8 +224,13 @@ def moved(distance: float) -> NDArray[np.float64]:
     return affine
 
 
+def compare(mask: ImageInfo) -> list[Issue]:
+    assert check_pair(info_of(), mask) is None  # not its scan's grid turned over
+    return check_affine(info_of(), mask, "amos_0001", "labelsTr/a.nii.gz")
+
+
 def codes(mask: ImageInfo) -> list[tuple[str, str]]:
-    found = check_pair(info_of(), mask, "amos_0001", "labelsTr/a.nii.gz")
+    found = compare(mask)
     assert {(i.sample, i.file) for i in found} <= {("amos_0001", "labelsTr/a.nii.gz")}
     return [(issue.code, issue.severity) for issue in found]
 
@@ -172,14 +248,14 @@ def test_an_affine_counts_as_different_only_above_the_norm() -> None:
 
 
 def test_a_repaired_affine_tells_its_norm() -> None:
-    (issue,) = check_pair(info_of(), info_of(moved(2.5)), "amos_0001", "a")
+    (issue,) = compare(info_of(moved(2.5)))
     assert (issue.code, issue.severity) == ("affine_repaired", "info")
     assert "2.5" in issue.message
 
 
 def test_other_axis_codes_make_the_repair_a_warning() -> None:
     flipped = LAS @ np.diag([-1.0, 1.0, 1.0, 1.0])
-    (issue,) = check_pair(info_of(), info_of(flipped), "amos_0001", "a")
+    (issue,) = compare(info_of(flipped))
     assert (issue.code, issue.severity) == ("affine_repaired", "warning")
     assert "RAS" in issue.message
     assert "LAS" in issue.message
@@ -188,7 +264,7 @@ def test_other_axis_codes_make_the_repair_a_warning() -> None:
 @pytest.mark.parametrize("shape", [(3, 2, 4), (2, 3, 5), (4, 3, 2)])
 def test_another_shape_is_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(BadMaskError) as caught:
-        check_pair(info_of(), info_of(shape=shape), "amos_0001", "a")
+        check_pair(info_of(), info_of(shape=shape))
     assert caught.value.code == "shape_mismatch"
     for sizes in (shape, (2, 3, 4)):
         assert str(sizes) in str(caught.value)
@@ -199,5 +275,17 @@ def test_an_unusable_affine_is_refused(value: float) -> None:
     affine = LAS.copy()
     affine[0, 0] = value
     with pytest.raises(BadMaskError) as caught:
-        check_pair(info_of(), info_of(affine), "amos_0001", "a")
+        check_pair(info_of(), info_of(affine))
     assert caught.value.code == "bad_affine"
+
+
+def test_a_turned_grid_is_found_whatever_its_shape() -> None:
+    order = np.eye(4)[[2, 0, 1, 3]]
+    assert check_pair(info_of(), info_of(LAS @ order.T, (4, 2, 3))) is not None
+    with pytest.raises(BadMaskError, match="shape"):  # its turned grid has another shape
+        check_pair(info_of(), info_of(LAS @ order.T, (4, 3, 2)))
+    flip = np.diag([1.0, -1, 1, 1])
+    flip[1, 3] = 2
+    assert check_pair(info_of(), info_of(LAS @ flip)) is not None
+    flip[1, 3] = 3  # one voxel further
+    assert check_pair(info_of(), info_of(LAS @ flip)) is None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from amos_dask.archive.listing import file_ref
 from amos_dask.errors import UnreadableImageError
 from amos_dask.nifti import open_image, read_info
-from amos_dask.steps.volume import convert_volume, written_info
+from amos_dask.steps.volume import SeenValues, check_values, convert_volume, written_info
 
 Array = NDArray[Any]
 
@@ -43,7 +43,7 @@ def write(path: Path, stored: Array, slope: float = 1, inter: float = 0) -> Path
 
 def convert(source: Path, target: Path) -> bool:
     with open_image(file_ref(source, source.name)) as image:
-        return convert_volume(image, target)
+        return convert_volume(image, target).all_finite
 
 
 def expected_of(source: Path) -> Array:
@@ -149,3 +149,52 @@ def test_finite_is_told_of_the_voxels_whatever_the_header_would_allow(
         source = write(tmp_path / "source.nii.gz", part, slope, inter)
         expected = bool(np.isfinite(expected_of(source)).all())
         assert convert(source, tmp_path / "volume.nii.gz") == expected
+
+
+# ---------------------------------------------------------------- values of one kind
+
+
+def seen(folder: Path, stored: Array) -> SeenValues:
+    source = write(folder / "source.nii.gz", stored)
+    with open_image(file_ref(source, source.name)) as image:
+        return convert_volume(image, folder / "volume.nii.gz")
+
+
+@quick
+@given(
+    shape=hnp.array_shapes(min_dims=3, max_dims=3, max_side=5),
+    kinds=st.lists(st.sampled_from([None, 0, 0, 7]), min_size=5, max_size=5),
+)
+def test_slices_of_one_value_at_the_ends_are_counted(
+    tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, int, int], kinds: list[int | None]
+) -> None:
+    stored = np.random.default_rng(0).integers(0, 9, shape).astype("<i2")
+    for z in range(shape[2]):
+        if (kind := kinds[z]) is not None:
+            stored[:, :, z] = kind
+    flat = [bool((stored[:, :, z] == stored[0, 0, z]).all()) for z in range(shape[2])]
+    found = seen(tmp_path_factory.getbasetemp(), stored)
+    assert found.n_first == (flat.index(False) if False in flat else len(flat))
+    assert found.n_last == (flat[::-1].index(False) if False in flat else len(flat))
+    assert found.is_constant == bool((stored == stored[0, 0, 0]).all())
+
+
+def test_slices_longer_and_shorter_than_blocks_are_seen_whole(tmp_path: Path) -> None:
+    stored = np.zeros((700, 600, 3), "<i2")  # a slice is more than a block
+    stored[699, 599, 1] = 1
+    assert seen(tmp_path, stored)[1:] == (False, 1, 1)
+    stored[:] = 0
+    assert seen(tmp_path, stored)[1:] == (True, 3, 3)
+    stored[0, 1, 2] = 1
+    assert seen(tmp_path, stored)[1:] == (False, 2, 0)
+    short = np.zeros((3, 2, 90_000), "<i2").clip(0)[:, :, :30_000]
+    short[2, 1, 29_990] = 5
+    assert seen(tmp_path, np.asfortranarray(short))[1:] == (False, 29_990, 9)
+
+
+def test_what_is_odd_about_values_is_said() -> None:
+    told = dict(check_values(SeenValues(False, False, 1, 12)))
+    assert list(told) == ["non_finite_voxels", "empty_slices"]
+    assert "the first slice and the last 12 slices" in told["empty_slices"]
+    assert [code for code, _ in check_values(SeenValues(True, True, 9, 9))] == ["constant_volume"]
+    assert list(check_values(SeenValues(True, False, 0, 0))) == []

@@ -79,6 +79,7 @@ def test_what_is_unknown_joins_nothing(column: int, unknown: Any) -> None:
 @pytest.mark.parametrize(
     "date",
     ["19610412", " 19610412 ", "1961-04-12", "1961/04/12", 19610412, 19610412.0,
+     "12.04.1961", "12.4.1961", "1961-04-12 00:00:00", "19610412.0", "1961/4/12",
      np.int64(19610412), datetime.datetime(1961, 4, 12), datetime.date(1961, 4, 12),
      pd.Timestamp(1961, 4, 12)],
     ids=repr,
@@ -97,6 +98,27 @@ def test_what_is_no_day_of_the_calendar_is_unknown(date: Any) -> None:
     if isinstance(date, list):
         date = str(date)
     assert patients((date, *ANNA[1:]), (date, *ANNA[1:])) == ["0", "1"]
+
+
+@pytest.mark.parametrize("form", ["12/04/1961", "04/12/1961", "12-4-1961", "4-12-1961"])
+def test_where_the_order_is_not_told_both_days_may_be_the_patients(form: str) -> None:
+    date = form.replace("-", "/")
+    assert patients((form, *ANNA[1:]), (date, *ANNA[1:])) == ["0", "0"]
+    assert patients(ANNA, (form, *ANNA[1:])) == ["0", "0"]
+    # Read in one order both are 12 April and 4 December; they are never the same.
+    other = "/".join([*date.split("/")[1::-1], "1961"])
+    assert patients((form, *ANNA[1:]), (other, *ANNA[1:])) == ["0", "1"]
+
+
+def test_where_a_row_tells_the_order_only_that_day_is_the_patients() -> None:
+    clear = ("25/04/1961", "M", "center", "UND")
+    assert patients(ANNA, ("12/04/1961", *ANNA[1:]), clear) == ["0", "0", "2"]
+    assert patients(ANNA, ("04/12/1961", *ANNA[1:]), clear) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("word", ["f", "Female", " FEMALE ", "女"])
+def test_words_for_a_sex_are_that_sex(word: str) -> None:
+    assert patients(ANNA, (ANNA[0], word, *ANNA[2:])) == ["0", "0"]
 
 
 def test_case_and_spaces_of_sex_and_site_do_not_matter() -> None:

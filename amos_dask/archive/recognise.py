@@ -1,0 +1,146 @@
+"""What lies in the place of an image or an archive: pointers, web pages, other archives."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+
+# So much of a file's beginning is enough.
+HEAD_BYTES = 1 << 12
+
+_ANNEX = "whose content is not here; 'git annex get' brings it"
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_GIT_LFS = re.compile(r"\s*version https?://(git-lfs|hawser)\.github\.com/spec/v\d")
+# An unlocked file, and a link in a file system without links (or in a zip) as text.
+_GIT_ANNEX = re.compile(r"[^\s<>\0]{0,1000}?[/\\]annex[/\\]objects[/\\]\S")
+_ANNEX_TARGET = re.compile(r"[/\\]annex[/\\]objects[/\\]")
+_COMMENTS = re.compile(r"(\s+|<!--.*?(-->|\Z)|<\?xml.*?\?>)+", re.DOTALL)
+# https://mimesniff.spec.whatwg.org/#identifying-a-resource-with-an-unknown-mime-type
+_TAGS = "html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p"
+_WEB_PAGE = re.compile(rf"<(!doctype html|{_TAGS})[\s>/]", re.IGNORECASE)
+_XML = re.compile(r"\ufeff?\s*<\?xml\s", re.IGNORECASE)
+_PART = re.compile(r"\.(z\d\d+|zip\.\d{3,})$")
+# https://en.wikipedia.org/wiki/List_of_file_signatures
+_PACKED = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+)
+
+
+class OtherFormError(ValueError):
+    """A file is no archive of its name's form; the message says what it is, and what to do."""
+
+
+def find_substitute(head: bytes) -> str:
+    """Return what a file is that lies in the place of another, and what to do; else nothing.
+
+    Parameters
+    ----------
+    head : bytes
+        Its first `HEAD_BYTES`, or all of it.
+
+    Returns
+    -------
+    str
+        Such as ``a Git LFS pointer, not the file itself; 'git lfs pull' brings it``.
+    """
+    text = _as_text(head[:HEAD_BYTES])
+    if _GIT_LFS.match(text):
+        return "a Git LFS pointer, not the file itself; 'git lfs pull' brings it"
+    if _GIT_ANNEX.match(text.lstrip()):
+        return f"a git-annex pointer {_ANNEX}"
+    # What is left by comments alone is a page that goes on.
+    rest = text[match.end() :] if (match := _COMMENTS.match(text)) else text
+    if _WEB_PAGE.match(rest) or (not rest and "<!--" in text):
+        return (
+            "a web page, not the file itself, such as one that asks to sign in; download it again"
+        )
+    if _XML.match(text):
+        return "an XML document, not the file itself, such as a server's error; download it again"
+    return ""
+
+
+def find_annex_link(path: str) -> str:
+    """Return that a path is a link of git-annex to content that is not here; else nothing."""
+    try:
+        target = str(Path(path).readlink())
+    except OSError:  # there is nothing, or no link
+        return ""
+    return describe_link(target) if is_annex_target(target) and not Path(path).exists() else ""
+
+
+def is_annex_target(target: str) -> bool:
+    """Return whether a link leads to where git-annex keeps contents."""
+    return _ANNEX_TARGET.search(target) is not None
+
+
+def describe_link(target: str) -> str:
+    """Return what a link is that leads to nothing, and what to do."""
+    if is_annex_target(target):
+        return f"a git-annex link {_ANNEX}"
+    return f"a link to {target[:200]!r}, which is not there"
+
+
+def find_other_form(head: bytes, name: str) -> str:
+    """Return what a file is that cannot be read in place as an archive, and what to do.
+
+    Parameters
+    ----------
+    head : bytes
+        Its first `HEAD_BYTES`, or all of it.
+    name : str
+        Its name.
+
+    Returns
+    -------
+    str
+        Empty where nothing is known of it.
+    """
+    if what := find_substitute(head):
+        return what
+    name = name.lower()
+    if part := _PART.search(name):
+        return describe_part(cut_by_bytes=part[1].startswith("zip"))
+    if head.startswith(b"PK\x07\x08"):
+        return describe_part()
+    if name.endswith((".nii.gz", ".nii")):
+        return "an image, and an archive is a folder, a .zip or a .tar that holds images"
+    for magic, form in _PACKED:
+        if head.startswith(magic):
+            return (
+                f"packed with {form} as a whole, so not read in place; unpack it, name the folder"
+            )
+    if head.startswith(b"PK\x03\x04") and not name.endswith(".zip"):
+        return "a zip whose name does not end in .zip; rename it"
+    if is_tar(head) and not name.endswith(".tar"):
+        return "a tar whose name does not end in .tar; rename it"
+    return ""
+
+
+def is_tar(head: bytes) -> bool:
+    """Return whether a file that begins so is a tar, as all but the oldest programs write it."""
+    return head[257:262] == b"ustar"
+
+
+def describe_part(*, cut_by_bytes: bool = False) -> str:
+    """Return what one part of a split zip is, and what to do."""
+    join = "zip -s 0 NAME.zip --out whole.zip"
+    if cut_by_bytes:
+        join = "cat NAME.zip.* > whole.zip"
+    return f"one part of a split zip; put the parts together ({join}) and name the whole"
+
+
+def _as_text(head: bytes) -> str:
+    for bom, encoding in _BOMS:
+        if head.startswith(bom):
+            return head[len(bom) :].decode(encoding, "replace")
+    return head.decode("latin-1")

@@ -1,0 +1,169 @@
+"""csv files that people write: in which encoding, with which delimiter."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_DELIMITERS = ",;\t"
+# GB18030 has one as well, which is not among Python's.
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16's, which it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ("\ufeff".encode("gb18030"), "gb18030"),
+)
+# Of those that fit a csv's cells equally well the first is taken: AMOS22 is from China.
+_PLAUSIBLE = (
+    *("gb18030", "cp1252", "big5", "cp932", "euc_jp", "cp949"),
+    *("cp1250", "cp1251", "koi8_r", "cp1253", "cp1254"),
+)
+# What separates cells, and is no byte of another character in any of the encodings.
+_BETWEEN_CELLS = re.compile(rb"[\x00-\x1f,;\"]+")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_ENOUGH_BYTES, _MOST_BYTES, _LONGEST_WORD = 400, 1 << 16, 40
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The text of a csv file.
+
+    Parameters
+    ----------
+    text : str
+        Without byte order mark.
+    recognised : str
+        The encoding, where it was recognised by what it makes of the words: they may be others.
+    word : str
+        One of these words.
+    """
+
+    text: str
+    recognised: str = ""
+    word: str = ""
+
+
+def decode(content: bytes, encoding: str | None = None) -> Decoded:
+    """Return the text of a csv file that people have made.
+
+    UTF-8 and UTF-16, with or without byte order mark, are told for certain; another encoding is
+    recognised by the words beyond ASCII.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    encoding : str, optional
+        Its encoding, where people say so, such as ``gb18030``.
+
+    Raises
+    ------
+    ValueError
+        When it cannot be decoded; the message says why.
+    """
+    if encoding is not None:
+        try:
+            return Decoded(content.decode(encoding).removeprefix("\ufeff"))
+        except LookupError as error:
+            raise ValueError(f"{encoding!r} is no encoding that Python knows") from error
+        except UnicodeError as error:
+            raise ValueError(f"not a text in {encoding}") from error
+    certain = _certain_text(content)
+    if certain is not None:
+        return Decoded(certain)
+    for candidate in _recognise(content):
+        try:
+            text = content.decode(candidate)
+        except UnicodeDecodeError:
+            continue
+        return Decoded(text, candidate, _first_word(text))
+    raise ValueError("its encoding is not recognised")
+
+
+def _first_word(text: str) -> str:
+    """Return the first word with a letter beyond ASCII, or what else is beyond it."""
+    match = _BEYOND_ASCII.search(text)
+    if match is None:
+        return ""
+    near = text[max(0, match.start() - _LONGEST_WORD) : match.start() + _LONGEST_WORD]
+    return next((word for word in _LETTERS.findall(near) if not word.isascii()), match[0])
+
+
+def _certain_text(content: bytes) -> str | None:
+    """Return the text of UTF-8 or UTF-16; None where it is neither."""
+    encodings = [encoding for bom, encoding in _BOMS if content.startswith(bom)][:1]
+    if not encodings:
+        # Delimiters and digits have a zero byte in UTF-16: behind the other, or before it.
+        is_big = content[::2].count(0) > content[1::2].count(0)
+        wide = "utf-16-be" if is_big else "utf-16-le"
+        encodings = [wide, "utf-8"] if b"\0" in content else ["utf-8"]
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding).removeprefix("\ufeff")
+        except UnicodeDecodeError:
+            continue
+        if encoding == "utf-8" or ("\0" not in text and any(map(text.count, _DELIMITERS))):
+            return text
+    return None
+
+
+def _recognise(content: bytes) -> Iterator[str]:
+    """Yield the encodings that make sense of the cells beyond ASCII, the likeliest first."""
+    from charset_normalizer import from_bytes  # hardly any csv needs it
+
+    found = dict.fromkeys(_BETWEEN_CELLS.split(content))
+    cells = b" ".join(cell for cell in found if not cell.isascii())[:_MOST_BYTES]
+    n_times = _ENOUGH_BYTES // max(1, len(cells)) + 1
+    for sample in (b" ".join([cells] * n_times), cells):
+        matches = from_bytes(sample, cp_isolation=list(_PLAUSIBLE), enable_fallback=False)
+        scores = {
+            (round(match.chaos, 2), _PLAUSIBLE.index(encoding))
+            for match in matches
+            for encoding in match.could_be_from_charset
+            if encoding in _PLAUSIBLE
+        }
+        yield from (_PLAUSIBLE[index] for _, index in sorted(scores))
+
+
+def split_rows(text: str) -> Iterator[list[str]]:
+    """Yield the rows of a csv file, the header first.
+
+    Raises
+    ------
+    csv.Error
+        While they are read, where they are not those of a csv file.
+    """
+    delimiter = find_delimiter(text)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False)
+    for number, row in enumerate(rows):
+        if number or not is_about_delimiter(row):
+            yield row
+
+
+def find_delimiter(text: str) -> str:
+    r"""Return what separates a csv file's cells: ``,``, ``;`` or ``\t``, as its header tells.
+
+    Lines that begin with ``#`` are left aside.
+    """
+    lines = (line for line in io.StringIO(text) if line.strip() and not line.startswith("#"))
+    header = next(lines, "")
+
+    def count(delimiter: str) -> int:
+        try:
+            return len(next(csv.reader([header], delimiter=delimiter), []))
+        except csv.Error:
+            return 0
+
+    return max(_DELIMITERS, key=count)
+
+
+def is_about_delimiter(row: list[str]) -> bool:
+    """Return whether a row is such as ``sep=;``, which Excel reads and some programs write."""
+    return bool(row) and row[0].strip().lower() == "sep="

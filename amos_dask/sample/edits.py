@@ -1,0 +1,152 @@
+"""What people corrected by hand: a sample's mask and its info file, found and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amos_dask.archive.listing import file_ref
+from amos_dask.errors import BadMaskError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.nifti import ImageInfo, open_image, read_info
+from amos_dask.records import Metadata
+from amos_dask.root.journal import Journal
+from amos_dask.root.layout import Layout, SampleFolder
+from amos_dask.root.ownership import Ownership, join_listed
+from amos_dask.root.receipts import Edit, Receipt, Receipts
+from amos_dask.sample.source import CANNOT_BE_READ
+from amos_dask.sample.task import SampleTask
+from amos_dask.steps.edited_mask import FittedMask, fit_to_volume
+from amos_dask.steps.info_file import parse_info_yaml
+from amos_dask.steps.mask import read_mask
+
+
+def find_edited_metadata(receipts: Receipts, receipt: Receipt | None) -> Metadata | None:
+    """Return the metadata of an info file that was edited by hand; None where it was not.
+
+    Parameters
+    ----------
+    receipts : Receipts
+        Those of ROOT_DIR.
+    receipt : Receipt or None
+        The sample's.
+    """
+    if receipt is None or receipt.record.files is None:
+        return None
+    path = receipts.layout.folder_of(receipt.record.files).info
+    if Edit.INFO not in receipt.edited and not is_edited(receipts, receipt, Edit.INFO):
+        return None
+    try:
+        return parse_info_yaml(path.read_text(encoding="utf-8"))[2]
+    except (OSError, ValueError):
+        return None
+
+
+def is_edited(receipts: Receipts, receipt: Receipt | None, edit: Edit) -> bool:
+    """Return whether a mask or info file that we wrote is there and another since."""
+    if receipt is None or receipt.record.files is None:
+        return False
+    layout = receipts.layout
+    folder = layout.folder_of(receipt.record.files)
+    path = folder.mask if edit == Edit.MASK else folder.info
+    known = receipt.identities()
+    try:
+        if Ownership(layout, join_listed(known)).is_as_written(path):
+            return False
+        journalled = Journal(layout, receipt.record.sample_id).files()
+        ours = Ownership(layout, join_listed(known, journalled))
+        return ours.lists(path) and not path.is_symlink() and not ours.is_as_written(path)
+    except OSError:
+        return False
+
+
+def is_stale(task: SampleTask) -> bool:
+    """Return whether the mask in a task's folder was edited since its description was written."""
+    return task.folder is not None and is_stale_mask(task.folder, Receipts(task.layout))
+
+
+def is_stale_mask(folder: SampleFolder, receipts: Receipts) -> bool:
+    """Return whether a mask was edited since its description was written."""
+    receipt = receipts.read_for(folder)
+    return receipt is not None and is_edited(receipts, receipt, Edit.MASK)
+
+
+def read_edited_mask(
+    task: SampleTask, earlier: Receipt | None, volume: ImageInfo
+) -> FittedMask | None:
+    """Read the mask in a sample's folder, if it was edited by hand, now or before.
+
+    Parameters
+    ----------
+    task : SampleTask
+        The sample, whose files lie in its target.
+    earlier : Receipt or None
+        What is known of it.
+    volume : ImageInfo
+        The header of its written volume.
+
+    Returns
+    -------
+    FittedMask or None
+        None where the mask is ours, or cannot be used: then it is made anew.
+    """
+    receipts, path = Receipts(task.layout), task.target.mask
+    if earlier is None or task.discard_edits:
+        return None
+    if Edit.MASK not in earlier.edited and not is_edited(receipts, earlier, Edit.MASK):
+        return None
+    return _read_fitting(path, task.layout, volume)
+
+
+def _read_fitting(path: Path, layout: Layout, volume: ImageInfo) -> FittedMask | None:
+    """Return a mask on its volume's grid; None where it is not one."""
+    if path.is_symlink():
+        return None
+    try:
+        with open_image(file_ref(path, layout.shown(path))) as image:
+            return fit_to_volume(read_mask(image).labels, image.info, volume)
+    except (*CANNOT_BE_READ, BadMaskError):
+        return None
+
+
+def can_take_up(layout: Layout, folder: SampleFolder, edit: Edit) -> bool:
+    """Return whether an altered mask or info file is one that the next run keeps as an edit."""
+    try:
+        if edit == Edit.INFO:
+            parse_info_yaml(folder.info.read_text(encoding="utf-8"))
+            return True
+        volume = read_info(file_ref(folder.volume, folder.volume.name))
+        return _read_fitting(folder.mask, layout, volume) is not None
+    except (*CANNOT_BE_READ, OSError, ValueError):
+        return False
+
+
+def describe_edited_info(task: SampleTask) -> Issue:
+    """Return ``edited_info``."""
+    return make_issue(
+        "edited_info",
+        "edited by hand",
+        sample=task.name,
+        file=task.layout.shown(task.target.info),
+        action="its values are kept, but for seq and subset",
+    )
+
+
+def describe_edits(task: SampleTask, earlier: Receipt, *, is_source_new: bool) -> list[Issue]:
+    """Return ``edited_mask``, and ``edited_source_changed`` once the archive's mask is another."""
+    shown = task.layout.shown(task.target.mask)
+    issues = [
+        make_issue(
+            "edited_mask",
+            "edited by hand",
+            sample=task.name,
+            file=shown,
+            action="its labels are kept and not denoised; --discard_edits makes it anew",
+        )
+    ]
+    codes = {found.issue.code for found in earlier.record.issues}
+    if is_source_new or "edited_source_changed" in codes:
+        message = "edited by hand, and the archive's mask has changed since"
+        action = "the edited mask stays; --discard_edits takes the archive's"
+        code = "edited_source_changed"
+        issues.append(make_issue(code, message, sample=task.name, file=shown, action=action))
+    return issues

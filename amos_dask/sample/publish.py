@@ -1,0 +1,208 @@
+"""How a sample's files come to their places: what is ours is written over, what is not stays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from amos_dask import geometry
+from amos_dask.archive.listing import file_ref
+from amos_dask.errors import ForeignFileError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.nifti import open_image
+from amos_dask.root.identity import identity
+from amos_dask.root.journal import Journal
+from amos_dask.root.ownership import Ownership, join_listed
+from amos_dask.root.receipts import Edit, Origin, Receipt, Receipts
+from amos_dask.root.replaced import find_set_aside, set_aside
+from amos_dask.root.staging import Staging, remove_if_empty
+from amos_dask.sample.task import SampleTask
+
+
+class Publication:
+    """The files of one sample on their way to their places.
+
+    Parameters
+    ----------
+    task : SampleTask
+        The sample.
+    earlier : Receipt or None
+        What is known of it, and lists what is ours.
+    """
+
+    def __init__(self, task: SampleTask, earlier: Receipt | None) -> None:
+        self._task, self._earlier = task, earlier
+        self.journal = Journal(task.layout, task.name)
+        self.journal.remove_temporaries()
+        listed = {} if earlier is None else earlier.identities()
+        # Commands that change masks in place take those they find as theirs to change.
+        adopt = task.adopt or (task.folder is not None and task.folder == task.target)
+        known = join_listed(listed, self.journal.files())
+        self._ownership = Ownership(task.layout, known, adopt)
+        self._aside: list[Path] = []
+
+    def publish(self, staging: Staging, origin: Origin) -> None:
+        """Give the staged files their names, the mask last: its description tells of the others.
+
+        Raises
+        ------
+        ForeignFileError
+            When somebody else's file is in the way; then nothing was touched.
+        """
+        mask = self._task.target.mask
+        superseded = self._find_superseded(staging, origin)
+        self._aside += self._ownership.publish(
+            staging, holds_the_same, last=mask, superseded=superseded
+        )
+
+    def _find_superseded(self, staging: Staging, origin: Origin) -> list[Path]:
+        """Return the finished files that go to ``replaced/`` although they are as written.
+
+        Those are volumes and masks that become others because archive or metadata did, and what
+        somebody had edited.
+        """
+        earlier, target = self._earlier, self._task.target
+        if earlier is None or self._task.folder is not None:
+            return []
+        candidates = {target.mask: Edit.MASK, target.volume: None, target.info: Edit.INFO}
+        has_changed = (origin.row, origin.inputs) != (earlier.origin.row, earlier.origin.inputs)
+        return [
+            final
+            for final, edit in candidates.items()
+            if (staged := staging.staged.get(final)) is not None
+            and (edit in earlier.edited or (has_changed and final != target.info))
+            and final.is_file()
+            and identity(final) != identity(staged, final.name)
+        ]
+
+    def remove_others(self, keep: Collection[Path]) -> None:
+        """Remove what the receipt lists and is not made any more, and what was kept for it."""
+        listed = () if self._earlier is None else self._earlier.files
+        for path in sorted(self._task.layout.root / name for name in listed):
+            if path in keep:
+                continue
+            if path.parent == self._task.layout.restore:
+                path.unlink(missing_ok=True)
+            elif self._ownership.remove(path, keep_copy=_is_of_its_own(path)):
+                self._aside.append(path)
+
+    def find_issues(self) -> list[Issue]:
+        """Return the warning that files had to make way, in this run or before it was killed."""
+        task, target = self._task, self._task.target
+        finals = {target.info, target.volume, target.mask, *target.binary_masks()}
+        finals |= {task.layout.root / path for path in self._ownership.listed}
+        aside = sorted({*self._aside, *find_set_aside(task.layout, finals)})
+        if not aside:
+            return []
+        message = f"{', '.join(path.name for path in aside)} had to make way"
+        if any(path.name.startswith(f"{task.name}_mask_") for path in aside):
+            message += "; edit the multi-label mask, of which binary masks are made"
+        first = target.mask if target.mask in aside else aside[0]
+        action = "moved to replaced/"
+        shown = task.layout.shown(first)
+        return [make_issue("replaced", message, sample=task.name, file=shown, action=action)]
+
+
+def _is_of_its_own(path: Path) -> bool:
+    """Return whether a file is a volume or multi-label mask, not made of another one."""
+    return path.name.endswith(("_volume.nii.gz", "_mask.nii.gz"))
+
+
+def holds_the_same(existing: Path, staged: Path) -> bool:
+    """Return whether two files of a sample have the same voxels and geometry, or the same YAML."""
+    try:
+        if existing.suffix == ".yaml":
+            ours, theirs = (yaml.safe_load(p.read_text("utf-8")) for p in (existing, staged))
+            return bool(ours == theirs)
+        with (
+            open_image(file_ref(existing, existing.name)) as theirs,
+            open_image(file_ref(staged, existing.name)) as ours,
+        ):
+            known, new = theirs.info, ours.info
+            norm = geometry.difference_norm(known.affine, new.affine)
+            if known.shape != new.shape or known.dtype != new.dtype:
+                return False
+            return norm <= geometry.SAME_AFFINE_NORM and all(
+                np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+                for a, b in zip(theirs.chunks(), ours.chunks(), strict=True)
+            )
+    except Exception:  # whatever cannot be read is not the same
+        return False
+
+
+def move_sample(task: SampleTask, earlier: Receipt | None) -> Receipt | None:
+    """Rename the files of a sample that comes to lie elsewhere; return its receipt.
+
+    Edited files go along, what is not ours stays. After a kill in the middle the rest follows.
+
+    Raises
+    ------
+    ForeignFileError
+        When somebody else's file is in the way; then nothing was touched.
+    """
+    layout, target = task.layout, task.target.path
+    if earlier is None or earlier.record.files is None:
+        return earlier
+    old = layout.folder_of(earlier.record.files).path
+    if old == target or not old.is_dir() or not _is_reached_without_links(task, old, target):
+        return earlier
+    listed = [layout.root / name for name in earlier.files]
+    moved = {path: target / path.name for path in listed if path.parent == old}
+    present = {path: new for path, new in moved.items() if os.path.lexists(path)}
+    for new in present.values():
+        if os.path.lexists(new) and not task.adopt:
+            raise ForeignFileError(new, "is in the way and nothing that this program wrote")
+    target.mkdir(parents=True, exist_ok=True)
+    for path, new in present.items():
+        if os.path.lexists(new):
+            set_aside(layout, new)
+        path.rename(new)
+    receipt = _relocate(earlier, layout.key(old), layout.key(target), layout.key(layout.grouped))
+    Receipts(layout).write(receipt)
+    above = old.relative_to(layout.grouped).parents if old.is_relative_to(layout.grouped) else ()
+    remove_if_empty(old, *(layout.grouped / folder for folder in above if folder.name))
+    return receipt
+
+
+def _is_reached_without_links(task: SampleTask, *folders: Path) -> bool:
+    grouped = task.layout.grouped
+    return all(
+        folder.is_relative_to(grouped)
+        and not any(
+            (grouped / part).is_symlink()
+            for part in (folder.relative_to(grouped), *folder.relative_to(grouped).parents)
+            if part.name
+        )
+        for folder in folders
+    )
+
+
+def _relocate(receipt: Receipt, old: str, new: str, grouped: str) -> Receipt:
+    """Return a receipt whose files lie in another folder."""
+
+    def place(path: str) -> str:
+        folder, _, name = path.rpartition("/")
+        return f"{new}/{name}" if folder == old else path
+
+    files = receipt.record.files
+    row = None if files is None else replace(files, folder=new.removeprefix(f"{grouped}/"))
+    outputs = {
+        output: {place(path): known for path, known in listed.items()}
+        for output, listed in receipt.outputs.items()
+    }
+    return replace(receipt, outputs=outputs, record=replace(receipt.record, files=row))
+
+
+def note_edit(receipts: Receipts, receipt: Receipt, *edits: Edit) -> Receipt:
+    """Keep in a sample's receipt that something was edited, before that can be written over."""
+    edited = tuple(sorted({*receipt.edited, *edits}))
+    if edited == receipt.edited:
+        return receipt
+    noted = replace(receipt, edited=edited)
+    receipts.write(noted)
+    return noted

@@ -1,0 +1,67 @@
+"""Edited masks: labels that somebody saved by hand, brought back to their volume's grid."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from nibabel.orientations import inv_ornt_aff, io_orientation, ornt_transform
+
+from amos_dask import geometry
+from amos_dask.nifti import ImageInfo, Mask
+from amos_dask.steps.denoise import is_denoised
+
+# Raised when what this step makes changes: samples made with an older one are made again.
+RESULT_VERSION = 1
+
+# How far apart corners of one grid may lie, as a part of its diagonal.
+_SAME_CORNERS = 2e-3
+
+
+class FittedMask(NamedTuple):
+    """An edited mask on its volume's grid.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8, Fortran-ordered
+        In the order of the volume's voxels.
+    is_as_written : bool
+        Whether the file has the type and geometry under which masks are written, so that it can
+        stay as it is.
+    """
+
+    labels: Mask
+    is_as_written: bool
+
+
+def fit_to_volume(labels: Mask, mask: ImageInfo, volume: ImageInfo) -> FittedMask | None:
+    """Return the labels in the order of the volume's voxels, axes turned over by the affine.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8
+        As stored.
+    mask : ImageInfo
+        The mask's own header.
+    volume : ImageInfo
+        The header of the written volume.
+
+    Returns
+    -------
+    FittedMask or None
+        None when the mask lies on another grid than its volume.
+    """
+    if not geometry.is_usable(mask.affine):
+        return None
+    turn = ornt_transform(io_orientation(mask.affine), io_orientation(volume.affine))
+    affine = mask.affine @ inv_ornt_aff(turn, labels.shape)
+    turned = geometry.turned(turn, labels)
+    distance_mm, diagonal_mm = geometry.farthest_apart(affine, volume.affine, volume.shape)
+    if turned.shape != volume.shape or not distance_mm <= _SAME_CORNERS * diagonal_mm:
+        return None
+    is_turned = not np.array_equal(turn, [[0, 1], [1, 1], [2, 1]])
+    norm = geometry.difference_norm(mask.affine, volume.affine)
+    has_form = mask.stored_dtype == np.uint8 and not mask.is_scaled and not is_turned
+    says_so = is_denoised(mask.description)  # kept by the program that saved it, and wrong now
+    is_as_written = has_form and norm <= geometry.SAME_AFFINE_NORM and not says_so
+    return FittedMask(turned, is_as_written)
