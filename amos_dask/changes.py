@@ -73,9 +73,14 @@ def describe_changes(found: Found, plan: Plan) -> str:
         changes.append("other exclusions from denoising")
     if not changes:
         return ""
-    made = [p.todo.outputs for p in plan.samples if p.todo.reason == Reason.CHANGED]
-    n_whole = sum(Output.VOLUME in outputs for outputs in made)
-    return f"{', '.join(changes)}: {_describe_made(n_whole, len(made) - n_whole)}"
+    changed = [planned for planned in plan.samples if planned.todo.reason == Reason.CHANGED]
+    is_whole = [Output.VOLUME in planned.todo.outputs for planned in changed]
+    n_masks = sum(  # a mask that the archive lacks now stays as it is
+        planned.sample.mask is not None
+        for planned, whole in zip(changed, is_whole, strict=True)
+        if not whole
+    )
+    return f"{', '.join(changes)}: {_describe_made(sum(is_whole), n_masks)}"
 
 
 def _pairs(before: Remembered, now: Remembered) -> Iterable[tuple[str, str, str]]:

@@ -140,7 +140,7 @@ def _row(planned: Planned, made: list[Output], n_voxels: int) -> dict[str, Any]:
         "subset": sample.subset,
         "modality": sample.modality,
         "reason": str(planned.todo.reason),
-        "todo": "+".join(made or sorted(planned.todo.outputs)),  # masks may only have to go
+        "todo": "+".join(made) or ("kept" if planned.todo.outputs else ""),  # its file is missing
         "read_bytes": sum(ref.size for ref in refs),
         "write_bytes": round(n_voxels * sum(COSTS[output].written_bytes for output in made)),
         "folder": task.target.path.relative_to(task.layout.root).as_posix(),

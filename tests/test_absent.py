@@ -110,6 +110,26 @@ def test_a_folder_that_is_absent_for_a_moment_costs_nothing(place: Place, made: 
     assert contents(place.root) == contents(made)
 
 
+def test_masks_that_are_absent_for_a_moment_stay(place: Place) -> None:
+    shutil.rmtree(place.archive / "labelsTr")
+    kept = {
+        name[:9] for name in (path.name for path in (place.root / "grouped").rglob("*_mask.n*"))
+    }
+    plan = amos_dask.plan_run(place.root, filter_halfedge=4)
+    rows = plan.samples[plan.samples["reason"] == "changed"]
+    assert {todo for name, todo in zip(rows["ID"], rows["todo"], strict=True) if name in kept} == {
+        "kept",
+        "masks",
+    }
+    n_made = sum(rows["todo"] == "masks")
+    are = "the masks of 1 sample are" if n_made == 1 else f"the masks of {n_made} samples are"
+    assert plan.changes == f"filter_halfedge 3 -> 4: {are} made anew"
+    before = snapshot(place.root / "grouped")
+    place.run(exit_code=3)
+    after = snapshot(place.root / "grouped")
+    assert {n: b for n, b in before.items() if n.endswith("gz")}.items() <= after.items()
+
+
 def test_issues_of_a_withdrawn_sample_stay(place: Place) -> None:
     name = next(i["sample"] for i in issues(place.root) if i["code"] == "affine_repaired")
     before = [i for i in issues(place.root) if i["sample"] == name and i["file"][:6] == "labels"]
