@@ -7,7 +7,9 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 _DELIMITERS = ",;\t"
 # GB18030 has one as well, which is not among Python's.
@@ -69,12 +71,7 @@ def decode(content: bytes, encoding: str | None = None) -> Decoded:
         When it cannot be decoded; the message says why.
     """
     if encoding is not None:
-        try:
-            return Decoded(content.decode(encoding).removeprefix("\ufeff"))
-        except LookupError as error:
-            raise ValueError(f"{encoding!r} is no encoding that Python knows") from error
-        except UnicodeError as error:
-            raise ValueError(f"not a text in {encoding}") from error
+        return Decoded(_decode_as(content, encoding))
     certain = _certain_text(content)
     if certain is not None:
         return Decoded(certain)
@@ -85,6 +82,26 @@ def decode(content: bytes, encoding: str | None = None) -> Decoded:
             continue
         return Decoded(text, candidate, _first_word(text))
     raise ValueError("its encoding is not recognised")
+
+
+def _decode_as(content: bytes, encoding: str) -> str:
+    try:
+        return content.decode(encoding).removeprefix("\ufeff")
+    except LookupError as error:
+        raise ValueError(f"{encoding!r} is no encoding that Python knows") from error
+    except UnicodeError as error:
+        raise ValueError(f"not a text in {encoding}") from error
+
+
+def read_text(path: Path) -> str:
+    r"""Return the text of a file as `decode` does, with ``\n`` at the ends of its lines.
+
+    Raises
+    ------
+    OSError, ValueError
+        When it cannot be read, or not be decoded.
+    """
+    return io.StringIO(decode(path.read_bytes()).text, newline=None).read()
 
 
 def _first_word(text: str) -> str:
@@ -98,20 +115,20 @@ def _first_word(text: str) -> str:
 
 def _certain_text(content: bytes) -> str | None:
     """Return the text of UTF-8 or UTF-16; None where it is neither."""
-    encodings = [encoding for bom, encoding in _BOMS if content.startswith(bom)][:1]
-    if not encodings:
+    for bom, encoding in _BOMS:
+        if content.startswith(bom):
+            return _decode_as(content, encoding)
+    if b"\0" in content:
         # Delimiters and digits have a zero byte in UTF-16: behind the other, or before it.
         is_big = content[::2].count(0) > content[1::2].count(0)
-        wide = "utf-16-be" if is_big else "utf-16-le"
-        encodings = [wide, "utf-8"] if b"\0" in content else ["utf-8"]
-    for encoding in encodings:
-        try:
-            text = content.decode(encoding).removeprefix("\ufeff")
-        except UnicodeDecodeError:
-            continue
-        if encoding == "utf-8" or ("\0" not in text and any(map(text.count, _DELIMITERS))):
-            return text
-    return None
+        with suppress(UnicodeDecodeError):
+            text = content.decode("utf-16-be" if is_big else "utf-16-le")
+            if "\0" not in text and any(map(text.count, _DELIMITERS)):
+                return text
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def _recognise(content: bytes) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amos_dask.csv_text import decode, find_delimiter, is_about_delimiter
+from amos_dask.csv_text import find_delimiter, is_about_delimiter, read_text
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ExclusionsError
 from amos_dask.labels import LabelMap
@@ -82,7 +82,7 @@ def read_exclusions(path: Path, label_map: LabelMap, prefix: str = AMOS22.prefix
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ExclusionsError(f"{path}: larger than 1 MiB, so not a list of exclusions.")
-        text = decode(path.read_bytes()).text
+        text = read_text(path)
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ExclusionsError(f"{path}: not a readable list of exclusions ({reason}).") from error

@@ -154,6 +154,7 @@ NAMED_CODES = frozenset(
         "shape_mismatch",
         "bad_mask_values",
         "unknown_label",
+        "label_vanished",
     }
 )
 """The issue codes that the specification names; other codes are not compared."""
@@ -929,6 +930,9 @@ def _finish_mask(
     sample.denoised = None not in excluded
     undone = set(known) if None in excluded else {label for label in excluded if label is not None}
     sample.mask = undo_labels(sample.undenoised_mask, sample.mask, undone)
+    if set(sample.undenoised_mask.flat) - set(sample.mask.flat) - {0}:
+        file = sample.path("mask.nii.gz")
+        result.issues.add(IssueKey("label_vanished", "warning", sample.sample_id, file))
     for label in known:
         sample.binary_masks[label] = (sample.mask == label).astype(np.uint8)
     sx, sy, sz = sample.spacing_mm

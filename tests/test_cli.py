@@ -162,6 +162,7 @@ TUTORIAL: list[tuple[str, str, dict[str, Any]]] = [
                 "root_dir": "root_dir/archive",
                 "output_dir": GROUPED / f"AMOS-{modality.upper()}",
                 "archive_manifest": DESCRIPTOR / "archive_manifest.xlsx",
+                "adopt": False,
                 **ORGANISED,
             },
         )
@@ -215,6 +216,7 @@ TUTORIAL: list[tuple[str, str, dict[str, Any]]] = [
             "region_area_thresh": 10.0,
             "exclude": None,
             "label_explanation": None,
+            "adopt": False,
             **ORGANISED,
         },
     ),

@@ -12,6 +12,8 @@ from amos_dask.datasets import AMOS22
 from amos_dask.errors import AmosDaskError, ExclusionsError
 from amos_dask.exclusions import EVERY_LABEL, NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.labels import LabelMap
+from amos_dask.root.choices import find_exclusions, keep_exclusions
+from amos_dask.root.layout import Layout
 
 quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 NOTHING: frozenset[int] = frozenset()
@@ -144,3 +146,19 @@ def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, t
         except ExclusionsError:
             continue
         assert found.for_sample("amos_0004") <= EVERY_LABEL
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "gb18030", "utf-8-sig"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_list_that_a_spreadsheet_saved_is_read_and_kept(
+    tmp_path: Path, encoding: str, delimiter: str
+) -> None:
+    text = "# 龙岗区人民医院\nsample,label\namos_0004,liver\n".replace(",", delimiter)
+    layout = Layout(tmp_path)
+    layout.denoise_exclude.parent.mkdir()
+    content = text.replace("\n", "\r\n").encode(encoding)
+    layout.denoise_exclude.write_bytes(content)
+    found = find_exclusions(layout, None, AMOS22.label_map)
+    assert found.by_number == {4: frozenset({6})}
+    keep_exclusions(layout, found)
+    assert layout.denoise_exclude.read_bytes() == content

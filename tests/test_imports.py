@@ -19,7 +19,7 @@ CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FACADE = "__init__"
 VOCABULARY = {
     *("errors", "labels", "datasets", "issues", "geometry", "records", "params", "exclusions"),
-    *("difference", "overlay", "metadata_forms"),
+    *("difference", "overlay", "metadata_forms", "csv_text"),
 }
 
 # Library -> the only rooms that may import it.

@@ -182,6 +182,26 @@ def test_a_denoised_copy_leaves_what_is_kept_as_it_is(
     assert snapshot(root / ".amos-dask" / "restore") == before
 
 
+def test_denoised_masks_elsewhere_are_ours_and_others_stay(
+    source: Path, made: Path, tmp_path: Path, cluster_address: str
+) -> None:
+    root = shutil.copytree(made, tmp_path / "AMOS22")
+    group, cluster = root / GROUP, ("--cluster", cluster_address, "--quiet")
+    program("restore", "--root_dir", group, *cluster)
+    words = ("denoise", "--root_dir", group, "--output_dir", tmp_path / "denoised", *cluster)
+    for area in (10, 40):  # the second time over what was written the first time
+        program(*words, "--region_area_thresh", str(area))
+    mask = sample_dir(tmp_path / "denoised", "0001") / "amos_0001_mask.nii.gz"
+    shutil.rmtree(root / ".amos-dask" / "journal")
+    mask.write_bytes(b"mine")
+    said = program(*words, "--region_area_thresh", "20", exit_code=3).stdout
+    assert f"foreign_file: {mask.name} is in the way" in said
+    assert mask.read_bytes() == b"mine"
+    program(*words, "--region_area_thresh", "20", "--adopt")
+    (aside,) = (root / "replaced" / "1").rglob(mask.name)
+    assert aside.read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("command", ["binary-masks", "split-prostate-uterus"])
 def test_a_step_that_has_nothing_to_do_leaves_a_sound_result(
     source: Path, made: Path, tmp_path: Path, cluster_address: str, command: str

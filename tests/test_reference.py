@@ -296,6 +296,7 @@ def test_issues(expected: ref.Expected) -> None:
         ("unknown_label", "error", "amos_0008"),
         ("shape_mismatch", "error", "amos_0009"),
         ("affine_repaired", "warning", "amos_0508"),
+        *(("label_vanished", "warning", f"amos_{n}") for n in ("0001", "0004", "0508")),
     }
     assert expected.failed == {"amos_0008", "amos_0009", "amos_0601"}
     assert expected.exit_code == 3

@@ -51,21 +51,19 @@ def find_substitute(head: bytes) -> str:
     Returns
     -------
     str
-        Such as ``a Git LFS pointer, not the file itself; 'git lfs pull' brings it``.
+        Such as ``a Git LFS pointer; 'git lfs pull' brings the file``.
     """
     text = _as_text(head[:HEAD_BYTES])
     if _GIT_LFS.match(text):
-        return "a Git LFS pointer, not the file itself; 'git lfs pull' brings it"
+        return "a Git LFS pointer; 'git lfs pull' brings the file"
     if _GIT_ANNEX.match(text.lstrip()):
         return f"a git-annex pointer {_ANNEX}"
     # What is left by comments alone is a page that goes on.
     rest = text[match.end() :] if (match := _COMMENTS.match(text)) else text
     if _WEB_PAGE.match(rest) or (not rest and "<!--" in text):
-        return (
-            "a web page, not the file itself, such as one that asks to sign in; download it again"
-        )
+        return "a web page, such as one that asks to sign in; download the file again"
     if _XML.match(text):
-        return "an XML document, not the file itself, such as a server's error; download it again"
+        return "an XML document, such as a server's error; download the file again"
     return ""
 
 

@@ -213,8 +213,9 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
     if not fresh and n_members:
         raise TrailingBytesError("the beginning of another gzip stream follows the image")
     if not fresh:
-        what = find_substitute(head) or "the gzip stream ends before the image does"
-        raise UnreadableImageError(what)
+        if what := find_substitute(head):
+            raise UnreadableImageError(f"not a gzip file but {what}")
+        raise UnreadableImageError("the gzip stream ends before the image does")
     if not n_members:
         raise UnreadableImageError("the file is empty")
 
@@ -224,8 +225,9 @@ def _gzip_error(error: Exception, n_members: int, head: bytes) -> UnreadableImag
         return UnreadableImageError(f"the gzip stream is damaged ({error})")
     if n_members:
         return TrailingBytesError("bytes that are not gzip follow the image")
-    what = find_substitute(head) or "not a gzip file; only gzip-compressed NIfTI-1 is supported"
-    return UnreadableImageError(what)
+    if what := find_substitute(head):
+        return UnreadableImageError(f"not a gzip file but {what}")
+    return UnreadableImageError("not a gzip file; only gzip-compressed NIfTI-1 is supported")
 
 
 class TrailingBytesError(UnreadableImageError):

@@ -42,6 +42,7 @@ def archive_manifest(**arguments: Any) -> int:
     "--archive_manifest", required=True, type=opt.FILE, help="Workbook of archive-manifest."
 )
 @opt.selection_of_modality
+@opt.adopt
 @opt.no_lock
 @opt.cluster
 def confirm_pairs(**arguments: Any) -> int:
@@ -122,6 +123,7 @@ def small_regions(**arguments: Any) -> int:
 @opt.denoise_parameters
 @opt.label_explanation
 @opt.selection
+@opt.adopt
 @opt.no_lock
 @opt.cluster
 def denoise(**arguments: Any) -> int:

@@ -145,6 +145,7 @@ def confirm_pairs(
     *,
     modality: str,
     selection: Selection = EVERYTHING,
+    adopt: bool = False,
     no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -163,6 +164,9 @@ def confirm_pairs(
         Which samples.
     selection : Selection
         Further choice of samples.
+    adopt : bool
+        A file in the way that is not ours goes to ROOT's ``replaced/``; otherwise it is the error
+        ``foreign_file``.
     no_lock, cluster, progress
         As for `archive_manifest`.
 
@@ -196,7 +200,9 @@ def confirm_pairs(
         require_no_archive(layout, group)
         listed = _read_samples(manifest, str(root_dir), layout.dataset)
         chosen = selection.choose(sample for sample in listed if sample.modality == modality)
-        results = make_all("pair", _pair_tasks(layout, group, chosen), cluster, progress)
+        results = make_all(
+            "pair", _pair_tasks(layout, group, chosen, adopt=adopt), cluster, progress
+        )
         issues = [found.issue for result in results for found in result.issues]
         issues += [
             issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)
@@ -208,7 +214,9 @@ def confirm_pairs(
     return CommandResult((group,), len(chosen), summary, tuple(issues))
 
 
-def _pair_tasks(layout: Layout, group: Path, chosen: Iterable[Sample]) -> list[SampleTask]:
+def _pair_tasks(
+    layout: Layout, group: Path, chosen: Iterable[Sample], *, adopt: bool
+) -> list[SampleTask]:
     """Return a task for each sample that has a volume."""
     there = find_sample_folders(group, layout.dataset.prefix)
     earlier = {folder.sample_id for folder in there}
@@ -220,6 +228,7 @@ def _pair_tasks(layout: Layout, group: Path, chosen: Iterable[Sample]) -> list[S
             sample_folder(group, sample),
             frozenset({Step.CONFIRM_PAIRS}),
             params,
+            adopt=adopt,
         )
         for sample in chosen
         if sample.volume is not None

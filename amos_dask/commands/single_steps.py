@@ -196,6 +196,7 @@ def denoise(
     exclude: str | Path | None = None,
     label_explanation: str | Path | None = None,
     selection: Selection = EVERYTHING,
+    adopt: bool = False,
     no_lock: bool = False,
     cluster: Any = None,
     progress: str | Listener = "auto",
@@ -218,6 +219,9 @@ def denoise(
     exclude : str or Path, optional
         What is left as it was: a csv file with columns ``sample`` and ``label``, where ``*`` or
         nothing means all; by default ROOT's ``descriptor/denoise_exclude.csv``, if there is one.
+    adopt : bool
+        A file in the way in another ``output_dir`` that is not ours goes to ROOT's ``replaced/``;
+        otherwise it is the error ``foreign_file``.
     label_explanation, selection, no_lock, cluster, progress
         As for `amos_dask.binary_masks`.
 
@@ -246,7 +250,7 @@ def denoise(
         exclusions = find_exclusions(place.layout, exclude, label_map)
         splits = place.layout.dataset.splits_prostate_uterus
         params = Params(label_map, how, (), splits_prostate_uterus=splits)
-        tasks = _denoise_tasks(place, output, params, exclusions)
+        tasks = _denoise_tasks(place, output, params, exclusions, adopt=adopt)
         results = make_all("denoise", tasks, cluster, progress)
         n_denoised = sum(result.is_changed for result in results)
         n_before = sum(not (result.is_changed or has_error(result)) for result in results)
@@ -259,7 +263,7 @@ def denoise(
 
 
 def _denoise_tasks(
-    place: Workplace, output: Path, params: Params, exclusions: Exclusions
+    place: Workplace, output: Path, params: Params, exclusions: Exclusions, *, adopt: bool
 ) -> list[SampleTask]:
     sources = place.masked(params.label_map)
     by_sample = {s.name: replace(params, excluded=exclusions.for_sample(s.name)) for s in sources}
@@ -271,6 +275,7 @@ def _denoise_tasks(
             replace(source.folder, path=output / source.folder.path.relative_to(place.folder)),
             frozenset({Step.DENOISE, Step.BINARY_MASKS}),
             by_sample[source.name],
+            adopt=adopt,
         )
         for source in sources
     ]

@@ -12,6 +12,7 @@ from amos_dask.archive.around import require_outside_archives
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.locations import is_one_file, is_url
 from amos_dask.archive.names import sort_names
+from amos_dask.csv_text import read_text
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError, DatasetError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
@@ -98,7 +99,7 @@ def keep_exclusions(layout: Layout, exclusions: Exclusions) -> None:
 
 
 def _keep_text(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8-sig") != text:
+    if not path.exists() or read_text(path) != text:
         write_text(path, text)
 
 

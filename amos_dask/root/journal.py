@@ -65,6 +65,15 @@ class Journal:
         if not self.files():
             self.remove()
 
+    def add_files(self, files: Identities) -> None:
+        """List files that are in place."""
+        known = self.files()
+        self._append(
+            {"file": path, "identity": one}
+            for path, identities in files.items()
+            for one in sorted(identities - known.get(path, frozenset()))
+        )
+
     def remove(self) -> None:
         """Remove the journal: what it lists is told elsewhere."""
         self.path.unlink(missing_ok=True)

@@ -73,7 +73,7 @@ def make_sample(task: SampleTask) -> SampleResult:
         return _leave(task, earlier, _issue_of(task, stop))
     if made.is_lost or not is_ours:
         made.issues += _of_publishing(task, publication)
-        publication.journal.remove()
+        publication.keep_elsewhere()
         return _summarise(task, made, None)
     made.written = _list_masks(task, made.masks)
     publication.remove_others(_find_kept(task, made))

@@ -38,11 +38,13 @@ class Publication:
     def __init__(self, task: SampleTask, earlier: Receipt | None) -> None:
         self._task, self._earlier = task, earlier
         self.journal = Journal(task.layout, task.name)
+        # What lies where no receipt speaks for it, such as in another --output_dir of denoise.
+        self._elsewhere = Journal(task.layout, f"elsewhere/{task.name}")
         self.journal.remove_temporaries()
         listed = {} if earlier is None else earlier.identities()
         # Commands that change masks in place take those they find as theirs to change.
         adopt = task.adopt or (task.folder is not None and task.folder == task.target)
-        known = join_listed(listed, self.journal.files())
+        known = join_listed(listed, self.journal.files(), self._elsewhere.files())
         self._ownership = Ownership(task.layout, known, adopt)
         self._aside: list[Path] = []
 
@@ -79,6 +81,11 @@ class Publication:
             and final.is_file()
             and identity(final) != identity(staged, final.name)
         ]
+
+    def keep_elsewhere(self) -> None:
+        """List what was published as ours, although no receipt does."""
+        self._elsewhere.add_files(self.journal.files())
+        self.journal.remove()
 
     def remove_others(self, keep: Collection[Path]) -> None:
         """Remove what the receipt lists and is not made any more, and what was kept for it."""

@@ -92,7 +92,7 @@ def unreadable(voxels: Array) -> Iterator[tuple[str, bytes, str]]:
 def _damaged(voxels: Array) -> Iterator[tuple[str, bytes, str]]:
     good, plain = image(voxels), raw(voxels)
     yield "empty", b"", "empty"
-    yield "html", b"<html>404</html>", "not a gzip file"
+    yield "html", b"<html>404</html>", "web page"
     yield "zeros", bytes(2000), "not a gzip file"
     for n_bytes in (5, 40, len(good) // 2, len(good) - 8, len(good) - 1):
         yield f"cut_at_{n_bytes}", good[:n_bytes], "ends before"

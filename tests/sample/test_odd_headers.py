@@ -28,7 +28,7 @@ AFFINE = from_matvec(np.diag([-0.8, -0.8, 5.0]), [20, 30, -100])
 
 def organs() -> Array:
     mask = np.zeros(SHAPE, np.uint8)
-    mask[2:10, 3:12, 1:5], mask[14:22, 8:18, 1:4], mask[12, 3, 2] = 6, 1, 3
+    mask[2:10, 3:12, 1:5], mask[14:22, 8:18, 1:4], mask[12, 3, 2] = 6, 1, 6
     return mask
 
 
