@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 from nibabel.affines import obliquity, voxel_sizes
-from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.orientations import (
+    aff2axcodes,
+    apply_orientation,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 from numpy.typing import NDArray
 
 Affine = NDArray[np.float64]
@@ -167,11 +173,37 @@ def find_turn(volume: Affine, mask: Affine, mask_shape: tuple[int, ...]) -> Turn
         return None
     to_volume = np.linalg.solve(volume, mask)
     turn = io_orientation(to_volume)
-    if np.isnan(turn).any() or np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
+    if np.isnan(turn).any() or not is_a_turn(turn):
         return None
     difference = np.abs(to_volume @ inv_ornt_aff(turn, mask_shape) - np.eye(4))
     difference[:3, 3] /= max(mask_shape)  # a flip moves the origin by the error of every voxel
     return turn if difference.max() <= _SAME_GRID_WITHIN else None
+
+
+def closest_turn(volume: Affine, mask: Affine, mask_shape: tuple[int, ...]) -> tuple[Turn, Affine]:
+    """Return the turn that brings a mask's axes closest to its volume's.
+
+    Parameters
+    ----------
+    volume, mask : (4, 4) float64
+        Voxel index to RAS+ mm; both usable.
+    mask_shape : (int, int, int)
+        Voxels of the mask.
+
+    Returns
+    -------
+    turn : (3, 2) float64
+        Flips and permutation of the mask's axes, as of `nibabel.orientations`.
+    affine : (4, 4) float64
+        The mask's affine after the turn.
+    """
+    turn = ornt_transform(io_orientation(mask), io_orientation(volume))
+    return turn, mask @ inv_ornt_aff(turn, mask_shape)
+
+
+def is_a_turn(turn: Turn) -> bool:
+    """Return whether a turn changes anything."""
+    return not np.array_equal(turn, [[0, 1], [1, 1], [2, 1]])
 
 
 def turned_shape(turn: Turn, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from amos_dask.engine.events import Outcome
 from amos_dask.engine.session import Session
 from amos_dask.errors import AmosDaskError
-from amos_dask.issues import make_issue
 from amos_dask.labels import LabelMap
 from amos_dask.outcomes import failure_issue
 from amos_dask.records import (
@@ -22,7 +21,7 @@ from amos_dask.records import (
 )
 from amos_dask.root.layout import Layout, SampleFolder, sample_folder
 from amos_dask.root.receipts import Receipts
-from amos_dask.sample.describe import DescribeTask, Description, describe_sample
+from amos_dask.sample.describe import DescribeTask, Description, describe_foreign, describe_sample
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import current_receipt
 from amos_dask.settings import Found
@@ -92,26 +91,12 @@ def find_organised(
         elif name not in digests and folder.path in places:
             unknown.append(folder)
         elif folder.path not in places:  # else why it could not be made was said
-            organised.append(_foreign(layout, folder))
+            record = describe_foreign(folder, layout)
+            organised.append(Organised(name, repr(record), record))
     thresholds = found.params.region_volume_thresh
     records = describe_samples(session, layout, found.params.label_map, thresholds, unknown)
     organised += [Organised(record.sample_id, repr(record), record) for record in records]
     return sorted(organised, key=lambda sample: sample_number(sample.sample_id))
-
-
-def _foreign(layout: Layout, folder: SampleFolder) -> Organised:
-    """Return what is said of a folder that looks like a sample's and is not ours."""
-    issue = make_issue(
-        "foreign_file",
-        "looks like a sample's folder, and is none that this program made",
-        sample=folder.sample_id,
-        file=layout.shown(folder.path),
-        action="left as it is, and not counted",
-        severity="warning",
-    )
-    found = (StepIssue(Step.DATASET_MANIFEST, issue),)
-    record = SampleRecord(folder.sample_id, None, issues=found)
-    return Organised(folder.sample_id, repr(issue), record)
 
 
 def describe_samples(

@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from amos_dask.archive.discover import new_sample
-from amos_dask.issues import Issue
-from amos_dask.records import FileRef, HeaderCheck, Kind, Metadata, Sample
+from amos_dask.records import HeaderCheck, Sample, Step, StepIssue
 from amos_dask.root.layout import sample_folder
 from amos_dask.root.receipts import Origin, Receipt, Receipts
-from amos_dask.sample.edits import find_edited_metadata
+from amos_dask.sample.edits import find_edited_metadata, with_metadata
 from amos_dask.sample.source import UNKNOWN, ArchiveSource
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from amos_dask.sample.todo import Reason, ToDo, find_misread, find_todo
@@ -54,16 +52,24 @@ class Plan:
         The chosen samples that have a volume.
     headers : mapping of str to HeaderCheck
         What headers said before, of all samples of the archive whose files are the same.
+<<<<<<< HEAD
     same_inputs : tuple of bool
         Of each file of the archive that is remembered and there, whether it is the same.
     missing : tuple of Issue
+=======
+    missing : tuple of StepIssue
+>>>>>>> main
         The chosen samples that were finished and whose volume is gone from the archive.
     """
 
     samples: tuple[Planned, ...]
     headers: Mapping[str, HeaderCheck]
+<<<<<<< HEAD
     same_inputs: tuple[bool, ...] = ()
     missing: tuple[Issue, ...] = ()
+=======
+    missing: tuple[StepIssue, ...] = ()
+>>>>>>> main
 
     @property
     def bytes_to_keep(self) -> int:
@@ -132,7 +138,7 @@ def make_plan(found: Found) -> Plan:
         if not found.settings.discard_edits:
             edited = find_edited_metadata(receipts, receipt)
         source = ArchiveSource(
-            sample if edited is None else _with_metadata(found, sample, edited),
+            sample if edited is None else with_metadata(sample, edited, found.layout.dataset),
             _has_volume(receipts, receipt),
             rule,
         )
@@ -146,15 +152,9 @@ def make_plan(found: Found) -> Plan:
             todo = ToDo(Reason.FORCED) if is_forced else find_todo(task, receipt, origin)
             planned.append(Planned(sample, task, todo))
         elif sample.sample_id in chosen and source.has_earlier_output:
-            missing.append(source.missing_file("scan"))
+            missing.append(StepIssue(Step.CONFIRM_PAIRS, source.missing_file("scan")))
     known = {name: found for name, found in headers.items() if found is not None}
     return Plan(tuple(planned), known, tuple(same_inputs), tuple(missing))
-
-
-def _with_metadata(found: Found, sample: Sample, metadata: Metadata) -> Sample:
-    """Return a sample with the metadata of its edited info file, and where that puts it."""
-    files: dict[Kind, FileRef | None] = {"volume": sample.volume, "mask": sample.mask}
-    return new_sample(int(sample.seq), sample.subset, metadata, files, found.layout.dataset)
 
 
 def _has_volume(receipts: Receipts, receipt: Receipt | None) -> bool:

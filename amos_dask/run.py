@@ -297,7 +297,7 @@ def _make_samples(
     if set(reasons) - {Reason.NEW}:
         session.listener(Notice(describe_reasons(reasons)))
     results = [p.todo.result for p in plan.samples if p.todo.result is not None]
-    failures, tasks = list(plan.missing), plan.tasks(headers)
+    failures, tasks = [found.issue for found in plan.missing], plan.tasks(headers)
     if tasks:
         left = [planned.sample for planned in plan.samples if planned.todo.outputs]
         session.require_memory(largest_scan_bytes(left))

@@ -19,7 +19,7 @@ from amos_dask.records import (
     StepResult,
 )
 from amos_dask.root.kept import KeptFiles
-from amos_dask.root.layout import safe_name
+from amos_dask.root.layout import Layout, SampleFolder, safe_name
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
 from amos_dask.steps.binary_masks import check_labels
 from amos_dask.steps.denoise import is_denoised
@@ -78,6 +78,20 @@ def describe_sample(task: DescribeTask) -> StepResult[Description]:
         before denoising are those of the restored mask, where it is kept.
     """
     return describe_folder(task.source, task.below, task.thresholds_mm3)
+
+
+def describe_foreign(folder: SampleFolder, layout: Layout) -> SampleRecord:
+    """Return what is said of a folder that looks like a sample's and is not ours."""
+    issue = make_issue(
+        "foreign_file",
+        "looks like a sample's folder, and is none that this program made",
+        sample=folder.sample_id,
+        file=layout.shown(folder.path),
+        action="left as it is, and not counted",
+        severity="warning",
+    )
+    found = (StepIssue(Step.DATASET_MANIFEST, issue),)
+    return SampleRecord(folder.sample_id, None, issues=found)
 
 
 def describe_folder(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from amos_dask.archive.discover import new_sample
 from amos_dask.archive.listing import file_ref
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import BadMaskError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, open_image, read_info
-from amos_dask.records import Metadata
+from amos_dask.records import FileRef, Kind, Metadata, Sample
 from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.ownership import Ownership, join_listed
 from amos_dask.root.receipts import Edit, Receipt, Receipts
 from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.sample.task import SampleTask
+from amos_dask.steps.denoise import is_denoised
 from amos_dask.steps.edited_mask import FittedMask, fit_to_volume
 from amos_dask.steps.info_file import parse_info_yaml
 from amos_dask.steps.mask import read_mask
@@ -39,6 +42,12 @@ def find_edited_metadata(receipts: Receipts, receipt: Receipt | None) -> Metadat
         return parse_info_yaml(path.read_text(encoding="utf-8"))[2]
     except (OSError, ValueError):
         return None
+
+
+def with_metadata(sample: Sample, metadata: Metadata, definition: DatasetDefinition) -> Sample:
+    """Return a sample with the metadata of its edited info file, and where that puts it."""
+    files: dict[Kind, FileRef | None] = {"volume": sample.volume, "mask": sample.mask}
+    return new_sample(int(sample.seq), sample.subset, metadata, files, definition)
 
 
 def is_edited(receipts: Receipts, receipt: Receipt | None, edit: Edit) -> bool:
@@ -103,7 +112,11 @@ def _read_fitting(path: Path, layout: Layout, volume: ImageInfo) -> FittedMask |
         return None
     try:
         with open_image(file_ref(path, layout.shown(path))) as image:
-            return fit_to_volume(read_mask(image).labels, image.info, volume)
+            fitted = fit_to_volume(read_mask(image).labels, image.info, volume)
+            if fitted is None or not is_denoised(image.info.description):
+                return fitted
+            # Kept by the program that saved the mask, and wrong now.
+            return fitted._replace(is_as_written=False)
     except (*CANNOT_BE_READ, BadMaskError):
         return None
 

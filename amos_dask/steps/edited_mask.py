@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from nibabel.orientations import inv_ornt_aff, io_orientation, ornt_transform
 
 from amos_dask import geometry
 from amos_dask.nifti import ImageInfo, Mask
-from amos_dask.steps.denoise import is_denoised
 
 # Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
@@ -53,15 +51,12 @@ def fit_to_volume(labels: Mask, mask: ImageInfo, volume: ImageInfo) -> FittedMas
     """
     if not geometry.is_usable(mask.affine):
         return None
-    turn = ornt_transform(io_orientation(mask.affine), io_orientation(volume.affine))
-    affine = mask.affine @ inv_ornt_aff(turn, labels.shape)
+    turn, affine = geometry.closest_turn(volume.affine, mask.affine, labels.shape)
     turned = geometry.turned(turn, labels)
     distance_mm, diagonal_mm = geometry.farthest_apart(affine, volume.affine, volume.shape)
     if turned.shape != volume.shape or not distance_mm <= _SAME_CORNERS * diagonal_mm:
         return None
-    is_turned = not np.array_equal(turn, [[0, 1], [1, 1], [2, 1]])
     norm = geometry.difference_norm(mask.affine, volume.affine)
-    has_form = mask.stored_dtype == np.uint8 and not mask.is_scaled and not is_turned
-    says_so = is_denoised(mask.description)  # kept by the program that saved it, and wrong now
-    is_as_written = has_form and norm <= geometry.SAME_AFFINE_NORM and not says_so
-    return FittedMask(turned, is_as_written)
+    has_type = mask.stored_dtype == np.uint8 and not mask.is_scaled
+    has_form = norm <= geometry.SAME_AFFINE_NORM and not geometry.is_a_turn(turn)
+    return FittedMask(turned, has_type and has_form)
