@@ -8,12 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from amos_dask.absent import Absent, find_absent
 from amos_dask.archive.locations import shown
+from amos_dask.changes import describe_changes, require_same_archive
 from amos_dask.plan import Planned, make_plan
 from amos_dask.records import FileRef, Sample
 from amos_dask.results import RunPlan
-from amos_dask.root.layout import Layout
-from amos_dask.root.receipts import Output
+from amos_dask.root.layout import Layout, find_samples_of
+from amos_dask.root.receipts import Output, Receipt
 from amos_dask.root.working import reading_from
 from amos_dask.sample.estimates import COSTS, ScanSize
 from amos_dask.sample.selection import EVERYTHING, Selection
@@ -29,12 +31,12 @@ def plan_run(
     dataset: str | Path | None = None,
     labeled_data_meta: str | Path | None = None,
     metadata_encoding: str | None = None,
-    mr_metadata_offset: str = "auto",
+    mr_metadata_offset: str | None = None,
     label_explanation: str | Path | None = None,
     region_volume_thresh: Sequence[float] = (100.0,),
-    kernel_size: tuple[int, int] = (5, 5),
-    filter_halfedge: int = 3,
-    region_area_thresh: float = 10.0,
+    kernel_size: tuple[int, int] | None = None,
+    filter_halfedge: int | None = None,
+    region_area_thresh: float | None = None,
     exclude: str | Path | None = None,
     selection: Selection = EVERYTHING,
     force: bool = False,
@@ -95,6 +97,8 @@ def plan_run(
     with reading_from(Layout(settings.root)):
         found = find(settings)
         plan = make_plan(found)
+        require_same_archive(found, plan)
+        absent = find_absent(found, find_samples_of(found.layout))
     rows, sizes, seconds = [], [ScanSize()], 0.0
     for planned in plan.samples:
         made = _made(planned)
@@ -102,6 +106,9 @@ def plan_run(
         n_voxels = sizes[-1].n_voxels
         seconds += n_voxels * sum(COSTS[output].seconds for output in made)
         rows.append(_row(planned, made, n_voxels))
+    rows += [_row_of_absent(absent, receipt, "") for receipt in absent.listed]
+    removal = "removal" if prune else ""
+    rows += [_row_of_absent(absent, receipt, removal) for receipt in absent.withdrawn]
     samples = pd.DataFrame(rows, columns=list(_COLUMNS))
     return RunPlan(
         root_dir=found.layout.root,
@@ -111,6 +118,7 @@ def plan_run(
         n_bytes_to_write=int(samples["write_bytes"].sum()),
         peak_memory_bytes=max(size.peak_bytes for size in sizes),
         cpu_seconds=seconds,
+        changes=describe_changes(found, plan),
     )
 
 
@@ -132,8 +140,24 @@ def _row(planned: Planned, made: list[Output], n_voxels: int) -> dict[str, Any]:
         "subset": sample.subset,
         "modality": sample.modality,
         "reason": str(planned.todo.reason),
-        "todo": "+".join(made or sorted(planned.todo.outputs)),  # masks may only have to go
+        "todo": "+".join(made) or ("kept" if planned.todo.outputs else ""),  # its file is missing
         "read_bytes": sum(ref.size for ref in refs),
         "write_bytes": round(n_voxels * sum(COSTS[output].written_bytes for output in made)),
         "folder": task.target.path.relative_to(task.layout.root).as_posix(),
+    }
+
+
+def _row_of_absent(absent: Absent, receipt: Receipt, todo: str) -> dict[str, Any]:
+    """Return the row of a sample of which the archive has no file."""
+    files = receipt.record.files
+    folder = "" if files is None else files.folder
+    return {
+        "ID": receipt.record.sample_id,
+        "subset": "" if files is None else files.subset,
+        "modality": absent.layout.modality_of(folder),
+        "reason": "absent",
+        "todo": todo,
+        "read_bytes": 0,
+        "write_bytes": 0,
+        "folder": absent.folder(receipt),
     }

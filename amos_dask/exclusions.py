@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,15 @@ class Exclusions:
     everywhere: frozenset[int] = frozenset()
     by_number: Mapping[int, frozenset[int]] = field(default_factory=dict)
     text: str = field(default="", repr=False, compare=False)
+
+    @property
+    def checksum(self) -> str:
+        """Checksum of what the list says, whatever its form; empty where it excludes nothing."""
+        told = sorted((number, sorted(labels)) for number, labels in self.by_number.items())
+        is_empty = not (self.everywhere or told)
+        return (
+            "" if is_empty else f"{zlib.crc32(repr((sorted(self.everywhere), told)).encode()):08x}"
+        )
 
     def for_sample(self, sample_id: str) -> frozenset[int]:
         """Return the excluded labels of such as ``amos_0004``; `EVERY_LABEL` for all of it."""

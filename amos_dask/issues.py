@@ -134,6 +134,11 @@ CATALOGUE: dict[str, IssueKind] = {
     "source_missing": IssueKind(
         "error", "A finished sample's scan or mask is gone from the archive; the output stays"
     ),
+    "not_in_archive": IssueKind(
+        "warning",
+        "A finished sample of which the archive has nothing left stays (`error` when more than a "
+        "tenth of them leave at once)",
+    ),
     # the outputs
     "inconsistent": IssueKind("error", "Files of a sample contradict each other"),
     "missing_file": IssueKind("error", "A sample folder lacks some of the files that go together"),

@@ -52,12 +52,15 @@ class Plan:
         The chosen samples that have a volume.
     headers : mapping of str to HeaderCheck
         What headers said before, of all samples of the archive whose files are the same.
+    same_inputs : tuple of bool
+        Of each file of the archive that is remembered and there, whether it is the same.
     missing : tuple of StepIssue
         The chosen samples that were finished and whose volume is gone from the archive.
     """
 
     samples: tuple[Planned, ...]
     headers: Mapping[str, HeaderCheck]
+    same_inputs: tuple[bool, ...] = ()
     missing: tuple[StepIssue, ...] = ()
 
     @property
@@ -119,6 +122,7 @@ def make_plan(found: Found) -> Plan:
     """
     receipts, chosen = Receipts(found.layout), found.chosen
     planned, headers, missing = [], {}, []
+    same_inputs = list[bool]()
     rule = found.layout.dataset.mask_geometry
     for sample in found.archive.samples:
         receipt = receipts.read(sample.sample_id)
@@ -131,6 +135,7 @@ def make_plan(found: Found) -> Plan:
             rule,
         )
         origin = source.find_origin()
+        same_inputs += receipt.compare_inputs(origin) if receipt is not None else ()
         if receipt is not None and _has_same_headers(sample, receipt, origin):
             headers[sample.sample_id] = receipt.headers
         if sample.sample_id in chosen and sample.volume is not None:
@@ -141,7 +146,7 @@ def make_plan(found: Found) -> Plan:
         elif sample.sample_id in chosen and source.has_earlier_output:
             missing.append(StepIssue(Step.CONFIRM_PAIRS, source.missing_file("scan")))
     known = {name: found for name, found in headers.items() if found is not None}
-    return Plan(tuple(planned), known, tuple(missing))
+    return Plan(tuple(planned), known, tuple(same_inputs), tuple(missing))
 
 
 def _has_volume(receipts: Receipts, receipt: Receipt | None) -> bool:

@@ -145,6 +145,8 @@ class RunPlan:
         Of a worker, with the largest of them.
     cpu_seconds : float
         About how long one core takes.
+    changes : str
+        Which choices of the last run change, and what is made anew; empty where none does.
     """
 
     root_dir: Path
@@ -154,3 +156,4 @@ class RunPlan:
     n_bytes_to_write: int
     peak_memory_bytes: int
     cpu_seconds: float
+    changes: str = ""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amos_dask.absent import find_absent, prune
+from amos_dask.changes import describe_changes, require_same_archive
 from amos_dask.conclude import conclude
 from amos_dask.engine.events import Listener, Notice, Outcome
 from amos_dask.engine.session import Needs, Session, open_session
@@ -25,6 +27,7 @@ from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
+from amos_dask.root.remembered import write_remembered
 from amos_dask.root.replaced import replaced_bytes, require_room, run_number
 from amos_dask.root.staging import write_text
 from amos_dask.root.table_state import TableCounts
@@ -51,12 +54,12 @@ def run(
     dataset: str | Path | None = None,
     labeled_data_meta: str | Path | None = None,
     metadata_encoding: str | None = None,
-    mr_metadata_offset: str = "auto",
+    mr_metadata_offset: str | None = None,
     label_explanation: str | Path | None = None,
     region_volume_thresh: Sequence[float] = (100.0,),
-    kernel_size: tuple[int, int] = (5, 5),
-    filter_halfedge: int = 3,
-    region_area_thresh: float = 10.0,
+    kernel_size: tuple[int, int] | None = None,
+    filter_halfedge: int | None = None,
+    region_area_thresh: float | None = None,
     exclude: str | Path | None = None,
     selection: Selection = EVERYTHING,
     force: bool = False,
@@ -76,34 +79,35 @@ def run(
 
     What an earlier run completed, also one that was killed, is not done again: a sample is
     processed when its files in the archive, its metadata, the parameters or its outputs are not
-    as its receipt says, or when it failed.
+    as its receipt says, or when it failed. ROOT_DIR remembers archive, csv, offset and parameters
+    of denoising: what is None is as it was in the last run, else as said below.
 
     Parameters
     ----------
     root_dir : str or Path
         Where the result goes: ``descriptor/`` and ``grouped/`` are made here.
     archive : str or Path, optional
-        Folder, ``amos22.zip``, tar, or a URL of any; by default ``root_dir/archive`` or
+        Folder, ``amos22.zip``, tar, or a URL of any; else ``root_dir/archive`` or
         ``root_dir/amos22.zip``. Never written to.
     dataset : str or Path, optional
         ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
         ROOT_DIR holds already, else AMOS22.
     labeled_data_meta : str or Path, optional
-        The metadata csv; by default the one inside or beside the archive.
+        The metadata csv; else the one inside or beside the archive.
     metadata_encoding : str, optional
-        Its encoding, such as ``gb18030``; by default it is recognised.
-    mr_metadata_offset : {"auto", "0", "-1"}
-        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
+        Its encoding, such as ``gb18030``; else it is recognised.
+    mr_metadata_offset : {"auto", "0", "-1"}, optional
+        Which csv row MR scan N takes: N + offset. ``auto``, the default, decides from the csv.
     label_explanation : str or Path, optional
         Label map; by default ``root_dir/descriptor/label_map.yaml``, else the dataset's.
     region_volume_thresh : sequence of float
         Small regions are listed below each of these volumes in mm3.
-    kernel_size : (int, int)
-        Pixels of denoising's structuring element along x and y.
-    filter_halfedge : int
-        Denoising counts votes in a box of ``2 * filter_halfedge + 1`` pixels.
-    region_area_thresh : float
-        Slice regions strictly below this area in mm2 may change.
+    kernel_size : (int, int), optional
+        Pixels of denoising's structuring element along x and y; else ``(5, 5)``.
+    filter_halfedge : int, optional
+        Denoising counts votes in a box of ``2 * filter_halfedge + 1`` pixels; else 3.
+    region_area_thresh : float, optional
+        Slice regions strictly below this area in mm2 may change; else 10.
     exclude : str or Path, optional
         What denoising leaves as it was: a csv file with columns ``sample`` and ``label``, where
         ``*`` or nothing means all; kept as ``root_dir/descriptor/denoise_exclude.csv``, which is
@@ -119,7 +123,8 @@ def run(
         Make masks and info files that were edited by hand anew; the edited ones go to
         ``root_dir/replaced/``.
     prune : bool
-        Remove finished samples of which the archive has nothing left.
+        Remove finished samples of which the archive has nothing left; their volumes and masks go
+        to ``root_dir/replaced/``.
     switch_archive : bool
         Go on with an archive that is not the one of the last run.
     without_metadata : bool
@@ -212,23 +217,30 @@ def _run(
 ) -> tuple[_Made, TableCounts, tuple[Path, ...]]:
     layout, settings = found.layout, found.settings
     remove_temporaries(layout)  # of killed runs
-    keep_dataset(own, layout.dataset)
-    _name_absent(session, found)
     folders = find_samples_of(layout)
-    plan, headers, header_issues = _check_headers(session, found, make_plan(found))
+    plan = make_plan(found)
+    require_same_archive(found, plan)
+    absent = find_absent(found, folders)
+    keep_dataset(own, layout.dataset)
+    _say_what_is_otherwise(session, found, plan)
+    plan, headers, header_issues = _check_headers(session, found, plan)
     made = _make_samples(session, found, plan, headers)
     # Only now: a run that could not start must not change what the next one goes by.
     keep_label_map(own, found.params.label_map, replace=settings.label_explanation is not None)
     _name_ended(session, found)
     if settings.exclude is not None:
         keep_exclusions(own, found.exclusions)
+    write_remembered(layout, found.now)
+    if settings.prune:
+        absent, folders = prune(absent), find_samples_of(layout)
     organised = find_organised(session, found, made.results, folders)
     _name_denoised_otherwise(session, found)
     log = IssueLog(layout.issue_log)
-    log.replace(Step.ARCHIVE_MANIFEST, header_issues)
+    log.replace(Step.ARCHIVE_MANIFEST, [*header_issues, *absent.issues])
     chosen = None if settings.selection.is_everything else found.chosen
     for step in _SAMPLE_STEPS:
-        log.replace(step, made.issues_of(step), chosen)
+        told_before = absent.issues_of(step) if chosen is None else []
+        log.replace(step, [*made.issues_of(step), *told_before], chosen)
     counts, outputs = conclude(session, found, headers, organised, log, own)
     return made, counts, outputs
 
@@ -334,7 +346,11 @@ def _result(
     )
 
 
-def _name_absent(session: Session, found: Found) -> None:
+def _say_what_is_otherwise(session: Session, found: Found, plan: Plan) -> None:
+    """Say what changes of what is remembered, and which exclusions speak of no sample."""
+    changes = describe_changes(found, plan)
+    if changes:
+        session.listener(Notice(changes))
     numbers = {int(sample.seq) for sample in found.archive.samples}
     absent = sorted(found.exclusions.by_number.keys() - numbers)
     if absent:

@@ -5,29 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from amos_dask.archive.discover import Discovery, discover
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.exclusions import Exclusions
 from amos_dask.labels import LabelMap
-from amos_dask.params import DenoiseParams, Params, require_threshold
+from amos_dask.params import Params, require_threshold
 from amos_dask.records import Sample
 from amos_dask.root.choices import (
+    choose_denoising,
     find_archive,
     find_exclusions,
     find_label_map,
+    find_metadata_csv,
     layout_for,
+    metadata_gone,
     require_outside_archive,
     settle_dataset,
 )
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.receipts import Receipts
+from amos_dask.root.remembered import Remembered, place_of, read_remembered
 from amos_dask.sample.selection import EVERYTHING, Selection
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a run is asked for; the fields are the arguments of `amos_dask.run`.
+
+    None stands for what ROOT_DIR remembers of its last run, else for the documented default.
 
     Parameters
     ----------
@@ -50,12 +57,12 @@ class Settings:
     dataset: str | Path | None = None
     labeled_data_meta: str | Path | None = None
     metadata_encoding: str | None = None
-    mr_metadata_offset: str = "auto"
+    mr_metadata_offset: str | None = None
     label_explanation: str | Path | None = None
     region_volume_thresh: Sequence[float] = (100.0,)
-    kernel_size: Sequence[int] = (5, 5)
-    filter_halfedge: int = 3
-    region_area_thresh: float = 10.0
+    kernel_size: Sequence[int] | None = None
+    filter_halfedge: int | None = None
+    region_area_thresh: float | None = None
     exclude: str | Path | None = None
     selection: Selection = EVERYTHING
     force: bool = False
@@ -99,6 +106,8 @@ class Found:
         What denoising leaves as it was.
     chosen : frozenset of str
         Ids of the chosen samples.
+    before, now : Remembered
+        What ROOT_DIR remembers, and what it is to remember of this run.
     """
 
     settings: Settings
@@ -108,6 +117,8 @@ class Found:
     params: Params
     exclusions: Exclusions
     chosen: frozenset[str]
+    before: Remembered
+    now: Remembered
 
     def params_for(self, sample_id: str) -> Params:
         """Return the parameters of one sample, with its exclusions."""
@@ -122,19 +133,18 @@ def find(settings: Settings) -> Found:
     AmosDaskError
         When something cannot be as it was asked for.
     """
+    if settings.prune and not settings.selection.is_everything:
+        raise AmosDaskError("--prune is for all samples; leave --ids, --subset and --modality out.")
     layout = layout_for(settings.root, settings.dataset)
-    location = find_archive(layout, settings.archive)
-    require_outside_archive(layout.root, location)
-    csv = None if settings.labeled_data_meta is None else str(settings.labeled_data_meta)
-    archive = discover(
-        location, csv, settings.mr_metadata_offset, layout.dataset, settings.metadata_encoding
-    )
+    before = read_remembered(layout)
+    csv = _choose_csv(layout, settings, before)
+    archive = _find_archive(layout, settings, before, csv)
     layout = settle_dataset(layout, archive.definition)
     samples = tuple(settings.selection.choose(archive.samples))
     params = Params(
         _choose_label_map(layout, settings),
-        DenoiseParams.of(
-            settings.kernel_size, settings.filter_halfedge, settings.region_area_thresh
+        choose_denoising(
+            layout, settings.kernel_size, settings.filter_halfedge, settings.region_area_thresh
         ),
         _choose_thresholds(layout, settings.region_volume_thresh),
         splits_prostate_uterus=layout.dataset.splits_prostate_uterus,
@@ -142,7 +152,54 @@ def find(settings: Settings) -> Found:
     chosen = frozenset(sample.sample_id for sample in samples)
     others = [sample for sample in archive.samples if sample.sample_id not in chosen]
     exclusions = _choose_exclusions(layout, settings.exclude, params.label_map, others)
-    return Found(settings, layout, archive, samples, params, exclusions, chosen)
+    now = Remembered(
+        place_of(layout, archive.location),
+        None if csv.location is None else place_of(layout, csv.location),
+        archive.has_metadata,
+        csv.encoding,
+        csv.mr_offset,
+        params.denoise,
+        exclusions.checksum,
+    )
+    return Found(settings, layout, archive, samples, params, exclusions, chosen, before, now)
+
+
+class _Csv(NamedTuple):
+    """The metadata csv that is named, if one is, and how to read whichever there is."""
+
+    location: str | None
+    encoding: str | None
+    mr_offset: str
+
+
+def _choose_csv(layout: Layout, settings: Settings, before: Remembered) -> _Csv:
+    """Return what is given of the csv, else what is remembered of the same one."""
+    named = settings.labeled_data_meta
+    is_other = named is not None and place_of(layout, named) != before.labeled_data_meta
+    if settings.switch_archive or is_other:
+        before = Remembered()
+    else:
+        goes_on = settings.without_metadata
+        named = find_metadata_csv(layout, named, without_metadata=goes_on)
+    return _Csv(
+        None if named is None else str(named),
+        settings.metadata_encoding or before.metadata_encoding,
+        settings.mr_metadata_offset or before.mr_metadata_offset or "auto",
+    )
+
+
+def _find_archive(layout: Layout, settings: Settings, before: Remembered, csv: _Csv) -> Discovery:
+    location = find_archive(layout, settings.archive)
+    require_outside_archive(layout.root, location)
+    try:
+        found = discover(location, csv.location, csv.mr_offset, layout.dataset, csv.encoding)
+    except ArchiveError as error:
+        if settings.archive is None and before.archive is not None:
+            raise ArchiveError(f"{error} Another archive is named with --archive.") from error
+        raise
+    if before.has_metadata and not (found.has_metadata or settings.without_metadata):
+        raise metadata_gone(layout, "the metadata csv of its last run is gone")
+    return found
 
 
 def _choose_label_map(layout: Layout, settings: Settings) -> LabelMap:

@@ -332,7 +332,9 @@ def test_a_full_run_mends_deleted_masks(place: Place, made: Path) -> None:
 def test_region_manifests_tell_of_the_masks_as_they_are(place: Place, made: Path) -> None:
     place.run("--quiet", denoise=DENOISE_NOTHING)
     work = ("--root_dir", place.grouped)
-    place.command("denoise", *work, "--output_dir", place.grouped, *DENOISE)
+    place.command(
+        "denoise", *work, "--output_dir", place.grouped, *DENOISE, "--kernel_size", "5", "5"
+    )
     now = place.descriptor / "now.xlsx"
     where = ("--region_volume_thresh", "100", "--output_manifest", now)
     place.command("small-regions", *work, *where)

@@ -568,7 +568,7 @@ def test_a_dry_run_says_what_is_done_and_writes_nothing(place: Place) -> None:
     place.file("0001", "volume.nii.gz").unlink()
     (place.state / "receipts" / "amos_0508.json").unlink()
     truncate(place.archive / MASK_4)
-    place.run(selection=Selection(["4"]))
+    place.run(selection=Selection(["4"]), switch_archive=True)
     folders = sorted(path for path in place.root.rglob("*") if path.is_dir())
     before, stamps = snapshot(place.root), place.stamps()
     times = [folder.stat().st_mtime_ns for folder in folders]

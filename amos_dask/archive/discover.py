@@ -41,6 +41,17 @@ class Discovery:
     issues: tuple[Issue, ...]
     definition: DatasetDefinition = AMOS22
 
+    @property
+    def has_metadata(self) -> bool:
+        """Whether there is a metadata csv."""
+        is_missing = any(issue.code == "metadata_missing" for issue in self.issues)
+        return self.definition.metadata is not None and not is_missing
+
+    @property
+    def listed_but_absent(self) -> frozenset[str]:
+        """Ids of the samples that ``dataset.json`` lists and that are not there."""
+        return frozenset(issue.sample for issue in self.issues if issue.code == "listed_but_absent")
+
 
 def discover(
     location: str,

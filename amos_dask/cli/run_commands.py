@@ -66,7 +66,7 @@ def download(**arguments: Any) -> int:
 @click.option("--discard_edits", is_flag=True, help="Make masks edited by hand anew.")
 @click.option("--prune", is_flag=True, help="Remove samples that the archive has no more.")
 @click.option("--switch_archive", is_flag=True, help="Go on with another archive than before.")
-@click.option("--without_metadata", is_flag=True, help="Go on without the csv of before.")
+@click.option("--without_metadata", is_flag=True, help="Go on though the csv is gone.")
 @opt.statistics
 @click.option("--report/--no_report", default=True, help="Write report.html as well.")
 @opt.no_lock
@@ -76,9 +76,11 @@ def download(**arguments: Any) -> int:
 def run(dry_run: bool, **arguments: Any) -> int:
     """Do everything: archive in, clean dataset out.
 
-    Without --archive, ROOT_DIR/archive or ROOT_DIR/amos22.zip is taken. The archive is never
-    written to. While it runs, open the dashboard that is printed first. Run the same command again
-    after an interruption, or when something has changed: complete samples are not done twice.
+    Without --archive, that of the last run is taken, else ROOT_DIR/archive or ROOT_DIR/amos22.zip.
+    The metadata csv and the parameters of denoising are those of the last run, too, unless given.
+    The archive is never written to. While it runs, open the dashboard that is printed first. Run
+    the same command again after an interruption, or when something has changed: complete samples
+    are not done twice.
 
     --exclude is kept as ROOT_DIR/descriptor/denoise_exclude.csv, which later runs go by; edit it,
     and the next run makes the masks of just the samples concerned. 'denoise --help' shows such a

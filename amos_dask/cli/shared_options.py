@@ -123,20 +123,21 @@ labeled_data_meta = together(
     click.option(
         "--labeled_data_meta",
         metavar="CSV",
-        help="Metadata csv; default: the one inside or beside the archive.",
+        help="Metadata csv; default: that of the last run, else the one inside or beside the "
+        "archive.",
     ),
     click.option(
         "--metadata_encoding",
         metavar="NAME",
-        help="Encoding of the metadata csv, such as gb18030; default: it is recognised.",
+        help="Encoding of the metadata csv, such as gb18030; default: as in the last run, "
+        "else it is recognised.",
     ),
 )
 mr_metadata_offset = click.option(
     "--mr_metadata_offset",
     type=click.Choice(["auto", "0", "-1"]),
-    default="auto",
-    show_default=True,
-    help="Which csv row MR scan N takes: N + offset (the official csv is shifted by one).",
+    help="Which csv row MR scan N takes: N + offset (the official csv is shifted by one).  "
+    "[default: as in the last run, else auto]",
 )
 
 # What is written.
@@ -180,25 +181,19 @@ denoise_parameters = together(
         "--kernel_size",
         type=click.IntRange(1, 1000),
         nargs=2,
-        default=(5, 5),
-        show_default=True,
         metavar="X Y",
-        help="Pixels of the structuring element.",
+        help="Pixels of the structuring element.  [default: as in the last run, else 5 5]",
     ),
     click.option(
         "--filter_halfedge",
         type=click.IntRange(0, 1000),
-        default=3,
-        show_default=True,
-        help="Votes are counted in a box of 2n+1 pixels.",
+        help="Votes are counted in a box of 2n+1 pixels.  [default: as in the last run, else 3]",
     ),
     click.option(
         "--region_area_thresh",
         type=click.FloatRange(0),
-        default=10.0,
-        show_default=True,
         metavar="MM2",
-        help="Slice regions smaller than this may change.",
+        help="Slice regions smaller than this may change.  [default: as in the last run, else 10]",
     ),
     click.option(
         "--exclude",

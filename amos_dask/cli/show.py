@@ -80,8 +80,10 @@ def close_demo(result: RunResult, arguments: Mapping[str, Any]) -> int:
 def close_plan(plan: RunPlan, arguments: Mapping[str, Any]) -> int:
     """Say what a run would do; return 0."""
     todo = plan.samples[plan.samples["todo"] != ""]
+    n_absent = int((plan.samples["reason"] == "absent").sum())
     content = {
         "archive": plan.archive,
+        "changes": plan.changes,
         "n_samples": len(plan.samples),
         "n_todo": len(todo),
         "n_bytes_to_read": plan.n_bytes_to_read,
@@ -97,7 +99,9 @@ def close_plan(plan: RunPlan, arguments: Mapping[str, Any]) -> int:
     )
     rows = _rows(
         ("archive", plan.archive),
+        *((("would change", plan.changes),) if plan.changes else ()),
         ("would process", f"{len(todo)} of {len(plan.samples)} samples; the others are complete"),
+        *((("not in the archive", f"{n_absent} finished samples"),) if n_absent else ()),
         ("would read", f"{plan.n_bytes_to_read / 1e9:.2f} GB"),
         ("would write", f"about {plan.n_bytes_to_write / 1e9:.2f} GB to {plan.root_dir}"),
         ("would take", f"about {plan.cpu_seconds / 60:.1f} minutes of one core"),

@@ -23,6 +23,7 @@ from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import (
     find_label_map,
+    find_metadata_csv,
     keep_dataset,
     keep_label_map,
     layout_for,
@@ -39,6 +40,7 @@ from amos_dask.root.layout import (
     sample_folder,
 )
 from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.remembered import Remembered, read_remembered
 from amos_dask.root.working import working_on
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import ArchiveSource
@@ -62,7 +64,7 @@ def archive_manifest(
     metadata_encoding: str | None = None,
     dataset: str | Path | None = None,
     sheet_name: str = MANIFEST_SHEET,
-    mr_metadata_offset: str = "auto",
+    mr_metadata_offset: str | None = None,
     adopt: bool = False,
     no_lock: bool = False,
     cluster: Any = None,
@@ -77,7 +79,8 @@ def archive_manifest(
     output_manifest_file : str or Path
         The workbook to write.
     labeled_data_meta : str or Path, optional
-        The metadata csv; by default the one inside or beside the archive.
+        The metadata csv; by default that of ROOT_DIR's last run, else the one inside or beside the
+        archive.
     metadata_encoding : str, optional
         Its encoding, such as ``gb18030``; by default it is recognised.
     dataset : str or Path, optional
@@ -85,8 +88,9 @@ def archive_manifest(
         ROOT_DIR holds already, else AMOS22.
     sheet_name : str
         Title of the worksheet.
-    mr_metadata_offset : {"auto", "0", "-1"}
-        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv.
+    mr_metadata_offset : {"auto", "0", "-1"}, optional
+        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv; by default as in
+        ROOT_DIR's last run, else ``auto``.
     adopt : bool
         A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
     no_lock : bool
@@ -119,11 +123,14 @@ def archive_manifest(
     require_title(sheet_name)
     require_outside_archive(output, str(root_dir))
     require_outside_archives(output)
-    csv = None if labeled_data_meta is None else str(labeled_data_meta)
     root = find_root_beside_archive(str(root_dir), output)
     with working_on(Layout(root), no_lock=no_lock):
         layout = layout_for(root, dataset)
-        found = discover(str(root_dir), csv, mr_metadata_offset, layout.dataset, metadata_encoding)
+        csv = find_metadata_csv(layout, labeled_data_meta)
+        before = read_remembered(layout) if labeled_data_meta is None else Remembered()
+        encoding = metadata_encoding or before.metadata_encoding
+        offset = mr_metadata_offset or before.mr_metadata_offset or "auto"
+        found = discover(str(root_dir), csv, offset, layout.dataset, encoding)
         layout = settle_dataset(layout, found.definition)
         with open_session(cluster, progress) as session:
             headers, issues = read_headers(session, found)

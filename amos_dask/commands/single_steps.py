@@ -12,10 +12,10 @@ from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
 from amos_dask.exclusions import Exclusions
 from amos_dask.labels import LabelMap
-from amos_dask.params import DenoiseParams, Params, require_threshold
+from amos_dask.params import Params, require_threshold
 from amos_dask.records import Step
 from amos_dask.results import CommandResult
-from amos_dask.root.choices import find_exclusions, find_label_map
+from amos_dask.root.choices import choose_denoising, find_exclusions, find_label_map
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.layout import (
     CHANGES_SHEET,
@@ -195,9 +195,9 @@ def denoise(
     root_dir: str | Path,
     output_dir: str | Path,
     *,
-    kernel_size: tuple[int, int] = (5, 5),
-    filter_halfedge: int = 3,
-    region_area_thresh: float = 10.0,
+    kernel_size: tuple[int, int] | None = None,
+    filter_halfedge: int | None = None,
+    region_area_thresh: float | None = None,
     exclude: str | Path | None = None,
     label_explanation: str | Path | None = None,
     selection: Selection = EVERYTHING,
@@ -214,12 +214,13 @@ def denoise(
         Folder with sample folders anywhere below it.
     output_dir : str or Path
         The same folder to work in place, or another, which gets masks and binary masks only.
-    kernel_size : (int, int)
-        Pixels of the structuring element along x and y.
-    filter_halfedge : int
-        Votes are counted in a box of ``2 * filter_halfedge + 1`` pixels.
-    region_area_thresh : float
-        Slice regions strictly below this area in mm2 may change.
+    kernel_size : (int, int), optional
+        Pixels of the structuring element along x and y; by default, as the two that follow, what
+        the last `run` took, else ``(5, 5)``.
+    filter_halfedge : int, optional
+        Votes are counted in a box of ``2 * filter_halfedge + 1`` pixels; else 3.
+    region_area_thresh : float, optional
+        Slice regions strictly below this area in mm2 may change; else 10.
     exclude : str or Path, optional
         What is left as it was: a csv file with columns ``sample`` and ``label``, where ``*`` or
         nothing means all; by default ROOT's ``descriptor/denoise_exclude.csv``, if there is one.
@@ -247,9 +248,9 @@ def denoise(
     >>> result.summary
     '0 voxels changed in 0 masks; 8 were denoised before'
     """
-    how = DenoiseParams.of(kernel_size, filter_halfedge, region_area_thresh)
     output = absolute(output_dir)
     with working_at(root_dir, selection, output, no_lock=no_lock) as place:
+        how = choose_denoising(place.layout, kernel_size, filter_halfedge, region_area_thresh)
         label_map = find_label_map(place.layout, label_explanation)
         exclusions = find_exclusions(place.layout, exclude, label_map)
         splits = place.layout.dataset.splits_prostate_uterus

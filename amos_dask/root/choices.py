@@ -9,15 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from amos_dask.archive.around import require_outside_archives
+from amos_dask.archive.listing import list_files
 from amos_dask.archive.locations import is_one_file, is_url
+from amos_dask.archive.names import sort_names
 from amos_dask.csv_text import read_text
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition, read_definition
 from amos_dask.errors import AmosDaskError, DatasetError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.labels import LabelMap, read_label_map
+from amos_dask.params import DenoiseParams
 from amos_dask.root.layout import Layout, SampleFolder, find_sample_folders
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
+from amos_dask.root.remembered import find_place, is_there, read_remembered
 
 
 def layout_for(root: Path, dataset: str | Path | None) -> Layout:
@@ -142,32 +146,130 @@ def require_no_archive(layout: Layout, *outputs: Path) -> None:
 
 
 def find_archive(layout: Layout, archive: str | Path | None) -> str:
-    """Return where the archive is: as given, else ``archive`` or ``amos22.zip`` in ROOT_DIR.
+    """Return where the archive is: as given, else as remembered, else in ROOT_DIR.
 
-    A folder that holds nothing but the zip stands for the zip. The zip's name is that under which
-    the dataset is published; a dataset without one is looked for in ``archive`` only.
+    There it is ``archive`` or ``amos22.zip``. A folder that holds nothing but the zip stands for
+    the zip. The zip's name is that under which the dataset is published; a dataset without one is
+    looked for in ``archive`` only.
 
     Raises
     ------
     AmosDaskError
-        When none is given and none is in ROOT_DIR.
+        When none is given and none is found, or ROOT_DIR holds two that differ.
     """
-    published = layout.dataset.published_zip
-    zips = () if published is None else (published.name,)
     if archive is None:
-        candidates = [layout.root / name for name in ("archive", *zips)]
-        existing = [p for p in candidates if p.is_file() or (p.is_dir() and any(p.iterdir()))]
-        if not existing:
-            raise AmosDaskError(f"{layout.root}: {_neither(zips)} here; name it with --archive.")
-        archive = existing[0]
+        archive = _find_remembered_archive(layout) or _find_archive_inside(layout)
     if is_url(str(archive)):
         return str(archive)
     path = Path(archive)
-    inside = [path / name for name in zips if (path / name).is_file()]
+    inside = [path / name for name in _zip_names(layout) if (path / name).is_file()]
     if inside and not any(path.glob("**/images*")):
         return str(inside[0])
     return str(path)
 
 
-def _neither(zips: Sequence[str]) -> str:
-    return " nor ".join(("neither archive/", *zips)) if zips else "no archive/"
+def _find_remembered_archive(layout: Layout) -> str | None:
+    """Return the archive of the last run, if it is still there."""
+    place = read_remembered(layout).archive
+    location = None if place is None else find_place(layout, place)
+    return location if location is not None and is_there(location) else None
+
+
+def _find_archive_inside(layout: Layout) -> Path:
+    """Return the archive in ROOT_DIR: the folder where there is the zip as well."""
+    names = ("archive/", *_zip_names(layout))
+    existing = [layout.root / name for name in names if is_there(layout.root / name)]
+    if not existing:
+        place, found = read_remembered(layout).archive, " nor ".join(names)
+        neither = f"neither {found} is" if len(names) > 1 else f"no {found} is"
+        if place is None:
+            raise AmosDaskError(f"{layout.root}: {neither} here; name it with --archive.")
+        raise AmosDaskError(
+            f"{layout.root}: its archive {place} is gone, and {neither} here; name it with "
+            "--archive (stats, report, export, verify, make-split and denoise need none)."
+        )
+    if len(existing) > 1:
+        _require_alike(layout, *existing)
+    return existing[0]
+
+
+def _require_alike(layout: Layout, folder: Path, zip_file: Path) -> None:
+    """Raise unless a folder holds all scans and masks of a zip, by name and size."""
+    unpacked, packed = (_sizes(str(path), layout.dataset) for path in (folder, zip_file))
+    n_alike = len(unpacked.items() & packed.items())
+    if n_alike < len(packed):
+        raise AmosDaskError(
+            f"{layout.root}: of the {len(packed)} scans and masks in {zip_file.name}, "
+            f"{folder.name}/ beside it holds {n_alike} with the same name and size; name one of "
+            "the two with --archive."
+        )
+
+
+def _sizes(location: str, definition: DatasetDefinition) -> dict[tuple[int, str], int]:
+    """Return number and kind -> size in bytes of an archive's scans and masks."""
+    scans = sort_names(list_files(location), definition).scans
+    return {(n, kind): ref.size for n, files in scans.items() for kind, ref in files.items()}
+
+
+def _zip_names(layout: Layout) -> tuple[str, ...]:
+    published = layout.dataset.published_zip
+    return () if published is None else (published.name,)
+
+
+def find_metadata_csv(
+    layout: Layout, labeled_data_meta: str | Path | None, *, without_metadata: bool = False
+) -> str | None:
+    """Return the metadata csv that is named, else the one that was named before; None without.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    labeled_data_meta : str, Path or None
+        The csv that is named now.
+    without_metadata : bool
+        Go on where the one named before is gone.
+
+    Raises
+    ------
+    AmosDaskError
+        When the one named before is gone.
+    """
+    if labeled_data_meta is not None:
+        return str(labeled_data_meta)
+    place = read_remembered(layout).labeled_data_meta
+    location = None if place is None else find_place(layout, place)
+    if location is None or is_there(location):
+        return location
+    if without_metadata:
+        return None
+    raise metadata_gone(layout, f"its metadata csv {place} is gone")
+
+
+def metadata_gone(layout: Layout, what: str) -> AmosDaskError:
+    """Return the error that a metadata csv which there was is gone."""
+    return AmosDaskError(
+        f"{layout.root}: {what}; name it with --labeled_data_meta, or give --without_metadata to "
+        "go on without what it tells."
+    )
+
+
+def choose_denoising(
+    layout: Layout,
+    kernel_size: Sequence[int] | None,
+    filter_halfedge: int | None,
+    region_area_thresh: float | None,
+) -> DenoiseParams:
+    """Return parameters of denoising: each as given, else as remembered, else its default.
+
+    Raises
+    ------
+    AmosDaskError
+        When they cannot be used.
+    """
+    before = read_remembered(layout).denoise or DenoiseParams()
+    return DenoiseParams.of(
+        before.kernel_size if kernel_size is None else kernel_size,
+        before.filter_halfedge if filter_halfedge is None else filter_halfedge,
+        before.region_area_thresh if region_area_thresh is None else region_area_thresh,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.records import FileRef
 
 _TRAILER_BYTES = 8
+_CHECKSUM = re.compile(r"[0-9a-f]{8,}")
 
 
 class Change(StrEnum):
@@ -124,3 +126,17 @@ def input_identity(ref: FileRef) -> str | None:
         return identity(path) if ref.member is None and path.is_file() else None  # no pipe
     except (OSError, InaccessibleFileError, UnreadableImageError):
         return None
+
+
+def may_be_same(now: str, then: str) -> bool:
+    """Return whether two identities may be of one file of an archive.
+
+    Checksums of one kind are compared; of a zip against a folder or a server, sizes are. What is
+    not known may be anything.
+    """
+    (bytes_now, _, rest), (bytes_then, _, rest_then) = now.partition("-"), then.partition("-")
+    if not (rest and rest_then):
+        return True
+    checksums = [_CHECKSUM.fullmatch(text) for text in (rest, rest_then)]
+    is_one_kind = all(checksums) and len(rest) == len(rest_then)
+    return bytes_now == bytes_then and (rest == rest_then or not is_one_kind)

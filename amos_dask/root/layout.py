@@ -119,6 +119,11 @@ class Layout:
         return self.state / "tables.json"
 
     @property
+    def remembered(self) -> Path:
+        """What the next run goes on with."""
+        return self.state / "remembered.json"
+
+    @property
     def journals(self) -> Path:
         """Folder of what is being written."""
         return self.state / "journal"

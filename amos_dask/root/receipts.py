@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from amos_dask.records import HeaderCheck, SampleRecord
-from amos_dask.root.identity import AlteredFile, find_altered, identity
+from amos_dask.root.identity import AlteredFile, find_altered, identity, may_be_same
 from amos_dask.root.kept import KeptFiles, ToKeep
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.staging import Staging, write_text
@@ -96,6 +96,23 @@ class Receipt:
     def files(self) -> set[str]:
         """Paths of all outputs, relative to ROOT_DIR."""
         return set(chain.from_iterable(self.outputs.values()))
+
+    @property
+    def is_made_from_archive(self) -> bool:
+        """Whether there is an output of a file of the archive."""
+        return any(files and self.origin.inputs[output] for output, files in self.outputs.items())
+
+    def compare_inputs(self, origin: Origin) -> list[bool]:
+        """Return of each file of the archive that outputs were made from whether it is the same.
+
+        Of those that are there, as far as size and checksum tell.
+        """
+        pairs = [
+            (origin.inputs[output], self.origin.inputs[output])
+            for output, files in self.outputs.items()
+            if files
+        ]
+        return [may_be_same(now, then) for now, then in pairs if now and then]
 
     def identities(self) -> dict[str, str]:
         """Return path relative to ROOT_DIR -> identity, of all outputs."""
