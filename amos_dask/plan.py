@@ -52,24 +52,16 @@ class Plan:
         The chosen samples that have a volume.
     headers : mapping of str to HeaderCheck
         What headers said before, of all samples of the archive whose files are the same.
-<<<<<<< HEAD
     same_inputs : tuple of bool
         Of each file of the archive that is remembered and there, whether it is the same.
-    missing : tuple of Issue
-=======
     missing : tuple of StepIssue
->>>>>>> main
         The chosen samples that were finished and whose volume is gone from the archive.
     """
 
     samples: tuple[Planned, ...]
     headers: Mapping[str, HeaderCheck]
-<<<<<<< HEAD
     same_inputs: tuple[bool, ...] = ()
-    missing: tuple[Issue, ...] = ()
-=======
     missing: tuple[StepIssue, ...] = ()
->>>>>>> main
 
     @property
     def bytes_to_keep(self) -> int:
