@@ -572,7 +572,7 @@ def test_a_dry_run_says_what_is_done_and_writes_nothing(place: Place) -> None:
     folders = sorted(path for path in place.root.rglob("*") if path.is_dir())
     before, stamps = snapshot(place.root), place.stamps()
     times = [folder.stat().st_mtime_ns for folder in folders]
-    planned = place.plan()
+    planned = place.plan(switch_archive=True)
     assert planned == {
         "amos_0001": ("repaired", "volume"),
         "amos_0004": ("failed before", "volume+masks"),
@@ -581,7 +581,7 @@ def test_a_dry_run_says_what_is_done_and_writes_nothing(place: Place) -> None:
     }
     assert (snapshot(place.root), place.stamps()) == (before, stamps)
     assert [folder.stat().st_mtime_ns for folder in folders] == times
-    result = place.run()
+    result = place.run(switch_archive=True)
     assert place.processed() == sorted(planned)
     reasons = [reason for reason, _ in planned.values()]
     assert result.reasons == {"complete": 2, **dict.fromkeys(reasons, 1)}
