@@ -38,6 +38,7 @@ from amos_dask.records import sample_number
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_archive, find_exclusions, find_label_map, layout_for
 from amos_dask.root.issue_log import read_issues
+from amos_dask.root.journal import find_journals
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
@@ -262,9 +263,8 @@ def _verify_root(
         issues += _find_leftovers(layout)
     n_files = sum(sample.n_files for sample in verified.values())
     advice = "running the same command ('amos-dask run') again repairs it"
-    if any(issue.code == "extra_file" for issue in issues):
-        advice += ", but for extra files, which it leaves: move them elsewhere"
-    unsound = "not as it was written" if issues else "as it was written, with errors"
+    is_altered = any(issue.severity == "error" for issue in issues)
+    unsound = "not as it was written" if is_altered else "as it was written, with errors"
     told = {"", *(result.sample_id for result in results)}
     everything = selection.is_everything
     recorded = [i for i in _recorded_errors(layout) if everything or i.sample in told]
@@ -366,8 +366,15 @@ def _compare_counts(counts: TableCounts, samples: Sequence[Verified]) -> Iterato
 
 
 def _find_leftovers(layout: Layout) -> Iterator[Issue]:
+    """Yield temporary files: those that the next run removes, and those that no list knows."""
+    ours = {path for journal in find_journals(layout) for path in journal.temporaries()}
     for top in (layout.descriptor, layout.grouped, layout.state):
         for folder, _, names in os.walk(top):
-            for name in filter(is_leftover, names):
-                file = Path(folder, name).relative_to(layout.root).as_posix()
-                yield make_issue("leftover", "a temporary file of a run that was killed", file=file)
+            for path in (Path(folder, name) for name in filter(is_leftover, names)):
+                file = layout.key(path)
+                if top == layout.state or path in ours:
+                    message = "a temporary file of a run that was killed"
+                    yield make_issue("leftover", message, file=file)
+                else:
+                    message = "named like a temporary file, and in no list of ours; it stays"
+                    yield make_issue("leftover", message, file=file, severity="warning")

@@ -14,6 +14,7 @@ from amos_dask.exclusions import EVERY_LABEL, NO_EXCLUSIONS, Exclusions, read_ex
 from amos_dask.labels import LabelMap
 from amos_dask.root.choices import find_exclusions, keep_exclusions
 from amos_dask.root.layout import Layout
+from amos_dask.root.own_files import OwnFiles
 
 quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 NOTHING: frozenset[int] = frozenset()
@@ -160,5 +161,6 @@ def test_a_list_that_a_spreadsheet_saved_is_read_and_kept(
     layout.denoise_exclude.write_bytes(content)
     found = find_exclusions(layout, None, AMOS22.label_map)
     assert found.by_number == {4: frozenset({6})}
-    keep_exclusions(layout, found)
+    with OwnFiles(layout) as own:
+        keep_exclusions(own, found)
     assert layout.denoise_exclude.read_bytes() == content

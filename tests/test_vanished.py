@@ -131,7 +131,8 @@ def test_a_run_tells_what_an_earlier_version_did_not(place: Place) -> None:
 def test_single_commands_tell_it_and_what_is_had_back_is_gone_no_more(place: Place) -> None:
     place.run("--region_area_thresh", "1")
     assert place.told() == []
-    for said in (place.denoise(), place.denoise()):  # the second one skips both masks
+    area = ("--region_area_thresh", "10")
+    for said in (place.denoise(*area), place.denoise(*area)):  # the second one skips both masks
         assert said.count("label_vanished: ") == 2
         assert said.count("empty_mask: ") == 1
         assert place.told()[0] == ADRENAL
@@ -155,7 +156,8 @@ def test_it_stays_told_after_a_step_and_a_run_with_the_same_parameters(place: Pl
 
 def test_masks_elsewhere_are_told_too(place: Place, tmp_path: Path) -> None:
     place.run("--region_area_thresh", "1")
-    said = place.step("denoise", "--output_dir", tmp_path / "elsewhere")
+    elsewhere = ("--output_dir", tmp_path / "elsewhere")
+    said = place.step("denoise", *elsewhere, "--region_area_thresh", "10")
     assert said.count("label_vanished: ") == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -55,13 +56,16 @@ class Journal:
                 found[entry["file"]].add(entry["identity"])
         return {path: frozenset(known) for path, known in found.items()}
 
+    def temporaries(self) -> Iterator[Path]:
+        """Yield the temporary files that were to be made."""
+        paths = (self._layout.root / entry.get("temporary", "") for entry in self._read())
+        return (path for path in paths if is_leftover(path.name))
+
     def remove_temporaries(self) -> None:
         """Remove the temporary files that a killed run has left."""
-        for entry in self._read():
-            path = self._layout.root / entry.get("temporary", "")
-            if is_leftover(path.name):
-                path.unlink(missing_ok=True)
-                remove_if_empty(path.parent)
+        for path in self.temporaries():
+            path.unlink(missing_ok=True)
+            remove_if_empty(path.parent)
         if not self.files():
             self.remove()
 
@@ -100,6 +104,30 @@ class Journal:
                 continue
             if isinstance(entry, dict):
                 yield entry
+
+
+def journal_of(layout: Layout, sample_id: str, folder: Path | None) -> Journal:
+    """Return the journal of a sample; several folders of one sample have one each.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    sample_id : str
+        The sample.
+    folder : Path or None
+        The sample's folder, where a step works on just that one.
+    """
+    if folder is None:
+        return Journal(layout, sample_id)
+    return Journal(layout, f"{sample_id}-{zlib.crc32(layout.key(folder).encode()):08x}")
+
+
+def find_journals_of(layout: Layout, sample_id: str) -> list[Journal]:
+    """Return the journals of a sample that killed runs have left."""
+    names = (f"{sample_id}.jsonl", f"{sample_id}-*.jsonl")
+    paths = (path for name in names for path in layout.journals.glob(name))
+    return [Journal(layout, path.stem) for path in paths]
 
 
 def find_journals(layout: Layout) -> list[Journal]:

@@ -12,7 +12,6 @@ from amos_dask.errors import ForeignFileError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo
 from amos_dask.records import Sample, SampleFiles, SampleRecord, SampleResult, Step, StepIssue
-from amos_dask.root.journal import Journal
 from amos_dask.root.kept import InBlocks, KeptFiles
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging
@@ -85,7 +84,7 @@ def make_sample(task: SampleTask) -> SampleResult:
         receipt = amend_receipt(task, made.masks, made.kept, intact)
     if receipt is not None:
         receipts.write(receipt)
-    publication.journal.remove()
+    publication.end()
     return _summarise(task, made, receipt)
 
 
@@ -119,7 +118,7 @@ def _issue_of(task: SampleTask, stop: EarlierOutputStaysError | ForeignFileError
 def _leave(task: SampleTask, earlier: Receipt | None, issue: Issue) -> SampleResult:
     """Leave a sample as it is, and say why in its receipt, if it has one."""
     found = StepIssue(task.own_step, issue)
-    Journal(task.layout, task.name).remove_temporaries()
+    Publication(task, earlier)  # removes what was staged
     if earlier is None or task.folder is not None:
         return SampleResult(task.name, None, "", 0, (found,))
     kept = [known for known in earlier.record.issues if known.issue.severity != "error"]

@@ -16,7 +16,7 @@ from amos_dask.errors import ForeignFileError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import open_image
 from amos_dask.root.identity import identity
-from amos_dask.root.journal import Journal
+from amos_dask.root.journal import Journal, find_journals_of, journal_of
 from amos_dask.root.ownership import Ownership, join_listed
 from amos_dask.root.receipts import Edit, Origin, Receipt, Receipts
 from amos_dask.root.replaced import find_set_aside, set_aside
@@ -37,14 +37,16 @@ class Publication:
 
     def __init__(self, task: SampleTask, earlier: Receipt | None) -> None:
         self._task, self._earlier = task, earlier
-        self.journal = Journal(task.layout, task.name)
+        folder = None if task.folder is None else task.target.path
+        self.journal = journal_of(task.layout, task.name, folder)
         # What lies where no receipt speaks for it, such as in another --output_dir of denoise.
         self._elsewhere = Journal(task.layout, f"elsewhere/{task.name}")
         self.journal.remove_temporaries()
         listed = {} if earlier is None else earlier.identities()
         # Commands that change masks in place take those they find as theirs to change.
         adopt = task.adopt or (task.folder is not None and task.folder == task.target)
-        known = join_listed(listed, self.journal.files(), self._elsewhere.files())
+        journals = [*find_journals_of(task.layout, task.name), self._elsewhere]
+        known = join_listed(listed, *(journal.files() for journal in journals))
         self._ownership = Ownership(task.layout, known, adopt)
         self._aside: list[Path] = []
 
@@ -81,6 +83,12 @@ class Publication:
             and final.is_file()
             and identity(final) != identity(staged, final.name)
         ]
+
+    def end(self) -> None:
+        """Remove what the journals of the sample list: its receipt does so now."""
+        for journal in find_journals_of(self._task.layout, self._task.name):
+            if self._task.folder is None or journal.path == self.journal.path:
+                journal.remove()
 
     def keep_elsewhere(self) -> None:
         """List what was published as ours, although no receipt does."""

@@ -235,14 +235,16 @@ def receipt_of(place: Place) -> Receipt:
     return receipt
 
 
-def test_a_mask_that_vanished_or_came_changes_masks_only(place: Place) -> None:
-    mask_ref = place.sample.mask
+def test_a_mask_that_vanished_leaves_the_masks_and_is_asked_for_again(place: Place) -> None:
+    mask_ref, before = place.sample.mask, place.folder.mask.read_bytes()
     place.with_sample(mask=None)
     assert place.left() == (Reason.CHANGED, MASKS)
     place.do()
-    assert place.left() == (Reason.COMPLETE, NOTHING)
+    assert place.folder.mask.read_bytes() == before
+    assert place.left()[0] == Reason.FAILED
     place.with_sample(mask=mask_ref)
-    assert place.left() == (Reason.CHANGED, MASKS)
+    place.do()
+    assert place.left() == (Reason.COMPLETE, NOTHING)
 
 
 def test_the_same_files_in_another_place_change_nothing(place: Place, tmp_path: Path) -> None:
