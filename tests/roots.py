@@ -64,8 +64,9 @@ def besides_replaced(found: dict[str, Any]) -> dict[str, Any]:
 
 def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
     """Fail with the names of the files that differ or are missing on one side."""
-    assert sorted(first) == sorted(second)
-    assert [name for name in first if first[name] != second[name]] == []
+    assert sorted(first) == sorted(second), sorted(set(first) ^ set(second))
+    different = [name for name in first if first[name] != second[name]]
+    assert different == [], different
 
 
 def program(*arguments: str | Path, exit_code: int = 0) -> Result:

@@ -61,12 +61,12 @@ class Journal:
         paths = (self._layout.root / entry.get("temporary", "") for entry in self._read())
         return (path for path in paths if is_leftover(path.name))
 
-    def remove_temporaries(self) -> None:
-        """Remove the temporary files that a killed run has left."""
+    def remove_temporaries(self, *, forget: bool = True) -> None:
+        """Remove the temporary files that a killed run has left; forget those that are gone."""
         for path in self.temporaries():
             path.unlink(missing_ok=True)
             remove_if_empty(path.parent)
-        if not self.files():
+        if forget and not self.files():
             self.remove()
 
     def add_files(self, files: Identities) -> None:
@@ -135,10 +135,18 @@ def find_journals(layout: Layout) -> list[Journal]:
     return [Journal(layout, path.stem) for path in sorted(layout.journals.glob("*.jsonl"))]
 
 
-def remove_temporaries(layout: Layout) -> None:
-    """Remove the temporary files that killed runs have left under ROOT_DIR."""
+def remove_temporaries(layout: Layout, *, forget: bool = True) -> None:
+    """Remove the temporary files that killed runs have left under ROOT_DIR.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    forget : bool
+        Forget those that are gone; not after a failure, as they may only be out of reach.
+    """
     for journal in find_journals(layout):
-        journal.remove_temporaries()
+        journal.remove_temporaries(forget=forget)
     for folder, _, names in os.walk(layout.state):  # where all is ours
         for name in filter(is_leftover, names):
             Path(folder, name).unlink(missing_ok=True)

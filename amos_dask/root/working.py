@@ -53,7 +53,7 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
             try:
                 yield
             except BaseException:
-                remove_temporaries(layout)
+                remove_temporaries(layout, forget=False)
                 remove_leftovers_below(*outputs)
                 raise
             end_run(layout)
