@@ -227,7 +227,7 @@ def commands(chance: random.Random, root: Path, archive: Path, options: list[str
     ]
     words = [str(word) for word in chance.choice(choices)()]
     plain = words[0] in ("make-split", "index-manifests")
-    return [*words, *([] if plain else options), "--quiet"]
+    return [*words, *([] if plain else [*options, "--quiet"])]
 
 
 def change_archive(chance: random.Random, archive: Path, kept: Path) -> None:
