@@ -149,19 +149,17 @@ def _recognise(content: bytes) -> Iterator[str]:
         yield from (_PLAUSIBLE[index] for _, index in sorted(scores))
 
 
-def split_rows(text: str) -> Iterator[list[str]]:
-    """Yield the rows of a csv file, the header first.
+def split_rows(text: str) -> list[list[str]]:
+    """Return the rows of a csv file, the header first.
 
     Raises
     ------
     csv.Error
-        While they are read, where they are not those of a csv file.
+        Where they are not those of a csv file.
     """
     delimiter = find_delimiter(text)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False)
-    for number, row in enumerate(rows):
-        if number or not is_about_delimiter(row):
-            yield row
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False))
+    return rows[1:] if rows and is_about_delimiter(rows[0]) else rows
 
 
 def find_delimiter(text: str) -> str:

@@ -452,7 +452,7 @@ def test_leftovers_are_gone_after_a_run(place: Place) -> None:
     journal = Journal(Layout(place.root), "amos_0004")
     for folder in written_to:
         half = folder / ".amos_0004_volume.nii.gz.0123abcd.part~"
-        journal.add_temporary(half)
+        journal.add_temporaries([half])
         half.write_bytes(b"half")
     place.run("--quiet")
     assert list(place.root.rglob("*.part~")) == []
@@ -464,7 +464,7 @@ def test_what_a_killed_run_left_of_a_sample_is_gone(empty: Place) -> None:
     for name in ("amos_0004_F", "amos_0004_M"):  # M by the csv as it is now
         (parent / name).mkdir(parents=True)
         half = parent / name / ".amos_0004_volume.nii.gz.0123abcd.part~"
-        journal.add_temporary(half)
+        journal.add_temporaries([half])
         half.write_bytes(b"half")
     empty.run("--quiet")
     assert list(empty.root.rglob("*.part~")) == []

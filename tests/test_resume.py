@@ -207,7 +207,7 @@ def test_a_killed_runs_lock_and_temporary_files_do_not_matter(place: Place) -> N
     before = place.stamps()
     Layout(place.root).lock.write_text("since yesterday by process 1 on elsewhere")
     half = place.file("0004", "volume.nii.gz").parent / ".a.nii.gz.0123abcd.part~"
-    Journal(Layout(place.root), "amos_0004").add_temporary(half)
+    Journal(Layout(place.root), "amos_0004").add_temporaries([half])
     half.write_bytes(b"half")
     place.run(cluster=NoCluster())
     assert place.stamps() == before

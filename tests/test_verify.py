@@ -545,7 +545,7 @@ def test_leftovers_of_a_killed_run_are_named(
         put(root / ".amos-dask/receipts/.amos_0001.json.12ab34cd.part~"),
     ]
     for path in left:
-        Journal(Layout(root), "amos_0001").add_temporary(path)
+        Journal(Layout(root), "amos_0001").add_temporaries([path])
     theirs = put(root / "grouped/.mine.nii.gz.12ab34cd.part~")
     (told,) = (i for i in verify(root).issues if i.file == theirs.relative_to(root).as_posix())
     assert told.severity == "warning"
@@ -624,7 +624,7 @@ def test_a_run_repairs_what_was_found_quickly(
     change(path, path.stat().st_size - 3)
     theirs = put(path.parent / "amos_0001_mask_99_other.nii.gz")
     half = put(path.parent / ".amos_0001_mask.nii.gz.12ab34cd.part~")
-    Journal(Layout(root), "amos_0001").add_temporary(half)
+    Journal(Layout(root), "amos_0001").add_temporaries([half])
     (root / "grouped/dataset_manifest.xlsx").unlink()
     (root / ".amos-dask/receipts/amos_0004.json").unlink()
     assert {code for code, _, _ in errors(verify(root))} == {

@@ -95,7 +95,7 @@ def read_rows(
         ) from error
     scan_id = re.compile(rf"(?:{re.escape(definition.prefix)}_)?([0-9]{{1,9}})(?:\.0*)?")
     try:
-        rows, issues = _parse(split_rows(decoded.text), csv_form, scan_id, ref.path)
+        rows, issues = _parse(iter(split_rows(decoded.text)), csv_form, scan_id, ref.path)
     except csv.Error as error:
         raise ArchiveError(f"{ref.path}: not a readable csv ({error}).") from error
     if decoded.recognised:

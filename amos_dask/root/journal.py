@@ -6,7 +6,7 @@ import json
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,15 @@ class Journal:
         self._layout = layout
         self.path = layout.journals / f"{name}.jsonl"
 
-    def add_temporary(self, path: Path) -> None:
-        """List a temporary file, before it is made."""
-        self._append([{"temporary": self._layout.key(path)}])
+    def add_temporaries(self, paths: Iterable[Path]) -> None:
+        """List temporary files, before they are made."""
+        self._append({"temporary": key} for key in self._layout.keys(paths))
 
     def add_published(self, staged: Mapping[Path, Path]) -> None:
         """List the files that are about to get their final names: final -> temporary path."""
-        self._append(
-            {"file": self._layout.key(final), "identity": identity(temporary, final.name)}
-            for final, temporary in staged.items()
-        )
+        identities = [identity(temporary, final.name) for final, temporary in staged.items()]
+        keys = self._layout.keys(staged)
+        self._append({"file": k, "identity": i} for k, i in zip(keys, identities, strict=True))
         flush_to_disk(self.path)
 
     def files(self) -> Identities:

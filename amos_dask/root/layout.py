@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +76,15 @@ class Layout:
 
     def key(self, path: Path) -> str:
         """Return a path as it is listed: POSIX and relative to ROOT_DIR, else absolute."""
-        inside = path.is_relative_to(self.root)
-        return (path.relative_to(self.root) if inside else absolute(path)).as_posix()
+        return self.keys([path])[0]
+
+    def keys(self, paths: Iterable[Path]) -> list[str]:
+        """Return paths as they are listed."""
+        root = self.root
+        return [
+            (path.relative_to(root) if path.is_relative_to(root) else absolute(path)).as_posix()
+            for path in paths
+        ]
 
     @property
     def descriptor(self) -> Path:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 
 from amos_dask.errors import ForeignFileError
 from amos_dask.root.identity import identity
 from amos_dask.root.journal import Identities
-from amos_dask.root.layout import Layout
+from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.replaced import set_aside
 from amos_dask.root.staging import Staging, remove_if_empty
 
@@ -45,15 +45,26 @@ class Ownership:
     layout: Layout
     listed: Identities
     adopt: bool = False
+    _known: Mapping[Path, frozenset[str]] = field(init=False, repr=False, compare=False)
+    _tops: tuple[Path, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        known = {self.layout.root / key: identities for key, identities in self.listed.items()}
+        object.__setattr__(self, "_known", known)
+        object.__setattr__(self, "_tops", (self.layout.grouped, self.layout.descriptor))
 
     def lists(self, path: Path) -> bool:
         """Return whether a path is one of ours, be it as we wrote it or not."""
-        return self.layout.key(path) in self.listed
+        return bool(self._identities_of(path))
 
     def is_as_written(self, path: Path) -> bool:
         """Return whether a file is byte for byte what we wrote, as far as its identity tells."""
-        known = self.listed.get(self.layout.key(path), frozenset())
+        known = self._identities_of(path)
         return bool(known) and identity(path) in known
+
+    def _identities_of(self, path: Path) -> frozenset[str]:
+        place = path if path.is_absolute() else absolute(path)
+        return self._known.get(place, frozenset())
 
     def find_way(self, final: Path, staged: Path, is_same: IsSame) -> Way:
         """Return what becomes of what is at a path when a staged file is to appear there.
@@ -153,7 +164,7 @@ class Ownership:
             set_aside(self.layout, path)
         else:
             path.unlink(missing_ok=True)
-        for top in (self.layout.grouped, self.layout.descriptor):
+        for top in self._tops:
             if path.is_relative_to(top):
                 above = path.relative_to(top).parents
                 remove_if_empty(*(top / folder for folder in above if folder.name))
@@ -166,7 +177,7 @@ class Ownership:
 
     def _is_reached_without_links(self, path: Path) -> bool:
         """Return whether no folder between ``grouped`` or ``descriptor`` and a file is a link."""
-        for top in (self.layout.grouped, self.layout.descriptor):
+        for top in self._tops:
             if path.is_relative_to(top):
                 above = path.relative_to(top).parents
                 return not any((top / folder).is_symlink() for folder in above if folder.name)

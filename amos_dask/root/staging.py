@@ -16,8 +16,8 @@ _SUFFIX = ".part~"
 class Listing(Protocol):
     """What is told of files before they appear."""
 
-    def add_temporary(self, path: Path) -> None:
-        """List a temporary file, before it is made."""
+    def add_temporaries(self, paths: Iterable[Path]) -> None:
+        """List temporary files, before they are made."""
 
     def add_published(self, staged: Mapping[Path, Path]) -> None:
         """List the files that are about to get their final names: final -> temporary path."""
@@ -60,20 +60,23 @@ class Staging:
 
     def path_for(self, final: Path) -> Path:
         """Return the temporary path that will become ``final``; makes its folder."""
-        if final in self._staged:
-            return self._staged[final]
-        if final.parent not in self._folders:
-            self._make_folder(final.parent)
-            self._folders.add(final.parent)
-        temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
-        if self._journal is not None:
-            self._journal.add_temporary(temporary)
-        self._staged[final] = temporary
-        return temporary
+        return self.paths_for([final])[0]
 
     def paths_for(self, finals: Iterable[Path]) -> list[Path]:
-        """Return the temporary paths of several files."""
-        return [self.path_for(final) for final in finals]
+        """Return the temporary paths of several files; makes their folders."""
+        finals = list(finals)
+        fresh = {
+            final: final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
+            for final in finals
+            if final not in self._staged
+        }
+        for folder in {final.parent for final in fresh} - self._folders:
+            self._make_folder(folder)
+            self._folders.add(folder)
+        if self._journal is not None and fresh:
+            self._journal.add_temporaries(fresh.values())
+        self._staged |= fresh
+        return [self._staged[final] for final in finals]
 
     def _make_folder(self, folder: Path) -> None:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]

@@ -11,7 +11,7 @@ from openpyxl import Workbook
 
 from amos_dask.root.layout import SPLIT_NAME
 from amos_dask.root.own_files import OwnSheet
-from amos_dask.tables.workbook import cell_value, read_table
+from amos_dask.tables.workbook import cell_values, read_table
 
 _BITS = 128
 _DIGITS = 10  # programs save 15 to 17 of a number
@@ -22,7 +22,7 @@ def describe(title: str, frame: pd.DataFrame) -> OwnSheet:
     columns = [str(name) for name in frame.columns]
     compared = [index for index, name in enumerate(columns) if _is_compared(name, title)]
     names = [columns[index] for index in compared]
-    rows = [[cell_value(row[index]) for index in compared] for row in frame.to_numpy(object)]
+    rows = cell_values(frame.iloc[:, compared])
     exact = _checksum(names, ([repr(value) for value in row] for row in rows))
     return OwnSheet(tuple(columns), _checksum(names, rows), exact)
 

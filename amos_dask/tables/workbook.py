@@ -233,7 +233,7 @@ def _mark(workbook: Workbook, titles: list[str]) -> None:
 
 
 def _fill_sheet(sheet: Any, frame: pd.DataFrame) -> None:
-    rows = [[cell_value(value) for value in row] for row in frame.to_numpy(object)]
+    rows = cell_values(frame)
     _lay_out(sheet, frame, rows)  # before the rows: a write-only sheet is streamed
     # Styled once: openpyxl looks a style up each time one is set.
     header, text = WriteOnlyCell(sheet), WriteOnlyCell(sheet)
@@ -263,8 +263,12 @@ def _cell(sheet: Any, value: Any) -> Any:
     return cell
 
 
-def cell_value(value: Any) -> Any:
-    """Return what a cell holds of a frame's value; None for a blank one."""
+def cell_values(frame: pd.DataFrame) -> list[list[Any]]:
+    """Return what the cells of a frame's rows hold; None for a blank one."""
+    return [[_cell_value(value) for value in row] for row in frame.to_numpy(object)]
+
+
+def _cell_value(value: Any) -> Any:
     if isinstance(value, str):
         return _UNPRINTABLE.sub("\ufffd", value)[:LARGEST_CELL]
     if value is None or value is pd.NA or value is pd.NaT:
