@@ -15,6 +15,8 @@ from amos_dask.root.identity import identity
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import flush_to_disk, is_leftover, remove_if_empty
 
+# Names of what is kept between runs end so; temporary files of it are in no journal.
+_OF_STATE = (".json", ".jsonl", ".npz", ".log", ".run")
 Identities = Mapping[str, frozenset[str]]
 
 
@@ -146,6 +148,7 @@ def remove_temporaries(layout: Layout, *, forget: bool = True) -> None:
     """
     for journal in find_journals(layout):
         journal.remove_temporaries(forget=forget)
-    for folder, _, names in os.walk(layout.state):  # where all is ours
-        for name in filter(is_leftover, names):
-            Path(folder, name).unlink(missing_ok=True)
+    for folder, _, names in os.walk(layout.state):
+        for path in (Path(folder, name) for name in filter(is_leftover, names)):
+            if Path(path.stem).stem.endswith(_OF_STATE):
+                path.unlink(missing_ok=True)
