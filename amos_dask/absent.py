@@ -12,6 +12,7 @@ from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.ownership import Ownership, join_listed
 from amos_dask.root.receipts import Receipt, Receipts
 from amos_dask.root.replaced import find_set_aside
+from amos_dask.sample.publish import remove_files
 from amos_dask.settings import Found
 
 # More than one finished sample of ten that leaves at once is an error rather than a withdrawal.
@@ -138,12 +139,8 @@ def _remove(layout: Layout, receipt: Receipt) -> str:
     ownership = Ownership(layout, join_listed(*receipt.outputs.values()))
     files = receipt.record.files
     folder = None if files is None else layout.folder_of(files)
-    kept = () if folder is None else (folder.mask, folder.volume)
+    first = () if folder is None else (folder.mask, folder.volume)
     paths = sorted(layout.root / name for name in receipt.files)
-    for path in paths:
-        if path.parent == layout.restore:
-            path.unlink(missing_ok=True)
-        else:
-            ownership.remove(path, keep_copy=path in kept)
-    aside = find_set_aside(layout, (*kept, *paths))
+    remove_files(ownership, receipt, paths)
+    aside = find_set_aside(layout, (*first, *paths))
     return layout.shown(aside[0]) if aside else ""

@@ -210,3 +210,20 @@ def test_a_dry_run_says_what_is_absent_and_what_would_go(place: Place) -> None:
         ]
     assert "1 finished samples" in place.run("--dry_run")
     assert snapshot(place.root) == before
+
+
+def test_pruning_keeps_what_was_edited_by_hand(tmp_path: Path, cluster_address: str) -> None:
+    archive = amos_dask.write_archive(tmp_path / "ph", n_ct=3, n_mri=0, size="tiny", seed=1).path
+    root, words = tmp_path / "R", ("--cluster", cluster_address, "--quiet")
+    program("run", root, "--archive", archive, *words)
+    (info,) = root.rglob("amos_0001_info.yaml")
+    edited = info.read_text(encoding="utf-8").replace("site: '", "site: 'ward ")
+    info.write_text(edited, encoding="utf-8")
+    program("run", root, "--archive", archive, *words)
+    for path in archive.rglob("amos_0001.nii.gz"):
+        path.unlink()
+    (archive / "dataset.json").unlink()
+    program("run", root, "--archive", archive, "--prune", *words)
+    assert not info.exists()
+    (kept,) = (root / "replaced").rglob("amos_0001_info.yaml")
+    assert kept.read_text(encoding="utf-8") == edited

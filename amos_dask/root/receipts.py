@@ -114,6 +114,11 @@ class Receipt:
         ]
         return [may_be_same(now, then) for now, then in pairs if now and then]
 
+    def has_no_other_source(self, path: Path) -> bool:
+        """Return whether a file is a volume, a mask, or an info file that was edited by hand."""
+        is_edited = Edit.INFO in self.edited and path.name.endswith("_info.yaml")
+        return is_edited or path.name.endswith(("_volume.nii.gz", "_mask.nii.gz"))
+
     def identities(self) -> dict[str, str]:
         """Return path relative to ROOT_DIR -> identity, of all outputs."""
         return {path: known for files in self.outputs.values() for path, known in files.items()}

@@ -144,24 +144,6 @@ def is_leftover(name: str) -> bool:
     return name.startswith(".") and name.endswith(_SUFFIX)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed run left in a folder."""
-    for path in folder.glob(f".*{_SUFFIX}"):
-        path.unlink(missing_ok=True)
-
-
-def remove_leftovers_below(*roots: Path) -> None:
-    """Remove temporary files anywhere below folders, and the folders that this leaves empty."""
-    for root in roots:
-        for folder, _, names in os.walk(root, topdown=False):
-            found = [Path(folder, name) for name in names if is_leftover(name)]
-            for path in found:
-                path.unlink(missing_ok=True)
-            if found and Path(folder) != root:
-                above = Path(folder).relative_to(root).parents
-                remove_if_empty(Path(folder), *(root / path for path in above if path.name))
-
-
 def remove_if_empty(*folders: Path) -> None:
     """Remove folders, in this order, as far as they are empty."""
     for folder in folders:

@@ -19,7 +19,7 @@ from amos_dask.errors import AmosDaskError
 from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout
 from amos_dask.root.replaced import end_run
-from amos_dask.root.staging import remove_if_empty, remove_leftovers_below
+from amos_dask.root.staging import remove_if_empty
 from amos_dask.termination import raise_on_sigterm
 
 
@@ -54,7 +54,6 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
                 yield
             except BaseException:
                 remove_temporaries(layout, forget=False)
-                remove_leftovers_below(*outputs)
                 raise
             end_run(layout)
     finally:

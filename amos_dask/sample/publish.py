@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,14 +97,10 @@ class Publication:
 
     def remove_others(self, keep: Collection[Path]) -> None:
         """Remove what the receipt lists and is not made any more, and what was kept for it."""
-        listed = () if self._earlier is None else self._earlier.files
-        for path in sorted(self._task.layout.root / name for name in listed):
-            if path in keep:
-                continue
-            if path.parent == self._task.layout.restore:
-                path.unlink(missing_ok=True)
-            elif self._ownership.remove(path, keep_copy=_is_of_its_own(path)):
-                self._aside.append(path)
+        earlier = self._earlier
+        if earlier is not None:
+            paths = {self._task.layout.root / name for name in earlier.files} - set(keep)
+            self._aside += remove_files(self._ownership, earlier, paths)
 
     def find_issues(self) -> list[Issue]:
         """Return the warning that files had to make way, in this run or before it was killed."""
@@ -123,9 +119,18 @@ class Publication:
         return [make_issue("replaced", message, sample=task.name, file=shown, action=action)]
 
 
-def _is_of_its_own(path: Path) -> bool:
-    """Return whether a file is a volume or multi-label mask, not made of another one."""
-    return path.name.endswith(("_volume.nii.gz", "_mask.nii.gz"))
+def remove_files(ownership: Ownership, receipt: Receipt, paths: Iterable[Path]) -> list[Path]:
+    """Remove files of a sample that its receipt lists; return those that were set aside.
+
+    Those are volumes and masks, and what was edited by hand or altered.
+    """
+    aside = []
+    for path in sorted(paths):
+        if path.parent == ownership.layout.restore:
+            path.unlink(missing_ok=True)
+        elif ownership.remove(path, keep_copy=receipt.has_no_other_source(path)):
+            aside.append(path)
+    return aside
 
 
 def holds_the_same(existing: Path, staged: Path) -> bool:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from amos_dask.root import staging
-from amos_dask.root.staging import Staging, remove_leftovers, write_text
+from amos_dask.root.staging import Staging, write_text
 
 
 def names_below(folder: Path) -> list[str]:
@@ -180,38 +179,16 @@ with Staging() as staging:
 """
 
 
-def test_a_process_that_dies_leaves_only_hidden_files_which_are_cleared(tmp_path: Path) -> None:
+def test_a_process_that_dies_leaves_only_hidden_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
     died = subprocess.run([sys.executable, "-c", DYING, str(tmp_path)], check=False)
     assert died.returncode == 9
     left = names_below(tmp_path)
     assert [name for name in left if not name.startswith(".")] == ["a"]
     assert len(left) == 3
-    remove_leftovers(tmp_path)
-    assert names_below(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "old"
-
-
-def test_clearing_leaves_other_files_alone(tmp_path: Path) -> None:
-    for name in (".hidden", "a.part~", "a"):
-        (tmp_path / name).touch()
-    remove_leftovers(tmp_path)
-    remove_leftovers(tmp_path / "absent")
-    assert names_below(tmp_path) == [".hidden", "a", "a.part~"]
 
 
 def test_line_ends_are_written_as_given(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "1\r\n2\n")
     assert (tmp_path / "a").read_bytes() == b"1\r\n2\n"
-
-
-def test_leftovers_go_with_the_folders_they_filled_and_no_others(tmp_path: Path) -> None:
-    full, empty, mixed = (tmp_path / name for name in ("a/b/full", "empty", "mixed"))
-    for folder in (full, empty, mixed):
-        folder.mkdir(parents=True)
-    for folder in (full, mixed, tmp_path):
-        (folder / ".x.nii.gz.0123abcd.part~").write_bytes(b"half")
-    (mixed / "x.nii.gz").write_bytes(b"whole")
-    staging.remove_leftovers_below(tmp_path, tmp_path / "not there")
-    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
-    assert found == ["empty", "mixed", "mixed/x.nii.gz"]
