@@ -29,7 +29,7 @@ from amos_dask.results import CommandResult
 from amos_dask.root.identity import gzip_trailer
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
-from amos_dask.root.working import require_unlocked, working_where_possible
+from amos_dask.root.working import working_where_possible
 from amos_dask.tables.issue_files import issue_files, record_issues
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
@@ -135,13 +135,12 @@ def leaks(
     >>> result.summary
     '0 patients and 0 groups of duplicate scans cross the official split.'
     """
-    layout = Layout.of(absolute(root_dir))
-    path = layout.dataset_manifest()
-    require_unlocked(layout)
-    manifest = read_sheet(path, split_name or MANIFEST_SHEET, values_of=(split_name or "subset",))
-    column = split_name or "subset"
-    require_columns(manifest, ("ID", "volume", *_SHAPE, *PATIENT_COLUMNS, column), path)
-    with working_where_possible(layout, no_lock=no_lock):
+    root, column = absolute(root_dir), split_name or "subset"
+    with working_where_possible(Layout(root), no_lock=no_lock):
+        layout = Layout.of(root)
+        path = layout.dataset_manifest()
+        manifest = read_sheet(path, split_name or MANIFEST_SHEET, values_of=(column,))
+        require_columns(manifest, ("ID", "volume", *_SHAPE, *PATIENT_COLUMNS, column), path)
         with open_session(cluster, progress) as session:
             found = find_leaks(session, layout, manifest, column)
         outputs = _keep_issues(layout, found.issues) if split_name is None else ()

@@ -32,7 +32,7 @@ NAME = "amos_0001"
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an archive that no test changes."""
     folder = tmp_path_factory.mktemp("source")
-    return amos_dask.write_archive(folder, n_ct=2, n_mri=1, size="tiny", seed=1).path
+    return amos_dask.write_archive(folder, n_ct=3, n_mri=1, size="tiny", seed=1).path
 
 
 @pytest.fixture(scope="module")
@@ -338,3 +338,54 @@ def test_a_root_that_was_copied_without_its_state_goes_on(
     assert_same(before, contents(place.root))
     assert {path: path.stat().st_ino for path in place.root.rglob("*.nii.gz")} == inodes
     assert not (place.root / "replaced").exists()
+
+
+def test_a_command_on_an_edit_that_was_taken_up_keeps_it_aside_and_can_be_undone(
+    place: Place, cluster_address: str
+) -> None:
+    mask = place.file("mask.nii.gz")
+    image = nib.load(mask)
+    nib.save(nib.Nifti1Image(correct(mask), image.affine), mask)  # no word of denoising in it
+    saved, edited = mask.read_bytes(), voxels(mask)
+    place.run()
+    where = ("--root_dir", place.root / "grouped", "--cluster", cluster_address, "--quiet")
+    grouped = place.root / "grouped"
+    program("denoise", *where, "--output_dir", grouped, "--region_area_thresh", "300")
+    denoised = voxels(mask)
+    assert not np.array_equal(denoised, edited)
+    assert saved in [p.read_bytes() for p in (place.root / "replaced").rglob(mask.name)]
+    place.run()
+    np.testing.assert_array_equal(voxels(mask), denoised)
+    program("restore", *where)
+    np.testing.assert_array_equal(voxels(mask), edited)
+
+
+def test_an_edited_mask_whose_source_is_gone_says_so(place: Place) -> None:
+    mask = place.file("mask.nii.gz")
+    WAYS["uint8"](mask)
+    place.run()
+    expected = voxels(mask)
+    (archived,) = place.archive.glob(f"labels*/{NAME}.nii.gz")
+    archived.unlink()
+    for _ in range(2):
+        place.run(exit_code=3)
+        np.testing.assert_array_equal(voxels(mask), expected)
+        assert {"edited_mask", "source_missing"} <= place.codes()
+        assert "edited_source_changed" not in place.codes()
+
+
+def test_a_mask_that_somebody_made_for_a_scan_without_one_is_nothing_missing(
+    place: Place, cluster_address: str
+) -> None:
+    volume = next(p for p in place.root.rglob("*_volume.nii.gz") if "amos_0500" in p.name)
+    mask = volume.with_name("amos_0500_mask.nii.gz")
+    image = nib.load(volume)
+    labels = np.zeros(image.shape, np.uint8)
+    labels[4:12, 4:12, 1:3] = 6
+    nib.save(nib.Nifti1Image(labels, image.affine), mask)
+    where = ("--root_dir", place.root / "grouped", "--cluster", cluster_address, "--quiet")
+    program("binary-masks", *where, "--ids", "500")
+    for _ in range(2):
+        place.run()
+        np.testing.assert_array_equal(voxels(mask), labels)
+    assert not [i for i in issues(place.root) if i["code"] == "source_missing"]

@@ -222,7 +222,7 @@ def check_files(sample: Sample, definition: DatasetDefinition) -> Iterator[Issue
     is_expected = sample.subset in definition.subsets_with_masks
     if sample.mask is None and sample.volume is not None and is_expected:
         message, file = f"a {sample.subset} scan without a mask", sample.volume.path
-        yield issue("missing_mask", message, file=file, action="only the volume is written")
+        yield issue("missing_mask", message, file=file, action="no mask is made of it")
 
 
 def _check_counts(samples: Iterable[Sample], definition: DatasetDefinition) -> Iterator[Issue]:

@@ -16,7 +16,7 @@ from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.working import require_unlocked, working_on
+from amos_dask.root.working import working_on
 from amos_dask.sample.describe import DescribeTask, describe_sample
 from amos_dask.sample.source import FolderSource
 from amos_dask.tables.issue_files import record_issues
@@ -75,11 +75,11 @@ def dataset_manifest(
     ['ID', 'seq', 'sex', 'subset']
     """
     root, output = absolute(root_dir), Path(output_manifest_file)
-    layout = Layout.of(find_root(root, output))
-    require_unlocked(layout)
-    label_map = find_label_map(layout, label_explanation)
-    folders = require_sample_folders(root, layout)
-    with working_on(layout, no_lock=no_lock):
+    base = find_root(root, output)
+    with working_on(Layout(base), no_lock=no_lock):
+        layout = Layout.of(base)
+        label_map = find_label_map(layout, label_explanation)
+        folders = require_sample_folders(root, layout)
         problems = _doubles(folders, root)
         with open_session(cluster, progress) as session:
             session.prepare_kernels()

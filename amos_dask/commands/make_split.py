@@ -14,7 +14,7 @@ from amos_dask.records import UNDEFINED
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME, Layout, absolute, find_root
 from amos_dask.root.own_files import IndexOf, OwnFiles
-from amos_dask.root.working import require_unlocked, working_where_possible
+from amos_dask.root.working import working_where_possible
 from amos_dask.tables.assignments import assign, fold_shares, holdout_shares
 from amos_dask.tables.own_workbooks import add_worksheets, put_workbook
 from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
@@ -125,13 +125,13 @@ def make_split(
         "unlabelled": unlabelled or None,
     }
     method = _choose_method(kind, {name: v for name, v in options.items() if v is not None})
-    layout = Layout.of(find_root(path.parent))
-    require_unlocked(layout)
     _require_workbook(path)
+    root = find_root(path.parent)
     with (
-        working_where_possible(layout, no_lock=no_lock),
-        OwnFiles(layout, adopt=adopt) as own,
+        working_where_possible(Layout(root), no_lock=no_lock),
+        OwnFiles(Layout.of(root), adopt=adopt) as own,
     ):
+        layout = own.layout
         manifest = read_sheet(path, MANIFEST_SHEET, values_of=_VALUES)
         listed = read_splits(path)
         if split_name is None:
@@ -143,12 +143,25 @@ def make_split(
             split = with_split(manifest, split_name, parts, path)
         else:
             split = official_split(manifest, split_name, path)
+        keep_copy = keep_copy or _is_other(path, split_name, split)
         sheets = {split_name: split}
         if method.shares or not listed.empty or split_name != SPLIT_NAME:
             sheets[SPLITS_SHEET] = list_split(listed, split_name, method, split)
         add_worksheets(own, absolute(path), sheets, keep_copy=keep_copy)
     issues = tuple(own.issues())
     return CommandResult((path,), len(split), _describe(split, split_name), issues, split)
+
+
+def _is_other(path: Path, split_name: str, split: pd.DataFrame) -> bool:
+    """Return whether the split that is there puts samples into other parts."""
+    if split_name not in sheet_names(path):
+        return False
+    there = read_sheet(path, split_name)
+    if not {"ID", split_name} <= set(there.columns):
+        return True
+    parts = dict(zip(there["ID"], there[split_name], strict=True))
+    new = dict(zip(split["ID"], split[split_name], strict=True))
+    return any(parts[name] != new[name] for name in parts.keys() & new.keys())
 
 
 def _is_lost(path: Path, split_name: str, listed: pd.DataFrame, *, adopt: bool) -> bool:
@@ -290,18 +303,17 @@ def index_manifests(
     path, folder = Path(manifest_file), Path(output_index_manifest_dir)
     require_split_name(split_name)
     _require_workbook(path)
-    layout = Layout.of(find_root(path.parent, folder))
-    require_unlocked(layout)
-    if split_name not in sheet_names(path):
-        raise ManifestError(f"{path}: there is no split {split_name!r}; run make-split first.")
-    split = read_sheet(path, split_name, values_of=(split_name,))
-    frames = index_frames(split, split_name, subsets, path)
-    outputs = tuple(folder / f"{stem}.xlsx" for stem in frames)
-    manifest = layout.key(absolute(path))
+    root = find_root(path.parent, folder)
     with (
-        working_where_possible(layout, no_lock=no_lock),
-        OwnFiles(layout, adopt=adopt) as own,
+        working_where_possible(Layout(root), no_lock=no_lock),
+        OwnFiles(Layout.of(root), adopt=adopt) as own,
     ):
+        if split_name not in sheet_names(path):
+            raise ManifestError(f"{path}: there is no split {split_name!r}; run make-split first.")
+        split = read_sheet(path, split_name, values_of=(split_name,))
+        frames = index_frames(split, split_name, subsets, path)
+        outputs = tuple(folder / f"{stem}.xlsx" for stem in frames)
+        manifest = own.layout.key(absolute(path))
         for combination, output, frame in zip(subsets, outputs, frames.values(), strict=True):
             index = IndexOf(manifest, split_name, tuple(combination))
             put_workbook(own, absolute(output), {MANIFEST_SHEET: frame}, index_of=index)

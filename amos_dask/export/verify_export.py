@@ -75,7 +75,8 @@ def verify_export(base: Path, *, full: bool = False) -> CommandResult:
     if n_errors:
         state = (
             f"not sound or outdated, {n_errors} finding{'s' if n_errors > 1 else ''} (see above); "
-            "the same 'amos-dask export' again brings it up to date."
+            "the same 'amos-dask export' again brings it up to date, but for files that somebody "
+            "changed, which stay without --adopt."
         )
     n_samples = len(mark.samples) - len(mark.left_out)
     return CommandResult((), n_samples, f"{base}: export, {state}", tuple(in_order(issues)))

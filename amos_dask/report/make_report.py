@@ -23,7 +23,7 @@ from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
-from amos_dask.root.working import require_unlocked, working_on
+from amos_dask.root.working import working_on
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import written_record
 from amos_dask.statistics.stats import write_statistics
@@ -75,25 +75,24 @@ def make_report(
     AmosDaskError
         When there are no samples.
     """
-    layout = Layout.of(absolute(root_dir))
-    require_unlocked(layout)
-    label_map = find_label_map(layout, label_explanation)
-    exclusions = find_exclusions(layout, None, label_map)
-    folders = require_sample_folders(layout.grouped, layout)
-    with (
-        working_on(layout, no_lock=no_lock),
-        open_session(cluster, progress) as session,
-        OwnFiles(layout, adopt=adopt) as own,
-    ):
-        records, issues = _records(session, layout, label_map, folders)
-        rows = [record.files for record in records if record.files is not None]
-        counted = write_statistics(session, own, label_map, rows) if statistics else None
-        n_pictures, found = take_pictures(session, layout, label_map, records)
-        issues += [*found, *(() if counted is None else counted.issues)]
-        known = dict.fromkeys([*IssueLog(layout.issue_log).all(), *issues])
-        write_report(
-            own, Findings(records, label_map, exclusions, counted, n_pictures, list(known))
-        )
+    root = absolute(root_dir)
+    with working_on(Layout(root), no_lock=no_lock):
+        layout = Layout.of(root)
+        label_map = find_label_map(layout, label_explanation)
+        exclusions = find_exclusions(layout, None, label_map)
+        folders = require_sample_folders(layout.grouped, layout)
+        with (
+            open_session(cluster, progress) as session,
+            OwnFiles(layout, adopt=adopt) as own,
+        ):
+            records, issues = _records(session, layout, label_map, folders)
+            rows = [record.files for record in records if record.files is not None]
+            counted = write_statistics(session, own, label_map, rows) if statistics else None
+            n_pictures, found = take_pictures(session, layout, label_map, records)
+            issues += [*found, *(() if counted is None else counted.issues)]
+            known = dict.fromkeys([*IssueLog(layout.issue_log).all(), *issues])
+            findings = Findings(records, label_map, exclusions, counted, n_pictures, list(known))
+            write_report(own, findings)
     issues += own.issues()
     outputs = (layout.report, *(() if counted is None else counted.outputs))
     summary = f"{len(rows)} samples, {len(n_pictures)} of them with pictures"

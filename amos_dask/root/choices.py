@@ -14,7 +14,7 @@ from amos_dask.archive.locations import is_one_file, is_url
 from amos_dask.archive.names import sort_names
 from amos_dask.csv_text import read_text
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition, read_definition
-from amos_dask.errors import AmosDaskError, DatasetError
+from amos_dask.errors import AmosDaskError, DatasetError, LabelMapError
 from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.labels import LabelMap, read_label_map
 from amos_dask.params import DenoiseParams
@@ -82,8 +82,15 @@ def find_label_map(layout: Layout, label_explanation: str | Path | None) -> Labe
 def keep_label_map(own: OwnFiles, label_map: LabelMap, *, replace: bool = False) -> None:
     """Write ROOT's ``label_map.yaml`` where it is absent, or is another and to be replaced."""
     path = own.layout.label_map
-    if not path.exists() or (replace and read_label_map(path) != label_map):
+    if not path.exists() or (replace and not _says(path, label_map)):
         _keep_text(own, path, label_map.to_yaml())
+
+
+def _says(path: Path, label_map: LabelMap) -> bool:
+    try:
+        return read_label_map(path) == label_map
+    except LabelMapError:
+        return False
 
 
 def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: LabelMap) -> Exclusions:

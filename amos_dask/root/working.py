@@ -209,9 +209,3 @@ def _is_in_place(path: Path, descriptor: int) -> bool:
 def _describe_owner() -> str:
     now = datetime.now(UTC).isoformat(" ", "seconds")
     return f"since {now} by process {os.getpid()} on {socket.gethostname()}"
-
-
-def require_unlocked(layout: Layout) -> None:
-    """Raise `AmosDaskError` when somebody works on ROOT_DIR."""
-    with hold_lock(layout, shared=True):
-        pass

@@ -101,21 +101,26 @@ def read_edited_mask(
     receipts, path = Receipts(task.layout), task.target.mask
     if earlier is None or task.discard_edits:
         return None
-    if Edit.MASK not in earlier.edited and not is_edited(receipts, earlier, Edit.MASK):
+    is_new = is_edited(receipts, earlier, Edit.MASK)
+    if Edit.MASK not in earlier.edited and not is_new:
         return None
-    return _read_fitting(path, task.layout, volume)
+    return _read_fitting(path, task.layout, volume, is_new=is_new)
 
 
-def _read_fitting(path: Path, layout: Layout, volume: ImageInfo) -> FittedMask | None:
-    """Return a mask on its volume's grid; None where it is not one."""
+def _read_fitting(
+    path: Path, layout: Layout, volume: ImageInfo, *, is_new: bool = True
+) -> FittedMask | None:
+    """Return a mask on its volume's grid; None where it is not one.
+
+    What a new edit says of denoising was kept by the program that saved it, and is wrong now.
+    """
     if path.is_symlink():
         return None
     try:
         with open_image(file_ref(path, layout.shown(path))) as image:
             fitted = fit_to_volume(read_mask(image).labels, image.info, volume)
-            if fitted is None or not is_denoised(image.info.description):
+            if fitted is None or not (is_new and is_denoised(image.info.description)):
                 return fitted
-            # Kept by the program that saved the mask, and wrong now.
             return fitted._replace(is_as_written=False)
     except (*CANNOT_BE_READ, BadMaskError):
         return None

@@ -233,12 +233,17 @@ def _make_masks(
     made.masks = make_masks(task, scan, staging, made.clock, edited)
     if earlier is None:
         return
+    was_there = earlier.origin.inputs[Output.MASKS] is not None
+    is_gone = sample.mask is None and was_there
+    missing = [source.missing_file("mask")] if is_gone else []
     if made.is_edited:
         is_new = source.find_origin().inputs[Output.MASKS] != earlier.origin.inputs[Output.MASKS]
         found = describe_edits(task, earlier, is_source_new=is_new and sample.mask is not None)
-        made.masks.found(Step.CONFIRM_PAIRS, found)
+        made.masks.found(Step.CONFIRM_PAIRS, [*found, *missing])
+        beside = KeptFiles(task.layout.restore).path_for(task.name, task.target.mask)
+        made.kept = beside if beside.exists() and not made.masks.wrote_mask else None
     elif made.masks.present is None and earlier.outputs[Output.MASKS]:
-        issues = made.masks.issues or [StepIssue(Step.CONFIRM_PAIRS, source.missing_file("mask"))]
+        issues = made.masks.issues or [StepIssue(Step.CONFIRM_PAIRS, one) for one in missing]
         made.masks = known_masks(earlier.record, volume_path)
         kept = [known for known in made.masks.issues if known.issue.severity != "error"]
         stays = [replace(i, issue=replace(i.issue, action=STAYS)) for i in issues]
@@ -313,9 +318,11 @@ def _receipt_from_archive(
     if not task.keeps_info:
         edited = tuple(edit for edit in edited if edit != Edit.INFO)
     made_by = dict(made_with(task.params, edited))
-    if masks.stays and earlier is not None:
+    is_gone = origin.inputs[Output.MASKS] is None
+    if earlier is not None and (masks.stays or (made.is_edited and is_gone)):
         inputs = {**origin.inputs, Output.MASKS: earlier.origin.inputs[Output.MASKS]}
         origin = replace(origin, inputs=inputs)
+    if earlier is not None and masks.stays and origin.inputs[Output.MASKS] is not None:
         made_by[Output.MASKS] = earlier.made_with[Output.MASKS]
     if task.steps != EVERY_STEP:  # which makes what there is of masks another thing
         made_by[Output.MASKS] = None

@@ -71,10 +71,12 @@ class Publication:
         somebody had edited.
         """
         earlier, target = self._earlier, self._task.target
-        if earlier is None or self._task.folder is not None:
+        if earlier is None:
             return []
         candidates = {target.mask: Edit.MASK, target.volume: None, target.info: Edit.INFO}
-        has_changed = (origin.row, origin.inputs) != (earlier.origin.row, earlier.origin.inputs)
+        is_anew = self._task.folder is None
+        now, then = (origin.row, origin.inputs), (earlier.origin.row, earlier.origin.inputs)
+        has_changed = is_anew and now != then
         return [
             final
             for final, edit in candidates.items()

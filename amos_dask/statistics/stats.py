@@ -21,7 +21,7 @@ from amos_dask.results import CommandResult
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.working import require_unlocked, working_on
+from amos_dask.root.working import working_on
 from amos_dask.sample.describe import DescribeTask, describe_sample
 from amos_dask.sample.source import FolderSource
 from amos_dask.statistics.pooling import (
@@ -102,18 +102,19 @@ def stats(
     AmosDaskError
         When there are no samples.
     """
-    layout = Layout.of(absolute(root_dir))
-    require_unlocked(layout)
-    label_map = find_label_map(layout, label_explanation)
-    folders = require_sample_folders(layout.grouped, layout)
-    sources = (FolderSource(folder, layout, label_map) for folder in folders)
-    tasks = [DescribeTask(source, layout.grouped) for source in sources]
-    with working_on(layout, no_lock=no_lock), open_session(cluster, progress) as session:
-        results = step_results(session.map("describe", describe_sample, tasks))
-        records = [result.value.record for result in results if result.value is not None]
-        rows = [record.files for record in records if record.files is not None]
-        with OwnFiles(layout, adopt=adopt) as own:
-            found = write_statistics(session, own, label_map, rows)
+    root = absolute(root_dir)
+    with working_on(Layout(root), no_lock=no_lock):
+        layout = Layout.of(root)
+        label_map = find_label_map(layout, label_explanation)
+        folders = require_sample_folders(layout.grouped, layout)
+        sources = (FolderSource(folder, layout, label_map) for folder in folders)
+        tasks = [DescribeTask(source, layout.grouped) for source in sources]
+        with open_session(cluster, progress) as session:
+            results = step_results(session.map("describe", describe_sample, tasks))
+            records = [result.value.record for result in results if result.value is not None]
+            rows = [record.files for record in records if record.files is not None]
+            with OwnFiles(layout, adopt=adopt) as own:
+                found = write_statistics(session, own, label_map, rows)
     issues = (*all_issues(results), *found.issues, *own.issues())
     return CommandResult(
         found.outputs,

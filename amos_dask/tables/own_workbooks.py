@@ -214,8 +214,6 @@ def find_altered_files(own: OwnFiles, names: Iterable[str]) -> list[AlteredFile]
         known = own.find(path)
         if known is None:
             found += _not_listed(own, path, name)
-        elif not known.is_of_run:
-            found.append(AlteredFile(name, Change.OTHER, "was written by a single command"))
         else:
             altered = find_altered(own.layout.root, {name: known.identity})
             if altered and _holds_all(path, known):
