@@ -174,7 +174,7 @@ def _is_current(own: OwnFiles, state: TableState, made_from: Mapping[str, str]) 
     """Return whether all that was asked for is there and made from the same."""
     is_same = made_from.items() <= state.made_from.items() and not own.issues()
     is_same = is_same and not state.has_other_definition(own.layout)
-    return is_same and not find_altered_files(own, (*state.tables, *state.others))
+    return is_same and not find_altered_files(own, (*state.tables, *state.others), of_run=True)
 
 
 def _name_outdated(

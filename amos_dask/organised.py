@@ -88,14 +88,19 @@ def find_organised(
                 unknown.append(folder)
             else:
                 organised.append(Organised(name, receipt.digest))
-        elif name not in digests and folder.path in places:
+        elif name not in written and folder.path in places:
             unknown.append(folder)
-        elif folder.path not in places:  # else why it could not be made was said
+        else:
             record = describe_foreign(folder, layout)
             organised.append(Organised(name, repr(record), record))
     thresholds = found.params.region_volume_thresh
     records = describe_samples(session, layout, found.params.label_map, thresholds, unknown)
-    organised += [Organised(record.sample_id, repr(record), record) for record in records]
+    organised += [
+        Organised(record.sample_id, repr(record), record)
+        for record in records
+        # Why a sample could not be made was said.
+        if record.files is not None or record.sample_id not in digests
+    ]
     return sorted(organised, key=lambda sample: sample_number(sample.sample_id))
 
 

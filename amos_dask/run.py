@@ -21,7 +21,13 @@ from amos_dask.outcomes import failure_issue
 from amos_dask.plan import Plan, describe_reasons, make_plan
 from amos_dask.records import HeaderCheck, SampleResult, Step
 from amos_dask.results import RunResult
-from amos_dask.root.choices import find_exclusions, keep_dataset, keep_exclusions, keep_label_map
+from amos_dask.root.choices import (
+    find_exclusions,
+    keep_dataset,
+    keep_exclusions,
+    keep_label_map,
+    require_no_archive,
+)
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout, find_samples_of
@@ -189,6 +195,8 @@ def run(
         report,
     )
     settings.require_outside_archive()
+    if performance_report is not None:
+        require_no_archive(Layout(settings.root), Path(performance_report).absolute())
     with working_on(Layout(settings.root), no_lock=no_lock):
         found = find(settings)
         needs = Needs.of([found.archive.location], [str(found.layout.root)])

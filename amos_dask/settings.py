@@ -206,8 +206,9 @@ def _choose_label_map(layout: Layout, settings: Settings) -> LabelMap:
     """Return the label map; raise when a part of the samples would get another one."""
     given = settings.label_explanation
     label_map = find_label_map(layout, given)
-    differs = given is not None and label_map != find_label_map(layout, None)
-    if differs and layout.label_map.exists() and not settings.selection.is_everything:
+    if given is None or not layout.label_map.exists() or settings.selection.is_everything:
+        return label_map
+    if label_map != find_label_map(layout, None):
         raise AmosDaskError(
             f"{given} differs from {layout.label_map}, which the other samples were made with; "
             "run without a choice of samples."

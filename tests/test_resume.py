@@ -817,6 +817,7 @@ def test_sigterm_ends_a_single_command_in_order(place: Place) -> None:
     words += ["--workers", "1", "--dashboard_port", "0"]
     command = [sys.executable, "-m", "amos_dask", *(str(word) for word in words)]
     half = place.root / "grouped/AMOS-CT/val/.a.nii.gz.0123abcd.part~"
+    Journal(Layout(place.root), "amos_0004").add_temporaries([half])
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
         assert process.stdout is not None

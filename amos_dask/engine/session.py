@@ -26,6 +26,7 @@ _SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
 _SECONDS_FOR_COMPILING = 300
 # Dask gives a worker no more tasks when it has used so much of its limit.
 _USABLE_MEMORY = 0.8
+_TITLE_OF_DASKS_REPORT, _FIRST_BYTES = b"<title>Dask Performance Report", 400
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,8 @@ def _require_writable(path: Path) -> None:
     folder = path.absolute().parent
     if path.is_dir() or not os.access(folder, os.W_OK):
         raise AmosDaskError(f"{path}: cannot be written; is {folder} there?")
+    if path.exists() and _TITLE_OF_DASKS_REPORT not in path.read_bytes()[:_FIRST_BYTES]:
+        raise AmosDaskError(f"{path} is there and no report of Dask's; choose another name.")
 
 
 def _client(stack: ExitStack, cluster: Any, performance_report: str | Path | None) -> Any:

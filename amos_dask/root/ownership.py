@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cached_property
 from pathlib import Path
 
 from amos_dask.errors import ForeignFileError
@@ -45,13 +46,14 @@ class Ownership:
     layout: Layout
     listed: Identities
     adopt: bool = False
-    _known: Mapping[Path, frozenset[str]] = field(init=False, repr=False, compare=False)
-    _tops: tuple[Path, ...] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        known = {self.layout.root / key: identities for key, identities in self.listed.items()}
-        object.__setattr__(self, "_known", known)
-        object.__setattr__(self, "_tops", (self.layout.grouped, self.layout.descriptor))
+    @cached_property
+    def _known(self) -> Mapping[Path, frozenset[str]]:
+        return {self.layout.root / key: identities for key, identities in self.listed.items()}
+
+    @cached_property
+    def _tops(self) -> tuple[Path, ...]:
+        return (self.layout.grouped, self.layout.descriptor)
 
     def lists(self, path: Path) -> bool:
         """Return whether a path is one of ours, be it as we wrote it or not."""

@@ -45,6 +45,7 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
         When somebody else works there, ROOT_DIR cannot be written to, or it or an output lies in an
         archive.
     """
+    _require_no_dangling_link(layout.root, layout.grouped, layout.descriptor)
     for path in (layout.root, *outputs):
         require_outside_archives(path, layout.dataset)
     made = [path for path in (layout.state, *layout.state.parents) if not path.exists()]
@@ -209,3 +210,9 @@ def _is_in_place(path: Path, descriptor: int) -> bool:
 def _describe_owner() -> str:
     now = datetime.now(UTC).isoformat(" ", "seconds")
     return f"since {now} by process {os.getpid()} on {socket.gethostname()}"
+
+
+def _require_no_dangling_link(*places: Path) -> None:
+    for path in places:
+        if path.is_symlink() and not path.exists():
+            raise AmosDaskError(f"{path} leads to nothing; is a disk not mounted?")

@@ -198,7 +198,9 @@ def find_edited(workbook: Workbook, known: Mapping[str, OwnSheet]) -> list[str]:
     ]
 
 
-def find_altered_files(own: OwnFiles, names: Iterable[str]) -> list[AlteredFile]:
+def find_altered_files(
+    own: OwnFiles, names: Iterable[str], *, of_run: bool = False
+) -> list[AlteredFile]:
     """Return the files that do not hold what `run` wrote; workbooks may hold more.
 
     Parameters
@@ -207,6 +209,8 @@ def find_altered_files(own: OwnFiles, names: Iterable[str]) -> list[AlteredFile]
         The files of ROOT_DIR.
     names : iterable of str
         Paths relative to ROOT_DIR.
+    of_run : bool
+        What a single command wrote counts as altered: it may tell of other things than a run's.
     """
     found = list[AlteredFile]()
     for name in names:
@@ -214,6 +218,8 @@ def find_altered_files(own: OwnFiles, names: Iterable[str]) -> list[AlteredFile]
         known = own.find(path)
         if known is None:
             found += _not_listed(own, path, name)
+        elif of_run and not known.is_of_run:
+            found.append(AlteredFile(name, Change.OTHER, "was written by a single command"))
         else:
             altered = find_altered(own.layout.root, {name: known.identity})
             if altered and _holds_all(path, known):
