@@ -7,7 +7,6 @@ import os
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +79,17 @@ class Journal:
         )
 
     def remove(self) -> None:
-        """Remove the journal: what it lists is told elsewhere."""
+        """Remove the journal: what it lists is told elsewhere.
+
+        Its folder stays until the work ends: others may be about to write there.
+        """
         self.path.unlink(missing_ok=True)
-        remove_if_empty(self.path.parent)
 
     def _append(self, entries: Any) -> None:
         text = "".join(json.dumps(entry) + "\n" for entry in entries)
-        while True:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError), self.path.open("a", encoding="utf-8") as file:
-                file.write(text)  # else another journal was the last, and removed the folder
-                return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(text)
 
     def _read(self) -> Iterator[dict[str, str]]:
         """Yield what the lines say; one that a kill has cut off says nothing."""

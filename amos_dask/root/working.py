@@ -58,7 +58,7 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
                 raise
             end_run(layout)
     finally:
-        remove_if_empty(*made)
+        remove_if_empty(layout.journals, *made)
 
 
 @contextmanager
