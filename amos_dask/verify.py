@@ -270,12 +270,16 @@ def _verify_root(
     recorded = [i for i in _recorded_errors(layout) if everything or i.sample in told]
     if recorded:
         advice += ", but for what it recorded as error before, which is to be mended in the archive"
+    n_edited = sum(sample.n_edited for sample in verified.values())
+    written = f"{n_files} files as they were written"
+    if n_edited:
+        written += f", {n_edited} of them edited by hand"
     how = "all images decoded" if full else "sizes and checksums; --full decodes all images"
     return _conclude(
         str(layout.root),
         len(results),
         [*issues, *recorded],
-        sound=f"{len(results)} samples, {n_files} files as they were written ({how})",
+        sound=f"{len(results)} samples, {written} ({how})",
         unsound=unsound,
         advice=advice,
     )

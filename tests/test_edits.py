@@ -389,3 +389,10 @@ def test_a_mask_that_somebody_made_for_a_scan_without_one_is_nothing_missing(
         place.run()
         np.testing.assert_array_equal(voxels(mask), labels)
     assert not [i for i in issues(place.root) if i["code"] == "source_missing"]
+
+
+def test_verify_names_an_edit_and_counts_it_once_a_run_has_taken_it_up(place: Place) -> None:
+    WAYS["float32"](place.file("mask.nii.gz"))
+    assert "edited, run takes it up" in program("verify", place.root, exit_code=3).output
+    place.run()
+    assert "1 of them edited by hand" in program("verify", place.root).output

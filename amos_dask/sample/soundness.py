@@ -44,12 +44,15 @@ class Verified:
         Volume threshold in mm3 -> small regions below it before and after denoising.
     masks_made_with : JSON value
         What its receipt says of that; None without masks.
+    n_edited : int
+        Files that were edited by hand and taken up by a run.
     """
 
     n_files: int
     n_without_end: int = 0
     n_regions: Mapping[float, tuple[int, int]] = field(default_factory=dict)
     masks_made_with: Any = None
+    n_edited: int = 0
 
 
 def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
@@ -189,7 +192,10 @@ def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
         if threshold in after
     }
     made_by = receipt.made_with[Output.MASKS] if receipt.outputs[Output.MASKS] else None
-    verified = Verified(len(listed), n_regions=n_regions, masks_made_with=made_by)
+    n_edited = len(receipt.edited)
+    verified = Verified(
+        len(listed), n_regions=n_regions, masks_made_with=made_by, n_edited=n_edited
+    )
     return StepResult(sample.name, verified, tuple(issues))
 
 
