@@ -396,3 +396,18 @@ def test_verify_names_an_edit_and_counts_it_once_a_run_has_taken_it_up(place: Pl
     assert "edited, run takes it up" in program("verify", place.root, exit_code=3).output
     place.run()
     assert "1 of them edited by hand" in program("verify", place.root).output
+
+
+@pytest.mark.parametrize("way", ["float32", "canonical"])
+def test_an_edit_that_no_run_has_seen_is_exported_as_masks_are_written(
+    place: Place, cluster_address: str, tmp_path: Path, way: str
+) -> None:
+    mask = place.file("mask.nii.gz")
+    expected = correct(mask)
+    WAYS[way](mask)
+    words = ("export", "nnunet", tmp_path / "out", "--root_dir", place.root)
+    program(*words, "--cluster", cluster_address, "--quiet")
+    (label,) = (tmp_path / "out").rglob(f"labelsTr/{NAME}.nii.gz")
+    np.testing.assert_array_equal(voxels(label), expected, strict=True)
+    volume = nib.load(place.file("volume.nii.gz"))
+    np.testing.assert_allclose(nib.load(label).affine, volume.affine, atol=1e-5)

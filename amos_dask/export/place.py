@@ -11,7 +11,7 @@ import numpy as np
 from amos_dask.export.files import ExportFolder, Placing
 from amos_dask.issues import Issue, Severity, make_issue
 from amos_dask.kernels import remap_labels
-from amos_dask.nifti import ImageInfo, Mask, write_mask
+from amos_dask.nifti import ImageInfo, write_mask
 from amos_dask.records import StepResult
 from amos_dask.root.export_mark import OwnFile
 from amos_dask.root.journal import Journal
@@ -19,6 +19,7 @@ from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Staging
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
 from amos_dask.steps.binary_masks import check_labels
+from amos_dask.steps.edited_mask import FittedMask, fit_to_volume
 from amos_dask.steps.split_labels import labels_present
 
 # Version of how files are made from those of ROOT_DIR: where it is another, they are outdated.
@@ -151,7 +152,8 @@ def _check_volume(task: ExportTask) -> ImageInfo:
     return info
 
 
-def _read_mask(task: ExportTask, volume: ImageInfo) -> Mask:
+def _read_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
+    """Return the mask on its volume's grid, as it may have been edited since the last run."""
     path = task.folder.mask
     if not path.exists():
         raise _leave_out(task, path, "missing_mask", "there is no mask to train on")
@@ -162,11 +164,15 @@ def _read_mask(task: ExportTask, volume: ImageInfo) -> Mask:
     if info.shape != volume.shape:
         message = f"the mask has the shape {info.shape}, its scan {volume.shape}"
         raise _leave_out(task, path, "inconsistent", message)
+    fitted = fit_to_volume(mask, info, volume)
+    if fitted is None:
+        message = "the mask lies on another grid than its scan"
+        raise _leave_out(task, path, "inconsistent", message)
     shown = task.layout.shown(path)
     unknown = check_labels(labels_present(mask), task.label_map, task.name, shown)
     if unknown:
         raise _LeftOutError(*unknown)
-    return mask
+    return fitted
 
 
 def _leave_out(
@@ -178,12 +184,12 @@ def _leave_out(
     )
 
 
-def _place_mask(task: ExportTask, mask: Mask, volume: ImageInfo, placing: Placing) -> Path:
+def _place_mask(task: ExportTask, fitted: FittedMask, volume: ImageInfo, placing: Placing) -> Path:
     """Place a mask under the export's labels; one that keeps its values may stay where it is."""
-    source = task.folder.mask
+    source, mask = task.folder.mask, fitted.labels
     if task.label is None:
         return source
-    if all(task.values[label] == label for label in labels_present(mask)):
+    if fitted.is_as_written and all(task.values[label] == label for label in labels_present(mask)):
         if task.image is None:
             return source
         placing.place(source, task.label)
