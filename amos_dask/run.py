@@ -34,7 +34,8 @@ from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.remembered import write_remembered
-from amos_dask.root.replaced import replaced_bytes, require_room, run_number
+from amos_dask.root.replaced import replaced_bytes, run_number
+from amos_dask.root.room import require_room
 from amos_dask.root.staging import write_text
 from amos_dask.root.table_state import TableCounts
 from amos_dask.root.working import working_on
@@ -315,7 +316,7 @@ def _make_samples(
         left = [planned.sample for planned in plan.samples if planned.todo.outputs]
         session.require_memory(largest_scan_bytes(left))
         session.prepare_kernels()
-        require_room(found.layout, plan.bytes_to_keep)
+        require_room(found.layout.replaced, plan.bytes_to_keep, "to be kept of what changes")
         run_number(found.layout)
     with closing(session.map("sample", make_sample, tasks)) as outcomes:
         for outcome in outcomes:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from amos_dask.errors import AmosDaskError
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import flush_to_disk, write_text
 
@@ -27,16 +26,6 @@ def run_number(layout: Layout) -> int:
     number = 1 + max(numbers, default=0)
     write_text(layout.run_number, str(number))
     return number
-
-
-def require_room(layout: Layout, n_bytes: int) -> None:
-    """Raise `AmosDaskError` when what may have to be kept does not fit on ROOT_DIR's disk."""
-    free = shutil.disk_usage(layout.root).free
-    if n_bytes > free:
-        raise AmosDaskError(
-            f"{layout.root}: {n_bytes / 1e9:.2f} GB of finished files that change have to be kept "
-            f"in replaced/, and {free / 1e9:.2f} GB are free; make room."
-        )
 
 
 def end_run(layout: Layout) -> None:
