@@ -113,7 +113,7 @@ def test_a_sample_that_takes_more_memory_than_a_worker_has_fails_alone(
     good = contents(tmp_path / "R", "grouped/AMOS-CT/train", "grouped/AMOS-MRI/train")
     write_noise(archive, 400)
     with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
-        options = ["--force", "--workers", "2", "--memory", "420MB"]
+        options = ["--force", "--workers", "2", "--memory", "500MB"]
         said = program(*command, *options, exit_code=3)
     assert "amos_0400" in said.output
     (issue,) = (issue for issue in issues(tmp_path / "R") if issue["severity"] == "error")
