@@ -64,7 +64,7 @@ class Absent:
         missing = [
             make_issue(
                 "source_missing",
-                "dataset.json lists it, but the archive has no file of it",
+                "the archive has no file of it, and no dataset.json says that it left",
                 sample=receipt.record.sample_id,
                 file=self.folder(receipt),
                 action="its files and rows stay",
@@ -97,6 +97,8 @@ def find_absent(found: Found, folders: Iterable[SampleFolder]) -> Absent:
     receipts, archive = Receipts(found.layout), found.archive
     known, there = receipts.sample_ids(), {sample.sample_id for sample in archive.samples}
     organised = {folder.sample_id for folder in folders}
+    # What cannot be read tells of no withdrawal.
+    is_told = all(issue.code != "bad_dataset_json" for issue in archive.issues)
     withdrawn, listed, unfinished = list[Receipt](), list[Receipt](), list[Receipt]()
     for name in (name for name in known if name not in there):
         receipt = receipts.read(name)
@@ -104,7 +106,7 @@ def find_absent(found: Found, folders: Iterable[SampleFolder]) -> Absent:
             continue
         if name not in organised:
             unfinished.append(receipt)
-        elif name in archive.listed_but_absent:
+        elif name in archive.listed_but_absent or not is_told:
             listed.append(receipt)
         else:
             withdrawn.append(receipt)

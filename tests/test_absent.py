@@ -227,3 +227,16 @@ def test_pruning_keeps_what_was_edited_by_hand(tmp_path: Path, cluster_address: 
     assert not info.exists()
     (kept,) = (root / "replaced").rglob("amos_0001_info.yaml")
     assert kept.read_text(encoding="utf-8") == edited
+
+
+def test_a_damaged_dataset_json_prunes_nothing(tmp_path: Path, cluster_address: str) -> None:
+    archive = amos_dask.write_archive(tmp_path / "ph", n_ct=3, n_mri=0, size="tiny", seed=1).path
+    root, words = tmp_path / "R", ("--cluster", cluster_address, "--quiet")
+    program("run", root, "--archive", archive, *words)
+    before = snapshot(root / "grouped" / "AMOS-CT" / "train")
+    for path in archive.rglob("amos_0001.nii.gz"):
+        path.unlink()
+    (archive / "dataset.json").write_text("{", encoding="utf-8")
+    program("run", root, "--archive", archive, "--prune", *words, exit_code=3)
+    assert snapshot(root / "grouped" / "AMOS-CT" / "train") == before
+    assert ("amos_0001", "source_missing") in errors(root)

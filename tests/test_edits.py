@@ -109,6 +109,7 @@ WAYS = {
     "int16": save_as("int16"),
     "float32": save_as("float32"),
     "canonical": save_canonical,
+    "rounded": save_almost_whole,
 }
 
 
@@ -122,6 +123,8 @@ def test_an_edited_mask_outlives_runs_and_everything_follows_it(place: Place, wa
         place.run(*words)
         np.testing.assert_array_equal(voxels(mask), expected, strict=True)
         assert "edited_mask" in place.codes()
+        if way == "rounded" and not words:
+            assert "labels_rounded" in place.codes()
     volume = nib.load(place.file("volume.nii.gz"))
     np.testing.assert_allclose(nib.load(mask).affine, volume.affine, atol=1e-5)
     for label, name in ((1, "01_spleen"), (2, "02_right_kidney"), (6, "06_liver")):

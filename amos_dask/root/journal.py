@@ -43,6 +43,8 @@ class Journal:
 
     def add_published(self, staged: Mapping[Path, Path]) -> None:
         """List the files that are about to get their final names: final -> temporary path."""
+        if not staged:
+            return
         identities = [identity(temporary, final.name) for final, temporary in staged.items()]
         keys = self._layout.keys(staged)
         self._append({"file": k, "identity": i} for k, i in zip(keys, identities, strict=True))
@@ -87,6 +89,8 @@ class Journal:
 
     def _append(self, entries: Any) -> None:
         text = "".join(json.dumps(entry) + "\n" for entry in entries)
+        if not text:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(text)

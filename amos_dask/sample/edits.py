@@ -118,10 +118,14 @@ def _read_fitting(
         return None
     try:
         with open_image(file_ref(path, layout.shown(path))) as image:
-            fitted = fit_to_volume(read_mask(image).labels, image.info, volume)
-            if fitted is None or not (is_new and is_denoised(image.info.description)):
-                return fitted
-            return fitted._replace(is_as_written=False)
+            read = read_mask(image)
+        fitted = fit_to_volume(read.labels, image.info, volume)
+        if fitted is None:
+            return None
+        sample_id = path.name.removesuffix("_mask.nii.gz")
+        is_current = fitted.is_as_written and not (is_new and is_denoised(image.info.description))
+        found = tuple(read.check(sample_id, layout.shown(path)))
+        return fitted._replace(is_as_written=is_current, issues=found)
     except (*CANNOT_BE_READ, BadMaskError):
         return None
 

@@ -239,7 +239,7 @@ def _make_masks(
     if made.is_edited:
         is_new = source.find_origin().inputs[Output.MASKS] != earlier.origin.inputs[Output.MASKS]
         found = describe_edits(task, earlier, is_source_new=is_new and sample.mask is not None)
-        made.masks.found(Step.CONFIRM_PAIRS, [*found, *missing])
+        made.masks.found(Step.CONFIRM_PAIRS, [*found, *missing, *(edited.issues if edited else ())])
         beside = KeptFiles(task.layout.restore).path_for(task.name, task.target.mask)
         made.kept = beside if beside.exists() and not made.masks.wrote_mask else None
     elif made.masks.present is None and earlier.outputs[Output.MASKS]:

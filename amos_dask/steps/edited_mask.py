@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from amos_dask import geometry
+from amos_dask.issues import Issue
 from amos_dask.nifti import ImageInfo, Mask
 
 # Raised when what this step makes changes: samples made with an older one are made again.
@@ -26,10 +27,13 @@ class FittedMask(NamedTuple):
     is_as_written : bool
         Whether the file has the type and geometry under which masks are written, so that it can
         stay as it is.
+    issues : tuple of Issue
+        What was found when it was read.
     """
 
     labels: Mask
     is_as_written: bool
+    issues: tuple[Issue, ...] = ()
 
 
 def fit_to_volume(labels: Mask, mask: ImageInfo, volume: ImageInfo) -> FittedMask | None:
