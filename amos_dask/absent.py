@@ -9,9 +9,8 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.records import Step
 from amos_dask.root.export_mark import find_exports_of, path_from
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.ownership import Ownership, join_listed
+from amos_dask.root.ownership import Ownership, find_set_aside, join_listed
 from amos_dask.root.receipts import Receipt, Receipts
-from amos_dask.root.replaced import find_set_aside
 from amos_dask.sample.publish import remove_files
 from amos_dask.settings import Found
 

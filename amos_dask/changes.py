@@ -8,8 +8,8 @@ from amos_dask.archive.locations import shown
 from amos_dask.errors import ArchiveError
 from amos_dask.params import DenoiseParams
 from amos_dask.plan import Plan
+from amos_dask.root.choices import Remembered
 from amos_dask.root.receipts import Output, Receipts
-from amos_dask.root.remembered import Remembered
 from amos_dask.sample.todo import Reason
 from amos_dask.settings import Found
 

@@ -13,8 +13,7 @@ from amos_dask.leaks import find_leaks_of
 from amos_dask.organised import Organised, read_records
 from amos_dask.records import HeaderCheck, SampleRecord, Step
 from amos_dask.report.content import Findings
-from amos_dask.report.make_report import write_report
-from amos_dask.report.picturing import take_pictures
+from amos_dask.report.make_report import take_pictures, write_report
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles

@@ -11,9 +11,9 @@ from pathlib import Path
 from time import sleep
 from urllib.parse import quote, urlsplit
 
-from amos_dask.archive.around import require_outside_archives
 from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
+from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.datasets import AMOS22, PublishedZip
 from amos_dask.engine.events import (
     BytesDone,
@@ -24,11 +24,10 @@ from amos_dask.engine.events import (
     WorkStarted,
 )
 from amos_dask.engine.session import open_session
-from amos_dask.errors import AmosDaskError, ArchiveError
+from amos_dask.errors import AmosDaskError, ArchiveError, raise_on_sigterm
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
-from amos_dask.root.room import require_room
-from amos_dask.termination import raise_on_sigterm
+from amos_dask.root.staging import require_room
 from amos_dask.transfer import TO_COME, PublishedFile, fetch, partial_path
 from amos_dask.web import PassingError, open_url
 

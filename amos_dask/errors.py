@@ -1,7 +1,14 @@
-"""The exceptions users meet, and the program's exit codes."""
+"""The exceptions users meet, exit codes, and SIGTERM as one of them."""
 
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
+from types import FrameType
 
 
 class ExitCode(IntEnum):
@@ -121,3 +128,25 @@ class UnreadableImageError(Exception):
 
     Caught in the sample's task and turned into an ``unreadable_volume`` or ``unreadable_mask``.
     """
+
+
+@contextmanager
+def raise_on_sigterm() -> Iterator[None]:
+    """Raise `Terminated` in the ``with`` block when SIGTERM arrives.
+
+    Only the main thread can listen to signals; elsewhere this does nothing. A second SIGTERM while
+    the first is answered ends the process as SIGTERM does.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated

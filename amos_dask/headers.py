@@ -8,8 +8,8 @@ from amos_dask.archive.discover import Discovery
 from amos_dask.engine.events import Notice
 from amos_dask.engine.session import Session
 from amos_dask.issues import Issue
-from amos_dask.outcomes import failure_issue
 from amos_dask.records import HeaderCheck
+from amos_dask.results import failure_issue
 from amos_dask.steps.header_check import check_headers, unchecked_headers
 
 

@@ -10,7 +10,6 @@ from amos_dask.engine.events import Outcome
 from amos_dask.engine.session import Session
 from amos_dask.errors import AmosDaskError
 from amos_dask.labels import LabelMap
-from amos_dask.outcomes import failure_issue
 from amos_dask.records import (
     SampleRecord,
     SampleResult,
@@ -19,6 +18,7 @@ from amos_dask.records import (
     StepResult,
     sample_number,
 )
+from amos_dask.results import failure_issue
 from amos_dask.root.layout import Layout, SampleFolder, sample_folder
 from amos_dask.root.receipts import Receipts
 from amos_dask.sample.describe import DescribeTask, Description, describe_foreign, describe_sample

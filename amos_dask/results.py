@@ -1,16 +1,19 @@
-"""What the functions of the API return: frames for notebooks, and what the closing lines say."""
+"""From ends of tasks to results and issues; what the functions of the API return."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 
+from amos_dask.engine.events import Outcome
 from amos_dask.errors import ExitCode
-from amos_dask.issues import Issue
+from amos_dask.issues import Issue, make_issue
+from amos_dask.records import StepResult, sample_number
 from amos_dask.root.layout import CHANGES_SHEET, MANIFEST_SHEET, REGIONS_SHEET, Layout
 from amos_dask.root.table_state import TableCounts
 from amos_dask.tables.workbook import read_sheet
@@ -157,3 +160,40 @@ class RunPlan:
     peak_memory_bytes: int
     cpu_seconds: float
     changes: str = ""
+
+
+Value = TypeVar("Value")
+
+
+def failure_issue(outcome: Outcome[Any], log: str = "") -> Issue:
+    """Return the issue of a task that failed outside the data's own errors.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        With a failure.
+    log : str
+        Where more is to be read.
+    """
+    return make_issue(
+        "sample_failed",
+        outcome.failure or "failed",
+        sample=outcome.name,
+        action=f"tried again next run; see {log}" if log else "tried again next run",
+    )
+
+
+def step_results(outcomes: Iterable[Outcome[StepResult[Value]]]) -> list[StepResult[Value]]:
+    """Return the results sorted by sample; a failed task becomes a result with an issue."""
+    results = [
+        StepResult(outcome.name, None, (failure_issue(outcome),))
+        if outcome.value is None
+        else outcome.value
+        for outcome in outcomes
+    ]
+    return sorted(results, key=lambda result: sample_number(result.sample_id))
+
+
+def all_issues(results: Iterable[StepResult[Any]]) -> list[Issue]:
+    """Return the issues of all results, in their order."""
+    return [issue for result in results for issue in result.issues]

@@ -17,26 +17,23 @@ from amos_dask.engine.session import Needs, Session, open_session
 from amos_dask.headers import read_headers
 from amos_dask.issues import Issue
 from amos_dask.organised import find_organised
-from amos_dask.outcomes import failure_issue
 from amos_dask.plan import Plan, describe_reasons, make_plan
 from amos_dask.records import HeaderCheck, SampleResult, Step
-from amos_dask.results import RunResult
+from amos_dask.results import RunResult, failure_issue
 from amos_dask.root.choices import (
     find_exclusions,
     keep_dataset,
     keep_exclusions,
     keep_label_map,
     require_no_archive,
+    write_remembered,
 )
 from amos_dask.root.issue_log import IssueLog
-from amos_dask.root.journal import remove_temporaries
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.ownership import replaced_bytes, run_number
 from amos_dask.root.receipts import Receipts
-from amos_dask.root.remembered import write_remembered
-from amos_dask.root.replaced import replaced_bytes, run_number
-from amos_dask.root.room import require_room
-from amos_dask.root.staging import write_text
+from amos_dask.root.staging import remove_temporaries, require_room, write_text
 from amos_dask.root.table_state import TableCounts
 from amos_dask.root.working import working_on
 from amos_dask.sample.estimates import largest_scan_bytes

@@ -14,6 +14,7 @@ from amos_dask.labels import LabelMap
 from amos_dask.params import Params, require_threshold
 from amos_dask.records import Sample
 from amos_dask.root.choices import (
+    Remembered,
     choose_denoising,
     find_archive,
     find_exclusions,
@@ -21,12 +22,13 @@ from amos_dask.root.choices import (
     find_metadata_csv,
     layout_for,
     metadata_gone,
+    place_of,
+    read_remembered,
     require_outside_archive,
     settle_dataset,
 )
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.receipts import Receipts
-from amos_dask.root.remembered import Remembered, place_of, read_remembered
 from amos_dask.sample.selection import EVERYTHING, Selection
 
 

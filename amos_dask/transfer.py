@@ -19,8 +19,7 @@ from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
 from amos_dask.engine.events import BytesDone, Listener, Notice
 from amos_dask.errors import AmosDaskError, ArchiveError
-from amos_dask.root.room import require_room
-from amos_dask.root.staging import flush_to_disk, remove_if_empty
+from amos_dask.root.staging import flush_to_disk, remove_if_empty, require_room
 from amos_dask.web import NO_SUCH_PART, REST, WHOLE, PassingError, open_url
 
 # Between attempts in a row that bring nothing new; after the last it is given up.

@@ -29,20 +29,19 @@ from amos_dask.errors import (
     AmosDaskError,
     ArchiveError,
     DamagedArchiveError,
+    raise_on_sigterm,
 )
 from amos_dask.export.verify_export import find_export, verify_export, with_outdated_exports
 from amos_dask.issues import Issue, in_order, make_issue
-from amos_dask.outcomes import all_issues, step_results
 from amos_dask.params import Params
 from amos_dask.records import sample_number
-from amos_dask.results import CommandResult
+from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_archive, find_exclusions, find_label_map, layout_for
 from amos_dask.root.issue_log import read_issues
-from amos_dask.root.journal import find_journals
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
-from amos_dask.root.staging import is_leftover
+from amos_dask.root.staging import find_journals, is_leftover
 from amos_dask.root.table_state import TableCounts, read_table_state
 from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
@@ -55,7 +54,6 @@ from amos_dask.sample.soundness import (
 )
 from amos_dask.sample.todo import other_choices
 from amos_dask.tables.own_workbooks import find_altered_files
-from amos_dask.termination import raise_on_sigterm
 
 # Of what finding the scans says, that of the files' names; what the csv says is not verified.
 _OF_NAMES = frozenset(

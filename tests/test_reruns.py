@@ -37,9 +37,9 @@ from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.records import HeaderCheck
-from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout
 from amos_dask.root.receipts import Origin, Receipts
+from amos_dask.root.staging import Journal
 from amos_dask.sample.make import make_sample
 
 # Seen on 16x14 slices; the tutorial's own 10 mm2 is less than a pixel of these.

@@ -37,8 +37,8 @@ from amos_dask.commands import make_split
 from amos_dask.engine import session
 from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.phantom import METADATA_NAME
-from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout
+from amos_dask.root.staging import Journal
 from amos_dask.root.working import hold_lock
 from amos_dask.tables import own_workbooks, workbook
 

@@ -27,8 +27,8 @@ from amos_dask.archive.discover import discover
 from amos_dask.datasets import AMOS22, PublishedZip
 from amos_dask.engine.events import BytesDone, Event
 from amos_dask.phantom import Archive, write_archive
-from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout
+from amos_dask.root.staging import Journal
 from amos_dask.root.working import hold_lock
 from amos_dask.run import run
 from amos_dask.sample.soundness import verify_sample

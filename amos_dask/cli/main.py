@@ -10,8 +10,7 @@ import click
 
 from amos_dask.cli import dataset_commands, run_commands, step_commands
 from amos_dask.cli.shared_options import same_word
-from amos_dask.errors import AmosDaskError, ExitCode, Terminated
-from amos_dask.termination import raise_on_sigterm
+from amos_dask.errors import AmosDaskError, ExitCode, Terminated, raise_on_sigterm
 from amos_dask.version import __version__
 
 # 128 and the signal's number, as shells report them.

@@ -10,9 +10,8 @@ from typing import Any
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import InconsistentDatasetError
-from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import Step
-from amos_dask.results import CommandResult
+from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
 from amos_dask.root.own_files import OwnFiles

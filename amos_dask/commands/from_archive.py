@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.archive.around import require_outside_archives
 from amos_dask.archive.discover import check_files, discover, new_sample
 from amos_dask.archive.listing import list_files
+from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.commands.workplace import make_all
 from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.engine.events import Listener
@@ -22,11 +22,13 @@ from amos_dask.params import Params
 from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import (
+    Remembered,
     find_label_map,
     find_metadata_csv,
     keep_dataset,
     keep_label_map,
     layout_for,
+    read_remembered,
     require_no_archive,
     require_outside_archive,
     settle_dataset,
@@ -40,7 +42,6 @@ from amos_dask.root.layout import (
     sample_folder,
 )
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.remembered import Remembered, read_remembered
 from amos_dask.root.working import working_on
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import ArchiveSource

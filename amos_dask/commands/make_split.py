@@ -15,9 +15,14 @@ from amos_dask.results import CommandResult
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME, Layout, absolute, find_root
 from amos_dask.root.own_files import IndexOf, OwnFiles
 from amos_dask.root.working import working_where_possible
-from amos_dask.tables.assignments import assign, fold_shares, holdout_shares
+from amos_dask.tables.assignments import (
+    PATIENT_COLUMNS,
+    assign,
+    find_patients,
+    fold_shares,
+    holdout_shares,
+)
 from amos_dask.tables.own_workbooks import add_worksheets, put_workbook
-from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
 from amos_dask.tables.splits import (
     SPLITS_SHEET,
     SplitMethod,

@@ -13,13 +13,12 @@ import pandas as pd
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.labels import LabelMap
-from amos_dask.outcomes import failure_issue
 from amos_dask.params import Params
 from amos_dask.records import SampleResult, Step, StepIssue, sample_number
-from amos_dask.results import CommandResult
+from amos_dask.results import CommandResult, failure_issue
 from amos_dask.root.choices import require_no_archive, require_sample_folders
 from amos_dask.root.layout import Layout, absolute, find_root
-from amos_dask.root.replaced import run_number
+from amos_dask.root.ownership import run_number
 from amos_dask.root.working import working_on
 from amos_dask.sample.make import make_sample
 from amos_dask.sample.selection import Selection

@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from amos_dask.engine.environment import WORKER_ENVIRONMENT, free_port
 from amos_dask.engine.options import (
     BATCH_SYSTEMS,
     DEFAULT_WORKERS,
+    WORKER_ENVIRONMENT,
     ClusterOptions,
     configured,
+    free_port,
     memory_bytes,
 )
 from amos_dask.errors import ClusterError

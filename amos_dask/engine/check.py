@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from amos_dask.engine.environment import LOOPBACK
+from amos_dask.engine.options import LOOPBACK
 from amos_dask.errors import ClusterError
 
 # Where a batch job, whose node cannot be reached from outside, was submitted from.

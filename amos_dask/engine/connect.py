@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from amos_dask.engine.environment import leave_signals_to_the_client, usable_cores
 from amos_dask.engine.options import (
     BATCH_SYSTEMS,
     DEFAULT_WORKERS,
@@ -17,7 +16,9 @@ from amos_dask.engine.options import (
     ClusterOptions,
     complete,
     configured,
+    leave_signals_to_the_client,
     patience_seconds,
+    usable_cores,
 )
 from amos_dask.errors import ClusterError
 

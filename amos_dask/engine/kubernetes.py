@@ -14,8 +14,13 @@ from typing import Any
 
 import yaml
 
-from amos_dask.engine.environment import free_port
-from amos_dask.engine.options import DEFAULT_WORKERS, ClusterOptions, configured, memory_bytes
+from amos_dask.engine.options import (
+    DEFAULT_WORKERS,
+    ClusterOptions,
+    configured,
+    free_port,
+    memory_bytes,
+)
 from amos_dask.errors import ClusterError
 
 _SMALLEST_MEMORY = "512MiB"

@@ -7,8 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
-from amos_dask.engine.environment import LOOPBACK, WORKER_ENVIRONMENT, free_port, usable_cores
-from amos_dask.engine.options import ClusterOptions, memory_bytes
+from amos_dask.engine.options import (
+    LOOPBACK,
+    WORKER_ENVIRONMENT,
+    ClusterOptions,
+    free_port,
+    memory_bytes,
+    usable_cores,
+)
 from amos_dask.errors import ClusterError
 
 _SHARED, _NO_LIMIT = "auto", "0"

@@ -16,11 +16,9 @@ from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.root.export_mark import OwnFile, identity_of, link_identity, path_from
 from amos_dask.root.identity import identity
-from amos_dask.root.journal import Identities, Journal
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import Way
-from amos_dask.root.replaced import set_aside
-from amos_dask.root.staging import Staging
+from amos_dask.root.ownership import Way, set_aside
+from amos_dask.root.staging import Identities, Journal, Staging
 
 LINKS = ("copy", "symbolic")
 OWN_KEY = "amos_dask"  # in JSON files of others' forms

@@ -14,9 +14,8 @@ from amos_dask.kernels import remap_labels
 from amos_dask.nifti import ImageInfo, write_mask
 from amos_dask.records import StepResult
 from amos_dask.root.export_mark import OwnFile
-from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout
-from amos_dask.root.staging import Staging
+from amos_dask.root.staging import Journal, Staging
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
 from amos_dask.steps.binary_masks import check_labels
 from amos_dask.steps.edited_mask import FittedMask, fit_to_volume

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.archive.around import EXPORT_MARK
+from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.datasets import SUBSETS
 from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.session import Needs, open_session
@@ -22,9 +22,8 @@ from amos_dask.export.choose import ExportRequest
 from amos_dask.export.files import ExportFolder, Placing, can_clone, to_json
 from amos_dask.export.place import ExportTask, Placed, export_sample
 from amos_dask.issues import Issue, in_order, make_issue
-from amos_dask.outcomes import step_results
 from amos_dask.records import StepResult
-from amos_dask.results import CommandResult
+from amos_dask.results import CommandResult, step_results
 from amos_dask.root.export_mark import (
     ExportMark,
     OwnFile,
@@ -36,12 +35,16 @@ from amos_dask.root.export_mark import (
     write_mark,
 )
 from amos_dask.root.identity import identity
-from amos_dask.root.journal import Journal, find_journals, remove_temporaries
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import join_listed
-from amos_dask.root.replaced import end_run
-from amos_dask.root.room import require_room
-from amos_dask.root.staging import Staging, remove_if_empty
+from amos_dask.root.ownership import end_run, join_listed
+from amos_dask.root.staging import (
+    Journal,
+    Staging,
+    find_journals,
+    remove_if_empty,
+    remove_temporaries,
+    require_room,
+)
 from amos_dask.root.working import working_on
 
 _COLUMNS = ("ID", "subset", "modality", "image", "label")

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from amos_dask.archive.around import EXPORT_MARK
+from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.errors import AmosDaskError
 from amos_dask.export.choose import choose_scans
 from amos_dask.export.monai import find_base

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import njit, njit_inline
-from amos_dask.kernels.flat_arrays import Bytes, Ints, flat_fortran
+from amos_dask.kernels.accelerate import Bytes, Ints, flat_fortran, njit, njit_inline
 
 Shape = tuple[int, int, int]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amos_dask.kernels.accelerate import ZERO, njit, njit_inline
+from amos_dask.kernels.accelerate import ZERO, Bytes, Ints, flat_fortran, njit, njit_inline
 from amos_dask.kernels.components import (
     N_VOXELS,
     Runs,
@@ -23,7 +23,6 @@ from amos_dask.kernels.components import (
     new_table,
     scan_slice,
 )
-from amos_dask.kernels.flat_arrays import Bytes, Ints, flat_fortran
 from amos_dask.kernels.slice_filters import CLOSE, OPEN, Plane, Window, box_around, filter_label
 
 _UNSEEN = -1  # not flooded yet for the current label

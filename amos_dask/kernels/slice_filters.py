@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amos_dask.kernels.accelerate import ZERO, njit, njit_inline
-from amos_dask.kernels.flat_arrays import Bytes
+from amos_dask.kernels.accelerate import ZERO, Bytes, njit, njit_inline
 
 OPEN, CLOSE = np.uint8(0), np.uint8(1)  # not plain numbers: one copy compiled for both
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import njit
-from amos_dask.kernels.flat_arrays import (
+from amos_dask.kernels.accelerate import (
     Bytes,
     Ints,
     flat_any_order,
     flat_fortran,
+    njit,
     read_only,
     require_mask,
 )

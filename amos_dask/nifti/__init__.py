@@ -5,7 +5,6 @@ transposed. Supported are gzip-compressed single-file NIfTI-1 images (``.nii.gz`
 floating-point numbers, either byte order, with three axes (further axes of length 1 are dropped).
 """
 
-from amos_dask.nifti.checksum import told_voxel_crc32, voxel_crc32, voxel_sha256
 from amos_dask.nifti.header import (
     DATA_OFFSET,
     HEADER_BYTES,
@@ -19,6 +18,9 @@ from amos_dask.nifti.write import (
     Mask,
     in_file_order,
     mask_header,
+    told_voxel_crc32,
+    voxel_crc32,
+    voxel_sha256,
     write_image,
     write_labels,
     write_mask,

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from amos_dask.archive.around import require_outside_archives
+from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.phantom.painting import make_scan
 from amos_dask.phantom.patients_csv import N_CT, N_MRI, metadata_csv
 from amos_dask.phantom.planted import DEFECTS, SIZES, PlantedSample, plan_samples

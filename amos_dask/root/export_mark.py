@@ -11,11 +11,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from amos_dask.archive.around import EXPORT_MARK
+from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.root.identity import identity
-from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout, absolute
-from amos_dask.root.staging import Staging
+from amos_dask.root.staging import Journal, Staging
 
 _LINK = "-> "
 

@@ -14,11 +14,9 @@ from pydantic import TypeAdapter
 from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.root.identity import identity
-from amos_dask.root.journal import Journal
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import IsSame, Ownership, join_listed
-from amos_dask.root.replaced import find_set_aside, set_aside
-from amos_dask.root.staging import Staging, remove_if_empty, write_text
+from amos_dask.root.ownership import IsSame, Ownership, find_set_aside, join_listed, set_aside
+from amos_dask.root.staging import Journal, Staging, remove_if_empty, write_text
 from amos_dask.root.table_state import read_earlier_identities
 
 _JOURNAL = "files"

@@ -14,13 +14,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from amos_dask.archive.around import require_outside_archives
-from amos_dask.errors import AmosDaskError
-from amos_dask.root.journal import remove_temporaries
+from amos_dask.archive.recognise import require_outside_archives
+from amos_dask.errors import AmosDaskError, raise_on_sigterm
 from amos_dask.root.layout import Layout
-from amos_dask.root.replaced import end_run
-from amos_dask.root.staging import remove_if_empty
-from amos_dask.termination import raise_on_sigterm
+from amos_dask.root.ownership import end_run
+from amos_dask.root.staging import remove_if_empty, remove_temporaries
 
 
 @contextmanager

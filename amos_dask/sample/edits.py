@@ -11,10 +11,10 @@ from amos_dask.errors import BadMaskError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, open_image, read_info
 from amos_dask.records import FileRef, Kind, Metadata, Sample
-from amos_dask.root.journal import find_journals_of
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.ownership import Ownership, join_listed
 from amos_dask.root.receipts import Edit, Receipt, Receipts
+from amos_dask.root.staging import find_journals_of
 from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.sample.task import SampleTask
 from amos_dask.steps.denoise import is_denoised

@@ -16,11 +16,9 @@ from amos_dask.errors import ForeignFileError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import open_image
 from amos_dask.root.identity import identity
-from amos_dask.root.journal import Journal, find_journals_of, journal_of
-from amos_dask.root.ownership import Ownership, join_listed
+from amos_dask.root.ownership import Ownership, find_set_aside, join_listed, set_aside
 from amos_dask.root.receipts import Edit, Origin, Receipt, Receipts
-from amos_dask.root.replaced import find_set_aside, set_aside
-from amos_dask.root.staging import Staging, remove_if_empty
+from amos_dask.root.staging import Journal, Staging, find_journals_of, journal_of, remove_if_empty
 from amos_dask.sample.task import SampleTask
 
 

@@ -15,9 +15,8 @@ from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
-from amos_dask.outcomes import all_issues, step_results
 from amos_dask.records import SampleFiles
-from amos_dask.results import CommandResult
+from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.own_files import OwnFiles

@@ -14,10 +14,8 @@ from openpyxl import Workbook
 from amos_dask.errors import ForeignFileError, ManifestError, WorkbookLockedError
 from amos_dask.root.identity import AlteredFile, Change, find_altered
 from amos_dask.root.own_files import IndexOf, OwnFile, OwnFiles, OwnSheet
-from amos_dask.tables.carrying import restore_titles, write_into
-from amos_dask.tables.cells import describe, describe_worksheet
-from amos_dask.tables.dropped import loses_something
-from amos_dask.tables.workbook import load, save_workbook
+from amos_dask.tables.carrying import loses_something, restore_titles, write_into
+from amos_dask.tables.workbook import describe, describe_worksheet, load, save_workbook
 
 Sheets = Mapping[str, pd.DataFrame]
 

@@ -9,7 +9,7 @@ import pytest
 from roots import program, snapshot
 
 import amos_dask
-from amos_dask.archive.around import EXPORT_MARK, require_outside_archives
+from amos_dask.archive.recognise import EXPORT_MARK, require_outside_archives
 from amos_dask.datasets import find_definition
 from amos_dask.errors import AmosDaskError
 

@@ -16,9 +16,8 @@ import pytest
 import yaml
 
 import amos_dask
-from amos_dask.engine.environment import WORKER_ENVIRONMENT
 from amos_dask.engine.kubernetes import cluster_spec
-from amos_dask.engine.options import ClusterOptions, configured, load_defaults
+from amos_dask.engine.options import WORKER_ENVIRONMENT, ClusterOptions, configured, load_defaults
 from amos_dask.errors import ClusterError
 
 _WHY = "the validation needs amos-dask[test]"

@@ -24,8 +24,8 @@ from amos_dask import (
     export_nnunet,
     verify,
 )
-from amos_dask.archive.around import EXPORT_MARK as MARKER
 from amos_dask.archive.listing import file_ref
+from amos_dask.archive.recognise import EXPORT_MARK as MARKER
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ClusterError
 from amos_dask.issues import make_issue

@@ -18,7 +18,7 @@ from roots import contents, program, sample_dir, snapshot, truncate, voxels
 
 import amos_dask
 from amos_dask import AmosDaskError, CommandResult, Selection
-from amos_dask.archive.around import EXPORT_MARK
+from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.root.export_mark import find_exports, find_exports_of
 from amos_dask.root.layout import Layout
 from amos_dask.root.working import hold_lock

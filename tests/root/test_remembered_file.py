@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amos_dask.params import DenoiseParams
-from amos_dask.root.identity import may_be_same
-from amos_dask.root.layout import Layout
-from amos_dask.root.remembered import (
+from amos_dask.root.choices import (
     Remembered,
     find_place,
     place_of,
     read_remembered,
     write_remembered,
 )
+from amos_dask.root.identity import may_be_same
+from amos_dask.root.layout import Layout
 
 quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 

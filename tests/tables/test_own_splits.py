@@ -13,7 +13,7 @@ import pytest
 
 import amos_dask
 from amos_dask.errors import AmosDaskError, ManifestError
-from amos_dask.tables.patients import find_patients
+from amos_dask.tables.assignments import find_patients
 from amos_dask.tables.splits import SPLIT_COLUMNS
 from amos_dask.tables.workbook import read_sheet, sheet_names, write_workbook
 

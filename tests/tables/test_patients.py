@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amos_dask.tables.patients import PATIENT_COLUMNS, find_patients
+from amos_dask.tables.assignments import PATIENT_COLUMNS, find_patients
 
 many = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 UNKNOWN = [None, "UND", "und", "", "  ", float("nan"), pd.NA, pd.NaT]
