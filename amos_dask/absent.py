@@ -9,8 +9,9 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.records import Step
 from amos_dask.root.export_mark import find_exports_of, path_from
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.ownership import Ownership, find_set_aside, join_listed
+from amos_dask.root.ownership import Ownership, find_set_aside
 from amos_dask.root.receipts import Receipt, Receipts
+from amos_dask.root.staging import find_journals_of
 from amos_dask.sample.publish import remove_files
 from amos_dask.settings import Found
 
@@ -137,7 +138,8 @@ def prune(absent: Absent) -> Absent:
 
 def _remove(layout: Layout, receipt: Receipt) -> str:
     """Remove a sample's files; return the one to be named of those that were set aside."""
-    ownership = Ownership(layout, join_listed(*receipt.outputs.values()))
+    journals = find_journals_of(layout, receipt.record.sample_id)
+    ownership = Ownership(layout, receipt.identities(), *(one.files() for one in journals))
     files = receipt.record.files
     folder = None if files is None else layout.folder_of(files)
     first = () if folder is None else (folder.mask, folder.volume)

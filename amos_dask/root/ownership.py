@@ -7,9 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -30,7 +28,6 @@ class Way(Enum):
     ASIDE = auto()  # it goes to replaced/
 
 
-@dataclass(frozen=True)
 class Ownership:
     """What of ROOT_DIR is ours.
 
@@ -38,37 +35,37 @@ class Ownership:
     ----------
     layout : Layout
         ROOT_DIR.
-    listed : mapping of str to frozenset of str
+    *listed : mapping of str to str, or to frozenset of str
         Path relative to ROOT_DIR -> identities under which we wrote it, from a receipt, the list
         of ROOT_DIR's own files, or the journal.
     adopt : bool
         A file in the way that is not ours goes to ``replaced/``.
     """
 
-    layout: Layout
-    listed: Identities
-    adopt: bool = False
+    def __init__(
+        self, layout: Layout, *listed: Mapping[str, str] | Identities, adopt: bool = False
+    ) -> None:
+        self.layout, self.adopt = layout, adopt
+        self._known: dict[Path, set[str]] = {}
+        for path, known in ((p, k) for source in listed for p, k in source.items()):
+            self.note(layout.root / path, *([known] if isinstance(known, str) else known))
 
-    @cached_property
-    def _known(self) -> Mapping[Path, frozenset[str]]:
-        return {self.layout.root / key: identities for key, identities in self.listed.items()}
+    @property
+    def paths(self) -> Collection[Path]:
+        """What is ours, be it as we wrote it or not."""
+        return self._known.keys()
 
-    @cached_property
-    def _tops(self) -> tuple[Path, ...]:
-        return (self.layout.grouped, self.layout.descriptor)
+    def note(self, path: Path, *identities: str) -> None:
+        """Count a file as ours that we wrote with an identity."""
+        self._known.setdefault(path, set()).update(identities)
 
     def lists(self, path: Path) -> bool:
         """Return whether a path is one of ours, be it as we wrote it or not."""
-        return bool(self._identities_of(path))
+        return bool(self._known.get(absolute(path)))
 
     def is_as_written(self, path: Path) -> bool:
         """Return whether a file is byte for byte what we wrote, as far as its identity tells."""
-        known = self._identities_of(path)
-        return bool(known) and identity(path) in known
-
-    def _identities_of(self, path: Path) -> frozenset[str]:
-        place = path if path.is_absolute() else absolute(path)
-        return self._known.get(place, frozenset())
+        return self.lists(path) and identity(path) in self._known[absolute(path)]
 
     def find_way(self, final: Path, staged: Path, is_same: IsSame) -> Way:
         """Return what becomes of what is at a path when a staged file is to appear there.
@@ -93,7 +90,7 @@ class Ownership:
 
     def require_reached(self, path: Path) -> None:
         """Raise `ForeignFileError` when a folder on the way to a file is a link."""
-        if not self._is_reached_without_links(path):
+        if is_below_link(self.layout, path):
             raise ForeignFileError(path, "is reached through a link")
 
     def publish(
@@ -161,17 +158,14 @@ class Ownership:
         bool
             Whether it was set aside. What is not ours, or reached through a link, stays.
         """
-        if not (self.lists(path) and path.exists() and self._is_reached_without_links(path)):
+        if not (self.lists(path) and path.exists()) or is_below_link(self.layout, path):
             return False
         is_aside = keep_copy or path.is_symlink() or not self.is_as_written(path)
         if is_aside:
             set_aside(self.layout, path)
         else:
             path.unlink(missing_ok=True)
-        for top in self._tops:
-            if path.is_relative_to(top):
-                above = path.relative_to(top).parents
-                remove_if_empty(*(top / folder for folder in above if folder.name))
+        remove_if_empty(*self.layout.folders_above(path))
         return is_aside
 
     def _aside_or_raise(self, final: Path) -> Way:
@@ -179,22 +173,17 @@ class Ownership:
             return Way.ASIDE
         raise ForeignFileError(final, "is in the way and nothing that this program wrote")
 
-    def _is_reached_without_links(self, path: Path) -> bool:
-        """Return whether no folder between ``grouped`` or ``descriptor`` and a file is a link."""
-        for top in self._tops:
-            if path.is_relative_to(top):
-                above = path.relative_to(top).parents
-                return not any((top / folder).is_symlink() for folder in above if folder.name)
-        return True
+
+def is_below_link(layout: Layout, path: Path) -> bool:
+    """Return whether a folder between ``grouped`` or ``descriptor`` and a file is a link."""
+    return any(folder.is_symlink() for folder in layout.folders_above(path))
 
 
-def join_listed(*sources: Mapping[str, str] | Identities) -> Identities:
+def join_listed(*sources: Identities) -> Identities:
     """Return path -> identities of several lists of files."""
     found: dict[str, frozenset[str]] = {}
-    for source in sources:
-        for path, known in source.items():
-            more = frozenset([known]) if isinstance(known, str) else known
-            found[path] = found.get(path, frozenset()) | more
+    for path, known in (entry for source in sources for entry in source.items()):
+        found[path] = found.get(path, frozenset()) | known
     return found
 
 
