@@ -103,8 +103,14 @@ def write_table_state(
     counts: TableCounts,
 ) -> None:
     """Remember what the manifests and other files were made from; see `TableState`."""
-    files = (tuple(layout.keys(paths)) for paths in (tables, others))
-    state = TableState(made_from, *files, counts, _definition(layout), _exclusions(layout))
+    state = TableState(
+        made_from,
+        tuple(layout.keys(tables)),
+        tuple(layout.keys(others)),
+        counts,
+        _definition(layout),
+        _exclusions(layout),
+    )
     write_text(layout.tables, _STATE.dump_json(state).decode())
 
 
