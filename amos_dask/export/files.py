@@ -187,7 +187,6 @@ class Placing:
 
     def publish(self, last: Path | None = None) -> None:
         """Give the files their names; what has to make way goes to ``replaced/`` first."""
-        self._staging.note_published()
         for path in self._aside:
             set_aside(Layout(self._folder.base), path)
         self._staging.publish(last=last)

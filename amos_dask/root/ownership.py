@@ -13,7 +13,7 @@ from pathlib import Path
 
 from amos_dask.errors import ForeignFileError
 from amos_dask.root.identity import identity
-from amos_dask.root.layout import Layout, absolute
+from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Identities, Staging, flush_to_disk, remove_if_empty, write_text
 
 # Whether an existing file holds what a new one would: voxels and geometry, cells, text.
@@ -60,12 +60,12 @@ class Ownership:
         self._known.setdefault(path, set()).update(identities)
 
     def lists(self, path: Path) -> bool:
-        """Return whether a path is one of ours, be it as we wrote it or not."""
-        return bool(self._known.get(absolute(path)))
+        """Return whether an absolute path is one of ours, be it as we wrote it or not."""
+        return path in self._known
 
     def is_as_written(self, path: Path) -> bool:
         """Return whether a file is byte for byte what we wrote, as far as its identity tells."""
-        return self.lists(path) and identity(path) in self._known[absolute(path)]
+        return path in self._known and identity(path) in self._known[path]
 
     def find_way(self, final: Path, staged: Path, is_same: IsSame) -> Way:
         """Return what becomes of what is at a path when a staged file is to appear there.
@@ -73,9 +73,8 @@ class Ownership:
         Raises
         ------
         ForeignFileError
-            When it is somebody else's and holds something else, or is reached through a link.
+            When it is somebody else's and holds something else.
         """
-        self.require_reached(final)
         if not os.path.lexists(final):
             return Way.FREE
         if final.is_symlink() or not final.is_file():
@@ -88,10 +87,11 @@ class Ownership:
             return Way.TAKEN
         return self._aside_or_raise(final)
 
-    def require_reached(self, path: Path) -> None:
+    def require_reached(self, paths: Iterable[Path]) -> None:
         """Raise `ForeignFileError` when a folder on the way to a file is a link."""
-        if is_below_link(self.layout, path):
-            raise ForeignFileError(path, "is reached through a link")
+        for path in {path.parent: path for path in paths}.values():
+            if is_below_link(self.layout, path):
+                raise ForeignFileError(path, "is reached through a link")
 
     def publish(
         self,
@@ -127,6 +127,7 @@ class Ownership:
         ForeignFileError
             When somebody else's file is in the way; then nothing was touched.
         """
+        self.require_reached(staging.staged)
         ways = {
             final: self.find_way(final, staged, is_same)
             for final, staged in staging.staged.items()
@@ -134,7 +135,6 @@ class Ownership:
         }
         aside = [f for f, way in ways.items() if way is Way.ASIDE or f in superseded]
         aside = [final for final in aside if os.path.lexists(final)]
-        staging.note_published()
         for final in aside:
             set_aside(self.layout, final, leave=True)
         for final, way in ways.items():
