@@ -8,9 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.absent import Absent, find_absent
 from amos_dask.archive.locations import shown
-from amos_dask.changes import describe_changes, require_same_archive
+from amos_dask.changes import Absent, describe_changes, find_absent, require_same_archive
 from amos_dask.plan import Planned, make_plan
 from amos_dask.records import FileRef, Sample
 from amos_dask.results import RunPlan
