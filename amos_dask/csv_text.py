@@ -13,7 +13,7 @@ from pathlib import Path
 
 _DELIMITERS = ",;\t"
 # GB18030 has one as well, which is not among Python's.
-_BOMS = (
+BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16's, which it begins with
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -115,7 +115,7 @@ def _first_word(text: str) -> str:
 
 def _certain_text(content: bytes) -> str | None:
     """Return the text of UTF-8 or UTF-16; None where it is neither."""
-    for bom, encoding in _BOMS:
+    for bom, encoding in BOMS:
         if content.startswith(bom):
             return _decode_as(content, encoding)
     if b"\0" in content:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from amos_dask.archive.dataset_json import complete_definition, find_subsets
 from amos_dask.archive.listing import file_ref, list_beside, list_files
-from amos_dask.archive.locations import is_url, shown
+from amos_dask.archive.locations import file_name, is_url, shown
 from amos_dask.archive.metadata import MetadataTable, decide_mr_offset, find_row, read_rows
 from amos_dask.archive.names import Names, sort_names
 from amos_dask.archive.recognise import find_annex_link
@@ -148,7 +148,7 @@ def _find_csv(names: Names, location: str, labeled_data_meta: str | None) -> Fil
         return None
     if labeled_data_meta is not None:
         if is_url(labeled_data_meta):
-            return FileRef(shown(labeled_data_meta).rpartition("/")[2], labeled_data_meta, 0)
+            return FileRef(file_name(labeled_data_meta), labeled_data_meta, 0)
         if not Path(labeled_data_meta).is_file():
             absent = find_annex_link(labeled_data_meta) or "there is no such metadata csv"
             raise ArchiveError(f"{labeled_data_meta}: {absent}.")

@@ -10,7 +10,7 @@ from amos_dask.datasets.reading import (
     make_definition,
     read_definition,
 )
-from amos_dask.datasets.sections import MetadataCsv, PublishedZip
+from amos_dask.datasets.sections import MetadataCsv, PublishedFile
 
 AMOS22 = find_definition("amos22")
 
@@ -23,7 +23,7 @@ __all__ = [
     "DatasetDefinition",
     "MaskGeometry",
     "MetadataCsv",
-    "PublishedZip",
+    "PublishedFile",
     "ScanFile",
     "find_definition",
     "make_definition",

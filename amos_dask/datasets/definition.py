@@ -27,7 +27,7 @@ from amos_dask.datasets.forms import (
     Subset,
     Text,
 )
-from amos_dask.datasets.sections import MetadataCsv, PublishedZip, Unlabelled
+from amos_dask.datasets.sections import MetadataCsv, PublishedFile, Unlabelled
 from amos_dask.strict_yaml import dump_yaml
 
 # What stands in a definition where the archive's own dataset.json is to be asked.
@@ -125,7 +125,7 @@ class DatasetDefinition:
     mask_geometry : {"stored", "world"}
         Which order of voxels is right where a mask's grid is its scan's turned over and the scan's
         values do not tell: that in the file, or that which the mask's affine gives.
-    published_zip : PublishedZip or None
+    published_zip : PublishedFile or None
         The download, where it is one zip file.
     unlabelled : Unlabelled
         Its scans without labels.
@@ -162,7 +162,7 @@ class DatasetDefinition:
     metadata: MetadataCsv | None = None
     splits_prostate_uterus: Annotated[bool, Field(alias="split_prostate_uterus")] = False
     mask_geometry: MaskGeometry = "world"
-    published_zip: PublishedZip | None = None
+    published_zip: PublishedFile | None = None
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
     nnunet_id: Annotated[int, Field(ge=1)] | None = None
     reference: Text = ""

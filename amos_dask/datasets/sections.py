@@ -13,26 +13,30 @@ from amos_dask.datasets.forms import NEVER, Count, MetadataField, NamePattern, T
 
 @with_config(extra="forbid")
 @dataclass(frozen=True)
-class PublishedZip:
-    """The dataset's zip file as its publishers describe it.
+class PublishedFile:
+    """A file, such as the dataset's zip, as its publishers describe it.
 
     Parameters
     ----------
     where : str
-        The page it is downloaded from.
-    md5 : str
-        Its MD5.
+        The page it is downloaded from, or its own URL.
+    md5 : str or None
+        Its MD5; None when nobody tells.
     n_bytes, n_bytes_uncertain : int
-        Its size, and by how much that may be off: the page shows three digits.
+        Its size, 0 when nobody tells, and by how much that may be off: the page shows three digits.
     name : str
-        Its name there.
+        A plain name, never a path.
     """
 
     where: Text
-    md5: Text
+    md5: Text | None
     n_bytes: Count = 0
     n_bytes_uncertain: Count = 0
     name: Text = "amos22.zip"
+
+    def fits(self, n_bytes: int) -> bool:
+        """Return whether a file of this size can be the published one."""
+        return not self.n_bytes or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain
 
 
 @with_config(extra="forbid")
