@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
 from amos_dask.archive.recognise import require_outside_archives
-from amos_dask.datasets import AMOS22, PublishedZip
+from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import (
     BytesDone,
     Listener,
@@ -28,8 +28,7 @@ from amos_dask.errors import AmosDaskError, ArchiveError, raise_on_sigterm
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
 from amos_dask.root.staging import require_room
-from amos_dask.transfer import TO_COME, PublishedFile, fetch, partial_path
-from amos_dask.web import PassingError, open_url
+from amos_dask.transfer import TO_COME, PassingError, fetch, open_url, partial_path
 
 # What the record says is known by heart as far as it matters: it is not waited for long.
 RECORD_PAUSES_SECONDS = (1, 2)
@@ -96,7 +95,7 @@ def download(
 
 
 def _find_files(
-    published: PublishedZip,
+    published: PublishedFile,
     names: list[str],
     mirror: str | None,
     unlabelled: bool,
@@ -118,24 +117,23 @@ def _find_files(
         names = names + (of_record or list(AMOS22.unlabelled.published))
     files = []
     for name in names:
-        file = listed.get(name, PublishedFile(name, _url_at_record(published.where, name)))
+        file = listed.get(name, PublishedFile("", None, name=name))
         if name == published.name:
             file = _with_known_facts(file, published)
+        where = f"{_api(published.where)}/files/{quote(name)}/content"
         if mirror is not None:
-            file = replace(file, url=f"{mirror.rstrip('/')}/{quote(name)}")
-        files.append(file)
+            where = f"{mirror.rstrip('/')}/{quote(name)}"
+        files.append(replace(file, where=where))
     return files
 
 
-def _with_known_facts(file: PublishedFile, known: PublishedZip) -> PublishedFile:
+def _with_known_facts(file: PublishedFile, known: PublishedFile) -> PublishedFile:
     if file.md5 not in (None, known.md5):
         raise ArchiveError(
             f"{known.where}: lists {file.name} with the MD5 {file.md5}, not the {known.md5} "
             "that this program was made for; look for a newer version of amos-dask."
         )
-    if file.n_bytes is None:
-        file = replace(file, n_bytes=known.n_bytes, n_bytes_uncertain=known.n_bytes_uncertain)
-    return replace(file, md5=known.md5)
+    return replace(file, md5=known.md5) if file.n_bytes else known
 
 
 def _read_record(page: str, pauses_seconds: Sequence[float]) -> dict[str, PublishedFile]:
@@ -150,30 +148,25 @@ def _read_record(page: str, pauses_seconds: Sequence[float]) -> dict[str, Publis
                 raise ArchiveError(f"{shown(page)}: {error}.") from error
             sleep(pause)
     try:
-        files = [_listed_file(entry, page) for entry in json.loads(content)["files"]]
+        files = [_listed_file(entry) for entry in json.loads(content)["files"]]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ArchiveError(f"{shown(page)}: its list of files is not understood.") from error
     return {file.name: file for file in files}
 
 
-def _listed_file(entry: Mapping[str, object], page: str) -> PublishedFile:
-    name, size = str(entry["key"]), entry.get("size")
-    md5 = _MD5.fullmatch(str(entry.get("checksum")))
+def _listed_file(entry: Mapping[str, object]) -> PublishedFile:
+    md5, size = _MD5.fullmatch(str(entry.get("checksum"))), entry.get("size")
     return PublishedFile(
-        name,
-        _url_at_record(page, name),
-        n_bytes=size if type(size) is int and size >= 0 else None,
+        where="",
         md5=None if md5 is None else md5[1].lower(),
+        n_bytes=size if type(size) is int and size >= 0 else 0,
+        name=str(entry["key"]),
     )
 
 
 def _api(page: str) -> str:
     parts = urlsplit(page)
     return parts._replace(path="/api" + parts.path.rstrip("/")).geturl()
-
-
-def _url_at_record(page: str, name: str) -> str:
-    return f"{_api(page)}/files/{quote(name)}/content"
 
 
 def _require_base(url: str) -> None:
@@ -201,7 +194,7 @@ def _is_there(file: PublishedFile, root: Path, listener: Listener) -> bool:
     n_bytes = path.stat().st_size
     is_published = file.fits(n_bytes)
     if is_published and file.n_bytes_uncertain:  # the size alone does not tell
-        md5 = read_md5(str(path), lambda n: listener(BytesDone("md5", file.name, n, n_bytes)))
+        md5 = read_md5(str(path), lambda *n: listener(BytesDone("md5", file.name, *n)))
         is_published = md5 == file.md5
     if not is_published:
         raise AmosDaskError(
@@ -214,7 +207,7 @@ def _is_there(file: PublishedFile, root: Path, listener: Listener) -> bool:
 def _n_bytes_to_come(file: PublishedFile, root: Path) -> int:
     partial = partial_path(root / file.name)
     n_there = partial.stat().st_size if partial.is_file() else 0
-    return max(0, (file.n_bytes or 0) - n_there)
+    return max(0, file.n_bytes - n_there)
 
 
 def _fetch_all(files: list[PublishedFile], root: Path, listener: Listener) -> None:

@@ -24,7 +24,7 @@ import amos_dask
 from amos_dask import AmosDaskError, CommandResult, Selection
 from amos_dask.archive import published
 from amos_dask.archive.discover import discover
-from amos_dask.datasets import AMOS22, PublishedZip
+from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import BytesDone, Event
 from amos_dask.phantom import Archive, write_archive
 from amos_dask.root.layout import Layout
@@ -358,7 +358,7 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
 
     def make(content: bytes) -> None:
         md5 = hashlib.md5(content).hexdigest()
-        ours = PublishedZip("https://host/record", md5, len(content), 10)
+        ours = PublishedFile("https://host/record", md5, len(content), 10)
         definition = replace(AMOS22, published_zip=ours)
         home = sys.modules["amos_dask.verify"]
         monkeypatch.setattr(home, "layout_for", lambda root, _: Layout(root, definition))

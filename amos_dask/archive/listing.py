@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import zipfile
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from amos_dask.archive import remote
-from amos_dask.archive.locations import is_one_file, is_other_file, is_url, is_zip, shown
+from amos_dask.archive.locations import (
+    is_one_file,
+    is_other_file,
+    is_url,
+    is_zip,
+    shown,
+    shown_name,
+)
 from amos_dask.archive.recognise import HEAD_BYTES, OtherFormError, find_annex_link, find_other_form
 from amos_dask.archive.sources import open_location
-from amos_dask.archive.tars import read_headers
-from amos_dask.archive.zips import read_directory
+from amos_dask.archive.tars import list_tar
+from amos_dask.archive.zips import list_zip
 from amos_dask.errors import ArchiveError, DamagedArchiveError
 from amos_dask.records import FileRef
 
 # Links can give a folder more names than anyone could list.
 _MOST_NAMES_OF_A_FOLDER = 32
-# What would break a line, or a worksheet, in which a name is shown.
-_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 def list_files(location: str) -> list[FileRef]:
@@ -50,7 +53,7 @@ def list_files(location: str) -> list[FileRef]:
     elif is_url(location) and is_other_file(location) and (form := _find_form(location)):
         raise ArchiveError(f"{shown(location)}: {form}.")
     elif is_url(location):
-        files = _list_url_folder(location)
+        files = remote.list_folder(location)
     else:
         files = _list_folder(Path(location))
     return sorted(files, key=lambda ref: ref.path)
@@ -115,7 +118,7 @@ def list_beside(location: str) -> list[FileRef]:
             return [file_ref(path, path.name) for path in sorted(folder.iterdir())]
         except OSError:
             return []
-    return [FileRef(name, url, 0) for name, url in remote.list_beside(location)]
+    return remote.list_beside(location)
 
 
 def file_ref(path: Path, shown_as: str) -> FileRef:
@@ -127,43 +130,19 @@ def file_ref(path: Path, shown_as: str) -> FileRef:
         size = 0
     # Names that are not UTF-8 stay as they are on disk and are shown as far as they can be.
     shown_as = os.fsencode(shown_as).decode("utf-8", "replace")
-    return FileRef(path=_showable(shown_as), location=str(path.absolute()), size=size)
-
-
-def _showable(name: str) -> str:
-    return _UNSHOWABLE.sub("\ufffd", name)
-
-
-def _list_url_folder(url: str) -> list[FileRef]:
-    return [
-        FileRef(
-            path=_showable(name),
-            location=location,
-            size=int(entry.get("size") or 0),
-            etag=_etag(entry),
-        )
-        for name, location, entry in remote.list_folder(url)
-    ]
-
-
-def _etag(entry: Mapping[str, Any]) -> str | None:
-    """Return what a file system says changes whenever a file does."""
-    found = (entry.get(name) for name in ("ETag", "etag", "md5", "LastModified", "mtime"))
-    return next((str(value) for value in found if value), None)
+    return FileRef(path=shown_name(shown_as), location=str(path.absolute()), size=size)
 
 
 def _list_one_file(location: str) -> list[FileRef]:
     """List a zip or a tar."""
-    what, part, read = "tar", "tar's headers", read_headers
+    what, part, read = "tar", "tar's headers", list_tar
     if is_zip(location):
-        what, part, read = "zip", "zip's directory", read_directory
+        what, part, read = "zip", "zip's directory", list_zip
     try:
         with open_location(location) as file:
-            place = location if is_url(location) else str(Path(location).absolute())
-            found = read(file, place)
-        if is_url(location) and not is_zip(location):  # without checksums of its files
-            etag = _etag(remote.describe(location))
-            found = [replace(ref, etag=etag) for ref in found]
+            found = read(file, location if is_url(location) else str(Path(location).absolute()))
+        # A tar has no checksums of its files.
+        etag = remote.find_etag(location) if is_url(location) and read is list_tar else None
     except FileNotFoundError as error:
         absent = error.strerror if is_url(location) else f"there is no such {what} file"
         raise ArchiveError(f"{shown(location)}: {find_annex_link(location) or absent}.") from error
@@ -177,7 +156,7 @@ def _list_one_file(location: str) -> list[FileRef]:
         raise DamagedArchiveError(
             f"{shown(location)}: the {part} cannot be read ({error}); download it again."
         ) from error
-    return [replace(ref, path=_showable(ref.path)) for ref in found]
+    return [replace(ref, path=shown_name(ref.path), etag=etag) for ref in found]
 
 
 def _unreadable(location: str, error: OSError) -> ArchiveError:

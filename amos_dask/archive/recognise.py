@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 from pathlib import Path
 
+from amos_dask.csv_text import BOMS
 from amos_dask.datasets import AMOS22, PACKAGED, DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError
 
@@ -14,11 +14,6 @@ from amos_dask.errors import AmosDaskError
 HEAD_BYTES = 1 << 12
 
 _ANNEX = "whose content is not here; 'git annex get' brings it"
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 _GIT_LFS = re.compile(r"\s*version https?://(git-lfs|hawser)\.github\.com/spec/v\d")
 # An unlocked file, and a link in a file system without links (or in a zip) as text.
 _GIT_ANNEX = re.compile(r"[^\s<>\0]{0,1000}?[/\\]annex[/\\]objects[/\\]\S")
@@ -77,17 +72,13 @@ def find_annex_link(path: str) -> str:
         target = str(Path(path).readlink())
     except OSError:  # there is nothing, or no link
         return ""
-    return describe_link(target) if is_annex_target(target) and not Path(path).exists() else ""
-
-
-def is_annex_target(target: str) -> bool:
-    """Return whether a link leads to where git-annex keeps contents."""
-    return _ANNEX_TARGET.search(target) is not None
+    is_annex = _ANNEX_TARGET.search(target) and not Path(path).exists()
+    return describe_link(target) if is_annex else ""
 
 
 def describe_link(target: str) -> str:
     """Return what a link is that leads to nothing, and what to do."""
-    if is_annex_target(target):
+    if _ANNEX_TARGET.search(target):
         return f"a git-annex link {_ANNEX}"
     return f"a link to {target[:200]!r}, which is not there"
 
@@ -142,7 +133,7 @@ def describe_part(*, cut_by_bytes: bool = False) -> str:
 
 
 def _as_text(head: bytes) -> str:
-    for bom, encoding in _BOMS:
+    for bom, encoding in BOMS:
         if head.startswith(bom):
             return head[len(bom) :].decode(encoding, "replace")
     return head.decode("latin-1")
