@@ -202,10 +202,11 @@ _ONE_THREAD_EACH = dict.fromkeys(
 WORKER_ENVIRONMENT = _ALLOCATOR | _ONE_THREAD_EACH
 
 
-def leave_signals_to_the_client() -> None:
-    """On a worker: Ctrl-C and SIGTERM, which reach all processes of a terminal or a job at once.
+def dask_setup(worker: object) -> None:
+    """Leave Ctrl-C and SIGTERM to the client; Dask calls this on workers that preload this module.
 
-    The client ends all in order, and a worker whose client dies ends by itself.
+    Both reach all processes of a terminal or a job at once. The client ends all in order, and a
+    worker whose client dies ends by itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
