@@ -103,9 +103,13 @@ def test_a_signal_while_the_local_cluster_starts_ends_in_order(
     assert not (tmp_path / "R").exists()
 
 
+def answer_sigterm_with_an_error() -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt as interruption:
+        raise RuntimeError("Error calling __set_name__") from interruption
+
+
 def test_sigterm_that_something_makes_an_error_of_is_still_sigterm() -> None:
     with pytest.raises(Terminated), raise_on_sigterm():
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-        except KeyboardInterrupt as interruption:
-            raise RuntimeError("Error calling __set_name__") from interruption
+        answer_sigterm_with_an_error()

@@ -1,4 +1,4 @@
-"""From options to a Dask client: of processes on this machine, or at an address, or as others do."""
+"""From options to a Dask client: of processes on this machine, of others, or at an address."""
 
 from __future__ import annotations
 
