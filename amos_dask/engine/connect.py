@@ -24,6 +24,7 @@ from amos_dask.engine.options import (
     configured,
     free_port,
     memory_bytes,
+    needing,
     patience_seconds,
     usable_cores,
 )
@@ -192,9 +193,5 @@ def _security(options: ClusterOptions) -> Any:
 
     if options.cluster not in (LOCAL, *BATCH_SYSTEMS):
         return Security(require_encryption=True)
-    try:
+    with needing("--tls", "tls"):
         return Security.temporary()
-    except ImportError as error:
-        raise ClusterError(
-            "--tls needs 'pip install \".[tls]\"' in the checkout of amos-dask."
-        ) from error

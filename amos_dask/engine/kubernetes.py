@@ -21,6 +21,7 @@ from amos_dask.engine.options import (
     configured,
     free_port,
     memory_bytes,
+    needing,
 )
 from amos_dask.errors import ClusterError
 
@@ -68,13 +69,8 @@ def start_kubernetes(options: ClusterOptions) -> Any:
             "--tls is not for clusters of pods: there the network policy of deploy/kubernetes "
             "keeps others away."
         )
-    try:
+    with needing("--cluster kubernetes", "kubernetes"):
         from dask_kubernetes.operator import KubeCluster
-    except ImportError as error:
-        raise ClusterError(
-            "--cluster kubernetes needs 'pip install \".[kubernetes]\"' in the checkout of "
-            "amos-dask."
-        ) from error
     spec = cluster_spec(options)
     name = spec["metadata"]["name"]
     namespace = _Namespace(configured("kubernetes.namespace"))

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amos_dask.engine.check import find_problems, look_at_workers, ssh_line
+from amos_dask.engine.check import USABLE_MEMORY, find_problems, look_at_workers, ssh_line
 from amos_dask.engine.connect import connect
 from amos_dask.engine.events import Listener, Notice, Outcome
 from amos_dask.engine.options import options_of, patience_seconds
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 _SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
 _SECONDS_FOR_COMPILING = 300
-# Dask gives a worker no more tasks when it has used so much of its limit.
-_USABLE_MEMORY = 0.8
 _TITLE_OF_DASKS_REPORT, _FIRST_BYTES = b"<title>Dask Performance Report", 400
 
 
@@ -136,10 +134,10 @@ class Session:
         """
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
-        if limits and min(limits) * _USABLE_MEMORY < n_bytes:
+        if limits and min(limits) * USABLE_MEMORY < n_bytes:
             raise ClusterError(
                 f"a worker has {min(limits) / 1e9:.2f} GB of memory and the largest scan needs "
-                f"about {n_bytes / _USABLE_MEMORY / 1e9:.2f} GB; use fewer --workers or more "
+                f"about {n_bytes / USABLE_MEMORY / 1e9:.2f} GB; use fewer --workers or more "
                 "--memory."
             )
 
