@@ -79,27 +79,14 @@ def archive_manifest(
         The archive: a folder, ``amos22.zip``, a tar, or a URL of any. Never written to.
     output_manifest_file : str or Path
         The workbook to write.
-    labeled_data_meta : str or Path, optional
-        The metadata csv; by default that of ROOT_DIR's last run, else the one inside or beside the
-        archive.
-    metadata_encoding : str, optional
-        Its encoding, such as ``gb18030``; by default it is recognised.
-    dataset : str or Path, optional
-        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
-        ROOT_DIR holds already, else AMOS22.
     sheet_name : str
         Title of the worksheet.
-    mr_metadata_offset : {"auto", "0", "-1"}, optional
-        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv; by default as in
-        ROOT_DIR's last run, else ``auto``.
+    dataset, labeled_data_meta, metadata_encoding, mr_metadata_offset
+        What the archive is and how its csv is read; as for `amos_dask.run`.
     adopt : bool
         A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
-    no_lock : bool
-        Take no lock, for a file system that has none; see `amos_dask.run`.
-    cluster : ClusterOptions, distributed.Client, str or None
-        Where to run; None for a local cluster.
-    progress : str or callable
-        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+    no_lock, cluster, progress
+        How to run; as for `amos_dask.run`.
 
     Returns
     -------

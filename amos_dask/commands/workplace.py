@@ -1,4 +1,4 @@
-"""Where a command on organised samples works: its folder, ROOT_DIR, the chosen samples."""
+"""Work on organised samples: a folder of ROOT_DIR, the chosen samples, steps, and the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from amos_dask.tables.issue_files import record_issues
 
 @dataclass(frozen=True)
 class Workplace:
-    """The samples that a single command works on, and the ROOT_DIR that they belong to.
+    """The samples that a command works on, and where and how it does.
 
     Parameters
     ----------
@@ -39,36 +39,47 @@ class Workplace:
         ROOT_DIR.
     selection : Selection
         Choice of samples.
+    cluster, progress
+        As every command takes them.
     """
 
     folder: Path
     layout: Layout
     selection: Selection
+    cluster: Any
+    progress: str | Listener
 
     def masked(self, label_map: LabelMap) -> list[FolderSource]:
-        """Return the chosen samples that have a mask, by number.
+        """Return the chosen samples that have a mask, by number; raise where there are no samples.
 
-        Raises
-        ------
-        AmosDaskError
-            When there are no samples at all below the folder.
+        Parameters
+        ----------
+        label_map : LabelMap
+            Names their binary masks.
         """
         found = self.selection.choose_folders(require_sample_folders(self.folder, self.layout))
         return [FolderSource(f, self.layout, label_map) for f in found if f.mask.exists()]
 
-    def tasks(self, steps: Collection[Step], params: Params) -> list[SampleTask]:
-        """Return a task for each chosen sample that has a mask: steps that are done in place."""
-        return [
+    def run_steps(self, name: str, steps: Collection[Step], params: Params) -> list[SampleResult]:
+        """Do steps in place on the chosen samples that have a mask.
+
+        Parameters
+        ----------
+        name, steps, params
+            As for `make_all` and `SampleTask`.
+        """
+        tasks = [
             SampleTask(source, self.layout, source.folder, frozenset(steps), params)
             for source in self.masked(params.label_map)
         ]
+        return make_all(name, tasks, self.cluster, self.progress)
 
     def finish(
         self,
         step: Step,
         results: Sequence[SampleResult],
-        outputs: tuple[Path, ...],
         summary: str,
+        *outputs: Path,
         frame: pd.DataFrame | None = None,
     ) -> CommandResult:
         """Replace the step's issues of these samples in ROOT_DIR; return the command's result.
@@ -79,12 +90,8 @@ class Workplace:
             What was done.
         results : sequence of SampleResult
             One a sample.
-        outputs : tuple of Path
-            What was written.
-        summary : str
-            One line for people.
-        frame : DataFrame, optional
-            What was found, for callers.
+        summary, *outputs, frame
+            Of the `CommandResult`.
         """
         found = (found.issue for result in results for found in result.issues)
         issues = tuple(dict.fromkeys(found))  # two steps may find the same
@@ -99,8 +106,10 @@ class Workplace:
 def working_at(
     root_dir: str | Path,
     selection: Selection,
-    output: str | Path | None = None,
+    cluster: Any,
+    progress: str | Listener,
     *,
+    output: str | Path | None = None,
     no_lock: bool = False,
 ) -> Iterator[Workplace]:
     """Yield the workplace of a command; nobody else works in its ROOT_DIR meanwhile.
@@ -109,12 +118,10 @@ def working_at(
     ----------
     root_dir : str or Path
         Folder with sample folders anywhere below it.
-    selection : Selection
-        Choice of samples.
     output : str or Path, optional
         What the command writes; the nearer one of its ROOT_DIR and the folder's is taken.
-    no_lock : bool
-        Take no lock, on a file system that has none.
+    selection, cluster, progress, no_lock
+        As every command takes them.
 
     Raises
     ------
@@ -127,7 +134,7 @@ def working_at(
     with working_on(Layout(root), *outputs, no_lock=no_lock):
         layout = Layout.of(root)
         require_no_archive(layout, *outputs)
-        yield Workplace(folder, layout, selection)
+        yield Workplace(folder, layout, selection, cluster, progress)
 
 
 def make_all(
@@ -163,6 +170,9 @@ def make_all(
     return sorted(results, key=lambda result: sample_number(result.sample_id))
 
 
-def has_error(result: SampleResult) -> bool:
-    """Return whether something of a sample could not be done."""
-    return any(found.issue.severity == "error" for found in result.issues)
+def count_as_they_were(results: Sequence[SampleResult]) -> int:
+    """Return how many samples there was nothing to do for."""
+    return sum(
+        not (result.is_changed or any(f.issue.severity == "error" for f in result.issues))
+        for result in results
+    )

@@ -17,6 +17,7 @@ from amos_dask.engine.options import (
     configured,
     free_port,
     memory_bytes,
+    needing,
 )
 from amos_dask.errors import ClusterError
 
@@ -83,11 +84,6 @@ def start_batch(options: ClusterOptions, security: Any) -> Any:
 def job_arguments(options: ClusterOptions) -> dict[str, Any]:
     """Return the arguments of dask-jobqueue's class; what is not said is left to jobqueue.yaml.
 
-    Parameters
-    ----------
-    options : ClusterOptions
-        Complete.
-
     Raises
     ------
     ClusterError
@@ -125,18 +121,6 @@ def walltime_seconds(system: str, walltime: str) -> int:
     ``HH:MM:SS`` everywhere, also with days: ``D-HH``, ``D-HH:MM``, ``D-HH:MM:SS``. What is shorter
     differs: ``30`` are minutes for Slurm, seconds for PBS.
 
-    Parameters
-    ----------
-    system : str
-        Such as ``slurm``.
-    walltime : str
-        In one of these forms.
-
-    Returns
-    -------
-    int
-        Seconds, at least 60.
-
     Raises
     ------
     ClusterError
@@ -159,12 +143,8 @@ def walltime_seconds(system: str, walltime: str) -> int:
 
 
 def _cluster_class(system: str) -> Any:
-    try:
+    with needing(f"--cluster {system}", "slurm"):
         import dask_jobqueue
-    except ImportError as error:
-        raise ClusterError(
-            f"--cluster {system} needs 'pip install \".[slurm]\"' in the checkout of amos-dask."
-        ) from error
     return getattr(dask_jobqueue, BATCH_SYSTEMS[system])
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.resources import files
@@ -20,9 +21,13 @@ from amos_dask.engine.options import (
     configured,
     free_port,
     memory_bytes,
+    needing,
 )
 from amos_dask.errors import ClusterError
 
+# As job.yaml has them of scheduler and workers, for others to be put in their place.
+_DATA, _CLAIM = "/data", "amos-data"
+_PODS_MEMORY, _WORKERS_MEMORY = "2048Mi", "1843MiB"
 _SMALLEST_MEMORY = "512MiB"
 # Of the pod's memory: the rest is for the nanny, which watches over the worker.
 _WORKERS_PART = 0.9
@@ -64,19 +69,14 @@ def start_kubernetes(options: ClusterOptions) -> Any:
             "--tls is not for clusters of pods: there the network policy of deploy/kubernetes "
             "keeps others away."
         )
-    try:
+    with needing("--cluster kubernetes", "kubernetes"):
         from dask_kubernetes.operator import KubeCluster
-    except ImportError as error:
-        raise ClusterError(
-            "--cluster kubernetes needs 'pip install \".[kubernetes]\"' in the checkout of "
-            "amos-dask."
-        ) from error
     spec = cluster_spec(options)
     name = spec["metadata"]["name"]
     namespace = _Namespace(configured("kubernetes.namespace"))
     try:
         # KubeCluster itself would wait for ever for an image that cannot be pulled.
-        namespace.create_cluster(spec)
+        _create(namespace, spec)
         try:
             _wait_for_scheduler(namespace, name)
             cluster = KubeCluster(
@@ -102,19 +102,13 @@ def start_kubernetes(options: ClusterOptions) -> Any:
 
 
 class _Namespace:
-    """Where the pods go: questions to Kubernetes' API, each with a time limit.
-
-    Parameters
-    ----------
-    name : str or None
-        None is the namespace of the current context.
-    """
+    """Where the pods go, by its name or, of the current context, None: questions to the API."""
 
     def __init__(self, name: str | None) -> None:
         self.name = name
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
-        """Return the API's response, whatever its status.
+        """Return the API's response, whatever its status, within a time limit.
 
         In a thread of its own, since the caller's may have an event loop already (a notebook).
         """
@@ -146,20 +140,21 @@ class _Namespace:
         async with api.call_api(method, **where, raise_for_status=False, **options) as response:
             return response
 
-    def create_cluster(self, spec: dict[str, Any]) -> None:
-        """Make a DaskCluster resource; raise `RuntimeError` with the reason where none can be."""
-        claim = configured("kubernetes.claim")
-        if self.ask("GET", f"persistentvolumeclaims/{claim}").status_code == _NOT_FOUND:
-            raise RuntimeError(
-                f"namespace {self.name} has no volume claim {claim} (kubernetes.claim in "
-                "amos-dask's configuration)"
-            )
-        response = self.ask("POST", _CLUSTERS, json=spec)
-        if response.status_code == _NOT_FOUND:
-            raise RuntimeError("the Dask operator is not installed there")
-        if response.status_code == _FORBIDDEN:
-            raise RuntimeError(f"you may not use {_CLUSTERS} in namespace {self.name}")
-        response.raise_for_status()
+
+def _create(namespace: _Namespace, spec: dict[str, Any]) -> None:
+    """Make a DaskCluster; raise `RuntimeError` with the reason where none can be."""
+    claim = configured("kubernetes.claim")
+    if namespace.ask("GET", f"persistentvolumeclaims/{claim}").status_code == _NOT_FOUND:
+        raise RuntimeError(
+            f"namespace {namespace.name} has no volume claim {claim} (kubernetes.claim in "
+            "amos-dask's configuration)"
+        )
+    response = namespace.ask("POST", _CLUSTERS, json=spec)
+    if response.status_code == _NOT_FOUND:
+        raise RuntimeError("the Dask operator is not installed there")
+    if response.status_code == _FORBIDDEN:
+        raise RuntimeError(f"you may not use {_CLUSTERS} in namespace {namespace.name}")
+    response.raise_for_status()
 
 
 def _wait_for_scheduler(namespace: _Namespace, name: str) -> None:
@@ -224,19 +219,26 @@ def cluster_spec(options: ClusterOptions) -> dict[str, Any]:
     """
     kubernetes = configured("kubernetes")
     text = files("amos_dask.engine").joinpath("job.yaml").read_text(encoding="utf-8")
-    spec: dict[str, Any] = yaml.safe_load(text)["spec"]["cluster"]["spec"]
-    scheduler, worker = spec["scheduler"], spec["worker"]
-    name = f"amos-dask-{secrets.token_hex(4)}"
-    scheduler["service"]["selector"]["dask.org/cluster-name"] = name
+    name, job = f"amos-dask-{secrets.token_hex(4)}", yaml.safe_load(text)
+    values = {
+        job["metadata"]["name"]: name,
+        job["spec"]["job"]["spec"]["containers"][0]["image"]: kubernetes["image"],
+        _DATA: kubernetes["mount"],
+        _CLAIM: kubernetes["claim"],
+        **_memory(options.memory),
+    }
+    spec = _replaced(job["spec"]["cluster"]["spec"], values)
+    for kind in ("scheduler", "worker"):
+        pod = spec[kind]["spec"]
+        if kubernetes["image-pull-secret"]:
+            pod["imagePullSecrets"] = [{"name": kubernetes["image-pull-secret"]}]
+        if kubernetes[f"{kind}-selector"]:
+            pod["nodeSelector"] = dict(kubernetes[f"{kind}-selector"])
     least = kubernetes["minimum-workers"]
-    worker["replicas"] = (options.workers or DEFAULT_WORKERS) if least is None else least
-    for kind, pod in (("scheduler", scheduler["spec"]), ("worker", worker["spec"])):
-        _configure(pod, kubernetes, kubernetes[f"{kind}-selector"])
-    [container] = worker["spec"]["containers"]
-    if options.memory not in (None, "auto"):
-        _resize(worker["spec"], str(options.memory))
+    spec["worker"]["replicas"] = (options.workers or DEFAULT_WORKERS) if least is None else least
     if options.local_directory:
-        container["args"] += ["--local-directory", options.local_directory]
+        arguments = spec["worker"]["spec"]["containers"][0]["args"]
+        arguments += ["--local-directory", options.local_directory]
     return {
         "apiVersion": _OPERATORS_API,
         "kind": "DaskCluster",
@@ -245,35 +247,23 @@ def cluster_spec(options: ClusterOptions) -> dict[str, Any]:
     }
 
 
-def _configure(pod: dict[str, Any], kubernetes: dict[str, Any], selector: dict[str, str]) -> None:
-    """Put what is configured in place of what the job's manifest has."""
-    for container in _containers(pod):
-        container["image"] = kubernetes["image"]
-        for mount in container["volumeMounts"]:
-            if mount["name"] == "data":
-                mount["mountPath"] = kubernetes["mount"]
-    for volume in pod["volumes"]:
-        if volume["name"] == "data":
-            volume["persistentVolumeClaim"]["claimName"] = kubernetes["claim"]
-    if kubernetes["image-pull-secret"]:
-        pod["imagePullSecrets"] = [{"name": kubernetes["image-pull-secret"]}]
-    if selector:
-        pod["nodeSelector"] = dict(selector)
-
-
-def _resize(pod: dict[str, Any], memory: str) -> None:
-    """Give a worker's pod so much memory, and its worker what the nanny leaves of it."""
-    n_bytes = memory_bytes(memory)
+def _memory(memory: str | None) -> dict[str, str]:
+    """Return what a worker's pod has in place of the manifest's memory: all, and its worker's."""
+    if memory in (None, "auto"):
+        return {}
+    n_bytes = memory_bytes(str(memory))
     if n_bytes < memory_bytes(_SMALLEST_MEMORY):
         raise ClusterError(
             f"memory {memory!r} is too little for a pod; at least {_SMALLEST_MEMORY}."
         )
-    for container in _containers(pod):
-        for amounts in container["resources"].values():
-            amounts["memory"] = f"{math.ceil(n_bytes / 2**20)}Mi"
-    args = pod["containers"][0]["args"]
-    args[args.index("--memory-limit") + 1] = f"{math.floor(_WORKERS_PART * n_bytes / 2**20)}MiB"
+    of_worker = math.floor(_WORKERS_PART * n_bytes / 2**20)
+    return {_PODS_MEMORY: f"{math.ceil(n_bytes / 2**20)}Mi", _WORKERS_MEMORY: f"{of_worker}MiB"}
 
 
-def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*pod.get("initContainers", ()), *pod["containers"]]
+def _replaced(found: Any, values: Mapping[Any, Any]) -> Any:
+    """Return a part of the manifest with values in place of its own."""
+    if isinstance(found, dict):
+        return {key: _replaced(value, values) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_replaced(value, values) for value in found]
+    return values.get(found, found)

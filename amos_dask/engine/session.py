@@ -11,8 +11,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amos_dask.engine.check import find_problems, look_at_workers, ssh_line
-from amos_dask.engine.connect import connect, reporting_performance
+from amos_dask.engine.check import USABLE_MEMORY, find_problems, look_at_workers, ssh_line
+from amos_dask.engine.connect import connect
 from amos_dask.engine.events import Listener, Notice, Outcome
 from amos_dask.engine.options import options_of, patience_seconds
 from amos_dask.engine.progress import STYLES, report_to
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 _SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
 _SECONDS_FOR_COMPILING = 300
-# Dask gives a worker no more tasks when it has used so much of its limit.
-_USABLE_MEMORY = 0.8
 _TITLE_OF_DASKS_REPORT, _FIRST_BYTES = b"<title>Dask Performance Report", 400
 
 
@@ -103,7 +101,7 @@ class Session:
     def map(
         self, work: str, function: Callable[[Item], Value], items: Sequence[Item]
     ) -> Generator[Outcome[Value], None, None]:
-        """Return the outcomes of ``function`` over the items, as `run_tasks` yields them.
+        """Yield the outcomes of ``function`` over the items, as `run_tasks` does.
 
         Without items nothing is started or told.
 
@@ -116,17 +114,15 @@ class Session:
         items : sequence
             Small picklable items with a ``name``.
 
-        Returns
-        -------
-        generator of Outcome
+        Yields
+        ------
+        Outcome
             In order of completion; to be closed by who stops early.
         """
-        if not items:
-            nothing: Sequence[Outcome[Value]] = ()
-            return (outcome for outcome in nothing)
-        from amos_dask.engine.graph import run_tasks
+        if items:
+            from amos_dask.engine.graph import run_tasks
 
-        return run_tasks(self.client, work, function, items, self.listener)
+            yield from run_tasks(self.client, work, function, items, self.listener)
 
     def require_memory(self, n_bytes: int) -> None:
         """Raise `ClusterError` when a worker has less memory than a scan needs.
@@ -138,10 +134,10 @@ class Session:
         """
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
-        if limits and min(limits) * _USABLE_MEMORY < n_bytes:
+        if limits and min(limits) * USABLE_MEMORY < n_bytes:
             raise ClusterError(
                 f"a worker has {min(limits) / 1e9:.2f} GB of memory and the largest scan needs "
-                f"about {n_bytes / _USABLE_MEMORY / 1e9:.2f} GB; use fewer --workers or more "
+                f"about {n_bytes / USABLE_MEMORY / 1e9:.2f} GB; use fewer --workers or more "
                 "--memory."
             )
 
@@ -241,10 +237,13 @@ def _require_writable(path: Path) -> None:
         raise AmosDaskError(f"{path} is there and no report of Dask's; choose another name.")
 
 
-def _client(stack: ExitStack, cluster: Any, performance_report: str | Path | None) -> Any:
+def _client(stack: ExitStack, cluster: Any, report: str | Path | None) -> Any:
     """Return the client, to be closed with the session if it was opened here."""
     options = options_of(cluster)
     client = cluster if options is None else stack.enter_context(connect(options))
-    if performance_report is not None:
-        stack.enter_context(reporting_performance(client, str(performance_report)))
+    if report is not None:
+        from distributed import performance_report
+
+        stack.enter_context(client.as_current())
+        stack.enter_context(performance_report(filename=str(report)))
     return client
