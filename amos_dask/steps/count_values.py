@@ -193,7 +193,7 @@ class ValueCounter:
     def _hold(self, values: NDArray[np.float32], under: NDArray[np.uint8]) -> None:
         """Put values that the table has no column for behind those of their label."""
         if not self._others:  # room for every voxel; what is not filled takes no memory
-            n_voxels = count_labels(self._labels.reshape(-1, 1, 1))
+            n_voxels = count_labels(self._labels)
             self._others = {int(n): np.empty(n_voxels[n], np.float32) for n in self._counted}
         order = np.argsort(under, kind="stable")
         values, ends = values[order], np.cumsum(np.bincount(under, minlength=_LABELS))
