@@ -18,21 +18,29 @@ from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt,
 from amos_dask.sample.source import UNKNOWN
 from amos_dask.sample.task import SampleTask
 from amos_dask.steps import (
-    binary_masks,
     denoise,
-    edited_mask,
     info_file,
     mask,
+    mask_labels,
     small_regions,
-    split_labels,
     volume,
 )
 
-_OF_MASKS = (mask, split_labels, small_regions, denoise, binary_masks)
 _VOLUME_VERSIONS = [volume.RESULT_VERSION, info_file.RESULT_VERSION]
-_MASK_VERSIONS = [step.RESULT_VERSION for step in _OF_MASKS]
-_OF_EDITED_MASKS = (mask, edited_mask, small_regions, binary_masks)
-_EDITED_VERSIONS = ["edited", *(step.RESULT_VERSION for step in _OF_EDITED_MASKS)]
+_MASK_VERSIONS = [
+    mask.RESULT_VERSION,
+    mask_labels.SPLIT_VERSION,
+    small_regions.RESULT_VERSION,
+    denoise.RESULT_VERSION,
+    mask_labels.BINARY_MASKS_VERSION,
+]
+_EDITED_VERSIONS = [
+    "edited",
+    mask.RESULT_VERSION,
+    mask.EDITED_VERSION,
+    small_regions.RESULT_VERSION,
+    mask_labels.BINARY_MASKS_VERSION,
+]
 
 
 class Reason(StrEnum):
