@@ -34,10 +34,9 @@ from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import remove_temporaries, require_room, write_text
 from amos_dask.root.table_state import TableCounts
 from amos_dask.root.working import working_on
-from amos_dask.sample.estimates import largest_scan_bytes
 from amos_dask.sample.make import make_sample
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.todo import Reason, is_denoised_otherwise
+from amos_dask.sample.todo import Reason, is_denoised_otherwise, largest_scan_bytes
 from amos_dask.settings import Found, Settings, find
 
 _SAMPLE_STEPS = (

@@ -17,9 +17,8 @@ from amos_dask.root.export_mark import OwnFile
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Journal, Staging
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
-from amos_dask.steps.binary_masks import check_labels
-from amos_dask.steps.edited_mask import FittedMask, fit_to_volume
-from amos_dask.steps.split_labels import labels_present
+from amos_dask.steps.mask import FittedMask, fit_to_volume
+from amos_dask.steps.mask_labels import check_labels, labels_present
 
 # Version of how files are made from those of ROOT_DIR: where it is another, they are outdated.
 RESULT_VERSION = 1

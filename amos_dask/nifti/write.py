@@ -178,7 +178,7 @@ def write_labels(
     # Pieces that stay in the processor's cache while they are compared and packed. Organs fill a
     # small part of a scan, so most are known to be zero without looking again.
     pieces = [voxels[at : at + _PIECE_VOXELS] for at in range(0, voxels.size, _PIECE_VOXELS)]
-    counts = [count_labels(piece.reshape(-1, 1, 1)) for piece in pieces]
+    counts = [count_labels(piece) for piece in pieces]
     for label, path in paths.items():
         with ImageWriter(path, header) as writer:
             n_zeros = 0

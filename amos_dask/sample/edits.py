@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from amos_dask.archive.discover import new_sample
@@ -18,9 +19,8 @@ from amos_dask.root.staging import find_journals_of
 from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.sample.task import SampleTask
 from amos_dask.steps.denoise import is_denoised
-from amos_dask.steps.edited_mask import FittedMask, fit_to_volume
 from amos_dask.steps.info_file import parse_info_yaml
-from amos_dask.steps.mask import read_mask
+from amos_dask.steps.mask import FittedMask, fit_to_volume, read_mask
 
 
 def find_edited_metadata(receipts: Receipts, receipt: Receipt | None) -> Metadata | None:
@@ -68,15 +68,21 @@ def is_edited(receipts: Receipts, receipt: Receipt | None, edit: Edit) -> bool:
         return False
 
 
-def is_stale(task: SampleTask) -> bool:
-    """Return whether the mask in a task's folder was edited since its description was written."""
-    return task.folder is not None and is_stale_mask(task.folder, Receipts(task.layout))
-
-
-def is_stale_mask(folder: SampleFolder, receipts: Receipts) -> bool:
+def is_stale_mask(folder: SampleFolder, layout: Layout) -> bool:
     """Return whether a mask was edited since its description was written."""
+    receipts = Receipts(layout)
     receipt = receipts.read_for(folder)
     return receipt is not None and is_edited(receipts, receipt, Edit.MASK)
+
+
+def note_edit(receipts: Receipts, receipt: Receipt, *edits: Edit) -> Receipt:
+    """Keep in a sample's receipt that something was edited, before that can be written over."""
+    edited = tuple(sorted({*receipt.edited, *edits}))
+    if edited == receipt.edited:
+        return receipt
+    noted = replace(receipt, edited=edited)
+    receipts.write(noted)
+    return noted
 
 
 def read_edited_mask(

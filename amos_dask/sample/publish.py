@@ -211,13 +211,3 @@ def _relocate(receipt: Receipt, old: str, new: str, grouped: str) -> Receipt:
         for output, listed in receipt.outputs.items()
     }
     return replace(receipt, outputs=outputs, record=replace(receipt.record, files=row))
-
-
-def note_edit(receipts: Receipts, receipt: Receipt, *edits: Edit) -> Receipt:
-    """Keep in a sample's receipt that something was edited, before that can be written over."""
-    edited = tuple(sorted({*receipt.edited, *edits}))
-    if edited == receipt.edited:
-        return receipt
-    noted = replace(receipt, edited=edited)
-    receipts.write(noted)
-    return noted

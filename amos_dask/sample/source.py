@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from amos_dask.steps.header_check import bad_affine, unreadable
 from amos_dask.steps.info_file import parse_info_yaml
 from amos_dask.steps.mask import check_affine, check_pair, mask_turned, read_mask
 from amos_dask.steps.turned_mask import Fit, choose_order, measure_fits
-from amos_dask.steps.volume import Watcher, check_values, convert_volume, written_info
+from amos_dask.steps.volume import Watcher, check_values, convert_volume
 
 CANNOT_BE_READ = (UnreadableImageError, InaccessibleFileError)
 # Identity of a file of the archive that nothing can be told of: it counts as changed.
@@ -41,7 +41,7 @@ class OpenedMask(NamedTuple):
     labels : (x, y, z) uint8
         Its voxels.
     info : ImageInfo
-        The geometry under which it is written, and its description.
+        Its own header.
     """
 
     labels: Mask
@@ -119,7 +119,7 @@ class ArchiveSource:
         return self._read_volume(lambda ref: (read_info(ref), []))
 
     def convert_volume(
-        self, path: Path, see: Watcher | None
+        self, path: Path, watchers: Sequence[Watcher]
     ) -> tuple[ImageInfo | None, list[Issue]]:
         """Write the scan as float32; returns and raises as `read_header`.
 
@@ -127,13 +127,13 @@ class ArchiveSource:
         ----------
         path : Path
             Where to write (a temporary name).
-        see : callable or None
-            Is shown all float32 values in file order, chunk by chunk.
+        watchers : sequence of callable
+            Each is shown all float32 values in file order, chunk by chunk.
         """
 
         def convert(ref: FileRef) -> tuple[ImageInfo, list[Issue]]:
             with open_image(ref) as image:
-                seen = convert_volume(image, path, see)
+                seen = convert_volume(image, path, watchers)
             found = [self._issue(code, message, ref) for code, message in check_values(seen)]
             return image.info, self._check_tail(ref, image) + found
 
@@ -187,7 +187,7 @@ class ArchiveSource:
             return None, [self._issue(error.code, error.message, ref, "no mask written")]
         labels, issues = self._in_order(scan, image.info, turn, read.labels)
         issues += read.check(self.sample_id, ref.path) + self._check_tail(ref, image)
-        return OpenedMask(labels, written_info(scan)), issues
+        return OpenedMask(labels, image.info), issues
 
     def _in_order(
         self, scan: ImageInfo, mask: ImageInfo, turn: geometry.Turn | None, labels: Mask
@@ -217,6 +217,10 @@ class ArchiveSource:
         except CANNOT_BE_READ:
             pass  # said when the volume is converted
         return None
+
+    def is_of_volume(self, issue: Issue) -> bool:
+        """Return whether an issue is one of the scan's file."""
+        return self.sample.volume is not None and issue.file == self.sample.volume.path
 
     def missing_file(self, what: str) -> Issue:
         """Return the issue of a mask or scan that was there and is gone from the archive."""

@@ -23,7 +23,7 @@ from amos_dask.steps.count_values import (
     add_counts,
     count_voxels,
 )
-from amos_dask.steps.split_labels import labels_present
+from amos_dask.steps.mask_labels import labels_present
 
 # What is kept of so few samples is read at once: that takes less time than to start a cluster.
 FEW_SAMPLES = 32

@@ -154,16 +154,11 @@ def _shown(sizes: tuple[float, ...]) -> str:
 def _describe(ref: FileRef, kind: Kind, info: ImageInfo | None) -> FileHeader:
     if info is None:
         return FileHeader(ref.path, kind)
-    usable = geometry.is_usable(info.affine)
-    finite = bool(np.isfinite(info.affine).all())
-    orientation = geometry.orientation_to(info.affine) if usable else None
     return FileHeader(
         file_path=ref.path,
         kind=kind,
         shape=info.shape,
         pixdim_mm=info.pixdim_mm,
-        orientation_from=None if orientation is None else geometry.opposite(orientation),
-        orientation_to=orientation,
         dtype=info.dtype,
-        affine_json=geometry.to_json(info.affine) if finite else None,
+        **geometry.describe(info.affine),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,7 +98,7 @@ class _FlatSlices:
         self._n_slices += 1
 
 
-def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -> SeenValues:
+def convert_volume(image: ImageReader, path: Path, watchers: Sequence[Watcher] = ()) -> SeenValues:
     """Write a scan as float32, chunk by chunk in bounded memory.
 
     Parameters
@@ -107,8 +107,8 @@ def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -
         The scan, opened; it is read to its end.
     path : Path
         Where to write (a temporary name).
-    see : callable, optional
-        Is shown all values in file order, chunk by chunk; a chunk is valid until it returns.
+    watchers : sequence of callable
+        Each is shown all values in file order, chunk by chunk; a chunk is valid until it returns.
 
     Returns
     -------
@@ -132,8 +132,8 @@ def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -
                 all_finite &= bool(np.isfinite(values).all())
             slices.add(values)
             writer.write(values)
-            if see is not None:
-                see(values)
+            for watcher in watchers:
+                watcher(values)
     return SeenValues(all_finite, slices.is_constant, slices.n_first, slices.n_last)
 
 
