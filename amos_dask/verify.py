@@ -31,7 +31,11 @@ from amos_dask.errors import (
     DamagedArchiveError,
     raise_on_sigterm,
 )
-from amos_dask.export.verify_export import find_export, verify_export, with_outdated_exports
+from amos_dask.export.verify_export import (
+    find_exports_at,
+    verify_exports,
+    with_outdated_exports,
+)
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.params import Params
 from amos_dask.records import sample_number
@@ -95,7 +99,7 @@ def verify(
     ----------
     path : str or Path
         An archive (folder, ``amos22.zip``, tar, or a URL of any), a ROOT_DIR, or an export: a
-        dataset's folder or a datalist.
+        dataset's folder or a datalist; of ``nnUNet_raw``, all exports in it.
     full : bool
         Decode everything, so that every checksum is compared.
     md5 : bool
@@ -128,12 +132,12 @@ def verify(
     ('DONE', 12)
     """
     with raise_on_sigterm():
-        base = None if is_url(str(path)) else find_export(absolute(path))
-        if base is None:
+        exports = [] if is_url(str(path)) else find_exports_at(absolute(path))
+        if not exports:
             return _verify_others(path, full, md5, dataset, selection, cluster, progress)
         if md5 or not selection.is_everything:
             raise AmosDaskError(f"{path}: is an export; it is verified as a whole, without --md5.")
-        return verify_export(base, full=full)
+        return verify_exports(absolute(path), exports, full=full)
 
 
 def _verify_others(

@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from amos_dask.errors import ForeignFileError
-from amos_dask.root.identity import identity
+from amos_dask.root.identity import identity, look_at
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.staging import Identities, Staging, flush_to_disk, remove_if_empty, write_text
 
@@ -64,7 +64,7 @@ class Ownership:
     def is_as_written(self, path: Path) -> bool:
         """Return whether a file is byte for byte what we wrote, as far as its identity tells."""
         known = self._identities_of(path)
-        return bool(known) and identity(path) in known
+        return bool(known) and (path.is_symlink() or path.is_file()) and look_at(path) in known
 
     def _identities_of(self, path: Path) -> frozenset[str]:
         place = path if path.is_absolute() else absolute(path)
@@ -81,10 +81,10 @@ class Ownership:
         self.require_reached(final)
         if not os.path.lexists(final):
             return Way.FREE
-        if final.is_symlink() or not final.is_file():
-            return self._aside_or_raise(final)
         if self.is_as_written(final):
             return Way.FREE
+        if final.is_symlink() or not final.is_file():
+            return self._aside_or_raise(final)
         if self.lists(final):
             return Way.ASIDE
         if identity(final) == identity(staged, final.name) or is_same(final, staged):
@@ -161,9 +161,10 @@ class Ownership:
         bool
             Whether it was set aside. What is not ours, or reached through a link, stays.
         """
-        if not (self.lists(path) and path.exists() and self._is_reached_without_links(path)):
+        is_there = self.lists(path) and os.path.lexists(path)
+        if not (is_there and self._is_reached_without_links(path)):
             return False
-        is_aside = keep_copy or path.is_symlink() or not self.is_as_written(path)
+        is_aside = keep_copy or not self.is_as_written(path)
         if is_aside:
             set_aside(self.layout, path)
         else:
