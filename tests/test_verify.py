@@ -636,6 +636,32 @@ def test_a_run_repairs_what_was_found_quickly(
     assert (left.code, left.file) == ("extra_file", theirs.relative_to(root).as_posix())
 
 
+def test_what_a_run_does_not_write_over_is_told_from_what_it_repairs(
+    root: Path, source: Path, tmp_path: Path, verify: Callable[..., CommandResult],
+    cluster_address: str,
+) -> None:  # fmt: skip
+    where: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
+    (other,) = sample_dir(root / "grouped", "0004").glob("*_volume.nii.gz")
+    shutil.copy(other, tmp_path / "theirs.nii.gz")
+    a_volume(root).unlink()
+    a_volume(root).symlink_to(tmp_path / "theirs.nii.gz")
+    book = root / "grouped/dataset_manifest.xlsx"
+    book.write_bytes(b"a password protects it")
+    theirs = {a_volume(root).relative_to(root).as_posix(), "grouped/dataset_manifest.xlsx"}
+    altered = root / "grouped/AMOS-CT/dataset_manifest_amos_ct.xlsx"
+    altered.unlink()
+    for _ in range(2):
+        result = verify(root)
+        assert {i.file for i in result.issues if "--adopt" in i.action} == theirs
+        assert "repairs it, but for what is in the way of its files, which stays" in result.summary
+        assert "mended in the archive" not in result.summary
+        run(root, source, region_area_thresh=100, **where)
+        assert book.read_bytes() == b"a password protects it"
+        assert altered.exists()
+    run(root, source, region_area_thresh=100, adopt=True, **where)
+    assert verify(root).issues == ()
+
+
 def test_roots_of_other_runs_are_sound_too(
     damaged_phantom: Archive,
     tmp_path: Path,

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from amos_dask.errors import ForeignFileError
-from amos_dask.root.identity import identity
+from amos_dask.root.identity import identity, look_at
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Identities, Staging, flush_to_disk, remove_if_empty, write_text
 
@@ -65,7 +65,8 @@ class Ownership:
 
     def is_as_written(self, path: Path) -> bool:
         """Return whether a file is byte for byte what we wrote, as far as its identity tells."""
-        return path in self._known and identity(path) in self._known[path]
+        is_there = path in self._known and (path.is_symlink() or path.is_file())
+        return is_there and look_at(path) in self._known[path]
 
     def find_way(self, final: Path, staged: Path, is_same: IsSame) -> Way:
         """Return what becomes of what is at a path when a staged file is to appear there.
@@ -77,10 +78,10 @@ class Ownership:
         """
         if not os.path.lexists(final):
             return Way.FREE
-        if final.is_symlink() or not final.is_file():
-            return self._aside_or_raise(final)
         if self.is_as_written(final):
             return Way.FREE
+        if final.is_symlink() or not final.is_file():
+            return self._aside_or_raise(final)
         if self.lists(final):
             return Way.ASIDE
         if identity(final) == identity(staged, final.name) or is_same(final, staged):
@@ -158,9 +159,10 @@ class Ownership:
         bool
             Whether it was set aside. What is not ours, or reached through a link, stays.
         """
-        if not (self.lists(path) and path.exists()) or is_below_link(self.layout, path):
+        is_there = self.lists(path) and os.path.lexists(path)
+        if not is_there or is_below_link(self.layout, path):
             return False
-        is_aside = keep_copy or path.is_symlink() or not self.is_as_written(path)
+        is_aside = keep_copy or not self.is_as_written(path)
         if is_aside:
             set_aside(self.layout, path)
         else:
@@ -177,14 +179,6 @@ class Ownership:
 def is_below_link(layout: Layout, path: Path) -> bool:
     """Return whether a folder between ``grouped`` or ``descriptor`` and a file is a link."""
     return any(folder.is_symlink() for folder in layout.folders_above(path))
-
-
-def join_listed(*sources: Identities) -> Identities:
-    """Return path -> identities of several lists of files."""
-    found: dict[str, frozenset[str]] = {}
-    for path, known in (entry for source in sources for entry in source.items()):
-        found[path] = found.get(path, frozenset()) | known
-    return found
 
 
 def run_number(layout: Layout) -> int:
