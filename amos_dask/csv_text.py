@@ -164,6 +164,7 @@ def find_delimiter(text: str) -> str:
     header = next(lines, "")
 
     def count(delimiter: str) -> int:
+        """Return how many cells a delimiter makes of the header."""
         try:
             return len(next(csv.reader([header], delimiter=delimiter), []))
         except csv.Error:

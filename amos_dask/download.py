@@ -78,30 +78,25 @@ def download(
     amos_dask.errors.ArchiveError: ftp://a.org: only http:// and https:// URLs without user ...
     """
     root = absolute(root_dir)
-    if AMOS22.published_zip is None or AMOS22.metadata is None:
-        raise AmosDaskError(f"{AMOS22.name} is not published as one zip file.")
     if source is not None:
         _require_base(source)
     require_outside_archives(root)
     if root.exists() and not root.is_dir():
         raise AmosDaskError(f"{root}: is not a folder.")
     with raise_on_sigterm(), open_session(None, progress) as session:
-        names = [AMOS22.metadata.official_file, AMOS22.published_zip.name]
-        files = _find_files(AMOS22.published_zip, names, source, unlabelled, session.listener)
+        files = _find_files(source, unlabelled, session.listener)
         missing = [file for file in files if not _is_there(file, root, session.listener)]
         require_room(root, sum(_n_bytes_to_come(file, root) for file in missing), TO_COME)
         _fetch_all(missing, root, session.listener)
     return _result(root, files, missing)
 
 
-def _find_files(
-    published: PublishedFile,
-    names: list[str],
-    mirror: str | None,
-    unlabelled: bool,
-    listener: Listener,
-) -> list[PublishedFile]:
+def _find_files(mirror: str | None, unlabelled: bool, listener: Listener) -> list[PublishedFile]:
     """Return the files to have; where the record does not answer, with what is known by heart."""
+    published, csv = AMOS22.published_zip, AMOS22.metadata
+    if published is None or csv is None:
+        raise AmosDaskError(f"{AMOS22.name} is not published as one zip file.")
+    names = [csv.official_file, published.name]
     try:
         listed = _read_record(published.where, () if mirror else RECORD_PAUSES_SECONDS)
     except ArchiveError as error:
@@ -114,26 +109,24 @@ def _find_files(
                 f"{published.where}: lists no unlabelled scans; name a mirror that has them with "
                 "--from."
             )
-        names = names + (of_record or list(AMOS22.unlabelled.published))
-    files = []
-    for name in names:
-        file = listed.get(name, PublishedFile("", None, name=name))
-        if name == published.name:
-            file = _with_known_facts(file, published)
-        where = f"{_api(published.where)}/files/{quote(name)}/content"
-        if mirror is not None:
-            where = f"{mirror.rstrip('/')}/{quote(name)}"
-        files.append(replace(file, where=where))
-    return files
+        names += of_record or AMOS22.unlabelled.published
+    listed[published.name] = _with_known_facts(listed.get(published.name), published)
+    base, end = f"{_api(published.where)}/files", "/content"
+    if mirror is not None:
+        base, end = mirror.rstrip("/"), ""
+    files = [listed.get(name, PublishedFile("", None, name=name)) for name in names]
+    return [replace(file, where=f"{base}/{quote(file.name)}{end}") for file in files]
 
 
-def _with_known_facts(file: PublishedFile, known: PublishedFile) -> PublishedFile:
-    if file.md5 not in (None, known.md5):
+def _with_known_facts(listed: PublishedFile | None, known: PublishedFile) -> PublishedFile:
+    if listed is None:
+        return known
+    if listed.md5 not in (None, known.md5):
         raise ArchiveError(
-            f"{known.where}: lists {file.name} with the MD5 {file.md5}, not the {known.md5} "
+            f"{known.where}: lists {known.name} with the MD5 {listed.md5}, not the {known.md5} "
             "that this program was made for; look for a newer version of amos-dask."
         )
-    return replace(file, md5=known.md5) if file.n_bytes else known
+    return replace(listed, md5=known.md5) if listed.n_bytes else known
 
 
 def _read_record(page: str, pauses_seconds: Sequence[float]) -> dict[str, PublishedFile]:

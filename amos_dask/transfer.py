@@ -22,7 +22,7 @@ from urllib3 import exceptions as faults
 
 from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
-from amos_dask.archive.remote import scrubbed
+from amos_dask.archive.remote import PASSING_STATUSES, scrubbed
 from amos_dask.datasets import PublishedFile
 from amos_dask.engine.events import BytesDone, Listener, Notice
 from amos_dask.errors import AmosDaskError, ArchiveError
@@ -36,8 +36,6 @@ SECONDS_BETWEEN_EVENTS = 1.0
 TO_COME = "still to come"  # what a disk must have room for
 _BLOCK_BYTES = 1 << 20
 _WHOLE, _REST, _NO_SUCH_PART = 200, 206, 416
-# Another attempt may change: a timeout, too early, too many requests, what is the server's fault.
-_PASSING = frozenset({408, 425, 429, *range(500, 600)})
 _ONLY_REDIRECTS = urllib3.Retry(
     None, connect=0, read=0, status=0, other=0, redirect=10, respect_retry_after_header=False
 )
@@ -94,7 +92,7 @@ def _connections(url: str) -> urllib3.PoolManager:
 def _require_file(url: str, reply: urllib3.BaseHTTPResponse) -> None:
     """Raise unless the answer is a file, or that there is no such part of it."""
     answer = f"the server answers {reply.status} {reply.reason or ''}".strip()
-    if reply.status in _PASSING:
+    if reply.status in PASSING_STATUSES:
         wait_seconds = 0.0
         with suppress(faults.InvalidHeader):
             wait_seconds = _ONLY_REDIRECTS.get_retry_after(reply) or 0.0
@@ -250,7 +248,7 @@ class _Transfer:
         return True
 
     def _write(self, reply: urllib3.BaseHTTPResponse) -> None:
-        self._tell("download", self._n_there, self._n_bytes or None, now=True)
+        self._tell("download", self._n_there, self._n_bytes, now=True)
         while block := reply.read1(_BLOCK_BYTES):  # what has come is taken, a cut loses nothing
             if self._n_bytes and self._n_there + len(block) > self._n_bytes:
                 raise self._error(
@@ -258,12 +256,12 @@ class _Transfer:
                     "another source"
                 )
             self._append(block)
-            self._tell("download", self._n_there, self._n_bytes or None)
+            self._tell("download", self._n_there, self._n_bytes)
         # Where the reply does not tell its end, what is known of the size has to.
         n_least = self._n_bytes or max(1, self._file.n_bytes - self._file.n_bytes_uncertain)
         if self._n_there < n_least:
             raise PassingError("the connection was cut")
-        self._tell("download", self._n_there, self._n_bytes or None, now=True)
+        self._tell("download", self._n_there, self._n_bytes, now=True)
 
     def _append(self, block: bytes) -> None:
         rest = memoryview(block)
@@ -293,7 +291,7 @@ class _Transfer:
         clock = time.monotonic()
         if now or clock >= self._next_event:
             self._next_event = clock + SECONDS_BETWEEN_EVENTS
-            self._listener(BytesDone(work, self._file.name, n_bytes, total))
+            self._listener(BytesDone(work, self._file.name, n_bytes, total or None))
 
     def _say(self, message: str) -> None:
         self._listener(Notice(f"{self._file.name}: {message}"))

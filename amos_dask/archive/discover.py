@@ -147,7 +147,8 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
     """Sort an archive's files by what their names say."""
     names = Names(definition)
     junk: Counter[str] = Counter()
-    for ref in sorted(files, key=_precedence):
+    csv = definition.metadata
+    for ref in sorted(files, key=partial(_precedence, "" if csv is None else csv.official_file)):
         path = PurePosixPath(ref.path)
         if what := _junk(path):
             junk[what] += 1
@@ -171,13 +172,14 @@ def _find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:
     return [ref for ref in found if ref.path.count("/") == depth]
 
 
-def _precedence(ref: FileRef) -> tuple[bool, int, str]:
+def _precedence(official_csv: str, ref: FileRef) -> tuple[bool, bool, int, str]:
     """Return what comes first where several files stand for one thing.
 
-    Images of the form that can be read; then shallow paths: of two dataset.json the outer one is
-    the archive's.
+    Images of the form that can be read, and the official csv; then shallow paths: of two
+    dataset.json the outer one is the archive's.
     """
-    return (not ref.path.endswith(".nii.gz"), ref.path.count("/"), ref.path)
+    depth, is_official = ref.path.count("/"), ref.path.rpartition("/")[2] == official_csv
+    return (not ref.path.endswith(".nii.gz"), not is_official, depth, ref.path)
 
 
 def _junk(path: PurePosixPath) -> str | None:
@@ -207,15 +209,10 @@ def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
 
 
 def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
-    csv, chosen = names.definition.metadata, names.metadata_csv
-    has_json = names.definition.dataset_json and names.dataset_json is None
-    if has_json and path.name == _DATASET_JSON:
+    csv, listing = names.definition.metadata, names.definition.dataset_json
+    if listing and path.name == _DATASET_JSON and names.dataset_json is None:
         names.dataset_json = ref
-    elif (
-        csv is not None
-        and csv.is_name_of(path.name)
-        and (chosen is None or path.name == csv.official_file != PurePosixPath(chosen.path).name)
-    ):
+    elif csv is not None and csv.is_name_of(path.name) and names.metadata_csv is None:
         names.metadata_csv = ref
     elif path.name.lower() not in _EXPECTED_NAMES:
         _leave_out(names, ref, f"not a file of {names.definition.name}")

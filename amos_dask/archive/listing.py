@@ -19,7 +19,7 @@ from amos_dask.archive.locations import (
     shown,
     shown_name,
 )
-from amos_dask.archive.recognise import HEAD_BYTES, OtherFormError, find_annex_link, find_other_form
+from amos_dask.archive.recognise import HEAD_BYTES, find_annex_link, find_other_form
 from amos_dask.archive.sources import open_location
 from amos_dask.archive.tars import list_tar
 from amos_dask.archive.zips import list_zip
@@ -28,6 +28,7 @@ from amos_dask.records import FileRef
 
 # Links can give a folder more names than anyone could list.
 _MOST_NAMES_OF_A_FOLDER = 32
+_A_FILE = "a file, and an archive is a folder, a .zip or a .tar"
 
 
 def list_files(location: str) -> list[FileRef]:
@@ -50,7 +51,7 @@ def list_files(location: str) -> list[FileRef]:
     """
     if is_one_file(location):
         files = _list_one_file(location)
-    elif is_url(location) and is_other_file(location) and (form := _find_form(location)):
+    elif is_url(location) and is_other_file(location) and (form := _find_form(location, _A_FILE)):
         raise ArchiveError(f"{shown(location)}: {form}.")
     elif is_url(location):
         files = remote.list_folder(location)
@@ -61,7 +62,7 @@ def list_files(location: str) -> list[FileRef]:
 
 def _list_folder(root: Path) -> list[FileRef]:
     if not root.is_dir():
-        what = find_annex_link(str(root)) or _find_form(str(root))
+        what = find_annex_link(str(root)) or _find_form(str(root), _A_FILE)
         raise ArchiveError(f"{root}: {what or 'there is no such folder, zip or tar file'}.")
     return [
         file_ref(path, path.relative_to(root).as_posix())
@@ -70,14 +71,13 @@ def _list_folder(root: Path) -> list[FileRef]:
     ]
 
 
-def _find_form(location: str) -> str:
-    """Return what a file is that is named where a folder was expected; nothing without one."""
+def _find_form(location: str, otherwise: str = "") -> str:
+    """Return what a file is that is no archive, as far as that is known; nothing without one."""
     try:
         with open_location(location) as file:
-            form = find_other_form(file.read(HEAD_BYTES), shown(location))
+            return find_other_form(file.read(HEAD_BYTES), shown(location)) or otherwise
     except OSError:
         return ""
-    return form or "a file, and an archive is a folder, a .zip or a .tar"
 
 
 def walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
@@ -148,11 +148,11 @@ def _list_one_file(location: str) -> list[FileRef]:
         raise ArchiveError(f"{shown(location)}: {find_annex_link(location) or absent}.") from error
     except OSError as error:
         raise _unreadable(location, error) from error
-    except OtherFormError as error:
-        raise ArchiveError(f"{shown(location)}: {error}.") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         if isinstance(error.__context__, OSError):  # not known to be a zip as it cannot be read
             raise _unreadable(location, error.__context__) from error
+        if form := _find_form(location):
+            raise ArchiveError(f"{shown(location)}: {form}.") from error
         raise DamagedArchiveError(
             f"{shown(location)}: the {part} cannot be read ({error}); download it again."
         ) from error

@@ -35,10 +35,6 @@ _PACKED = (
 )
 
 
-class OtherFormError(ValueError):
-    """A file is no archive of its name's form; the message says what it is, and what to do."""
-
-
 def find_substitute(head: bytes) -> str:
     """Return what a file is that lies in the place of another, and what to do; else nothing.
 
@@ -98,7 +94,8 @@ def find_other_form(head: bytes, name: str) -> str:
     str
         Empty where nothing is known of it.
     """
-    if what := find_substitute(head):
+    is_tar = head[257:262] == b"ustar"  # as all but the oldest programs write it
+    if not is_tar and (what := find_substitute(head)):
         return what
     name = name.lower()
     if part := _PART.search(name):
@@ -114,14 +111,9 @@ def find_other_form(head: bytes, name: str) -> str:
             )
     if head.startswith(b"PK\x03\x04") and not name.endswith(".zip"):
         return "a zip whose name does not end in .zip; rename it"
-    if is_tar(head) and not name.endswith(".tar"):
+    if is_tar and not name.endswith(".tar"):
         return "a tar whose name does not end in .tar; rename it"
     return ""
-
-
-def is_tar(head: bytes) -> bool:
-    """Return whether a file that begins so is a tar, as all but the oldest programs write it."""
-    return head[257:262] == b"ustar"
 
 
 def describe_part(*, cut_by_bytes: bool = False) -> str:

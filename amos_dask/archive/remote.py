@@ -270,6 +270,7 @@ def list_folder(url: str) -> list[FileRef]:
     filesystem, root = _connect(url)
 
     def find() -> Mapping[str, Mapping[str, Any]]:
+        """Return name -> description of the files that are there now."""
         filesystem.invalidate_cache()
         found: Mapping[str, Mapping[str, Any]] = filesystem.find(root, detail=True)
         return found
@@ -303,6 +304,7 @@ def list_beside(url: str) -> list[FileRef]:
     folder = path.rstrip("/").rpartition("/")[0]
 
     def list_names() -> list[str]:
+        """Return what is there now."""
         filesystem.invalidate_cache()
         return sorted(filesystem.ls(folder, detail=False))
 

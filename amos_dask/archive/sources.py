@@ -123,14 +123,15 @@ def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
         start, n_bytes = _find_place(file, ref)
         if start:
             file.seek(start)
-        blocks = _read_stored(file, n_bytes, ref)
+        blocks = _read_stored(file, n_bytes)
         yield from unpack_member(blocks, ref) if isinstance(ref.member, ZipMember) else blocks
 
 
-def _read_stored(file: BinaryIO, n_bytes: int | None, ref: FileRef) -> Iterator[bytes]:
+def _read_stored(file: BinaryIO, n_bytes: int | None) -> Iterator[bytes]:
     """Yield so many bytes; little at first, for often only a header is wanted."""
     # Over a network a request costs time, however little it brings.
-    largest = remote.LARGEST_READ_BYTES if is_url(ref.location) else BLOCK_BYTES
+    is_remote = isinstance(file, remote.RemoteFile)
+    largest = remote.LARGEST_READ_BYTES if is_remote else BLOCK_BYTES
     left = math.inf if n_bytes is None else n_bytes
     for size in itertools.chain((FIRST_BYTES, BLOCK_BYTES), itertools.repeat(largest)):
         block = file.read(int(min(left, size))) if left else b""

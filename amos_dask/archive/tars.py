@@ -9,13 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from amos_dask.archive.recognise import (
-    HEAD_BYTES,
-    OtherFormError,
-    describe_link,
-    find_other_form,
-    is_tar,
-)
+from amos_dask.archive.recognise import describe_link
 from amos_dask.records import FileRef, TarMember
 
 # Of one member, extended headers and long names included.
@@ -37,14 +31,9 @@ def list_tar(file: BinaryIO, location: str) -> list[FileRef]:
 
     Raises
     ------
-    OtherFormError
-        When it is known to be something else, such as a compressed tar.
     ValueError
-        When it is damaged.
+        When it is damaged, or none.
     """
-    head = file.read(HEAD_BYTES)
-    if not is_tar(head) and (what := find_other_form(head, location)):
-        raise OtherFormError(what)
     files: dict[str, FileRef] = {}
     links: dict[str, str] = {}  # name -> target, as paths in the tar or out of it
     try:

@@ -9,9 +9,10 @@ from typing import BinaryIO
 
 from isal import isal_zlib
 
-from amos_dask.archive.recognise import HEAD_BYTES, OtherFormError, describe_part, find_other_form
+from amos_dask.archive.locations import shown
+from amos_dask.archive.recognise import describe_part
 from amos_dask.archive.unpacking import LARGEST_RATIO, inflate
-from amos_dask.errors import UnreadableImageError
+from amos_dask.errors import ArchiveError, UnreadableImageError
 from amos_dask.records import FileRef, ZipMember
 
 _END = struct.Struct("<4sHHHHLLH")
@@ -37,22 +38,15 @@ def list_zip(file: BinaryIO, location: str) -> list[FileRef]:
 
     Raises
     ------
-    OtherFormError
-        When it is one part of a zip, or known to be something else.
+    ArchiveError
+        When it is one part of a zip.
     zipfile.BadZipFile, ValueError, NotImplementedError
         When its directory cannot be read.
     """
     if _is_part(file):
-        raise OtherFormError(describe_part())
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-    except zipfile.BadZipFile as error:
-        file.seek(0)
-        what = find_other_form(file.read(HEAD_BYTES), location)
-        if isinstance(error.__context__, OSError) or not what:
-            raise
-        raise OtherFormError(what) from error
+        raise ArchiveError(f"{shown(location)}: {describe_part()}.")
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
     refs = (
         FileRef(
             path=entry.filename.replace("\\", "/"),

@@ -111,6 +111,7 @@ def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[Sample
     require_columns(frame, _MANIFEST_COLUMNS, path)
 
     def file(shown: Any) -> FileRef | None:
+        """Return the file that a cell names."""
         return None if shown is None else file_ref(path.parent / str(shown), str(shown))
 
     for row in frame.to_dict("records"):
