@@ -208,16 +208,8 @@ def denoise(
         Folder with sample folders anywhere below it.
     output_dir : str or Path
         The same folder to work in place, or another, which gets masks and binary masks only.
-    kernel_size : (int, int), optional
-        Pixels of the structuring element along x and y; by default, as the two that follow, what
-        the last `run` took, else ``(5, 5)``.
-    filter_halfedge : int, optional
-        Votes are counted in a box of ``2 * filter_halfedge + 1`` pixels; else 3.
-    region_area_thresh : float, optional
-        Slice regions strictly below this area in mm2 may change; else 10.
-    exclude : str or Path, optional
-        What is left as it was: a csv file with columns ``sample`` and ``label``, where ``*`` or
-        nothing means all; by default ROOT's ``descriptor/denoise_exclude.csv``, if there is one.
+    kernel_size, filter_halfedge, region_area_thresh, exclude
+        How slices are denoised, and what is left as it was; as for `amos_dask.run`.
     adopt : bool
         A file in the way in another ``output_dir`` that is not ours goes to ROOT's ``replaced/``;
         otherwise it is the error ``foreign_file``.

@@ -50,24 +50,12 @@ class Workplace:
     progress: str | Listener
 
     def masked(self, label_map: LabelMap) -> list[FolderSource]:
-        """Return the chosen samples that have a mask, by number; raise where there are no samples.
-
-        Parameters
-        ----------
-        label_map : LabelMap
-            Names their binary masks.
-        """
+        """Return the chosen samples that have a mask; raise where there are no samples at all."""
         found = self.selection.choose_folders(require_sample_folders(self.folder, self.layout))
         return [FolderSource(f, self.layout, label_map) for f in found if f.mask.exists()]
 
     def run_steps(self, name: str, steps: Collection[Step], params: Params) -> list[SampleResult]:
-        """Do steps in place on the chosen samples that have a mask.
-
-        Parameters
-        ----------
-        name, steps, params
-            As for `make_all` and `SampleTask`.
-        """
+        """Do steps in place on the chosen samples that have a mask, as `make_all` does."""
         tasks = [
             SampleTask(source, self.layout, source.folder, frozenset(steps), params)
             for source in self.masked(params.label_map)
@@ -82,17 +70,7 @@ class Workplace:
         *outputs: Path,
         frame: pd.DataFrame | None = None,
     ) -> CommandResult:
-        """Replace the step's issues of these samples in ROOT_DIR; return the command's result.
-
-        Parameters
-        ----------
-        step : Step
-            What was done.
-        results : sequence of SampleResult
-            One a sample.
-        summary, *outputs, frame
-            Of the `CommandResult`.
-        """
+        """Replace the step's issues of these samples in ROOT_DIR; return the command's result."""
         found = (found.issue for result in results for found in result.issues)
         issues = tuple(dict.fromkeys(found))  # two steps may find the same
         # Where every sample of ROOT_DIR is worked on, its older issues are outdated.

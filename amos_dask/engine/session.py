@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from amos_dask.engine.check import USABLE_MEMORY, find_problems, look_at_workers, ssh_line
 from amos_dask.engine.connect import connect
-from amos_dask.engine.events import Listener, Notice, Outcome
+from amos_dask.engine.events import STYLES, Listener, Notice, Outcome, report_to
 from amos_dask.engine.options import options_of, patience_seconds
-from amos_dask.engine.progress import STYLES, report_to
 from amos_dask.errors import AmosDaskError, ClusterError
 
 if TYPE_CHECKING:
