@@ -11,7 +11,7 @@ import pandas as pd
 from amos_dask.archive.discover import check_files, discover, new_sample
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.recognise import require_outside_archives
-from amos_dask.commands.workplace import make_all
+from amos_dask.commands.workplace import working_at
 from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
@@ -29,7 +29,6 @@ from amos_dask.root.choices import (
     keep_label_map,
     layout_for,
     read_remembered,
-    require_no_archive,
     require_outside_archive,
     settle_dataset,
 )
@@ -187,17 +186,13 @@ def confirm_pairs(
     >>> result.summary
     '8 of 8 ct samples written'
     """
-    group, manifest = absolute(output_dir), Path(archive_manifest)
-    require_outside_archive(group, str(root_dir))
-    root = find_root_beside_archive(str(root_dir), group)
-    with working_on(Layout(root), group, no_lock=no_lock):
-        layout = Layout.of(root)
-        require_no_archive(layout, group)
-        listed = _read_samples(manifest, str(root_dir), layout.dataset)
+    with working_at(
+        output_dir, selection, cluster, progress, archive=str(root_dir), no_lock=no_lock
+    ) as place:
+        group, layout = place.folder, place.layout
+        listed = _read_samples(Path(archive_manifest), str(root_dir), layout.dataset)
         chosen = selection.choose(sample for sample in listed if sample.modality == modality)
-        results = make_all(
-            "pair", _pair_tasks(layout, group, chosen, adopt=adopt), cluster, progress
-        )
+        results = place.make("pair", _pair_tasks(layout, group, chosen, adopt=adopt))
         issues = [found.issue for result in results for found in result.issues]
         issues += [
             issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,20 +133,14 @@ def make_split(
         "unlabelled": unlabelled or None,
     }
     method = _choose_method(kind, {name: v for name, v in options.items() if v is not None})
-    _require_workbook(path)
-    root = find_root(path.parent)
-    with (
-        working_where_possible(Layout(root), no_lock=no_lock),
-        OwnFiles(Layout.of(root), adopt=adopt) as own,
-    ):
-        layout = own.layout
+    with _working_at(path, adopt=adopt, no_lock=no_lock) as own:
         manifest = read_sheet(path, MANIFEST_SHEET, values_of=_VALUES)
         listed = read_splits(path)
         if split_name is None:
             split_name = next_split_name(method, listed, sheet_names(path))
         is_theirs, is_edited = _look_at(path, split_name, listed, adopt=adopt)
         if method.shares:
-            assignment = _deal(manifest, method, path, layout.dataset)
+            assignment = _deal(manifest, method, path, own.layout.dataset)
             parts = [assignment.get(str(sample_id)) for sample_id in manifest["ID"]]
             split = with_split(manifest, split_name, parts, path)
         else:
@@ -314,12 +309,7 @@ def index_manifests(
     """
     path, folder = Path(manifest_file), Path(output_index_manifest_dir)
     require_split_name(split_name)
-    _require_workbook(path)
-    root = find_root(path.parent, folder)
-    with (
-        working_where_possible(Layout(root), no_lock=no_lock),
-        OwnFiles(Layout.of(root), adopt=adopt) as own,
-    ):
+    with _working_at(path, folder, adopt=adopt, no_lock=no_lock) as own:
         if split_name not in sheet_names(path):
             raise ManifestError(f"{path}: there is no split {split_name!r}; run make-split first.")
         split = read_sheet(path, split_name, values_of=(split_name,))
@@ -343,6 +333,20 @@ def _how_free(own: OwnFiles, path: Path) -> int:
     except WorkbookLockedError:
         return 0
     return 1 if os.path.lexists(path) and not own.ownership.lists(path) else 2
+
+
+@contextmanager
+def _working_at(
+    manifest: Path, output: Path | None = None, *, adopt: bool, no_lock: bool
+) -> Iterator[OwnFiles]:
+    """Yield the files of a manifest's ROOT_DIR, where nobody else works meanwhile."""
+    _require_workbook(manifest)
+    root = find_root(manifest.parent, output)
+    with (
+        working_where_possible(Layout(root), no_lock=no_lock),
+        OwnFiles(Layout.of(root), adopt=adopt) as own,
+    ):
+        yield own
 
 
 def _require_workbook(path: Path) -> None:

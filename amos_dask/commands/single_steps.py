@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amos_dask.commands.workplace import Workplace, count_as_they_were, make_all, working_at
+from amos_dask.commands.workplace import Workplace, count_as_they_were, working_at
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
-from amos_dask.exclusions import Exclusions
 from amos_dask.labels import LabelMap
 from amos_dask.params import Params, require_threshold
 from amos_dask.records import Step
@@ -74,7 +72,7 @@ def split_prostate_uterus(
                 f"{Path(root_dir)}: {layout.dataset.name} has no label of prostate or uterus."
             )
         params = Params(find_label_map(layout, None))
-        results = place.run_steps("split", {Step.SPLIT_PROSTATE_UTERUS}, params)
+        results = place.make("split", place.tasks({Step.SPLIT_PROSTATE_UTERUS}, params))
         n_changed = sum(result.is_changed for result in results)
         summary = f"label 15 became 16 in {n_changed} of {len(results)} masks"
         return place.finish(Step.SPLIT_PROSTATE_UTERUS, results, summary, Path(root_dir))
@@ -117,7 +115,7 @@ def binary_masks(
     """
     with working_at(root_dir, selection, cluster, progress, no_lock=no_lock) as place:
         params = Params(find_label_map(place.layout, label_explanation))
-        results = place.run_steps("binary", {Step.BINARY_MASKS}, params)
+        results = place.make("binary", place.tasks({Step.BINARY_MASKS}, params))
         n_files = sum(result.n_binary_masks for result in results)
         summary = f"{n_files} binary masks of {len(results)} samples"
         return place.finish(Step.BINARY_MASKS, results, summary, Path(root_dir))
@@ -175,7 +173,7 @@ def small_regions(
     ) as place:
         label_map = find_label_map(place.layout, label_explanation)
         params = Params(label_map, region_volume_thresh=(threshold_mm3,))
-        results = place.run_steps("regions", {Step.SMALL_REGIONS}, params)
+        results = place.make("regions", place.tasks({Step.SMALL_REGIONS}, params))
         found = [(r.sample_id, regions) for r in results for _, regions in r.regions]
         manifest, frame = region_frames(found, label_map)
         with OwnFiles(place.layout, adopt=adopt) as own:
@@ -207,16 +205,8 @@ def denoise(
         Folder with sample folders anywhere below it.
     output_dir : str or Path
         The same folder to work in place, or another, which gets masks and binary masks only.
-    kernel_size : (int, int), optional
-        Pixels of the structuring element along x and y; by default, as the two that follow, what
-        the last `run` took, else ``(5, 5)``.
-    filter_halfedge : int, optional
-        Votes are counted in a box of ``2 * filter_halfedge + 1`` pixels; else 3.
-    region_area_thresh : float, optional
-        Slice regions strictly below this area in mm2 may change; else 10.
-    exclude : str or Path, optional
-        What is left as it was: a csv file with columns ``sample`` and ``label``, where ``*`` or
-        nothing means all; by default ROOT's ``descriptor/denoise_exclude.csv``, if there is one.
+    kernel_size, filter_halfedge, region_area_thresh, exclude
+        How slices are denoised, and what is left as it was; as for `amos_dask.run`.
     adopt : bool
         A file in the way in another ``output_dir`` that is not ours goes to ROOT's ``replaced/``;
         otherwise it is the error ``foreign_file``.
@@ -250,8 +240,10 @@ def denoise(
         exclusions = find_exclusions(place.layout, exclude, label_map)
         splits = place.layout.dataset.splits_prostate_uterus
         params = Params(label_map, how, (), splits_prostate_uterus=splits)
-        tasks = _denoise_tasks(place, output, params, exclusions, adopt=adopt)
-        results = make_all("denoise", tasks, cluster, progress)
+        steps = {Step.DENOISE, Step.BINARY_MASKS}
+        tasks = place.tasks(steps, params, exclusions, output, adopt=adopt)
+        _require_restorable(tasks)
+        results = place.make("denoise", tasks)
         n_denoised = sum(result.is_changed for result in results)
         n_before = count_as_they_were(results)
         n_voxels = sum(result.n_changed for result in results)
@@ -262,32 +254,17 @@ def denoise(
         return place.finish(Step.DENOISE, results, summary, output, *written)
 
 
-def _denoise_tasks(
-    place: Workplace, output: Path, params: Params, exclusions: Exclusions, *, adopt: bool
-) -> list[SampleTask]:
-    sources = place.masked(params.label_map)
-    by_sample = {s.name: replace(params, excluded=exclusions.for_sample(s.name)) for s in sources}
-    _require_restorable(sources, by_sample)
-    return [
-        SampleTask(
-            source,
-            place.layout,
-            replace(source.folder, path=output / source.folder.path.relative_to(place.folder)),
-            frozenset({Step.DENOISE, Step.BINARY_MASKS}),
-            by_sample[source.name],
-            adopt=adopt,
-        )
-        for source in sources
-    ]
-
-
-def _require_restorable(sources: Sequence[FolderSource], params: Mapping[str, Params]) -> None:
+def _require_restorable(tasks: Sequence[SampleTask]) -> None:
     """Raise when a mask was denoised another way and cannot be had back; reads no voxels."""
-    lost = [source for source in sources if not _is_restorable(source, params[source.name])]
+    lost = [
+        task.source.folder.mask
+        for task in tasks
+        if isinstance(task.source, FolderSource) and not _is_restorable(task.source, task.params)
+    ]
     if lost:
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         raise AmosDaskError(
-            f"{lost[0].layout.shown(lost[0].folder.mask)}{more}: denoised with other parameters, "
+            f"{tasks[0].layout.shown(lost[0])}{more}: denoised with other parameters, "
             "and the undenoised mask is not kept; write it anew with confirm-pairs first."
         )
 
@@ -345,7 +322,7 @@ def restore(
         label_map = find_label_map(layout, None)
         splits = layout.dataset.splits_prostate_uterus
         params = Params(label_map, region_volume_thresh=(), splits_prostate_uterus=splits)
-        results = place.run_steps("restore", {Step.RESTORE, Step.BINARY_MASKS}, params)
+        results = place.make("restore", place.tasks({Step.RESTORE, Step.BINARY_MASKS}, params))
         n_restored = sum(result.is_changed for result in results)
         n_others = count_as_they_were(results)
         summary = f"{n_restored} masks are as they were before denoising"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 from contextlib import suppress
@@ -24,6 +23,7 @@ from amos_dask.errors import ClusterError
 _MEMORY = "4GB"
 # HTCondor wants to know how much disk a job takes; results lie on the shared file system.
 _CONDOR_DISK = "1GB"
+_ACCOUNT_IS_PROJECT = {"lsf", "sge", "oar"}
 # A job starts in the folder of whoever submits it, from which Python would import: amos_dask of a
 # checkout in place of the installed one.
 _SAFE_PATH = "export PYTHONSAFEPATH=1"
@@ -151,36 +151,22 @@ def _cluster_class(system: str) -> Any:
 def _named_by_system(system: str, options: ClusterOptions) -> dict[str, Any]:
     """Return queue, account and walltime under the names of dask-jobqueue's class.
 
-    HTCondor has no walltime: there, workers only end themselves.
+    HTCondor has none of them: there, workers only end themselves.
     """
-    known = _parameters(_cluster_class(system).job_cls)
-    found: dict[str, Any] = {}
-    for option, names in {"queue": ("queue",), "account": ("account", "project")}.items():
-        value = getattr(options, option)
-        if value is None:
-            continue
-        name = next((name for name in names if name in known), None)
-        if name is None:
-            raise ClusterError(f"{system} has no {option}: leave out --{option} {value}.")
-        found[name] = value
-    if options.walltime and "walltime" in known:
-        found["walltime"] = _walltime(system, options.walltime)
-    if "disk" in known:
-        import dask
+    if system != "htcondor":
+        return {
+            "queue": options.queue,
+            "project" if system in _ACCOUNT_IS_PROJECT else "account": options.account,
+            "walltime": options.walltime and _walltime(system, options.walltime),
+        }
+    for name in ("queue", "account"):
+        value = getattr(options, name)
+        if value is not None:
+            raise ClusterError(f"{system} has no {name}: leave out --{name} {value}.")
+    import dask
 
-        if dask.config.get(f"jobqueue.{system}.disk", None) is None:
-            found["disk"] = _CONDOR_DISK
-    return found
-
-
-def _parameters(job_class: type) -> set[str]:
-    """Return the parameters of a job's class and of those that it passes others on to."""
-    return {
-        name
-        for one in job_class.__mro__
-        if "__init__" in vars(one)
-        for name in inspect.signature(one).parameters
-    }
+    disk = dask.config.get(f"jobqueue.{system}.disk", None)
+    return {"disk": _CONDOR_DISK if disk is None else None}
 
 
 def _walltime(system: str, walltime: str) -> str:

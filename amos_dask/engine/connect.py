@@ -68,12 +68,13 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
     kind = str(options.cluster)
     config: dict[str, Any] = {"amos-dask.patience": patience_seconds(kind)}
     if kind == LOCAL:  # for as long as it lives, since workers are replaced
+        preload = dask.config.get("distributed.worker.preload")
         config |= {
             # On a busy machine, or from a network disk, one takes longer than Dask's 15 s.
             "distributed.deploy.lost-worker-timeout": "60s",
             "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
             "distributed.worker.preload": [
-                *dask.config.get("distributed.worker.preload"),
+                *([preload] if isinstance(preload, str) else preload),
                 _PRELOAD,
             ],
         }

@@ -7,7 +7,6 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.resources import files
@@ -25,9 +24,6 @@ from amos_dask.engine.options import (
 )
 from amos_dask.errors import ClusterError
 
-# As job.yaml has them of scheduler and workers, for others to be put in their place.
-_DATA, _CLAIM = "/data", "amos-data"
-_PODS_MEMORY, _WORKERS_MEMORY = "2048Mi", "1843MiB"
 _SMALLEST_MEMORY = "512MiB"
 # Of the pod's memory: the rest is for the nanny, which watches over the worker.
 _WORKERS_PART = 0.9
@@ -219,26 +215,19 @@ def cluster_spec(options: ClusterOptions) -> dict[str, Any]:
     """
     kubernetes = configured("kubernetes")
     text = files("amos_dask.engine").joinpath("job.yaml").read_text(encoding="utf-8")
-    name, job = f"amos-dask-{secrets.token_hex(4)}", yaml.safe_load(text)
-    values = {
-        job["metadata"]["name"]: name,
-        job["spec"]["job"]["spec"]["containers"][0]["image"]: kubernetes["image"],
-        _DATA: kubernetes["mount"],
-        _CLAIM: kubernetes["claim"],
-        **_memory(options.memory),
-    }
-    spec = _replaced(job["spec"]["cluster"]["spec"], values)
-    for kind in ("scheduler", "worker"):
-        pod = spec[kind]["spec"]
-        if kubernetes["image-pull-secret"]:
-            pod["imagePullSecrets"] = [{"name": kubernetes["image-pull-secret"]}]
-        if kubernetes[f"{kind}-selector"]:
-            pod["nodeSelector"] = dict(kubernetes[f"{kind}-selector"])
+    spec: dict[str, Any] = yaml.safe_load(text)["spec"]["cluster"]["spec"]
+    scheduler, worker = spec["scheduler"], spec["worker"]
+    name = f"amos-dask-{secrets.token_hex(4)}"
+    scheduler["service"]["selector"]["dask.org/cluster-name"] = name
     least = kubernetes["minimum-workers"]
-    spec["worker"]["replicas"] = (options.workers or DEFAULT_WORKERS) if least is None else least
+    worker["replicas"] = (options.workers or DEFAULT_WORKERS) if least is None else least
+    for kind, pod in (("scheduler", scheduler["spec"]), ("worker", worker["spec"])):
+        _configure(pod, kubernetes, kubernetes[f"{kind}-selector"])
+    [container] = worker["spec"]["containers"]
+    if options.memory not in (None, "auto"):
+        _resize(worker["spec"], str(options.memory))
     if options.local_directory:
-        arguments = spec["worker"]["spec"]["containers"][0]["args"]
-        arguments += ["--local-directory", options.local_directory]
+        container["args"] += ["--local-directory", options.local_directory]
     return {
         "apiVersion": _OPERATORS_API,
         "kind": "DaskCluster",
@@ -247,23 +236,35 @@ def cluster_spec(options: ClusterOptions) -> dict[str, Any]:
     }
 
 
-def _memory(memory: str | None) -> dict[str, str]:
-    """Return what a worker's pod has in place of the manifest's memory: all, and its worker's."""
-    if memory in (None, "auto"):
-        return {}
-    n_bytes = memory_bytes(str(memory))
+def _configure(pod: dict[str, Any], kubernetes: dict[str, Any], selector: dict[str, str]) -> None:
+    """Put what is configured in place of what the job's manifest has."""
+    for container in _containers(pod):
+        container["image"] = kubernetes["image"]
+        for mount in container["volumeMounts"]:
+            if mount["name"] == "data":
+                mount["mountPath"] = kubernetes["mount"]
+    for volume in pod["volumes"]:
+        if volume["name"] == "data":
+            volume["persistentVolumeClaim"]["claimName"] = kubernetes["claim"]
+    if kubernetes["image-pull-secret"]:
+        pod["imagePullSecrets"] = [{"name": kubernetes["image-pull-secret"]}]
+    if selector:
+        pod["nodeSelector"] = dict(selector)
+
+
+def _resize(pod: dict[str, Any], memory: str) -> None:
+    """Give a worker's pod so much memory, and its worker what the nanny leaves of it."""
+    n_bytes = memory_bytes(memory)
     if n_bytes < memory_bytes(_SMALLEST_MEMORY):
         raise ClusterError(
             f"memory {memory!r} is too little for a pod; at least {_SMALLEST_MEMORY}."
         )
-    of_worker = math.floor(_WORKERS_PART * n_bytes / 2**20)
-    return {_PODS_MEMORY: f"{math.ceil(n_bytes / 2**20)}Mi", _WORKERS_MEMORY: f"{of_worker}MiB"}
+    for container in _containers(pod):
+        for amounts in container["resources"].values():
+            amounts["memory"] = f"{math.ceil(n_bytes / 2**20)}Mi"
+    args = pod["containers"][0]["args"]
+    args[args.index("--memory-limit") + 1] = f"{math.floor(_WORKERS_PART * n_bytes / 2**20)}MiB"
 
 
-def _replaced(found: Any, values: Mapping[Any, Any]) -> Any:
-    """Return a part of the manifest with values in place of its own."""
-    if isinstance(found, dict):
-        return {key: _replaced(value, values) for key, value in found.items()}
-    if isinstance(found, list):
-        return [_replaced(value, values) for value in found]
-    return values.get(found, found)
+def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]

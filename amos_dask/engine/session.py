@@ -7,15 +7,14 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from amos_dask.engine.check import USABLE_MEMORY, find_problems, look_at_workers, ssh_line
 from amos_dask.engine.connect import connect
-from amos_dask.engine.events import Listener, Notice, Outcome
+from amos_dask.engine.events import STYLES, Listener, Notice, Outcome, report_to
 from amos_dask.engine.options import options_of, patience_seconds
-from amos_dask.engine.progress import STYLES, report_to
 from amos_dask.errors import AmosDaskError, ClusterError
 
 if TYPE_CHECKING:
@@ -50,25 +49,25 @@ class Needs:
         return Needs(*paths)
 
 
+@dataclass
 class Session:
     """A client, connected when there is something to do, and who listens to progress.
 
     Parameters
     ----------
-    connect : callable
-        Returns a `distributed.Client`; called at most once.
+    cluster, needs, performance_report
+        As for `open_session`.
     listener : callable
         Is told every event.
-    needs : Needs
-        What workers on other machines must see.
+    opened : ExitStack
+        Closes in the end what is opened here.
     """
 
-    def __init__(
-        self, connect: Callable[[], Any], listener: Listener, needs: Needs | None = None
-    ) -> None:
-        self._connect = connect
-        self.listener = listener
-        self._needs = needs
+    cluster: Any
+    listener: Listener
+    needs: Needs | None
+    performance_report: str | Path | None
+    opened: ExitStack
 
     @cached_property
     def client(self) -> Any:
@@ -79,15 +78,19 @@ class Session:
         ClusterError
             When it cannot be reached, or its workers do not see what they need.
         """
-        client = self._connect()
+        options = options_of(self.cluster)
+        client = self.cluster if options is None else self.opened.enter_context(connect(options))
+        if self.performance_report is not None:
+            from distributed import performance_report
+
+            self.opened.enter_context(client.as_current())
+            self.opened.enter_context(performance_report(filename=str(self.performance_report)))
         self.listener(Notice(f"dashboard: {client.dashboard_link}"))
-        if self._needs is not None and not _is_on_this_machine(client):
+        if self.needs is not None and not _is_on_this_machine(client):
             self.listener(Notice(f"from elsewhere: {ssh_line(client.dashboard_link)}"))
             self.listener(Notice("waiting for the first worker"))
             patience = patience_seconds("elsewhere")
-            views = look_at_workers(
-                client, self._needs.to_read, self._needs.to_write, wait_seconds=patience
-            )
+            views = look_at_workers(client, self.needs.to_read, self.needs.to_write, patience)
             problems = find_problems(views)
             if problems:
                 raise ClusterError("; ".join(problems) + ".")
@@ -217,15 +220,15 @@ def open_session(
     """
     if performance_report is not None:
         _require_writable(Path(performance_report))
-    with ExitStack() as stack:
+    with ExitStack() as opened:
         if callable(progress):
             listener = progress
         elif progress not in STYLES:
             raise AmosDaskError(f"progress {progress!r} is not known; choose from {STYLES}.")
         else:
             stream = sys.stdout if progress == "json" else sys.stderr
-            listener = stack.enter_context(report_to(stream, progress))
-        yield Session(partial(_client, stack, cluster, performance_report), listener, needs)
+            listener = opened.enter_context(report_to(stream, progress))
+        yield Session(cluster, listener, needs, performance_report, opened)
 
 
 def _require_writable(path: Path) -> None:
@@ -235,15 +238,3 @@ def _require_writable(path: Path) -> None:
         raise AmosDaskError(f"{path}: cannot be written; is {folder} there?")
     if path.exists() and _TITLE_OF_DASKS_REPORT not in path.read_bytes()[:_FIRST_BYTES]:
         raise AmosDaskError(f"{path} is there and no report of Dask's; choose another name.")
-
-
-def _client(stack: ExitStack, cluster: Any, report: str | Path | None) -> Any:
-    """Return the client, to be closed with the session if it was opened here."""
-    options = options_of(cluster)
-    client = cluster if options is None else stack.enter_context(connect(options))
-    if report is not None:
-        from distributed import performance_report
-
-        stack.enter_context(client.as_current())
-        stack.enter_context(performance_report(filename=str(report)))
-    return client
