@@ -168,6 +168,12 @@ class Sample:
         """The sample's id, for the graph."""
         return self.sample_id
 
+    @property
+    def files(self) -> list[tuple[Kind, FileRef]]:
+        """Its volume and its mask, as far as it has them."""
+        both: list[tuple[Kind, FileRef | None]] = [("volume", self.volume), ("mask", self.mask)]
+        return [(kind, ref) for kind, ref in both if ref is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class FileHeader:
