@@ -11,7 +11,7 @@ from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import BadMaskError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, open_image, read_info
-from amos_dask.records import FileRef, Kind, Metadata, Sample
+from amos_dask.records import Metadata, Sample
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.ownership import Ownership
 from amos_dask.root.receipts import Edit, Receipt, Receipts
@@ -46,7 +46,7 @@ def find_edited_metadata(receipts: Receipts, receipt: Receipt | None) -> Metadat
 
 def with_metadata(sample: Sample, metadata: Metadata, definition: DatasetDefinition) -> Sample:
     """Return a sample with the metadata of its edited info file, and where that puts it."""
-    files: dict[Kind, FileRef | None] = {"volume": sample.volume, "mask": sample.mask}
+    files = dict(sample.files)
     return new_sample(int(sample.seq), sample.subset, metadata, files, definition)
 
 

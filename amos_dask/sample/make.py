@@ -258,5 +258,4 @@ def _summarise(task: SampleTask, made: Made, receipt: Receipt | None) -> SampleR
         is_changed=made.is_changed,
         n_binary_masks=len(made.binary_labels or ()),
         regions=made.after if made.scan is None else (),
-        is_lost=made.is_lost,
     )

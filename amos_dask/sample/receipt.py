@@ -82,8 +82,8 @@ def make_receipt(task: SampleTask, made: Made, origin: Origin, earlier: Receipt 
     record = SampleRecord(
         task.name, _describe(task, made), made.before, made.after, made.changes, made.issues
     )
-    headers = task.headers if task.planned == origin else None
     origin = replace(origin, inputs=inputs)
+    headers = task.headers if task.planned == origin else None  # of what it is made from
     return Receipt(origin, made_by, outputs, record, headers, seconds, tuple(sorted(edited)))
 
 

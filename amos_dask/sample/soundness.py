@@ -78,17 +78,15 @@ def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
     headers = check_headers(sample)
     found = list(headers.issues)
     shapes = {row.file_path: row.shape for row in headers.files if row.shape is not None}
-    files: tuple[tuple[Kind, FileRef | None], ...]
-    files = (("volume", sample.volume), ("mask", sample.mask))
-    refs = [(kind, ref) for kind, ref in files if ref is not None]
-    for kind, ref in refs:
+    for kind, ref in sample.files:
         if ref.path in shapes:
             found += _verify_file(sample, kind, ref, full=full)
     if len(set(shapes.values())) > 1:
-        found += _compare_shapes(sample, *(ref for _, ref in refs))
+        found += _compare_shapes(sample, *(ref for _, ref in sample.files))
     nothing_done = tuple(replace(issue, action="") for issue in found)
-    n_without_end = 0 if full else sum(is_packed(ref) for _, ref in refs)
-    return StepResult(sample.sample_id, Verified(len(refs), n_without_end), nothing_done)
+    n_without_end = 0 if full else sum(is_packed(ref) for _, ref in sample.files)
+    verified = Verified(len(sample.files), n_without_end)
+    return StepResult(sample.sample_id, verified, nothing_done)
 
 
 def _compare_shapes(sample: Sample, volume: FileRef, mask: FileRef) -> list[Issue]:

@@ -274,11 +274,9 @@ def current_receipt(folder: SampleFolder, layout: Layout, params: Params) -> Rec
 
     The archive is not asked.
     """
-    receipts = Receipts(layout)
-    receipt = receipts.read_for(folder)
-    if receipt is None or receipts.find_altered(receipt):
-        return None
-    return receipt if all(_is_current(receipt, params, output) for output in Output) else None
+    receipt = _read_unaltered(folder, layout)
+    is_current = receipt and all(_is_current(receipt, params, output) for output in Output)
+    return receipt if is_current else None
 
 
 def written_record(folder: SampleFolder, layout: Layout) -> SampleRecord | None:
@@ -286,11 +284,16 @@ def written_record(folder: SampleFolder, layout: Layout) -> SampleRecord | None:
 
     None when the receipt does not speak for the files as they are.
     """
-    receipts = Receipts(layout)
-    receipt = receipts.read_for(folder)
-    if receipt is None or receipts.find_altered(receipt) or None in receipt.made_with.values():
+    receipt = _read_unaltered(folder, layout)
+    if receipt is None or None in receipt.made_with.values():
         return None
     return receipt.record
+
+
+def _read_unaltered(folder: SampleFolder, layout: Layout) -> Receipt | None:
+    receipts = Receipts(layout)
+    receipt = receipts.read_for(folder)
+    return None if receipt is None or receipts.find_altered(receipt) else receipt
 
 
 # ---------------------------------------------------------------- what a scan costs

@@ -114,24 +114,12 @@ class CountedValues:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of counts, a block at a time.
+    """A column of counts, a block at a time."""
 
-    Parameters
-    ----------
-    rows : iterable of ValueCounts
-        Where it is from.
-    name : str
-        Its name.
-    size : int
-        Its length.
-    dtype : dtype
-        Of its blocks.
-    """
-
-    rows: Iterable[ValueCounts]
+    rows: Iterable[ValueCounts]  # where it is from
     name: str
     size: int
-    dtype: np.dtype[Any]
+    dtype: np.dtype[Any]  # of its blocks
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield its blocks."""
