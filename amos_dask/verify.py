@@ -57,21 +57,11 @@ from amos_dask.tables.own_workbooks import find_altered_files
 from amos_dask.tables.workbook import load
 
 # Of what finding the scans says, that of the files' names; what the csv says is not verified.
-_OF_NAMES = frozenset(
-    {
-        "junk_ignored",
-        "unexpected_file",
-        "duplicate_file",
-        "bad_dataset_json",
-        "subset_mismatch",
-        "not_in_dataset_json",
-        "listed_but_absent",
-        "subset_counts",
-        "missing_mask",
-        "mask_without_volume",
-    }
+_OF_NAMES = (
+    {"junk_ignored", "unexpected_file", "duplicate_file", "missing_mask", "mask_without_volume"}
+    | {"bad_dataset_json", "not_in_dataset_json", "listed_but_absent"}
+    | {"subset_mismatch", "subset_counts"}
 )
-
 _OF_FILES_IN_THE_WAY = frozenset({"foreign_file", "workbook_locked"})
 
 _TAKEN_UP = "; run takes up what it says now"
@@ -132,37 +122,26 @@ def verify(
     >>> result.exit_code.name, result.n_samples
     ('DONE', 12)
     """
+    here = None if is_url(str(path)) else absolute(path)
     with raise_on_sigterm():
-        exports = [] if is_url(str(path)) else find_exports_at(absolute(path))
-        if not exports:
-            return _verify_others(path, full, md5, dataset, selection, cluster, progress)
-        if md5 or not selection.is_everything:
-            raise AmosDaskError(f"{path}: is an export; it is verified as a whole, without --md5.")
-        return verify_exports(absolute(path), exports, full=full)
-
-
-def _verify_others(
-    path: str | Path,
-    full: bool,
-    md5: bool,
-    dataset: str | Path | None,
-    selection: Selection,
-    cluster: Any,
-    progress: str | Listener,
-) -> CommandResult:
-    """Verify an archive or a ROOT_DIR; arguments as of `verify`."""
-    layout = None if is_url(str(path)) else layout_for(absolute(path), dataset)
-    if layout is not None and layout.receipts.is_dir():
-        if md5:
-            raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
-        with reading_from(layout), open_session(cluster, progress) as session:
-            result = _verify_root(session, layout, selection, full=full)
-            return with_outdated_exports(result, layout)
-    location = str(path) if layout is None else find_archive(layout, path)
-    definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
-    published = _require_published(location, definition) if md5 else None
-    with open_session(cluster, progress) as session:
-        return _verify_archive(session, location, definition, selection, published, full=full)
+        exports = [] if here is None else find_exports_at(here)
+        if here is not None and exports:
+            if md5 or not selection.is_everything:
+                what = "is an export; it is verified as a whole, without --md5"
+                raise AmosDaskError(f"{path}: {what}.")
+            return verify_exports(here, exports, full=full)
+        layout = None if here is None else layout_for(here, dataset)
+        if layout is not None and layout.receipts.is_dir():
+            if md5:
+                raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
+            with reading_from(layout), open_session(cluster, progress) as session:
+                result = _verify_root(session, layout, selection, full=full)
+                return with_outdated_exports(result, layout)
+        location = str(path) if layout is None else find_archive(layout, path)
+        definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
+        published = _require_published(location, definition) if md5 else None
+        with open_session(cluster, progress) as session:
+            return _verify_archive(session, location, definition, selection, published, full=full)
 
 
 def _require_published(location: str, definition: DatasetDefinition) -> PublishedFile:
@@ -177,11 +156,9 @@ def _conclude(
     where: str, n_samples: int, issues: list[Issue], sound: str, unsound: str, advice: str
 ) -> CommandResult:
     issues = in_order(issues)
-    n_errors = sum(issue.severity == "error" for issue in issues)
-    state = f"sound: {sound}."
-    if n_errors:
-        findings = f"{n_errors} finding{'s' if n_errors > 1 else ''} (see above)"
-        state = f"{unsound}, {findings}; {advice}."
+    n = sum(issue.severity == "error" for issue in issues)
+    findings = f"{n} finding{'s' if n > 1 else ''} (see above)"
+    state = f"{unsound}, {findings}; {advice}." if n else f"sound: {sound}."
     return CommandResult((), n_samples, f"{where}: {state}", tuple(issues))
 
 
@@ -266,8 +243,11 @@ def _verify_root(
     issues = [_say_adopt(layout, issue) for issue in issues]
     is_altered = any(issue.severity == "error" for issue in issues)
     told = {"", *(result.sample_id for result in results)}
-    everything = selection.is_everything
-    issues += [i for i in _recorded_errors(layout) if everything or i.sample in told]
+    issues += [
+        replace(issue, message=f"{_RECORDED}{issue.message}")
+        for issue in read_issues(layout.descriptor / "issues.jsonl")
+        if issue.severity == "error" and (selection.is_everything or issue.sample in told)
+    ]
     n_files = sum(sample.n_files for sample in verified.values())
     n_edited = sum(sample.n_edited for sample in verified.values())
     written = f"{n_files} files as they were written"
@@ -308,21 +288,13 @@ def _say_adopt(layout: Layout, issue: Issue) -> Issue:
 
 def _is_in_the_way(path: Path) -> bool:
     """Return whether what is in the place of a file of ours is none, or no workbook we can read."""
-    if path.is_symlink() or not path.is_file():
-        return True
+    if path.is_symlink() or path.suffix != ".xlsx":
+        return path.is_symlink() or not path.is_file()
     try:
-        if path.suffix == ".xlsx":
-            load(path, read_only=True).close()
+        load(path, read_only=True).close()
     except ManifestError:
         return True
     return False
-
-
-def _recorded_errors(layout: Layout) -> Iterator[Issue]:
-    """Yield what the last run, or a step after it, recorded as error."""
-    for issue in read_issues(layout.descriptor / "issues.jsonl"):
-        if issue.severity == "error":
-            yield replace(issue, message=f"{_RECORDED}{issue.message}")
 
 
 def _verify_choices(layout: Layout, samples: Mapping[str, Verified]) -> Iterator[Issue]:
@@ -410,10 +382,8 @@ def _find_leftovers(layout: Layout) -> Iterator[Issue]:
     for top in (layout.descriptor, layout.grouped, layout.state):
         for folder, _, names in os.walk(top):
             for path in (Path(folder, name) for name in filter(is_leftover, names)):
-                file = layout.key(path)
-                if top == layout.state or path in ours:
-                    message = "a temporary file of a run that was killed"
-                    yield make_issue("leftover", message, file=file)
-                else:
+                found = make_issue("leftover", "a temporary file of a run that was killed")
+                if top != layout.state and path not in ours:
                     message = "named like a temporary file, and in no list of ours; it stays"
-                    yield make_issue("leftover", message, file=file, severity="warning")
+                    found = make_issue("leftover", message, severity="warning")
+                yield replace(found, file=layout.key(path))

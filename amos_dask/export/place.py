@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,24 +20,6 @@ from amos_dask.steps.mask_labels import check_labels, labels_present
 _LEFT_OUT = "left out of the export"
 
 
-class Placed(NamedTuple):
-    """A sample that was exported.
-
-    Parameters
-    ----------
-    image : Path
-        Where its volume is.
-    label : Path or None
-        Where its mask is.
-    placing : Placing
-        The export's files of it.
-    """
-
-    image: Path
-    label: Path | None
-    placing: Placing
-
-
 class _LeftOutError(Exception):
     """A sample that cannot be used, with the issues that say why."""
 
@@ -47,14 +28,14 @@ class _LeftOutError(Exception):
         self.issues = issues
 
 
-def export_sample(task: ExportTask) -> StepResult[Placed]:
+def export_sample(task: ExportTask) -> StepResult[tuple[Path, Path | None, Placing]]:
     """Place one sample's volume and mask, on a worker.
 
     Returns
     -------
-    StepResult of Placed
-        Where they are now. Without a value when the sample cannot be used, which the issues
-        explain.
+    StepResult of (Path, Path or None, Placing)
+        Where volume and mask are now, and the export's files of the sample. Without a value when
+        it cannot be used, which the issues explain.
     """
     if task.export is None:
         raise ValueError(f"{task.name}: the export is not known")
@@ -68,7 +49,7 @@ def export_sample(task: ExportTask) -> StepResult[Placed]:
     label = None if mask is None else _place_mask(task, mask, volume, placing)
     if task.image is not None:
         placing.place(task.folder.volume, task.image)
-    return StepResult(task.name, Placed(task.image or task.folder.volume, label, placing))
+    return StepResult(task.name, (task.image or task.folder.volume, label, placing))
 
 
 def _check_volume(task: ExportTask) -> ImageInfo:

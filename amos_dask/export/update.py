@@ -265,15 +265,13 @@ class _Update:
     def say_strangers(self) -> None:
         """Warn of each folder of the export with files that are not ours."""
         base, found = self._folder.base, defaultdict(list)
-        told = (issue.file for issue in self._issues)
-        known = {*self.files, *self._earlier, *_OURS, *told}
-        for place, folders, names in os.walk(base):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            if Path(place) == base:
-                folders[:] = [name for name in folders if name not in _OURS]
-            for name in sorted(names):
-                if not (name.startswith(".") or self._folder.key(Path(place, name)) in known):
-                    found[self._folder.key(Path(place))].append(name)
+        known = {*self.files, *self._earlier, *(issue.file for issue in self._issues)}
+        for path in sorted(base.rglob("*")):
+            inside = path.relative_to(base)
+            is_hidden = any(name.startswith(".") for name in inside.parts)
+            is_ours = inside.as_posix() in known or inside.parts[0] in _OURS
+            if not (path.is_dir() or is_hidden or is_ours):
+                found[inside.parent.as_posix()].append(path.name)
         for key, names in found.items():
             shown, n_more = ", ".join(names[:_SHOWN_NAMES]), len(names) - _SHOWN_NAMES
             more = f" and {n_more} more" if n_more > 0 else ""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.errors import AmosDaskError
@@ -32,14 +31,6 @@ from amos_dask.sample.soundness import find_damaged, issue_of
 _ADVICE = "the same 'amos-dask export' again brings it up to date"
 _CHANGED = ", but for files that somebody changed, which stay without --adopt"
 _ADOPT = "stays at the next export, unless --adopt moves it to replaced/ in the export"
-
-
-class Verified(NamedTuple):
-    """What was found of an export: its samples, how it was looked at, and its issues."""
-
-    n_samples: int
-    sound: str
-    issues: list[Issue]
 
 
 def find_exports_at(path: Path) -> list[Path]:
@@ -81,28 +72,17 @@ def verify_exports(path: Path, bases: Sequence[Path], *, full: bool = False) -> 
     AmosDaskError
         When somebody is writing to an export or to its ROOT_DIR.
     """
-    verified = {base: verify_export(base, full=full) for base in bases}
-    issues, told = [], []
-    for base, (_, sound, found) in verified.items():
-        if base != path and path.is_dir():  # one of several
-            inside = base.relative_to(path)
-            found = [replace(issue, file=(inside / issue.file).as_posix()) for issue in found]
-        issues += found
-        told.append(f"{base}: export, {_describe(found, sound)}")
-    n_samples = sum(of_export.n_samples for of_export in verified.values())
-    return CommandResult((), n_samples, " ".join(told), tuple(in_order(issues)))
+    results = [verify_export(base, full=full) for base in bases]
+    issues = list[Issue]()
+    for base, result in zip(bases, results, strict=True):
+        inside = base.relative_to(path) if base.is_relative_to(path) else Path()
+        issues += [replace(i, file=(inside / i.file).as_posix()) for i in result.issues]
+    summary = " ".join(result.summary for result in results)
+    n_samples = sum(result.n_samples for result in results)
+    return CommandResult((), n_samples, summary, tuple(in_order(issues)))
 
 
-def _describe(issues: Sequence[Issue], sound: str) -> str:
-    errors = [issue for issue in issues if issue.severity == "error"]
-    if not errors:
-        return f"sound: {sound}."
-    advice = _ADVICE + (_CHANGED if any(issue.action == _ADOPT for issue in errors) else "")
-    findings = f"{len(errors)} finding{'s' if len(errors) > 1 else ''} (see above)"
-    return f"not sound or outdated, {findings}; {advice}."
-
-
-def verify_export(base: Path, *, full: bool = False) -> Verified:
+def verify_export(base: Path, *, full: bool = False) -> CommandResult:
     """Verify one export; arguments as of `verify_exports`."""
     with ExitStack() as reading:
         reading.enter_context(reading_from(Layout(base)))
@@ -117,8 +97,13 @@ def verify_export(base: Path, *, full: bool = False) -> Verified:
         message = "an earlier version made it, or it was never finished; export again"
         issues.append(_outdated(message, EXPORT_MARK))
     against = f"as {root} is" if has_root else f"as written; {mark.root_dir} is not here to compare"
+    state = f"sound: {len(mark.files)} files, {against}"
+    if errors := [issue for issue in issues if issue.severity == "error"]:
+        findings = f"{len(errors)} finding{'s' if len(errors) > 1 else ''} (see above)"
+        advice = _ADVICE + (_CHANGED if any(issue.action == _ADOPT for issue in errors) else "")
+        state = f"not sound or outdated, {findings}; {advice}"
     n_samples = len(mark.samples) - len(mark.left_out)
-    return Verified(n_samples, f"{len(mark.files)} files, {against}", issues)
+    return CommandResult((), n_samples, f"{base}: export, {state}.", tuple(issues))
 
 
 def with_outdated_exports(result: CommandResult, layout: Layout) -> CommandResult:
