@@ -15,8 +15,7 @@ import stat
 import struct
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from amos_dask.archive import remote
 from amos_dask.archive.locations import is_url
@@ -143,8 +142,7 @@ def _read_stored(file: BinaryIO, n_bytes: int | None) -> Iterator[bytes]:
         raise UnreadableImageError("the archive ends before this file does")
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(NamedTuple):
     """What was found at the ends of a file.
 
     Parameters

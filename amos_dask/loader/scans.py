@@ -11,7 +11,7 @@ from typing import Any, get_args
 from amos_dask.archive.discover import discover, new_sample
 from amos_dask.archive.listing import file_ref, list_beside, list_files
 from amos_dask.archive.locations import is_one_file, is_url
-from amos_dask.archive.metadata import MetadataTable, Rows, find_row, read_rows
+from amos_dask.archive.metadata import MetadataTable, Rows, read_rows
 from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ArchiveError, ManifestError
 from amos_dask.records import FileRef, Kind, Metadata, Sample
@@ -127,7 +127,8 @@ def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[Sample
 def _from_unlabelled_zips(
     around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
 ) -> Iterator[Sample]:
-    table = MetadataTable(_unlabelled_metadata(around, definition, encoding))
+    rows = _unlabelled_metadata(around, definition, encoding)
+    table = MetadataTable(rows, definition=definition)
     zips = definition.unlabelled.zips
     for zip_ref, kind in [(ref, zips.fullmatch(_name(ref.path))) for ref in around]:
         if kind is None:
@@ -136,7 +137,7 @@ def _from_unlabelled_zips(
             path = PurePosixPath(ref.path)
             number = definition.number_of(path.name)
             if number is not None and "__MACOSX" not in path.parts:
-                metadata, _ = find_row(table, number, definition)
+                metadata, _ = table.find_row(number)
                 sample = new_sample(number, "", metadata, {"volume": ref}, definition)
                 yield replace(sample, modality=kind[1].lower())
 
