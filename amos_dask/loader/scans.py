@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from amos_dask.archive.discover import discover, new_sample
 from amos_dask.archive.listing import file_ref, list_beside, list_files
-from amos_dask.archive.locations import is_one_file, is_url
+from amos_dask.archive.locations import file_name, is_one_file, is_url
 from amos_dask.archive.metadata import MetadataTable, Rows, read_rows
 from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ArchiveError, ManifestError
@@ -81,11 +81,7 @@ def _find_archive(root: str, inside: Sequence[FileRef]) -> str | None:
 
 
 def _is_unlabelled(location: str) -> bool:
-    return AMOS22.unlabelled.zips.fullmatch(_name(location)) is not None
-
-
-def _name(location: str) -> str:
-    return PurePosixPath(location.partition("?")[0]).name
+    return AMOS22.unlabelled.zips.fullmatch(file_name(location)) is not None
 
 
 def _has_scans(root: str) -> bool:
@@ -130,7 +126,7 @@ def _from_unlabelled_zips(
     rows = _unlabelled_metadata(around, definition, encoding)
     table = MetadataTable(rows, definition=definition)
     zips = definition.unlabelled.zips
-    for zip_ref, kind in [(ref, zips.fullmatch(_name(ref.path))) for ref in around]:
+    for zip_ref, kind in [(ref, zips.fullmatch(file_name(ref.path))) for ref in around]:
         if kind is None:
             continue
         for ref in list_files(zip_ref.location):
