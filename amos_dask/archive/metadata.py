@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from amos_dask.archive.recognise import find_substitute
 from amos_dask.archive.sources import read_bytes
 from amos_dask.csv_text import decode, split_rows
 from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
@@ -181,8 +180,6 @@ def read_rows(
         content = read_bytes(ref, _LARGEST_FILE)
     except (UnreadableImageError, InaccessibleFileError) as error:
         raise ArchiveError(f"{ref.path}: {error}.") from error
-    if what := find_substitute(content):
-        raise ArchiveError(f"{ref.path}: {what}.")
     try:
         decoded = decode(content, encoding)
     except ValueError as error:
