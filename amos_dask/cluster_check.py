@@ -28,7 +28,7 @@ from amos_dask.records import Sample
 from amos_dask.root.choices import find_archive, layout_for
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.receipts import Receipts
-from amos_dask.sample.estimates import largest_scan_bytes
+from amos_dask.sample.todo import largest_scan_bytes
 
 # Of the archive's size; float32 volumes take more room than what they are made from.
 _ROOM_FOR_ARCHIVE = 1.5

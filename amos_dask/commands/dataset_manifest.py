@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import SampleFolder, absolute
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.sample.describe import DescribeTask, describe_sample
+from amos_dask.sample.describe import INCONSISTENT, describe_sample
 from amos_dask.sample.selection import EVERYTHING
 from amos_dask.sample.source import FolderSource
 from amos_dask.tables.issue_files import record_issues
@@ -81,16 +82,17 @@ def dataset_manifest(
         with open_session(cluster, progress) as session:
             session.prepare_kernels()
             sources = [FolderSource(folder, layout, label_map) for folder in folders]
-            tasks = [DescribeTask(source, root) for source in sources]
-            results = step_results(session.map("describe", describe_sample, tasks))
-        described = [result.value for result in results if result.value is not None]
-        problems += [problem for each in described for problem in each.problems]
+            describe = partial(describe_sample, below=root)
+            results = step_results(session.map("describe", describe, sources))
+        records = [result.value for result in results if result.value is not None]
+        found = [found.issue for record in records for found in record.issues]
+        problems += [issue.message for issue in found if issue.code == INCONSISTENT]
         if problems:
             raise InconsistentDatasetError(
                 f"{len(problems)} inconsistencies; nothing was written:\n  " + "\n  ".join(problems)
             )
-        rows = (each.record.files for each in described)
-        frame = dataset_frame((row for row in rows if row is not None), label_map)
+        rows = [record.files for record in records if record.files is not None]
+        frame = dataset_frame(rows, label_map)
         scope = layout.shown(root)
         issues = [*all_issues(results), *missing_subset_issues(frame, scope, layout.dataset)]
         with OwnFiles(layout, adopt=adopt) as own:

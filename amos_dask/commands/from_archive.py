@@ -16,9 +16,9 @@ from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import ManifestError
-from amos_dask.headers import read_headers
 from amos_dask.metadata_forms import find_sex
 from amos_dask.params import Params
+from amos_dask.plan import read_headers
 from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import (

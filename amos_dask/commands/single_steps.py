@@ -23,7 +23,6 @@ from amos_dask.root.layout import (
     find_samples_of,
 )
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.receipts import Receipts
 from amos_dask.sample.describe import read_changes
 from amos_dask.sample.edits import is_stale_mask
 from amos_dask.sample.selection import EVERYTHING, Selection
@@ -276,7 +275,7 @@ def _is_restorable(source: FolderSource, params: Params) -> bool:
         description = source.read_header(mask).description
     except CANNOT_BE_READ:
         return True  # the task itself says what is wrong with it
-    if not is_denoised(description) or is_stale_mask(source.folder, Receipts(source.layout)):
+    if not is_denoised(description) or is_stale_mask(source.folder, source.layout):
         return True
     if description == denoising_mark(params.denoise, params.excluded):
         return True
