@@ -8,9 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.absent import Absent, find_absent
 from amos_dask.archive.locations import shown
-from amos_dask.changes import describe_changes, require_same_archive
+from amos_dask.changes import Absent, describe_changes, find_absent, require_same_archive
 from amos_dask.plan import Planned, make_plan
 from amos_dask.records import FileRef, Sample
 from amos_dask.results import RunPlan
@@ -73,27 +72,7 @@ def plan_run(
     >>> plan.samples[["ID", "reason", "todo"]].head(1).values.tolist()
     [['amos_0001', 'forced', 'volume+masks']]
     """
-    settings = Settings(
-        root_dir,
-        archive,
-        dataset,
-        labeled_data_meta,
-        metadata_encoding,
-        mr_metadata_offset,
-        label_explanation,
-        region_volume_thresh,
-        kernel_size,
-        filter_halfedge,
-        region_area_thresh,
-        exclude,
-        selection,
-        force,
-        adopt,
-        discard_edits,
-        prune,
-        switch_archive,
-        without_metadata,
-    )
+    settings = Settings(**locals())  # of which each argument is a field
     with reading_from(Layout(settings.root)):
         found = find(settings)
         plan = make_plan(found)

@@ -14,29 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive.discover import discover
-from amos_dask.archive.locations import is_url, is_zip, shown
-from amos_dask.archive.published import (
-    compare_with_published,
-    count_bytes,
-    describe_progress,
-    file_name,
-    is_too_small,
-)
-from amos_dask.datasets import DatasetDefinition, PublishedZip, find_definition
+from amos_dask.archive.locations import file_name, is_url, is_zip, shown
+from amos_dask.archive.published import compare_with_published, describe_progress
+from amos_dask.datasets import DatasetDefinition, PublishedFile, find_definition
 from amos_dask.engine.events import BytesDone, Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import (
     AmosDaskError,
     ArchiveError,
     DamagedArchiveError,
+    ManifestError,
     raise_on_sigterm,
 )
-from amos_dask.export.verify_export import find_export, verify_export, with_outdated_exports
+from amos_dask.export.verify_export import (
+    find_exports_at,
+    verify_exports,
+    with_outdated_exports,
+)
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.params import Params
 from amos_dask.records import sample_number
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_archive, find_exclusions, find_label_map, layout_for
+from amos_dask.root.identity import Change
 from amos_dask.root.issue_log import read_issues
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.own_files import OwnFiles
@@ -54,24 +54,19 @@ from amos_dask.sample.soundness import (
 )
 from amos_dask.sample.todo import other_choices
 from amos_dask.tables.own_workbooks import find_altered_files
+from amos_dask.tables.workbook import load
 
 # Of what finding the scans says, that of the files' names; what the csv says is not verified.
-_OF_NAMES = frozenset(
-    {
-        "junk_ignored",
-        "unexpected_file",
-        "duplicate_file",
-        "bad_dataset_json",
-        "subset_mismatch",
-        "not_in_dataset_json",
-        "listed_but_absent",
-        "subset_counts",
-        "missing_mask",
-        "mask_without_volume",
-    }
+_OF_NAMES = (
+    {"junk_ignored", "unexpected_file", "duplicate_file", "missing_mask", "mask_without_volume"}
+    | {"bad_dataset_json", "not_in_dataset_json", "listed_but_absent"}
+    | {"subset_mismatch", "subset_counts"}
 )
+_OF_FILES_IN_THE_WAY = frozenset({"foreign_file", "workbook_locked"})
 
 _TAKEN_UP = "; run takes up what it says now"
+_RECORDED = "recorded by the last run: "
+_STAYS = "stays at the next run, unless --adopt moves it to replaced/"
 
 
 def verify(
@@ -95,7 +90,7 @@ def verify(
     ----------
     path : str or Path
         An archive (folder, ``amos22.zip``, tar, or a URL of any), a ROOT_DIR, or an export: a
-        dataset's folder or a datalist.
+        dataset's folder or a datalist; of ``nnUNet_raw``, all exports in it.
     full : bool
         Decode everything, so that every checksum is compared.
     md5 : bool
@@ -127,40 +122,29 @@ def verify(
     >>> result.exit_code.name, result.n_samples
     ('DONE', 12)
     """
+    here = None if is_url(str(path)) else absolute(path)
     with raise_on_sigterm():
-        base = None if is_url(str(path)) else find_export(absolute(path))
-        if base is None:
-            return _verify_others(path, full, md5, dataset, selection, cluster, progress)
-        if md5 or not selection.is_everything:
-            raise AmosDaskError(f"{path}: is an export; it is verified as a whole, without --md5.")
-        return verify_export(base, full=full)
+        exports = [] if here is None else find_exports_at(here)
+        if here is not None and exports:
+            if md5 or not selection.is_everything:
+                what = "is an export; it is verified as a whole, without --md5"
+                raise AmosDaskError(f"{path}: {what}.")
+            return verify_exports(here, exports, full=full)
+        layout = None if here is None else layout_for(here, dataset)
+        if layout is not None and layout.receipts.is_dir():
+            if md5:
+                raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
+            with reading_from(layout), open_session(cluster, progress) as session:
+                result = _verify_root(session, layout, selection, full=full)
+                return with_outdated_exports(result, layout)
+        location = str(path) if layout is None else find_archive(layout, path)
+        definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
+        published = _require_published(location, definition) if md5 else None
+        with open_session(cluster, progress) as session:
+            return _verify_archive(session, location, definition, selection, published, full=full)
 
 
-def _verify_others(
-    path: str | Path,
-    full: bool,
-    md5: bool,
-    dataset: str | Path | None,
-    selection: Selection,
-    cluster: Any,
-    progress: str | Listener,
-) -> CommandResult:
-    """Verify an archive or a ROOT_DIR; arguments as of `verify`."""
-    layout = None if is_url(str(path)) else layout_for(absolute(path), dataset)
-    if layout is not None and layout.receipts.is_dir():
-        if md5:
-            raise AmosDaskError(f"{path}: --md5 is for amos22.zip, and this is a ROOT_DIR.")
-        with reading_from(layout), open_session(cluster, progress) as session:
-            result = _verify_root(session, layout, selection, full=full)
-            return with_outdated_exports(result, layout)
-    location = str(path) if layout is None else find_archive(layout, path)
-    definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
-    published = _require_published(location, definition) if md5 else None
-    with open_session(cluster, progress) as session:
-        return _verify_archive(session, location, definition, selection, published, full=full)
-
-
-def _require_published(location: str, definition: DatasetDefinition) -> PublishedZip:
+def _require_published(location: str, definition: DatasetDefinition) -> PublishedFile:
     if definition.published_zip is None:
         raise AmosDaskError(f"{location}: {definition.name} is not published as one zip file.")
     if not is_zip(location):
@@ -172,11 +156,9 @@ def _conclude(
     where: str, n_samples: int, issues: list[Issue], sound: str, unsound: str, advice: str
 ) -> CommandResult:
     issues = in_order(issues)
-    n_errors = sum(issue.severity == "error" for issue in issues)
-    state = f"sound: {sound}."
-    if n_errors:
-        findings = f"{n_errors} finding{'s' if n_errors > 1 else ''} (see above)"
-        state = f"{unsound}, {findings}; {advice}."
+    n = sum(issue.severity == "error" for issue in issues)
+    findings = f"{n} finding{'s' if n > 1 else ''} (see above)"
+    state = f"{unsound}, {findings}; {advice}." if n else f"sound: {sound}."
     return CommandResult((), n_samples, f"{where}: {state}", tuple(issues))
 
 
@@ -188,7 +170,7 @@ def _verify_archive(
     location: str,
     definition: DatasetDefinition,
     selection: Selection,
-    published: PublishedZip | None,
+    published: PublishedFile | None,
     *,
     full: bool,
 ) -> CommandResult:
@@ -202,9 +184,7 @@ def _verify_archive(
     if published is not None:
         name = file_name(location)
         found = compare_with_published(
-            location,
-            published,
-            lambda n_read, n_bytes: session.listener(BytesDone("md5", name, n_read, n_bytes)),
+            location, published, lambda *n: session.listener(BytesDone("md5", name, *n))
         )
         issues += [] if found is None else [found]
     try:
@@ -228,9 +208,10 @@ def _verify_archive(
 
 def _damaged_zip(location: str, error: DamagedArchiveError, definition: DatasetDefinition) -> Issue:
     message = str(error).removeprefix(f"{shown(location)}: ")
-    published, n_bytes = definition.published_zip, count_bytes(location)
-    if published is not None and n_bytes is not None and is_too_small(n_bytes, published):
-        message += f" If it is the published one, it {describe_progress(n_bytes, published)}."
+    published = definition.published_zip
+    progress = "" if published is None else describe_progress(location, published)
+    if progress:
+        message += f" If it is the published one, it {progress}."
     return make_issue("damaged_zip", message, file=file_name(location))
 
 
@@ -259,15 +240,15 @@ def _verify_root(
     if selection.is_everything:
         issues += _verify_manifests(layout, [result.value for result in results])
         issues += _find_leftovers(layout)
-    n_files = sum(sample.n_files for sample in verified.values())
-    advice = "running the same command ('amos-dask run') again repairs it"
+    issues = [_say_adopt(layout, issue) for issue in issues]
     is_altered = any(issue.severity == "error" for issue in issues)
-    unsound = "not as it was written" if is_altered else "as it was written, with errors"
     told = {"", *(result.sample_id for result in results)}
-    everything = selection.is_everything
-    recorded = [i for i in _recorded_errors(layout) if everything or i.sample in told]
-    if recorded:
-        advice += ", but for what it recorded as error before, which is to be mended in the archive"
+    issues += [
+        replace(issue, message=f"{_RECORDED}{issue.message}")
+        for issue in read_issues(layout.descriptor / "issues.jsonl")
+        if issue.severity == "error" and (selection.is_everything or issue.sample in told)
+    ]
+    n_files = sum(sample.n_files for sample in verified.values())
     n_edited = sum(sample.n_edited for sample in verified.values())
     written = f"{n_files} files as they were written"
     if n_edited:
@@ -276,18 +257,44 @@ def _verify_root(
     return _conclude(
         str(layout.root),
         len(results),
-        [*issues, *recorded],
+        issues,
         sound=f"{len(results)} samples, {written} ({how})",
-        unsound=unsound,
-        advice=advice,
+        unsound="not as it was written" if is_altered else "as it was written, with errors",
+        advice=_advise(issues),
     )
 
 
-def _recorded_errors(layout: Layout) -> Iterator[Issue]:
-    """Yield what the last run, or a step after it, recorded as error."""
-    for issue in read_issues(layout.descriptor / "issues.jsonl"):
-        if issue.severity == "error":
-            yield replace(issue, message=f"recorded by the last run: {issue.message}")
+def _advise(issues: Sequence[Issue]) -> str:
+    """Say what repairs what was found, and what does not."""
+    errors = [issue for issue in issues if issue.severity == "error"]
+    advice = "running the same command ('amos-dask run') again repairs it"
+    if any("--adopt" in issue.action for issue in errors):
+        advice += ", but for what is in the way of its files, which stays without --adopt"
+    recorded = (issue for issue in errors if issue.message.startswith(_RECORDED))
+    if any(issue.code not in _OF_FILES_IN_THE_WAY for issue in recorded):
+        advice += ", but for what it recorded as error before, which is to be mended in the archive"
+    return advice
+
+
+def _say_adopt(layout: Layout, issue: Issue) -> Issue:
+    """Say of what the next run does not write over what makes it do so."""
+    path = layout.root / issue.file
+    if issue.code == "no_receipt":
+        return replace(issue, action="run takes what is as it would write it; the rest " + _STAYS)
+    if issue.code != "altered_output" or not _is_in_the_way(path):
+        return issue
+    return replace(issue, action=_STAYS)
+
+
+def _is_in_the_way(path: Path) -> bool:
+    """Return whether what is in the place of a file of ours is none, or no workbook we can read."""
+    if path.is_symlink() or path.suffix != ".xlsx":
+        return path.is_symlink() or not path.is_file()
+    try:
+        load(path, read_only=True).close()
+    except ManifestError:
+        return True
+    return False
 
 
 def _verify_choices(layout: Layout, samples: Mapping[str, Verified]) -> Iterator[Issue]:
@@ -343,8 +350,10 @@ def _verify_manifests(layout: Layout, samples: Sequence[Verified | None]) -> Ite
         file = layout.tables.relative_to(layout.root).as_posix()
         yield make_issue("incomplete_run", "there is no record of the manifests", file=file)
         return
-    for altered in find_altered_files(OwnFiles(layout), (*state.tables, *state.others)):
-        yield issue_of(altered)
+    own = OwnFiles(layout)
+    for altered in find_altered_files(own, (*state.tables, *state.others)):
+        is_ours = altered.change == Change.GONE or own.find(layout.root / altered.path) is not None
+        yield replace(issue_of(altered), action="" if is_ours else _STAYS)
     found = [sample for sample in samples if sample is not None]
     if len(found) == len(samples):
         for message in _compare_counts(state.counts, found):
@@ -373,10 +382,8 @@ def _find_leftovers(layout: Layout) -> Iterator[Issue]:
     for top in (layout.descriptor, layout.grouped, layout.state):
         for folder, _, names in os.walk(top):
             for path in (Path(folder, name) for name in filter(is_leftover, names)):
-                file = layout.key(path)
-                if top == layout.state or path in ours:
-                    message = "a temporary file of a run that was killed"
-                    yield make_issue("leftover", message, file=file)
-                else:
+                found = make_issue("leftover", "a temporary file of a run that was killed")
+                if top != layout.state and path not in ours:
                     message = "named like a temporary file, and in no list of ours; it stays"
-                    yield make_issue("leftover", message, file=file, severity="warning")
+                    found = make_issue("leftover", message, severity="warning")
+                yield replace(found, file=layout.key(path))

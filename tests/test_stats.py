@@ -20,8 +20,8 @@ from amos_dask.errors import AmosDaskError
 from amos_dask.root.choices import require_sample_folders
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.sample.source import FolderSource
-from amos_dask.statistics import pooling
-from amos_dask.statistics.pooling import (
+from amos_dask.statistics import stats as stats_module
+from amos_dask.statistics.stats import (
     PoolTask,
     count_sample,
     describe_pool,
@@ -179,14 +179,16 @@ def test_many_samples_are_added_up_a_few_at_a_time(
     sources = (FolderSource(folder, layout, AMOS22.label_map) for folder in folders)
     task = PoolTask("all", tuple(s for s in sources if known_voxels(s) is not None))
     whole = describe_pool(task)
-    assert max(found["n_samples"] for found in whole.labels.values()) > 4
-    monkeypatch.setattr(pooling, "_HELD_ROWS", 1)
+    assert whole.value is not None
+    assert max(found["n_samples"] for found in whole.value.values()) > 4
+    monkeypatch.setattr(stats_module, "_HELD_ROWS", 1)
     assert describe_pool(task) == whole
-    monkeypatch.setattr(pooling, "_MOST_ROWS", 1)
-    in_passes = describe_pool(task)
-    assert in_passes.labels.keys() == whole.labels.keys()
-    for label, found in in_passes.labels.items():
-        assert found == {**whole.labels[label], "std": pytest.approx(found["std"], rel=1e-15)}
+    monkeypatch.setattr(stats_module, "_MOST_ROWS", 1)
+    in_passes = describe_pool(task).value
+    assert in_passes is not None
+    assert in_passes.keys() == whole.value.keys()
+    for label, found in in_passes.items():
+        assert found == {**whole.value[label], "std": pytest.approx(found["std"], rel=1e-15)}
 
 
 def test_what_cannot_be_read_any_more_is_not_left_out(root: Path, tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: P
 def test_of_many_samples_tasks_read_what_is_kept(
     root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("statistics.stats", "report.picturing"):
+    for module in ("statistics.stats", "report.make_report"):
         monkeypatch.setattr(f"amos_dask.{module}.FEW_SAMPLES", 0)
     copy, events = tmp_path / "R", list[Event]()
     shutil.copytree(root, copy)

@@ -24,7 +24,7 @@ import amos_dask
 from amos_dask import AmosDaskError, CommandResult, Selection
 from amos_dask.archive import published
 from amos_dask.archive.discover import discover
-from amos_dask.datasets import AMOS22, PublishedZip
+from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import BytesDone, Event
 from amos_dask.nifti import ImageReader
 from amos_dask.phantom import Archive, write_archive
@@ -359,7 +359,7 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
 
     def make(content: bytes) -> None:
         md5 = hashlib.md5(content).hexdigest()
-        ours = PublishedZip("https://host/record", md5, len(content), 10)
+        ours = PublishedFile("https://host/record", md5, len(content), 10)
         definition = replace(AMOS22, published_zip=ours)
         home = sys.modules["amos_dask.verify"]
         monkeypatch.setattr(home, "layout_for", lambda root, _: Layout(root, definition))
@@ -634,6 +634,32 @@ def test_a_run_repairs_what_was_found_quickly(
     run(root, source, region_area_thresh=100, cluster=cluster_address, progress="none")
     (left,) = verify(root).issues  # what no run wrote is nothing that a run removes
     assert (left.code, left.file) == ("extra_file", theirs.relative_to(root).as_posix())
+
+
+def test_what_a_run_does_not_write_over_is_told_from_what_it_repairs(
+    root: Path, source: Path, tmp_path: Path, verify: Callable[..., CommandResult],
+    cluster_address: str,
+) -> None:  # fmt: skip
+    where: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
+    (other,) = sample_dir(root / "grouped", "0004").glob("*_volume.nii.gz")
+    shutil.copy(other, tmp_path / "theirs.nii.gz")
+    a_volume(root).unlink()
+    a_volume(root).symlink_to(tmp_path / "theirs.nii.gz")
+    book = root / "grouped/dataset_manifest.xlsx"
+    book.write_bytes(b"a password protects it")
+    theirs = {a_volume(root).relative_to(root).as_posix(), "grouped/dataset_manifest.xlsx"}
+    altered = root / "grouped/AMOS-CT/dataset_manifest_amos_ct.xlsx"
+    altered.unlink()
+    for _ in range(2):
+        result = verify(root)
+        assert {i.file for i in result.issues if "--adopt" in i.action} == theirs
+        assert "repairs it, but for what is in the way of its files, which stays" in result.summary
+        assert "mended in the archive" not in result.summary
+        run(root, source, region_area_thresh=100, **where)
+        assert book.read_bytes() == b"a password protects it"
+        assert altered.exists()
+    run(root, source, region_area_thresh=100, adopt=True, **where)
+    assert verify(root).issues == ()
 
 
 def test_roots_of_other_runs_are_sound_too(

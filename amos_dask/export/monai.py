@@ -6,18 +6,19 @@ In MONAI a fold is what is validated on: official validation scans have fold 0, 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from amos_dask.engine.events import Listener
 from amos_dask.errors import ForeignFileError
-from amos_dask.export.choose import ExportRequest, choose_scans
 from amos_dask.export.files import OWN_KEY, carries_own_key
-from amos_dask.export.place import ExportTask
-from amos_dask.export.update import Update, updating
+from amos_dask.export.update import Form, bring_up_to_date
+from amos_dask.export.wanted import ExportTask, asked_for, find_wanted
 from amos_dask.results import CommandResult
-from amos_dask.root.export_mark import is_export
+from amos_dask.root.choices import require_no_archive
+from amos_dask.root.export_mark import is_export, path_from
 from amos_dask.root.layout import Layout, absolute, find_root
 from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
@@ -72,19 +73,24 @@ def export_monai(
     >>> result.summary
     '5 training, 3 validation and 4 test scans'
     """
-    with reading_from(Layout(find_root(absolute(root_dir)))):
-        request = choose_scans(
-            root_dir, label_explanation, selection, merge_prostate_uterus, mr_without_14_16
-        )
-        target = request.find_target(file)
-        base = find_base(target)
+    asked = asked_for(
+        "monai", root_dir, selection, label_explanation, merge_prostate_uterus, mr_without_14_16
+    )
+    with reading_from(Layout(find_root(Path(asked.root_dir)))):
+        (mark, tasks), target = find_wanted(asked), absolute(file)
+        layout, base = tasks[0].layout, find_base(target)
+        require_no_archive(layout, target)
         if not (is_export(base) or adopt or carries_own_key(target)) and os.path.lexists(target):
             raise ForeignFileError(target, "is there already, and no export of amos-dask")
-        tasks = [replace(task, label=base / f"{task.name}.nii.gz") for task in request.tasks]
-        with updating(base, "monai", request, adopt=adopt, no_lock=no_lock) as update:
-            update.place(tasks, target, cluster, progress)
-            update.write_lists({target: _datalist(target.parent, request, update)})
-    return update.result(target)
+        return bring_up_to_date(
+            _Datalist(mark, layout.dataset, base, target),
+            tasks,
+            "copy",
+            adopt=adopt,
+            no_lock=no_lock,
+            cluster=cluster,
+            progress=progress,
+        )
 
 
 def find_base(datalist: Path) -> Path:
@@ -92,36 +98,41 @@ def find_base(datalist: Path) -> Path:
     return datalist.with_name(f"{datalist.stem}_labels")
 
 
-def _datalist(folder: Path, request: ExportRequest, update: Update) -> dict[str, Any]:
-    """Return the content of a datalist; paths are relative to its folder."""
-    definition = request.layout.dataset
-    training = [
-        {**_entry(folder, task), "fold": OFFICIAL_FOLDS[task.subset]}
-        for task in update.placed
-        if task.subset != "test"
-    ]
-    testing = [_entry(folder, task) for task in update.placed if task.subset == "test"]
-    return {
-        "name": definition.name,
-        "description": f"{definition.name}, organised and denoised by amos-dask; fold 0 is the "
-        "official validation set, fold 1 the training set",
-        "reference": definition.reference,
-        "licence": definition.licence,
-        "tensorImageSize": "3D",
-        "modality": {"0": "_or_".join(_CHANNELS.get(m, "UND") for m in sorted(request.modalities))},
-        "labels": {str(value): name for value, name in enumerate(request.label_names)},
-        "numTraining": len(training),
-        "numTest": len(testing),
-        "training": training,
-        "testing": testing,
-        OWN_KEY: request.record,
-    }
+class _Datalist(Form):
+    def place(self, task: ExportTask) -> ExportTask:
+        """Return where a mask is to be if its values change; all else stays in ROOT_DIR."""
+        return replace(task, label=self.base / f"{task.name}.nii.gz")
 
+    def lists(self, placed: Sequence[ExportTask]) -> dict[Path, Any]:
+        """Return the datalist; paths are relative to its folder."""
+        training = [
+            {**self._entry(task), "fold": OFFICIAL_FOLDS[task.subset]}
+            for task in placed
+            if task.subset != "test"
+        ]
+        testing = [self._entry(task) for task in placed if task.subset == "test"]
+        modalities = (_CHANNELS.get(modality, "UND") for modality in self.mark.label_values)
+        content = {
+            "name": self.dataset.name,
+            "description": f"{self.dataset.name}, organised and denoised by amos-dask; fold 0 is "
+            "the official validation set, fold 1 the training set",
+            "reference": self.dataset.reference,
+            "licence": self.dataset.licence,
+            "tensorImageSize": "3D",
+            "modality": {"0": "_or_".join(modalities)},
+            "labels": {str(value): name for value, name in enumerate(self.mark.label_names)},
+            "numTraining": len(training),
+            "numTest": len(testing),
+            "training": training,
+            "testing": testing,
+            OWN_KEY: self.mark.record,
+        }
+        return {self.sign: content}
 
-def _entry(folder: Path, task: ExportTask) -> dict[str, Any]:
-    paths = {"image": task.image, "label": task.label}
-    return {
-        key: Path(os.path.relpath(path, folder)).as_posix()
-        for key, path in paths.items()
-        if path is not None
-    }
+    def _entry(self, task: ExportTask) -> dict[str, str]:
+        paths = {"image": task.image, "label": task.label}
+        return {
+            key: path_from(self.sign.parent, path)
+            for key, path in paths.items()
+            if path is not None
+        }

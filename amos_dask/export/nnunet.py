@@ -6,19 +6,19 @@ apart as fold 0. nnU-Net takes that file over when it plans the experiment.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from amos_dask.datasets import DatasetDefinition
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.choose import ExportRequest, choose_scans
 from amos_dask.export.files import OWN_KEY, require_link
-from amos_dask.export.update import Update, updating
+from amos_dask.export.update import Form, bring_up_to_date
+from amos_dask.export.wanted import ExportTask, asked_for, find_wanted
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import require_no_archive
+from amos_dask.root.export_mark import ExportMark
 from amos_dask.root.layout import Layout, absolute, find_root
 from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
@@ -102,36 +102,29 @@ def export_nnunet(
     '5 training, 3 validation and 4 test scans'
     """
     require_link(link)
-    with reading_from(Layout(find_root(absolute(root_dir)))):
-        request = choose_scans(
-            root_dir, label_explanation, selection, merge_prostate_uterus, mr_without_14_16
+    asked = asked_for(
+        "nnunet", root_dir, selection, label_explanation, merge_prostate_uterus, mr_without_14_16
+    )
+    with reading_from(Layout(find_root(Path(asked.root_dir)))):
+        mark, tasks = find_wanted(asked)
+        form = _plan_dataset(mark, tasks[0].layout, absolute(directory), dataset_id)
+        return bring_up_to_date(
+            form,
+            tasks,
+            link,
+            adopt=adopt,
+            no_lock=no_lock,
+            cluster=cluster,
+            progress=progress,
         )
-        definition = request.layout.dataset
-        target = request.find_target(directory)
-        folder, channel = _plan_dataset(target, definition, request.modalities, dataset_id)
-        require_no_archive(request.layout, folder)
-        tasks = [
-            replace(
-                task,
-                image=folder / f"images{_SUFFIX[task.subset]}" / f"{task.name}_0000{FILE_ENDING}",
-                label=folder / f"labels{_SUFFIX[task.subset]}" / f"{task.name}{FILE_ENDING}",
-            )
-            for task in request.tasks
-        ]
-        with updating(folder, "nnunet", request, link, adopt=adopt, no_lock=no_lock) as update:
-            update.place(tasks, folder / "dataset.json", cluster, progress)
-            update.write_lists(_lists(folder, channel, request, update))
-    return update.result(folder)
 
 
 def _plan_dataset(
-    directory: Path,
-    definition: DatasetDefinition,
-    modalities: Collection[str],
-    dataset_id: int | None,
-) -> tuple[Path, str]:
-    """Return the dataset's folder and the name of its only channel; raise where it is taken."""
-    modality, step, channel = _KINDS.get(frozenset(modalities), _BOTH)
+    mark: ExportMark, layout: Layout, directory: Path, dataset_id: int | None
+) -> _NnUNetDataset:
+    """Return where the dataset is to be, and its only channel; raise where that is taken."""
+    definition = layout.dataset
+    modality, step, channel = _KINDS.get(frozenset(mark.label_values), _BOTH)
     name = "".join(filter(str.isalnum, definition.name))
     if len(definition.modalities) > 1:  # then one modality of the dataset has a name of its own
         name += modality
@@ -141,29 +134,40 @@ def _plan_dataset(
     if not 1 <= number <= 999:
         raise AmosDaskError(f"dataset_id must be a number from 1 to 999, not {number}.")
     folder = directory / f"Dataset{number:03d}_{name}"
+    require_no_archive(layout, directory, folder)
     others = [path for path in directory.glob(f"Dataset{number:03d}*") if path != folder]
     if others:
         raise AmosDaskError(f"{others[0]} has the number {number} already; give --dataset_id.")
-    return folder, channel
+    return _NnUNetDataset(mark, definition, folder, folder / "dataset.json", channel)
 
 
-def _lists(folder: Path, channel: str, request: ExportRequest, update: Update) -> dict[Path, Any]:
-    """Return ``splits_final.json``, then ``dataset.json``, which says that all is in place."""
-    definition, names = request.layout.dataset, request.label_names
-    train, val = update.ids("train"), update.ids("val")
-    # nnU-Net compares the number with what it finds: scans that somebody has added count as well.
-    n_training = sum(1 for _ in (folder / "imagesTr").glob(f"*{FILE_ENDING}"))
-    content = {
-        "name": folder.name.partition("_")[2],
-        "description": f"{definition.name}, organised and denoised by amos-dask",
-        "reference": definition.reference,
-        "licence": definition.licence,
-        "channel_names": {"0": channel},
-        "labels": {name: value for value, name in enumerate(names)},
-        "numTraining": n_training,
-        "file_ending": FILE_ENDING,
-        OWN_KEY: request.record,  # nnU-Net leaves it alone
-    }
-    # Without both, nnU-Net makes folds of its own.
-    splits = {folder / "splits_final.json": [{"train": train, "val": val}]} if train and val else {}
-    return {**splits, folder / "dataset.json": content}
+@dataclass(frozen=True)
+class _NnUNetDataset(Form):
+    channel: str
+
+    def place(self, task: ExportTask) -> ExportTask:
+        suffix = _SUFFIX[task.subset]
+        image = self.base / f"images{suffix}" / f"{task.name}_0000{FILE_ENDING}"
+        label = self.base / f"labels{suffix}" / f"{task.name}{FILE_ENDING}"
+        return replace(task, image=image, label=label)
+
+    def lists(self, placed: Sequence[ExportTask]) -> dict[Path, Any]:
+        """Return ``splits_final.json``, then ``dataset.json``, which says that all is in place."""
+        train, val = ([t.name for t in placed if t.subset == of] for of in ("train", "val"))
+        # nnU-Net compares the number with what it finds: scans that somebody added count as well.
+        n_training = sum(1 for _ in (self.base / "imagesTr").glob(f"*{FILE_ENDING}"))
+        content = {
+            "name": self.base.name.partition("_")[2],
+            "description": f"{self.dataset.name}, organised and denoised by amos-dask",
+            "reference": self.dataset.reference,
+            "licence": self.dataset.licence,
+            "channel_names": {"0": self.channel},
+            "labels": {name: value for value, name in enumerate(self.mark.label_names)},
+            "numTraining": n_training,
+            "file_ending": FILE_ENDING,
+            OWN_KEY: self.mark.record,  # nnU-Net leaves it alone
+        }
+        # Without both, nnU-Net makes folds of its own.
+        folds = [{"train": train, "val": val}] if train and val else None
+        splits = {self.base / "splits_final.json": folds} if folds else {}
+        return {**splits, self.sign: content}

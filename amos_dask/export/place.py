@@ -1,101 +1,23 @@
-"""Samples put in their places: checked, masks given the export's labels, files copied or linked."""
+"""One sample put in its place: checked, its mask given the export's labels, its files placed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from amos_dask.export.files import ExportFolder, Placing
-from amos_dask.issues import Issue, Severity, make_issue
+from amos_dask.export.files import Placing
+from amos_dask.export.wanted import ExportTask
+from amos_dask.issues import Issue
 from amos_dask.kernels import remap_labels
 from amos_dask.nifti import ImageInfo, write_mask
 from amos_dask.records import StepResult
-from amos_dask.root.export_mark import OwnFile
-from amos_dask.root.layout import Layout
-from amos_dask.root.staging import Journal, Staging
-from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
+from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.steps.mask import FittedMask, fit_to_volume
 from amos_dask.steps.mask_labels import check_labels, labels_present
 
-# Version of how files are made from those of ROOT_DIR: where it is another, they are outdated.
-RESULT_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class ExportTask(FolderSource):
-    """An organised sample to export.
-
-    Parameters
-    ----------
-    subset : {"train", "val", "test"}
-        Official subset.
-    modality : {"ct", "mri", "und"}
-        Of its group's folder, else of its number.
-    values : mapping of int to int
-        Label of the mask -> value in the export.
-    has_non_finite_voxels : bool
-        Whether the volume is known to hold NaN or infinite voxels.
-    image : Path or None
-        Where to place the volume; None: volume and mask stay where they are, and only a mask whose
-        values change is written.
-    label : Path or None
-        Where to place the mask.
-    export : ExportFolder or None
-        What of the export is ours.
-    """
-
-    subset: str
-    modality: str
-    values: Mapping[int, int]
-    has_non_finite_voxels: bool
-    image: Path | None = None
-    label: Path | None = None
-    export: ExportFolder | None = None
-
-    @property
-    def places(self) -> list[Path]:
-        """Where files of the export may be."""
-        return [path for path in (self.image, self.label) if path is not None]
-
-    @property
-    def changes_labels(self) -> bool:
-        """Whether a label may become another one."""
-        return any(label != value for label, value in self.values.items())
-
-    def to_run(self, export: ExportFolder) -> ExportTask:
-        """Return the task with what it has to know of the export."""
-        return replace(self, export=export.of_files(self.places))
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A sample that was exported.
-
-    Parameters
-    ----------
-    image : Path
-        Where its volume is.
-    label : Path or None
-        Where its mask is.
-    files : mapping of str to OwnFile
-        The export's files of it.
-    n_bytes : tuple of int
-        Of each file that was written.
-    is_whole : bool
-        Whether the sample is part of the export.
-    """
-
-    image: Path
-    label: Path | None
-    files: Mapping[str, OwnFile] = field(default_factory=dict)
-    n_bytes: tuple[int, ...] = ()
-    is_whole: bool = True
-
-
-# ---------------------------------------------------------------- on a worker
+_LEFT_OUT = "left out of the export"
 
 
 class _LeftOutError(Exception):
@@ -106,19 +28,14 @@ class _LeftOutError(Exception):
         self.issues = issues
 
 
-def export_sample(task: ExportTask) -> StepResult[Placed]:
-    """Place one sample's volume and mask.
-
-    Parameters
-    ----------
-    task : ExportTask
-        With what of the export is ours.
+def export_sample(task: ExportTask) -> StepResult[tuple[Path, Path | None, Placing]]:
+    """Place one sample's volume and mask, on a worker.
 
     Returns
     -------
-    StepResult of Placed
-        Where they are now. Without a value when the sample cannot be used, which the issues
-        explain.
+    StepResult of (Path, Path or None, Placing)
+        Where volume and mask are now, and the export's files of the sample. Without a value when
+        it cannot be used, which the issues explain.
     """
     if task.export is None:
         raise ValueError(f"{task.name}: the export is not known")
@@ -128,14 +45,11 @@ def export_sample(task: ExportTask) -> StepResult[Placed]:
         mask = _read_mask(task, volume) if has_mask else None
     except _LeftOutError as error:
         return StepResult(task.name, None, error.issues)
-    with Staging(Journal(Layout(task.export.base), task.name)) as staging:
-        placing = Placing(task.export, staging, task.name)
-        label = None if mask is None else _place_mask(task, mask, volume, placing)
-        if task.image is not None:
-            placing.place(task.folder.volume, task.image)
-        placing.publish()
-    placed = Placed(task.image or task.folder.volume, label, placing.files, tuple(placing.n_bytes))
-    return StepResult(task.name, placed, tuple(placing.issues))
+    placing = Placing(task.export, task.name)
+    label = None if mask is None else _place_mask(task, mask, volume, placing)
+    if task.image is not None:
+        placing.place(task.folder.volume, task.image)
+    return StepResult(task.name, (task.image or task.folder.volume, label, placing))
 
 
 def _check_volume(task: ExportTask) -> ImageInfo:
@@ -146,7 +60,8 @@ def _check_volume(task: ExportTask) -> ImageInfo:
         raise _LeftOutError(task.unreadable(path, "volume", error)) from error
     if task.has_non_finite_voxels:  # nnU-Net refuses NaN, and neither can be trained on
         message = "the scan holds NaN or infinite voxels"
-        raise _leave_out(task, path, "non_finite_voxels", message, "error")
+        issue = task.issue("non_finite_voxels", message, path, _LEFT_OUT)
+        raise _LeftOutError(replace(issue, severity="error"))
     return info
 
 
@@ -154,32 +69,23 @@ def _read_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
     """Return the mask on its volume's grid, as it may have been edited since the last run."""
     path = task.folder.mask
     if not path.exists():
-        raise _leave_out(task, path, "missing_mask", "there is no mask to train on")
+        message = "there is no mask to train on"
+        raise _LeftOutError(task.issue("missing_mask", message, path, _LEFT_OUT))
     opened, issues = task.open_mask()
     if opened is None:
         raise _LeftOutError(*issues)
     mask, info = opened
-    if info.shape != volume.shape:
-        message = f"the mask has the shape {info.shape}, its scan {volume.shape}"
-        raise _leave_out(task, path, "inconsistent", message)
-    fitted = fit_to_volume(mask, info, volume)
+    fitted = fit_to_volume(mask, info, volume) if info.shape == volume.shape else None
     if fitted is None:
         message = "the mask lies on another grid than its scan"
-        raise _leave_out(task, path, "inconsistent", message)
+        if info.shape != volume.shape:
+            message = f"the mask has the shape {info.shape}, its scan {volume.shape}"
+        raise _LeftOutError(task.issue("inconsistent", message, path, _LEFT_OUT))
     shown = task.layout.shown(path)
     unknown = check_labels(labels_present(mask), task.label_map, task.name, shown)
     if unknown:
         raise _LeftOutError(*unknown)
     return fitted
-
-
-def _leave_out(
-    task: ExportTask, path: Path, code: str, message: str, severity: Severity | None = None
-) -> _LeftOutError:
-    file, action = task.layout.shown(path), "left out of the export"
-    return _LeftOutError(
-        make_issue(code, message, sample=task.name, file=file, action=action, severity=severity)
-    )
 
 
 def _place_mask(task: ExportTask, fitted: FittedMask, volume: ImageInfo, placing: Placing) -> Path:

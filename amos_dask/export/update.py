@@ -1,12 +1,12 @@
-"""An export made or brought up to date: alone, with room, by what its mark lists as its own."""
+"""A folder brought to the state that an export is to have: alone, with room, by its mark."""
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,26 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.archive.recognise import EXPORT_MARK
-from amos_dask.datasets import SUBSETS
+from amos_dask.datasets import SUBSETS, DatasetDefinition
 from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.session import Needs, open_session
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.choose import ExportRequest
-from amos_dask.export.files import ExportFolder, Placing, can_clone, to_json
-from amos_dask.export.place import ExportTask, Placed, export_sample
+from amos_dask.export.files import (
+    ExportFolder,
+    ExportLayout,
+    Placing,
+    can_clone,
+    carries_own_key,
+    is_in_place,
+    to_json,
+)
+from amos_dask.export.place import export_sample
+from amos_dask.export.wanted import ExportTask
 from amos_dask.issues import Issue, in_order, make_issue
-from amos_dask.records import StepResult
 from amos_dask.results import CommandResult, step_results
 from amos_dask.root.export_mark import (
+    ExportedFile,
     ExportMark,
-    OwnFile,
     is_export,
     path_from,
     path_told,
@@ -35,11 +42,7 @@ from amos_dask.root.export_mark import (
     write_mark,
 )
 from amos_dask.root.identity import identity
-from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import end_run, join_listed
 from amos_dask.root.staging import (
-    Journal,
-    Staging,
     find_journals,
     remove_if_empty,
     remove_temporaries,
@@ -54,243 +57,95 @@ _OURS = frozenset({EXPORT_MARK, ".amos-dask", "replaced"})
 _SHOWN_NAMES = 5
 
 
-@dataclass
-class Update:
-    """An export that is being made or brought up to date.
+@dataclass(frozen=True)
+class Form(ABC):
+    """How a training program wants samples.
 
     Parameters
     ----------
-    folder : ExportFolder
-        What of it is ours from earlier.
     mark : ExportMark
-        What it is asked to be.
-    placed : list of ExportTask
-        The samples that are in it, by number, with the places where their files are.
-    files : dict of str to OwnFile
-        Its files.
-    issues : list of Issue
-        What was found.
-    n_bytes : list of int
-        Of each file of a sample that was written.
+        What the export is to be, yet without files.
+    dataset : DatasetDefinition
+        Of ROOT_DIR.
+    base : Path
+        The folder with the mark.
+    sign : Path
+        The JSON file that says that the export is complete.
     """
 
-    folder: ExportFolder
     mark: ExportMark
-    placed: list[ExportTask] = field(default_factory=list)
-    files: dict[str, OwnFile] = field(default_factory=dict)
-    issues: list[Issue] = field(default_factory=list)
-    n_bytes: list[int] = field(default_factory=list)
+    dataset: DatasetDefinition
+    base: Path
+    sign: Path
 
-    def ids(self, subset: str) -> list[str]:
-        """Return the samples of a subset, by number."""
-        return [task.name for task in self.placed if task.subset == subset]
+    @abstractmethod
+    def place(self, task: ExportTask) -> ExportTask:
+        """Give a sample the places for its files."""
 
-    def place(
-        self, tasks: Sequence[ExportTask], sign: Path, cluster: Any, progress: str | Listener
-    ) -> None:
-        """Put the samples in their places, and take away what is no longer part of the export.
-
-        Parameters
-        ----------
-        tasks : sequence of ExportTask
-            At least one, all of one ROOT_DIR.
-        sign : Path
-            The file that says that an export is complete; if it is as we wrote it, it is removed
-            before anything is changed.
-        cluster, progress
-            As for `export_nnunet`.
-        """
-        base = self.folder.base
-        n_files, n_bytes = self._find_work(tasks)
-        if n_bytes and not can_clone(tasks[0].folder.volume, base):
-            require_room(base, n_bytes)
-        needs = Needs(to_read=(str(tasks[0].layout.root),), to_write=(str(base),))
-        with open_session(cluster, progress, needs) as session:
-            session.prepare_kernels()
-            if n_bytes:
-                size = f"{n_bytes / 1e9:.2f} GB"
-                session.listener(Notice(f"{base}: {n_files} files to copy, at most {size}"))
-            if self.folder.is_as_written(sign):
-                sign.unlink()
-            runs = [task.to_run(self.folder) for task in tasks]
-            results = step_results(session.map("export", export_sample, runs))
-        by_name = {task.name: task for task in tasks}
-        for result in results:
-            self._take(by_name[result.sample_id], result)
-        self._remove_outdated(".nii.gz")
-
-    def write_lists(self, lists: dict[Path, Any]) -> None:
-        """Write the export's JSON files; the last of them appears last."""
-        with Staging(Journal(Layout(self.folder.base), "lists")) as staging:
-            placing = Placing(self.folder, staging)
-            for path, content in lists.items():
-                text = to_json(content)
-                placing.write(path, partial(Path.write_text, data=text, encoding="utf-8"))
-            placing.publish(last=path)
-        self.files |= placing.files
-        self.issues += placing.issues
-
-    def finish(self) -> None:
-        """Take away lists that are no longer made, say what is not ours, and write the mark."""
-        self._remove_outdated(".json")
-        self.issues += self._find_strangers()
-        names = {task.name for task in self.placed}
-        left_out = tuple(name for name in self.mark.samples if name not in names)
-        write_mark(
-            self.folder.base,
-            replace(self.mark, files=dict(sorted(self.files.items())), left_out=left_out),
-        )
-
-    def result(self, output: Path) -> CommandResult:
-        """Return the command's result, with a row a sample."""
-        rows = [
-            (task.name, task.subset, task.modality, str(task.image), task.label and str(task.label))
-            for task in self.placed
-        ]
-        train, val, test = (len(self.ids(subset)) for subset in SUBSETS)
-        n_asked = len(self.mark.samples)
-        summary = f"{train} training, {val} validation and {test} test scans"
-        if n_asked > len(self.placed):
-            summary += f"; {n_asked - len(self.placed)} left out"
-        if self.n_bytes:
-            summary += f"; {len(self.n_bytes)} files, {sum(self.n_bytes) / 1e9:.2f} GB, written"
-        if self.folder.link == "symbolic":
-            summary += "; links: what is written to one is written to ROOT_DIR"
-        frame = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
-        return CommandResult((output,), n_asked, summary, tuple(in_order(self.issues)), frame)
-
-    def _find_work(self, tasks: Sequence[ExportTask]) -> tuple[int, int]:
-        """Return how many files are to be copied, and at most how many bytes they take."""
-        sizes = []
-        for task in tasks if self.folder.link == "copy" else ():
-            both = ((task.folder.volume, task.image), (task.folder.mask, task.label))
-            for source, final in both:
-                if final is None or not source.is_file():
-                    continue
-                is_kept = task.image is None and not task.changes_labels
-                if not is_kept and not self.folder.is_in_place(final, identity(source, final.name)):
-                    sizes.append(source.stat().st_size)
-        return len(sizes), sum(sizes)
-
-    def _remove_outdated(self, ending: str) -> None:
-        """Remove files that are no longer part of the export; those that were altered stay."""
-        base = self.folder.base
-        for key in sorted({*self.folder.own, *self.folder.begun} - self.files.keys()):
-            path = path_told(base, key)
-            if not key.endswith(ending):
-                continue
-            if self.folder.remove(path):
-                message = "is no longer part of the export, but is not as it was written"
-                issue = make_issue("foreign_file", message, file=key, action="left as it is")
-                self.issues.append(replace(issue, severity="warning"))
-            elif path.is_relative_to(base) and path.parent != base:
-                remove_if_empty(path.parent)
-
-    def _take(self, task: ExportTask, result: StepResult[Placed]) -> None:
-        placed = result.value
-        if placed is None and any(issue.code in _ABSENT for issue in result.issues):
-            placed = self._find_earlier(task)
-            if placed.files:
-                action = "what was exported earlier stays"
-                found = [replace(i, severity="error", action=action) for i in result.issues]
-                result = replace(result, issues=tuple(found))
-        self.issues += result.issues
-        if placed is None:
-            return
-        self.files |= placed.files
-        self.n_bytes += placed.n_bytes
-        if placed.is_whole:
-            self.placed.append(replace(task, image=placed.image, label=placed.label))
-
-    def _find_earlier(self, task: ExportTask) -> Placed:
-        """Return what an earlier export has of a sample that cannot be read now."""
-        there = [path for path in task.places if os.path.lexists(path)]
-        own = {self.folder.key(path): path for path in there}
-        files = {key: self.folder.own[key] for key in own if key in self.folder.own}
-        is_whole = task.image in there and (task.label in there or task.subset == "test")
-        label = task.label if task.label in there else None
-        return Placed(task.image or task.folder.volume, label, files, is_whole=is_whole)
-
-    def _find_strangers(self) -> Iterator[Issue]:
-        """Yield an issue for each folder of the export with files that are not ours."""
-        base, found = self.folder.base, defaultdict(list)
-        known = {*self.files, *self.folder.own, *_OURS, *(issue.file for issue in self.issues)}
-        for place, folders, names in os.walk(base):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            if Path(place) == base:
-                folders[:] = [name for name in folders if name not in _OURS]
-            for name in sorted(names):
-                if not (name.startswith(".") or self.folder.key(Path(place, name)) in known):
-                    found[self.folder.key(Path(place))].append(name)
-        for key, names in found.items():
-            shown, n_more = ", ".join(names[:_SHOWN_NAMES]), len(names) - _SHOWN_NAMES
-            more = f" and {n_more} more" if n_more > 0 else ""
-            issue = make_issue("foreign_file", f"not of the export: {shown}{more}")
-            file = "" if key == "." else key
-            yield replace(issue, file=file, severity="warning", action="left as it is")
+    @abstractmethod
+    def lists(self, placed: Sequence[ExportTask]) -> dict[Path, Any]:
+        """Return path -> content of the JSON files about the samples in it; the sign comes last."""
 
 
-@contextmanager
-def updating(
-    base: Path,
-    form: str,
-    request: ExportRequest,
-    link: str = "copy",
+def bring_up_to_date(
+    form: Form,
+    tasks: Sequence[ExportTask],
+    link: str,
     *,
-    adopt: bool = False,
-    no_lock: bool = False,
-) -> Iterator[Update]:
-    """Yield an export that is to be made or brought up to date; nobody else does so meanwhile.
+    adopt: bool,
+    no_lock: bool,
+    cluster: Any,
+    progress: str | Listener,
+) -> CommandResult:
+    """Make an export, or bring it up to date; nobody else does so meanwhile.
 
     Parameters
     ----------
-    base : Path
-        The folder with its mark.
-    form : {"nnunet", "monai"}
-        Of what program.
-    request : ExportRequest
-        What is to be exported.
-    link : {"copy", "symbolic"}
-        How files get there.
-    adopt : bool
-        What is in the way and not as we wrote it goes to ``replaced/`` in the folder.
-    no_lock : bool
-        Take no lock on the folder, on a file system that has none.
+    form : Form
+        What it is to be, and where.
+    tasks : sequence of ExportTask
+        The samples that it is to hold, at least one.
+    link, adopt, no_lock, cluster, progress
+        As for `export_nnunet`.
+
+    Returns
+    -------
+    CommandResult
+        With a row a sample.
 
     Raises
     ------
     AmosDaskError
         When the folder holds something that no export made, or another export works there.
     """
-    if _is_taken(base) and not is_export(base):
+    base, mark, layout = form.base, form.mark, ExportLayout(form.base)
+    is_new = not is_export(base)
+    if is_new and _is_taken(base):
         raise AmosDaskError(
             f"{base}: there already, and no export of amos-dask; choose another place or move it "
             "away."
         )
-    layout = Layout(base)
     with working_on(layout, no_lock=no_lock):
-        is_new = not is_export(base)
         if is_new:
-            write_mark(base, request.mark(base, form))
-        journals = find_journals(layout)
+            write_mark(base, mark)
         remove_temporaries(layout)
-        listed = join_listed(*(journal.files() for journal in journals))
-        begun = {path_from(base, base / path): known for path, known in listed.items()}
-        folder = ExportFolder(base, read_mark(base).files, begun, adopt, link)
-        update = Update(folder, request.mark(base, form))
+        update = _Update(form, link, adopt=adopt)
         try:
-            yield update
+            update.place(tasks, cluster, progress)
+            update.write_lists()
         except BaseException:
-            if is_new:
-                _remove_if_only_marked(base)
+            if is_new and {path.name for path in base.iterdir()} <= _OURS:
+                (base / EXPORT_MARK).unlink()  # nothing was written
+                _forget_journals(layout)
             raise
-        update.finish()
-        for journal in find_journals(layout):
-            journal.remove()
-        end_run(layout)
-        remove_if_empty(layout.journals)
+        update.say_strangers()
+        placed, files = {task.name for task in update.placed}, dict(sorted(update.files.items()))
+        left_out = tuple(name for name in mark.samples if name not in placed)
+        write_mark(base, replace(mark, files=files, left_out=left_out))
+        _forget_journals(layout)
     remove_if_empty(layout.state)  # a killed export has left it
-    remember_export(request.layout, base)
+    remember_export(tasks[0].layout, base)
+    return update.result(len(tasks))
 
 
 def _is_taken(base: Path) -> bool:
@@ -300,11 +155,164 @@ def _is_taken(base: Path) -> bool:
     return any(not path.name.startswith(".") for path in base.iterdir())
 
 
-def _remove_if_only_marked(base: Path) -> None:
-    """Remove the mark of a new export of which nothing was written."""
-    layout = Layout(base)
-    if {path.name for path in base.iterdir()} <= {EXPORT_MARK, layout.state.name}:
-        (base / EXPORT_MARK).unlink()
-        for journal in find_journals(layout):
-            journal.remove()
-        remove_if_empty(layout.journals)
+def _forget_journals(layout: ExportLayout) -> None:
+    for journal in find_journals(layout):
+        journal.remove()
+    remove_if_empty(layout.journals)
+
+
+class _Update:
+    """What is known of an export while it is made or brought up to date."""
+
+    def __init__(self, form: Form, link: str, *, adopt: bool) -> None:
+        base = form.base
+        journals = (journal.files() for journal in find_journals(ExportLayout(base)))
+        begun = ((path_from(base, base / p), of) for files in journals for p, of in files.items())
+        self._earlier = read_mark(base).files
+        told = {key: {file.identity} - {""} for key, file in self._earlier.items()}
+        for key, identities in begun:
+            told.setdefault(key, set()).update(identities)
+        known = {key: frozenset(identities) for key, identities in told.items()}
+        self._form, self._folder = form, ExportFolder(base, known, adopt, link)
+        self.placed: list[ExportTask] = []  # that are in it, by number, with where files are
+        self.files: dict[str, ExportedFile] = {}
+        self._issues: list[Issue] = []
+        self._n_bytes: list[int] = []  # of each file of a sample that was written
+
+    def place(self, tasks: Sequence[ExportTask], cluster: Any, progress: str | Listener) -> None:
+        """Put the samples in their places, and take away images that are no longer part of it.
+
+        The sign, if it is as we wrote it, is removed before anything is changed.
+        """
+        folder, sign, layout = self._folder, self._form.sign, tasks[0].layout
+        by_name = {task.name: self._form.place(task) for task in tasks}
+        sizes = _find_sizes(by_name.values()) if folder.link == "copy" else []
+        if sizes and not can_clone(tasks[0].folder.volume, folder.base):
+            require_room(folder.base, sum(sizes))
+        needs = Needs(to_read=(str(layout.root),), to_write=(str(folder.base),))
+        with open_session(cluster, progress, needs) as session:
+            session.prepare_kernels()
+            if sizes:
+                size = f"{len(sizes)} files to copy, at most {sum(sizes) / 1e9:.2f} GB"
+                session.listener(Notice(f"{folder.base}: {size}"))
+            if folder.ownership(sign).is_as_written(sign):
+                sign.unlink()
+            known = [replace(t, export=folder.of_files(t.places)) for t in by_name.values()]
+            results = step_results(session.map("export", export_sample, known))
+        for result in results:
+            task = by_name[result.sample_id]
+            if result.value is None:
+                self._keep_earlier(task, result.issues)
+            else:
+                image, label, placing = result.value
+                self.placed.append(replace(task, image=image, label=label))
+                self._n_bytes += placing.n_bytes
+                self._note(placing, task.name)
+        self._remove_outdated(".nii.gz")
+
+    def _keep_earlier(self, task: ExportTask, issues: Sequence[Issue]) -> None:
+        """Keep what an earlier export has of a sample that cannot be read now."""
+        is_absent = any(issue.code in _ABSENT for issue in issues)
+        there = [path for path in task.places if is_absent and os.path.lexists(path)]
+        keys = [key for key in map(self._folder.key, there) if key in self._earlier]
+        if keys:
+            action = "what was exported earlier stays"
+            issues = [replace(issue, severity="error", action=action) for issue in issues]
+        self._issues += issues
+        self.files |= {key: self._earlier[key] for key in keys}
+        if task.image in there and (task.label in there or task.subset == "test"):
+            self.placed.append(replace(task, label=task.label if task.label in there else None))
+
+    def _note(self, placing: Placing, sample: str = "") -> None:
+        """Note files that were placed, and what was outdated or is somebody's."""
+        for key, file in placing.files.items():
+            earlier, issue = self._earlier.get(key), partial(make_issue, sample=sample, file=key)
+            if key in placing.in_the_way:
+                message = "is not what this export wrote, or is reached through a link"
+                if earlier != file:
+                    message += ", and what it would write now is something else"
+                action = "left as it is; --adopt moves it to replaced/ in the export"
+                self._issues.append(issue("foreign_file", message, action=action))
+                file = earlier or replace(file, identity="")
+            elif earlier is not None and earlier.is_outdated_by(file):
+                message = f"was made from another {Path(file.source).name} than there is now"
+                found = issue("outdated_export", message, action="brought up to date")
+                self._issues.append(replace(found, severity="info"))
+            self.files[key] = file
+
+    def write_lists(self) -> None:
+        """Write the export's JSON files, and take away those that are no longer made."""
+        for path, content in self._form.lists(self.placed).items():
+            folder, text = self._folder, to_json(content)
+            if not self._earlier and carries_own_key(path):
+                folder = replace(folder, adopt=True)  # version 0.1.0, whose marks tell no files
+            placing = Placing(folder, "lists")
+            placing.write(path, partial(Path.write_text, data=text, encoding="utf-8"))
+            self._note(placing)
+        self._remove_outdated(".json")
+
+    def _remove_outdated(self, ending: str) -> None:
+        """Remove files that are no longer part of the export; those that were altered stay."""
+        for key in sorted(self._folder.known.keys() - self.files.keys()):
+            path = path_told(self._folder.base, key)
+            if not key.endswith(ending) or key == EXPORT_MARK:
+                continue
+            self._folder.ownership(path).remove(path)
+            if os.path.lexists(path):
+                message = "is no longer part of the export, but is not as it was written"
+                self._warn(message, key)
+
+    def say_strangers(self) -> None:
+        """Warn of each folder of the export with files that are not ours."""
+        base, found = self._folder.base, defaultdict(list)
+        known = {*self.files, *self._earlier, *(issue.file for issue in self._issues)}
+        for path in sorted(base.rglob("*")):
+            inside = path.relative_to(base)
+            is_hidden = any(name.startswith(".") for name in inside.parts)
+            is_ours = inside.as_posix() in known or inside.parts[0] in _OURS
+            if not (path.is_dir() or is_hidden or is_ours):
+                found[inside.parent.as_posix()].append(path.name)
+        for key, names in found.items():
+            shown, n_more = ", ".join(names[:_SHOWN_NAMES]), len(names) - _SHOWN_NAMES
+            more = f" and {n_more} more" if n_more > 0 else ""
+            self._warn(f"not of the export: {shown}{more}", "" if key == "." else key)
+
+    def _warn(self, message: str, file: str) -> None:
+        issue = make_issue("foreign_file", message, file=file, action="left as it is")
+        self._issues.append(replace(issue, severity="warning"))
+
+    def result(self, n_asked: int) -> CommandResult:
+        """Return the command's result."""
+        rows = [
+            (task.name, task.subset, task.modality, str(task.image), task.label and str(task.label))
+            for task in self.placed
+        ]
+        n_of = Counter(task.subset for task in self.placed)
+        train, val, test = (n_of[subset] for subset in SUBSETS)
+        summary = f"{train} training, {val} validation and {test} test scans"
+        if n_asked > len(self.placed):
+            summary += f"; {n_asked - len(self.placed)} left out"
+        if self._n_bytes:
+            summary += f"; {len(self._n_bytes)} files, {sum(self._n_bytes) / 1e9:.2f} GB, written"
+        if self._folder.link == "symbolic":
+            summary += "; links: what is written to one is written to ROOT_DIR"
+        frame = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
+        base, sign = self._form.base, self._form.sign
+        output = base if sign.is_relative_to(base) else sign
+        return CommandResult((output,), n_asked, summary, tuple(in_order(self._issues)), frame)
+
+
+def _find_sizes(tasks: Iterable[ExportTask]) -> list[int]:
+    """Return at most how many bytes each file takes that is to be copied."""
+    files = []
+    for task in tasks:
+        files.append((task.folder.volume, task.image))
+        if task.image is not None or any(a != b for a, b in task.values.items()):
+            files.append((task.folder.mask, task.label))
+    return [
+        source.stat().st_size
+        for source, final in files
+        if final is not None
+        and source.is_file()
+        and not is_in_place(final, identity(source, final.name))
+    ]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.choose import choose_scans
 from amos_dask.export.monai import find_base
-from amos_dask.export.place import RESULT_VERSION
+from amos_dask.export.wanted import RESULT_VERSION, find_wanted
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.records import sample_number
 from amos_dask.results import CommandResult
@@ -27,25 +26,41 @@ from amos_dask.root.export_mark import (
 from amos_dask.root.identity import AlteredFile, Change, identity
 from amos_dask.root.layout import Layout, find_root
 from amos_dask.root.working import reading_from
-from amos_dask.sample.selection import Selection
 from amos_dask.sample.soundness import find_damaged, issue_of
 
-
-def find_export(path: Path) -> Path | None:
-    """Return the folder with the mark of an export: a dataset's folder, or beside a datalist."""
-    base = find_base(path) if path.suffix == ".json" else path
-    return base if is_export(base) else None
+_ADVICE = "the same 'amos-dask export' again brings it up to date"
+_CHANGED = ", but for files that somebody changed, which stay without --adopt"
+_ADOPT = "stays at the next export, unless --adopt moves it to replaced/ in the export"
 
 
-def verify_export(base: Path, *, full: bool = False) -> CommandResult:
-    """Hold an export against what it was made from and how it was written.
+def find_exports_at(path: Path) -> list[Path]:
+    """Return the folders with the marks of the exports that a path stands for.
 
     Parameters
     ----------
-    base : Path
-        The folder with its mark.
+    path : Path
+        A dataset's folder, a datalist, or ``nnUNet_raw``, which holds exports and is neither a
+        ROOT_DIR nor where a downloaded zip lies.
+    """
+    base = find_base(path) if path.suffix == ".json" else path
+    if is_export(base):
+        return [base]
+    if base != path or Layout(path).receipts.is_dir() or any(path.glob("*.zip")):
+        return []
+    return [folder for folder in sorted(path.glob("Dataset*")) if is_export(folder)]
+
+
+def verify_exports(path: Path, bases: Sequence[Path], *, full: bool = False) -> CommandResult:
+    """Hold exports against what they were made from and how they were written.
+
+    Parameters
+    ----------
+    path : Path
+        What was asked for.
+    bases : sequence of Path
+        The folders with the marks; of one, or of all in a folder.
     full : bool
-        Decode its images.
+        Decode their images.
 
     Returns
     -------
@@ -55,12 +70,24 @@ def verify_export(base: Path, *, full: bool = False) -> CommandResult:
     Raises
     ------
     AmosDaskError
-        When somebody is writing to the export or to its ROOT_DIR.
+        When somebody is writing to an export or to its ROOT_DIR.
     """
+    results = [verify_export(base, full=full) for base in bases]
+    issues = list[Issue]()
+    for base, result in zip(bases, results, strict=True):
+        inside = base.relative_to(path) if base.is_relative_to(path) else Path()
+        issues += [replace(i, file=(inside / i.file).as_posix()) for i in result.issues]
+    summary = " ".join(result.summary for result in results)
+    n_samples = sum(result.n_samples for result in results)
+    return CommandResult((), n_samples, summary, tuple(in_order(issues)))
+
+
+def verify_export(base: Path, *, full: bool = False) -> CommandResult:
+    """Verify one export; arguments as of `verify_exports`."""
     with ExitStack() as reading:
         reading.enter_context(reading_from(Layout(base)))
         mark = read_mark(base)
-        exported = path_told(base, mark.root_dir)
+        exported = Path(mark.root_dir)
         root, has_root = find_root(exported), bool(mark.root_dir) and exported.is_dir()
         if has_root:
             reading.enter_context(reading_from(Layout(root)))
@@ -68,18 +95,15 @@ def verify_export(base: Path, *, full: bool = False) -> CommandResult:
         issues += _find_outdated(base, mark) if has_root else ()
     if not mark.files:
         message = "an earlier version made it, or it was never finished; export again"
-        issues.append(make_issue("outdated_export", message, file=EXPORT_MARK))
-    n_errors = sum(issue.severity == "error" for issue in issues)
+        issues.append(_outdated(message, EXPORT_MARK))
     against = f"as {root} is" if has_root else f"as written; {mark.root_dir} is not here to compare"
-    state = f"sound: {len(mark.files)} files, {against}."
-    if n_errors:
-        state = (
-            f"not sound or outdated, {n_errors} finding{'s' if n_errors > 1 else ''} (see above); "
-            "the same 'amos-dask export' again brings it up to date, but for files that somebody "
-            "changed, which stay without --adopt."
-        )
+    state = f"sound: {len(mark.files)} files, {against}"
+    if errors := [issue for issue in issues if issue.severity == "error"]:
+        findings = f"{len(errors)} finding{'s' if len(errors) > 1 else ''} (see above)"
+        advice = _ADVICE + (_CHANGED if any(issue.action == _ADOPT for issue in errors) else "")
+        state = f"not sound or outdated, {findings}; {advice}"
     n_samples = len(mark.samples) - len(mark.left_out)
-    return CommandResult((), n_samples, f"{base}: export, {state}", tuple(in_order(issues)))
+    return CommandResult((), n_samples, f"{base}: export, {state}.", tuple(issues))
 
 
 def with_outdated_exports(result: CommandResult, layout: Layout) -> CommandResult:
@@ -107,12 +131,12 @@ def _find_altered(base: Path, mark: ExportMark, *, full: bool) -> Iterator[Issue
         if not path.exists():
             yield issue_of(AlteredFile(key, Change.GONE, "is gone"))
         elif identity_of(path) != own.identity:
-            yield issue_of(AlteredFile(key, Change.OTHER, "is not as the export wrote it"))
+            altered = AlteredFile(key, Change.OTHER, "is not as the export wrote it")
+            yield replace(issue_of(altered), action=_ADOPT)
         else:
             intact.add(key)
     if full:
-        for altered in find_damaged(base, intact):
-            yield issue_of(altered)
+        yield from map(issue_of, find_damaged(base, intact))
 
 
 def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
@@ -124,22 +148,15 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
             yield _outdated(f"{Path(own.source).name} is another now, or gone", key)
     if mark.result_version != RESULT_VERSION:
         yield _outdated("another version of this program would make it otherwise", EXPORT_MARK)
-    for listed in _find_listed(base, mark):
+    datalist = base.with_name(f"{base.name.removesuffix('_labels')}.json")
+    for listed in _find_listed(datalist) if mark.form == "monai" else ():
         if not listed.exists():
-            yield _outdated(f"lists {listed.name}, which is gone", f"../{_datalist(base).name}")
-    given = mark.label_explanation
+            yield _outdated(f"lists {listed.name}, which is gone", f"../{datalist.name}")
     try:
-        request = choose_scans(
-            path_told(base, mark.root_dir),
-            path_told(base, given) if given else None,
-            Selection(mark.ids, mark.subset, mark.modality),
-            mark.merge_prostate_uterus,
-            mark.mr_without_14_16,
-        )
+        now, _ = find_wanted(mark)
     except AmosDaskError as error:
         yield _outdated(f"could not be made again: {error}", EXPORT_MARK)
         return
-    now = request.mark(base, mark.form)
     if (now.label_values, now.label_names) != (mark.label_values, mark.label_names):
         yield _outdated("the label map is another now", EXPORT_MARK)
     for sample in sorted(set(now.samples) ^ set(mark.samples), key=sample_number):
@@ -148,22 +165,16 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
         yield replace(_outdated(message, EXPORT_MARK), sample=sample)
 
 
-def _find_listed(base: Path, mark: ExportMark) -> Iterator[Path]:
+def _find_listed(datalist: Path) -> Iterator[Path]:
     """Yield the files that a datalist names."""
-    if mark.form != "monai":
-        return
     try:
-        content = json.loads(_datalist(base).read_text(encoding="utf-8"))
+        content = json.loads(datalist.read_text(encoding="utf-8"))
         entries = [*content["training"], *content["testing"]]
         named = [entry[key] for entry in entries for key in ("image", "label") if key in entry]
     except (OSError, ValueError, LookupError, TypeError):
         return  # altered, which is said
     for path in named:
-        yield path_told(base.parent, str(path))
-
-
-def _datalist(base: Path) -> Path:
-    return base.with_name(f"{base.name.removesuffix('_labels')}.json")
+        yield path_told(datalist.parent, str(path))
 
 
 def _identity(source: Path, key: str) -> str:

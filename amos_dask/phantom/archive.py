@@ -15,8 +15,15 @@ import numpy as np
 
 from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.phantom.painting import make_scan
-from amos_dask.phantom.patients_csv import N_CT, N_MRI, metadata_csv
-from amos_dask.phantom.planted import DEFECTS, SIZES, PlantedSample, plan_samples
+from amos_dask.phantom.planted import (
+    DEFECTS,
+    N_CT,
+    N_MRI,
+    SIZES,
+    PlantedSample,
+    metadata_csv,
+    plan_samples,
+)
 from amos_dask.phantom.quirks import PLAIN, nifti_pair, ras_axes
 
 METADATA_NAME: Final = "labeled_data_meta_0000_0599.csv"

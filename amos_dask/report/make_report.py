@@ -27,8 +27,7 @@ from amos_dask.root.receipts import Receipts
 from amos_dask.root.working import working_on
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import written_record
-from amos_dask.statistics.pooling import FEW_SAMPLES
-from amos_dask.statistics.stats import write_statistics
+from amos_dask.statistics.stats import FEW_SAMPLES, write_statistics
 from amos_dask.steps.pictures import PICTURE_ARRAY, PictureTaker, pack_pictures, unpack_pictures
 from amos_dask.tables.manifests import FILE_TYPES
 from amos_dask.tables.workbook import read_sheet

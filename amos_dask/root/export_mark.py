@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from amos_dask.archive.recognise import EXPORT_MARK
-from amos_dask.root.identity import identity
+from amos_dask.root.identity import is_link_identity, look_at
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.staging import Journal, Staging
 
-_LINK = "-> "
-
 
 @dataclass(frozen=True, slots=True)
-class OwnFile:
+class ExportedFile:
     """A file that an export wrote.
 
     Parameters
@@ -41,7 +40,11 @@ class OwnFile:
     @property
     def is_link(self) -> bool:
         """Whether it is a link to its source."""
-        return self.identity.startswith(_LINK)
+        return is_link_identity(self.identity)
+
+    def is_outdated_by(self, other: ExportedFile) -> bool:
+        """Return whether its content is of another source, or state of it, than another file's."""
+        return not self.is_link and self.source_identity != other.source_identity
 
 
 @dataclass(frozen=True)
@@ -57,24 +60,24 @@ class ExportMark:
     label_values : mapping of str to mapping of int to int
         Modality -> label -> its value in the export.
     label_names : tuple of str
-        Name of each value.
+        Name of each value; ``background`` comes first.
     form : str
         ``nnunet`` or ``monai``.
     result_version : int
         Version of how files are made from those of ROOT_DIR.
     root_dir, label_explanation : str
-        What was given, POSIX and relative to the mark's folder; empty for no label map.
+        What was given, absolute; empty for no label map. On disk relative to the mark's folder.
     ids : tuple of str or None
         With subset and modality, which samples were chosen; None for all.
     subset, modality : str or None
         See ids.
     samples, left_out : tuple of str
-        Those that were chosen, and those of them that could not be exported.
-    files : mapping of str to OwnFile
+        Those that were chosen, by number, and those of them that could not be exported.
+    files : mapping of str to ExportedFile
         Its files, by path relative to the mark's folder.
     """
 
-    made_by: str = ""
+    made_by: str = "amos-dask export"
     merge_prostate_uterus: bool = False
     mr_without_14_16: bool = False
     label_values: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
@@ -88,7 +91,13 @@ class ExportMark:
     modality: str | None = None
     samples: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    files: Mapping[str, OwnFile] = field(default_factory=dict)
+    files: Mapping[str, ExportedFile] = field(default_factory=dict)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """How the labels were made, for the JSON files of other programs."""
+        names = ("made_by", "merge_prostate_uterus", "mr_without_14_16", "label_values")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def changes_labels(self) -> bool:
@@ -108,18 +117,26 @@ def is_export(folder: Path) -> bool:
 def read_mark(folder: Path) -> ExportMark:
     """Return what an export's mark tells; one that cannot be understood tells nothing."""
     try:
-        return _MARK.validate_json((folder / EXPORT_MARK).read_bytes())
+        mark = _MARK.validate_json((folder / EXPORT_MARK).read_bytes())
     except (OSError, ValueError):
         return ExportMark()
+    return _with_paths(mark, lambda told: str(path_told(folder, told)))
 
 
 def write_mark(folder: Path, mark: ExportMark) -> None:
     """Mark a folder as an export of ours."""
-    content = _MARK.dump_python(mark, mode="json")
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    with Staging(Journal(Layout(folder), "mark")) as staging:
+    told = _with_paths(mark, lambda path: path_from(folder, Path(path)))
+    text = json.dumps(_MARK.dump_python(told, mode="json"), indent=1, ensure_ascii=False) + "\n"
+    journal = Journal(Layout(folder), "mark")
+    with Staging(journal) as staging:
         staging.write_text(folder / EXPORT_MARK, text)
         staging.publish()
+    journal.remove()  # the mark's name tells whose it is
+
+
+def _with_paths(mark: ExportMark, change: Callable[[str], str]) -> ExportMark:
+    root, label_map = (path and change(path) for path in (mark.root_dir, mark.label_explanation))
+    return replace(mark, root_dir=root, label_explanation=label_map)
 
 
 def path_from(folder: Path, path: Path) -> str:
@@ -133,15 +150,10 @@ def path_told(folder: Path, told: str) -> Path:
 
 
 def identity_of(path: Path) -> str:
-    """Return what identifies a file, or where a link leads; empty for nothing of the two."""
+    """Return what identifies a file, or where a link leads; empty where it cannot be told."""
     with suppress(OSError):
-        return link_identity(path.readlink()) if path.is_symlink() else identity(path)
+        return look_at(path)
     return ""
-
-
-def link_identity(target: Path) -> str:
-    """Return the identity of a link to a path."""
-    return f"{_LINK}{target}"
 
 
 # ---------------------------------------------------------------- what ROOT_DIR knows of them
@@ -173,7 +185,7 @@ def _is_export_of(layout: Layout, folder: Path) -> bool:
     """Return whether there is an export, and not that of a ROOT_DIR of which this is a copy."""
     if not is_export(folder):
         return False
-    return path_told(folder, read_mark(folder).root_dir).is_relative_to(layout.root)
+    return Path(read_mark(folder).root_dir).is_relative_to(layout.root)
 
 
 def find_exports_of(layout: Layout, sample_ids: Collection[str]) -> dict[Path, list[str]]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from amos_dask.archive.ends import read_gzip_identity
 from amos_dask.archive.listing import file_ref
 from amos_dask.archive.locations import is_url
+from amos_dask.archive.sources import read_gzip_identity
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.records import FileRef
 
 _TRAILER_BYTES = 8
+_LINK = "-> "
 _CHECKSUM = re.compile(r"[0-9a-f]{8,}")
 
 
@@ -72,6 +73,21 @@ def identity(path: Path, name: str = "") -> str:
         # Packing makes hardly anything longer: this may be the end of the last of several members.
         return read_gzip_identity(file_ref(path, path.name))
     return f"{n_bytes}-{checksum}"
+
+
+def link_identity(target: Path) -> str:
+    """Return the identity of a link to a path."""
+    return f"{_LINK}{target}"
+
+
+def is_link_identity(told: str) -> bool:
+    """Return whether an identity is that of a link."""
+    return told.startswith(_LINK)
+
+
+def look_at(path: Path) -> str:
+    """Return the identity of what has a name: a file, or a link that is not followed."""
+    return link_identity(path.readlink()) if path.is_symlink() else identity(path)
 
 
 def find_altered(root: Path, known: Mapping[str, str]) -> list[AlteredFile]:

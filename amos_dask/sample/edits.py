@@ -13,7 +13,7 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, open_image, read_info
 from amos_dask.records import Metadata, Sample
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.ownership import Ownership, join_listed
+from amos_dask.root.ownership import Ownership
 from amos_dask.root.receipts import Edit, Receipt, Receipts
 from amos_dask.root.staging import find_journals_of
 from amos_dask.sample.source import CANNOT_BE_READ
@@ -59,10 +59,10 @@ def is_edited(receipts: Receipts, receipt: Receipt | None, edit: Edit) -> bool:
     path = folder.mask if edit == Edit.MASK else folder.info
     known = receipt.identities()
     try:
-        if Ownership(layout, join_listed(known)).is_as_written(path):
+        if Ownership(layout, known).is_as_written(path):
             return False
         journals = find_journals_of(layout, receipt.record.sample_id)
-        ours = Ownership(layout, join_listed(known, *(one.files() for one in journals)))
+        ours = Ownership(layout, known, *(one.files() for one in journals))
         return ours.lists(path) and not path.is_symlink() and not ours.is_as_written(path)
     except OSError:
         return False

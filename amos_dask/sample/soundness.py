@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from amos_dask.archive.ends import is_packed, read_ends
 from amos_dask.archive.listing import file_ref
+from amos_dask.archive.sources import read_ends
+from amos_dask.archive.zips import is_packed
 from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageReader, open_image, read_info

@@ -99,28 +99,15 @@ def _by_label(
 
 @dataclass
 class _Label:
-    """What is known of the values under a label: how many there are by the halves of their bits.
-
-    Parameters
-    ----------
-    n_not_finite : int
-        Voxels that are not finite.
-    upper : (65536,) int64
-        Finite voxels by the upper half of the value's key.
-    lower : dict of int to (65536,) int64
-        Upper half -> voxels by the lower one, for those that are asked for.
-    sums : (277,) int64
-        Of the mantissas of each exponent, as whole numbers; these do not overflow below 2^39
-        voxels.
-    squares : list of float
-        Sums of squares of deviations from the mean.
-    """
+    """What is known of the values under a label: how many there are by the halves of their bits."""
 
     n_not_finite: int = 0
+    # Finite voxels by the upper half of the value's key; for some of those, by the lower one.
     upper: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_HALVES, np.int64))
     lower: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    # Of the mantissas of each exponent, as whole numbers; no overflow below 2^39 voxels.
     sums: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_N_EXPONENTS, np.int64))
-    squares: list[float] = field(default_factory=list)
+    squares: list[float] = field(default_factory=list)  # of deviations from the mean, summed
 
     @property
     def total(self) -> int:
@@ -148,9 +135,8 @@ class _Label:
         ends = np.cumsum(self.upper)
 
         def note(rank: int) -> float:
-            self.lower[int(np.searchsorted(ends, rank, side="right"))] = np.zeros(
-                _N_HALVES, np.int64
-            )
+            upper = int(np.searchsorted(ends, rank, side="right"))
+            self.lower[upper] = np.zeros(_N_HALVES, np.int64)
             return 0.0
 
         _in_order(self.total, 0.0, 0.0, note)
@@ -198,17 +184,7 @@ def _sum_of_squares(values: NDArray[np.float32], counts: NDArray[np.int64], mean
 def _in_order(
     total: int, mean: float, variance: float, at: Callable[[int], float]
 ) -> dict[str, float]:
-    """Return the statistics in the order of the worksheet.
-
-    Parameters
-    ----------
-    total : int
-        Voxels.
-    mean, variance : float
-        Of them.
-    at : callable
-        Gives the voxel of a rank, from 0, when all are sorted.
-    """
+    """Return the statistics in the worksheet's order; ``at`` gives the voxel of a rank, from 0."""
     middle = [at(rank) for rank in ((total - 1) // 2, total // 2)]
     return {
         "n_voxels": total,

@@ -1,14 +1,17 @@
-"""``stats``: write statistics.xlsx and .json of the organised dataset."""
+"""``stats``: statistics.xlsx and .json of the organised dataset, and the tasks that count."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from amos_dask.engine.events import Listener
@@ -16,21 +19,17 @@ from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
-from amos_dask.records import SampleFiles
+from amos_dask.records import SampleFiles, StepResult
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_label_map, require_sample_folders
+from amos_dask.root.kept import KeptFiles
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.receipts import Receipts
 from amos_dask.root.working import working_on
 from amos_dask.sample.describe import describe_sample
 from amos_dask.sample.source import FolderSource
-from amos_dask.statistics.pooling import (
-    FEW_SAMPLES,
-    PoolTask,
-    count_sample,
-    describe_pool,
-    known_voxels,
-)
+from amos_dask.statistics.describing import describe_blocks, describe_values
 from amos_dask.statistics.worksheets import (
     Group,
     geometry_frame,
@@ -38,7 +37,22 @@ from amos_dask.statistics.worksheets import (
     intensity_frame,
     organ_frame,
 )
+from amos_dask.steps.count_values import (
+    NO_COUNTS,
+    ValueCounter,
+    ValueCounts,
+    add_counts,
+    count_voxels,
+)
+from amos_dask.steps.mask_labels import labels_present
 from amos_dask.tables.own_workbooks import put_workbook
+
+# What is kept of so few samples is read at once: that takes less time than to start a cluster.
+FEW_SAMPLES = 32
+# So many rows of counts are held before they are added to the sum, and so many of the sum: more
+# than all usual whole numbers under each label of AMOS22.
+_HELD_ROWS = 1 << 19
+_MOST_ROWS = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -185,11 +199,127 @@ def _describe(
 ) -> dict[Group, Mapping[int, Mapping[str, float]]]:
     """Return label -> statistics of the values of each group, a task a group."""
     tasks = {group: PoolTask("-".join(group), sources) for group, sources in pools.items()}
+    found: dict[str, Mapping[int, Mapping[str, float]]] = {}
     if len({source.name for sources in pools.values() for source in sources}) <= FEW_SAMPLES:
-        return {group: describe_pool(task).labels for group, task in tasks.items()}
-    found = {}
-    for outcome in session.map("sum", describe_pool, list(tasks.values())):
-        if outcome.value is None:
-            raise AmosDaskError(f"statistics cannot be added up: {outcome.failure}; run it again.")
-        found[outcome.name] = outcome.value.labels
+        found = {task.name: describe_pool(task).value or {} for task in tasks.values()}
+    else:
+        for outcome in session.map("sum", describe_pool, list(tasks.values())):
+            if outcome.value is None:
+                why = outcome.failure
+                raise AmosDaskError(f"statistics cannot be added up: {why}; run it again.")
+            found[outcome.name] = outcome.value.value or {}
     return {group: found[task.name] for group, task in tasks.items()}
+
+
+# ---------------------------------------------------------------- on workers
+
+
+def read_counts(source: FolderSource) -> Iterator[ValueCounts]:
+    """Yield the rows of a sample's counts, a block at a time.
+
+    Raises
+    ------
+    OSError
+        When its files are gone.
+    LookupError
+        When its files, as they are now, have not been counted, or what is kept of it is damaged.
+    """
+    folder, kept = source.folder, KeptFiles(source.layout.restore)
+    names = ValueCounts._fields
+    rows = kept.rows_of_volume(source.name, folder.mask, folder.volume, names)
+    return (ValueCounts(*columns) for columns in rows)
+
+
+def known_voxels(source: FolderSource) -> dict[int, int] | None:
+    """Return the voxels of each label of a sample; None where its values are not counted."""
+    try:
+        return count_voxels(read_counts(source))
+    except (OSError, LookupError):
+        return None
+
+
+def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
+    """Return the voxels of each label of a sample, and count its values if that is not done.
+
+    Returns
+    -------
+    StepResult of dict
+        Label -> voxels, the background left out; None when volume or mask cannot be read.
+    """
+    known = known_voxels(source)
+    if known is not None:
+        return StepResult(source.name, known)
+    opened, issues = source.open_mask()
+    if opened is None:
+        return StepResult(source.name, None, tuple(issues))
+    counter = ValueCounter(opened.labels, labels_present(opened.labels))
+    issues = source.show_volume(opened.labels.shape, counter.add)
+    if issues:
+        return StepResult(source.name, None, tuple(issues))
+    counts = counter.result()
+    Receipts(source.layout).keep_of_volume(source.folder, counts.columns())
+    return StepResult(source.name, count_voxels(counts))
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTask:
+    """A group of samples, described together.
+
+    Parameters
+    ----------
+    name : str
+        The group's, for the task.
+    sources : tuple of FolderSource
+        The samples, counted.
+    """
+
+    name: str
+    sources: tuple[FolderSource, ...]
+
+
+def describe_pool(task: PoolTask) -> StepResult[dict[int, dict[str, float]]]:
+    """Describe the values of all voxels of a group of samples, label by label.
+
+    Returns
+    -------
+    StepResult of dict
+        Label -> ``n_samples`` that have it, ``n_not_finite`` voxels, and as `describe_values`.
+
+    Raises
+    ------
+    AmosDaskError
+        When what is kept of a sample that was counted cannot be read any more.
+    """
+    n_samples = Counter[int]()
+    try:
+        held = _hold(task, n_samples)
+        if held is None:
+            described = describe_blocks(lambda: chain.from_iterable(map(read_counts, task.sources)))
+        else:
+            described = {
+                label: {"n_not_finite": n_not_finite, **describe_values(values, times)}
+                for label, (values, times, n_not_finite) in held.by_label().items()
+                if values.size
+            }
+    except (OSError, LookupError) as error:
+        raise AmosDaskError(f"counted values cannot be read ({error}); run it again.") from error
+    labels = {label: {"n_samples": n_samples[label], **found} for label, found in described.items()}
+    return StepResult(task.name, labels)
+
+
+def _hold(task: PoolTask, n_samples: Counter[int]) -> ValueCounts | None:
+    """Return the counts of a group together, None where they are too many to be held.
+
+    Fills in, label by label, how many samples have it.
+    """
+    held, n_rows, is_whole = [NO_COUNTS], 0, True  # the sum, and what is to be added to it
+    for source in task.sources:
+        labels = set[int]()
+        for rows in read_counts(source):
+            labels.update(np.unique(rows.counted_labels).tolist())
+            held, n_rows = [*held, rows], n_rows + rows.counts.size
+            if n_rows > _HELD_ROWS or not is_whole:
+                held, n_rows = [add_counts(held) if is_whole else NO_COUNTS], 0
+                is_whole = held[0].counts.size <= _MOST_ROWS and is_whole
+        n_samples.update(labels)
+    return add_counts(held) if is_whole else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amos_dask.datasets import AMOS22
-from amos_dask.export.choose import plan_labels
+from amos_dask.export.wanted import plan_labels
 from amos_dask.labels import LabelMap
 
 BOTH = {"ct", "mri"}

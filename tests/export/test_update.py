@@ -115,9 +115,13 @@ def test_an_edited_label_stays_until_it_is_adopted(root: Path, raw: Path, nnunet
     mine = edit(raw / NAME / LABEL)
     assert contents(root) == before  # a copy is edited, and never ROOT_DIR's mask
     result = nnunet(root, raw)
-    assert codes(result) == [("foreign_file", "warning", LABEL)]
-    assert result.exit_code == 0
-    assert amos_dask.verify(raw / NAME).exit_code == 3
+    assert codes(result) == [("foreign_file", "error", LABEL)]
+    assert "--adopt" in result.issues[0].action
+    assert result.exit_code == 3
+    verified = amos_dask.verify(raw / NAME)
+    assert codes(verified) == [("altered_output", "error", LABEL)]
+    assert "--adopt" in verified.issues[0].action
+    assert verified.exit_code == 3
     mask_of(root).write_bytes(mask_of(root, "0004").read_bytes())  # now it is outdated as well
     shutil.copy(
         mask_of(root, "0004").with_name("amos_0004_volume.nii.gz"),
@@ -140,7 +144,7 @@ def test_edited_lists_stay(root: Path, raw: Path, nnunet: Export, name: str) -> 
     (raw / NAME / name).write_text('{"channel_names": {"0": "noNorm"}}')
     edit(mask_of(root))
     result = nnunet(root, raw)
-    assert ("foreign_file", "warning", name) in codes(result)
+    assert ("foreign_file", "error", name) in codes(result)
     assert "noNorm" in (raw / NAME / name).read_text()
     assert (raw / NAME / LABEL).read_bytes() == mask_of(root).read_bytes()
     result = nnunet(root, raw, selection=Selection(ids=["1"]))
@@ -183,7 +187,7 @@ def test_a_kill_leaves_nothing_that_is_not_known(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("amos_dask.export.update.Update.finish", kill)
+        patched.setattr("amos_dask.export.update._Update.say_strangers", kill)
         with pytest.raises(KeyboardInterrupt):
             nnunet(root, raw, merge_prostate_uterus=True)
     (raw / NAME / "labelsTr" / ".amos_0001.nii.gz.12345678.part~").touch()
@@ -291,9 +295,14 @@ def test_what_version_0_1_0_does_not_list_is_not_overwritten(
 ) -> None:
     (earlier / LABEL).unlink()
     (earlier / LABEL).write_bytes(b"mine")
-    result = nnunet(root, raw)
-    assert codes(result) == [("foreign_file", "error", LABEL)]
-    assert (earlier / LABEL).read_bytes() == b"mine"
+    for _ in range(2):
+        result = nnunet(root, raw)
+        assert codes(result) == [("foreign_file", "error", LABEL)]
+        assert (earlier / LABEL).read_bytes() == b"mine"
+        assert codes(amos_dask.verify(earlier)) == [("altered_output", "error", LABEL)]
+    assert nnunet(root, raw, adopt=True).exit_code == 0
+    assert (earlier / "replaced/1" / LABEL).read_bytes() == b"mine"
+    assert amos_dask.verify(earlier).exit_code == 0
 
 
 # ---------------------------------------------------------------- MONAI
@@ -306,7 +315,7 @@ def test_an_edited_datalist_stays_until_it_is_adopted(
     monai(root, file)
     plain = file.read_text()
     file.write_text(plain.replace('"fold": 1', '"fold": 3'))
-    assert codes(monai(root, file)) == [("foreign_file", "warning", "../amos.json")]
+    assert codes(monai(root, file)) == [("foreign_file", "error", "../amos.json")]
     assert '"fold": 3' in file.read_text()
     assert monai(root, file, adopt=True).issues == ()
     assert file.read_text() == plain
@@ -388,6 +397,26 @@ def test_verify_names_what_is_missing_altered_or_new(root: Path, raw: Path, nnun
     assert codes(amos_dask.verify(dataset)) == [("outdated_export", "error", EXPORT_MARK)]
 
 
+def test_the_exports_in_nnunet_raw_are_verified(
+    root: Path, raw: Path, nnunet: Export, cluster_address: str
+) -> None:
+    nnunet(root, raw)
+    nnunet(root, raw, dataset_id=7, selection=Selection(ids=["1"]))
+    (raw / "Dataset004_Hippocampus" / "imagesTr").mkdir(parents=True)  # somebody else's
+    result = amos_dask.verify(raw)
+    assert (result.exit_code, result.n_samples) == (0, 4)
+    assert f"{raw / 'Dataset007_AMOS22CT'}: export, sound: 3 files" in result.summary
+    assert f"{raw / NAME}: export, sound: 7 files" in result.summary
+    edit(raw / NAME / LABEL)
+    result = amos_dask.verify(raw)
+    assert codes(result) == [("altered_output", "error", f"{NAME}/{LABEL}")]
+    assert "stay without --adopt" in result.summary
+    with pytest.raises(AmosDaskError, match="verified as a whole"):
+        amos_dask.verify(raw, selection=Selection(ids=["1"]))
+    nnunet(root, root)  # in ROOT_DIR itself, which stays a ROOT_DIR
+    assert "samples" in amos_dask.verify(root, cluster=cluster_address, progress="none").summary
+
+
 def test_links_are_never_outdated(root: Path, raw: Path, nnunet: Export) -> None:
     nnunet(root, raw, link="symbolic")
     edit(mask_of(root))
@@ -449,14 +478,14 @@ def test_the_commands_say_what_stays(
         (raw / NAME / "labelsTs" / f"amos_00{number}.nii.gz").touch()
     edit(raw / NAME / LABEL)
     words = ("export", "nnunet", raw, "--root_dir", root, "--cluster", cluster_address)
-    said = program(*words, "--quiet").stdout
-    assert f"warning: amos_0001 {LABEL}: foreign_file: is not what this export wrote" in said
+    said = program(*words, "--quiet", exit_code=3).stdout
+    assert f"error: amos_0001 {LABEL}: foreign_file: is not what this export wrote" in said
     assert "warning: labelsTs: foreign_file: not of the export: amos_000.nii.gz" in said
     assert "and 2 more; left as it is" in said
     said = program("verify", raw / NAME, exit_code=3).stdout
     assert "1 finding (see above); the same 'amos-dask export' again" in said
     program("verify", raw / NAME, "--md5", exit_code=1)
-    listed = json.loads(program(*words, "--json").stdout.splitlines()[-1])
+    listed = json.loads(program(*words, "--json", exit_code=3).stdout.splitlines()[-1])
     assert {issue["file"] for issue in listed["found"]} == {LABEL, "labelsTs"}
 
 

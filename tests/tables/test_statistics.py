@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from amos_dask.statistics.pooling import describe_values
+from amos_dask.statistics.describing import describe_values
 from amos_dask.statistics.worksheets import describe_samples
 
 quick = settings(max_examples=300, deadline=None, derandomize=True, database=None)

@@ -1,97 +1,101 @@
-"""What is exported: the samples that were chosen, and the value that each of their labels gets."""
+"""What an export is to hold: the samples that were chosen, and the values that labels get."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from amos_dask.datasets import SUBSETS
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.place import RESULT_VERSION, ExportTask
+from amos_dask.export.files import ExportFolder
 from amos_dask.labels import BACKGROUND, PROSTATE, UTERUS, LabelMap
-from amos_dask.root.choices import find_label_map, require_no_archive, require_sample_folders
-from amos_dask.root.export_mark import ExportMark, path_from
+from amos_dask.root.choices import find_label_map, require_sample_folders
+from amos_dask.root.export_mark import ExportMark
 from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
 from amos_dask.sample.selection import Selection
+from amos_dask.sample.source import FolderSource
 
+# Version of how files are made from those of ROOT_DIR: where it is another, they are outdated.
+RESULT_VERSION = 1
 # Bladder, prostate, uterus: in MR too few are annotated to train on, as the tutorial says.
 RARE_IN_MR = (14, PROSTATE, UTERUS)
 
 
 @dataclass(frozen=True, slots=True)
-class ExportRequest:
-    """What is to be exported, and with which labels.
+class ExportTask(FolderSource):
+    """An organised sample to export.
 
     Parameters
     ----------
-    layout : Layout
-        ROOT_DIR.
-    tasks : tuple of ExportTask
-        The chosen samples, by number, yet without places for their files.
-    label_names : tuple of str
-        Name of each value in the exported masks; ``background`` comes first.
-    label_values : mapping of str to mapping of int to int
-        Modality -> label -> its value in the export.
-    record : mapping
-        How the labels were made, for the export's JSON.
-    root_dir : Path
-        What was given; absolute.
-    label_explanation : Path or None
-        The label map that was given.
-    selection : Selection
-        Which samples were chosen.
+    subset : {"train", "val", "test"}
+        Official subset.
+    modality : {"ct", "mri", "und"}
+        Of its group's folder, else of its number.
+    values : mapping of int to int
+        Label of the mask -> value in the export.
+    has_non_finite_voxels : bool
+        Whether the volume is known to hold NaN or infinite voxels.
+    export : ExportFolder or None
+        What of the export is ours of its files.
+    image : Path or None
+        Where the volume is to be, or is; None: it stays in ROOT_DIR, as does a mask whose values
+        do not change.
+    label : Path or None
+        Where the mask is to be, or is.
     """
 
-    layout: Layout
-    tasks: tuple[ExportTask, ...]
-    label_names: tuple[str, ...]
-    label_values: Mapping[str, Mapping[int, int]]
-    record: Mapping[str, Any]
-    root_dir: Path
-    label_explanation: Path | None
-    selection: Selection
+    subset: str
+    modality: str
+    values: Mapping[int, int]
+    has_non_finite_voxels: bool
+    export: ExportFolder | None = None
+    image: Path | None = None
+    label: Path | None = None
 
     @property
-    def modalities(self) -> frozenset[str]:
-        """Modalities of the chosen samples."""
-        return frozenset(self.label_values)
-
-    def find_target(self, path: str | Path) -> Path:
-        """Return where to export to; raise `AmosDaskError` when that lies in the archive."""
-        target = absolute(path)
-        require_no_archive(self.layout, target)
-        return target
-
-    def mark(self, base: Path, form: str) -> ExportMark:
-        """Return the mark of an export with its mark in a folder, yet without files."""
-        given = self.label_explanation
-        chosen = self.selection
-        return ExportMark(
-            **self.record,
-            label_names=self.label_names,
-            form=form,
-            result_version=RESULT_VERSION,
-            root_dir=path_from(base, self.root_dir),
-            label_explanation="" if given is None else path_from(base, absolute(given)),
-            ids=None if chosen.ids is None else tuple(chosen.ids),
-            subset=chosen.subset,
-            modality=chosen.modality,
-            samples=tuple(task.name for task in self.tasks),
-        )
+    def places(self) -> list[Path]:
+        """Where files of the export may be."""
+        return [path for path in (self.image, self.label) if path is not None]
 
 
-def choose_scans(
+def asked_for(
+    form: str,
     root_dir: str | Path,
-    label_explanation: str | Path | None,
     selection: Selection,
+    label_explanation: str | Path | None,
     merge_prostate_uterus: bool,
     mr_without_14_16: bool,
-) -> ExportRequest:
-    """Find the samples and plan their labels; nothing is written. Arguments as of `export_nnunet`.
+) -> ExportMark:
+    """Return what was asked for, as a mark tells it; arguments as of `export_nnunet`."""
+    return ExportMark(
+        form=form,
+        root_dir=str(absolute(root_dir)),
+        ids=None if selection.ids is None else tuple(selection.ids),
+        subset=selection.subset,
+        modality=selection.modality,
+        label_explanation="" if label_explanation is None else str(absolute(label_explanation)),
+        merge_prostate_uterus=merge_prostate_uterus,
+        mr_without_14_16=mr_without_14_16,
+    )
+
+
+def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
+    """Find the chosen samples and plan their labels; nothing is written.
+
+    Parameters
+    ----------
+    asked : ExportMark
+        What was asked for, as a mark tells it.
+
+    Returns
+    -------
+    mark : ExportMark
+        The same with samples, names and values of labels; yet without files.
+    tasks : list of ExportTask
+        The samples, by number, yet without places for their files; at least one.
 
     Raises
     ------
@@ -99,42 +103,46 @@ def choose_scans(
         When there are no samples to train on, an id has two folders, or the dataset has no
         prostate and uterus to merge or leave out.
     """
-    root = absolute(root_dir)
+    root = Path(asked.root_dir)
     layout = Layout.of(find_root(root))
-    wishes = {
-        "merge_prostate_uterus": merge_prostate_uterus,
-        "mr_without_14_16": mr_without_14_16,
-    }
-    for name, is_wished in wishes.items():
-        if is_wished and not layout.dataset.splits_prostate_uterus:
+    for name in ("merge_prostate_uterus", "mr_without_14_16"):
+        if getattr(asked, name) and not layout.dataset.splits_prostate_uterus:
             raise AmosDaskError(f"--{name} is for AMOS22, and {root} is {layout.dataset.name}.")
-    label_map = find_label_map(layout, label_explanation)
+    label_map = find_label_map(layout, asked.label_explanation or None)
     below = layout.grouped if root == layout.root else root
+    selection = Selection(asked.ids, asked.subset, asked.modality)
     folders = selection.choose_folders(require_sample_folders(below, layout))
     for sample_id, n in Counter(folder.sample_id for folder in folders).items():
         if n > 1:
             raise AmosDaskError(f"{sample_id} has {n} folders; run again first.")
     places = [_subset_and_modality(layout, folder) for folder in folders]
     if not any(subset != "test" for subset, _ in places):
-        raise AmosDaskError(f"{root_dir}: no training or validation samples among those chosen.")
-    names, values = plan_labels(label_map, {modality for _, modality in places}, **wishes)
+        raise AmosDaskError(f"{root}: no training or validation samples among those chosen.")
+    names, values = plan_labels(
+        label_map,
+        {modality for _, modality in places},
+        merge_prostate_uterus=asked.merge_prostate_uterus,
+        mr_without_14_16=asked.mr_without_14_16,
+    )
     issues = IssueLog(layout.issue_log).all()
     non_finite = {issue.sample for issue in issues if issue.code == "non_finite_voxels"}
-    tasks = tuple(
+    tasks = [
         ExportTask(
-            folder,
-            layout,
-            label_map,
-            subset=subset,
-            modality=modality,
-            values=values[modality],
+            *(folder, layout, label_map, subset, modality, values[modality]),
             has_non_finite_voxels=folder.sample_id in non_finite,
         )
         for folder, (subset, modality) in zip(folders, places, strict=True)
+    ]
+    mark = replace(
+        asked,
+        label_values=values,
+        label_names=names,
+        result_version=RESULT_VERSION,
+        samples=tuple(task.name for task in tasks),
+        left_out=(),
+        files={},
     )
-    record = {"made_by": "amos-dask export", **wishes, "label_values": values}
-    given = None if label_explanation is None else Path(label_explanation)
-    return ExportRequest(layout, tasks, names, values, record, root, given, selection)
+    return mark, tasks
 
 
 def _subset_and_modality(layout: Layout, folder: SampleFolder) -> tuple[str, str]:
@@ -183,15 +191,14 @@ def plan_labels(
         modality: [x for x in label_map if x not in RARE_IN_MR]
         if mr_without_14_16 and modality == "mri"
         else list(label_map)
-        for modality in modalities
+        for modality in sorted(modalities)
     }
     exported = sorted({merged[label] for labels in kept.values() for label in labels})
     value_of = {label: value for value, label in enumerate(exported)}
     values = {
         modality: {
-            label: value_of[merged[label]] if label in kept[modality] else BACKGROUND
-            for label in label_map
+            label: value_of[merged[label]] if label in labels else BACKGROUND for label in label_map
         }
-        for modality in sorted(modalities)
+        for modality, labels in kept.items()
     }
     return tuple(names[label] for label in exported), values
