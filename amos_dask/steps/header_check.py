@@ -37,8 +37,9 @@ def check_headers(sample: Sample) -> HeaderCheck:
         row without geometry and an ``error``.
     """
     issues: list[Issue] = []
-    infos = {kind: _read(sample, ref, kind, issues) for kind, ref in sample.files}
-    rows = [_describe(ref, kind, infos[kind]) for kind, ref in sample.files]
+    files = sample.files
+    infos = {kind: _read(sample, ref, kind, issues) for kind, ref in files}
+    rows = [_describe(ref, kind, infos[kind]) for kind, ref in files]
     volume, mask = infos.get("volume"), infos.get("mask")
     if volume is not None and mask is not None:
         norm = geometry.difference_norm(mask.affine, volume.affine)
