@@ -10,7 +10,7 @@ import numpy as np
 from amos_dask import geometry
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.nifti import ImageInfo, read_info
+from amos_dask.nifti import ImageInfo, ImageReader, read_info
 from amos_dask.records import FileHeader, FileRef, HeaderCheck, Kind, Sample
 
 # Raised when what is said of the same headers changes: they are read again then.
@@ -69,6 +69,11 @@ def unreadable(sample: Sample, ref: FileRef, kind: Kind, error: Exception) -> Is
     if isinstance(error, InaccessibleFileError):  # as all steps say it, so that it is said once
         return replace(issue, action="earlier output, if any, left as it is")
     return issue
+
+
+def check_tail(image: ImageReader) -> list[tuple[str, str]]:
+    """Return code and message of what follows an image that was read to its end."""
+    return [("trailing_bytes", "bytes follow the image")] if image.has_trailing_bytes else []
 
 
 def bad_affine(sample_id: str, path: str, kind: Kind) -> Issue:
