@@ -12,7 +12,13 @@ import pandas as pd
 
 from amos_dask.archive.discover import discover
 from amos_dask.datasets import find_definition
-from amos_dask.engine.check import WorkerView, find_problems, look_at_workers, ssh_line
+from amos_dask.engine.check import (
+    USABLE_MEMORY,
+    WorkerView,
+    find_problems,
+    look_at_workers,
+    ssh_line,
+)
 from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.options import options_of
@@ -22,7 +28,7 @@ from amos_dask.records import Sample
 from amos_dask.root.choices import find_archive, layout_for
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.receipts import Receipts
-from amos_dask.sample.estimates import largest_scan_bytes
+from amos_dask.sample.todo import largest_scan_bytes
 
 # Of the archive's size; float32 volumes take more room than what they are made from.
 _ROOM_FOR_ARCHIVE = 1.5
@@ -67,13 +73,8 @@ def check_cluster(
     archive : str or Path, optional
         The archive; every worker must see it. By default ``archive`` or ``amos22.zip`` in
         ``root_dir``, if any.
-    dataset : str or Path, optional
-        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
-        ROOT_DIR holds already, else AMOS22.
-    cluster : ClusterOptions, distributed.Client, str or None
-        Which cluster.
-    progress : str or callable
-        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+    dataset, cluster, progress
+        As for `run`.
 
     Returns
     -------
@@ -142,7 +143,7 @@ def _find_shortages(
     views: Sequence[WorkerView], samples: Sequence[Sample], layout: Layout | None
 ) -> list[str]:
     """Return what workers have too little of for the samples that are still to be done."""
-    needed = largest_scan_bytes(samples)
+    needed = largest_scan_bytes(samples) / USABLE_MEMORY
     done = set() if layout is None else set(Receipts(layout).sample_ids())
     left = [ref for s in samples if s.sample_id not in done for ref in (s.volume, s.mask)]
     room = 0.0 if layout is None else _ROOM_FOR_ARCHIVE * sum(ref.size for ref in left if ref)

@@ -25,7 +25,7 @@ from amos_dask.root.table_state import (
 )
 from amos_dask.settings import Found, Settings
 from amos_dask.statistics.stats import Statistics, statistics_files, write_statistics
-from amos_dask.tables.issue_files import has_whole_log, issue_files, write_issues
+from amos_dask.tables.issue_files import has_whole_log, write_issues
 from amos_dask.tables.of_root import fingerprint, write_tables
 from amos_dask.tables.own_workbooks import find_altered_files
 
@@ -90,7 +90,8 @@ def conclude(
     is_whole = leaks.is_complete and not seen.issues and not own.failed
     known = {} if state is None else state.made_from
     made_from = {**known, **made_from} if is_whole else {}
-    write_table_state(layout, made_from, outputs, issue_files(layout), tables.counts)
+    others = (layout.issues_workbook, layout.issues_text)
+    write_table_state(layout, made_from, outputs, others, tables.counts)
     return tables.counts, outputs
 
 

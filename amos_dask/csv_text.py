@@ -8,12 +8,12 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _DELIMITERS = ",;\t"
 # GB18030 has one as well, which is not among Python's.
-_BOMS = (
+BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16's, which it begins with
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -33,8 +33,7 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 _ENOUGH_BYTES, _MOST_BYTES, _LONGEST_WORD = 400, 1 << 16, 40
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """The text of a csv file.
 
     Parameters
@@ -70,17 +69,19 @@ def decode(content: bytes, encoding: str | None = None) -> Decoded:
     ValueError
         When it cannot be decoded; the message says why.
     """
+    if encoding is None:
+        encoding = next((name for bom, name in BOMS if content.startswith(bom)), None)
     if encoding is not None:
         return Decoded(_decode_as(content, encoding))
-    certain = _certain_text(content)
-    if certain is not None:
-        return Decoded(certain)
+    with suppress(UnicodeDecodeError):
+        if text := _as_utf_16(content):
+            return Decoded(text)
+    with suppress(UnicodeDecodeError):
+        return Decoded(content.decode("utf-8"))
     for candidate in _recognise(content):
-        try:
+        with suppress(UnicodeDecodeError):
             text = content.decode(candidate)
-        except UnicodeDecodeError:
-            continue
-        return Decoded(text, candidate, _first_word(text))
+            return Decoded(text, candidate, _first_word(text))
     raise ValueError("its encoding is not recognised")
 
 
@@ -113,22 +114,14 @@ def _first_word(text: str) -> str:
     return next((word for word in _LETTERS.findall(near) if not word.isascii()), match[0])
 
 
-def _certain_text(content: bytes) -> str | None:
-    """Return the text of UTF-8 or UTF-16; None where it is neither."""
-    for bom, encoding in _BOMS:
-        if content.startswith(bom):
-            return _decode_as(content, encoding)
-    if b"\0" in content:
-        # Delimiters and digits have a zero byte in UTF-16: behind the other, or before it.
-        is_big = content[::2].count(0) > content[1::2].count(0)
-        with suppress(UnicodeDecodeError):
-            text = content.decode("utf-16-be" if is_big else "utf-16-le")
-            if "\0" not in text and any(map(text.count, _DELIMITERS)):
-                return text
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+def _as_utf_16(content: bytes) -> str:
+    """Return the text of UTF-16 without byte order mark; empty where it is none."""
+    if b"\0" not in content:
+        return ""
+    # Delimiters and digits have a zero byte: behind the other, or before it.
+    is_big = content[::2].count(0) > content[1::2].count(0)
+    text = content.decode("utf-16-be" if is_big else "utf-16-le")
+    return text if "\0" not in text and any(map(text.count, _DELIMITERS)) else ""
 
 
 def _recognise(content: bytes) -> Iterator[str]:
@@ -171,6 +164,7 @@ def find_delimiter(text: str) -> str:
     header = next(lines, "")
 
     def count(delimiter: str) -> int:
+        """Return how many cells a delimiter makes of the header."""
         try:
             return len(next(csv.reader([header], delimiter=delimiter), []))
         except csv.Error:

@@ -29,10 +29,8 @@ def demo(
         Gets ``download/amos22.zip``, which is kept when it is there already, and ``AMOS22``.
     n_ct, n_mri : int
         Number of scans.
-    cluster : ClusterOptions, distributed.Client, str or None
-        Where to run; None for a local cluster.
-    progress : str or callable
-        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+    cluster, progress
+        As for `run`.
 
     Returns
     -------

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
 from amos_dask.archive.recognise import require_outside_archives
-from amos_dask.datasets import AMOS22, PublishedZip
+from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import (
     BytesDone,
     Listener,
@@ -28,8 +28,7 @@ from amos_dask.errors import AmosDaskError, ArchiveError, raise_on_sigterm
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
 from amos_dask.root.staging import require_room
-from amos_dask.transfer import TO_COME, PublishedFile, fetch, partial_path
-from amos_dask.web import PassingError, open_url
+from amos_dask.transfer import TO_COME, PassingError, fetch, open_url, partial_path
 
 # What the record says is known by heart as far as it matters: it is not waited for long.
 RECORD_PAUSES_SECONDS = (1, 2)
@@ -79,30 +78,25 @@ def download(
     amos_dask.errors.ArchiveError: ftp://a.org: only http:// and https:// URLs without user ...
     """
     root = absolute(root_dir)
-    if AMOS22.published_zip is None or AMOS22.metadata is None:
-        raise AmosDaskError(f"{AMOS22.name} is not published as one zip file.")
     if source is not None:
         _require_base(source)
     require_outside_archives(root)
     if root.exists() and not root.is_dir():
         raise AmosDaskError(f"{root}: is not a folder.")
     with raise_on_sigterm(), open_session(None, progress) as session:
-        names = [AMOS22.metadata.official_file, AMOS22.published_zip.name]
-        files = _find_files(AMOS22.published_zip, names, source, unlabelled, session.listener)
+        files = _find_files(source, unlabelled, session.listener)
         missing = [file for file in files if not _is_there(file, root, session.listener)]
         require_room(root, sum(_n_bytes_to_come(file, root) for file in missing), TO_COME)
         _fetch_all(missing, root, session.listener)
     return _result(root, files, missing)
 
 
-def _find_files(
-    published: PublishedZip,
-    names: list[str],
-    mirror: str | None,
-    unlabelled: bool,
-    listener: Listener,
-) -> list[PublishedFile]:
+def _find_files(mirror: str | None, unlabelled: bool, listener: Listener) -> list[PublishedFile]:
     """Return the files to have; where the record does not answer, with what is known by heart."""
+    published, csv = AMOS22.published_zip, AMOS22.metadata
+    if published is None or csv is None:
+        raise AmosDaskError(f"{AMOS22.name} is not published as one zip file.")
+    names = [csv.official_file, published.name]
     try:
         listed = _read_record(published.where, () if mirror else RECORD_PAUSES_SECONDS)
     except ArchiveError as error:
@@ -115,27 +109,24 @@ def _find_files(
                 f"{published.where}: lists no unlabelled scans; name a mirror that has them with "
                 "--from."
             )
-        names = names + (of_record or list(AMOS22.unlabelled.published))
-    files = []
-    for name in names:
-        file = listed.get(name, PublishedFile(name, _url_at_record(published.where, name)))
-        if name == published.name:
-            file = _with_known_facts(file, published)
-        if mirror is not None:
-            file = replace(file, url=f"{mirror.rstrip('/')}/{quote(name)}")
-        files.append(file)
-    return files
+        names += of_record or AMOS22.unlabelled.published
+    listed[published.name] = _with_known_facts(listed.get(published.name), published)
+    base, end = f"{_api(published.where)}/files", "/content"
+    if mirror is not None:
+        base, end = mirror.rstrip("/"), ""
+    files = [listed.get(name, PublishedFile("", None, name=name)) for name in names]
+    return [replace(file, where=f"{base}/{quote(file.name)}{end}") for file in files]
 
 
-def _with_known_facts(file: PublishedFile, known: PublishedZip) -> PublishedFile:
-    if file.md5 not in (None, known.md5):
+def _with_known_facts(listed: PublishedFile | None, known: PublishedFile) -> PublishedFile:
+    if listed is None:
+        return known
+    if listed.md5 not in (None, known.md5):
         raise ArchiveError(
-            f"{known.where}: lists {file.name} with the MD5 {file.md5}, not the {known.md5} "
+            f"{known.where}: lists {known.name} with the MD5 {listed.md5}, not the {known.md5} "
             "that this program was made for; look for a newer version of amos-dask."
         )
-    if file.n_bytes is None:
-        file = replace(file, n_bytes=known.n_bytes, n_bytes_uncertain=known.n_bytes_uncertain)
-    return replace(file, md5=known.md5)
+    return replace(listed, md5=known.md5) if listed.n_bytes else known
 
 
 def _read_record(page: str, pauses_seconds: Sequence[float]) -> dict[str, PublishedFile]:
@@ -150,30 +141,25 @@ def _read_record(page: str, pauses_seconds: Sequence[float]) -> dict[str, Publis
                 raise ArchiveError(f"{shown(page)}: {error}.") from error
             sleep(pause)
     try:
-        files = [_listed_file(entry, page) for entry in json.loads(content)["files"]]
+        files = [_listed_file(entry) for entry in json.loads(content)["files"]]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ArchiveError(f"{shown(page)}: its list of files is not understood.") from error
     return {file.name: file for file in files}
 
 
-def _listed_file(entry: Mapping[str, object], page: str) -> PublishedFile:
-    name, size = str(entry["key"]), entry.get("size")
-    md5 = _MD5.fullmatch(str(entry.get("checksum")))
+def _listed_file(entry: Mapping[str, object]) -> PublishedFile:
+    md5, size = _MD5.fullmatch(str(entry.get("checksum"))), entry.get("size")
     return PublishedFile(
-        name,
-        _url_at_record(page, name),
-        n_bytes=size if type(size) is int and size >= 0 else None,
+        where="",
         md5=None if md5 is None else md5[1].lower(),
+        n_bytes=size if type(size) is int and size >= 0 else 0,
+        name=str(entry["key"]),
     )
 
 
 def _api(page: str) -> str:
     parts = urlsplit(page)
     return parts._replace(path="/api" + parts.path.rstrip("/")).geturl()
-
-
-def _url_at_record(page: str, name: str) -> str:
-    return f"{_api(page)}/files/{quote(name)}/content"
 
 
 def _require_base(url: str) -> None:
@@ -201,7 +187,7 @@ def _is_there(file: PublishedFile, root: Path, listener: Listener) -> bool:
     n_bytes = path.stat().st_size
     is_published = file.fits(n_bytes)
     if is_published and file.n_bytes_uncertain:  # the size alone does not tell
-        md5 = read_md5(str(path), lambda n: listener(BytesDone("md5", file.name, n, n_bytes)))
+        md5 = read_md5(str(path), lambda *n: listener(BytesDone("md5", file.name, *n)))
         is_published = md5 == file.md5
     if not is_published:
         raise AmosDaskError(
@@ -214,7 +200,7 @@ def _is_there(file: PublishedFile, root: Path, listener: Listener) -> bool:
 def _n_bytes_to_come(file: PublishedFile, root: Path) -> int:
     partial = partial_path(root / file.name)
     n_there = partial.stat().st_size if partial.is_file() else 0
-    return max(0, (file.n_bytes or 0) - n_there)
+    return max(0, file.n_bytes - n_there)
 
 
 def _fetch_all(files: list[PublishedFile], root: Path, listener: Listener) -> None:

@@ -8,17 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.absent import Absent, find_absent
 from amos_dask.archive.locations import shown
-from amos_dask.changes import describe_changes, require_same_archive
+from amos_dask.changes import Absent, describe_changes, find_absent, require_same_archive
 from amos_dask.plan import Planned, make_plan
 from amos_dask.records import FileRef, Sample
 from amos_dask.results import RunPlan
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.receipts import Output, Receipt
 from amos_dask.root.working import reading_from
-from amos_dask.sample.estimates import COSTS, ScanSize
 from amos_dask.sample.selection import EVERYTHING, Selection
+from amos_dask.sample.todo import SECONDS_A_VOXEL, WRITTEN_BYTES_A_VOXEL, ScanSize
 from amos_dask.settings import Settings, find
 
 _COLUMNS = ("ID", "subset", "modality", "reason", "todo", "read_bytes", "write_bytes", "folder")
@@ -73,27 +72,7 @@ def plan_run(
     >>> plan.samples[["ID", "reason", "todo"]].head(1).values.tolist()
     [['amos_0001', 'forced', 'volume+masks']]
     """
-    settings = Settings(
-        root_dir,
-        archive,
-        dataset,
-        labeled_data_meta,
-        metadata_encoding,
-        mr_metadata_offset,
-        label_explanation,
-        region_volume_thresh,
-        kernel_size,
-        filter_halfedge,
-        region_area_thresh,
-        exclude,
-        selection,
-        force,
-        adopt,
-        discard_edits,
-        prune,
-        switch_archive,
-        without_metadata,
-    )
+    settings = Settings(**locals())  # of which each argument is a field
     with reading_from(Layout(settings.root)):
         found = find(settings)
         plan = make_plan(found)
@@ -104,7 +83,7 @@ def plan_run(
         made = _made(planned)
         sizes.append(ScanSize.of(planned.sample.volume if planned.todo.outputs else None))
         n_voxels = sizes[-1].n_voxels
-        seconds += n_voxels * sum(COSTS[output].seconds for output in made)
+        seconds += n_voxels * sum(SECONDS_A_VOXEL[output] for output in made)
         rows.append(_row(planned, made, n_voxels))
     rows += [_row_of_absent(absent, receipt, "") for receipt in absent.listed]
     removal = "removal" if prune else ""
@@ -142,7 +121,7 @@ def _row(planned: Planned, made: list[Output], n_voxels: int) -> dict[str, Any]:
         "reason": str(planned.todo.reason),
         "todo": "+".join(made) or ("kept" if planned.todo.outputs else ""),  # its file is missing
         "read_bytes": sum(ref.size for ref in refs),
-        "write_bytes": round(n_voxels * sum(COSTS[output].written_bytes for output in made)),
+        "write_bytes": round(n_voxels * sum(WRITTEN_BYTES_A_VOXEL[output] for output in made)),
         "folder": task.target.path.relative_to(task.layout.root).as_posix(),
     }
 

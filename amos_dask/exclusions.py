@@ -45,10 +45,9 @@ class Exclusions:
     def checksum(self) -> str:
         """Checksum of what the list says, whatever its form; empty where it excludes nothing."""
         told = sorted((number, sorted(labels)) for number, labels in self.by_number.items())
-        is_empty = not (self.everywhere or told)
-        return (
-            "" if is_empty else f"{zlib.crc32(repr((sorted(self.everywhere), told)).encode()):08x}"
-        )
+        if not (self.everywhere or told):
+            return ""
+        return f"{zlib.crc32(repr((sorted(self.everywhere), told)).encode()):08x}"
 
     def for_sample(self, sample_id: str) -> frozenset[int]:
         """Return the excluded labels of such as ``amos_0004``; `EVERY_LABEL` for all of it."""
@@ -111,39 +110,42 @@ def read_exclusions(path: Path, label_map: LabelMap, prefix: str = AMOS22.prefix
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ExclusionsError(f"{path}: not a readable list of exclusions ({reason}).") from error
-    labels = _labels_by_name(label_map)
-    everywhere: set[int] = set()
-    by_number: dict[int, set[int]] = {}
-    for where, sample, label in _rows(path, text.splitlines()):
-        number = _number(sample, prefix, where)
-        chosen = everywhere if number is None else by_number.setdefault(number, set())
-        chosen |= _labels(label, labels, where)
-    found = {number: frozenset(chosen) for number, chosen in by_number.items()}
-    return Exclusions(frozenset(everywhere), found, text)
+    # By name and by number; where a name looks like a number, the number counts.
+    labels = {_key(name): label for label, name in label_map.names().items()}
+    labels |= {str(label): label for label in label_map}
+    chosen: dict[int | None, frozenset[int]] = {None: frozenset()}
+    for where, sample, label in _rows(path, text):
+        try:
+            number = _number(sample, prefix)
+            chosen[number] = chosen.get(number, frozenset()) | _labels(label, labels)
+        except ValueError as error:
+            raise ExclusionsError(f"{where}: {error}.") from error
+    by_number = {number: found for number, found in chosen.items() if number is not None}
+    return Exclusions(chosen[None], by_number, text)
 
 
-def _rows(path: Path, lines: list[str]) -> Iterator[tuple[str, str, str]]:
+def _rows(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
     """Yield where a row stands, its sample and its label."""
-    header: list[str] | None = None
+    columns = ",".join(_COLUMNS)
+    header: list[str] = []
+    lines = text.splitlines()
     delimiter = find_delimiter("\n".join(lines))
     for number, line in enumerate(lines, start=1):
-        if line.lstrip().startswith("#"):
-            continue
         where = f"{path}, line {number}"
-        cells = _cells(line, delimiter, where)
-        if not any(cells) or (header is None and is_about_delimiter(cells)):
+        cells = [] if line.lstrip().startswith("#") else _cells(line, delimiter, where)
+        if not any(cells) or (not header and is_about_delimiter(cells)):
             continue
-        if header is None:
+        if not header:
             header = [name.casefold() for name in cells]
             if sorted(header) != sorted(_COLUMNS):
-                raise ExclusionsError(f"{where}: expected the columns {','.join(_COLUMNS)}.")
+                raise ExclusionsError(f"{where}: expected the columns {columns}.")
             continue
         if any(cells[len(header) :]):
-            raise ExclusionsError(f"{where}: more cells than the columns {','.join(_COLUMNS)}.")
+            raise ExclusionsError(f"{where}: more cells than the columns {columns}.")
         row = dict(zip(header, [*cells, ""], strict=False))  # the last cell may be left out
         yield where, row["sample"], row["label"]
-    if header is None:
-        raise ExclusionsError(f"{path}: expected a first line {','.join(_COLUMNS)}.")
+    if not header:
+        raise ExclusionsError(f"{path}: expected a first line {columns}.")
 
 
 def _cells(line: str, delimiter: str, where: str) -> list[str]:
@@ -155,29 +157,23 @@ def _cells(line: str, delimiter: str, where: str) -> list[str]:
     return [cell.strip() for cell in row]
 
 
-def _number(sample: str, prefix: str, where: str) -> int | None:
+def _number(sample: str, prefix: str) -> int | None:
     """Return the sample's number, or None for all samples."""
     if sample in ("", _ALL):
         return None
     number = sample.removeprefix(f"{prefix}_")
     if not _NUMBER.fullmatch(number):
-        raise ExclusionsError(f"{where}: {sample!r} is no sample such as {prefix}_0004, 4 or *.")
+        raise ValueError(f"{sample!r} is no sample such as {prefix}_0004, 4 or *")
     return int(number)
 
 
-def _labels(label: str, known: Mapping[str, int], where: str) -> frozenset[int]:
+def _labels(label: str, known: Mapping[str, int]) -> frozenset[int]:
     if label in ("", _ALL):
         return EVERY_LABEL
     name = str(int(label)) if _INDEX.fullmatch(label) else _key(label)
     if name not in known:
-        raise ExclusionsError(f"{where}: the label map has no label {label!r}.")
+        raise ValueError(f"the label map has no label {label!r}")
     return frozenset({known[name]})
-
-
-def _labels_by_name(label_map: LabelMap) -> dict[str, int]:
-    """Return label by name and by number; where a name looks like a number, the number counts."""
-    names = {_key(name): label for label, name in label_map.names().items()}
-    return names | {str(label): label for label in label_map}
 
 
 def _key(name: str) -> str:

@@ -100,9 +100,18 @@ def orientation_to(affine: Affine) -> str:
     return f"Oblique(closest to {codes})" if is_oblique(affine) else codes
 
 
-def opposite(orientation: str) -> str:
-    """Return the sides that the axes of an orientation start from: of ``LAS`` it is ``RPI``."""
-    return orientation.translate(_OPPOSITE)
+def describe(affine: Affine) -> dict[str, Any]:
+    """Return an affine as manifests show it, by the names of `FileHeader`'s fields.
+
+    ``orientation_to`` says where the axes point to, ``orientation_from`` where they come from;
+    None of an affine that cannot be used. ``affine_json`` is None where it is not finite.
+    """
+    to = orientation_to(affine) if is_usable(affine) else None
+    return {
+        "orientation_from": None if to is None else to.translate(_OPPOSITE),
+        "orientation_to": to,
+        "affine_json": to_json(affine) if np.isfinite(affine).all() else None,
+    }
 
 
 def is_oblique(affine: Affine) -> bool:

@@ -30,7 +30,7 @@ from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
 from amos_dask.root.working import working_where_possible
 from amos_dask.tables.assignments import PATIENT_COLUMNS, find_patients
-from amos_dask.tables.issue_files import issue_files, record_issues
+from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.workbook import read_sheet, require_columns
 
@@ -191,7 +191,7 @@ def _keep_issues(layout: Layout, issues: Iterable[Issue]) -> tuple[Path, ...]:
     if log.all() == before:
         return ()
     record_issues(layout, Step.LEAKS, issues)
-    return issue_files(layout)
+    return layout.issues_workbook, layout.issues_text
 
 
 def _describe(found: Leaks, split_name: str | None) -> str:

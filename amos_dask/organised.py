@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from amos_dask.engine.events import Outcome
 from amos_dask.engine.session import Session
@@ -21,7 +22,7 @@ from amos_dask.records import (
 from amos_dask.results import failure_issue
 from amos_dask.root.layout import Layout, SampleFolder, sample_folder
 from amos_dask.root.receipts import Receipts
-from amos_dask.sample.describe import DescribeTask, Description, describe_foreign, describe_sample
+from amos_dask.sample.describe import describe_foreign, describe_sample
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import current_receipt
 from amos_dask.settings import Found
@@ -131,17 +132,15 @@ def describe_samples(
     SampleRecord
         As they are read; one that only has issues where that failed.
     """
-    tasks = [
-        DescribeTask(FolderSource(folder, layout, label_map), layout.grouped, thresholds_mm3)
-        for folder in folders
-    ]
-    for outcome in session.map("describe", describe_sample, tasks):
+    sources = [FolderSource(folder, layout, label_map) for folder in folders]
+    describe = partial(describe_sample, below=layout.grouped, thresholds_mm3=thresholds_mm3)
+    for outcome in session.map("describe", describe, sources):
         yield _record(outcome)
 
 
-def _record(outcome: Outcome[StepResult[Description]]) -> SampleRecord:
+def _record(outcome: Outcome[StepResult[SampleRecord]]) -> SampleRecord:
     if outcome.value is not None and outcome.value.value is not None:
-        return outcome.value.value.record
+        return outcome.value.value
     issues = (failure_issue(outcome),) if outcome.value is None else outcome.value.issues
     found = tuple(StepIssue(Step.DATASET_MANIFEST, issue) for issue in issues)
     return SampleRecord(outcome.name, None, issues=found)

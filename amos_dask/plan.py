@@ -1,4 +1,4 @@
-"""The plan of a run: a task for each chosen sample, what is left to do, and what is known."""
+"""The plan of a run: what headers say, a task for each chosen sample, what is left to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from amos_dask.archive.discover import Discovery
+from amos_dask.engine.events import Notice
+from amos_dask.engine.session import Session
+from amos_dask.issues import Issue
 from amos_dask.records import HeaderCheck, Sample, Step, StepIssue
+from amos_dask.results import failure_issue
 from amos_dask.root.layout import sample_folder
 from amos_dask.root.receipts import Origin, Receipt, Receipts
 from amos_dask.sample.edits import find_edited_metadata, with_metadata
@@ -14,7 +19,7 @@ from amos_dask.sample.source import UNKNOWN, ArchiveSource
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from amos_dask.sample.todo import Reason, ToDo, find_misread, find_todo
 from amos_dask.settings import Found
-from amos_dask.steps.header_check import RESULT_VERSION
+from amos_dask.steps.header_check import RESULT_VERSION, check_headers, unchecked_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +197,39 @@ def describe_reasons(reasons: Mapping[str, int]) -> str:
     """Return such as ``12 samples: 10 complete, 2 changed``."""
     ordered = [f"{reasons[reason]} {reason}" for reason in Reason if reasons.get(reason)]
     return f"{sum(reasons.values())} samples: {', '.join(ordered)}"
+
+
+def read_headers(
+    session: Session, archive: Discovery, known: Mapping[str, HeaderCheck] | None = None
+) -> tuple[dict[str, HeaderCheck], list[Issue]]:
+    """Read all headers that are not known.
+
+    Parameters
+    ----------
+    session : Session
+        Where to read them; not asked when all are known.
+    archive : Discovery
+        The archive.
+    known : mapping of str to HeaderCheck, optional
+        Sample id -> what was said before by files that are still the same.
+
+    Returns
+    -------
+    headers : dict of str to HeaderCheck
+        What the headers of every sample say.
+    issues : list of Issue
+        Of names, metadata and headers.
+    """
+    headers, issues = dict(known or {}), list(archive.issues)
+    for issue in issues:
+        if issue.code in ("mr_metadata_offset", "mr_metadata_offset_unknown"):
+            session.listener(Notice(issue.message))
+    unread = [sample for sample in archive.samples if sample.sample_id not in headers]
+    for outcome in session.map("headers", check_headers, unread):
+        if outcome.value is None:
+            issues.append(failure_issue(outcome))
+        else:
+            headers[outcome.name] = outcome.value
+    issues += [issue for check in headers.values() for issue in check.issues]
+    samples = archive.samples
+    return {s.sample_id: headers.get(s.sample_id) or unchecked_headers(s) for s in samples}, issues

@@ -168,6 +168,12 @@ class Sample:
         """The sample's id, for the graph."""
         return self.sample_id
 
+    @property
+    def files(self) -> list[tuple[Kind, FileRef]]:
+        """Its volume and its mask, as far as it has them."""
+        both: list[tuple[Kind, FileRef | None]] = [("volume", self.volume), ("mask", self.mask)]
+        return [(kind, ref) for kind, ref in both if ref is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class FileHeader:
@@ -227,22 +233,10 @@ class HeaderCheck:
 
 
 class Region(NamedTuple):
-    """A small connected region.
+    """A small connected region."""
 
-    Parameters
-    ----------
-    label : int
-        Of all its voxels.
-    x, y, z : int
-        Its centroid as a voxel index from 0, rounded half to even.
-    n_voxels : int
-        Its size.
-    volume_mm3 : float
-        The same in mm3.
-    """
-
-    label: int
-    x: int
+    label: int  # of all its voxels
+    x: int  # its centroid as voxel indexes from 0, each rounded half to even
     y: int
     z: int
     n_voxels: int
@@ -254,15 +248,7 @@ Regions = tuple[tuple[float, tuple[Region, ...]], ...]
 
 
 class LabelChange(NamedTuple):
-    """Voxels of one label that denoising gave another one.
-
-    Parameters
-    ----------
-    label_from, label_to : int
-        The label before and after.
-    n_voxels : int
-        How many voxels.
-    """
+    """Voxels of one label that denoising gave another one, and how many they are."""
 
     label_from: int
     label_to: int
@@ -399,8 +385,6 @@ class SampleResult:
         Binary masks that were written.
     regions : Regions
         Small regions of the mask, where no receipt keeps them.
-    is_lost : bool
-        Whether its volume cannot be used, so that there is no such sample.
     """
 
     sample_id: str
@@ -411,4 +395,3 @@ class SampleResult:
     is_changed: bool = False
     n_binary_masks: int = 0
     regions: Regions = ()
-    is_lost: bool = False

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amos_dask.absent import find_absent, prune
-from amos_dask.changes import describe_changes, require_same_archive
+from amos_dask.changes import describe_changes, find_absent, prune, require_same_archive
 from amos_dask.conclude import conclude
 from amos_dask.engine.events import Listener, Notice, Outcome
 from amos_dask.engine.session import Needs, Session, open_session
-from amos_dask.headers import read_headers
 from amos_dask.issues import Issue
 from amos_dask.organised import find_organised
-from amos_dask.plan import Plan, describe_reasons, make_plan
+from amos_dask.plan import Plan, describe_reasons, make_plan, read_headers
 from amos_dask.records import HeaderCheck, SampleResult, Step
 from amos_dask.results import RunResult, failure_issue
 from amos_dask.root.choices import (
@@ -36,10 +34,9 @@ from amos_dask.root.receipts import Receipts
 from amos_dask.root.staging import remove_temporaries, require_room, write_text
 from amos_dask.root.table_state import TableCounts
 from amos_dask.root.working import working_on
-from amos_dask.sample.estimates import largest_scan_bytes
 from amos_dask.sample.make import make_sample
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.todo import Reason, is_denoised_otherwise
+from amos_dask.sample.todo import Reason, is_denoised_otherwise, largest_scan_bytes
 from amos_dask.settings import Found, Settings, find
 
 _SAMPLE_STEPS = (

@@ -15,11 +15,13 @@ class _StrictLoader(yaml.BaseLoader):
     """Makes mappings, lists and text only: YAML's own numbers would read ``010`` as 8."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Return the next node, which is no alias."""
         if self.check_event(yaml.AliasEvent):  # they make small files huge
             raise yaml.YAMLError("aliases are not allowed")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping, of which no key occurs twice."""
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
             ((key, _),) = Counter(key.value for key, _ in node.value).most_common(1)

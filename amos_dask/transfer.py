@@ -5,60 +5,126 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from time import sleep
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from urllib3 import exceptions as faults
 
 from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
+from amos_dask.archive.remote import PASSING_STATUSES, scrubbed
+from amos_dask.datasets import PublishedFile
 from amos_dask.engine.events import BytesDone, Listener, Notice
 from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.root.staging import flush_to_disk, remove_if_empty, require_room
-from amos_dask.web import NO_SUCH_PART, REST, WHOLE, PassingError, open_url
 
+TIMEOUT_SECONDS = 30.0  # that a server may be silent
 # Between attempts in a row that bring nothing new; after the last it is given up.
 PAUSES_SECONDS = (1, 2, 4, 8, 15, 30, 60)
 LONGEST_ASKED_SECONDS = 900  # that is granted to a server that asks for a pause
 SECONDS_BETWEEN_EVENTS = 1.0
 TO_COME = "still to come"  # what a disk must have room for
 _BLOCK_BYTES = 1 << 20
+_WHOLE, _REST, _NO_SUCH_PART = 200, 206, 416
+_ONLY_REDIRECTS = urllib3.Retry(
+    None, connect=0, read=0, status=0, other=0, redirect=10, respect_retry_after_header=False
+)
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')  # stands for exactly these bytes
 
 
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file to download, as its publishers describe it.
+class PassingError(Exception):
+    """What another attempt may mend, after as many seconds as the server asks for."""
 
-    Parameters
-    ----------
-    name : str
-        A plain name, never a path.
-    url : str
-        Where it is.
-    n_bytes : int or None
-        Its size; None when nobody tells.
-    n_bytes_uncertain : int
-        By how much that may be off.
-    md5 : str or None
-        Its MD5; None when nobody tells.
+    def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+
+
+@contextmanager
+def open_url(
+    url: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[urllib3.BaseHTTPResponse]:
+    """Ask a server for a file, and yield its reply.
+
+    Raises
+    ------
+    PassingError
+        When another attempt may help, in the ``with`` block as well.
+    ArchiveError
+        When none will.
     """
+    # The file is wanted as it is: packed for the way, it could not be gone on with.
+    headers = {"User-Agent": "amos-dask", "Accept-Encoding": "identity", **headers}
+    try:
+        with (
+            _connections(url) as pool,
+            pool.request("GET", url, headers=headers, preload_content=False) as reply,
+        ):
+            _require_file(url, reply)
+            yield reply
+    except faults.HTTPError as error:
+        raise _failure(url, error) from error
 
-    name: str
-    url: str
-    n_bytes: int | None = None
-    n_bytes_uncertain: int = 0
-    md5: str | None = None
 
-    def fits(self, n_bytes: int) -> bool:
-        """Return whether a file of this size can be the published one."""
-        return self.n_bytes is None or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain
+def _connections(url: str) -> urllib3.PoolManager:
+    """Return what connects to a server, by the proxy that the environment names."""
+    parts = urlsplit(url)
+    how: dict[str, Any] = {"timeout": TIMEOUT_SECONDS, "retries": _ONLY_REDIRECTS}
+    proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    if not proxy:
+        return urllib3.PoolManager(**how)
+    known = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
+    login = urllib3.make_headers(proxy_basic_auth=unquote(known.auth)) if known.auth else None
+    return urllib3.ProxyManager(known.url, proxy_headers=login, **how)
+
+
+def _require_file(url: str, reply: urllib3.BaseHTTPResponse) -> None:
+    """Raise unless the answer is a file, or that there is no such part of it."""
+    answer = f"the server answers {reply.status} {reply.reason or ''}".strip()
+    if reply.status in PASSING_STATUSES:
+        wait_seconds = 0.0
+        with suppress(faults.InvalidHeader):
+            wait_seconds = _ONLY_REDIRECTS.get_retry_after(reply) or 0.0
+        if wait_seconds:
+            answer += f" and asks to wait {wait_seconds:.0f} s"
+        raise PassingError(answer, wait_seconds)
+    if reply.status == _NO_SUCH_PART:
+        return
+    if reply.status not in (_WHOLE, _REST):
+        raise ArchiveError(f"{shown(url)}: {answer}.")
+    if reply.headers.get("Content-Encoding", "identity") != "identity":
+        raise ArchiveError(f"{shown(url)}: the server sends the file packed.")
+    if "text/html" in reply.headers.get("Content-Type", "").lower():  # of a hotel, for example
+        raise ArchiveError(f"{shown(url)}: a web page was sent instead of the file.")
+
+
+def _failure(url: str, error: faults.HTTPError) -> PassingError | ArchiveError:
+    reason = (isinstance(error, faults.MaxRetryError) and error.reason) or error
+    cause: BaseException = reason
+    if isinstance(reason, faults.SSLError) and isinstance(reason.args[0], ssl.SSLError):
+        cause = reason.args[0]
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, TimeoutError):
+        return PassingError("the server is silent")
+    if isinstance(reason, faults.ProtocolError):
+        return PassingError("the connection was cut")
+    said = f"cannot be reached ({scrubbed(cause)})"
+    is_final = isinstance(reason, faults.LocationValueError | faults.ResponseError)
+    if is_final or isinstance(cause, ssl.SSLCertVerificationError):
+        return ArchiveError(f"{shown(url)}: {said}.")
+    return PassingError(f"{urlsplit(url).netloc} {said}")
 
 
 def fetch(file: PublishedFile, final: Path, listener: Listener) -> None:
@@ -105,31 +171,33 @@ class _Transfer:
         self._partial = partial
         self._final = final
         self._listener = listener
-        self._n_bytes = None if file.n_bytes_uncertain else file.n_bytes
+        # What the whole has, 0 where that is not known; what of it is there, and by which ETag.
+        self._n_bytes = 0 if file.n_bytes_uncertain else file.n_bytes
         self._n_there = partial.seek(0, os.SEEK_END)
-        self._etag: str | None = None
+        self._etag = ""
         self._next_event = 0.0
 
     def run(self) -> None:
         """Fetch all that is missing; return when the file is complete and as published."""
         if self._file.md5 is None:  # nothing would tell what it is that is there
             self._restart()
-        n_from_before = self._n_there
-        if n_from_before:
-            self._say(f"{n_from_before:,} bytes of it are there already")
-        while True:
-            self._receive_all()
-            md5 = None if self._file.md5 is None else self._read_md5()
+        is_begun = self._n_there > 0
+        if is_begun:
+            self._say(f"{self._n_there:,} bytes of it are there already")
+        self._receive_all()
+        while self._file.md5 is not None:
+            md5 = read_md5(str(partial_path(self._final)), lambda *n: self._tell("md5", *n))
             if md5 == self._file.md5:
                 return
             self._restart()
-            if not n_from_before:
+            if not is_begun:
                 raise self._error(
                     f"what was sent has the MD5 {md5}, published is {self._file.md5}; nothing of "
                     "it was kept, download it again"
                 )
+            is_begun = False
             self._say("what was there is not the beginning of it; it is fetched anew")
-            n_from_before = 0
+            self._receive_all()
 
     def _receive_all(self) -> None:
         n_furthest, n_failures = self._n_there, 0
@@ -144,24 +212,24 @@ class _Transfer:
 
     def _receive(self) -> None:
         """Make one request and write what comes; return when that is all."""
-        headers = {}
-        if self._file.md5 is None and self._etag is None:
+        if self._file.md5 is None and not self._etag:
             self._restart()  # nothing would tell that a rest belongs to what is there
+        headers = {}
         if self._n_there:
             headers["Range"] = f"bytes={self._n_there}-"
-            if self._etag is not None:
+            if self._etag:
                 headers["If-Range"] = self._etag
-        with open_url(self._file.url, headers) as reply:
-            if self._take(reply):
+        with open_url(self._file.where, headers) as reply:
+            if self._takes(reply):
                 self._write(reply)
 
-    def _take(self, reply: urllib3.BaseHTTPResponse) -> bool:
+    def _takes(self, reply: urllib3.BaseHTTPResponse) -> bool:
         """Hold a reply against what is there; return whether it brings more of it."""
-        start, n_bytes, etag = _understand(reply)
-        if reply.status == NO_SUCH_PART and self._n_there == n_bytes:
+        start, n_bytes, etag = _read_headers(reply)
+        if reply.status == _NO_SUCH_PART and self._n_there == n_bytes:
             return False
-        is_changed = start != 0 and None not in (etag, self._etag) and etag != self._etag
-        if start != (self._n_there if reply.status == REST else 0) or is_changed:
+        is_changed = start != 0 and etag and self._etag and etag != self._etag
+        if start != (self._n_there if reply.status == _REST else 0) or is_changed:
             self._restart()
             raise PassingError("the server does not send the rest of it")
         if n_bytes is not None and not self._file.fits(n_bytes):
@@ -172,26 +240,26 @@ class _Transfer:
         if start == 0 and self._n_there:
             self._say("the server begins anew")
             self._restart()
+        if n_bytes == 0:
+            raise self._error("the server has nothing in it")
         self._etag = etag
-        self._n_bytes = n_bytes if n_bytes is not None else self._n_bytes
-        require_room(self._final.parent, (self._n_bytes or 0) - self._n_there, TO_COME)
+        self._n_bytes = n_bytes or self._n_bytes
+        require_room(self._final.parent, self._n_bytes - self._n_there, TO_COME)
         return True
 
     def _write(self, reply: urllib3.BaseHTTPResponse) -> None:
         self._tell("download", self._n_there, self._n_bytes, now=True)
         while block := reply.read1(_BLOCK_BYTES):  # what has come is taken, a cut loses nothing
-            if self._n_bytes is not None and self._n_there + len(block) > self._n_bytes:
+            if self._n_bytes and self._n_there + len(block) > self._n_bytes:
                 raise self._error(
                     f"the server sends more than the {self._n_bytes} bytes it should have; choose "
                     "another source"
                 )
             self._append(block)
             self._tell("download", self._n_there, self._n_bytes)
-        if self._n_bytes == 0:
-            raise self._error("the server has nothing in it")
         # Where the reply does not tell its end, what is known of the size has to.
-        n_least = (self._file.n_bytes or 1) - self._file.n_bytes_uncertain
-        if self._n_there < (n_least if self._n_bytes is None else self._n_bytes):
+        n_least = self._n_bytes or max(1, self._file.n_bytes - self._file.n_bytes_uncertain)
+        if self._n_there < n_least:
             raise PassingError("the connection was cut")
         self._tell("download", self._n_there, self._n_bytes, now=True)
 
@@ -208,11 +276,7 @@ class _Transfer:
     def _restart(self) -> None:
         self._partial.seek(0)
         self._partial.truncate()
-        self._n_there, self._etag = 0, None
-
-    def _read_md5(self) -> str:
-        path = str(partial_path(self._final))
-        return read_md5(path, lambda n_read: self._tell("md5", n_read, self._n_there))
+        self._n_there, self._etag = 0, ""
 
     def _wait(self, n_failures: int, error: PassingError) -> None:
         """Wait for the next attempt; raise when it was the last."""
@@ -223,30 +287,30 @@ class _Transfer:
         self._say(f"{error}; next attempt in {pause:.0f} s")
         sleep(pause)
 
-    def _tell(self, phase: str, n_bytes: int, total: int | None, *, now: bool = False) -> None:
+    def _tell(self, work: str, n_bytes: int, total: int | None, *, now: bool = False) -> None:
         clock = time.monotonic()
         if now or clock >= self._next_event:
             self._next_event = clock + SECONDS_BETWEEN_EVENTS
-            self._listener(BytesDone(phase, self._file.name, n_bytes, total))
+            self._listener(BytesDone(work, self._file.name, n_bytes, total or None))
 
     def _say(self, message: str) -> None:
         self._listener(Notice(f"{self._file.name}: {message}"))
 
     def _error(self, message: str) -> ArchiveError:
-        return ArchiveError(f"{shown(self._file.url)}: {message}.")
+        return ArchiveError(f"{shown(self._file.where)}: {message}.")
 
 
-def _understand(reply: urllib3.BaseHTTPResponse) -> tuple[int, int | None, str | None]:
+def _read_headers(reply: urllib3.BaseHTTPResponse) -> tuple[int, int | None, str]:
     """Return where a reply begins, -1 for nowhere; the size of the whole; and its strong ETag."""
     etag = reply.headers.get("ETag", "").strip()
-    strong = etag if _STRONG_ETAG.fullmatch(etag) else None
-    if reply.status == WHOLE:
-        length = reply.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdecimal() else None, strong
-    match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
-    start, n_bytes = match.groups() if match else (None, None)
-    size = int(n_bytes) if n_bytes and n_bytes.isdecimal() else None
-    return -1 if start is None else int(start), size, strong
+    start: str | None = "0"
+    size: str | None = reply.headers.get("Content-Length")
+    if reply.status != _WHOLE:
+        match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
+        start, size = match.groups() if match else (None, None)
+    n_bytes = int(size) if size and size.isdecimal() else None
+    strong = etag if _STRONG_ETAG.fullmatch(etag) else ""
+    return -1 if start is None else int(start), n_bytes, strong
 
 
 @contextmanager

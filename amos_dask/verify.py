@@ -14,15 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive.discover import discover
-from amos_dask.archive.locations import is_url, is_zip, shown
-from amos_dask.archive.published import (
-    compare_with_published,
-    count_bytes,
-    describe_progress,
-    file_name,
-    is_too_small,
-)
-from amos_dask.datasets import DatasetDefinition, PublishedZip, find_definition
+from amos_dask.archive.locations import file_name, is_url, is_zip, shown
+from amos_dask.archive.published import compare_with_published, describe_progress
+from amos_dask.datasets import DatasetDefinition, PublishedFile, find_definition
 from amos_dask.engine.events import BytesDone, Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import (
@@ -150,7 +144,7 @@ def verify(
             return _verify_archive(session, location, definition, selection, published, full=full)
 
 
-def _require_published(location: str, definition: DatasetDefinition) -> PublishedZip:
+def _require_published(location: str, definition: DatasetDefinition) -> PublishedFile:
     if definition.published_zip is None:
         raise AmosDaskError(f"{location}: {definition.name} is not published as one zip file.")
     if not is_zip(location):
@@ -176,7 +170,7 @@ def _verify_archive(
     location: str,
     definition: DatasetDefinition,
     selection: Selection,
-    published: PublishedZip | None,
+    published: PublishedFile | None,
     *,
     full: bool,
 ) -> CommandResult:
@@ -190,9 +184,7 @@ def _verify_archive(
     if published is not None:
         name = file_name(location)
         found = compare_with_published(
-            location,
-            published,
-            lambda n_read, n_bytes: session.listener(BytesDone("md5", name, n_read, n_bytes)),
+            location, published, lambda *n: session.listener(BytesDone("md5", name, *n))
         )
         issues += [] if found is None else [found]
     try:
@@ -216,9 +208,10 @@ def _verify_archive(
 
 def _damaged_zip(location: str, error: DamagedArchiveError, definition: DatasetDefinition) -> Issue:
     message = str(error).removeprefix(f"{shown(location)}: ")
-    published, n_bytes = definition.published_zip, count_bytes(location)
-    if published is not None and n_bytes is not None and is_too_small(n_bytes, published):
-        message += f" If it is the published one, it {describe_progress(n_bytes, published)}."
+    published = definition.published_zip
+    progress = "" if published is None else describe_progress(location, published)
+    if progress:
+        message += f" If it is the published one, it {progress}."
     return make_issue("damaged_zip", message, file=file_name(location))
 
 

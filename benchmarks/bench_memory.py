@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from amos_dask.engine.connect import connect
 from amos_dask.engine.options import ClusterOptions
 from amos_dask.nifti import make_header, write_image
-from amos_dask.sample.estimates import largest_scan_bytes
+from amos_dask.sample.todo import largest_scan_bytes
 from benchmarks.bench_size import _idle_bytes, _on_worker, _peak_bytes, _run_once
 from benchmarks.harness import Claim, Report, Table, benchmark
 from benchmarks.outputs import archive_task, fresh_root, samples_of

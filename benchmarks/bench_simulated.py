@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.engine.connect import connect
+from amos_dask.engine.events import ignore
 from amos_dask.engine.graph import run_tasks
 from amos_dask.engine.options import ClusterOptions
-from amos_dask.engine.progress import ignore
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import FileRef, Metadata, Sample, SampleResult, Step, StepIssue
 from amos_dask.sample.task import SampleTask

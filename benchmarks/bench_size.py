@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.engine.connect import connect
+from amos_dask.engine.events import ignore
 from amos_dask.engine.graph import run_tasks
 from amos_dask.engine.options import ClusterOptions
-from amos_dask.engine.progress import ignore
 from amos_dask.sample.make import make_sample
 from amos_dask.sample.task import SampleTask
 from benchmarks.harness import Claim, Report, Table, benchmark, median_of

@@ -1,4 +1,4 @@
-"""Remap, binary-mask split, histogram, scaling and casting against the best of numpy."""
+"""Remap, histogram, scaling and casting against the best of numpy."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels import (
-    cast_to_labels,
-    count_labels,
-    remap_labels,
-    scale_to_float32,
-    select_label,
-)
+from amos_dask.kernels import cast_to_labels, count_labels, remap_labels, scale_to_float32
 from benchmarks.harness import (
     Comparison,
     Report,
@@ -24,7 +18,7 @@ from benchmarks.harness import (
     compare,
     timing_rows,
 )
-from benchmarks.scans import N_LABELS, Mask, ct_scan
+from benchmarks.scans import Mask, ct_scan
 from benchmarks.settings import Settings
 
 
@@ -35,7 +29,6 @@ def bench_voxelwise(settings: Settings) -> Report:
     mask, n = scan.mask, settings.repeats
     comparisons = {
         "remap 15 to 16": _compare_remap(mask, n),
-        "17 binary masks": _compare_split(mask, n),
         "histogram of labels": _compare_histogram(mask, n),
         "int16 to float32, scaled": _compare_scaling(scan.volume.ravel(order="F"), n),
         "int16 to labels, checked": _compare_casting(mask.ravel(order="F").astype(np.int16), n),
@@ -66,25 +59,6 @@ def _compare_remap(mask: Mask, repeats: int) -> Comparison:
         "numpy take": Side(numpy_take),
     }
     return compare(sides, repeats, np.array_equal)
-
-
-def _compare_split(mask: Mask, repeats: int) -> Comparison:
-    """Make one binary mask after the other, as they are written."""
-    buffer = np.empty_like(mask)
-
-    def ours() -> Mask:
-        for label in range(N_LABELS):
-            select_label(mask, label, buffer)
-        return buffer
-
-    def numpy_equal() -> Mask:
-        for label in range(N_LABELS):
-            binary = (mask == label).astype(np.uint8)
-        return binary
-
-    for label in range(N_LABELS):
-        np.testing.assert_array_equal(select_label(mask, label, buffer), mask == label)
-    return compare({"ours": Side(ours), "numpy equal": Side(numpy_equal)}, repeats, np.array_equal)
 
 
 def _compare_histogram(mask: Mask, repeats: int) -> Comparison:

@@ -202,7 +202,7 @@ class _Pieces:
     def __init__(self, flat: NDArray[np.uint8]) -> None:
         cuts = range(0, flat.size, _PIECE_VOXELS)
         self._pieces = [flat[start : start + _PIECE_VOXELS] for start in cuts]
-        self._counts = [count_labels(piece.reshape(-1, 1, 1)) for piece in self._pieces]
+        self._counts = [count_labels(piece) for piece in self._pieces]
         self._zeros = np.zeros(_PIECE_VOXELS, np.uint8)
         self._buffer = np.empty(_PIECE_VOXELS, np.bool_)
 

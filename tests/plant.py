@@ -149,7 +149,8 @@ def _add_file(planted: Planted, path: Path, data: bytes) -> None:
 
 
 def _copy_folder(chance: random.Random, root: Path, to: Path, planted: Planted) -> None:
-    samples = sorted(p.parent for p in root.glob("grouped/*/*/*/*/*_volume.nii.gz"))
+    found = sorted(p.parent for p in root.glob("grouped/*/*/*/*/*_volume.nii.gz"))
+    samples = [folder for folder in found if not to.is_relative_to(folder)]
     if samples and not os.path.lexists(to):
         shutil.copytree(chance.choice(samples), to, symlinks=True)
         planted.files |= {p: p.read_bytes() for p in to.rglob("*") if p.is_file()}

@@ -29,10 +29,10 @@ from click.testing import CliRunner
 from scripted_server import Plan, ScriptedServer
 
 import amos_dask
-from amos_dask import AmosDaskError, CommandResult, transfer, web
+from amos_dask import AmosDaskError, CommandResult, transfer
 from amos_dask.archive.discover import discover
 from amos_dask.cli import main
-from amos_dask.datasets import AMOS22, PublishedZip
+from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import BytesDone, Event, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.root.staging import is_leftover
 
@@ -82,7 +82,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waits: list[float] = []
     monkeypatch.setattr(home, "sleep", waits.append)
     monkeypatch.setattr(transfer, "sleep", waits.append)
-    monkeypatch.setattr(web, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(transfer, "TIMEOUT_SECONDS", 0.5)
     return waits
 
 
@@ -91,7 +91,7 @@ def zenodo(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> Iterator[Zeno
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(transfer, "SECONDS_BETWEEN_EVENTS", 0)
     server = Zenodo()
-    published = PublishedZip(f"{server.url}/records/7262581", md5(CONTENT), N_BYTES + 50, 100)
+    published = PublishedFile(f"{server.url}/records/7262581", md5(CONTENT), N_BYTES + 50, 100)
     unlabelled = replace(AMOS22.unlabelled, published=UNLABELLED)
     definition = replace(AMOS22, published_zip=published, unlabelled=unlabelled)
     monkeypatch.setattr(home, "AMOS22", definition)
@@ -198,7 +198,7 @@ def test_run_finds_what_was_downloaded(
 ) -> None:
     archive = amos_dask.write_archive(tmp_path / "zenodo", n_ct=2, n_mri=1, size="tiny", form="zip")
     content = archive.path.read_bytes()
-    published = PublishedZip(f"{zenodo.url}/records/7262581", md5(content), len(content))
+    published = PublishedFile(f"{zenodo.url}/records/7262581", md5(content), len(content))
     definition = replace(AMOS22, published_zip=published)
     monkeypatch.setattr(home, "AMOS22", definition)
     zenodo.publish(**{"amos22.zip": content, CSV_NAME: archive.metadata_path.read_bytes()})
@@ -417,7 +417,7 @@ def test_no_network_is_one_sentence_and_exit_1(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         where = f"http://127.0.0.1:{taken.getsockname()[1]}/records/7262581"
-        published = PublishedZip(where, md5(CONTENT), N_BYTES)
+        published = PublishedFile(where, md5(CONTENT), N_BYTES)
         monkeypatch.setattr(home, "AMOS22", replace(AMOS22, published_zip=published))
         result = CliRunner().invoke(main, ["download", str(root), "--quiet"])
     assert result.exit_code == 1
@@ -896,9 +896,9 @@ import importlib
 import sys
 from dataclasses import replace
 module = importlib.import_module("amos_dask.download")
-from amos_dask.datasets import AMOS22, PublishedZip
+from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.cli import main
-published = PublishedZip(sys.argv.pop(1), sys.argv.pop(1), 300_000)
+published = PublishedFile(sys.argv.pop(1), sys.argv.pop(1), 300_000)
 module.AMOS22 = replace(AMOS22, published_zip=published)
 main()
 """

@@ -401,6 +401,23 @@ def test_verify_names_an_edit_and_counts_it_once_a_run_has_taken_it_up(place: Pl
     assert "1 of them edited by hand" in program("verify", place.root).output
 
 
+def test_a_command_that_leaves_an_edited_mask_alone_does_not_vouch_for_what_it_says(
+    place: Place, cluster_address: str
+) -> None:
+    mask = place.file("mask.nii.gz")
+    assert nib.load(mask).header["descrip"].item().startswith(b"amos-dask denoise")
+    WAYS["uint8"](mask)  # by a program that keeps the word of denoising
+    edited = voxels(mask)
+    where = ("--root_dir", place.root / "grouped", "--cluster", cluster_address, "--quiet")
+    program("binary-masks", *where)
+    np.testing.assert_array_equal(voxels(place.file("mask_06_liver.nii.gz")), edited == 6)
+    assert "edited, run takes it up" in program("verify", place.root, exit_code=3).output
+    place.run()
+    np.testing.assert_array_equal(voxels(mask), edited)
+    assert nib.load(mask).header["descrip"].item() == b""
+    assert "edited_mask" in place.codes()
+
+
 @pytest.mark.parametrize("way", ["float32", "canonical"])
 def test_an_edit_that_no_run_has_seen_is_exported_as_masks_are_written(
     place: Place, cluster_address: str, tmp_path: Path, way: str

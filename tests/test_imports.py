@@ -33,7 +33,7 @@ LIBRARY_ROOMS = {
     "dask_kubernetes": {"engine"},
     "openpyxl": {"tables"},
     "fsspec": {"archive"},
-    "urllib3": {"web", "transfer"},
+    "urllib3": {"transfer"},
     "nibabel": {"geometry", "nifti", "phantom"},
     "isal": {"archive", "nifti"},
     "PIL": {"overlay"},

@@ -15,8 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from amos_dask.engine.events import BytesDone, Event, Notice, TaskEnded, WorkEnded, WorkStarted
-from amos_dask.engine.progress import JsonLines, PlainLines, ignore, report_to
+from amos_dask.engine.events import (
+    BytesDone,
+    Event,
+    JsonLines,
+    Notice,
+    PlainLines,
+    TaskEnded,
+    WorkEnded,
+    WorkStarted,
+    ignore,
+    report_to,
+)
 
 
 class Clock:

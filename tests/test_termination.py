@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import amos_dask
+from amos_dask.errors import Terminated, raise_on_sigterm
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +70,46 @@ def test_a_signal_ends_a_command_in_order(
     assert said == ""
     assert list(tmp_path.rglob("*.nii.gz")) == []
     assert list(tmp_path.rglob("*~")) == []
+
+
+# The signal arrives while workers start, of which Dask cannot close those that are half there.
+_WHILE_THE_CLUSTER_STARTS = """
+import os, sys
+import distributed
+from amos_dask.cli import main
+true, sent = distributed.Nanny.start_unsafe, []
+async def start(nanny):
+    if not sent:
+        sent.append(os.kill(os.getpid(), {number}))
+    return await true(nanny)
+distributed.Nanny.start_unsafe = start
+if __name__ == "__main__":
+    main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_local_cluster_starts_ends_in_order(
+    number: signal.Signals, made: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(_WHILE_THE_CLUSTER_STARTS.format(number=int(number)))
+    words = ["run", tmp_path / "R", "--archive", made / "amos22", "--workers", "2", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, script, *map(str, words)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stderr == "amos-dask: interrupted; run the same command again\n"
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    assert not (tmp_path / "R").exists()
+
+
+def answer_sigterm_with_an_error() -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt as interruption:
+        raise RuntimeError("Error calling __set_name__") from interruption
+
+
+def test_sigterm_that_something_makes_an_error_of_is_still_sigterm() -> None:
+    with pytest.raises(Terminated), raise_on_sigterm():
+        answer_sigterm_with_an_error()

@@ -18,7 +18,7 @@ from roots import issues, program, sample_dir, snapshot, voxels
 from amos_dask.datasets import AMOS22
 from amos_dask.difference import find_difference
 from amos_dask.steps.denoise import check_vanished
-from amos_dask.steps.split_labels import labels_present
+from amos_dask.steps.mask_labels import labels_present
 
 Mask = NDArray[np.uint8]
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)

@@ -24,8 +24,9 @@ import amos_dask
 from amos_dask import AmosDaskError, CommandResult, Selection
 from amos_dask.archive import published
 from amos_dask.archive.discover import discover
-from amos_dask.datasets import AMOS22, PublishedZip
+from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import BytesDone, Event
+from amos_dask.nifti import ImageReader
 from amos_dask.phantom import Archive, write_archive
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Journal
@@ -227,10 +228,10 @@ def test_unusual_files_that_are_sound_are_not_blamed(
 def test_nothing_is_decoded_where_the_ends_agree(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(ref: Any) -> None:
+    def refuse(image: ImageReader) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("amos_dask.sample.soundness.open_image", refuse)
+    monkeypatch.setattr(ImageReader, "chunks", refuse)
     assert sample_errors(archive) == set()
 
 
@@ -358,7 +359,7 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
 
     def make(content: bytes) -> None:
         md5 = hashlib.md5(content).hexdigest()
-        ours = PublishedZip("https://host/record", md5, len(content), 10)
+        ours = PublishedFile("https://host/record", md5, len(content), 10)
         definition = replace(AMOS22, published_zip=ours)
         home = sys.modules["amos_dask.verify"]
         monkeypatch.setattr(home, "layout_for", lambda root, _: Layout(root, definition))

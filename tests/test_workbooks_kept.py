@@ -363,6 +363,53 @@ def test_make_split_refuses_what_is_not_its_own(
         assert [name.partition("/")[2] for name in place.replaced()] == [MANIFEST]
 
 
+def test_a_split_that_is_made_anew_over_edited_parts_keeps_the_columns_of_others(
+    place: Place,
+) -> None:
+    words = ("make-split", "--manifest_file", place.manifest, "--kind", "kfold", "--folds", "2")
+    place.command(*words, "--unlabelled")
+    parts = {name: row[FOLDS] for name, row in table(place.manifest, FOLDS).items()}
+    name = next(name for name, part in parts.items() if part == "fold0")
+
+    def move(book: Any) -> None:
+        sheet = book[FOLDS]
+        column = sheet.max_column + 1
+        sheet.cell(1, column).value = "reason"
+        for row in sheet.iter_rows(min_row=2):
+            row_number = row[0].row
+            sheet.cell(row_number, column).value = f"of {row[0].value}"
+        _assign(sheet, name)
+
+    edit(place.manifest, move)
+    before = place.manifest.read_bytes()
+    place.command(*words, "--unlabelled")
+    made = table(place.manifest, FOLDS)
+    assert {n: row[FOLDS] for n, row in made.items()} == parts
+    assert {n: row["reason"] for n, row in made.items()} == {n: f"of {n}" for n in parts}
+    (kept,) = place.replaced()
+    assert (place.root / "replaced" / kept).read_bytes() == before
+
+
+def test_an_edited_official_split_is_named_as_what_it_is(place: Place) -> None:
+    def move(book: Any) -> None:
+        sheet = book["split01_standard"]
+        sheet.cell(2, sheet.max_column).value = "mine"
+
+    edit(place.manifest, move)
+    words = ("make-split", "--manifest_file", place.manifest)
+    said = place.command(*words, exit_code=1).stderr
+    assert "worksheet 'split01_standard' does not say what column 'subset' says" in said
+    assert "--adopt" in said
+    place.command(*words, "--adopt")
+    assert {
+        row["split01_standard"] for row in table(place.manifest, "split01_standard").values()
+    } <= {
+        "train",
+        "val",
+        "test",
+    }
+
+
 # ---------------------------------------------------------------- single commands
 
 
@@ -407,3 +454,29 @@ def test_single_commands_leave_what_is_not_ours(place: Place, command: str) -> N
         kept = output.read_bytes()
         place.command(command, *words)  # the same cells
         assert output.read_bytes() == kept
+
+
+@pytest.mark.parametrize("obstacle", ["theirs", "open", "a folder"])
+def test_index_manifests_are_written_all_or_none(place: Place, obstacle: str) -> None:
+    folder = place.root / "grouped/mine"
+    words = ("index-manifests", "--manifest_file", place.manifest)
+    where = ("--output_index_manifest_dir", folder)
+    subsets = ("--subsets", "train", "val", "--subsets", "train", "--subsets", "train")
+    second = folder / "split01_standard_train.xlsx"
+    if obstacle == "theirs":
+        put_workbook_of_theirs(second)
+    elif obstacle == "open":
+        place.command(*words, *where, *subsets)
+        correct_a_sex(place)
+        place.run()  # index manifests follow
+        edit(second, lambda book: book["Manifest"].delete_rows(2))
+        edit(
+            folder / "split01_standard_train_val.xlsx", lambda book: book["Manifest"].delete_rows(2)
+        )
+        second.with_name(f"~${second.name}").write_text("me")
+    else:
+        second.mkdir(parents=True)
+    before = snapshot(folder)
+    said = place.command(*words, *where, *subsets, exit_code=1)
+    assert second.name in said.stderr
+    assert snapshot(folder) == before

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from amos_dask.archive.names import Names, find_dataset_json
 from amos_dask.archive.recognise import find_substitute
 from amos_dask.archive.sources import read_bytes
 from amos_dask.datasets import DatasetDefinition, make_definition
@@ -19,6 +18,7 @@ from amos_dask.errors import (
     InaccessibleFileError,
     UnreadableImageError,
 )
+from amos_dask.issues import Issue, make_issue
 from amos_dask.records import FileRef
 
 _LARGEST_JSON = 8 << 20
@@ -28,7 +28,7 @@ _MR_CHANNELS = frozenset({"MRI", "MR", "FLAIR", "T1", "T1W", "T1GD", "T2", "T2W"
 
 
 def complete_definition(
-    definition: DatasetDefinition, files: Sequence[FileRef], shown_as: str
+    definition: DatasetDefinition, found: Sequence[FileRef], shown_as: str
 ) -> DatasetDefinition:
     """Return a definition in which what ``dataset.json`` is to tell is said.
 
@@ -36,8 +36,8 @@ def complete_definition(
     ----------
     definition : DatasetDefinition
         With or without open questions.
-    files : sequence of FileRef
-        The archive's.
+    found : sequence of FileRef
+        The outermost files of that name in the archive.
     shown_as : str
         The archive, for messages.
 
@@ -48,7 +48,6 @@ def complete_definition(
     """
     if not definition.open_questions:
         return definition
-    found = find_dataset_json(files)
     if len(found) != 1:
         which = " and ".join(ref.path for ref in found[:2]) or "no dataset.json"
         raise ArchiveError(
@@ -121,28 +120,39 @@ def _entries(content: Mapping[str, Any], sections: Iterable[str]) -> Iterator[tu
             yield key, str(entry.get("image") if isinstance(entry, dict) else entry)
 
 
-def find_subsets(names: Names) -> dict[int, str]:
-    """Return number -> subset of the scans that are there; what is odd goes to the issues."""
-    by_name, ref, definition = names.subsets, names.dataset_json, names.definition
-    if ref is None:
-        return by_name
+def find_subsets(
+    ref: FileRef, by_name: dict[int, str], definition: DatasetDefinition
+) -> tuple[dict[int, str], list[Issue]]:
+    """Return number -> subset of the scans that are there, and what is odd.
+
+    Parameters
+    ----------
+    ref : FileRef
+        ``dataset.json``.
+    by_name : dict of int to str
+        Number -> subset of the scans that are there, as folder or number tell it.
+    definition : DatasetDefinition
+        Which section of it is which subset.
+    """
     try:
         listed = _read_subsets(ref, definition)
     except _UNUSABLE as error:
-        action = "subsets taken from the folders"
-        names.say("bad_dataset_json", f"not usable: {error}", file=ref.path, action=action)
-        return by_name
+        issue = partial(make_issue, file=ref.path, action="subsets taken from the folders")
+        return by_name, [issue("bad_dataset_json", f"not usable: {error}")]
+    issues = []
     for number in sorted({*by_name, *listed}):
-        say = partial(names.say, sample=definition.sample_id(number), file=ref.path)
+        issue = partial(make_issue, sample=definition.sample_id(number), file=ref.path)
         ours, theirs = by_name.get(number), listed.get(number)
         if ours is None:
-            say("listed_but_absent", f"listed as {theirs}, but there is no file of it")
+            message = f"listed as {theirs}, but there is no file of it"
+            issues.append(issue("listed_but_absent", message))
         elif theirs is None:
-            say("not_in_dataset_json", "not listed", action=f"{ours} taken from the folder")
+            action = f"{ours} taken from the folder"
+            issues.append(issue("not_in_dataset_json", "not listed", action=action))
         elif theirs != ours:
             message = f"listed as {theirs}, but its folder says {ours}"
-            say("subset_mismatch", message, action=f"{theirs} used")
-    return {number: listed.get(number, ours) for number, ours in by_name.items()}
+            issues.append(issue("subset_mismatch", message, action=f"{theirs} used"))
+    return {number: listed.get(number, ours) for number, ours in by_name.items()}, issues
 
 
 def _read_subsets(ref: FileRef, definition: DatasetDefinition) -> dict[int, str]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from amos_dask.archive.dataset_json import complete_definition, find_subsets
 from amos_dask.archive.listing import file_ref, list_beside, list_files
-from amos_dask.archive.locations import is_url, shown
+from amos_dask.archive.locations import file_name, is_url, shown
 from amos_dask.archive.metadata import MetadataTable, decide_mr_offset, find_row, read_rows
-from amos_dask.archive.names import Names, sort_names
 from amos_dask.archive.recognise import find_annex_link
-from amos_dask.datasets import AMOS22, DatasetDefinition
+from amos_dask.datasets import AMOS22, DatasetDefinition, ScanFile
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample
+
+_DATASET_JSON = "dataset.json"
+_JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
+_EXPECTED_NAMES = ("readme.md", "readme.txt", "readme", "license", "license.txt")
 
 
 @dataclass(frozen=True)
@@ -82,14 +86,17 @@ def discover(
     """
     _require_metadata(definition, labeled_data_meta, mr_metadata_offset)
     files = list_files(location)
-    definition = complete_definition(definition, files, shown(location))
+    definition = complete_definition(definition, _find_dataset_json(files), shown(location))
     names = sort_names(files, definition)
     if not names.scans:
         raise ArchiveError(
             f"{shown(location)}: no scans found; expected files such as {definition.example}; "
             f"name another dataset than {definition.name} with --dataset."
         )
-    subsets = find_subsets(names)
+    subsets = names.subsets
+    if names.dataset_json is not None:
+        subsets, found = find_subsets(names.dataset_json, subsets, definition)
+        names.issues += found
     ref = _find_csv(names, location, labeled_data_meta)
     table = _read_table(names, ref, mr_metadata_offset, metadata_encoding)
     samples = []
@@ -102,6 +109,117 @@ def discover(
         samples.append(sample)
     names.issues += _check_counts(samples, definition)
     return Discovery(location, tuple(samples), tuple(names.issues), definition)
+
+
+@dataclass
+class Names:
+    """The archive's files by what their names say.
+
+    Parameters
+    ----------
+    definition : DatasetDefinition
+        The dataset.
+    scans : dict of int to dict
+        Number -> its volume and its mask, as far as they are there.
+    subsets : dict of int to str
+        Number -> its subset, as folder or number tell it.
+    dataset_json, metadata_csv : FileRef or None
+        What describes them.
+    issues : list of Issue
+        Oddities.
+    """
+
+    definition: DatasetDefinition
+    scans: dict[int, dict[Kind, FileRef]] = field(default_factory=dict)
+    subsets: dict[int, str] = field(default_factory=dict)
+    dataset_json: FileRef | None = None
+    metadata_csv: FileRef | None = None
+    issues: list[Issue] = field(default_factory=list)
+
+    def say(
+        self, code: str, message: str, *, sample: str = "", file: str = "", action: str = ""
+    ) -> None:
+        """Add an issue, with the catalogue's severity."""
+        self.issues.append(make_issue(code, message, sample=sample, file=file, action=action))
+
+
+def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names:
+    """Sort an archive's files by what their names say."""
+    names = Names(definition)
+    junk: Counter[str] = Counter()
+    csv = definition.metadata
+    for ref in sorted(files, key=partial(_precedence, "" if csv is None else csv.official_file)):
+        path = PurePosixPath(ref.path)
+        if what := _junk(path):
+            junk[what] += 1
+        elif path.is_absolute() or ".." in path.parts:  # only zips can hold such names
+            _leave_out(names, ref, "its name leads outside the archive")
+        elif found := definition.scan_file(path):
+            _take_scan(names, ref, found)
+        else:
+            _take_other(names, ref, path)
+    if junk:
+        found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
+        names.say("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
+    return names
+
+
+def _find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:
+    """Return the outermost files named ``dataset.json``; junk does not count."""
+    paths = ((PurePosixPath(ref.path), ref) for ref in files)
+    found = [ref for path, ref in paths if path.name == _DATASET_JSON and not _junk(path)]
+    depth = min((ref.path.count("/") for ref in found), default=0)
+    return [ref for ref in found if ref.path.count("/") == depth]
+
+
+def _precedence(official_csv: str, ref: FileRef) -> tuple[bool, bool, int, str]:
+    """Return what comes first where several files stand for one thing.
+
+    Images of the form that can be read, and the official csv; then shallow paths: of two
+    dataset.json the outer one is the archive's.
+    """
+    depth, is_official = ref.path.count("/"), ref.path.rpartition("/")[2] == official_csv
+    return (not ref.path.endswith(".nii.gz"), not is_official, depth, ref.path)
+
+
+def _junk(path: PurePosixPath) -> str | None:
+    if "__MACOSX" in path.parts:
+        return "in __MACOSX"
+    if path.name.startswith("._"):
+        return "named ._*"
+    if path.name in _JUNK_NAMES:
+        return path.name
+    if path.name.lower().endswith(_JUNK_SUFFIXES):
+        return "partial downloads"
+    return None
+
+
+def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
+    taken = names.scans.setdefault(found.number, {}).setdefault(found.kind, ref)
+    if taken is not ref:
+        names.say(
+            "duplicate_file",
+            f"a second {found.kind} beside {taken.path}",
+            sample=names.definition.sample_id(found.number),
+            file=ref.path,
+            action=f"{taken.path} used",
+        )
+    elif found.kind == "volume" or found.number not in names.subsets:
+        names.subsets[found.number] = found.subset  # the volume's folder decides
+
+
+def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
+    csv, listing = names.definition.metadata, names.definition.dataset_json
+    if listing and path.name == _DATASET_JSON and names.dataset_json is None:
+        names.dataset_json = ref
+    elif csv is not None and csv.is_name_of(path.name) and names.metadata_csv is None:
+        names.metadata_csv = ref
+    elif path.name.lower() not in _EXPECTED_NAMES:
+        _leave_out(names, ref, f"not a file of {names.definition.name}")
+
+
+def _leave_out(names: Names, ref: FileRef, why: str) -> None:
+    names.say("unexpected_file", why, file=ref.path, action="ignored")
 
 
 def _require_metadata(
@@ -148,7 +266,7 @@ def _find_csv(names: Names, location: str, labeled_data_meta: str | None) -> Fil
         return None
     if labeled_data_meta is not None:
         if is_url(labeled_data_meta):
-            return FileRef(shown(labeled_data_meta).rpartition("/")[2], labeled_data_meta, 0)
+            return FileRef(file_name(labeled_data_meta), labeled_data_meta, 0)
         if not Path(labeled_data_meta).is_file():
             absent = find_annex_link(labeled_data_meta) or "there is no such metadata csv"
             raise ArchiveError(f"{labeled_data_meta}: {absent}.")

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import zipfile
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from amos_dask.archive import remote
-from amos_dask.archive.locations import is_one_file, is_other_file, is_url, is_zip, shown
-from amos_dask.archive.recognise import HEAD_BYTES, OtherFormError, find_annex_link, find_other_form
+from amos_dask.archive.locations import (
+    is_one_file,
+    is_other_file,
+    is_url,
+    is_zip,
+    shown,
+    shown_name,
+)
+from amos_dask.archive.recognise import HEAD_BYTES, find_annex_link, find_other_form
 from amos_dask.archive.sources import open_location
-from amos_dask.archive.tars import read_headers
-from amos_dask.archive.zips import read_directory
+from amos_dask.archive.tars import list_tar
+from amos_dask.archive.zips import list_zip
 from amos_dask.errors import ArchiveError, DamagedArchiveError
 from amos_dask.records import FileRef
 
 # Links can give a folder more names than anyone could list.
 _MOST_NAMES_OF_A_FOLDER = 32
-# What would break a line, or a worksheet, in which a name is shown.
-_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+_A_FILE = "a file, and an archive is a folder, a .zip or a .tar"
 
 
 def list_files(location: str) -> list[FileRef]:
@@ -47,10 +51,10 @@ def list_files(location: str) -> list[FileRef]:
     """
     if is_one_file(location):
         files = _list_one_file(location)
-    elif is_url(location) and is_other_file(location) and (form := _find_form(location)):
+    elif is_url(location) and is_other_file(location) and (form := _find_form(location, _A_FILE)):
         raise ArchiveError(f"{shown(location)}: {form}.")
     elif is_url(location):
-        files = _list_url_folder(location)
+        files = remote.list_folder(location)
     else:
         files = _list_folder(Path(location))
     return sorted(files, key=lambda ref: ref.path)
@@ -58,7 +62,7 @@ def list_files(location: str) -> list[FileRef]:
 
 def _list_folder(root: Path) -> list[FileRef]:
     if not root.is_dir():
-        what = find_annex_link(str(root)) or _find_form(str(root))
+        what = find_annex_link(str(root)) or _find_form(str(root), _A_FILE)
         raise ArchiveError(f"{root}: {what or 'there is no such folder, zip or tar file'}.")
     return [
         file_ref(path, path.relative_to(root).as_posix())
@@ -67,14 +71,13 @@ def _list_folder(root: Path) -> list[FileRef]:
     ]
 
 
-def _find_form(location: str) -> str:
-    """Return what a file is that is named where a folder was expected; nothing without one."""
+def _find_form(location: str, otherwise: str = "") -> str:
+    """Return what a file is that is no archive, as far as that is known; nothing without one."""
     try:
         with open_location(location) as file:
-            form = find_other_form(file.read(HEAD_BYTES), shown(location))
+            return find_other_form(file.read(HEAD_BYTES), shown(location)) or otherwise
     except OSError:
         return ""
-    return form or "a file, and an archive is a folder, a .zip or a .tar"
 
 
 def walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
@@ -115,7 +118,7 @@ def list_beside(location: str) -> list[FileRef]:
             return [file_ref(path, path.name) for path in sorted(folder.iterdir())]
         except OSError:
             return []
-    return [FileRef(name, url, 0) for name, url in remote.list_beside(location)]
+    return remote.list_beside(location)
 
 
 def file_ref(path: Path, shown_as: str) -> FileRef:
@@ -127,57 +130,33 @@ def file_ref(path: Path, shown_as: str) -> FileRef:
         size = 0
     # Names that are not UTF-8 stay as they are on disk and are shown as far as they can be.
     shown_as = os.fsencode(shown_as).decode("utf-8", "replace")
-    return FileRef(path=_showable(shown_as), location=str(path.absolute()), size=size)
-
-
-def _showable(name: str) -> str:
-    return _UNSHOWABLE.sub("\ufffd", name)
-
-
-def _list_url_folder(url: str) -> list[FileRef]:
-    return [
-        FileRef(
-            path=_showable(name),
-            location=location,
-            size=int(entry.get("size") or 0),
-            etag=_etag(entry),
-        )
-        for name, location, entry in remote.list_folder(url)
-    ]
-
-
-def _etag(entry: Mapping[str, Any]) -> str | None:
-    """Return what a file system says changes whenever a file does."""
-    found = (entry.get(name) for name in ("ETag", "etag", "md5", "LastModified", "mtime"))
-    return next((str(value) for value in found if value), None)
+    return FileRef(path=shown_name(shown_as), location=str(path.absolute()), size=size)
 
 
 def _list_one_file(location: str) -> list[FileRef]:
     """List a zip or a tar."""
-    what, part, read = "tar", "tar's headers", read_headers
+    what, part, read = "tar", "tar's headers", list_tar
     if is_zip(location):
-        what, part, read = "zip", "zip's directory", read_directory
+        what, part, read = "zip", "zip's directory", list_zip
     try:
         with open_location(location) as file:
-            place = location if is_url(location) else str(Path(location).absolute())
-            found = read(file, place)
-        if is_url(location) and not is_zip(location):  # without checksums of its files
-            etag = _etag(remote.describe(location))
-            found = [replace(ref, etag=etag) for ref in found]
+            found = read(file, location if is_url(location) else str(Path(location).absolute()))
+        # A tar has no checksums of its files.
+        etag = remote.find_etag(location) if is_url(location) and read is list_tar else None
     except FileNotFoundError as error:
         absent = error.strerror if is_url(location) else f"there is no such {what} file"
         raise ArchiveError(f"{shown(location)}: {find_annex_link(location) or absent}.") from error
     except OSError as error:
         raise _unreadable(location, error) from error
-    except OtherFormError as error:
-        raise ArchiveError(f"{shown(location)}: {error}.") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         if isinstance(error.__context__, OSError):  # not known to be a zip as it cannot be read
             raise _unreadable(location, error.__context__) from error
+        if form := _find_form(location):
+            raise ArchiveError(f"{shown(location)}: {form}.") from error
         raise DamagedArchiveError(
             f"{shown(location)}: the {part} cannot be read ({error}); download it again."
         ) from error
-    return [replace(ref, path=_showable(ref.path)) for ref in found]
+    return [replace(ref, path=shown_name(ref.path), etag=etag) for ref in found]
 
 
 def _unreadable(location: str, error: OSError) -> ArchiveError:

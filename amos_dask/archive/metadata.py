@@ -232,6 +232,7 @@ def _find_offset(
     first, last = definition.mr_numbers[0], definition.mr_numbers[-1]
 
     def mr_scanners(number: int) -> set[str]:
+        """Return the MR scanners that the rows of a number name."""
         names = {row.manufacturer_model_name for row in table.rows.get(number, ())}
         return {name for name in names if definition.scanner_modality(name) == "mri"}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 from pathlib import Path
 
+from amos_dask.csv_text import BOMS
 from amos_dask.datasets import AMOS22, PACKAGED, DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError
 
@@ -14,11 +14,6 @@ from amos_dask.errors import AmosDaskError
 HEAD_BYTES = 1 << 12
 
 _ANNEX = "whose content is not here; 'git annex get' brings it"
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 _GIT_LFS = re.compile(r"\s*version https?://(git-lfs|hawser)\.github\.com/spec/v\d")
 # An unlocked file, and a link in a file system without links (or in a zip) as text.
 _GIT_ANNEX = re.compile(r"[^\s<>\0]{0,1000}?[/\\]annex[/\\]objects[/\\]\S")
@@ -38,10 +33,6 @@ _PACKED = (
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!\x1a\x07", "rar"),
 )
-
-
-class OtherFormError(ValueError):
-    """A file is no archive of its name's form; the message says what it is, and what to do."""
 
 
 def find_substitute(head: bytes) -> str:
@@ -77,17 +68,13 @@ def find_annex_link(path: str) -> str:
         target = str(Path(path).readlink())
     except OSError:  # there is nothing, or no link
         return ""
-    return describe_link(target) if is_annex_target(target) and not Path(path).exists() else ""
-
-
-def is_annex_target(target: str) -> bool:
-    """Return whether a link leads to where git-annex keeps contents."""
-    return _ANNEX_TARGET.search(target) is not None
+    is_annex = _ANNEX_TARGET.search(target) and not Path(path).exists()
+    return describe_link(target) if is_annex else ""
 
 
 def describe_link(target: str) -> str:
     """Return what a link is that leads to nothing, and what to do."""
-    if is_annex_target(target):
+    if _ANNEX_TARGET.search(target):
         return f"a git-annex link {_ANNEX}"
     return f"a link to {target[:200]!r}, which is not there"
 
@@ -107,7 +94,8 @@ def find_other_form(head: bytes, name: str) -> str:
     str
         Empty where nothing is known of it.
     """
-    if what := find_substitute(head):
+    is_tar = head[257:262] == b"ustar"  # as all but the oldest programs write it
+    if not is_tar and (what := find_substitute(head)):
         return what
     name = name.lower()
     if part := _PART.search(name):
@@ -123,14 +111,9 @@ def find_other_form(head: bytes, name: str) -> str:
             )
     if head.startswith(b"PK\x03\x04") and not name.endswith(".zip"):
         return "a zip whose name does not end in .zip; rename it"
-    if is_tar(head) and not name.endswith(".tar"):
+    if is_tar and not name.endswith(".tar"):
         return "a tar whose name does not end in .tar; rename it"
     return ""
-
-
-def is_tar(head: bytes) -> bool:
-    """Return whether a file that begins so is a tar, as all but the oldest programs write it."""
-    return head[257:262] == b"ustar"
 
 
 def describe_part(*, cut_by_bytes: bool = False) -> str:
@@ -142,7 +125,7 @@ def describe_part(*, cut_by_bytes: bool = False) -> str:
 
 
 def _as_text(head: bytes) -> str:
-    for bom, encoding in _BOMS:
+    for bom, encoding in BOMS:
         if head.startswith(bom):
             return head[len(bom) :].decode(encoding, "replace")
     return head.decode("latin-1")

@@ -1,24 +1,153 @@
-"""Files at URLs: listed, and read in ranges, each tried until it has come."""
+"""Files at URLs: listed, and read in ranges, each request tried again where it fails in passing.
+
+Each driver of fsspec raises errors of its own. Here they become errors of the operating system's
+kind, whose ``strerror`` tells neither URLs nor secrets.
+"""
 
 from __future__ import annotations
 
+import errno
 import io
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, TypeVar
 
-from amos_dask.archive.faults import TransientError, no_parts, persist, scrubbed
-from amos_dask.archive.locations import shown
+from amos_dask.archive.locations import shown, shown_name
 from amos_dask.errors import ArchiveError
+from amos_dask.records import FileRef
 
 # So much more than is read is fetched and kept: a request costs more than its bytes.
 READ_AHEAD_BYTES = 1 << 14
 LARGEST_READ_BYTES = 1 << 22  # for those who read on: one request, held in memory
+# Between the attempts. What takes long is not tried as often.
+PAUSES_SECONDS = (0.5, 1, 2, 4, 8)
+PATIENCE_SECONDS = 120.0
+# Another attempt may change: a timeout, too early, too many requests, what is the server's fault.
+PASSING_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
 
 _HTTP_TIMEOUT_SECONDS = {"sock_connect": 10.0, "sock_read": 30.0}
 _EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http"}
 _PASSWORD = re.compile(r"://[^/?#@:]*:[^/?#]*@")
+_LONGEST_MESSAGE = 200
+_URL = re.compile(r"\w+://[^\s'\"()<>]+")
+# By name, as the libraries behind fsspec's drivers are not all here.
+_BROKEN_OFF = frozenset(
+    {
+        *("ConnectionError", "TimeoutError"),
+        *("HTTPClientError", "IncompleteReadError", "ResponseParserError"),  # botocore
+        *("ClientConnectionError", "ClientPayloadError"),  # aiohttp
+        *("ServiceRequestError", "ServiceResponseError"),  # Azure
+        *("TransportError", "IncompleteRead"),  # Google, http.client
+    }
+)
+_NO_CREDENTIALS = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
+)
+
+_T = TypeVar("_T")
+
+
+class TransientError(OSError):
+    """What may be otherwise at another time: it failed as often as it was tried."""
+
+
+def persist(action: Callable[[], _T], *, only_once: bool = False) -> _T:
+    """Return what an action returns; it is tried again, with pauses, when it fails in passing.
+
+    Parameters
+    ----------
+    action : callable
+        What to do.
+    only_once : bool
+        It cannot be done a second time.
+
+    Raises
+    ------
+    TransientError
+        When it fails in passing as often as it may be tried.
+    OSError
+        When it fails otherwise; ``strerror`` says why, without URLs.
+    ArchiveError
+        As the action raises it.
+    """
+    start, n_attempts = monotonic(), 0
+    while True:
+        n_attempts += 1
+        try:
+            return action()
+        except ArchiveError:
+            raise
+        except Exception as error:  # each driver raises its own
+            found = _as_oserror(error)
+            if not isinstance(found, TransientError):
+                raise found from error
+            is_late = n_attempts > len(PAUSES_SECONDS) or monotonic() - start > PATIENCE_SECONDS
+            if only_once or is_late:
+                again = f", at {n_attempts} attempts" if n_attempts > 1 else ""
+                raise TransientError(errno.EIO, f"{found.strerror}{again}") from error
+        # Workers that were turned away together do not come back together.
+        sleep(PAUSES_SECONDS[n_attempts - 1] * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+def _as_oserror(error: BaseException) -> OSError:
+    """Return an error of the operating system's kind that says in a few words what happened."""
+    chain, status = list(_causes(error)), None
+    names = set[str]().union(*map(_names, chain))
+    for cause in chain:
+        if _names(cause) & _BROKEN_OFF:
+            is_late = any("Timeout" in name for name in names)
+            what = "the server does not answer in time" if is_late else "the connection fails"
+            return TransientError(errno.EIO, what)
+        if (status := _status(cause)) is not None:
+            break
+    if status in PASSING_STATUSES:
+        return TransientError(errno.EIO, f"the server answers {status}")
+    if names & _NO_CREDENTIALS:
+        return PermissionError(errno.EACCES, "no credentials were found")
+    if status in (401, 403) or "PermissionError" in names:
+        return PermissionError(errno.EACCES, "access is denied")
+    if status == 412:
+        return OSError(errno.EIO, "it was replaced while it was read")
+    if status == 404 or "FileNotFoundError" in names:
+        what = "bucket" if any("NoSuchBucket" in str(cause) for cause in chain) else "file"
+        return FileNotFoundError(errno.ENOENT, f"there is no such {what}")
+    if isinstance(error, ValueError) and "range" in str(error):
+        return _no_parts()
+    return OSError(errno.EIO, scrubbed(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status of a driver's error, where there was an answer."""
+    names = ("status", "status_code", "code")  # aiohttp, Azure, Google
+    found: Iterable[object] = (getattr(error, name, None) for name in names)
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # botocore
+        found = [response.get("ResponseMetadata", {}).get("HTTPStatusCode")]
+    return next((status for status in found if isinstance(status, int)), None)
+
+
+def scrubbed(error: BaseException) -> str:
+    """Return what an error says, in one line and without the secrets of URLs."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = _URL.sub(lambda match: shown(match[0]), " ".join(str(text).split()))
+    return text[:_LONGEST_MESSAGE].rstrip(".")
+
+
+def _no_parts() -> io.UnsupportedOperation:
+    return io.UnsupportedOperation(errno.ESPIPE, "the server does not send parts of files")
 
 
 class RemoteFile(io.RawIOBase):
@@ -61,7 +190,7 @@ class RemoteFile(io.RawIOBase):
             When the server sends files only from the beginning.
         """
         if self._size is None:
-            raise no_parts()
+            raise _no_parts()
         return int(self._file.seek(offset, whence))
 
     def read(self, size: int | None = -1) -> bytes:
@@ -108,35 +237,40 @@ class RemoteFile(io.RawIOBase):
 
 
 def _open(url: str, read_ahead_bytes: int) -> Any:
-    filesystem, path = connect(url)
+    filesystem, path = _connect(url)
     filesystem.invalidate_cache(path)  # what an earlier run in this process has seen
     return filesystem.open(path, "rb", block_size=read_ahead_bytes, cache_type="readahead")
 
 
-def describe(url: str) -> Mapping[str, Any]:
-    """Return what a file system tells of a file.
+def find_etag(url: str) -> str | None:
+    """Return what the server says identifies a file's content, if it says so.
 
     Raises
     ------
     OSError
-        When it tells nothing.
+        When it tells nothing of the file.
     """
-    filesystem, path = connect(url)
-    found: Mapping[str, Any] = persist(lambda: filesystem.info(path))
-    return found
+    filesystem, path = _connect(url)
+    return _etag(persist(lambda: filesystem.info(path)))
 
 
-def list_folder(url: str) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Return name, URL and description of every file below a folder.
+def _etag(entry: Mapping[str, Any]) -> str | None:
+    found = (entry.get(name) for name in ("ETag", "etag", "md5", "LastModified", "mtime"))
+    return next((str(value) for value in found if value), None)
+
+
+def list_folder(url: str) -> list[FileRef]:
+    """Return every file below a folder.
 
     Raises
     ------
     ArchiveError
         When the folder cannot be listed.
     """
-    filesystem, root = connect(url)
+    filesystem, root = _connect(url)
 
     def find() -> Mapping[str, Mapping[str, Any]]:
+        """Return name -> description of the files that are there now."""
         filesystem.invalidate_cache()
         found: Mapping[str, Mapping[str, Any]] = filesystem.find(root, detail=True)
         return found
@@ -147,24 +281,30 @@ def list_folder(url: str) -> list[tuple[str, str, Mapping[str, Any]]]:
         raise ArchiveError(f"{shown(url)}: cannot be listed ({error.strerror}).") from error
     prefix = root.rstrip("/") + "/"
     return [
-        (name.removeprefix(prefix), str(filesystem.unstrip_protocol(name)), entry)
+        FileRef(
+            path=shown_name(name.removeprefix(prefix)),
+            location=str(filesystem.unstrip_protocol(name)),
+            size=int(entry.get("size") or 0),
+            etag=_etag(entry),
+        )
         for name, entry in found.items()
         if not name.endswith("/")  # what stands for an empty folder
     ]
 
 
-def list_beside(url: str) -> list[tuple[str, str]]:
-    """Return name and URL of the files beside one; none where there are no listings.
+def list_beside(url: str) -> list[FileRef]:
+    """Return the files beside one, by name alone; none where there are no listings.
 
     Raises
     ------
     ArchiveError
         When the server fails.
     """
-    filesystem, path = connect(url)
+    filesystem, path = _connect(url)
     folder = path.rstrip("/").rpartition("/")[0]
 
     def list_names() -> list[str]:
+        """Return what is there now."""
         filesystem.invalidate_cache()
         return sorted(filesystem.ls(folder, detail=False))
 
@@ -177,17 +317,12 @@ def list_beside(url: str) -> list[tuple[str, str]]:
         ) from error
     except OSError:
         return []
-    return [(name.rpartition("/")[2], str(filesystem.unstrip_protocol(name))) for name in names]
+    urls = {name: str(filesystem.unstrip_protocol(name)) for name in names}
+    return [FileRef(name.rpartition("/")[2], location, 0) for name, location in urls.items()]
 
 
-def connect(url: str) -> tuple[Any, str]:
-    """Return fsspec's file system for a URL, and the path in it.
-
-    Raises
-    ------
-    ArchiveError
-        When there is no driver for this kind of URL, or the URL holds a password.
-    """
+def _connect(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system for a URL, and the path in it."""
     import fsspec  # not needed for local archives
 
     if _PASSWORD.search(url):
@@ -199,9 +334,9 @@ def connect(url: str) -> tuple[Any, str]:
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        extra = _EXTRAS.get(protocol)
-        how = f"'pip install \".[{extra}]\"' in the checkout of amos-dask, also on the workers"
-        how = how if extra else str(error)
+        how = str(error)
+        if extra := _EXTRAS.get(protocol):
+            how = f"'pip install \".[{extra}]\"' in the checkout of amos-dask, also on the workers"
         message = f"{shown(url)}: there is no driver for {protocol}:// here; {how}."
         raise ArchiveError(message) from error
     except ValueError as error:

@@ -1,36 +1,38 @@
-"""Bytes of archive files, wherever they lie: in a folder, in a zip or tar in place, or at a URL."""
+"""Bytes of archive files, wherever they lie: in a folder, in a zip or tar in place, or at a URL.
+
+Also what the ends of a file tell without unpacking it: its place in the zip, its gzip trailer.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import itertools
+import math
 import os
 import stat
 import struct
-import zipfile
 from collections.abc import Generator, Iterator
-from typing import Any, BinaryIO, cast
-
-from isal import isal_zlib
-from isal.igzip_lib import IsalError
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 from amos_dask.archive import remote
 from amos_dask.archive.locations import is_url
-from amos_dask.archive.recognise import find_annex_link, find_substitute
+from amos_dask.archive.recognise import find_annex_link
+from amos_dask.archive.unpacking import FIRST_BYTES, begin_gunzip
+from amos_dask.archive.zips import find_member_fault, find_start, is_packed, unpack_member
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.records import FileRef, TarMember, ZipMember
+from amos_dask.records import FileRef, ZipMember
 
 BLOCK_BYTES = 1 << 18
-# Read and unpacked first: enough for a header, so that an audit touches nothing more.
-FIRST_BYTES = 1 << 12
-UNPACKED_BYTES = 1 << 20
-# Deflate cannot pack more than 1032 bytes into one; who claims more is lying.
-LARGEST_RATIO = 1040
-_GZIP = 31
-_RAW_DEFLATE = -15
-_DAMAGED = cast(type[Exception], IsalError)
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
-_ENCRYPTED = 0x1
+_LENGTH_BYTES = 4
+_TRAILER_BYTES = 8
+_MODULUS = 1 << 32  # of the length in a gzip trailer
+# Of NIfTI-1, https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
+_HEADER_BYTES, _DIM, _BITPIX, _VOX_OFFSET = 348, 40, 72, 108
+_BYTE_ORDERS = {struct.pack(f"{order}i", _HEADER_BYTES): order for order in "<>"}
 
 
 def open_location(location: str) -> BinaryIO:
@@ -57,6 +59,38 @@ def _open_file(path: str, flags: int) -> int:
     raise OSError(errno.EINVAL, "not a regular file", path)
 
 
+def count_bytes(file: BinaryIO) -> int | None:
+    """Return the size of an open file; None where a server sends it from its beginning only."""
+    try:
+        n_bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
+    except ValueError:
+        return None
+    return n_bytes
+
+
+@contextmanager
+def _opened(ref: FileRef) -> Iterator[BinaryIO]:
+    """Open the file, or the zip or tar that holds it."""
+    try:
+        with open_location(ref.location) as file:
+            yield file
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})"
+        raise InaccessibleFileError(find_annex_link(ref.location) or reason) from error
+
+
+def _find_place(file: BinaryIO, ref: FileRef) -> tuple[int, int | None]:
+    """Return where the file's bytes begin, and how many there are; None for all that follow."""
+    if isinstance(ref.member, ZipMember):
+        return find_start(file, ref, ref.member), ref.member.compressed_size
+    if ref.member is None:
+        return 0, None
+    if ref.member.fault:
+        raise UnreadableImageError(ref.member.fault)
+    return ref.member.offset, ref.size
+
+
 def read_bytes(ref: FileRef, limit: int) -> bytes:
     """Read a small file whole, refusing more than ``limit`` bytes.
 
@@ -74,7 +108,9 @@ def read_bytes(ref: FileRef, limit: int) -> bytes:
 
 
 def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
-    """Yield the bytes of a file in blocks of bounded size, unpacked if a zip has packed it.
+    """Yield the bytes of a file in blocks of bounded size.
+
+    Of a zip member, size and checksum are verified.
 
     Raises
     ------
@@ -83,165 +119,123 @@ def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
     UnreadableImageError
         When the zip or tar is damaged there, or holds no content of the file.
     """
-    try:
-        with open_location(ref.location) as file:
-            sizes = _block_sizes(ref.location)
-            if ref.member is None:
-                while block := file.read(next(sizes)):
-                    yield from _cut(block)
-            elif isinstance(ref.member, TarMember):
-                if ref.member.fault:
-                    raise UnreadableImageError(ref.member.fault)
-                file.seek(ref.member.offset)
-                yield from _limited_blocks(file, ref.size, sizes)
-            else:
-                yield from _checked(_member_blocks(file, ref.member, ref.size, sizes), ref)
-    except OSError as error:
-        raise inaccessible(ref, error) from error
+    with _opened(ref) as file:
+        start, n_bytes = _find_place(file, ref)
+        if start:
+            file.seek(start)
+        blocks = _read_stored(file, n_bytes)
+        yield from unpack_member(blocks, ref) if isinstance(ref.member, ZipMember) else blocks
 
 
-def inaccessible(ref: FileRef, error: OSError) -> InaccessibleFileError:
-    """Return the error that says why a file cannot be read."""
-    reason = error.strerror or error
-    return InaccessibleFileError(find_annex_link(ref.location) or f"cannot be read ({reason})")
-
-
-def _block_sizes(location: str) -> Iterator[int]:
-    """Yield how much to read at a time: little at first, for often only a header is wanted."""
-    yield FIRST_BYTES
-    yield BLOCK_BYTES
+def _read_stored(file: BinaryIO, n_bytes: int | None) -> Iterator[bytes]:
+    """Yield so many bytes; little at first, for often only a header is wanted."""
     # Over a network a request costs time, however little it brings.
-    largest = remote.LARGEST_READ_BYTES if is_url(location) else BLOCK_BYTES
-    yield from itertools.repeat(largest)
-
-
-def _cut(block: bytes) -> Iterator[bytes]:
-    if len(block) <= BLOCK_BYTES:
-        yield block
-        return
-    for start in range(0, len(block), BLOCK_BYTES):
-        yield block[start : start + BLOCK_BYTES]
-
-
-def _member_blocks(
-    file: BinaryIO, member: ZipMember, n_bytes: int, sizes: Iterator[int]
-) -> Iterator[bytes]:
-    if member.flags & _ENCRYPTED:
-        raise UnreadableImageError("encrypted in the zip")
-    if n_bytes > member.compressed_size * LARGEST_RATIO:
-        raise UnreadableImageError(f"the zip claims {n_bytes} bytes of it, more than it can hold")
-    file.seek(member.header_offset)
-    header = file.read(_LOCAL_HEADER.size)
-    if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
-        raise UnreadableImageError("the zip is damaged where this file should begin")
-    _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-    file.seek(member.header_offset + _LOCAL_HEADER.size + name_length + extra_length)
-    packed = _limited_blocks(file, member.compressed_size, sizes)
-    if member.method == zipfile.ZIP_STORED:
-        yield from packed
-    elif member.method == zipfile.ZIP_DEFLATED:
-        yield from _inflate(packed)
-    else:
-        raise UnreadableImageError(f"packed in the zip with unsupported method {member.method}")
-
-
-def _checked(blocks: Iterator[bytes], ref: FileRef) -> Iterator[bytes]:
-    """Pass blocks on; hold their size and checksum against the zip directory's."""
-    n_bytes = found = 0
-    for block in blocks:
-        n_bytes += len(block)
-        if n_bytes > ref.size:
-            raise UnreadableImageError("is longer than the zip's directory tells")
-        found = isal_zlib.crc32(block, found)
-        yield block
-    if (n_bytes, found) != (ref.size, ref.crc32):
-        raise UnreadableImageError("does not have the checksum that the zip's directory tells")
-
-
-def _limited_blocks(file: BinaryIO, n_bytes: int, sizes: Iterator[int]) -> Iterator[bytes]:
-    while n_bytes:
-        block = file.read(min(n_bytes, next(sizes)))
+    is_remote = isinstance(file, remote.RemoteFile)
+    largest = remote.LARGEST_READ_BYTES if is_remote else BLOCK_BYTES
+    left = math.inf if n_bytes is None else n_bytes
+    for size in itertools.chain((FIRST_BYTES, BLOCK_BYTES), itertools.repeat(largest)):
+        block = file.read(int(min(left, size))) if left else b""
         if not block:
-            raise UnreadableImageError("the archive ends before this file does")
-        n_bytes -= len(block)
-        yield from _cut(block)
+            break
+        left -= len(block)
+        yield block
+    if left and n_bytes is not None:
+        raise UnreadableImageError("the archive ends before this file does")
 
 
-def _inflate(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    unpacker = isal_zlib.decompressobj(wbits=_RAW_DEFLATE)
-    try:
-        for number, block in enumerate(blocks):
-            yield from _unpack(unpacker, block, is_first=number == 0)
-    except _DAMAGED as error:
-        raise UnreadableImageError(f"damaged in the zip ({error})") from error
-    if not unpacker.eof:
-        raise UnreadableImageError("the zip ends before this file does")
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What was found at the ends of a file.
+
+    Parameters
+    ----------
+    zip_fault : str
+        What is wrong with its place in the zip; empty when nothing is, and outside zips.
+    length : int or None
+        What its last four bytes say, in gzip the unpacked length modulo 2**32. None where they
+        cannot be had without unpacking all that is before them.
+    """
+
+    zip_fault: str = ""
+    length: int | None = None
+
+    def agree_with(self, n_bytes: int) -> bool:
+        """Return whether a gzip file that unpacks to so many bytes may end like this.
+
+        Files that end in another way may be sound too: several gzip members, padding, bytes after
+        the image. Only unpacking tells those from a damaged file. Where nothing can be told, that
+        is taken for good.
+        """
+        return self.length is None or self.length == n_bytes % _MODULUS
 
 
-def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the unpacked bytes of a gzip stream of one or more members, in bounded pieces.
-
-    Checksums are verified; zero padding after the last member is accepted.
+def read_ends(ref: FileRef) -> Ends:
+    """Look at the ends of a file, and at what a zip says just before it.
 
     Raises
     ------
+    InaccessibleFileError
+        When the file cannot be read.
     UnreadableImageError
-        When the stream is not gzip, is damaged, or ends early.
+        When the zip or tar holds no content of it.
     """
-    unpacker = isal_zlib.decompressobj(wbits=_GZIP)
-    n_members = 0
-    fresh = True  # nothing of the current member has been seen
-    head = b""
-    for block in blocks:
-        is_first, head = not head, head or block
-        while block:
-            if fresh and n_members:
-                block = block.lstrip(b"\0")
-                if not block:
-                    break
-            fresh = False
-            try:
-                yield from _unpack(unpacker, block, is_first=is_first)
-            except _DAMAGED as error:
-                raise _gzip_error(error, n_members, head) from error
-            is_first = False
-            block = unpacker.unused_data
-            if unpacker.eof:
-                n_members += 1
-                fresh = True
-                unpacker = isal_zlib.decompressobj(wbits=_GZIP)
-    if not fresh and n_members:
-        raise TrailingBytesError("the beginning of another gzip stream follows the image")
-    if not fresh:
-        if what := find_substitute(head):
-            raise UnreadableImageError(f"not a gzip file but {what}")
-        raise UnreadableImageError("the gzip stream ends before the image does")
-    if not n_members:
-        raise UnreadableImageError("the file is empty")
+    member = ref.member
+    with _opened(ref) as file:
+        if isinstance(member, ZipMember) and (fault := find_member_fault(file, ref, member)):
+            return Ends(fault)
+        start, n_bytes = _find_place(file, ref)
+        if n_bytes is None and (n_bytes := count_bytes(file)) is None:
+            return Ends()
+        file.seek(max(0, start + n_bytes - _LENGTH_BYTES))
+        last = file.read(_LENGTH_BYTES)
+    if len(last) < _LENGTH_BYTES:
+        is_cut = isinstance(member, ZipMember)
+        return Ends("the zip ends before this file does" if is_cut else "")
+    return Ends(length=None if is_packed(ref) else int.from_bytes(last, "little"))
 
 
-def _gzip_error(error: Exception, n_members: int, head: bytes) -> UnreadableImageError:
-    if "wrapper" not in str(error):
-        return UnreadableImageError(f"the gzip stream is damaged ({error})")
-    if n_members:
-        return TrailingBytesError("bytes that are not gzip follow the image")
-    if what := find_substitute(head):
-        return UnreadableImageError(f"not a gzip file but {what}")
-    return UnreadableImageError("not a gzip file; only gzip-compressed NIfTI-1 is supported")
+def read_gzip_identity(ref: FileRef) -> str:
+    """Return size and last bytes of a gzip file outside zips: checksum and length of its content.
+
+    They are those of its last gzip member. Where that is not the whole of an image, as its header
+    tells, a digest of the whole file is added; only then is all of it read.
+
+    Raises
+    ------
+    InaccessibleFileError
+        When the file cannot be read.
+    UnreadableImageError
+        When the tar does not hold it.
+    """
+    with _opened(ref) as file:
+        start, n_bytes = _find_place(file, ref)
+        if n_bytes is None:
+            n_bytes = file.seek(0, io.SEEK_END)
+        n_last = min(n_bytes, _TRAILER_BYTES)
+        file.seek(start + n_bytes - n_last)
+        trailer = file.read(n_last)
+        file.seek(start)
+        head = file.read(min(n_bytes, FIRST_BYTES))
+    told = f"{n_bytes}-{trailer.hex()}"
+    if _told_length(head) == int.from_bytes(trailer[_LENGTH_BYTES:], "little"):
+        return told
+    # Not a CRC: what is followed by its own CRC, as in gzip, has the same one whatever it is.
+    digest = hashlib.blake2b(digest_size=8)
+    for block in read_blocks(ref):
+        digest.update(block)
+    return f"{told}-{digest.hexdigest()}"
 
 
-class TrailingBytesError(UnreadableImageError):
-    """Bytes that do not belong to the image follow its complete gzip stream."""
-
-
-def _unpack(unpacker: Any, block: bytes, *, is_first: bool) -> Iterator[bytes]:
-    limit = FIRST_BYTES if is_first else UNPACKED_BYTES
-    while True:
-        piece = unpacker.decompress(block, limit)
-        if piece:
-            yield piece
-        block = unpacker.unconsumed_tail
-        # A full piece may leave output waiting inside even when the input is used up.
-        if unpacker.eof or (not block and len(piece) < limit):
-            return
-        limit = UNPACKED_BYTES
+def _told_length(head: bytes) -> int | None:
+    """Return the length, modulo 2**32, of the image that begins so; None where it is none."""
+    header = begin_gunzip(head, _HEADER_BYTES)
+    order = _BYTE_ORDERS.get(header[:4])
+    if order is None or len(header) < _HEADER_BYTES:
+        return None
+    n_axes, *sizes = struct.unpack_from(f"{order}8h", header, _DIM)
+    n_bits: int = struct.unpack_from(f"{order}h", header, _BITPIX)[0]
+    offset: float = struct.unpack_from(f"{order}f", header, _VOX_OFFSET)[0]
+    if not (1 <= n_axes <= len(sizes) and 0 <= offset < _MODULUS):
+        return None
+    length: int = int(offset) + math.prod(sizes[:n_axes]) * n_bits // 8
+    return length % _MODULUS

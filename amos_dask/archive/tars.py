@@ -9,13 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from amos_dask.archive.recognise import (
-    HEAD_BYTES,
-    OtherFormError,
-    describe_link,
-    find_other_form,
-    is_tar,
-)
+from amos_dask.archive.recognise import describe_link
 from amos_dask.records import FileRef, TarMember
 
 # Of one member, extended headers and long names included.
@@ -25,7 +19,7 @@ _MOST_LINKS_IN_A_ROW = 32
 _UNUSABLE = (tarfile.TarError, ValueError, OverflowError, LookupError, RecursionError)
 
 
-def read_headers(file: BinaryIO, location: str) -> list[FileRef]:
+def list_tar(file: BinaryIO, location: str) -> list[FileRef]:
     """Return the files of a tar, links inside it followed; of two of one name the later counts.
 
     Parameters
@@ -37,22 +31,30 @@ def read_headers(file: BinaryIO, location: str) -> list[FileRef]:
 
     Raises
     ------
-    OtherFormError
-        When it is known to be something else, such as a compressed tar.
     ValueError
-        When it is damaged.
+        When it is damaged, or none.
     """
-    head = file.read(HEAD_BYTES)
-    if not is_tar(head) and (what := find_other_form(head, location)):
-        raise OtherFormError(what)
-    found = _Contents(location)
+    files: dict[str, FileRef] = {}
+    links: dict[str, str] = {}  # name -> target, as paths in the tar or out of it
     try:
         for member in _walk(file):
-            found.add(member)
-        found.follow_links()
+            path = _plain(member.name)
+            if member.isdir():
+                continue
+            files.pop(path, None)
+            links.pop(path, None)
+            if member.issym():
+                links[path] = member.linkname
+                continue
+            place = TarMember(member.offset_data, _fault(member))
+            found: FileRef | None = FileRef(path, location, member.size, member=place)
+            if member.islnk():
+                found = files.get(_plain(member.linkname))
+            files[path] = _link(path, found, member.linkname, location)
+        _follow_links(files, links, location)
     except _UNUSABLE as error:
         raise ValueError(" ".join(str(error).split()) or "a header is damaged") from error
-    return list(found.files.values())
+    return list(files.values())
 
 
 def _walk(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -93,58 +95,34 @@ class _Headers:
         return self._read(n_bytes)
 
 
-class _Contents:
-    """What a tar unpacks to.
+def _follow_links(files: dict[str, FileRef], links: dict[str, str], location: str) -> None:
+    """Put in the place of symbolic links what they lead to, files or folders."""
+    real = dict(files)
+    for path, target in links.items():
+        end = _end_of(path, links)
+        below = [] if end in real else [name for name in real if name.startswith(f"{end}/")]
+        for name in below:
+            linked = path + name.removeprefix(end)
+            files[linked] = _link(linked, real[name], target, location)
+        if not below:
+            files[path] = _link(path, real.get(end), target, location)
+        if len(files) > _MOST_MEMBERS:
+            raise ValueError(f"it holds more than {_MOST_MEMBERS} files")
 
-    Parameters
-    ----------
-    location : str
-        Where it is.
-    """
 
-    def __init__(self, location: str) -> None:
-        self.location = location
-        self.files: dict[str, FileRef] = {}
-        self._links: dict[str, str] = {}  # name -> target, as paths in the tar or out of it
+def _end_of(path: str, links: dict[str, str]) -> str:
+    for _ in range(_MOST_LINKS_IN_A_ROW):
+        if path not in links:
+            break
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(path), links[path]))
+    return path
 
-    def add(self, member: tarfile.TarInfo) -> None:
-        """Take in a member; it replaces an earlier one of its name."""
-        path = _plain(member.name)
-        if member.isdir():
-            return
-        self.files.pop(path, None)
-        self._links.pop(path, None)
-        if member.issym():
-            self._links[path] = member.linkname
-        elif member.islnk():
-            self._put_link(path, self.files.get(_plain(member.linkname)), member.linkname)
-        else:
-            place = TarMember(member.offset_data, _fault(member))
-            self.files[path] = FileRef(path, self.location, member.size, member=place)
 
-    def _put_link(self, path: str, end: FileRef | None, target: str) -> None:
-        nowhere = FileRef(path, self.location, 0, member=TarMember(0, describe_link(target)))
-        self.files[path] = nowhere if end is None else replace(end, path=path)
-
-    def follow_links(self) -> None:
-        """Put in the place of symbolic links what they lead to, files or folders."""
-        real = dict(self.files)
-        for path, target in self._links.items():
-            end = self._end_of(path)
-            below = [] if end in real else [name for name in real if name.startswith(f"{end}/")]
-            for name in below:
-                self._put_link(path + name.removeprefix(end), real[name], target)
-            if not below:
-                self._put_link(path, real.get(end), target)
-            if len(self.files) > _MOST_MEMBERS:
-                raise ValueError(f"it holds more than {_MOST_MEMBERS} files")
-
-    def _end_of(self, path: str) -> str:
-        for _ in range(_MOST_LINKS_IN_A_ROW):
-            if path not in self._links:
-                break
-            path = posixpath.normpath(posixpath.join(posixpath.dirname(path), self._links[path]))
-        return path
+def _link(path: str, end: FileRef | None, target: str, location: str) -> FileRef:
+    """Return another name of a file, or of nothing, which cannot be read."""
+    if end is not None:
+        return replace(end, path=path)
+    return FileRef(path, location, 0, member=TarMember(0, describe_link(target)))
 
 
 def _plain(name: str) -> str:

@@ -1,21 +1,32 @@
-"""The files of a zip, from its directory, and what else a file of that name may be."""
+"""The form of a zip: its directory, what stands in front of each member, and how that is packed."""
 
 from __future__ import annotations
 
 import struct
 import zipfile
+from collections.abc import Iterator
 from typing import BinaryIO
 
-from amos_dask.archive.recognise import HEAD_BYTES, OtherFormError, describe_part, find_other_form
+from isal import isal_zlib
+
+from amos_dask.archive.locations import shown
+from amos_dask.archive.recognise import describe_part
+from amos_dask.archive.unpacking import LARGEST_RATIO, inflate
+from amos_dask.errors import ArchiveError, UnreadableImageError
 from amos_dask.records import FileRef, ZipMember
 
 _END = struct.Struct("<4sHHHHLLH")
 _END_SIGNATURE = b"PK\x05\x06"
 _LARGEST_COMMENT = 0xFFFF
 _IN_ZIP64_RECORD = 0xFFFF
+_LOCAL_HEADER = struct.Struct("<4s2xHH4xLLLHH")
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+_ENCRYPTED = 0x1
+_SIZES_FOLLOW = 0x8  # behind the data; in front of it are zeros
+_IN_EXTRA_FIELD = 0xFFFFFFFF
 
 
-def read_directory(file: BinaryIO, location: str) -> list[FileRef]:
+def list_zip(file: BinaryIO, location: str) -> list[FileRef]:
     r"""Return the files of a zip; ``\`` in their names, which some programs write, is ``/``.
 
     Parameters
@@ -27,22 +38,15 @@ def read_directory(file: BinaryIO, location: str) -> list[FileRef]:
 
     Raises
     ------
-    OtherFormError
-        When it is one part of a zip, or known to be something else.
+    ArchiveError
+        When it is one part of a zip.
     zipfile.BadZipFile, ValueError, NotImplementedError
         When its directory cannot be read.
     """
     if _is_part(file):
-        raise OtherFormError(describe_part())
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-    except zipfile.BadZipFile as error:
-        file.seek(0)
-        what = find_other_form(file.read(HEAD_BYTES), location)
-        if isinstance(error.__context__, OSError) or not what:
-            raise
-        raise OtherFormError(what) from error
+        raise ArchiveError(f"{shown(location)}: {describe_part()}.")
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
     refs = (
         FileRef(
             path=entry.filename.replace("\\", "/"),
@@ -69,3 +73,73 @@ def _is_part(file: BinaryIO) -> bool:
             disk = _END.unpack_from(tail, start)[1]
             return disk not in (0, _IN_ZIP64_RECORD)
     return False
+
+
+def find_start(file: BinaryIO, ref: FileRef, member: ZipMember) -> int:
+    """Return where a member's packed bytes begin.
+
+    Raises
+    ------
+    UnreadableImageError
+        When no member begins where the directory says, or it cannot be unpacked.
+    """
+    if member.flags & _ENCRYPTED:
+        raise UnreadableImageError("encrypted in the zip")
+    if ref.size > member.compressed_size * LARGEST_RATIO:
+        raise UnreadableImageError(f"the zip claims {ref.size} bytes of it, more than it can hold")
+    if member.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnreadableImageError(f"packed in the zip with unsupported method {member.method}")
+    *_, n_name, n_extra = _read_local_header(file, member)
+    return member.header_offset + _LOCAL_HEADER.size + n_name + n_extra
+
+
+def _read_local_header(file: BinaryIO, member: ZipMember) -> tuple[int, ...]:
+    file.seek(member.header_offset)
+    header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_SIGNATURE):
+        raise UnreadableImageError("the zip is damaged where this file should begin")
+    return _LOCAL_HEADER.unpack(header)[1:]
+
+
+def is_packed(ref: FileRef) -> bool:
+    """Return whether a zip has compressed a file: its end is had by unpacking all of it."""
+    return isinstance(ref.member, ZipMember) and ref.member.method != zipfile.ZIP_STORED
+
+
+def unpack_member(blocks: Iterator[bytes], ref: FileRef) -> Iterator[bytes]:
+    """Yield what a member's packed bytes hold.
+
+    Raises
+    ------
+    UnreadableImageError
+        When they are damaged, or have not the size and checksum that the directory tells.
+    """
+    n_bytes = found = 0
+    for block in inflate(blocks) if is_packed(ref) else blocks:
+        n_bytes += len(block)
+        if n_bytes > ref.size:
+            raise UnreadableImageError("is longer than the zip's directory tells")
+        found = isal_zlib.crc32(block, found)
+        yield block
+    if (n_bytes, found) != (ref.size, ref.crc32):
+        raise UnreadableImageError("does not have the checksum that the zip's directory tells")
+
+
+def find_member_fault(file: BinaryIO, ref: FileRef, member: ZipMember) -> str:
+    """Return in what a member's own entry differs from the directory's; empty where in nothing."""
+    try:
+        flags, method, crc32, n_packed, n_bytes, n_name, _ = _read_local_header(file, member)
+    except UnreadableImageError as error:
+        return str(error)
+    # Names beyond ASCII are encoded in several ways, and shown otherwise than they are.
+    name = file.read(n_name).replace(b"\\", b"/")
+    is_told_later = bool(flags & _SIZES_FOLLOW)
+    agreements = {
+        "name": name == ref.path.encode() or not ref.path.isascii(),
+        "method": method == member.method,
+        "checksum": is_told_later or crc32 == ref.crc32,
+        "packed size": is_told_later or n_packed in (member.compressed_size, _IN_EXTRA_FIELD),
+        "size": is_told_later or n_bytes in (ref.size, _IN_EXTRA_FIELD),
+    }
+    wrong = ", ".join(what for what, agrees in agreements.items() if not agrees)
+    return wrong and f"the zip's directory and the file's own entry differ in {wrong}"

@@ -1,21 +1,125 @@
-"""On an organised dataset: ``leaks``, ``stats``, ``report`` and ``export``."""
+"""The whole job, what there is to do with its result, trying it out, and looking at a cluster."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 import amos_dask
 from amos_dask.cli import shared_options as opt
-from amos_dask.cli.show import close_command, close_export, close_search
+from amos_dask.cli.show import (
+    close_check,
+    close_command,
+    close_demo,
+    close_export,
+    close_phantom,
+    close_plan,
+    close_run,
+    close_search,
+)
+
+# Options of run that say how it is done or what is written besides the dataset.
+_NOT_OF_A_PLAN = {"cluster", "progress", "no_lock", "performance_report", "statistics", "report"}
+
+
+@opt.command("download", "data/AMOS22")
+@opt.root
+@opt.flag("--unlabelled", help="The scans without labels as well.")
+@click.option(
+    "--from",
+    "source",
+    metavar="URL",
+    help="A mirror that has the files under their names below this URL.",
+)
+@opt.progress
+def download(**arguments: Any) -> int:
+    """Download amos22.zip and its metadata csv.
+
+    From Zenodo, 24 GB, to ROOT_DIR, where 'run' finds them. After an interruption, run the same
+    command again: it goes on where it was. A file appears under its name when its size and MD5 are
+    the published ones; nothing that is there is overwritten.
+    """
+    return close_command(amos_dask.download(**arguments), arguments)
+
+
+@opt.command("run", "data/AMOS22 --archive downloads/amos22.zip --workers 8")
+@opt.root
+@click.option("--archive", metavar="PATH_OR_URL", help="Folder, zip, tar, or a URL of any.")
+@opt.dataset
+@opt.labeled_data_meta
+@opt.mr_metadata_offset
+@opt.label_explanation
+@click.option(
+    "--region_volume_thresh",
+    type=click.FloatRange(0),
+    multiple=True,
+    default=(100.0,),
+    show_default=True,
+    metavar="MM3",
+    help="List regions smaller than this; may be given several times.",
+)
+@opt.denoise_parameters
+@opt.selection
+@opt.flag("--force", help="Process complete samples again.")
+@opt.adopt
+@opt.flag("--discard_edits", help="Make masks edited by hand anew.")
+@opt.flag("--prune", help="Remove samples that the archive has no more.")
+@opt.flag("--switch_archive", help="Go on with another archive than before.")
+@opt.flag("--without_metadata", help="Go on though the csv is gone.")
+@opt.statistics
+@click.option("--report/--no_report", default=True, help="Write report.html as well.")
+@opt.no_lock
+@click.option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
+@opt.flag("--dry_run", help="Say what would be done; write nothing.")
+@opt.cluster
+def run(dry_run: bool, **arguments: Any) -> int:
+    """Do everything: archive in, clean dataset out.
+
+    Without --archive, that of the last run is taken, else ROOT_DIR/archive or ROOT_DIR/amos22.zip.
+    The metadata csv and the parameters of denoising are those of the last run, too, unless given.
+    The archive is never written to. While it runs, open the dashboard that is printed first. Run
+    the same command again after an interruption, or when something has changed: complete samples
+    are not done twice.
+
+    --exclude is kept as ROOT_DIR/descriptor/denoise_exclude.csv, which later runs go by; edit it,
+    and the next run makes the masks of just the samples concerned. 'denoise --help' shows such a
+    file.
+    """
+    if not dry_run:
+        return close_run(amos_dask.run(**arguments), arguments)
+    asked = {name: value for name, value in arguments.items() if name not in _NOT_OF_A_PLAN}
+    return close_plan(amos_dask.plan_run(**asked), arguments)
+
+
+@opt.command("verify", "downloads/amos22.zip --md5")
+@click.argument("path", metavar="PATH_OR_URL")
+@opt.flag("--full", help="Decode everything, so that all checksums are compared.")
+@opt.flag("--md5", help="Compare amos22.zip with the published one first.")
+@opt.dataset
+@opt.selection
+@opt.cluster
+def verify(**arguments: Any) -> int:
+    """Say whether a download or a result is sound.
+
+    PATH_OR_URL is an archive (folder, amos22.zip, tar, or a URL of any), a ROOT_DIR that 'run'
+    made, or an export: DatasetXXX_…, or a datalist. Nothing is written and, without --full, no
+    voxel is decoded: of an archive, the ends of every file are held against its header; of a
+    ROOT_DIR, every file against the size and checksum that 'run' kept; of an export, every file
+    alike, and what it was made from against ROOT_DIR. The end of a file that the zip has packed
+    again is seen with --full only.
+    --json lists everything that was found.
+
+    Exit status: 0 sound; 3 something is wrong and named; 1 none of the three.
+    """
+    return close_search(amos_dask.verify(**arguments), arguments)
 
 
 @opt.command("leaks", "data/AMOS22")
 @opt.root
 @click.option("--split_name", help="Worksheet of another split than the official one.")
-@opt.no_lock
-@opt.cluster
+@opt.working
 def leaks(**arguments: Any) -> int:
     """List patients and duplicates that cross a split.
 
@@ -29,9 +133,7 @@ def leaks(**arguments: Any) -> int:
 @opt.command("stats", "data/AMOS22")
 @opt.root
 @opt.label_explanation
-@opt.adopt
-@opt.no_lock
-@opt.cluster
+@opt.writing
 def stats(**arguments: Any) -> int:
     """Write statistics: intensities, organs, geometry.
 
@@ -45,9 +147,7 @@ def stats(**arguments: Any) -> int:
 @opt.root
 @opt.label_explanation
 @opt.statistics
-@opt.adopt
-@opt.no_lock
-@opt.cluster
+@opt.writing
 def report(**arguments: Any) -> int:
     """Write the page that shows what was changed.
 
@@ -80,12 +180,7 @@ def export_group() -> None:
     show_default=True,
     help="How unchanged files get there. What is written to a link is written to ROOT_DIR.",
 )
-@opt.exported_labels
-@opt.label_explanation
-@opt.selection
-@opt.adopt_in_export
-@opt.no_lock
-@opt.cluster
+@opt.exporting
 def nnunet(**arguments: Any) -> int:
     """Make a dataset of nnU-Net v2 in DIRECTORY, nnUNet_raw.
 
@@ -99,12 +194,7 @@ def nnunet(**arguments: Any) -> int:
 @export_group.command("monai", epilog="Example: amos-dask export monai data/AMOS22/monai.json")
 @click.argument("file", type=opt.FILE)
 @opt.exported_root
-@opt.exported_labels
-@opt.label_explanation
-@opt.selection
-@opt.adopt_in_export
-@opt.no_lock
-@opt.cluster
+@opt.exporting
 def monai_datalist(**arguments: Any) -> int:
     """Write a datalist of MONAI to FILE.
 
@@ -113,3 +203,55 @@ def monai_datalist(**arguments: Any) -> int:
     the export's mark lies as well. Again, it brings both up to date.
     """
     return close_export(amos_dask.export_monai(**arguments), arguments)
+
+
+@opt.command("demo", "--workers 2")
+@click.argument("directory", type=opt.FOLDER, default="amos-dask-demo")
+@opt.phantom_scans
+@opt.cluster
+def demo(**arguments: Any) -> int:
+    """Make a phantom archive and run everything on it."""
+    return close_demo(amos_dask.demo(**arguments), arguments)
+
+
+@opt.command("phantom", "--form zip --n_ct 8 --n_mri 4 /tmp/phantom")
+@click.argument("directory", type=opt.FOLDER)
+@opt.phantom_scans
+@click.option(
+    "--size",
+    type=click.Choice(["tiny", "small", "full"]),
+    default="small",
+    show_default=True,
+    help="full: 512x512x90 CT, 320x260x72 MR.",
+)
+@click.option("--form", type=click.Choice(["folder", "zip"]), default="folder", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
+@click.option("--quirks/--no-quirks", default=True, help="The oddities of the real archive.")
+@opt.flag("--defects", help="Add four damaged samples.")
+def phantom(directory: Path, **arguments: Any) -> int:
+    """Make a synthetic AMOS22 archive to try things on."""
+    try:
+        return close_phantom(amos_dask.write_archive(directory, **arguments), arguments)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@click.group(name="cluster")
+def cluster_group() -> None:
+    """Look at the cluster before work is given to it."""
+
+
+@cluster_group.command(
+    epilog="Example: amos-dask cluster check --cluster slurm --root_dir data/AMOS22"
+)
+@click.option("--root_dir", type=opt.FOLDER, help="ROOT_DIR: must be seen and written by all.")
+@click.option("--archive", metavar="PATH_OR_URL", help="The archive: must be seen by all.")
+@opt.dataset
+@opt.cluster
+def check(**arguments: Any) -> int:
+    """Start or reach the cluster and say whether 'run' would work there.
+
+    Compares versions, looks at shared folders, memory and disk on every worker, and prints the
+    dashboard's link with the ssh command that forwards it. Exit status 1 when there are problems.
+    """
+    return close_check(amos_dask.check_cluster(**arguments), arguments)

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from amos_dask.cli import dataset_commands, run_commands, step_commands
+from amos_dask.cli import dataset_commands as on_dataset
+from amos_dask.cli import step_commands
 from amos_dask.cli.shared_options import same_word
 from amos_dask.errors import AmosDaskError, ExitCode, Terminated, raise_on_sigterm
 from amos_dask.version import __version__
@@ -81,9 +82,9 @@ def main(debug: bool) -> None:
 
 
 for command in (  # as --help lists them
-    *(run_commands.download, run_commands.run, run_commands.verify, run_commands.demo),
+    *(on_dataset.download, on_dataset.run, on_dataset.verify, on_dataset.demo),
     *step_commands.ALL,
-    *(dataset_commands.leaks, dataset_commands.stats, dataset_commands.report),
-    *(run_commands.phantom, dataset_commands.export_group, run_commands.cluster_group),
+    *(on_dataset.leaks, on_dataset.stats, on_dataset.report),
+    *(on_dataset.phantom, on_dataset.export_group, on_dataset.cluster_group),
 ):
     main.add_command(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,9 @@ def comma_separated(kind: Any) -> Callable[[str], tuple[Any, ...]]:
     return split
 
 
+flag = partial(click.option, is_flag=True)
+
+
 class RepeatedValues(click.Command):
     """A command whose ``--subsets`` takes several values each time, as the tutorial writes it."""
 
@@ -147,25 +150,8 @@ output_manifest_file = click.option(
 statistics = click.option(
     "--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well."
 )
-adopt = click.option(
-    "--adopt", is_flag=True, help="Move what is in the way and not ours to ROOT_DIR/replaced."
-)
-adopt_in_export = click.option(
-    "--adopt", is_flag=True, help="Move what is in the way to replaced/ in the export."
-)
-no_lock = click.option(
-    "--no_lock", is_flag=True, help="For a file system without locks: be alone there."
-)
-exported_labels = together(
-    click.option(
-        "--merge_prostate_uterus", is_flag=True, help="One label for both, as in the archive."
-    ),
-    click.option(
-        "--mr_without_14_16",
-        is_flag=True,
-        help="Leave bladder, prostate and uterus out of MR masks: too few are annotated.",
-    ),
-)
+adopt = flag("--adopt", help="Move what is in the way and not ours to ROOT_DIR/replaced.")
+no_lock = flag("--no_lock", help="For a file system without locks: be alone there.")
 phantom_scans = together(
     click.option(
         "--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans."
@@ -236,8 +222,8 @@ def _style(json_lines: bool, quiet: bool) -> str:
 progress = as_one(
     "progress",
     _style,
-    click.option("--json", "json_lines", is_flag=True, help="Progress and result as JSON lines."),
-    click.option("--quiet", is_flag=True, help="No progress."),
+    flag("--json", "json_lines", help="Progress and result as JSON lines."),
+    flag("--quiet", help="No progress."),
 )
 cluster = together(
     as_one(
@@ -273,7 +259,22 @@ cluster = together(
         click.option("--queue", help="Queue or partition of batch jobs."),
         click.option("--walltime", metavar="HH:MM:SS", help="Walltime of batch jobs."),
         click.option("--account", help="Account of batch jobs."),
-        click.option("--tls", is_flag=True, default=None, help="Encrypt between the processes."),
+        flag("--tls", default=None, help="Encrypt between the processes."),
     ),
     progress,
+)
+
+# What many commands take, in this order.
+working = together(no_lock, cluster)
+writing = together(adopt, working)
+exporting = together(
+    flag("--merge_prostate_uterus", help="One label for both, as in the archive."),
+    flag(
+        "--mr_without_14_16",
+        help="Leave bladder, prostate and uterus out of MR masks: too few are annotated.",
+    ),
+    label_explanation,
+    selection,
+    flag("--adopt", help="Move what is in the way to replaced/ in the export."),
+    working,
 )

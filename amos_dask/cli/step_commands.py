@@ -21,9 +21,7 @@ from amos_dask.cli.show import close_command
 @opt.labeled_data_meta
 @click.option("--sheet_name", default="Manifest", show_default=True, help="Worksheet to write.")
 @opt.mr_metadata_offset
-@opt.adopt
-@opt.no_lock
-@opt.cluster
+@opt.writing
 def archive_manifest(**arguments: Any) -> int:
     """01: list every file with geometry and metadata."""
     return close_command(amos_dask.archive_manifest(**arguments), arguments)
@@ -43,9 +41,7 @@ def archive_manifest(**arguments: Any) -> int:
     "--archive_manifest", required=True, type=opt.FILE, help="Workbook of archive-manifest."
 )
 @opt.selection_of_modality
-@opt.adopt
-@opt.no_lock
-@opt.cluster
+@opt.writing
 def confirm_pairs(**arguments: Any) -> int:
     """02: write volumes and masks with one geometry.
 
@@ -58,8 +54,7 @@ def confirm_pairs(**arguments: Any) -> int:
 @opt.command("split-prostate-uterus", "--root_dir AMOS22/grouped")
 @opt.root_dir
 @opt.selection
-@opt.no_lock
-@opt.cluster
+@opt.working
 def split_prostate_uterus(**arguments: Any) -> int:
     """03: label 15 of female patients becomes 16.
 
@@ -75,8 +70,7 @@ def split_prostate_uterus(**arguments: Any) -> int:
 @opt.root_dir
 @opt.label_explanation
 @opt.selection
-@opt.no_lock
-@opt.cluster
+@opt.working
 def binary_masks(**arguments: Any) -> int:
     """04: write a binary mask for each label."""
     return close_command(amos_dask.binary_masks(**arguments), arguments)
@@ -98,9 +92,7 @@ def binary_masks(**arguments: Any) -> int:
 @click.option("--output_manifest", required=True, type=opt.FILE, help="Workbook to write.")
 @opt.label_explanation
 @opt.selection
-@opt.adopt
-@opt.no_lock
-@opt.cluster
+@opt.writing
 def small_regions(**arguments: Any) -> int:
     """List small connected regions of every label.
 
@@ -125,9 +117,7 @@ def small_regions(**arguments: Any) -> int:
 @opt.denoise_parameters
 @opt.label_explanation
 @opt.selection
-@opt.adopt
-@opt.no_lock
-@opt.cluster
+@opt.writing
 def denoise(**arguments: Any) -> int:
     """Remove islands and fill pinholes on slices.
 
@@ -144,8 +134,7 @@ def denoise(**arguments: Any) -> int:
 @opt.command("restore", "--root_dir AMOS22/grouped --ids 4,507")
 @opt.root_dir
 @opt.selection
-@opt.no_lock
-@opt.cluster
+@opt.working
 def restore(**arguments: Any) -> int:
     """Undo denoising: masks as they were before.
 
@@ -163,9 +152,7 @@ def restore(**arguments: Any) -> int:
 @opt.root_dir
 @opt.output_manifest_file
 @opt.label_explanation
-@opt.adopt
-@opt.no_lock
-@opt.cluster
+@opt.writing
 def dataset_manifest(**arguments: Any) -> int:
     """05: check and index all samples.
 
@@ -210,7 +197,7 @@ def dataset_manifest(**arguments: Any) -> int:
 @click.option(
     "--group", type=click.Choice(["patient"]), help="Keep the scans of a patient together."
 )
-@click.option("--unlabelled", is_flag=True, help="Deal out the samples without masks as well.")
+@opt.flag("--unlabelled", help="Deal out the samples without masks as well.")
 @opt.adopt
 @opt.no_lock
 def make_split(**arguments: Any) -> int:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from amos_dask.commands.workplace import working_at
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import InconsistentDatasetError
 from amos_dask.records import Step
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_label_map, require_sample_folders
-from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
+from amos_dask.root.layout import SampleFolder, absolute
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.working import working_on
-from amos_dask.sample.describe import DescribeTask, describe_sample
+from amos_dask.sample.describe import INCONSISTENT, describe_sample
+from amos_dask.sample.selection import EVERYTHING
 from amos_dask.sample.source import FolderSource
 from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import dataset_frame
@@ -46,12 +48,8 @@ def dataset_manifest(
         Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
     adopt : bool
         A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
-    no_lock : bool
-        Take no lock, for a file system that has none; see `amos_dask.run`.
-    cluster : ClusterOptions, distributed.Client, str or None
-        Where to run; None for a local cluster.
-    progress : str or callable
-        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+    no_lock, cluster, progress
+        How to run; as for `amos_dask.run`.
 
     Returns
     -------
@@ -73,26 +71,28 @@ def dataset_manifest(
     >>> list(result.frame.columns[:4])
     ['ID', 'seq', 'sex', 'subset']
     """
-    root, output = absolute(root_dir), Path(output_manifest_file)
-    base = find_root(root, output)
-    with working_on(Layout(base), no_lock=no_lock):
-        layout = Layout.of(base)
+    output = Path(output_manifest_file)
+    with working_at(
+        root_dir, EVERYTHING, cluster, progress, output=output, no_lock=no_lock
+    ) as place:
+        root, layout = place.folder, place.layout
         label_map = find_label_map(layout, label_explanation)
         folders = require_sample_folders(root, layout)
         problems = _doubles(folders, root)
         with open_session(cluster, progress) as session:
             session.prepare_kernels()
             sources = [FolderSource(folder, layout, label_map) for folder in folders]
-            tasks = [DescribeTask(source, root) for source in sources]
-            results = step_results(session.map("describe", describe_sample, tasks))
-        described = [result.value for result in results if result.value is not None]
-        problems += [problem for each in described for problem in each.problems]
+            describe = partial(describe_sample, below=root)
+            results = step_results(session.map("describe", describe, sources))
+        records = [result.value for result in results if result.value is not None]
+        found = [found.issue for record in records for found in record.issues]
+        problems += [issue.message for issue in found if issue.code == INCONSISTENT]
         if problems:
             raise InconsistentDatasetError(
                 f"{len(problems)} inconsistencies; nothing was written:\n  " + "\n  ".join(problems)
             )
-        rows = (each.record.files for each in described)
-        frame = dataset_frame((row for row in rows if row is not None), label_map)
+        rows = [record.files for record in records if record.files is not None]
+        frame = dataset_frame(rows, label_map)
         scope = layout.shown(root)
         issues = [*all_issues(results), *missing_subset_issues(frame, scope, layout.dataset)]
         with OwnFiles(layout, adopt=adopt) as own:

@@ -11,14 +11,14 @@ import pandas as pd
 from amos_dask.archive.discover import check_files, discover, new_sample
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.recognise import require_outside_archives
-from amos_dask.commands.workplace import make_all
+from amos_dask.commands.workplace import working_at
 from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import ManifestError
-from amos_dask.headers import read_headers
 from amos_dask.metadata_forms import find_sex
 from amos_dask.params import Params
+from amos_dask.plan import read_headers
 from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import (
@@ -29,7 +29,6 @@ from amos_dask.root.choices import (
     keep_label_map,
     layout_for,
     read_remembered,
-    require_no_archive,
     require_outside_archive,
     settle_dataset,
 )
@@ -79,27 +78,14 @@ def archive_manifest(
         The archive: a folder, ``amos22.zip``, a tar, or a URL of any. Never written to.
     output_manifest_file : str or Path
         The workbook to write.
-    labeled_data_meta : str or Path, optional
-        The metadata csv; by default that of ROOT_DIR's last run, else the one inside or beside the
-        archive.
-    metadata_encoding : str, optional
-        Its encoding, such as ``gb18030``; by default it is recognised.
-    dataset : str or Path, optional
-        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
-        ROOT_DIR holds already, else AMOS22.
     sheet_name : str
         Title of the worksheet.
-    mr_metadata_offset : {"auto", "0", "-1"}, optional
-        Which csv row MR scan N takes: N + offset. ``auto`` decides from the csv; by default as in
-        ROOT_DIR's last run, else ``auto``.
+    dataset, labeled_data_meta, metadata_encoding, mr_metadata_offset
+        What the archive is and how its csv is read; as for `amos_dask.run`.
     adopt : bool
         A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
-    no_lock : bool
-        Take no lock, for a file system that has none; see `amos_dask.run`.
-    cluster : ClusterOptions, distributed.Client, str or None
-        Where to run; None for a local cluster.
-    progress : str or callable
-        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+    no_lock, cluster, progress
+        How to run; as for `amos_dask.run`.
 
     Returns
     -------
@@ -200,17 +186,13 @@ def confirm_pairs(
     >>> result.summary
     '8 of 8 ct samples written'
     """
-    group, manifest = absolute(output_dir), Path(archive_manifest)
-    require_outside_archive(group, str(root_dir))
-    root = find_root_beside_archive(str(root_dir), group)
-    with working_on(Layout(root), group, no_lock=no_lock):
-        layout = Layout.of(root)
-        require_no_archive(layout, group)
-        listed = _read_samples(manifest, str(root_dir), layout.dataset)
+    with working_at(
+        output_dir, selection, cluster, progress, archive=str(root_dir), no_lock=no_lock
+    ) as place:
+        group, layout = place.folder, place.layout
+        listed = _read_samples(Path(archive_manifest), str(root_dir), layout.dataset)
         chosen = selection.choose(sample for sample in listed if sample.modality == modality)
-        results = make_all(
-            "pair", _pair_tasks(layout, group, chosen, adopt=adopt), cluster, progress
-        )
+        results = place.make("pair", _pair_tasks(layout, group, chosen, adopt=adopt))
         issues = [found.issue for result in results for found in result.issues]
         issues += [
             issue for s in chosen if s.volume is None for issue in check_files(s, layout.dataset)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from amos_dask.datasets import DatasetDefinition
-from amos_dask.errors import AmosDaskError, ManifestError
+from amos_dask.errors import AmosDaskError, ManifestError, WorkbookLockedError
 from amos_dask.records import UNDEFINED
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME, Layout, absolute, find_root
@@ -22,11 +24,12 @@ from amos_dask.tables.assignments import (
     fold_shares,
     holdout_shares,
 )
-from amos_dask.tables.own_workbooks import add_worksheets, put_workbook
+from amos_dask.tables.own_workbooks import add_worksheets, put_workbook, require_closed
 from amos_dask.tables.splits import (
     SPLITS_SHEET,
     SplitMethod,
     index_frames,
+    index_stem,
     is_own_split,
     list_split,
     next_split_name,
@@ -130,31 +133,41 @@ def make_split(
         "unlabelled": unlabelled or None,
     }
     method = _choose_method(kind, {name: v for name, v in options.items() if v is not None})
-    _require_workbook(path)
-    root = find_root(path.parent)
-    with (
-        working_where_possible(Layout(root), no_lock=no_lock),
-        OwnFiles(Layout.of(root), adopt=adopt) as own,
-    ):
-        layout = own.layout
+    with _working_at(path, adopt=adopt, no_lock=no_lock) as own:
         manifest = read_sheet(path, MANIFEST_SHEET, values_of=_VALUES)
         listed = read_splits(path)
         if split_name is None:
             split_name = next_split_name(method, listed, sheet_names(path))
-        keep_copy = _is_lost(path, split_name, listed, adopt=adopt)
+        is_theirs, is_edited = _look_at(path, split_name, listed, adopt=adopt)
         if method.shares:
-            assignment = _deal(manifest, method, path, layout.dataset)
+            assignment = _deal(manifest, method, path, own.layout.dataset)
             parts = [assignment.get(str(sample_id)) for sample_id in manifest["ID"]]
             split = with_split(manifest, split_name, parts, path)
         else:
             split = official_split(manifest, split_name, path)
-        keep_copy = keep_copy or _is_other(path, split_name, split)
+        keep_copy = is_edited or _is_other(path, split_name, split)
         sheets = {split_name: split}
         if method.shares or not listed.empty or split_name != SPLIT_NAME:
             sheets[SPLITS_SHEET] = list_split(listed, split_name, method, split)
-        add_worksheets(own, absolute(path), sheets, keep_copy=keep_copy)
+        add_worksheets(own, absolute(path), sheets, keep_copy=keep_copy, whole=is_theirs)
     issues = tuple(own.issues())
     return CommandResult((path,), len(split), _describe(split, split_name), issues, split)
+
+
+def _look_at(
+    path: Path, split_name: str, listed: pd.DataFrame, *, adopt: bool
+) -> tuple[bool, bool]:
+    """Return whether a worksheet that is to be replaced is somebody else's, and has their parts.
+
+    Raise if it is not ours, unless it is to be adopted.
+    """
+    titles = [name for name in sheet_names(path) if name.casefold() == split_name.casefold()]
+    try:
+        return False, not all(is_own_split(path, title, listed) for title in titles)
+    except ManifestError:
+        if not adopt:
+            raise
+        return True, True
 
 
 def _is_other(path: Path, split_name: str, split: pd.DataFrame) -> bool:
@@ -167,17 +180,6 @@ def _is_other(path: Path, split_name: str, split: pd.DataFrame) -> bool:
     parts = dict(zip(there["ID"], there[split_name], strict=True))
     new = dict(zip(split["ID"], split[split_name], strict=True))
     return any(parts[name] != new[name] for name in parts.keys() & new.keys())
-
-
-def _is_lost(path: Path, split_name: str, listed: pd.DataFrame, *, adopt: bool) -> bool:
-    """Return whether parts are lost with the worksheet that is there; raise if it is not ours."""
-    titles = [name for name in sheet_names(path) if name.casefold() == split_name.casefold()]
-    try:
-        return any(not is_own_split(path, title, listed) for title in titles)
-    except ManifestError:
-        if not adopt:
-            raise
-        return True
 
 
 def _choose_method(kind: str, given: Mapping[str, Any]) -> SplitMethod:
@@ -307,23 +309,44 @@ def index_manifests(
     """
     path, folder = Path(manifest_file), Path(output_index_manifest_dir)
     require_split_name(split_name)
-    _require_workbook(path)
-    root = find_root(path.parent, folder)
-    with (
-        working_where_possible(Layout(root), no_lock=no_lock),
-        OwnFiles(Layout.of(root), adopt=adopt) as own,
-    ):
+    with _working_at(path, folder, adopt=adopt, no_lock=no_lock) as own:
         if split_name not in sheet_names(path):
             raise ManifestError(f"{path}: there is no split {split_name!r}; run make-split first.")
         split = read_sheet(path, split_name, values_of=(split_name,))
         frames = index_frames(split, split_name, subsets, path)
-        outputs = tuple(folder / f"{stem}.xlsx" for stem in frames)
+        combinations = {index_stem(split_name, names): tuple(names) for names in subsets}
+        outputs = {stem: folder / f"{stem}.xlsx" for stem in frames}
         manifest = own.layout.key(absolute(path))
-        for combination, output, frame in zip(subsets, outputs, frames.values(), strict=True):
-            index = IndexOf(manifest, split_name, tuple(combination))
-            put_workbook(own, absolute(output), {MANIFEST_SHEET: frame}, index_of=index)
+        # All or none: what may be in the way of one is looked at before another is written.
+        for stem in sorted(frames, key=lambda stem: _how_free(own, absolute(outputs[stem]))):
+            index = IndexOf(manifest, split_name, combinations[stem])
+            sheets = {MANIFEST_SHEET: frames[stem]}
+            put_workbook(own, absolute(outputs[stem]), sheets, index_of=index)
     summary = f"{len(frames)} index manifests"
-    return CommandResult(outputs, len(frames), summary, tuple(own.issues()))
+    return CommandResult(tuple(outputs.values()), len(frames), summary, tuple(own.issues()))
+
+
+def _how_free(own: OwnFiles, path: Path) -> int:
+    """Return 0 for a workbook that is open elsewhere, 1 for somebody's file, 2 for other places."""
+    try:
+        require_closed(path)
+    except WorkbookLockedError:
+        return 0
+    return 1 if os.path.lexists(path) and not own.ownership.lists(path) else 2
+
+
+@contextmanager
+def _working_at(
+    manifest: Path, output: Path | None = None, *, adopt: bool, no_lock: bool
+) -> Iterator[OwnFiles]:
+    """Yield the files of a manifest's ROOT_DIR, where nobody else works meanwhile."""
+    _require_workbook(manifest)
+    root = find_root(manifest.parent, output)
+    with (
+        working_where_possible(Layout(root), no_lock=no_lock),
+        OwnFiles(Layout.of(root), adopt=adopt) as own,
+    ):
+        yield own
 
 
 def _require_workbook(path: Path) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amos_dask.commands.workplace import Workplace, has_error, make_all, working_at
+from amos_dask.commands.workplace import Workplace, count_as_they_were, working_at
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
-from amos_dask.exclusions import Exclusions
 from amos_dask.labels import LabelMap
 from amos_dask.params import Params, require_threshold
 from amos_dask.records import Step
@@ -25,7 +23,6 @@ from amos_dask.root.layout import (
     find_samples_of,
 )
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.receipts import Receipts
 from amos_dask.sample.describe import read_changes
 from amos_dask.sample.edits import is_stale_mask
 from amos_dask.sample.selection import EVERYTHING, Selection
@@ -50,14 +47,8 @@ def split_prostate_uterus(
     ----------
     root_dir : str or Path
         Folder with sample folders anywhere below it, such as ``root_dir/grouped``.
-    selection : Selection
-        Choice of samples.
-    no_lock : bool
-        Take no lock, for a file system that has none; see `amos_dask.run`.
-    cluster : ClusterOptions, distributed.Client, str or None
-        Where to run; None for a local cluster.
-    progress : str or callable
-        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+    selection, no_lock, cluster, progress
+        Which samples, and how to run; as for `amos_dask.run`.
 
     Returns
     -------
@@ -74,17 +65,17 @@ def split_prostate_uterus(
     >>> amos_dask.split_prostate_uterus("data/AMOS22/grouped", progress="none").summary
     'label 15 became 16 in 0 of 8 masks'
     """
-    with working_at(root_dir, selection, no_lock=no_lock) as place:
+    with working_at(root_dir, selection, cluster, progress, no_lock=no_lock) as place:
         layout = place.layout
         if not layout.dataset.splits_prostate_uterus:
             raise AmosDaskError(
                 f"{Path(root_dir)}: {layout.dataset.name} has no label of prostate or uterus."
             )
-        tasks = place.tasks({Step.SPLIT_PROSTATE_UTERUS}, Params(find_label_map(layout, None)))
-        results = make_all("split", tasks, cluster, progress)
+        params = Params(find_label_map(layout, None))
+        results = place.make("split", place.tasks({Step.SPLIT_PROSTATE_UTERUS}, params))
         n_changed = sum(result.is_changed for result in results)
-        summary = f"label 15 became 16 in {n_changed} of {len(tasks)} masks"
-        return place.finish(Step.SPLIT_PROSTATE_UTERUS, results, (Path(root_dir),), summary)
+        summary = f"label 15 became 16 in {n_changed} of {len(results)} masks"
+        return place.finish(Step.SPLIT_PROSTATE_UTERUS, results, summary, Path(root_dir))
 
 
 def binary_masks(
@@ -122,13 +113,12 @@ def binary_masks(
     >>> amos_dask.binary_masks("data/AMOS22/grouped", progress="none").summary
     '136 binary masks of 8 samples'
     """
-    with working_at(root_dir, selection, no_lock=no_lock) as place:
+    with working_at(root_dir, selection, cluster, progress, no_lock=no_lock) as place:
         params = Params(find_label_map(place.layout, label_explanation))
-        tasks = place.tasks({Step.BINARY_MASKS}, params)
-        results = make_all("binary", tasks, cluster, progress)
+        results = place.make("binary", place.tasks({Step.BINARY_MASKS}, params))
         n_files = sum(result.n_binary_masks for result in results)
-        summary = f"{n_files} binary masks of {len(tasks)} samples"
-        return place.finish(Step.BINARY_MASKS, results, (Path(root_dir),), summary)
+        summary = f"{n_files} binary masks of {len(results)} samples"
+        return place.finish(Step.BINARY_MASKS, results, summary, Path(root_dir))
 
 
 def small_regions(
@@ -178,17 +168,18 @@ def small_regions(
     """
     threshold_mm3 = require_threshold("region_volume_thresh", region_volume_thresh)
     output = Path(output_manifest)
-    with working_at(root_dir, selection, output, no_lock=no_lock) as place:
+    with working_at(
+        root_dir, selection, cluster, progress, output=output, no_lock=no_lock
+    ) as place:
         label_map = find_label_map(place.layout, label_explanation)
         params = Params(label_map, region_volume_thresh=(threshold_mm3,))
-        tasks = place.tasks({Step.SMALL_REGIONS}, params)
-        results = make_all("regions", tasks, cluster, progress)
+        results = place.make("regions", place.tasks({Step.SMALL_REGIONS}, params))
         found = [(r.sample_id, regions) for r in results for _, regions in r.regions]
         manifest, frame = region_frames(found, label_map)
         with OwnFiles(place.layout, adopt=adopt) as own:
             put_workbook(own, absolute(output), {MANIFEST_SHEET: manifest, REGIONS_SHEET: frame})
         summary = f"{len(frame)} regions smaller than {threshold_mm3:g} mm3 in {len(found)} masks"
-        return place.finish(Step.SMALL_REGIONS, results, (output,), summary, frame)
+        return place.finish(Step.SMALL_REGIONS, results, summary, output, frame=frame)
 
 
 def denoise(
@@ -214,16 +205,8 @@ def denoise(
         Folder with sample folders anywhere below it.
     output_dir : str or Path
         The same folder to work in place, or another, which gets masks and binary masks only.
-    kernel_size : (int, int), optional
-        Pixels of the structuring element along x and y; by default, as the two that follow, what
-        the last `run` took, else ``(5, 5)``.
-    filter_halfedge : int, optional
-        Votes are counted in a box of ``2 * filter_halfedge + 1`` pixels; else 3.
-    region_area_thresh : float, optional
-        Slice regions strictly below this area in mm2 may change; else 10.
-    exclude : str or Path, optional
-        What is left as it was: a csv file with columns ``sample`` and ``label``, where ``*`` or
-        nothing means all; by default ROOT's ``descriptor/denoise_exclude.csv``, if there is one.
+    kernel_size, filter_halfedge, region_area_thresh, exclude
+        How slices are denoised, and what is left as it was; as for `amos_dask.run`.
     adopt : bool
         A file in the way in another ``output_dir`` that is not ours goes to ROOT's ``replaced/``;
         otherwise it is the error ``foreign_file``.
@@ -249,50 +232,39 @@ def denoise(
     '0 voxels changed in 0 masks; 8 were denoised before'
     """
     output = absolute(output_dir)
-    with working_at(root_dir, selection, output, no_lock=no_lock) as place:
+    with working_at(
+        root_dir, selection, cluster, progress, output=output, no_lock=no_lock
+    ) as place:
         how = choose_denoising(place.layout, kernel_size, filter_halfedge, region_area_thresh)
         label_map = find_label_map(place.layout, label_explanation)
         exclusions = find_exclusions(place.layout, exclude, label_map)
         splits = place.layout.dataset.splits_prostate_uterus
         params = Params(label_map, how, (), splits_prostate_uterus=splits)
-        tasks = _denoise_tasks(place, output, params, exclusions, adopt=adopt)
-        results = make_all("denoise", tasks, cluster, progress)
+        steps = {Step.DENOISE, Step.BINARY_MASKS}
+        tasks = place.tasks(steps, params, exclusions, output, adopt=adopt)
+        _require_restorable(tasks)
+        results = place.make("denoise", tasks)
         n_denoised = sum(result.is_changed for result in results)
-        n_before = sum(not (result.is_changed or has_error(result)) for result in results)
+        n_before = count_as_they_were(results)
         n_voxels = sum(result.n_changed for result in results)
         summary = f"{n_voxels} voxels changed in {n_denoised} masks"
         if n_before:
             summary += f"; {n_before} were denoised before"
         written = _write_changes(place, label_map) if output == place.folder else ()
-        return place.finish(Step.DENOISE, results, (output, *written), summary)
+        return place.finish(Step.DENOISE, results, summary, output, *written)
 
 
-def _denoise_tasks(
-    place: Workplace, output: Path, params: Params, exclusions: Exclusions, *, adopt: bool
-) -> list[SampleTask]:
-    sources = place.masked(params.label_map)
-    by_sample = {s.name: replace(params, excluded=exclusions.for_sample(s.name)) for s in sources}
-    _require_restorable(sources, by_sample)
-    return [
-        SampleTask(
-            source,
-            place.layout,
-            replace(source.folder, path=output / source.folder.path.relative_to(place.folder)),
-            frozenset({Step.DENOISE, Step.BINARY_MASKS}),
-            by_sample[source.name],
-            adopt=adopt,
-        )
-        for source in sources
-    ]
-
-
-def _require_restorable(sources: Sequence[FolderSource], params: Mapping[str, Params]) -> None:
+def _require_restorable(tasks: Sequence[SampleTask]) -> None:
     """Raise when a mask was denoised another way and cannot be had back; reads no voxels."""
-    lost = [source for source in sources if not _is_restorable(source, params[source.name])]
+    lost = [
+        task.source.folder.mask
+        for task in tasks
+        if isinstance(task.source, FolderSource) and not _is_restorable(task.source, task.params)
+    ]
     if lost:
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         raise AmosDaskError(
-            f"{lost[0].layout.shown(lost[0].folder.mask)}{more}: denoised with other parameters, "
+            f"{tasks[0].layout.shown(lost[0])}{more}: denoised with other parameters, "
             "and the undenoised mask is not kept; write it anew with confirm-pairs first."
         )
 
@@ -303,7 +275,7 @@ def _is_restorable(source: FolderSource, params: Params) -> bool:
         description = source.read_header(mask).description
     except CANNOT_BE_READ:
         return True  # the task itself says what is wrong with it
-    if not is_denoised(description) or is_stale_mask(source.folder, Receipts(source.layout)):
+    if not is_denoised(description) or is_stale_mask(source.folder, source.layout):
         return True
     if description == denoising_mark(params.denoise, params.excluded):
         return True
@@ -345,15 +317,14 @@ def restore(
     >>> result.summary.partition(";")[0]
     '1 masks are as they were before denoising'
     """
-    with working_at(root_dir, selection, no_lock=no_lock) as place:
+    with working_at(root_dir, selection, cluster, progress, no_lock=no_lock) as place:
         layout = place.layout
         label_map = find_label_map(layout, None)
         splits = layout.dataset.splits_prostate_uterus
         params = Params(label_map, region_volume_thresh=(), splits_prostate_uterus=splits)
-        tasks = place.tasks({Step.RESTORE, Step.BINARY_MASKS}, params)
-        results = make_all("restore", tasks, cluster, progress)
+        results = place.make("restore", place.tasks({Step.RESTORE, Step.BINARY_MASKS}, params))
         n_restored = sum(result.is_changed for result in results)
-        n_others = sum(not (result.is_changed or has_error(result)) for result in results)
+        n_others = count_as_they_were(results)
         summary = f"{n_restored} masks are as they were before denoising"
         if n_others:
             summary += f"; {n_others} were not denoised"
@@ -362,8 +333,8 @@ def restore(
                 "; the next 'amos-dask run' denoises them again, except those that "
                 f"{layout.denoise_exclude} lists"
             )
-        outputs = (place.folder, *_write_changes(place, label_map))
-        return place.finish(Step.DENOISE, results, outputs, summary)
+        written = _write_changes(place, label_map)
+        return place.finish(Step.DENOISE, results, summary, place.folder, *written)
 
 
 def _write_changes(place: Workplace, label_map: LabelMap) -> tuple[Path, ...]:

@@ -1,10 +1,10 @@
-"""Where a command on organised samples works: its folder, ROOT_DIR, the chosen samples."""
+"""Work on organised samples: a folder of ROOT_DIR, the chosen samples, steps, and the result."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,16 @@ import pandas as pd
 
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
-from amos_dask.labels import LabelMap
+from amos_dask.exclusions import Exclusions
 from amos_dask.params import Params
 from amos_dask.records import SampleResult, Step, StepIssue, sample_number
 from amos_dask.results import CommandResult, failure_issue
-from amos_dask.root.choices import require_no_archive, require_sample_folders
-from amos_dask.root.layout import Layout, absolute, find_root
+from amos_dask.root.choices import (
+    require_no_archive,
+    require_outside_archive,
+    require_sample_folders,
+)
+from amos_dask.root.layout import Layout, absolute, find_root, find_root_beside_archive
 from amos_dask.root.ownership import run_number
 from amos_dask.root.working import working_on
 from amos_dask.sample.make import make_sample
@@ -26,10 +30,12 @@ from amos_dask.sample.source import FolderSource
 from amos_dask.sample.task import SampleTask
 from amos_dask.tables.issue_files import record_issues
 
+_NOTHING_EXCLUDED = Exclusions()
+
 
 @dataclass(frozen=True)
 class Workplace:
-    """The samples that a single command works on, and the ROOT_DIR that they belong to.
+    """The samples that a command works on, and where and how it does.
 
     Parameters
     ----------
@@ -39,14 +45,26 @@ class Workplace:
         ROOT_DIR.
     selection : Selection
         Choice of samples.
+    cluster, progress
+        As every command takes them.
     """
 
     folder: Path
     layout: Layout
     selection: Selection
+    cluster: Any
+    progress: str | Listener
 
-    def masked(self, label_map: LabelMap) -> list[FolderSource]:
-        """Return the chosen samples that have a mask, by number.
+    def tasks(
+        self,
+        steps: Collection[Step],
+        params: Params,
+        exclusions: Exclusions = _NOTHING_EXCLUDED,
+        output: Path | None = None,
+        *,
+        adopt: bool = False,
+    ) -> list[SampleTask]:
+        """Return a task for each chosen sample that has a mask: steps in place, or to an output.
 
         Raises
         ------
@@ -54,38 +72,52 @@ class Workplace:
             When there are no samples at all below the folder.
         """
         found = self.selection.choose_folders(require_sample_folders(self.folder, self.layout))
-        return [FolderSource(f, self.layout, label_map) for f in found if f.mask.exists()]
-
-    def tasks(self, steps: Collection[Step], params: Params) -> list[SampleTask]:
-        """Return a task for each chosen sample that has a mask: steps that are done in place."""
+        place = output or self.folder
         return [
-            SampleTask(source, self.layout, source.folder, frozenset(steps), params)
-            for source in self.masked(params.label_map)
+            SampleTask(
+                FolderSource(folder, self.layout, params.label_map),
+                self.layout,
+                replace(folder, path=place / folder.path.relative_to(self.folder)),
+                frozenset(steps),
+                replace(params, excluded=exclusions.for_sample(folder.sample_id)),
+                adopt=adopt,
+            )
+            for folder in found
+            if folder.mask.exists()
         ]
+
+    def make(self, name: str, tasks: Sequence[SampleTask]) -> list[SampleResult]:
+        """Do the steps of every task; return the results by sample, with an issue for a failure.
+
+        Parameters
+        ----------
+        name : str
+            First word of the task names.
+        tasks : sequence of SampleTask
+            One a sample.
+        """
+        results = []
+        if tasks:
+            run_number(self.layout)
+        with open_session(self.cluster, self.progress) as session:
+            session.prepare_kernels()
+            for outcome in session.map(name, make_sample, tasks):
+                if outcome.value is None:
+                    failed = StepIssue(Step.CONFIRM_PAIRS, failure_issue(outcome))
+                    results.append(SampleResult(outcome.name, None, "", 0, (failed,)))
+                else:
+                    results.append(outcome.value)
+        return sorted(results, key=lambda result: sample_number(result.sample_id))
 
     def finish(
         self,
         step: Step,
         results: Sequence[SampleResult],
-        outputs: tuple[Path, ...],
         summary: str,
+        *outputs: Path,
         frame: pd.DataFrame | None = None,
     ) -> CommandResult:
-        """Replace the step's issues of these samples in ROOT_DIR; return the command's result.
-
-        Parameters
-        ----------
-        step : Step
-            What was done.
-        results : sequence of SampleResult
-            One a sample.
-        outputs : tuple of Path
-            What was written.
-        summary : str
-            One line for people.
-        frame : DataFrame, optional
-            What was found, for callers.
-        """
+        """Replace the step's issues of these samples in ROOT_DIR; return the command's result."""
         found = (found.issue for result in results for found in result.issues)
         issues = tuple(dict.fromkeys(found))  # two steps may find the same
         # Where every sample of ROOT_DIR is worked on, its older issues are outdated.
@@ -99,8 +131,11 @@ class Workplace:
 def working_at(
     root_dir: str | Path,
     selection: Selection,
-    output: str | Path | None = None,
+    cluster: Any,
+    progress: str | Listener,
     *,
+    output: str | Path | None = None,
+    archive: str | None = None,
     no_lock: bool = False,
 ) -> Iterator[Workplace]:
     """Yield the workplace of a command; nobody else works in its ROOT_DIR meanwhile.
@@ -108,13 +143,13 @@ def working_at(
     Parameters
     ----------
     root_dir : str or Path
-        Folder with sample folders anywhere below it.
-    selection : Selection
-        Choice of samples.
+        Folder with sample folders anywhere below it, now or in the end.
     output : str or Path, optional
-        What the command writes; the nearer one of its ROOT_DIR and the folder's is taken.
-    no_lock : bool
-        Take no lock, on a file system that has none.
+        What the command writes besides; the nearer one of its ROOT_DIR and the folder's is taken.
+    archive : str, optional
+        What the command reads, if not the folder.
+    selection, cluster, progress, no_lock
+        As every command takes them.
 
     Raises
     ------
@@ -122,47 +157,21 @@ def working_at(
         When somebody else works in its ROOT_DIR, or what is to be written lies in an archive.
     """
     folder = absolute(root_dir)
-    root = find_root(folder, None if output is None else Path(output))
+    if archive is None:
+        root = find_root(folder, None if output is None else Path(output))
+    else:
+        require_outside_archive(folder, archive)
+        root = find_root_beside_archive(archive, folder)
     outputs = (folder,) if output is None else (folder, absolute(output))
     with working_on(Layout(root), *outputs, no_lock=no_lock):
         layout = Layout.of(root)
         require_no_archive(layout, *outputs)
-        yield Workplace(folder, layout, selection)
+        yield Workplace(folder, layout, selection, cluster, progress)
 
 
-def make_all(
-    name: str, tasks: Sequence[SampleTask], cluster: Any, progress: str | Listener
-) -> list[SampleResult]:
-    """Do the steps of every task, on a cluster.
-
-    Parameters
-    ----------
-    name : str
-        First word of the task names.
-    tasks : sequence of SampleTask
-        One a sample.
-    cluster, progress
-        As every command takes them.
-
-    Returns
-    -------
-    list of SampleResult
-        By sample; one with an issue for a task that failed.
-    """
-    results = []
-    if tasks:
-        run_number(tasks[0].layout)
-    with open_session(cluster, progress) as session:
-        session.prepare_kernels()
-        for outcome in session.map(name, make_sample, tasks):
-            if outcome.value is None:
-                failed = StepIssue(Step.CONFIRM_PAIRS, failure_issue(outcome))
-                results.append(SampleResult(outcome.name, None, "", 0, (failed,)))
-            else:
-                results.append(outcome.value)
-    return sorted(results, key=lambda result: sample_number(result.sample_id))
-
-
-def has_error(result: SampleResult) -> bool:
-    """Return whether something of a sample could not be done."""
-    return any(found.issue.severity == "error" for found in result.issues)
+def count_as_they_were(results: Sequence[SampleResult]) -> int:
+    """Return how many samples there was nothing to do for."""
+    return sum(
+        not (result.is_changed or any(f.issue.severity == "error" for f in result.issues))
+        for result in results
+    )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from amos_dask.datasets.definition import DatasetDefinition, ScanFile
-from amos_dask.datasets.forms import METADATA_FIELDS, MODALITIES, SUBSETS, MaskGeometry
-from amos_dask.datasets.reading import (
-    PACKAGED,
-    find_definition,
-    make_definition,
-    read_definition,
+from amos_dask.datasets.definition import (
+    DatasetDefinition,
+    MetadataCsv,
+    PublishedFile,
+    ScanFile,
 )
-from amos_dask.datasets.sections import MetadataCsv, PublishedZip
+from amos_dask.datasets.forms import METADATA_FIELDS, MODALITIES, SUBSETS, MaskGeometry
+from amos_dask.datasets.reading import PACKAGED, find_definition, make_definition, read_definition
 
 AMOS22 = find_definition("amos22")
 
@@ -23,7 +22,7 @@ __all__ = [
     "DatasetDefinition",
     "MaskGeometry",
     "MetadataCsv",
-    "PublishedZip",
+    "PublishedFile",
     "ScanFile",
     "find_definition",
     "make_definition",

@@ -8,42 +8,43 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, with_config
 
 from amos_dask.datasets.forms import (
     MODALITIES,
+    NEVER,
     SUBSETS,
     Count,
     DatasetName,
     Labels,
     MaskGeometry,
+    MetadataField,
     Modalities,
     Modality,
+    NamePattern,
     NumbersBy,
     Places,
     Prefix,
     Subset,
     Text,
+    name_pattern,
 )
-from amos_dask.datasets.sections import MetadataCsv, PublishedZip, Unlabelled
 from amos_dask.strict_yaml import dump_yaml
 
 # What stands in a definition where the archive's own dataset.json is to be asked.
 FROM_DATASET_JSON = "from dataset.json"
 FROM_ARCHIVE = ("name", "prefix", "labels", "modality")
 WHOLE_FILE = "(the whole file)"  # no key of it
-# nnU-Net's names of images end in the channel's number. Forms that cannot be read are told apart
-# from stray files.
+# nnU-Net's names of images end in the channel's number.
 _ENDING = r"(?:_0000)?\.(?:nii|hdr|img)(?:\.gz)?"
 Kind = Literal["volume", "mask"]
 _Key = TypeVar("_Key")
 
 
-@dataclass(frozen=True)
-class FileRule:
-    """Files of one kind.
+class FileRule(NamedTuple):
+    """Files of one kind, and of one subset.
 
     Parameters
     ----------
@@ -67,23 +68,91 @@ class FileRule:
     example: str
 
 
-@dataclass(frozen=True)
-class ScanFile:
-    """What the name of a scan's file tells.
-
-    Parameters
-    ----------
-    number : int
-        The scan's.
-    kind : {"volume", "mask"}
-        What the file is.
-    subset : {"train", "val", "test"}
-        Official subset.
-    """
+class ScanFile(NamedTuple):
+    """What the name of a scan's file tells: number, kind and official subset."""
 
     number: int
     kind: Kind
     subset: Subset
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file, such as the dataset's zip, as its publishers describe it.
+
+    Parameters
+    ----------
+    where : str
+        The page it is downloaded from, or its own URL.
+    md5 : str or None
+        Its MD5; None when nobody tells.
+    n_bytes, n_bytes_uncertain : int
+        Its size, 0 when nobody tells, and by how much that may be off: the page shows three digits.
+    name : str
+        A plain name, never a path.
+    """
+
+    where: Text
+    md5: Text | None
+    n_bytes: Count = 0
+    n_bytes_uncertain: Count = 0
+    name: Text = "amos22.zip"
+
+    def fits(self, n_bytes: int) -> bool:
+        """Return whether a file of this size can be the published one."""
+        return not self.n_bytes or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class Unlabelled:
+    """Files of scans without labels, which lie beside the archive.
+
+    Parameters
+    ----------
+    published : tuple of str
+        Their names, as they are published.
+    zips, csvs : re.Pattern
+        Match the name of such a zip, whose first group is the modality, and of its metadata.
+    damaged : frozenset of int
+        Scans whose published file is damaged.
+    """
+
+    published: tuple[Text, ...] = ()
+    zips: NamePattern = NEVER
+    csvs: NamePattern = NEVER
+    damaged: frozenset[Count] = frozenset()
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class MetadataCsv:
+    """The csv file that tells of the scans.
+
+    Parameters
+    ----------
+    files : str
+        Pattern of its name, with ``*``.
+    id_column : str
+        Column of the scans' numbers.
+    official_file : str
+        The name that is preferred where several files fit.
+    columns : mapping of str to str
+        Field of `Metadata` -> column.
+    mr_rows_may_be_shifted : bool
+        Whether MR scan N may stand in row N - 1, as in AMOS22.
+    """
+
+    files: Text
+    id_column: Annotated[Text, Field(alias="id")]
+    official_file: str = ""
+    columns: Mapping[MetadataField, Text] = field(default_factory=dict)
+    mr_rows_may_be_shifted: bool = False
+
+    def is_name_of(self, name: str) -> bool:
+        """Return whether a file name fits, in upper or lower case."""
+        return name_pattern(self.files).fullmatch(name) is not None
 
 
 @with_config(extra="forbid")
@@ -125,7 +194,7 @@ class DatasetDefinition:
     mask_geometry : {"stored", "world"}
         Which order of voxels is right where a mask's grid is its scan's turned over and the scan's
         values do not tell: that in the file, or that which the mask's affine gives.
-    published_zip : PublishedZip or None
+    published_zip : PublishedFile or None
         The download, where it is one zip file.
     unlabelled : Unlabelled
         Its scans without labels.
@@ -162,7 +231,7 @@ class DatasetDefinition:
     metadata: MetadataCsv | None = None
     splits_prostate_uterus: Annotated[bool, Field(alias="split_prostate_uterus")] = False
     mask_geometry: MaskGeometry = "world"
-    published_zip: PublishedZip | None = None
+    published_zip: PublishedFile | None = None
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
     nnunet_id: Annotated[int, Field(ge=1)] | None = None
     reference: Text = ""
@@ -238,14 +307,8 @@ class DatasetDefinition:
     def _rule(self, kind: Kind, subset: Subset | None, place: str) -> FileRule:
         place = place.replace("{prefix}", self.prefix).removesuffix("{number}")
         folder, _, name = place.rpartition("/")
-        number = f"([0-9]{{{self.digits},9}})"
-        return FileRule(
-            kind=kind,
-            subset=subset,
-            folder=folder,
-            file_name=re.compile(f"{re.escape(name)}{number}{_ENDING}"),
-            example=f"{place}{1:0{self.digits}d}.nii.gz",
-        )
+        pattern = re.compile(f"{re.escape(name)}([0-9]{{{self.digits},9}}){_ENDING}")
+        return FileRule(kind, subset, folder, pattern, f"{place}{1:0{self.digits}d}.nii.gz")
 
     @property
     def example(self) -> str:

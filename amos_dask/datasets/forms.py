@@ -45,6 +45,7 @@ def _of_form(pattern: str, words: str) -> AfterValidator:
     """Return what requires a text to match; the words say what it may be."""
 
     def require(text: str) -> str:
+        """Return the text, if it matches."""
         if not re.fullmatch(pattern, text):
             raise ValueError(f"{text!r} is not {words}")
         return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 from contextlib import suppress
@@ -17,12 +16,14 @@ from amos_dask.engine.options import (
     configured,
     free_port,
     memory_bytes,
+    needing,
 )
 from amos_dask.errors import ClusterError
 
 _MEMORY = "4GB"
 # HTCondor wants to know how much disk a job takes; results lie on the shared file system.
 _CONDOR_DISK = "1GB"
+_ACCOUNT_IS_PROJECT = {"lsf", "sge", "oar"}
 # A job starts in the folder of whoever submits it, from which Python would import: amos_dask of a
 # checkout in place of the installed one.
 _SAFE_PATH = "export PYTHONSAFEPATH=1"
@@ -83,11 +84,6 @@ def start_batch(options: ClusterOptions, security: Any) -> Any:
 def job_arguments(options: ClusterOptions) -> dict[str, Any]:
     """Return the arguments of dask-jobqueue's class; what is not said is left to jobqueue.yaml.
 
-    Parameters
-    ----------
-    options : ClusterOptions
-        Complete.
-
     Raises
     ------
     ClusterError
@@ -125,18 +121,6 @@ def walltime_seconds(system: str, walltime: str) -> int:
     ``HH:MM:SS`` everywhere, also with days: ``D-HH``, ``D-HH:MM``, ``D-HH:MM:SS``. What is shorter
     differs: ``30`` are minutes for Slurm, seconds for PBS.
 
-    Parameters
-    ----------
-    system : str
-        Such as ``slurm``.
-    walltime : str
-        In one of these forms.
-
-    Returns
-    -------
-    int
-        Seconds, at least 60.
-
     Raises
     ------
     ClusterError
@@ -159,48 +143,30 @@ def walltime_seconds(system: str, walltime: str) -> int:
 
 
 def _cluster_class(system: str) -> Any:
-    try:
+    with needing(f"--cluster {system}", "slurm"):
         import dask_jobqueue
-    except ImportError as error:
-        raise ClusterError(
-            f"--cluster {system} needs 'pip install \".[slurm]\"' in the checkout of amos-dask."
-        ) from error
     return getattr(dask_jobqueue, BATCH_SYSTEMS[system])
 
 
 def _named_by_system(system: str, options: ClusterOptions) -> dict[str, Any]:
     """Return queue, account and walltime under the names of dask-jobqueue's class.
 
-    HTCondor has no walltime: there, workers only end themselves.
+    HTCondor has none of them: there, workers only end themselves.
     """
-    known = _parameters(_cluster_class(system).job_cls)
-    found: dict[str, Any] = {}
-    for option, names in {"queue": ("queue",), "account": ("account", "project")}.items():
-        value = getattr(options, option)
-        if value is None:
-            continue
-        name = next((name for name in names if name in known), None)
-        if name is None:
-            raise ClusterError(f"{system} has no {option}: leave out --{option} {value}.")
-        found[name] = value
-    if options.walltime and "walltime" in known:
-        found["walltime"] = _walltime(system, options.walltime)
-    if "disk" in known:
-        import dask
+    if system != "htcondor":
+        return {
+            "queue": options.queue,
+            "project" if system in _ACCOUNT_IS_PROJECT else "account": options.account,
+            "walltime": options.walltime and _walltime(system, options.walltime),
+        }
+    for name in ("queue", "account"):
+        value = getattr(options, name)
+        if value is not None:
+            raise ClusterError(f"{system} has no {name}: leave out --{name} {value}.")
+    import dask
 
-        if dask.config.get(f"jobqueue.{system}.disk", None) is None:
-            found["disk"] = _CONDOR_DISK
-    return found
-
-
-def _parameters(job_class: type) -> set[str]:
-    """Return the parameters of a job's class and of those that it passes others on to."""
-    return {
-        name
-        for one in job_class.__mro__
-        if "__init__" in vars(one)
-        for name in inspect.signature(one).parameters
-    }
+    disk = dask.config.get(f"jobqueue.{system}.disk", None)
+    return {"disk": _CONDOR_DISK if disk is None else None}
 
 
 def _walltime(system: str, walltime: str) -> str:

@@ -20,6 +20,8 @@ _SUBMIT_HOSTS = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "LSB_SUB_HOST", "SGE_O_HOST"
 # Results and pickles must agree between client and workers on these.
 _PACKAGES = ("amos-dask", "dask", "distributed", "numpy", "numba", "nibabel", "isal", "pandas")
 _MISSING = "missing"
+# Dask gives a worker no more tasks when it has used so much of its limit.
+USABLE_MEMORY = 0.8
 
 
 @dataclass(frozen=True)

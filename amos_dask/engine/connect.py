@@ -1,11 +1,15 @@
-"""From options to a Dask client."""
+"""From options to a Dask client: of processes on this machine, of others, or at an address."""
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 from amos_dask.engine.options import (
@@ -13,10 +17,14 @@ from amos_dask.engine.options import (
     DEFAULT_WORKERS,
     KUBERNETES,
     LOCAL,
+    LOOPBACK,
+    WORKER_ENVIRONMENT,
     ClusterOptions,
     complete,
     configured,
-    leave_signals_to_the_client,
+    free_port,
+    memory_bytes,
+    needing,
     patience_seconds,
     usable_cores,
 )
@@ -27,10 +35,11 @@ _ADDRESS = re.compile(
 )
 # Of trying to reach a scheduler; also how long a client waits for one that is gone.
 _ATTEMPT_SECONDS = 10
-_SIGNALS = "amos-dask-signals"
-# A local cluster gives up a worker that takes longer to start again: on a busy machine, or from
-# a network disk, Dask's 15 s are too short.
-_TIME_TO_RESTART = {"distributed.deploy.lost-worker-timeout": "60s"}
+_SHARED_MEMORY, _NO_LIMIT = "auto", "0"
+# Folders and locks that Dask makes for a worker; no more than their names need be on the disk.
+_NAMES_A_WORKER = 4
+# Where `dask_setup` is, which local workers run.
+_PRELOAD = "amos_dask.engine.options"
 
 
 @contextmanager
@@ -57,34 +66,28 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
 
     options = complete(options)
     kind = str(options.cluster)
-    with dask.config.set({"amos-dask.patience": patience_seconds(kind)}):
-        if kind not in (LOCAL, KUBERNETES, *BATCH_SYSTEMS):
-            with _client_at(kind, _security(options)) as client:
-                yield client
-            return
-        with (
-            dask.config.set(_TIME_TO_RESTART if kind == LOCAL else {}),
-            _start(options) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            if kind == LOCAL:
-                client.register_plugin(_leaving_signals(), name=_SIGNALS)
-            yield client
+    config: dict[str, Any] = {"amos-dask.patience": patience_seconds(kind)}
+    if kind == LOCAL:  # for as long as it lives, since workers are replaced
+        preload = dask.config.get("distributed.worker.preload")
+        config |= {
+            # On a busy machine, or from a network disk, one takes longer than Dask's 15 s.
+            "distributed.deploy.lost-worker-timeout": "60s",
+            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+            "distributed.worker.preload": [
+                *([preload] if isinstance(preload, str) else preload),
+                _PRELOAD,
+            ],
+        }
+    with dask.config.set(config), ExitStack() as stack:
+        if kind in (LOCAL, KUBERNETES, *BATCH_SYSTEMS):
+            client = Client(stack.enter_context(_start(options)), set_as_default=False)
+        else:
+            client = _client_at(kind, _security(options))
+        yield stack.enter_context(client)
 
 
 def count_workers(options: ClusterOptions) -> int | None:
-    """Return how many workers a cluster will have.
-
-    Parameters
-    ----------
-    options : ClusterOptions
-        Where to run.
-
-    Returns
-    -------
-    int or None
-        None when the cluster is not started here.
-    """
+    """Return how many workers a cluster will have; None when it is not started here."""
     options = complete(options)
     if options.cluster == LOCAL:
         return options.workers or usable_cores()
@@ -96,22 +99,9 @@ def count_workers(options: ClusterOptions) -> int | None:
     return None
 
 
-def _leaving_signals() -> Any:
-    """Return a plugin, since it reaches also workers that replace others later."""
-    from distributed import WorkerPlugin
-
-    class LeavingSignals(WorkerPlugin):  # type: ignore[misc]
-        def setup(self, worker: Any) -> None:
-            leave_signals_to_the_client()
-
-    return LeavingSignals()
-
-
 def _start(options: ClusterOptions) -> Any:
     if options.cluster == LOCAL:
-        from amos_dask.engine.local import start_local
-
-        return start_local(options, _security(options))
+        return _start_local(options)
     if options.cluster == KUBERNETES:
         from amos_dask.engine.kubernetes import start_kubernetes
 
@@ -119,6 +109,62 @@ def _start(options: ClusterOptions) -> Any:
     from amos_dask.engine.batch import start_batch
 
     return start_batch(options, _security(options))
+
+
+def _start_local(options: ClusterOptions) -> Any:
+    """Return a cluster of processes on this machine that listens on loopback only."""
+    from distributed import LocalCluster
+
+    memory = options.memory or _SHARED_MEMORY
+    if memory not in (_SHARED_MEMORY, _NO_LIMIT):
+        memory_bytes(memory)
+    n_workers = options.workers or usable_cores()
+    _require_names(options.local_directory, n_workers)
+    arguments = {
+        "n_workers": n_workers,
+        "threads_per_worker": 1,
+        "processes": True,
+        "host": LOOPBACK,
+        "dashboard_address": f"{LOOPBACK}:{free_port(options.dashboard_port or 0)}",
+        "memory_limit": memory,
+        "local_directory": options.local_directory,
+        "silence_logs": logging.CRITICAL,  # lost workers become outcomes, not noise
+        "worker_dashboard_address": None,
+        "security": _security(options),
+    }
+    try:
+        # In a thread, so that Ctrl-C and SIGTERM do not tear it while it starts: Dask cannot close
+        # half a cluster.
+        with ThreadPoolExecutor(1) as starting:
+            cluster = starting.submit(LocalCluster, **arguments)
+            try:
+                return cluster.result()
+            except KeyboardInterrupt:
+                with suppress(Exception):  # it may not start at all
+                    cluster.result().close()
+                raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ClusterError(
+            f"the local Dask cluster cannot start: {error} "
+            "(a script that calls amos_dask needs 'if __name__ == \"__main__\":')"
+        ) from error
+
+
+def _require_names(local_directory: str | None, n_workers: int) -> None:
+    """Raise when workers cannot keep files; Dask itself would only say that none starts."""
+    import dask
+
+    folder = Path(local_directory or dask.config.get("temporary-directory") or gettempdir())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder) as probe:
+            for number in range(_NAMES_A_WORKER * n_workers):
+                Path(probe, str(number)).mkdir()
+    except OSError as error:
+        raise ClusterError(
+            f"{folder}: workers cannot keep temporary files there ({error.strerror}); make room or "
+            "choose another folder with --local_directory."
+        ) from error
 
 
 def _client_at(address: str, security: Any) -> Any:
@@ -148,26 +194,5 @@ def _security(options: ClusterOptions) -> Any:
 
     if options.cluster not in (LOCAL, *BATCH_SYSTEMS):
         return Security(require_encryption=True)
-    try:
+    with needing("--tls", "tls"):
         return Security.temporary()
-    except ImportError as error:
-        raise ClusterError(
-            "--tls needs 'pip install \".[tls]\"' in the checkout of amos-dask."
-        ) from error
-
-
-@contextmanager
-def reporting_performance(client: Any, path: str) -> Iterator[None]:
-    """Write Dask's performance report of what a client does within the ``with`` block.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        Whose tasks.
-    path : str
-        Of the HTML file.
-    """
-    from distributed import performance_report
-
-    with client.as_current(), performance_report(filename=path):
-        yield

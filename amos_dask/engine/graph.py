@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -97,7 +98,7 @@ def run_tasks(
         When the function raised one, or the disk is full: it concerns the whole run.
     """
     listener(WorkStarted(work, len(items)))
-    window = _Window(client, work, function, items, listener)
+    window = _Window(client, work, function, iter(items), listener)
     with closing(window.outcomes()) as outcomes, noticing_the_end_of(client):
         for outcome in outcomes:
             if outcome.stops_run:
@@ -125,30 +126,23 @@ def noticing_the_end_of(client: Client) -> Iterator[None]:
         ) from error
 
 
+@dataclass
 class _Window(Generic[Item, Value]):
     """The tasks of one kind of work that are with the scheduler."""
 
-    def __init__(
-        self,
-        client: Client,
-        work: str,
-        function: Callable[[Item], Value],
-        items: Sequence[Item],
-        listener: Listener,
-    ) -> None:
-        self._client = client
-        self._listener = listener
-        self._work = work
-        self._function = function
-        # Two clients of one scheduler, and two items of one name, must not share tasks.
-        self._token = secrets.token_hex(4)
-        self._numbers = count(1)
-        self._waiting = iter(items)
-        self._running: dict[Future, Item] = {}
-        # Items whose workers died. They run again one by one, so that what dies then is to blame.
-        self._suspects: list[Item] = []
-        self._looked = 0.0
-        self._is_waiting = False
+    _client: Client
+    _work: str
+    _function: Callable[[Item], Value]
+    _waiting: Iterator[Item]
+    _listener: Listener
+    _running: dict[Future, Item] = field(default_factory=dict)
+    # Items whose workers died. They run again one by one, so that what dies then is to blame.
+    _suspects: list[Item] = field(default_factory=list)
+    # Two clients of one scheduler, and two items of one name, must not share tasks.
+    _token: str = field(default_factory=partial(secrets.token_hex, 4))
+    _numbers: Iterator[int] = field(default_factory=partial(count, 1))
+    _looked: float = 0.0
+    _is_waiting: bool = False
 
     def outcomes(self) -> Generator[Outcome[Value], None, None]:
         """Yield outcomes as they finish; cancel what is left when the caller stops."""

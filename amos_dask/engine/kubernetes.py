@@ -20,6 +20,7 @@ from amos_dask.engine.options import (
     configured,
     free_port,
     memory_bytes,
+    needing,
 )
 from amos_dask.errors import ClusterError
 
@@ -64,19 +65,14 @@ def start_kubernetes(options: ClusterOptions) -> Any:
             "--tls is not for clusters of pods: there the network policy of deploy/kubernetes "
             "keeps others away."
         )
-    try:
+    with needing("--cluster kubernetes", "kubernetes"):
         from dask_kubernetes.operator import KubeCluster
-    except ImportError as error:
-        raise ClusterError(
-            "--cluster kubernetes needs 'pip install \".[kubernetes]\"' in the checkout of "
-            "amos-dask."
-        ) from error
     spec = cluster_spec(options)
     name = spec["metadata"]["name"]
     namespace = _Namespace(configured("kubernetes.namespace"))
     try:
         # KubeCluster itself would wait for ever for an image that cannot be pulled.
-        namespace.create_cluster(spec)
+        _create(namespace, spec)
         try:
             _wait_for_scheduler(namespace, name)
             cluster = KubeCluster(
@@ -102,19 +98,13 @@ def start_kubernetes(options: ClusterOptions) -> Any:
 
 
 class _Namespace:
-    """Where the pods go: questions to Kubernetes' API, each with a time limit.
-
-    Parameters
-    ----------
-    name : str or None
-        None is the namespace of the current context.
-    """
+    """Where the pods go, by its name or, of the current context, None: questions to the API."""
 
     def __init__(self, name: str | None) -> None:
         self.name = name
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
-        """Return the API's response, whatever its status.
+        """Return the API's response, whatever its status, within a time limit.
 
         In a thread of its own, since the caller's may have an event loop already (a notebook).
         """
@@ -146,20 +136,21 @@ class _Namespace:
         async with api.call_api(method, **where, raise_for_status=False, **options) as response:
             return response
 
-    def create_cluster(self, spec: dict[str, Any]) -> None:
-        """Make a DaskCluster resource; raise `RuntimeError` with the reason where none can be."""
-        claim = configured("kubernetes.claim")
-        if self.ask("GET", f"persistentvolumeclaims/{claim}").status_code == _NOT_FOUND:
-            raise RuntimeError(
-                f"namespace {self.name} has no volume claim {claim} (kubernetes.claim in "
-                "amos-dask's configuration)"
-            )
-        response = self.ask("POST", _CLUSTERS, json=spec)
-        if response.status_code == _NOT_FOUND:
-            raise RuntimeError("the Dask operator is not installed there")
-        if response.status_code == _FORBIDDEN:
-            raise RuntimeError(f"you may not use {_CLUSTERS} in namespace {self.name}")
-        response.raise_for_status()
+
+def _create(namespace: _Namespace, spec: dict[str, Any]) -> None:
+    """Make a DaskCluster; raise `RuntimeError` with the reason where none can be."""
+    claim = configured("kubernetes.claim")
+    if namespace.ask("GET", f"persistentvolumeclaims/{claim}").status_code == _NOT_FOUND:
+        raise RuntimeError(
+            f"namespace {namespace.name} has no volume claim {claim} (kubernetes.claim in "
+            "amos-dask's configuration)"
+        )
+    response = namespace.ask("POST", _CLUSTERS, json=spec)
+    if response.status_code == _NOT_FOUND:
+        raise RuntimeError("the Dask operator is not installed there")
+    if response.status_code == _FORBIDDEN:
+        raise RuntimeError(f"you may not use {_CLUSTERS} in namespace {namespace.name}")
+    response.raise_for_status()
 
 
 def _wait_for_scheduler(namespace: _Namespace, name: str) -> None:

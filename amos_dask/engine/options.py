@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
@@ -69,18 +71,7 @@ class ClusterOptions:
 
 
 def options_of(cluster: Any) -> ClusterOptions | None:
-    """Return the options that a user means.
-
-    Parameters
-    ----------
-    cluster : ClusterOptions, distributed.Client, str or None
-        As the public functions take it.
-
-    Returns
-    -------
-    ClusterOptions or None
-        None for a client, which needs none.
-    """
+    """Return the options that a user means by what public functions take; None for a client."""
     if cluster is None or isinstance(cluster, ClusterOptions):
         return cluster or ClusterOptions()
     return ClusterOptions(cluster) if isinstance(cluster, str) else None
@@ -97,13 +88,7 @@ def load_defaults() -> None:
 
 
 def configured(section: str) -> Any:
-    """Return a value of Dask's configuration.
-
-    Parameters
-    ----------
-    section : str
-        Its name below ``amos-dask``, with ``-`` or ``_``, such as ``batch.interface``.
-    """
+    """Return a value of Dask's configuration below ``amos-dask``, such as ``batch.interface``."""
     import dask
 
     load_defaults()
@@ -111,40 +96,12 @@ def configured(section: str) -> Any:
 
 
 def patience_seconds(kind: str) -> float:
-    """Return how long to wait without any worker: batch jobs may be queued for days.
-
-    Parameters
-    ----------
-    kind : str
-        Of cluster, such as ``local``.
-
-    Returns
-    -------
-    float
-        Seconds.
-    """
-    elsewhere = 7 * 86400
-    return float(configured("patience") or (600 if kind == LOCAL else elsewhere))
+    """Return how long a kind of cluster may be without workers: batch jobs are queued for days."""
+    return float(configured("patience") or (600 if kind == LOCAL else 7 * 86400))
 
 
 def memory_bytes(memory: str) -> int:
-    """Return the bytes of an amount.
-
-    Parameters
-    ----------
-    memory : str
-        Such as ``4GB``.
-
-    Returns
-    -------
-    int
-        Above 0.
-
-    Raises
-    ------
-    ClusterError
-        When it is none.
-    """
+    """Return the bytes of an amount such as ``4GB``; raise `ClusterError` when it is none."""
     from dask.utils import parse_bytes
 
     try:
@@ -160,20 +117,9 @@ def complete(options: ClusterOptions) -> ClusterOptions:
     """Return the options with what is configured in place of None.
 
     A scheduler's address in ``DASK_SCHEDULER_ADDRESS`` wins over a configured kind of cluster.
-
-    Parameters
-    ----------
-    options : ClusterOptions
-        As given.
-
-    Returns
-    -------
-    ClusterOptions
-        With None only where nothing is configured either.
     """
     import dask
 
-    load_defaults()
     batch = ("queue", "walltime", "account")
     found = {
         field.name: configured(
@@ -185,6 +131,17 @@ def complete(options: ClusterOptions) -> ClusterOptions:
     if "cluster" in found:
         found["cluster"] = dask.config.get("scheduler-address", None) or found["cluster"]
     return replace(options, **found)
+
+
+@contextmanager
+def needing(option: str, extra: str) -> Iterator[None]:
+    """Say which extra an option needs, when an import in the ``with`` block fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise ClusterError(
+            f"{option} needs 'pip install \".[{extra}]\"' in the checkout of amos-dask."
+        ) from error
 
 
 LOOPBACK = "127.0.0.1"
@@ -202,10 +159,11 @@ _ONE_THREAD_EACH = dict.fromkeys(
 WORKER_ENVIRONMENT = _ALLOCATOR | _ONE_THREAD_EACH
 
 
-def leave_signals_to_the_client() -> None:
-    """On a worker: Ctrl-C and SIGTERM, which reach all processes of a terminal or a job at once.
+def dask_setup(worker: object) -> None:
+    """Leave Ctrl-C and SIGTERM to the client; Dask calls this on workers that preload this module.
 
-    The client ends all in order, and a worker whose client dies ends by itself.
+    Both reach all processes of a terminal or a job at once. The client ends all in order, and a
+    worker whose client dies ends by itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -7,15 +7,14 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amos_dask.engine.check import find_problems, look_at_workers, ssh_line
-from amos_dask.engine.connect import connect, reporting_performance
-from amos_dask.engine.events import Listener, Notice, Outcome
+from amos_dask.engine.check import USABLE_MEMORY, find_problems, look_at_workers, ssh_line
+from amos_dask.engine.connect import connect
+from amos_dask.engine.events import STYLES, Listener, Notice, Outcome, report_to
 from amos_dask.engine.options import options_of, patience_seconds
-from amos_dask.engine.progress import STYLES, report_to
 from amos_dask.errors import AmosDaskError, ClusterError
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 _SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
 _SECONDS_FOR_COMPILING = 300
-# Dask gives a worker no more tasks when it has used so much of its limit.
-_USABLE_MEMORY = 0.8
 _TITLE_OF_DASKS_REPORT, _FIRST_BYTES = b"<title>Dask Performance Report", 400
 
 
@@ -52,25 +49,25 @@ class Needs:
         return Needs(*paths)
 
 
+@dataclass
 class Session:
     """A client, connected when there is something to do, and who listens to progress.
 
     Parameters
     ----------
-    connect : callable
-        Returns a `distributed.Client`; called at most once.
+    cluster, needs, performance_report
+        As for `open_session`.
     listener : callable
         Is told every event.
-    needs : Needs
-        What workers on other machines must see.
+    opened : ExitStack
+        Closes in the end what is opened here.
     """
 
-    def __init__(
-        self, connect: Callable[[], Any], listener: Listener, needs: Needs | None = None
-    ) -> None:
-        self._connect = connect
-        self.listener = listener
-        self._needs = needs
+    cluster: Any
+    listener: Listener
+    needs: Needs | None
+    performance_report: str | Path | None
+    opened: ExitStack
 
     @cached_property
     def client(self) -> Any:
@@ -81,15 +78,19 @@ class Session:
         ClusterError
             When it cannot be reached, or its workers do not see what they need.
         """
-        client = self._connect()
+        options = options_of(self.cluster)
+        client = self.cluster if options is None else self.opened.enter_context(connect(options))
+        if self.performance_report is not None:
+            from distributed import performance_report
+
+            self.opened.enter_context(client.as_current())
+            self.opened.enter_context(performance_report(filename=str(self.performance_report)))
         self.listener(Notice(f"dashboard: {client.dashboard_link}"))
-        if self._needs is not None and not _is_on_this_machine(client):
+        if self.needs is not None and not _is_on_this_machine(client):
             self.listener(Notice(f"from elsewhere: {ssh_line(client.dashboard_link)}"))
             self.listener(Notice("waiting for the first worker"))
             patience = patience_seconds("elsewhere")
-            views = look_at_workers(
-                client, self._needs.to_read, self._needs.to_write, wait_seconds=patience
-            )
+            views = look_at_workers(client, self.needs.to_read, self.needs.to_write, patience)
             problems = find_problems(views)
             if problems:
                 raise ClusterError("; ".join(problems) + ".")
@@ -103,7 +104,7 @@ class Session:
     def map(
         self, work: str, function: Callable[[Item], Value], items: Sequence[Item]
     ) -> Generator[Outcome[Value], None, None]:
-        """Return the outcomes of ``function`` over the items, as `run_tasks` yields them.
+        """Yield the outcomes of ``function`` over the items, as `run_tasks` does.
 
         Without items nothing is started or told.
 
@@ -116,17 +117,15 @@ class Session:
         items : sequence
             Small picklable items with a ``name``.
 
-        Returns
-        -------
-        generator of Outcome
+        Yields
+        ------
+        Outcome
             In order of completion; to be closed by who stops early.
         """
-        if not items:
-            nothing: Sequence[Outcome[Value]] = ()
-            return (outcome for outcome in nothing)
-        from amos_dask.engine.graph import run_tasks
+        if items:
+            from amos_dask.engine.graph import run_tasks
 
-        return run_tasks(self.client, work, function, items, self.listener)
+            yield from run_tasks(self.client, work, function, items, self.listener)
 
     def require_memory(self, n_bytes: int) -> None:
         """Raise `ClusterError` when a worker has less memory than a scan needs.
@@ -138,10 +137,10 @@ class Session:
         """
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
-        if limits and min(limits) * _USABLE_MEMORY < n_bytes:
+        if limits and min(limits) * USABLE_MEMORY < n_bytes:
             raise ClusterError(
                 f"a worker has {min(limits) / 1e9:.2f} GB of memory and the largest scan needs "
-                f"about {n_bytes / _USABLE_MEMORY / 1e9:.2f} GB; use fewer --workers or more "
+                f"about {n_bytes / USABLE_MEMORY / 1e9:.2f} GB; use fewer --workers or more "
                 "--memory."
             )
 
@@ -221,15 +220,15 @@ def open_session(
     """
     if performance_report is not None:
         _require_writable(Path(performance_report))
-    with ExitStack() as stack:
+    with ExitStack() as opened:
         if callable(progress):
             listener = progress
         elif progress not in STYLES:
             raise AmosDaskError(f"progress {progress!r} is not known; choose from {STYLES}.")
         else:
             stream = sys.stdout if progress == "json" else sys.stderr
-            listener = stack.enter_context(report_to(stream, progress))
-        yield Session(partial(_client, stack, cluster, performance_report), listener, needs)
+            listener = opened.enter_context(report_to(stream, progress))
+        yield Session(cluster, listener, needs, performance_report, opened)
 
 
 def _require_writable(path: Path) -> None:
@@ -239,12 +238,3 @@ def _require_writable(path: Path) -> None:
         raise AmosDaskError(f"{path}: cannot be written; is {folder} there?")
     if path.exists() and _TITLE_OF_DASKS_REPORT not in path.read_bytes()[:_FIRST_BYTES]:
         raise AmosDaskError(f"{path} is there and no report of Dask's; choose another name.")
-
-
-def _client(stack: ExitStack, cluster: Any, performance_report: str | Path | None) -> Any:
-    """Return the client, to be closed with the session if it was opened here."""
-    options = options_of(cluster)
-    client = cluster if options is None else stack.enter_context(connect(options))
-    if performance_report is not None:
-        stack.enter_context(reporting_performance(client, str(performance_report)))
-    return client

@@ -27,10 +27,9 @@ _FICLONE = 0x40049409  # of linux/fs.h: the file shares another's blocks until e
 class ExportLayout(Layout):
     """The folder of an export: no link in all of it is followed."""
 
-    @property
-    def grouped(self) -> Path:
-        """The folder itself."""
-        return self.root
+    def folders_above(self, path: Path) -> list[Path]:
+        """Return the folders between the export's own and what lies in it, upwards."""
+        return [folder for folder in path.parents if self.root in folder.parents]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ class Placing:
         ours = self.folder.ownership(final, *of_root)
         with Staging(Journal(ours.layout, self.name)) as staging:
             try:
-                ours.require_reached(final)
+                ours.require_reached([final])
                 if not is_in_place(final, wanted):
                     temporary = staging.path_for(final)
                     write(temporary)

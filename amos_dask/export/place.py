@@ -14,9 +14,8 @@ from amos_dask.kernels import remap_labels
 from amos_dask.nifti import ImageInfo, write_mask
 from amos_dask.records import StepResult
 from amos_dask.sample.source import CANNOT_BE_READ
-from amos_dask.steps.binary_masks import check_labels
-from amos_dask.steps.edited_mask import FittedMask, fit_to_volume
-from amos_dask.steps.split_labels import labels_present
+from amos_dask.steps.mask import FittedMask, fit_to_volume
+from amos_dask.steps.mask_labels import check_labels, labels_present
 
 _LEFT_OUT = "left out of the export"
 

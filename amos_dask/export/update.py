@@ -255,7 +255,7 @@ class _Update:
         """Remove files that are no longer part of the export; those that were altered stay."""
         for key in sorted(self._folder.known.keys() - self.files.keys()):
             path = path_told(self._folder.base, key)
-            if not key.endswith(ending):
+            if not key.endswith(ending) or key == EXPORT_MARK:
                 continue
             self._folder.ownership(path).remove(path)
             if os.path.lexists(path):

@@ -18,7 +18,6 @@ from amos_dask.kernels.voxelwise import (
     count_values,
     remap_labels,
     scale_to_float32,
-    select_label,
 )
 
 __all__ = [
@@ -32,7 +31,6 @@ __all__ = [
     "label_components",
     "remap_labels",
     "scale_to_float32",
-    "select_label",
     "warm_up",
 ]
 

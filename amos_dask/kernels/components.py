@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import Bytes, Ints, flat_fortran, njit, njit_inline
+from amos_dask.kernels.accelerate import Bytes, Ints, njit, njit_inline
+from amos_dask.kernels.voxelwise import flat_fortran
 
 Shape = tuple[int, int, int]
 
@@ -73,14 +74,13 @@ def label_components(mask: Bytes) -> Components:
     """
     flat = flat_fortran(mask)
     shape = mask.shape if mask.size else (0, 0, 0)
-    n_pixels = shape[0] * shape[1]
     even, odd = new_runs(*shape[:2]), new_runs(*shape[:2])
-    table = new_table(4 * n_pixels)
+    table = new_table(4 * shape[0] * shape[1])
     z, n = 0, 0
     while z < shape[2]:
-        if n + n_pixels > table.parent.size:
-            table = _enlarge(table, n)
         z, n = _scan_slices(flat, shape, z, even, odd, table, n)
+        if z < shape[2]:
+            table = _enlarge(table, n)
     rows = table.rows[: merge_table(table, n)]
     rows = rows.take(np.argsort(rows[:, _FIRST_VOXEL]), axis=0)
     return Components(
@@ -101,11 +101,9 @@ def _scan_slices(
     """
     n_pixels = shape[0] * shape[1]
     while z < shape[2] and n + n_pixels <= table.parent.size:
+        current, previous = (odd, even) if z % 2 else (even, odd)
         plane = flat[z * n_pixels : (z + 1) * n_pixels]
-        if z % 2:
-            n = scan_slice(plane, z, shape, odd, even, table, n)
-        else:
-            n = scan_slice(plane, z, shape, even, odd, table, n)
+        n = scan_slice(plane, z, shape, current, previous, table, n)
         z += 1
     return z, n
 
@@ -163,7 +161,6 @@ class Runs(NamedTuple):
     label: Bytes
     component_id: Ints
     row_begin: Ints
-    changes: NDArray[np.uint64]  # scratch: a byte per pixel of a row
 
 
 def new_runs(nx: int, ny: int) -> Runs:
@@ -179,62 +176,46 @@ def new_runs(nx: int, ny: int) -> Runs:
     Runs
         To be filled by `scan_slice`; no sentinels yet.
     """
-    n = (nx + 1) * ny + 1  # one more: the boundary scan writes ahead of itself
+    n = (nx + 1) * ny
     return Runs(
         np.empty(n, np.int32),
         np.empty(n, np.uint8),
         np.empty(n, np.int64),
         np.zeros(ny + 1, np.int64),
-        np.zeros((nx + 7) // 8, np.uint64),
     )
 
 
 @njit_inline
 def _find_runs(plane: Bytes, nx: int, ny: int, runs: Runs) -> None:
     """Cut every row of a slice into runs, no component yet."""
-    start, label, component_id, row_begin, changes = runs
-    n = 0
+    row_begin, n = runs.row_begin, 0
     for y in range(ny):
         row = plane[y * nx : (y + 1) * nx]
         row_begin[y] = n
-        start[n] = 0
-        n_next = n + 1
-        if _find_changes(row, changes.view(np.uint8)):
-            n_next = _find_starts(changes, changes.view(np.uint8), start, n_next)
-        for i in range(n, n_next):
-            label[i] = row[start[i]]
-            component_id[i] = _UNSEEN
-        start[n_next] = nx
-        label[n_next] = label[n_next - 1]
-        n = n_next + 1
+        n = _start_run(runs, n, 0, row[0])
+        if not _is_uniform(row):
+            for x in range(1, nx):
+                if row[x] != row[x - 1]:
+                    n = _start_run(runs, n, x, row[x])
+        n = _start_run(runs, n, nx, row[nx - 1])
     row_begin[ny] = n
 
 
 @njit_inline
-def _find_changes(row: Bytes, changes: Bytes) -> bool:
-    """Set ``changes[x]`` where ``row[x]`` differs from ``row[x - 1]``; tell whether any is set."""
-    here = row[1:]
-    before = row[:-1]
-    target = changes[1 : row.size]
-    any_change = np.uint8(0)
-    for i in range(here.size):  # uint8 throughout, no early exit: becomes vector instructions
-        change = np.uint8(here[i] ^ before[i])
-        target[i] = change
-        any_change = np.uint8(any_change | change)
-    return bool(any_change != 0)
+def _is_uniform(row: Bytes) -> bool:
+    """Return whether a row is of one label, as most are."""
+    differences = np.uint8(0)
+    for x in range(row.size):  # uint8 throughout, no early exit: becomes vector instructions
+        differences = np.uint8(differences | (row[x] ^ row[0]))
+    return bool(differences == 0)
 
 
 @njit_inline
-def _find_starts(
-    words: NDArray[np.uint64], changes: Bytes, start: NDArray[np.int32], n: int
-) -> int:
-    """Append the positions of the changes, eight at a time where there are none."""
-    for i in range(words.size):
-        if words[i] != 0:
-            for x in range(8 * i, 8 * i + 8):  # without a branch: write, then maybe keep
-                start[n] = x
-                n += changes[x] != 0
-    return n
+def _start_run(runs: Runs, n: int, x: int, label: int) -> int:
+    runs.start[n] = x
+    runs.label[n] = label
+    runs.component_id[n] = _UNSEEN
+    return n + 1
 
 
 @njit_inline
@@ -245,8 +226,8 @@ def _link_rows(runs: Runs, i: int, others: Runs, j: int, nx: int, parent: Ints) 
     tiled by their runs, so a diagonal touch that is no overlap exists only where two runs end
     at the same x.
     """
-    start, label, component_id, _, _ = runs
-    other_start, other_label, other_id, _, _ = others
+    start, label, component_id, _ = runs
+    other_start, other_label, other_id, _ = others
     while True:
         if label[i] == other_label[j]:
             _link(component_id, i, other_id[j], parent)
@@ -330,7 +311,7 @@ def _enlarge(table: Table, n: int) -> Table:
 @njit_inline
 def _add_row(runs: Runs, y: int, z: int, shape: Shape, table: Table, n: int) -> int:
     """Add the runs of row y to the table, as new components where unlinked; return its length."""
-    start, label, component_ids, row_begin, _ = runs
+    start, label, component_ids, row_begin = runs
     rows = table.rows
     for i in range(row_begin[y], row_begin[y + 1] - 1):
         begin = int(start[i])

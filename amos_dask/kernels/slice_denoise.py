@@ -2,8 +2,11 @@
 
 A component of the complement of a label is a union of components of the slice, and small only if
 all of them are. So only pixels of small components can change, and no complement is ever labelled:
-islands and holes are flooded from those pixels, opened or closed in a window around them, and then
-the vote settles what is unclear.
+islands and holes are flooded from those pixels, opened or closed where they lie, and then the vote
+settles what is unclear.
+
+An opening is all boxes of the kernel's size that fit into a label, a closing all that is outside
+the boxes that fit between its pixels. Both are those of `scipy.ndimage` with ``border_value=0``.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amos_dask.kernels.accelerate import ZERO, Bytes, Ints, flat_fortran, njit, njit_inline
+from amos_dask.kernels.accelerate import ZERO, Bytes, Ints, njit, njit_inline
 from amos_dask.kernels.components import (
     N_VOXELS,
     Runs,
@@ -23,7 +26,7 @@ from amos_dask.kernels.components import (
     new_table,
     scan_slice,
 )
-from amos_dask.kernels.slice_filters import CLOSE, OPEN, Plane, Window, box_around, filter_label
+from amos_dask.kernels.voxelwise import flat_fortran
 
 _UNSEEN = -1  # not flooded yet for the current label
 
@@ -45,10 +48,8 @@ def denoise_slices(
     border: among its own labels, or among all when it has none. Ties go to the lowest label,
     and a pixel whose box holds nothing becomes 0.
 
-    Only pixels of small 8-connected components of the multi-label slice can change.
-
-    Opening and closing are those of `scipy.ndimage` with ``border_value=0``. The formulas are the
-    tutorial's (``Optimize`` and the vote of ``denoise``).
+    Only pixels of small 8-connected components of the multi-label slice can change. The formulas
+    are the tutorial's (``Optimize`` and the vote of ``denoise``).
 
     Parameters
     ----------
@@ -92,31 +93,14 @@ def denoise_slices(
     target = np.array(source)
     if source.size:
         nx, ny, _ = mask.shape
-        max_pixels = _largest_small_count(spacing_xy_mm, area_threshold_mm2, nx * ny)
+        # From left to right, as the definition has it.
+        areas_mm2 = np.arange(1, nx * ny + 1) * float(spacing_xy_mm[0]) * float(spacing_xy_mm[1])
+        max_pixels = int(np.count_nonzero(areas_mm2 < area_threshold_mm2))
         # Past the slice's size nothing changes any more; this keeps all sums within int64.
         kernel = min(int(kx), nx + 1), min(int(ky), ny + 1)
         rule = Rule(max_pixels, kernel, min(int(filter_halfedge), max(nx, ny)))
         _denoise_volume(source, target, mask.shape, rule, _new_workspace(nx, ny))
     return target.reshape(mask.shape, order="F")
-
-
-def _largest_small_count(
-    spacing_xy_mm: tuple[float, float], area_threshold_mm2: float, n_pixels_max: int
-) -> int:
-    """Return the largest number of pixels, up to ``n_pixels_max``, whose area is small.
-
-    The area is ``n_pixels * spacing_x * spacing_y`` from left to right in float64, which never
-    falls as ``n_pixels`` grows. 0 when even one pixel is not small.
-    """
-    spacing_x, spacing_y = float(spacing_xy_mm[0]), float(spacing_xy_mm[1])
-    low, high = 0, n_pixels_max
-    while low < high:
-        middle = (low + high + 1) // 2
-        if middle * spacing_x * spacing_y < area_threshold_mm2:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 class Rule(NamedTuple):
@@ -127,13 +111,21 @@ class Rule(NamedTuple):
     halfedge: int
 
 
+class Plane(NamedTuple):
+    """A multi-label slice, flat with x fastest, and its size: pixel (x, y) is ``y * nx + x``."""
+
+    values: Bytes
+    nx: int
+    ny: int
+
+
 class Workspace(NamedTuple):
     """Room for any slice of a volume; what no slice needs is never touched and costs nothing.
 
     The pixels of small components have places: ``pixel[k]`` is the k-th in raster order, and
     ``place[p]`` the place of pixel p, -1 in a big component. ``seen[k]`` is the place from which
     it was flooded for the current label, and ``group`` the places that a flood gathered.
-    ``result`` is a label's opening or closing, filled in windows.
+    ``in_box[p]`` is 1 where a box fits that holds pixel p, as far as it was looked for.
     ``chosen[k * n_labels + i]`` is 1 where the processed mask of the i-th label holds the pixel.
     ``label`` are the labels that occur, ascending, and ``votes`` are counted for every label.
     """
@@ -144,8 +136,7 @@ class Workspace(NamedTuple):
     place: Ints
     seen: Ints
     group: Ints
-    result: Bytes
-    scratch: Bytes
+    in_box: Bytes
     chosen: Bytes
     label: Bytes
     votes: Ints
@@ -160,8 +151,7 @@ def _new_workspace(nx: int, ny: int) -> Workspace:
         place=np.full(n, -1, np.int64),
         seen=np.empty(n, np.int64),
         group=np.empty(n, np.int64),
-        result=np.empty(n, np.uint8),
-        scratch=np.empty(n, np.uint8),
+        in_box=np.empty(n, np.uint8),
         chosen=np.empty(256 * n, np.uint8),
         label=np.empty(256, np.uint8),
         votes=np.empty(256, np.int64),
@@ -183,8 +173,8 @@ def _denoise_volume(
             for i in range(n_small * n_labels):
                 work.chosen[i] = 0
             for i in range(n_labels):
-                _process_label(OPEN, plane, i, n_labels, n_small, rule, work)
-                _process_label(CLOSE, plane, i, n_labels, n_small, rule, work)
+                _process_label(True, plane, i, n_labels, n_small, rule, work)
+                _process_label(False, plane, i, n_labels, n_small, rule, work)
             _vote(plane, n_labels, n_small, rule.halfedge, work, target[pixels])
             for k in range(n_small):
                 work.place[work.pixel[k]] = -1
@@ -196,7 +186,7 @@ def _denoise_volume(
 @njit_inline
 def _find_small(plane: Plane, n_found: int, max_pixels: int, work: Workspace) -> int:
     """Give places to the pixels of small components; return their number."""
-    start, _, component_id, row_begin, _ = work.runs
+    start, _, component_id, row_begin = work.runs
     rows, root = work.table
     merge_table(work.table, n_found)
     n = ZERO
@@ -227,7 +217,7 @@ def _find_labels(plane: Plane, work: Workspace) -> int:
 
 @njit
 def _process_label(
-    operation: np.uint8,
+    is_opening: bool,
     plane: Plane,
     i: int,
     n_labels: int,
@@ -237,23 +227,18 @@ def _process_label(
 ) -> None:
     """Open the islands or close the holes of the i-th label, and note what it then holds."""
     label = work.label[i]
-    is_opening = operation == OPEN
-    # An island smaller than the kernel holds none: its opening is empty.
-    least = rule.kernel[0] * rule.kernel[1] if is_opening else ZERO + 1
-    n_pixels_left = plane.nx * plane.ny
     for k in range(n_small):
         work.seen[k] = _UNSEEN
     for k in range(n_small):
         is_label = plane.values[work.pixel[k]] == label
         if is_label == is_opening and work.seen[k] == _UNSEEN:
             n = _flood(k, plane, label, is_label, work)
-            if least <= n <= rule.max_pixels:
-                n_pixels_left = _filter_around(
-                    operation, plane, label, n, n_pixels_left, rule.kernel, work
-                )
+            if 0 < n <= rule.max_pixels:
+                _find_boxes(n, plane, label, is_label, rule.kernel, work)
                 for g in range(n):
                     place = work.group[g]
-                    work.chosen[place * n_labels + i] = work.result[work.pixel[place]]
+                    is_in_box = work.in_box[work.pixel[place]] != 0
+                    work.chosen[place * n_labels + i] = is_in_box == is_opening
 
 
 @njit_inline
@@ -284,7 +269,7 @@ def _flood_on(
     p: int, n: int, seed: int, plane: Plane, label: np.uint8, is_label: bool, work: Workspace
 ) -> int:
     """Add the neighbours of pixel p to the n places of the group; return how many it now has."""
-    x_begin, x_end, y_begin, y_end = box_around(p, plane, 1)
+    x_begin, x_end, y_begin, y_end = _box_around(p, plane, 1)
     for y in range(y_begin, y_end):
         for q in range(y * plane.nx + x_begin, y * plane.nx + x_end):
             if (plane.values[q] == label) == is_label:
@@ -299,50 +284,64 @@ def _flood_on(
 
 
 @njit_inline
-def _filter_around(
-    operation: np.uint8,
-    plane: Plane,
-    label: np.uint8,
-    n: int,
-    n_pixels_left: int,
-    kernel: tuple[int, int],
-    work: Workspace,
-) -> int:
-    """Open or close a label wherever it matters to n pixels of ``work.group``.
+def _box_around(p: int, plane: Plane, halfedge: int) -> tuple[int, int, int, int]:
+    """Return where the box around a pixel begins and ends along x, and along y."""
+    y = p // plane.nx
+    x = p - y * plane.nx
+    return (
+        max(x - halfedge, 0),
+        min(x + halfedge + 1, plane.nx),
+        max(y - halfedge, 0),
+        min(y + halfedge + 1, plane.ny),
+    )
 
-    Windows may overlap. When those of a label together would be larger than the slice, that is
-    filtered as a whole, once for all that follow.
 
-    Returns
-    -------
-    int
-        How many more pixels to filter in windows; 0 once the whole slice is.
-    """
-    if n_pixels_left == 0:
-        return ZERO
-    window = _window_around(n, plane, kernel, work)
-    width, height = window.x_end - window.x_begin, window.y_end - window.y_begin
-    n_pixels_left = max(n_pixels_left - width * height, ZERO)
-    if n_pixels_left == 0:
-        window = Window(ZERO, plane.nx, ZERO, plane.ny)
-    filter_label(operation, plane, label, window, kernel, work.result, work.scratch)
-    return n_pixels_left
+# ---------------------------------------------------------------- opening and closing
 
 
 @njit_inline
-def _window_around(n: int, plane: Plane, kernel: tuple[int, int], work: Workspace) -> Window:
-    """Return the smallest window outside which nothing matters to n pixels of ``work.group``."""
-    margin_x, margin_y = kernel[0] - 1, kernel[1] - 1
+def _find_boxes(
+    n: int, plane: Plane, label: np.uint8, is_label: bool, kernel: tuple[int, int], work: Workspace
+) -> None:
+    """Find where boxes fit that hold any of the n pixels of ``work.group``."""
     x_begin, x_end, y_begin, y_end = plane.nx, ZERO, plane.ny, ZERO
     for g in range(n):
         p = work.pixel[work.group[g]]
+        work.in_box[p] = 0
         y = p // plane.nx
         x = p - y * plane.nx
-        x_begin, x_end = min(x_begin, x - margin_x), max(x_end, x + margin_x + 1)
-        y_begin, y_end = min(y_begin, y - margin_y), max(y_end, y + margin_y + 1)
-    return Window(
-        max(x_begin, ZERO), min(x_end, plane.nx), max(y_begin, ZERO), min(y_end, plane.ny)
-    )
+        x_begin, x_end = min(x_begin, x), max(x_end, x + 1)
+        y_begin, y_end = min(y_begin, y), max(y_end, y + 1)
+    for y in range(y_begin - kernel[1] + 1, y_end):
+        for x in range(x_begin - kernel[0] + 1, x_end):
+            if _fits(x, y, plane, label, is_label, kernel):
+                for v in range(max(y, y_begin), min(y + kernel[1], y_end)):
+                    row = v * plane.nx
+                    for p in range(row + max(x, x_begin), row + min(x + kernel[0], x_end)):
+                        work.in_box[p] = 1
+
+
+@njit_inline
+def _fits(
+    x: int, y: int, plane: Plane, label: np.uint8, is_label: bool, kernel: tuple[int, int]
+) -> bool:
+    """Return whether a box that begins at (x, y) holds pixels of the label only, or none of it.
+
+    Outside the slice there is nothing: a box for opening has to lie in it, one for closing fits
+    wherever its centre does not.
+    """
+    x_end, y_end = x + kernel[0], y + kernel[1]
+    x_centre, y_centre = x + (kernel[0] - 1) // 2, y + (kernel[1] - 1) // 2
+    if is_label:
+        if min(x, y) < 0 or x_end > plane.nx or y_end > plane.ny:
+            return False
+    elif min(x_centre, y_centre) < 0 or x_centre >= plane.nx or y_centre >= plane.ny:
+        return True
+    for v in range(max(y, 0), min(y_end, plane.ny)):
+        for p in range(v * plane.nx + max(x, 0), v * plane.nx + min(x_end, plane.nx)):
+            if (plane.values[p] == label) != is_label:
+                return False
+    return True
 
 
 # ---------------------------------------------------------------- the vote
@@ -370,7 +369,7 @@ def _count_votes(p: int, plane: Plane, n_labels: int, halfedge: int, work: Works
     """Count the pixels of each label's processed mask in the box around a pixel."""
     for i in range(n_labels):
         work.votes[work.label[i]] = 0
-    x_begin, x_end, y_begin, y_end = box_around(p, plane, halfedge)
+    x_begin, x_end, y_begin, y_end = _box_around(p, plane, halfedge)
     for y in range(y_begin, y_end):
         for q in range(y * plane.nx + x_begin, y * plane.nx + x_end):
             k = work.place[q]

@@ -1,21 +1,15 @@
-"""Voxel by voxel: labels replaced, counted, selected; stored values scaled, cast, counted."""
+"""Voxel by voxel: labels replaced and counted, stored values scaled, cast and counted."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import (
-    Bytes,
-    Ints,
-    flat_any_order,
-    flat_fortran,
-    njit,
-    read_only,
-    require_mask,
-)
+from amos_dask.kernels.accelerate import Bytes, Ints, njit
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 # Values that are counted in a table: whole numbers of 16 bits, signed or not, and some more, as
 # scans have them. All others are set aside.
@@ -25,6 +19,57 @@ N_VALUES = _HIGHEST_VALUE - LOWEST_VALUE + 1
 _BLOCK = 512  # voxels; long enough to be counted at once fast, short enough to be of one label
 
 _KERNEL_CODES = "bBhHiIlLqQfd"  # dtypes that numba takes as they are
+
+
+# ---------------------------------------------------------------- arrays as kernels take them
+
+
+def flat_fortran(mask: Bytes) -> Bytes:
+    """Return a mask's voxels, x fastest, as a read-only flat array.
+
+    Parameters
+    ----------
+    mask : uint8 (x, y, z)
+        Copied unless it is in Fortran order.
+
+    Returns
+    -------
+    uint8 (x * y * z,)
+
+    Raises
+    ------
+    ValueError
+        When ``mask`` is not three-dimensional or not uint8.
+
+    Examples
+    --------
+    >>> flat_fortran(np.array([[[1], [2]], [[3], [4]]], np.uint8)).tolist()
+    [1, 3, 2, 4]
+    """
+    if mask.ndim != 3 or mask.dtype != np.uint8:
+        raise ValueError(f"expected a uint8 (x, y, z) mask, got {mask.dtype} {mask.shape}")
+    return read_only(mask.reshape(-1, order="F"))
+
+
+def read_only(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Return a contiguous read-only array of the same values, a view where possible.
+
+    numba compiles a kernel once for arrays that may be written to and once more for those that
+    may not; kernels never write to their input, so all input is made to be of the second kind.
+
+    Parameters
+    ----------
+    values : array
+        Of any type and shape; not changed.
+
+    Returns
+    -------
+    array
+        In C order.
+    """
+    view = np.ascontiguousarray(values).view()
+    view.flags.writeable = False
+    return view
 
 
 # ---------------------------------------------------------------- masks
@@ -71,13 +116,13 @@ def _remap(source: Bytes, lookup: Bytes, target: Bytes) -> None:
         target[i] = lookup[source[i]]
 
 
-def count_labels(mask: Bytes) -> Ints:
+def count_labels(labels: Bytes) -> Ints:
     """Count the voxels of every label.
 
     Parameters
     ----------
-    mask : uint8 (x, y, z)
-        Multi-label mask in any memory order.
+    labels : uint8
+        Multi-label mask, or a part of one, in any shape and memory order.
 
     Returns
     -------
@@ -87,15 +132,17 @@ def count_labels(mask: Bytes) -> Ints:
     Raises
     ------
     ValueError
-        When ``mask`` is not three-dimensional or not uint8.
+        When ``labels`` are not uint8.
 
     Examples
     --------
     >>> count_labels(np.array([[[0, 2, 2]]], np.uint8))[:4].tolist()
     [1, 0, 2, 0]
     """
+    if labels.dtype != np.uint8:
+        raise ValueError(f"expected uint8 labels, got {labels.dtype}")
     counts = np.zeros(256, np.int64)
-    _count_labels(flat_any_order(mask), counts)
+    _count_labels(read_only(labels.ravel(order="K")), counts)
     return counts
 
 
@@ -111,48 +158,6 @@ def _count_labels(flat: Bytes, counts: Ints) -> None:
         else:
             for i in range(block.size):
                 counts[block[i]] += 1
-
-
-def select_label(mask: Bytes, label: int, out: Bytes | None = None) -> Bytes:
-    """Return the binary mask of one label.
-
-    Parameters
-    ----------
-    mask : uint8 (x, y, z)
-        Multi-label mask; not changed.
-    label : int
-        The label, 0 to 255.
-    out : uint8 (x, y, z), optional
-        Array to fill, of the mask's shape.
-
-    Returns
-    -------
-    uint8 (x, y, z)
-        1 where ``mask`` is ``label``, else 0; ``out`` if given, else new in the mask's memory
-        order.
-
-    Raises
-    ------
-    ValueError
-        When ``mask`` is not a three-dimensional uint8 array, ``label`` not a whole number from
-        0 to 255, or ``out`` of another shape or type.
-
-    Examples
-    --------
-    >>> select_label(np.array([[[0, 2, 1, 2]]], np.uint8), 2).ravel().tolist()
-    [0, 1, 0, 1]
-    """
-    require_mask(mask)
-    if label not in range(256):
-        raise ValueError(f"a label is a whole number from 0 to 255, got {label}")
-    if out is None:
-        out = np.empty_like(mask)
-    elif out.shape != mask.shape or out.dtype != np.uint8:
-        raise ValueError(
-            f"expected a uint8 {mask.shape} array to fill, got {out.dtype} {out.shape}"
-        )
-    np.equal(mask, np.uint8(label), out=out.view(np.bool_))
-    return out
 
 
 # ---------------------------------------------------------------- stored values

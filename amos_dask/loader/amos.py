@@ -1,7 +1,9 @@
-"""The class ``AMOS``."""
+"""The class ``AMOS``, and how it reads voxels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask import geometry
+from amos_dask.archive.locations import shown
 from amos_dask.datasets import METADATA_FIELDS, find_definition
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import (
+    AmosDaskError,
+    ArchiveError,
+    InaccessibleFileError,
+    UnreadableImageError,
+)
 from amos_dask.loader.scans import find_scans
-from amos_dask.loader.voxels import read_scan, saying_where
-from amos_dask.nifti import read_info
+from amos_dask.nifti import open_image, read_info
 from amos_dask.records import UNDEFINED, FileRef, Sample
 
 if TYPE_CHECKING:
@@ -132,7 +139,7 @@ class AMOS:
         sample = self._scan(i)
         if sample.volume is None:
             return None
-        with saying_where(sample.volume, self._published_damaged(sample)):
+        with _saying_where(sample.volume, self._published_damaged(sample)):
             return read_info(sample.volume).affine
 
     def spacing(self, i: str | int) -> NDArray[np.float64] | None:
@@ -203,8 +210,18 @@ class AMOS:
         return sample
 
     def _read(self, i: str | int, ref: FileRef | None, lazy: bool) -> Any:
+        if ref is None:
+            return None
         damaged = self._published_damaged(self._scan(i))
-        return None if ref is None else read_scan(ref, damaged, lazy)
+        if not lazy:
+            return _read_voxels(ref, damaged)
+        import dask.array
+        from dask import delayed
+
+        with _saying_where(ref, damaged):
+            info = read_info(ref)
+        voxels = delayed(_read_voxels, pure=True)(ref, damaged)
+        return dask.array.from_delayed(voxels, info.shape, np.dtype(info.dtype))
 
     def _published_damaged(self, sample: Sample) -> str:
         """Return the id of a scan whose published file is damaged; empty for all others."""
@@ -214,3 +231,34 @@ class AMOS:
     def _metadata(self, i: str | int, name: str) -> str | None:
         value = str(getattr(self._scan(i).metadata, name))
         return None if value == UNDEFINED else value
+
+
+def _read_voxels(ref: FileRef, damaged: str) -> NDArray[Any]:
+    """Return the voxels that nibabel would give; the file is read to its end and so verified."""
+    with _saying_where(ref, damaged), open_image(ref) as image:
+        info = image.info
+        values = np.empty(info.n_voxels, info.dtype)
+        start = 0
+        for chunk in image.chunks():
+            if info.is_scaled:
+                with np.errstate(all="ignore"):
+                    chunk = chunk.astype(np.float64) * info.slope + info.inter
+            values[start : start + chunk.size] = chunk
+            start += chunk.size
+    return values.reshape(info.shape, order="F")
+
+
+@contextmanager
+def _saying_where(ref: FileRef, damaged: str) -> Iterator[None]:
+    """Raise `ArchiveError` that says which file cannot be read, why, and what to do."""
+    where = shown(ref.location) + ("" if ref.member is None else f", {ref.path}")
+    try:
+        yield
+    except (UnreadableImageError, InaccessibleFileError) as error:
+        advice = f"{error}; 'amos-dask verify' says whether more is wrong."
+        if damaged and isinstance(error, UnreadableImageError):
+            advice = (
+                f"{damaged} is damaged in the archive as it was published; downloading it again "
+                f"does not help ({error})."
+            )
+        raise ArchiveError(f"{where}: {advice}") from error

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 from amos_dask.archive.discover import discover, new_sample
 from amos_dask.archive.listing import file_ref, list_beside, list_files
@@ -30,21 +30,8 @@ def find_scans(
 ) -> tuple[DatasetDefinition, dict[str, Sample]]:
     """Return the scans at a root by seq, in order, and the definition of their dataset.
 
-    Parameters
-    ----------
-    root, labeled_data_meta, mr_metadata_offset
-        As for `AMOS`.
-    definition : DatasetDefinition
-        Of an archive; a ROOT_DIR has its own, and an archive may fill in what is left open.
-    metadata_encoding : str, optional
-        As for `AMOS`.
-
-    Returns
-    -------
-    definition : DatasetDefinition
-        Of the scans.
-    scans : dict of str to Sample
-        The subset of scans without labels beside the archive is empty.
+    Arguments are as for `AMOS`; the definition is that of an archive, a ROOT_DIR has its own. The
+    subset of scans without labels beside the archive is empty.
 
     Raises
     ------
@@ -124,6 +111,7 @@ def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[Sample
     require_columns(frame, _MANIFEST_COLUMNS, path)
 
     def file(shown: Any) -> FileRef | None:
+        """Return the file that a cell names."""
         return None if shown is None else file_ref(path.parent / str(shown), str(shown))
 
     for row in frame.to_dict("records"):
@@ -132,10 +120,7 @@ def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[Sample
             raise ManifestError(f"{path}: {row['seq']!r} in column 'seq' is not a number.")
         subset = str(row["subset"]) if row["subset"] in SUBSETS else ""
         known = {name: str(row[name]) for name in METADATA_FIELDS if row.get(name) is not None}
-        files: dict[Kind, FileRef | None] = {
-            "volume": file(row["volume"]),
-            "mask": file(row["mask"]),
-        }
+        files = {kind: file(row[kind]) for kind in get_args(Kind)}
         yield new_sample(int(seq), subset, Metadata(**known), files, definition)
 
 
@@ -143,12 +128,14 @@ def _from_unlabelled_zips(
     around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
 ) -> Iterator[Sample]:
     table = MetadataTable(_unlabelled_metadata(around, definition, encoding))
-    for zip_ref in around:
-        kind = definition.unlabelled.zips.fullmatch(_name(zip_ref.path))
-        for ref in list_files(zip_ref.location) if kind is not None else ():
+    zips = definition.unlabelled.zips
+    for zip_ref, kind in [(ref, zips.fullmatch(_name(ref.path))) for ref in around]:
+        if kind is None:
+            continue
+        for ref in list_files(zip_ref.location):
             path = PurePosixPath(ref.path)
             number = definition.number_of(path.name)
-            if kind is not None and number is not None and "__MACOSX" not in path.parts:
+            if number is not None and "__MACOSX" not in path.parts:
                 metadata, _ = find_row(table, number, definition)
                 sample = new_sample(number, "", metadata, {"volume": ref}, definition)
                 yield replace(sample, modality=kind[1].lower())

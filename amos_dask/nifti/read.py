@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.archive.sources import LARGEST_RATIO, TrailingBytesError, gunzip, read_blocks
+from amos_dask.archive.sources import read_blocks
+from amos_dask.archive.unpacking import LARGEST_RATIO, TrailingBytesError, gunzip
 from amos_dask.errors import UnreadableImageError
 from amos_dask.nifti.header import HEADER_BYTES, ImageInfo, parse_header
 from amos_dask.records import FileRef

@@ -25,6 +25,7 @@ _LEVEL = 1
 _RAW_DEFLATE = -15
 _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # no name, no time, no system
 _GZIP_TRAILER = struct.Struct("<II")
+_MODULUS = 1 << 32  # of the length in it
 _CHUNK_BYTES = 1 << 20
 _FIRST_BYTES = 16
 _ZEROS_BYTES = 1 << 19
@@ -129,7 +130,7 @@ class ImageWriter:
         try:
             if exc_type is None:
                 self._write(self._packer.end())
-                self._write(_GZIP_TRAILER.pack(self._crc32, self._n_bytes & 0xFFFFFFFF))
+                self._write(_GZIP_TRAILER.pack(self._crc32, self._n_bytes % _MODULUS))
         finally:
             self._file.close()
 
@@ -178,7 +179,7 @@ def write_labels(
     # Pieces that stay in the processor's cache while they are compared and packed. Organs fill a
     # small part of a scan, so most are known to be zero without looking again.
     pieces = [voxels[at : at + _PIECE_VOXELS] for at in range(0, voxels.size, _PIECE_VOXELS)]
-    counts = [count_labels(piece.reshape(-1, 1, 1)) for piece in pieces]
+    counts = [count_labels(piece) for piece in pieces]
     for label, path in paths.items():
         with ImageWriter(path, header) as writer:
             n_zeros = 0
@@ -217,10 +218,6 @@ def write_mask(path: Path, geometry_of: ImageInfo, mask: Mask, description: str 
     write_image(path, mask_header(geometry_of, description), mask)
 
 
-_TRAILER = struct.Struct("<II")
-_MODULUS = 1 << 32  # of the length in a gzip trailer
-
-
 def told_voxel_crc32(image: ImageReader, trailer: bytes) -> int | None:
     """Return the CRC-32 of the voxels from that of the whole file, without unpacking them.
 
@@ -242,9 +239,9 @@ def told_voxel_crc32(image: ImageReader, trailer: bytes) -> int | None:
     """
     info = image.info
     is_native = info.stored_dtype == info.stored_dtype.newbyteorder("=")
-    if len(trailer) != _TRAILER.size or image.preamble is None or not is_native:
+    if len(trailer) != _GZIP_TRAILER.size or image.preamble is None or not is_native:
         return None
-    crc32, length = _TRAILER.unpack(trailer)
+    crc32, length = _GZIP_TRAILER.unpack(trailer)
     if length != (info.data_offset + info.n_bytes) % _MODULUS:
         return None
     preamble = isal_zlib.crc32(image.preamble)

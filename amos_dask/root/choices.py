@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from amos_dask.archive.discover import sort_names
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.locations import is_one_file, is_url, shown
-from amos_dask.archive.names import sort_names
 from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.csv_text import read_text
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition, read_definition

@@ -127,9 +127,11 @@ def write_mark(folder: Path, mark: ExportMark) -> None:
     """Mark a folder as an export of ours."""
     told = _with_paths(mark, lambda path: path_from(folder, Path(path)))
     text = json.dumps(_MARK.dump_python(told, mode="json"), indent=1, ensure_ascii=False) + "\n"
-    with Staging(Journal(Layout(folder), "mark")) as staging:
+    journal = Journal(Layout(folder), "mark")
+    with Staging(journal) as staging:
         staging.write_text(folder / EXPORT_MARK, text)
         staging.publish()
+    journal.remove()  # the mark's name tells whose it is
 
 
 def _with_paths(mark: ExportMark, change: Callable[[str], str]) -> ExportMark:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from amos_dask.archive.ends import read_gzip_identity
 from amos_dask.archive.listing import file_ref
 from amos_dask.archive.locations import is_url
+from amos_dask.archive.sources import read_gzip_identity
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.records import FileRef
 

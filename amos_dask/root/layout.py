@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from amos_dask.archive.locations import is_url
@@ -33,6 +34,10 @@ def safe_name(text: str) -> str:
     return name.rstrip(". ") or UNDEFINED
 
 
+def _below(name: str) -> cached_property[Path]:
+    return cached_property(lambda layout: layout.root / name)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The paths of a ROOT_DIR.
@@ -47,6 +52,34 @@ class Layout:
 
     root: Path
     dataset: DatasetDefinition = AMOS22
+
+    descriptor = _below("descriptor")  # archive manifest, label map, region manifests, issues
+    archive_manifest = _below("descriptor/archive_manifest.xlsx")
+    label_map = _below("descriptor/label_map.yaml")  # read when present
+    dataset_yaml = _below("descriptor/dataset.yaml")  # the definition, where it is not AMOS22
+    denoise_exclude = _below("descriptor/denoise_exclude.csv")  # read when present
+    denoise_changes = _below("descriptor/denoise_changes.xlsx")  # what denoising changed
+    issues_workbook = _below("descriptor/issues.xlsx")
+    issues_text = _below("descriptor/issues.jsonl")
+    report = _below("descriptor/report.html")
+    grouped = _below("grouped")  # the organised dataset
+    replaced = _below("replaced")  # what had to make way for our files
+    state = _below(".amos-dask")  # what is remembered between runs:
+    receipts = _below(".amos-dask/receipts")  # one a sample
+    restore = _below(".amos-dask/restore")  # beside receipts, such as what undoes denoising
+    issue_log = _below(".amos-dask/issues.jsonl")  # issues with the steps that found them
+    logs = _below(".amos-dask/logs")  # what is known of samples that failed
+    tables = _below(".amos-dask/tables.json")  # what the manifests were made from
+    remembered = _below(".amos-dask/remembered.json")  # what the next run goes on with
+    journals = _below(".amos-dask/journal")  # what is being written
+    own_files = _below(".amos-dask/files.json")  # files that are ours besides those of samples
+    exports = _below(".amos-dask/exports.jsonl")  # where exports of the samples are
+    run_number = _below(".amos-dask/run")  # of the run that is going on or was killed
+    lock = _below(".amos-dask/lock")  # who works on ROOT_DIR
+
+    def __reduce__(self) -> tuple[type[Layout], tuple[Path, DatasetDefinition]]:
+        """Send no paths that were worked out already."""
+        return Layout, (self.root, self.dataset)
 
     @classmethod
     def of(cls, root: Path) -> Layout:
@@ -70,9 +103,8 @@ class Layout:
 
     def shown(self, path: Path) -> str:
         """Return a path as issues show it: POSIX and relative to ROOT_DIR, else its name."""
-        return (
-            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
-        )
+        is_inside = path.is_relative_to(self.root)
+        return path.relative_to(self.root).as_posix() if is_inside else path.name
 
     def key(self, path: Path) -> str:
         """Return a path as it is listed: POSIX and relative to ROOT_DIR, else absolute."""
@@ -86,110 +118,12 @@ class Layout:
             for path in paths
         ]
 
-    @property
-    def descriptor(self) -> Path:
-        """Folder of the archive manifest, label map, region manifests and issues."""
-        return self.root / "descriptor"
-
-    @property
-    def grouped(self) -> Path:
-        """Folder of the organised dataset."""
-        return self.root / "grouped"
-
-    @property
-    def state(self) -> Path:
-        """Folder of what is remembered between runs."""
-        return self.root / ".amos-dask"
-
-    @property
-    def receipts(self) -> Path:
-        """Folder of the samples' receipts."""
-        return self.state / "receipts"
-
-    @property
-    def restore(self) -> Path:
-        """Folder of what is kept beside receipts, such as what undoes denoising."""
-        return self.state / "restore"
-
-    @property
-    def issue_log(self) -> Path:
-        """The issues with the steps that found them."""
-        return self.state / "issues.jsonl"
-
-    @property
-    def logs(self) -> Path:
-        """What is known of samples that failed."""
-        return self.state / "logs"
-
-    @property
-    def tables(self) -> Path:
-        """What the manifests were made from."""
-        return self.state / "tables.json"
-
-    @property
-    def remembered(self) -> Path:
-        """What the next run goes on with."""
-        return self.state / "remembered.json"
-
-    @property
-    def journals(self) -> Path:
-        """Folder of what is being written."""
-        return self.state / "journal"
-
-    @property
-    def own_files(self) -> Path:
-        """The files under ROOT_DIR that are ours besides those of samples."""
-        return self.state / "files.json"
-
-    @property
-    def exports(self) -> Path:
-        """Where exports of the samples are."""
-        return self.state / "exports.jsonl"
-
-    @property
-    def run_number(self) -> Path:
-        """The number of the run that is going on or was killed."""
-        return self.state / "run"
-
-    @property
-    def replaced(self) -> Path:
-        """Folder of what had to make way for our files."""
-        return self.root / "replaced"
-
-    @property
-    def lock(self) -> Path:
-        """Who works on ROOT_DIR."""
-        return self.state / "lock"
-
-    @property
-    def archive_manifest(self) -> Path:
-        """The archive manifest."""
-        return self.descriptor / "archive_manifest.xlsx"
-
-    @property
-    def label_map(self) -> Path:
-        """The label map, read when present."""
-        return self.descriptor / "label_map.yaml"
-
-    @property
-    def dataset_yaml(self) -> Path:
-        """The dataset's definition, where it is not AMOS22."""
-        return self.descriptor / "dataset.yaml"
-
-    @property
-    def denoise_exclude(self) -> Path:
-        """What denoising leaves as it was, read when present."""
-        return self.descriptor / "denoise_exclude.csv"
-
-    @property
-    def denoise_changes(self) -> Path:
-        """What denoising changed."""
-        return self.descriptor / "denoise_changes.xlsx"
-
-    @property
-    def report(self) -> Path:
-        """The report that people look at."""
-        return self.descriptor / "report.html"
+    def folders_above(self, path: Path) -> list[Path]:
+        """Return the folders between ``grouped`` or ``descriptor`` and what lies in it, upwards."""
+        for top in (self.grouped, self.descriptor):
+            if path.is_relative_to(top):
+                return [top / folder for folder in path.relative_to(top).parents if folder.name]
+        return []
 
     def regions_manifest(self, threshold_mm3: float, *, after: bool) -> Path:
         """Return the manifest of small regions, before or after denoising."""
@@ -210,11 +144,6 @@ class Layout:
     def group(self, modality: str) -> Path:
         """Return the folder of a modality's dataset, such as ``grouped/AMOS-CT``."""
         return self.grouped / self.groups[modality]
-
-    def group_of(self, path: Path) -> str | None:
-        """Return the name of the folder of ``grouped`` that a path lies in, if it does."""
-        parts = path.relative_to(self.grouped).parts if path.is_relative_to(self.grouped) else ()
-        return parts[0] if parts else None
 
     def modality_of(self, folder: str) -> str | None:
         """Return the modality whose folder holds another, POSIX and relative to ``grouped``."""
@@ -274,22 +203,22 @@ class SampleFolder:
         prefix, _, seq = sample_id.rpartition("_")
         return cls(path, seq, prefix)
 
-    @property
+    @cached_property
     def sample_id(self) -> str:
         """Prefix and seq, such as ``amos_0001``."""
         return f"{self.prefix}_{self.seq}"
 
-    @property
+    @cached_property
     def info(self) -> Path:
         """The sample's metadata as YAML."""
         return self.path / f"{self.sample_id}_info.yaml"
 
-    @property
+    @cached_property
     def volume(self) -> Path:
         """The scan, float32."""
         return self.path / f"{self.sample_id}_volume.nii.gz"
 
-    @property
+    @cached_property
     def mask(self) -> Path:
         """The multi-label mask, uint8."""
         return self.path / f"{self.sample_id}_mask.nii.gz"

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -15,12 +15,11 @@ from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.root.identity import identity
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import IsSame, Ownership, find_set_aside, join_listed, set_aside
+from amos_dask.root.ownership import IsSame, Ownership, find_set_aside, set_aside
 from amos_dask.root.staging import Journal, Staging, remove_if_empty, write_text
 from amos_dask.root.table_state import read_earlier_identities
 
 _JOURNAL = "files"
-_REPLACED = "the file that was there is in replaced/; take from it what you need"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +90,7 @@ class OwnFile:
     index_of: IndexOf | None = None
 
 
+Value = TypeVar("Value")
 _FILES = TypeAdapter(dict[str, OwnFile])
 
 
@@ -122,20 +122,26 @@ class OwnFiles:
     ) -> None:
         self.layout = layout
         self.set_aside: list[Path] = []
+        self.failed: list[Issue] = []
         self._is_run = is_run
         self._collects = is_run or collects
         self._journal = Journal(layout, _JOURNAL)
-        self.files = _read_list(layout)
-        self._changes: dict[str, OwnFile | None] = {}
-        self._earlier = read_earlier_identities(layout)
-        self._killed = self._journal.files()
-        self._failed: list[Issue] = []
-        identities = {key: file.identity for key, file in self.files.items()}
-        listed = join_listed(self._earlier, identities, self._killed)
-        self.ownership = Ownership(layout, listed, adopt)
+        killed = self._journal.files()
+        self._earlier = self._by_path(read_earlier_identities(layout))
+        self._killed = self._by_path(killed)
+        self.files = self._by_path(_read_list(layout))
+        self._changes: dict[Path, OwnFile | None] = {}
+        self.ownership = Ownership(layout, killed, adopt=adopt)
+        for path, file in self.files.items():
+            self.ownership.note(path, file.identity)
+        for path, known in self._earlier.items():
+            self.ownership.note(path, known)
+
+    def _by_path(self, listed: Mapping[str, Value]) -> dict[Path, Value]:
+        return {self.layout.root / key: value for key, value in listed.items()}
 
     def __enter__(self) -> Self:
-        ours = (self.layout.root / key for key in {**self._earlier, **self.files})
+        ours = {**self._earlier, **self.files}
         self.set_aside += find_set_aside(self.layout, ours)  # before a kill
         return self
 
@@ -145,8 +151,9 @@ class OwnFiles:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        changes = zip(self.layout.keys(self._changes), self._changes.values(), strict=True)
         before = _read_list(self.layout)  # with what others in this process wrote
-        files = {k: file for k, file in {**before, **self._changes}.items() if file is not None}
+        files = {k: file for k, file in {**before, **dict(changes)}.items() if file is not None}
         if files != before:
             content = _FILES.dump_json(files, exclude_defaults=True)
             write_text(self.layout.own_files, content.decode())
@@ -158,9 +165,8 @@ class OwnFiles:
 
     def find(self, path: Path) -> OwnFile | None:
         """Return what is known of a file; None where that is nothing, or speaks of an older one."""
-        key = self.layout.key(path)
-        told, written = self.files.get(key), self._killed.get(key)
-        if told is None or written is None or key in self._changes or not path.is_file():
+        told, written = self.files.get(path), self._killed.get(path)
+        if told is None or written is None or path in self._changes or not path.is_file():
             return told
         return None if identity(path) in written - {told.identity} else told
 
@@ -170,7 +176,7 @@ class OwnFiles:
 
     def is_of_earlier_version(self, path: Path) -> bool:
         """Return whether a file is as version 0.1.0 wrote it."""
-        return path.is_file() and identity(path) == self._earlier.get(self.layout.key(path))
+        return path.is_file() and identity(path) == self._earlier.get(path)
 
     # ------------------------------------------------------------ writing
 
@@ -230,17 +236,15 @@ class OwnFiles:
     def write_text(self, final: Path, text: str, *, aside: bool = False) -> None:
         """Write a text file as `write` does, unless it says that already."""
         if self.is_as_written(final) and final.read_bytes() == text.encode():
-            self.note(final, self.files.get(self.layout.key(final), OwnFile()))
+            self.note(final, self.files.get(final, OwnFile()))
         else:
             self.write(final, lambda path: path.write_bytes(text.encode()), aside=aside)
 
     def note(self, path: Path, told: OwnFile) -> None:
         """List a file as ours, as it is now."""
-        key = self.layout.key(path)
         told = replace(told, identity=identity(path), is_of_run=self._is_run or told.is_of_run)
-        self._changes[key] = self.files[key] = told
-        listed = {**self.ownership.listed, key: frozenset({told.identity})}
-        self.ownership = replace(self.ownership, listed=listed)
+        self._changes[path] = self.files[path] = told
+        self.ownership.note(path, told.identity)
 
     def remove(self, path: Path) -> None:
         """Remove a file if it is ours; one that may hold something of others is set aside."""
@@ -249,7 +253,7 @@ class OwnFiles:
         if self.ownership.remove(path, keep_copy=is_shared):
             self.set_aside.append(path)
         if not path.exists():
-            self._changes[self.layout.key(path)] = None
+            self._changes[path] = None
 
     # ------------------------------------------------------------ what there is to say
 
@@ -261,12 +265,7 @@ class OwnFiles:
         except (ForeignFileError, WorkbookLockedError) as error:
             if not self._collects:
                 raise
-            self._failed.append(_issue_of(error, self.layout.shown(error.path)))
-
-    @property
-    def failed(self) -> bool:
-        """Whether something could not be written."""
-        return bool(self._failed)
+            self.failed.append(_issue_of(error, self.layout.shown(error.path)))
 
     def issues(self) -> list[Issue]:
         """Return what could not be written, and what this run set aside, before a kill too."""
@@ -279,7 +278,7 @@ class OwnFiles:
             )
             for path in dict.fromkeys(self.set_aside)
         )
-        return [*dict.fromkeys(self._failed), *said]
+        return [*dict.fromkeys(self.failed), *said]
 
 
 def _issue_of(error: ForeignFileError | WorkbookLockedError, file: str) -> Issue:

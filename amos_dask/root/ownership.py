@@ -7,15 +7,13 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cached_property
 from itertools import count
 from pathlib import Path
 
 from amos_dask.errors import ForeignFileError
 from amos_dask.root.identity import identity, look_at
-from amos_dask.root.layout import Layout, absolute
+from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Identities, Staging, flush_to_disk, remove_if_empty, write_text
 
 # Whether an existing file holds what a new one would: voxels and geometry, cells, text.
@@ -30,7 +28,6 @@ class Way(Enum):
     ASIDE = auto()  # it goes to replaced/
 
 
-@dataclass(frozen=True)
 class Ownership:
     """What of ROOT_DIR is ours.
 
@@ -38,37 +35,38 @@ class Ownership:
     ----------
     layout : Layout
         ROOT_DIR.
-    listed : mapping of str to frozenset of str
+    *listed : mapping of str to str, or to frozenset of str
         Path relative to ROOT_DIR -> identities under which we wrote it, from a receipt, the list
         of ROOT_DIR's own files, or the journal.
     adopt : bool
         A file in the way that is not ours goes to ``replaced/``.
     """
 
-    layout: Layout
-    listed: Identities
-    adopt: bool = False
+    def __init__(
+        self, layout: Layout, *listed: Mapping[str, str] | Identities, adopt: bool = False
+    ) -> None:
+        self.layout, self.adopt = layout, adopt
+        self._known: dict[Path, set[str]] = {}
+        for path, known in ((p, k) for source in listed for p, k in source.items()):
+            self.note(layout.root / path, *([known] if isinstance(known, str) else known))
 
-    @cached_property
-    def _known(self) -> Mapping[Path, frozenset[str]]:
-        return {self.layout.root / key: identities for key, identities in self.listed.items()}
+    @property
+    def paths(self) -> Collection[Path]:
+        """What is ours, be it as we wrote it or not."""
+        return self._known.keys()
 
-    @cached_property
-    def _tops(self) -> tuple[Path, ...]:
-        return (self.layout.grouped, self.layout.descriptor)
+    def note(self, path: Path, *identities: str) -> None:
+        """Count a file as ours that we wrote with an identity."""
+        self._known.setdefault(path, set()).update(identities)
 
     def lists(self, path: Path) -> bool:
-        """Return whether a path is one of ours, be it as we wrote it or not."""
-        return bool(self._identities_of(path))
+        """Return whether an absolute path is one of ours, be it as we wrote it or not."""
+        return path in self._known
 
     def is_as_written(self, path: Path) -> bool:
         """Return whether a file is byte for byte what we wrote, as far as its identity tells."""
-        known = self._identities_of(path)
-        return bool(known) and (path.is_symlink() or path.is_file()) and look_at(path) in known
-
-    def _identities_of(self, path: Path) -> frozenset[str]:
-        place = path if path.is_absolute() else absolute(path)
-        return self._known.get(place, frozenset())
+        is_there = path in self._known and (path.is_symlink() or path.is_file())
+        return is_there and look_at(path) in self._known[path]
 
     def find_way(self, final: Path, staged: Path, is_same: IsSame) -> Way:
         """Return what becomes of what is at a path when a staged file is to appear there.
@@ -76,9 +74,8 @@ class Ownership:
         Raises
         ------
         ForeignFileError
-            When it is somebody else's and holds something else, or is reached through a link.
+            When it is somebody else's and holds something else.
         """
-        self.require_reached(final)
         if not os.path.lexists(final):
             return Way.FREE
         if self.is_as_written(final):
@@ -91,10 +88,11 @@ class Ownership:
             return Way.TAKEN
         return self._aside_or_raise(final)
 
-    def require_reached(self, path: Path) -> None:
+    def require_reached(self, paths: Iterable[Path]) -> None:
         """Raise `ForeignFileError` when a folder on the way to a file is a link."""
-        if not self._is_reached_without_links(path):
-            raise ForeignFileError(path, "is reached through a link")
+        for path in {path.parent: path for path in paths}.values():
+            if is_below_link(self.layout, path):
+                raise ForeignFileError(path, "is reached through a link")
 
     def publish(
         self,
@@ -130,6 +128,7 @@ class Ownership:
         ForeignFileError
             When somebody else's file is in the way; then nothing was touched.
         """
+        self.require_reached(staging.staged)
         ways = {
             final: self.find_way(final, staged, is_same)
             for final, staged in staging.staged.items()
@@ -137,7 +136,6 @@ class Ownership:
         }
         aside = [f for f, way in ways.items() if way is Way.ASIDE or f in superseded]
         aside = [final for final in aside if os.path.lexists(final)]
-        staging.note_published()
         for final in aside:
             set_aside(self.layout, final, leave=True)
         for final, way in ways.items():
@@ -162,17 +160,14 @@ class Ownership:
             Whether it was set aside. What is not ours, or reached through a link, stays.
         """
         is_there = self.lists(path) and os.path.lexists(path)
-        if not (is_there and self._is_reached_without_links(path)):
+        if not is_there or is_below_link(self.layout, path):
             return False
         is_aside = keep_copy or not self.is_as_written(path)
         if is_aside:
             set_aside(self.layout, path)
         else:
             path.unlink(missing_ok=True)
-        for top in self._tops:
-            if path.is_relative_to(top):
-                above = path.relative_to(top).parents
-                remove_if_empty(*(top / folder for folder in above if folder.name))
+        remove_if_empty(*self.layout.folders_above(path))
         return is_aside
 
     def _aside_or_raise(self, final: Path) -> Way:
@@ -180,23 +175,10 @@ class Ownership:
             return Way.ASIDE
         raise ForeignFileError(final, "is in the way and nothing that this program wrote")
 
-    def _is_reached_without_links(self, path: Path) -> bool:
-        """Return whether no folder between ``grouped`` or ``descriptor`` and a file is a link."""
-        for top in self._tops:
-            if path.is_relative_to(top):
-                above = path.relative_to(top).parents
-                return not any((top / folder).is_symlink() for folder in above if folder.name)
-        return True
 
-
-def join_listed(*sources: Mapping[str, str] | Identities) -> Identities:
-    """Return path -> identities of several lists of files."""
-    found: dict[str, frozenset[str]] = {}
-    for source in sources:
-        for path, known in source.items():
-            more = frozenset([known]) if isinstance(known, str) else known
-            found[path] = found.get(path, frozenset()) | more
-    return found
+def is_below_link(layout: Layout, path: Path) -> bool:
+    """Return whether a folder between ``grouped`` or ``descriptor`` and a file is a link."""
+    return any(folder.is_symlink() for folder in layout.folders_above(path))
 
 
 def run_number(layout: Layout) -> int:

@@ -31,8 +31,7 @@ class Staging:
     Parameters
     ----------
     journal : Journal, optional
-        Is told of temporary names before the files are made, and by `note_published` of what is
-        going to appear.
+        Is told of temporary names before the files are made, and of what is about to appear.
     """
 
     def __init__(self, journal: Journal | None = None) -> None:
@@ -100,11 +99,6 @@ class Staging:
         """Give up a staged file."""
         self._staged.pop(final).unlink(missing_ok=True)
 
-    def note_published(self) -> None:
-        """Tell the journal what is about to appear."""
-        if self._journal is not None:
-            self._journal.add_published(self._staged)
-
     def publish(self, last: Path | None = None) -> None:
         """Flush all staged files to disk and give them their final names.
 
@@ -113,6 +107,8 @@ class Staging:
         last : Path, optional
             The final name to appear last: the file that tells that the others are in place.
         """
+        if self._journal is not None:
+            self._journal.add_published(self._staged)
         for temporary in self._staged.values():
             flush_to_disk(temporary)
         for final, temporary in sorted(self._staged.items(), key=lambda item: item[0] == last):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import write_text
@@ -65,31 +68,31 @@ class TableState:
         return self.exclusions not in ("", _exclusions(layout))
 
 
+_STATE = TypeAdapter(TableState)
+
+
 def read_table_state(layout: Layout) -> TableState | None:
     """Return what is remembered; None where that is nothing, or cannot be understood."""
-    try:
-        content = json.loads(layout.tables.read_text(encoding="utf-8"))
-        counts = content["counts"]
-        regions = tuple((float(at), int(n), int(m)) for at, n, m in counts["n_regions"])
-        return TableState(
-            _texts(content["made_from"]),
-            tuple(map(str, content["tables"])),  # version 0.1.0 kept identities here as well
-            tuple(map(str, content["others"])),
-            TableCounts(int(counts["n_files"]), int(counts["n_samples"]), regions),
-            str(content.get("definition", "")),
-            str(content.get("exclusions", "")),
-        )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        content = json.loads(layout.tables.read_bytes())
+        if isinstance(content["tables"], dict):  # of version 0.1.0, which kept identities here
+            content |= {"made_from": _made_from(content)}
+            content |= {name: tuple(content[name]) for name in ("tables", "others")}
+        return _STATE.validate_python(content)
+    return None
+
+
+def _made_from(content: Any) -> Any:
+    """Return what version 0.1.0 made everything from; it had one checksum first, then several."""
+    return content["made_from"] if isinstance(content["made_from"], dict) else {}
 
 
 def read_earlier_identities(layout: Layout) -> dict[str, str]:
     """Return path -> identity of the files that version 0.1.0 remembers."""
-    try:
-        content = json.loads(layout.tables.read_text(encoding="utf-8"))
-        return _texts(content["tables"]) | _texts(content["others"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        content = json.loads(layout.tables.read_bytes())
+        return dict(content["tables"] | content["others"])
+    return {}
 
 
 def write_table_state(
@@ -100,21 +103,15 @@ def write_table_state(
     counts: TableCounts,
 ) -> None:
     """Remember what the manifests and other files were made from; see `TableState`."""
-    content = {
-        "made_from": dict(made_from),
-        "tables": [layout.key(path) for path in tables],
-        "others": [layout.key(path) for path in others],
-        "counts": asdict(counts),
-        "definition": _definition(layout),
-        "exclusions": _exclusions(layout),
-    }
-    write_text(layout.tables, json.dumps(content, ensure_ascii=False))
-
-
-def _texts(content: Any) -> dict[str, str]:
-    """Return a mapping of texts; nothing for what is none, as version 0.1.0 has it in places."""
-    found = content.items() if isinstance(content, dict) else ()
-    return {str(name): str(value) for name, value in found}
+    state = TableState(
+        made_from,
+        tuple(layout.keys(tables)),
+        tuple(layout.keys(others)),
+        counts,
+        _definition(layout),
+        _exclusions(layout),
+    )
+    write_text(layout.tables, _STATE.dump_json(state).decode())
 
 
 def _definition(layout: Layout) -> str:

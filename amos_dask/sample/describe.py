@@ -8,45 +8,23 @@ from pathlib import Path
 from amos_dask import geometry
 from amos_dask.datasets import SUBSETS
 from amos_dask.issues import Issue, make_issue
-from amos_dask.nifti import ImageInfo, Mask
-from amos_dask.records import (
-    LabelChange,
-    Regions,
-    SampleFiles,
-    SampleRecord,
-    Step,
-    StepIssue,
-    StepResult,
-)
+from amos_dask.nifti import ImageInfo
+from amos_dask.records import LabelChange, Regions, SampleRecord, Step, StepIssue, StepResult
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.layout import Layout, SampleFolder, safe_name
-from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
-from amos_dask.steps.binary_masks import check_labels
+from amos_dask.sample.source import CANNOT_BE_READ, FolderSource, OpenedMask
 from amos_dask.steps.denoise import is_denoised
 from amos_dask.steps.info_file import describe_files
+from amos_dask.steps.mask_labels import check_labels, labels_present
 from amos_dask.steps.small_regions import find_small_regions
-from amos_dask.steps.split_labels import labels_present
+
+INCONSISTENT = "inconsistent"
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What the files of an organised sample tell.
-
-    Parameters
-    ----------
-    record : SampleRecord
-        What the sample adds to the tables.
-    problems : tuple of str
-        How its files contradict each other, a sentence each.
-    """
-
-    record: SampleRecord
-    problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DescribeTask:
-    """An organised sample to describe.
+def describe_sample(
+    source: FolderSource, below: Path, thresholds_mm3: tuple[float, ...] | None = None
+) -> StepResult[SampleRecord]:
+    """Describe a sample's files.
 
     Parameters
     ----------
@@ -56,28 +34,40 @@ class DescribeTask:
         Folder to which the paths of the manifest are relative.
     thresholds_mm3 : tuple of float or None
         Region volume thresholds; of None, regions and changes are left out.
-    """
-
-    source: FolderSource
-    below: Path
-    thresholds_mm3: tuple[float, ...] | None = None
-
-    @property
-    def name(self) -> str:
-        """The sample's id."""
-        return self.source.sample_id
-
-
-def describe_sample(task: DescribeTask) -> StepResult[Description]:
-    """Describe a sample's files, regions and changes included where thresholds are given.
 
     Returns
     -------
-    StepResult of Description
-        None where the info file or the volume cannot be used, which the issues explain. Regions
-        before denoising are those of the restored mask, where it is kept.
+    StepResult of SampleRecord
+        None where the info file or the volume cannot be used, which the issues explain. Issues
+        `INCONSISTENT` of the record say how files contradict each other. Regions before denoising
+        are those of the restored mask, where it is kept.
     """
-    return describe_folder(task.source, task.below, task.thresholds_mm3)
+    folder, sample_id = source.folder, source.sample_id
+    info = source.read_info_file()
+    if isinstance(info, Issue):
+        return StepResult(sample_id, None, (info,))
+    try:
+        volume = source.read_header(folder.volume)
+    except CANNOT_BE_READ as error:
+        issue = source.unreadable(folder.volume, "volume", error)
+        return StepResult(sample_id, None, (issue,))
+    seq, subset, metadata = info
+    found = _Found(source, volume, _compare_info(source, seq, subset, metadata.sex))
+    found.look_at_masks(thresholds_mm3)
+    row = describe_files(
+        sample_id=sample_id,
+        subset=subset,
+        metadata=metadata,
+        folder=folder.path.relative_to(below).as_posix(),
+        volume=volume,
+        mask_dtype=found.mask_dtype,
+        labels_present=found.present,
+        binary_labels=found.binary_labels,
+    )
+    inconsistent = [make_issue(INCONSISTENT, p, sample=sample_id) for p in found.problems]
+    issues = [StepIssue(Step.DATASET_MANIFEST, i) for i in (*found.issues, *inconsistent)]
+    record = SampleRecord(sample_id, row, found.before, found.after, found.changes, tuple(issues))
+    return StepResult(sample_id, record, tuple(found.issues))
 
 
 def describe_foreign(folder: SampleFolder, layout: Layout) -> SampleRecord:
@@ -92,35 +82,6 @@ def describe_foreign(folder: SampleFolder, layout: Layout) -> SampleRecord:
     )
     found = (StepIssue(Step.DATASET_MANIFEST, issue),)
     return SampleRecord(folder.sample_id, None, issues=found)
-
-
-def describe_folder(
-    source: FolderSource, below: Path, thresholds_mm3: tuple[float, ...] | None = None
-) -> StepResult[Description]:
-    """Describe a sample's files, as `describe_sample`."""
-    folder = source.folder
-    info = source.read_info_file()
-    if isinstance(info, Issue):
-        return StepResult(source.sample_id, None, (info,))
-    try:
-        volume = source.read_header(folder.volume)
-    except CANNOT_BE_READ as error:
-        issue = source.unreadable(folder.volume, "volume", error)
-        return StepResult(source.sample_id, None, (issue,))
-    seq, subset, metadata = info
-    found = _Found(source, volume, _compare_info(source, seq, subset, metadata.sex))
-    found.look_at_masks(thresholds_mm3)
-    row = describe_files(
-        sample_id=folder.sample_id,
-        subset=subset,
-        metadata=metadata,
-        folder=folder.path.relative_to(below).as_posix(),
-        volume=volume,
-        mask_dtype=found.mask_dtype,
-        labels_present=found.present,
-        binary_labels=found.binary_labels,
-    )
-    return StepResult(source.sample_id, found.describe(row), tuple(found.issues))
 
 
 def _compare_info(source: FolderSource, seq: str, subset: str, sex: str) -> list[str]:
@@ -148,7 +109,9 @@ class _Found:
     mask_dtype: str | None = None
     present: tuple[int, ...] | None = None
     binary_labels: tuple[int, ...] = ()
-    record: SampleRecord = field(default_factory=lambda: SampleRecord("", None))
+    before: Regions = ()
+    after: Regions = ()
+    changes: tuple[LabelChange, ...] = ()
 
     def look_at_masks(self, thresholds_mm3: tuple[float, ...] | None) -> None:
         """Read the multi-label mask and the headers of the binary masks."""
@@ -169,7 +132,7 @@ class _Found:
         self.issues += check_labels(self.present, source.label_map, source.sample_id, shown)
         self._look_at_binary_masks()
         if thresholds_mm3 is not None:
-            self._find_changes(opened.labels, opened.info, thresholds_mm3)
+            self._find_changes(opened, thresholds_mm3)
 
     def _look_at_binary_masks(self) -> None:
         source, existing = self.source, set(self.source.folder.binary_masks())
@@ -204,35 +167,22 @@ class _Found:
         shown = self.source.layout.shown(path)
         self.problems += [f"{shown}: {problem}" for problem in problems]
 
-    def _find_changes(self, mask: Mask, info: ImageInfo, thresholds_mm3: tuple[float, ...]) -> None:
+    def _find_changes(self, mask: OpenedMask, thresholds_mm3: tuple[float, ...]) -> None:
         """Find the regions after and before denoising, and what it changed."""
-        source = self.source
-        after = self._find_regions(mask, info, thresholds_mm3)
-        before, difference = after, None
-        if is_denoised(info.description):
-            kept = KeptFiles(source.layout.restore)
-            difference = kept.read_difference(source.sample_id, source.folder.mask)
-            undenoised = kept.undo(source.sample_id, source.folder.mask, mask)
-            if undenoised is not None:
-                before = self._find_regions(undenoised, info, thresholds_mm3)
-            if difference is None:
-                self.issues.append(source.unknown_changes())
-        changes = () if difference is None else difference.changes
-        self.record = SampleRecord("", None, before, after, changes)
-
-    def _find_regions(
-        self, mask: Mask, info: ImageInfo, thresholds_mm3: tuple[float, ...]
-    ) -> Regions:
-        return find_small_regions(mask, info.spacing_mm, thresholds_mm3, self.source.label_map)
-
-    def describe(self, row: SampleFiles) -> Description:
-        """Return what was found, with the sample's row of the dataset manifest."""
-        sample_id, step = row.sample_id, Step.DATASET_MANIFEST
-        inconsistent = [make_issue("inconsistent", p, sample=sample_id) for p in self.problems]
-        issues = tuple(StepIssue(step, issue) for issue in (*self.issues, *inconsistent))
-        found = self.record
-        record = SampleRecord(sample_id, row, found.before, found.after, found.changes, issues)
-        return Description(record, tuple(self.problems))
+        source, how = self.source, (mask.info.spacing_mm, thresholds_mm3, self.source.label_map)
+        self.before = self.after = find_small_regions(mask.labels, *how)
+        if not is_denoised(mask.info.description):
+            return
+        of_mask = source.sample_id, source.folder.mask
+        kept = KeptFiles(source.layout.restore)
+        difference = kept.read_difference(*of_mask)
+        if difference is None:
+            self.issues.append(source.unknown_changes())
+            return
+        self.changes = difference.changes
+        undenoised = kept.undo(*of_mask, mask.labels)
+        if undenoised is not None:
+            self.before = find_small_regions(undenoised, *how)
 
 
 def read_changes(

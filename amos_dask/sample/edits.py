@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from amos_dask.archive.discover import new_sample
@@ -10,17 +11,16 @@ from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import BadMaskError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, open_image, read_info
-from amos_dask.records import FileRef, Kind, Metadata, Sample
+from amos_dask.records import Metadata, Sample
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.ownership import Ownership, join_listed
+from amos_dask.root.ownership import Ownership
 from amos_dask.root.receipts import Edit, Receipt, Receipts
 from amos_dask.root.staging import find_journals_of
 from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.sample.task import SampleTask
 from amos_dask.steps.denoise import is_denoised
-from amos_dask.steps.edited_mask import FittedMask, fit_to_volume
 from amos_dask.steps.info_file import parse_info_yaml
-from amos_dask.steps.mask import read_mask
+from amos_dask.steps.mask import FittedMask, fit_to_volume, read_mask
 
 
 def find_edited_metadata(receipts: Receipts, receipt: Receipt | None) -> Metadata | None:
@@ -46,7 +46,7 @@ def find_edited_metadata(receipts: Receipts, receipt: Receipt | None) -> Metadat
 
 def with_metadata(sample: Sample, metadata: Metadata, definition: DatasetDefinition) -> Sample:
     """Return a sample with the metadata of its edited info file, and where that puts it."""
-    files: dict[Kind, FileRef | None] = {"volume": sample.volume, "mask": sample.mask}
+    files = dict(sample.files)
     return new_sample(int(sample.seq), sample.subset, metadata, files, definition)
 
 
@@ -59,24 +59,30 @@ def is_edited(receipts: Receipts, receipt: Receipt | None, edit: Edit) -> bool:
     path = folder.mask if edit == Edit.MASK else folder.info
     known = receipt.identities()
     try:
-        if Ownership(layout, join_listed(known)).is_as_written(path):
+        if Ownership(layout, known).is_as_written(path):
             return False
         journals = find_journals_of(layout, receipt.record.sample_id)
-        ours = Ownership(layout, join_listed(known, *(one.files() for one in journals)))
+        ours = Ownership(layout, known, *(one.files() for one in journals))
         return ours.lists(path) and not path.is_symlink() and not ours.is_as_written(path)
     except OSError:
         return False
 
 
-def is_stale(task: SampleTask) -> bool:
-    """Return whether the mask in a task's folder was edited since its description was written."""
-    return task.folder is not None and is_stale_mask(task.folder, Receipts(task.layout))
-
-
-def is_stale_mask(folder: SampleFolder, receipts: Receipts) -> bool:
+def is_stale_mask(folder: SampleFolder, layout: Layout) -> bool:
     """Return whether a mask was edited since its description was written."""
+    receipts = Receipts(layout)
     receipt = receipts.read_for(folder)
     return receipt is not None and is_edited(receipts, receipt, Edit.MASK)
+
+
+def note_edit(receipts: Receipts, receipt: Receipt, *edits: Edit) -> Receipt:
+    """Keep in a sample's receipt that something was edited, before that can be written over."""
+    edited = tuple(sorted({*receipt.edited, *edits}))
+    if edited == receipt.edited:
+        return receipt
+    noted = replace(receipt, edited=edited)
+    receipts.write(noted)
+    return noted
 
 
 def read_edited_mask(

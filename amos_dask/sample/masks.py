@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from pathlib import Path
 
 from amos_dask.difference import Difference, find_difference
 from amos_dask.issues import Issue
@@ -14,10 +12,9 @@ from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.records import LabelChange, Regions, SampleRecord, Step, StepIssue
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.staging import Staging
-from amos_dask.sample.edits import is_stale
-from amos_dask.sample.source import FolderSource
+from amos_dask.sample.edits import is_stale_mask
+from amos_dask.sample.source import ArchiveSource, FolderSource
 from amos_dask.sample.task import Clock, SampleTask
-from amos_dask.steps.binary_masks import check_labels, write_binary_masks
 from amos_dask.steps.count_values import ValueCounter
 from amos_dask.steps.denoise import (
     check_vanished,
@@ -25,11 +22,17 @@ from amos_dask.steps.denoise import (
     denoising_mark,
     is_denoised,
 )
-from amos_dask.steps.edited_mask import FittedMask
+from amos_dask.steps.mask import FittedMask
+from amos_dask.steps.mask_labels import (
+    check_labels,
+    check_sex,
+    labels_present,
+    split_prostate_uterus,
+    write_binary_masks,
+)
 from amos_dask.steps.pictures import PictureTaker
 from amos_dask.steps.small_regions import find_small_regions
-from amos_dask.steps.split_labels import check_sex, labels_present, split_prostate_uterus
-from amos_dask.steps.volume import Watcher, written_info
+from amos_dask.steps.volume import Watcher
 
 # What is done with a mask that was edited by hand.
 _OF_EDITED = frozenset({Step.SMALL_REGIONS, Step.BINARY_MASKS})
@@ -38,17 +41,28 @@ _OF_LABELS = frozenset({Step.BINARY_MASKS, Step.DENOISE, Step.SMALL_REGIONS})
 
 
 @dataclass
-class MadeMasks:
-    """What became of a sample's masks.
+class Made:
+    """What became of a sample.
 
     Parameters
     ----------
+    scan, written : ImageInfo or None
+        Header of the archive's scan, and what that of the volume made of it says; None where the
+        archive was not asked.
+    is_lost : bool
+        Whether the volume cannot be used, so that there is no sample.
+    volume_issues, mask_issues : list of StepIssue
+        What was found of its volume and as a whole, and of its masks.
     present : tuple of int or None
         Labels of the multi-label mask; None without one.
     wrote_mask : bool
         Whether the multi-label mask was staged.
     is_changed : bool
         Whether it differs from the one that was read.
+    is_edited : bool
+        Whether it was edited by hand.
+    stays : bool
+        Whether the finished masks stay because the archive's mask cannot be used now.
     binary_labels : tuple of int or None
         Labels whose binary masks were staged; None where binary masks stay as they are.
     before, after : Regions
@@ -57,106 +71,72 @@ class MadeMasks:
         What denoising changed.
     difference : Difference or None
         The same, voxel by voxel.
-    issues : list of StepIssue
-        What was found.
     counter : ValueCounter or None
         Wants to see the volume's values, for statistics.
     taker : PictureTaker or None
         Wants to see them for the pictures of the report.
-    stays : bool
-        Whether the finished masks stay because the archive's mask cannot be used now.
+    kept : Path or None
+        What is kept beside the receipt.
+    clock : Clock
+        How long it took.
     """
 
+    scan: ImageInfo | None = None
+    written: ImageInfo | None = None
+    is_lost: bool = False
+    volume_issues: list[StepIssue] = field(default_factory=list)
+    mask_issues: list[StepIssue] = field(default_factory=list)
     present: tuple[int, ...] | None = None
     wrote_mask: bool = False
     is_changed: bool = False
+    is_edited: bool = False
+    stays: bool = False
     binary_labels: tuple[int, ...] | None = None
     before: Regions = ()
     after: Regions = ()
     changes: tuple[LabelChange, ...] = ()
     difference: Difference | None = None
-    issues: list[StepIssue] = field(default_factory=list)
     counter: ValueCounter | None = None
     taker: PictureTaker | None = None
-    stays: bool = False
+    kept: Path | None = None
+    clock: Clock = field(default_factory=Clock)
 
-    def watcher(self) -> Watcher | None:
-        """Return who is to be shown the volume's values, if anybody."""
-        watchers = [watcher.add for watcher in (self.counter, self.taker) if watcher is not None]
-        if not watchers:
-            return None
+    @property
+    def issues(self) -> tuple[StepIssue, ...]:
+        """All that was found."""
+        return (*self.volume_issues, *self.mask_issues)
 
-        def show(values: NDArray[np.float32]) -> None:
-            for see in watchers:
-                see(values)
-
-        return show
-
-    def issues_of(self, step: Step) -> list[StepIssue]:
-        """Return what a step found."""
-        return [found for found in self.issues if found.step == step]
+    @property
+    def watchers(self) -> list[Watcher]:
+        """Who is to be shown the volume's values."""
+        return [watcher.add for watcher in (self.counter, self.taker) if watcher is not None]
 
     def found(self, step: Step, issues: list[Issue]) -> None:
-        """Add what a step found."""
-        self.issues += [StepIssue(step, issue) for issue in issues]
+        """Add what a step found of the masks."""
+        self.mask_issues += [StepIssue(step, issue) for issue in issues]
 
-
-def known_masks(record: SampleRecord, volume_path: str | None) -> MadeMasks:
-    """Return what an earlier run found out about masks that are complete.
-
-    Parameters
-    ----------
-    record : SampleRecord
-        Of that run.
-    volume_path : str or None
-        The archive's volume, whose issues are not the masks'.
-    """
-    files = record.files
-    return MadeMasks(
-        present=None if files is None else files.labels_present,
-        binary_labels=() if files is None else files.binary_labels,
-        before=record.before,
-        after=record.after,
-        changes=record.changes,
-        issues=[found for found in record.issues if found.issue.file != volume_path],
-    )
+    def take_known(self, record: SampleRecord, source: ArchiveSource) -> None:
+        """Take what the record of an earlier run says of masks that are complete, or stay."""
+        files = record.files
+        self.present = None if files is None else files.labels_present
+        self.binary_labels = () if files is None else files.binary_labels
+        self.before, self.after, self.changes = record.before, record.after, record.changes
+        self.mask_issues = [i for i in record.issues if not source.is_of_volume(i.issue)]
 
 
 @dataclass
 class _State:
-    """A mask on its way through the steps.
-
-    Parameters
-    ----------
-    labels : (x, y, z) uint8
-        As it is now.
-    info : ImageInfo
-        The geometry under which it is written.
-    description : str
-        Its ``descrip``, which says how it was denoised.
-    present : tuple of int
-        Its labels.
-    is_denoised : bool
-        Whether it was denoised, with any parameters.
-    is_known : bool
-        Whether the label map has all of its labels.
-    difference : Difference or None
-        What denoising changed, where it was denoised and that is known.
-    is_changed : bool
-        Whether it differs from what was read.
-    is_in_place : bool
-        Whether what was read lies where the mask goes.
-    """
+    """A mask on its way through the steps."""
 
     labels: Mask
-    info: ImageInfo
-    description: str
+    info: ImageInfo  # the geometry under which it is written
+    description: str  # its `descrip`, which says how it was denoised
     present: tuple[int, ...]
-    is_denoised: bool
-    is_known: bool = True
-    difference: Difference | None = None
-    is_changed: bool = False
-    is_in_place: bool = False
+    is_denoised: bool = False  # with any parameters
+    difference: Difference | None = None  # what denoising changed, where that is known
+    is_changed: bool = False  # from what was read
+    is_in_place: bool = True  # what was read lies where the mask goes
+    is_known: bool = True  # the label map has all of its labels
 
     def undenoised(self) -> Mask | None:
         """Return the mask before denoising; None where that is not known."""
@@ -174,89 +154,79 @@ class _State:
 
 
 def make_masks(
-    task: SampleTask,
-    scan: ImageInfo | None,
-    staging: Staging,
-    clock: Clock,
-    edited: FittedMask | None = None,
-) -> MadeMasks:
+    task: SampleTask, staging: Staging, made: Made, edited: FittedMask | None = None
+) -> None:
     """Read a sample's mask, and stage what the steps make of it.
 
     Parameters
     ----------
     task : SampleTask
         The sample and the steps.
-    scan : ImageInfo or None
-        The header of the archive's scan; None for a sample that is changed in its folder.
     staging : Staging
         Publishes the masks, later.
-    clock : Clock
-        Is told how long it took.
+    made : Made
+        Is told what became of them; has the header of the archive's scan, or none for a sample
+        that is changed in its folder.
     edited : FittedMask or None
         The mask that somebody edited in the sample's folder, which is then taken.
     """
-    made = MadeMasks()
-    if edited is not None and scan is not None:
+    state: _State | None
+    if edited is not None and made.written is not None:
         task = replace(task, steps=task.steps & _OF_EDITED)
-        state: _State | None = _take_edited(edited, written_info(scan))
+        is_changed, present = not edited.is_as_written, labels_present(edited.labels)
+        state = _State(edited.labels, made.written, "", present, is_changed=is_changed)
     else:
-        state = _open(task, scan, made)
-    clock.lap("read mask")
+        state = _open(task, made)
+    made.clock.lap("read mask")
     if state is None or not _relabel(task, state, made):
-        return made
-    clock.lap("relabel")
+        return
+    made.clock.lap("relabel")
     if Step.RESTORE in task.steps and not state.is_denoised:
-        return made
+        return
     state.is_known = not task.params.label_map.unknown(state.present)
     made.present = state.present
     if task.steps & _OF_LABELS and Step.RESTORE not in task.steps:
         _check_labels(task, made)
     if Step.DENOISE in task.steps and task.folder is not None and not state.is_known:
         made.binary_labels = ()
-        return made
+        return
     if Step.SMALL_REGIONS in task.steps:
         mask = state.undenoised() if Step.DENOISE in task.steps else state.labels
         made.before = made.after = _find_regions(task, state, mask)
-        clock.lap("small regions")
+        made.clock.lap("small regions")
     if not _denoise_or_restore(task, state, made):
-        return made
-    clock.lap("denoise")
+        return
+    made.clock.lap("denoise")
     _write(task, state, made, staging)
     if Step.RESTORE in task.steps:
         _check_labels(task, made)  # of the mask as it was before denoising
     _name_vanished(task, state, made)
     _watch(task, state, made)
-    clock.lap("write masks")
+    made.clock.lap("write masks")
     if {Step.SMALL_REGIONS, Step.DENOISE} <= task.steps and state.is_denoised:
         made.after = _find_regions(task, state, state.labels)
-        clock.lap("small regions")
-    return made
+        made.clock.lap("small regions")
 
 
-def _open(task: SampleTask, scan: ImageInfo | None, made: MadeMasks) -> _State | None:
-    opened, issues = task.source.open_mask(scan)
+def _open(task: SampleTask, made: Made) -> _State | None:
+    opened, issues = task.source.open_mask(made.scan)
     made.found(Step.CONFIRM_PAIRS, issues)
     if opened is None:
         return None
-    # A mask that was edited since may still say that it is denoised.
-    description = "" if is_stale(task) else opened.info.description
-    present = labels_present(opened.labels)
-    state = _State(*opened, description, present, is_denoised(description))
-    state.is_in_place = task.folder == task.target
-    if task.folder is not None and state.is_denoised:
+    folder, present = task.folder, labels_present(opened.labels)
+    state = _State(opened.labels, made.written or opened.info, "", present)
+    state.is_in_place = folder == task.target
+    # What the archive's says of denoising is not of ours, nor is that of one edited since.
+    if folder is not None and not is_stale_mask(folder, task.layout):
+        state.description = opened.info.description
+    state.is_denoised = is_denoised(state.description)
+    if folder is not None and state.is_denoised:
         kept = KeptFiles(task.layout.restore)
-        state.difference = kept.read_difference(task.name, task.folder.mask)
+        state.difference = kept.read_difference(task.name, folder.mask)
     return state
 
 
-def _take_edited(edited: FittedMask, info: ImageInfo) -> _State:
-    present, is_changed = labels_present(edited.labels), not edited.is_as_written
-    state = _State(edited.labels, info, "", present, is_denoised=False, is_in_place=True)
-    state.is_changed = is_changed
-    return state
-
-
-def _relabel(task: SampleTask, state: _State, made: MadeMasks) -> bool:
+def _relabel(task: SampleTask, state: _State, made: Made) -> bool:
     """Tell prostate and uterus apart, if that is asked for; return whether to go on."""
     if Step.SPLIT_PROSTATE_UTERUS not in task.steps or not task.params.splits_prostate_uterus:
         return True
@@ -279,7 +249,7 @@ def _relabel(task: SampleTask, state: _State, made: MadeMasks) -> bool:
     return True
 
 
-def _denoise_or_restore(task: SampleTask, state: _State, made: MadeMasks) -> bool:
+def _denoise_or_restore(task: SampleTask, state: _State, made: Made) -> bool:
     """Denoise the mask or undo that, if asked for; return whether to go on."""
     params = task.params
     mark = denoising_mark(params.denoise, params.excluded)
@@ -307,7 +277,7 @@ def _denoise_or_restore(task: SampleTask, state: _State, made: MadeMasks) -> boo
     return True
 
 
-def _write(task: SampleTask, state: _State, made: MadeMasks, staging: Staging) -> None:
+def _write(task: SampleTask, state: _State, made: Made, staging: Staging) -> None:
     """Stage the mask and its binary masks, as far as they are not there already."""
     made.is_changed = state.is_changed
     if state.is_changed or not state.is_in_place:
@@ -316,20 +286,22 @@ def _write(task: SampleTask, state: _State, made: MadeMasks, staging: Staging) -
         write_mask(staged, state.info, state.labels, state.description)
     if _wants_binary_masks(task, state):
         if state.is_known:
-            made.present = _write_binary_masks(task, state, staging)
-            made.binary_labels = tuple(task.params.label_map)
+            paths = task.target.binary_mask_paths(task.params.label_map)
+            binary = dict(zip(paths, staging.paths_for(paths.values()), strict=True))
+            made.present = write_binary_masks(binary, state.labels, state.info)
+            made.binary_labels = tuple(paths)
             return
         if Step.BINARY_MASKS in task.steps:
             made.binary_labels = ()
     made.present = labels_present(state.labels) if state.is_changed else state.present
 
 
-def _check_labels(task: SampleTask, made: MadeMasks) -> None:
+def _check_labels(task: SampleTask, made: Made) -> None:
     issues = check_labels(made.present or (), task.params.label_map, task.name, _shown(task))
     made.found(Step.BINARY_MASKS, issues)
 
 
-def _name_vanished(task: SampleTask, state: _State, made: MadeMasks) -> None:
+def _name_vanished(task: SampleTask, state: _State, made: Made) -> None:
     """Add the labels that denoising took away, now or when the mask was denoised before."""
     if Step.DENOISE in task.steps and state.difference is not None and made.present is not None:
         changes, spacing_mm = state.difference.changes, state.info.spacing_mm
@@ -349,14 +321,7 @@ def _wants_binary_masks(task: SampleTask, state: _State) -> bool:
     return Step.RESTORE not in task.steps
 
 
-def _write_binary_masks(task: SampleTask, state: _State, staging: Staging) -> tuple[int, ...]:
-    """Stage a binary mask for each label of the map; return the labels that occur."""
-    paths = task.target.binary_mask_paths(task.params.label_map)
-    staged = dict(zip(paths, staging.paths_for(paths.values()), strict=True))
-    return write_binary_masks(staged, state.labels, state.info)
-
-
-def _watch(task: SampleTask, state: _State, made: MadeMasks) -> None:
+def _watch(task: SampleTask, state: _State, made: Made) -> None:
     """Let those who want to see the volume's values under the mask get ready for it."""
     if made.binary_labels and made.present is not None and task.count_values:
         made.counter = ValueCounter(state.labels, made.present)

@@ -16,7 +16,8 @@ from amos_dask.errors import ForeignFileError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import open_image
 from amos_dask.root.identity import identity
-from amos_dask.root.ownership import Ownership, find_set_aside, join_listed, set_aside
+from amos_dask.root.layout import Layout
+from amos_dask.root.ownership import Ownership, find_set_aside, is_below_link, set_aside
 from amos_dask.root.receipts import Edit, Origin, Receipt, Receipts
 from amos_dask.root.staging import Journal, Staging, find_journals_of, journal_of, remove_if_empty
 from amos_dask.sample.task import SampleTask
@@ -44,8 +45,8 @@ class Publication:
         # Commands that change masks in place take those they find as theirs to change.
         adopt = task.adopt or (task.folder is not None and task.folder == task.target)
         journals = [*find_journals_of(task.layout, task.name), self._elsewhere]
-        known = join_listed(listed, *(journal.files() for journal in journals))
-        self._ownership = Ownership(task.layout, known, adopt)
+        known = (journal.files() for journal in journals)
+        self._ownership = Ownership(task.layout, listed, *known, adopt=adopt)
         self._aside: list[Path] = []
 
     def publish(self, staging: Staging, origin: Origin) -> None:
@@ -106,7 +107,7 @@ class Publication:
         """Return the warning that files had to make way, in this run or before it was killed."""
         task, target = self._task, self._task.target
         finals = {target.info, target.volume, target.mask, *target.binary_masks()}
-        finals |= {task.layout.root / path for path in self._ownership.listed}
+        finals |= set(self._ownership.paths)
         aside = sorted({*self._aside, *find_set_aside(task.layout, finals)})
         if not aside:
             return []
@@ -169,7 +170,7 @@ def move_sample(task: SampleTask, earlier: Receipt | None) -> Receipt | None:
     if earlier is None or earlier.record.files is None:
         return earlier
     old = layout.folder_of(earlier.record.files).path
-    if old == target or not old.is_dir() or not _is_reached_without_links(task, old, target):
+    if old == target or not old.is_dir() or not _are_reached(layout, old, target):
         return earlier
     listed = [layout.root / name for name in earlier.files]
     moved = {path: target / path.name for path in listed if path.parent == old}
@@ -184,20 +185,14 @@ def move_sample(task: SampleTask, earlier: Receipt | None) -> Receipt | None:
         path.rename(new)
     receipt = _relocate(earlier, layout.key(old), layout.key(target), layout.key(layout.grouped))
     Receipts(layout).write(receipt)
-    above = old.relative_to(layout.grouped).parents if old.is_relative_to(layout.grouped) else ()
-    remove_if_empty(old, *(layout.grouped / folder for folder in above if folder.name))
+    remove_if_empty(old, *layout.folders_above(old))
     return receipt
 
 
-def _is_reached_without_links(task: SampleTask, *folders: Path) -> bool:
-    grouped = task.layout.grouped
+def _are_reached(layout: Layout, *folders: Path) -> bool:
+    """Return whether folders of samples are ones, and no links."""
     return all(
-        folder.is_relative_to(grouped)
-        and not any(
-            (grouped / part).is_symlink()
-            for part in (folder.relative_to(grouped), *folder.relative_to(grouped).parents)
-            if part.name
-        )
+        folder.is_relative_to(layout.grouped) and not is_below_link(layout, folder / "file")
         for folder in folders
     )
 
@@ -216,13 +211,3 @@ def _relocate(receipt: Receipt, old: str, new: str, grouped: str) -> Receipt:
         for output, listed in receipt.outputs.items()
     }
     return replace(receipt, outputs=outputs, record=replace(receipt.record, files=row))
-
-
-def note_edit(receipts: Receipts, receipt: Receipt, *edits: Edit) -> Receipt:
-    """Keep in a sample's receipt that something was edited, before that can be written over."""
-    edited = tuple(sorted({*receipt.edited, *edits}))
-    if edited == receipt.edited:
-        return receipt
-    noted = replace(receipt, edited=edited)
-    receipts.write(noted)
-    return noted

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from amos_dask.archive.ends import is_packed, read_ends
 from amos_dask.archive.listing import file_ref
+from amos_dask.archive.sources import read_ends
+from amos_dask.archive.zips import is_packed
 from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageReader, open_image, read_info
@@ -77,17 +78,15 @@ def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
     headers = check_headers(sample)
     found = list(headers.issues)
     shapes = {row.file_path: row.shape for row in headers.files if row.shape is not None}
-    files: tuple[tuple[Kind, FileRef | None], ...]
-    files = (("volume", sample.volume), ("mask", sample.mask))
-    refs = [(kind, ref) for kind, ref in files if ref is not None]
-    for kind, ref in refs:
+    for kind, ref in sample.files:
         if ref.path in shapes:
             found += _verify_file(sample, kind, ref, full=full)
     if len(set(shapes.values())) > 1:
-        found += _compare_shapes(sample, *(ref for _, ref in refs))
+        found += _compare_shapes(sample, *(ref for _, ref in sample.files))
     nothing_done = tuple(replace(issue, action="") for issue in found)
-    n_without_end = 0 if full else sum(is_packed(ref) for _, ref in refs)
-    return StepResult(sample.sample_id, Verified(len(refs), n_without_end), nothing_done)
+    n_without_end = 0 if full else sum(is_packed(ref) for _, ref in sample.files)
+    verified = Verified(len(sample.files), n_without_end)
+    return StepResult(sample.sample_id, verified, nothing_done)
 
 
 def _compare_shapes(sample: Sample, volume: FileRef, mask: FileRef) -> list[Issue]:
@@ -107,10 +106,9 @@ def _verify_file(sample: Sample, kind: Kind, ref: FileRef, *, full: bool) -> lis
         ends = read_ends(ref)
         if ends.zip_fault:
             return [issue("damaged_zip", ends.zip_fault)]
-        info = read_info(ref)
-        if not full and ends.agree_with(info.data_offset + info.n_bytes):
-            return []
         with open_image(ref) as image:
+            if not full and ends.agree_with(image.info.data_offset + image.info.n_bytes):
+                return []
             if kind == "mask":
                 read_mask(image)
             else:
@@ -142,18 +140,10 @@ class RootSample:
     layout: Layout
     folders: tuple[SampleFolder, ...]
 
-    def no_receipt(self, path: Path, message: str) -> Issue:
-        """Return the issue of a file or folder that no receipt speaks for."""
-        file = path.relative_to(self.layout.root).as_posix()
-        return make_issue("no_receipt", message, sample=self.name, file=file)
-
-    def foreign(self, path: Path, own: Path) -> Issue:
-        """Return the warning of a folder that is not the one the receipt speaks for."""
-        root = self.layout.root
-        message = f"the sample's receipt speaks for {own.relative_to(root).as_posix()}"
-        file = path.relative_to(root).as_posix()
-        where = {"sample": self.name, "file": file}
-        return make_issue("foreign_file", message, severity="warning", **where)
+    def issue(self, code: str, message: str, path: Path) -> Issue:
+        """Return an issue of one of the sample's files or folders."""
+        issue = make_issue(code, message, sample=self.name, file=self.layout.shown(path))
+        return replace(issue, severity="warning") if code == "foreign_file" else issue
 
 
 def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
@@ -184,7 +174,9 @@ def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
     altered += _find_strangers(layout.root, own, listed)
     altered.sort(key=lambda file: file.path)
     issues = [issue_of(file, sample.name) for file in altered]
-    issues += [sample.foreign(f.path, own) for f in sample.folders if f.path != own]
+    message = f"the sample's receipt speaks for {layout.shown(own)}"
+    others = (folder.path for folder in sample.folders if folder.path != own)
+    issues += [sample.issue("foreign_file", message, path) for path in others]
     after = dict(receipt.record.after)
     n_regions = {
         threshold: (len(before), len(after[threshold]))
@@ -220,10 +212,10 @@ def issue_of(altered: AlteredFile, sample_id: str = "") -> Issue:
 def _without_receipt(sample: RootSample, receipts: Receipts) -> Iterator[Issue]:
     path = receipts.path_for(sample.name)
     if path.exists():
-        yield sample.no_receipt(path, "the receipt cannot be understood")
+        yield sample.issue("no_receipt", "the receipt cannot be understood", path)
     else:
         for folder in sample.folders:
-            yield sample.no_receipt(folder.path, "there is no receipt of it")
+            yield sample.issue("no_receipt", "there is no receipt of it", folder.path)
 
 
 def _find_strangers(root: Path, folder: Path, listed: set[str]) -> Iterator[AlteredFile]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from amos_dask.datasets import AMOS22, MaskGeometry
 from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap
-from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image, read_info
+from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image
 from amos_dask.records import FileRef, Kind, Metadata, Sample
 from amos_dask.root.identity import input_identity
 from amos_dask.root.layout import Layout, SampleFolder
@@ -23,7 +23,7 @@ from amos_dask.steps.header_check import bad_affine, unreadable
 from amos_dask.steps.info_file import parse_info_yaml
 from amos_dask.steps.mask import check_affine, check_pair, mask_turned, read_mask
 from amos_dask.steps.turned_mask import Fit, choose_order, measure_fits
-from amos_dask.steps.volume import Watcher, check_values, convert_volume, written_info
+from amos_dask.steps.volume import Watcher, check_values, convert_volume
 
 CANNOT_BE_READ = (UnreadableImageError, InaccessibleFileError)
 # Identity of a file of the archive that nothing can be told of: it counts as changed.
@@ -41,7 +41,7 @@ class OpenedMask(NamedTuple):
     labels : (x, y, z) uint8
         Its voxels.
     info : ImageInfo
-        The geometry under which it is written, and its description.
+        Its own header.
     """
 
     labels: Mask
@@ -116,10 +116,10 @@ class ArchiveSource:
             When the scan cannot be used now, and there is one from before, or that it cannot be
             read says nothing about its voxels.
         """
-        return self._read_volume(lambda ref: (read_info(ref), []))
+        return self._read_volume(lambda image: [])
 
     def convert_volume(
-        self, path: Path, see: Watcher | None
+        self, path: Path, watchers: Sequence[Watcher]
     ) -> tuple[ImageInfo | None, list[Issue]]:
         """Write the scan as float32; returns and raises as `read_header`.
 
@@ -127,37 +127,36 @@ class ArchiveSource:
         ----------
         path : Path
             Where to write (a temporary name).
-        see : callable or None
-            Is shown all float32 values in file order, chunk by chunk.
+        watchers : sequence of callable
+            Each is shown all float32 values in file order, chunk by chunk.
         """
 
-        def convert(ref: FileRef) -> tuple[ImageInfo, list[Issue]]:
-            with open_image(ref) as image:
-                seen = convert_volume(image, path, see)
-            found = [self._issue(code, message, ref) for code, message in check_values(seen)]
-            return image.info, self._check_tail(ref, image) + found
+        def convert(image: ImageReader) -> list[tuple[str, str]]:
+            found = list(check_values(convert_volume(image, path, watchers)))
+            return [*_check_tail(image), *found]
 
         return self._read_volume(convert)
 
     def _read_volume(
-        self, read: Callable[[FileRef], tuple[ImageInfo, list[Issue]]]
+        self, look_at: Callable[[ImageReader], list[tuple[str, str]]]
     ) -> tuple[ImageInfo | None, list[Issue]]:
+        """Open the scan; code and message of what is found become issues."""
         ref = self.sample.volume
         if ref is None:
             return None, []  # said when the archive was searched
+        stays = self.has_earlier_output
         try:
-            info, issues = read(ref)
+            with open_image(ref) as image:
+                found = look_at(image)
+            if geometry.is_usable(image.info.affine):
+                return image.info, [self._issue(*each, ref) for each in found]
+            issue = bad_affine(self.sample_id, ref.path, "volume")
         except CANNOT_BE_READ as error:
             issue = unreadable(self.sample, ref, "volume", error)
-            if self.has_earlier_output or isinstance(error, InaccessibleFileError):
-                raise EarlierOutputStaysError(issue) from error
-            return None, [issue]
-        if not geometry.is_usable(info.affine):
-            issue = bad_affine(self.sample_id, ref.path, "volume")
-            if self.has_earlier_output:
-                raise EarlierOutputStaysError(issue)
-            return None, [issue]
-        return info, issues
+            stays = stays or isinstance(error, InaccessibleFileError)
+        if stays:
+            raise EarlierOutputStaysError(issue)
+        return None, [issue]
 
     def open_mask(self, scan: ImageInfo | None) -> tuple[OpenedMask | None, list[Issue]]:
         """Read the mask for a scan.
@@ -186,8 +185,9 @@ class ArchiveSource:
         except BadMaskError as error:
             return None, [self._issue(error.code, error.message, ref, "no mask written")]
         labels, issues = self._in_order(scan, image.info, turn, read.labels)
-        issues += read.check(self.sample_id, ref.path) + self._check_tail(ref, image)
-        return OpenedMask(labels, written_info(scan)), issues
+        issues += read.check(self.sample_id, ref.path)
+        issues += [self._issue(*each, ref) for each in _check_tail(image)]
+        return OpenedMask(labels, image.info), issues
 
     def _in_order(
         self, scan: ImageInfo, mask: ImageInfo, turn: geometry.Turn | None, labels: Mask
@@ -196,13 +196,11 @@ class ArchiveSource:
         about = self.sample_id, "" if self.sample.mask is None else self.sample.mask.path
         if turn is None:
             return labels, check_affine(scan, mask, *about)
-        turned, order, why = (
-            geometry.turned(turn, labels),
-            "world",
-            "; only that order has its shape",
-        )
+        turned = geometry.turned(turn, labels)
         if labels.shape == turned.shape:
             order, why = choose_order(self._measure_fits(labels, turned), self.mask_geometry)
+        else:
+            order, why = "world", "; only that order has its shape"
         if order == "stored":
             return labels, check_affine(scan, mask, *about, why)
         return turned, [mask_turned(scan, mask, *about, why)]
@@ -218,21 +216,24 @@ class ArchiveSource:
             pass  # said when the volume is converted
         return None
 
+    def is_of_volume(self, issue: Issue) -> bool:
+        """Return whether an issue is one of the scan's file."""
+        return self.sample.volume is not None and issue.file == self.sample.volume.path
+
     def missing_file(self, what: str) -> Issue:
         """Return the issue of a mask or scan that was there and is gone from the archive."""
-        refs = (self.sample.volume, self.sample.mask)
-        other = next((ref.path for ref in refs if ref is not None), "")
+        other = next((ref.path for _, ref in self.sample.files), "")
         message = f"the {what} is not in the archive any more, from which there is output"
         name = self.sample_id
         return make_issue("source_missing", message, sample=name, file=other, action=STAYS)
 
-    def _check_tail(self, ref: FileRef, image: ImageReader) -> list[Issue]:
-        if not image.has_trailing_bytes:
-            return []
-        return [self._issue("trailing_bytes", "bytes follow the image", ref)]
-
     def _issue(self, code: str, message: str, ref: FileRef, action: str = "") -> Issue:
         return make_issue(code, message, sample=self.sample_id, file=ref.path, action=action)
+
+
+def _check_tail(image: ImageReader) -> list[tuple[str, str]]:
+    """Return code and message of what follows an image that was read to its end."""
+    return [("trailing_bytes", "bytes follow the image")] if image.has_trailing_bytes else []
 
 
 @dataclass(frozen=True, slots=True)

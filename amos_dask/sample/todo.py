@@ -1,8 +1,8 @@
-"""What is left to do for a sample: its files as they are against its receipt."""
+"""What is left to do for a sample, its files against its receipt; and what a scan costs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -11,28 +11,58 @@ import numpy as np
 
 from amos_dask import geometry
 from amos_dask.exclusions import EVERY_LABEL
+from amos_dask.nifti import read_info
 from amos_dask.params import Params
-from amos_dask.records import HeaderCheck, SampleRecord, SampleResult, Step, StepIssue
+from amos_dask.records import (
+    FileRef,
+    HeaderCheck,
+    Sample,
+    SampleRecord,
+    SampleResult,
+    Step,
+    StepIssue,
+)
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
-from amos_dask.sample.source import UNKNOWN
+from amos_dask.sample.source import CANNOT_BE_READ, UNKNOWN
 from amos_dask.sample.task import SampleTask
 from amos_dask.steps import (
-    binary_masks,
     denoise,
-    edited_mask,
     info_file,
     mask,
+    mask_labels,
     small_regions,
-    split_labels,
     volume,
 )
 
-_OF_MASKS = (mask, split_labels, small_regions, denoise, binary_masks)
 _VOLUME_VERSIONS = [volume.RESULT_VERSION, info_file.RESULT_VERSION]
-_MASK_VERSIONS = [step.RESULT_VERSION for step in _OF_MASKS]
-_OF_EDITED_MASKS = (mask, edited_mask, small_regions, binary_masks)
-_EDITED_VERSIONS = ["edited", *(step.RESULT_VERSION for step in _OF_EDITED_MASKS)]
+_MASK_VERSIONS = [
+    mask.RESULT_VERSION,
+    mask_labels.SPLIT_VERSION,
+    small_regions.RESULT_VERSION,
+    denoise.RESULT_VERSION,
+    mask_labels.BINARY_MASKS_VERSION,
+]
+_EDITED_VERSIONS = [
+    "edited",
+    mask.RESULT_VERSION,
+    mask.EDITED_VERSION,
+    small_regions.RESULT_VERSION,
+    mask_labels.BINARY_MASKS_VERSION,
+]
+
+# What a voxel costs, as measured (see the benchmarks): of one core, and after compression.
+SECONDS_A_VOXEL = {Output.VOLUME: 15e-9, Output.MASKS: 6e-9}
+WRITTEN_BYTES_A_VOXEL = {Output.VOLUME: 1.1, Output.MASKS: 0.03}
+_CANDIDATES = 10
+# With the kernels compiled there, as the first worker of a machine does, or while the values of
+# many scans are described together.
+_IDLE_WORKER_BYTES = 360e6
+# The mask on its way, all of it labelled; and values that are no usual whole numbers, while those
+# under labels are counted.
+_MASK_BYTES_A_VOXEL = 4.0
+_VALUE_BYTES_A_VOXEL = 4.0
+_USUAL_BYTES = 2
 
 
 class Reason(StrEnum):
@@ -244,11 +274,9 @@ def current_receipt(folder: SampleFolder, layout: Layout, params: Params) -> Rec
 
     The archive is not asked.
     """
-    receipts = Receipts(layout)
-    receipt = receipts.read_for(folder)
-    if receipt is None or receipts.find_altered(receipt):
-        return None
-    return receipt if all(_is_current(receipt, params, output) for output in Output) else None
+    receipt = _read_unaltered(folder, layout)
+    is_current = receipt and all(_is_current(receipt, params, output) for output in Output)
+    return receipt if is_current else None
 
 
 def written_record(folder: SampleFolder, layout: Layout) -> SampleRecord | None:
@@ -256,8 +284,61 @@ def written_record(folder: SampleFolder, layout: Layout) -> SampleRecord | None:
 
     None when the receipt does not speak for the files as they are.
     """
-    receipts = Receipts(layout)
-    receipt = receipts.read_for(folder)
-    if receipt is None or receipts.find_altered(receipt) or None in receipt.made_with.values():
+    receipt = _read_unaltered(folder, layout)
+    if receipt is None or None in receipt.made_with.values():
         return None
     return receipt.record
+
+
+def _read_unaltered(folder: SampleFolder, layout: Layout) -> Receipt | None:
+    receipts = Receipts(layout)
+    receipt = receipts.read_for(folder)
+    return None if receipt is None or receipts.find_altered(receipt) else receipt
+
+
+# ---------------------------------------------------------------- what a scan costs
+
+
+@dataclass(frozen=True)
+class ScanSize:
+    """What the header of a scan says of its size.
+
+    Parameters
+    ----------
+    n_voxels : int
+        Its voxels; 0 where the header cannot be read.
+    is_whole : bool
+        Whether its values are whole numbers of 16 bits, whatever they are.
+    """
+
+    n_voxels: int = 0
+    is_whole: bool = True
+
+    @classmethod
+    def of(cls, ref: FileRef | None) -> ScanSize:
+        """Read the header of a scan."""
+        if ref is None:
+            return cls()
+        try:
+            info = read_info(ref)
+        except CANNOT_BE_READ:
+            return cls()
+        is_short = info.stored_dtype.kind in "iu" and info.stored_dtype.itemsize <= _USUAL_BYTES
+        is_whole = float(info.slope).is_integer() and float(info.inter).is_integer()
+        return cls(info.n_voxels, is_short and is_whole)
+
+    @property
+    def peak_bytes(self) -> int:
+        """About how much memory a worker needs for it at most, however much of it is labelled."""
+        of_values = 0.0 if self.is_whole else _VALUE_BYTES_A_VOXEL
+        return int(_IDLE_WORKER_BYTES + (_MASK_BYTES_A_VOXEL + of_values) * self.n_voxels)
+
+
+def largest_scan_bytes(samples: Iterable[Sample]) -> int:
+    """Return about how much memory a worker needs for the largest of the samples.
+
+    Only the headers of the largest files are read.
+    """
+    volumes = [sample.volume for sample in samples if sample.volume is not None]
+    largest = sorted(volumes, key=lambda ref: -ref.size)[:_CANDIDATES]
+    return max((ScanSize.of(ref).peak_bytes for ref in largest), default=ScanSize().peak_bytes)

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
 from amos_dask.root.working import working_on
-from amos_dask.sample.describe import DescribeTask, describe_sample
+from amos_dask.sample.describe import describe_sample
 from amos_dask.sample.source import FolderSource
 from amos_dask.statistics.describing import describe_blocks, describe_values
 from amos_dask.statistics.worksheets import (
@@ -43,7 +44,7 @@ from amos_dask.steps.count_values import (
     add_counts,
     count_voxels,
 )
-from amos_dask.steps.split_labels import labels_present
+from amos_dask.steps.mask_labels import labels_present
 from amos_dask.tables.own_workbooks import put_workbook
 
 # What is kept of so few samples is read at once: that takes less time than to start a cluster.
@@ -120,11 +121,11 @@ def stats(
         layout = Layout.of(root)
         label_map = find_label_map(layout, label_explanation)
         folders = require_sample_folders(layout.grouped, layout)
-        sources = (FolderSource(folder, layout, label_map) for folder in folders)
-        tasks = [DescribeTask(source, layout.grouped) for source in sources]
+        sources = [FolderSource(folder, layout, label_map) for folder in folders]
+        describe = partial(describe_sample, below=layout.grouped)
         with open_session(cluster, progress) as session:
-            results = step_results(session.map("describe", describe_sample, tasks))
-            records = [result.value.record for result in results if result.value is not None]
+            results = step_results(session.map("describe", describe, sources))
+            records = [result.value for result in results if result.value is not None]
             rows = [record.files for record in records if record.files is not None]
             with OwnFiles(layout, adopt=adopt) as own:
                 found = write_statistics(session, own, label_map, rows)

@@ -97,16 +97,15 @@ class CountedValues:
 
     def __iter__(self) -> Iterator[ValueCounts]:
         """Yield the rows in order, each label's and each value's once."""
-        if not self._others:
-            yield self._whole
-            return
         whole = self._whole.by_label()
         for label in sorted({*whole, *self._others}):
             values, counts, _ = whole.get(label, (_NO_VALUES, NO_COUNTS.counts, 0))
             yield from _merge(label, values, counts, self._others.get(label, _NO_VALUES))
 
-    def columns(self) -> dict[str, Column]:
+    def columns(self) -> dict[str, NDArray[Any] | Column]:
         """Return the columns by name, as they are kept."""
+        if not self._others:
+            return self._whole._asdict()
         return {
             name: Column(self, name, self._n_rows, array.dtype)
             for name, array in NO_COUNTS._asdict().items()
@@ -115,24 +114,12 @@ class CountedValues:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of counts, a block at a time.
+    """A column of counts, a block at a time."""
 
-    Parameters
-    ----------
-    rows : iterable of ValueCounts
-        Where it is from.
-    name : str
-        Its name.
-    size : int
-        Its length.
-    dtype : dtype
-        Of its blocks.
-    """
-
-    rows: Iterable[ValueCounts]
+    rows: Iterable[ValueCounts]  # where it is from
     name: str
     size: int
-    dtype: np.dtype[Any]
+    dtype: np.dtype[Any]  # of its blocks
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield its blocks."""
@@ -193,7 +180,7 @@ class ValueCounter:
     def _hold(self, values: NDArray[np.float32], under: NDArray[np.uint8]) -> None:
         """Put values that the table has no column for behind those of their label."""
         if not self._others:  # room for every voxel; what is not filled takes no memory
-            n_voxels = count_labels(self._labels.reshape(-1, 1, 1))
+            n_voxels = count_labels(self._labels)
             self._others = {int(n): np.empty(n_voxels[n], np.float32) for n in self._counted}
         order = np.argsort(under, kind="stable")
         values, ends = values[order], np.cumsum(np.bincount(under, minlength=_LABELS))

@@ -37,31 +37,22 @@ def check_headers(sample: Sample) -> HeaderCheck:
         row without geometry and an ``error``.
     """
     issues: list[Issue] = []
-    volume = _read(sample, sample.volume, "volume", issues)
-    mask = _read(sample, sample.mask, "mask", issues)
-    rows = []
-    if sample.volume is not None:
-        rows.append(_describe(sample.volume, "volume", volume))
-    if sample.mask is not None:
-        row = _describe(sample.mask, "mask", mask)
-        if volume is not None and mask is not None:
-            norm = geometry.difference_norm(mask.affine, volume.affine)
-            row = replace(row, diff_trans_f_norm=norm if np.isfinite(norm) else None)
-        rows.append(row)
+    infos = {kind: _read(sample, ref, kind, issues) for kind, ref in sample.files}
+    rows = [_describe(ref, kind, infos[kind]) for kind, ref in sample.files]
+    volume, mask = infos.get("volume"), infos.get("mask")
+    if volume is not None and mask is not None:
+        norm = geometry.difference_norm(mask.affine, volume.affine)
+        rows[-1] = replace(rows[-1], diff_trans_f_norm=norm if np.isfinite(norm) else None)
     return HeaderCheck(sample.sample_id, tuple(rows), tuple(issues), RESULT_VERSION)
 
 
 def unchecked_headers(sample: Sample) -> HeaderCheck:
     """Return what is known of headers that nobody could look at: rows without geometry."""
-    files: tuple[tuple[Kind, FileRef | None], ...]
-    files = (("volume", sample.volume), ("mask", sample.mask))
-    rows = tuple(_describe(ref, kind, None) for kind, ref in files if ref is not None)
+    rows = tuple(_describe(ref, kind, None) for kind, ref in sample.files)
     return HeaderCheck(sample.sample_id, rows, ())
 
 
-def _read(sample: Sample, ref: FileRef | None, kind: Kind, issues: list[Issue]) -> ImageInfo | None:
-    if ref is None:
-        return None
+def _read(sample: Sample, ref: FileRef, kind: Kind, issues: list[Issue]) -> ImageInfo | None:
     try:
         info = read_info(ref)
     except (UnreadableImageError, InaccessibleFileError) as error:
@@ -154,16 +145,11 @@ def _shown(sizes: tuple[float, ...]) -> str:
 def _describe(ref: FileRef, kind: Kind, info: ImageInfo | None) -> FileHeader:
     if info is None:
         return FileHeader(ref.path, kind)
-    usable = geometry.is_usable(info.affine)
-    finite = bool(np.isfinite(info.affine).all())
-    orientation = geometry.orientation_to(info.affine) if usable else None
     return FileHeader(
         file_path=ref.path,
         kind=kind,
         shape=info.shape,
         pixdim_mm=info.pixdim_mm,
-        orientation_from=None if orientation is None else geometry.opposite(orientation),
-        orientation_to=orientation,
         dtype=info.dtype,
-        affine_json=geometry.to_json(info.affine) if finite else None,
+        **geometry.describe(info.affine),
     )

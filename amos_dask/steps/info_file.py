@@ -95,7 +95,6 @@ def describe_files(
     binary_labels : tuple of int
         Labels that have a binary mask.
     """
-    orientation = geometry.orientation_to(volume.affine)
     return SampleFiles(
         sample_id=sample_id,
         seq=sample_id.rpartition("_")[2],
@@ -106,9 +105,7 @@ def describe_files(
         binary_labels=binary_labels,
         shape=volume.shape,
         spacing_mm=volume.spacing_mm,
-        orientation_from=geometry.opposite(orientation),
-        orientation_to=orientation,
         vol_dtype=volume.dtype,
         mask_dtype=mask_dtype,
-        affine_json=geometry.to_json(volume.affine),
+        **geometry.describe(volume.affine),
     )

@@ -167,27 +167,13 @@ def _extent(is_shown: NDArray[np.bool_]) -> slice:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """How a slice across z is turned to be looked at.
+    """How a slice across z is turned to be looked at."""
 
-    Parameters
-    ----------
-    plane : {"axial", "coronal", "sagittal"}
-        The nearest plane of the body.
-    letters : (str, str)
-        What the left and the top edge face.
-    mm : (float, float)
-        Size of a pixel along columns (left to right) and rows.
-    is_transposed : bool
-        Whether x runs along the columns.
-    flips : (bool, bool)
-        Whether left and right, top and bottom are exchanged.
-    """
-
-    plane: str
-    letters: tuple[str, str]
-    mm: tuple[float, float]
-    is_transposed: bool
-    flips: tuple[bool, bool]
+    plane: str  # the nearest plane of the body: axial, coronal, sagittal
+    letters: tuple[str, str]  # what the left and the top edge face
+    mm: tuple[float, float]  # a pixel along columns (left to right) and rows
+    is_transposed: bool  # x runs along the columns
+    flips: tuple[bool, bool]  # whether left and right, top and bottom are exchanged
 
     @classmethod
     def of(cls, affine: geometry.Affine) -> _View:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,55 +50,38 @@ class SeenValues(NamedTuple):
 
 
 class _FlatSlices:
-    """Finds slices of one value in a stream; of most, a few voxels are looked at.
-
-    Parameters
-    ----------
-    n_pixels : int
-        Voxels of a slice.
-    """
+    """Finds slices of one value in a stream; of most, a few voxels are looked at."""
 
     def __init__(self, n_pixels: int) -> None:
-        self._n_pixels = n_pixels
-        self._n_seen = 0  # of the slice that is being seen
-        self._is_flat = True  # as far as it was seen
-        self._value = np.float32(0)
-        self._values: set[float] = set()  # of flat slices; of any other there is none
-        self._n_slices = self.n_first = self.n_last = 0
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether all slices hold the same value."""
-        return self.n_first == self._n_slices and len(self._values) == 1
+        self._n_pixels = n_pixels  # voxels of a slice
+        self._n_seen = 0  # of the last slice
+        self._values: list[np.float32] = []  # of each slice; NaN where it has several
 
     def add(self, values: NDArray[np.float32]) -> None:
         """See the next values, in file order."""
         while values.size:
+            if self._n_seen == 0:
+                self._values.append(values[0])
             part = values[: self._n_pixels - self._n_seen]
-            self._add_part(part)
+            value = self._values[-1]
+            # The middle of a slice tells most from a flat one.
+            if part[part.size // 2] != value or not (part == value).all():
+                self._values[-1] = np.float32(np.nan)
+            self._n_seen = (self._n_seen + part.size) % self._n_pixels
             values = values[part.size :]
 
-    def _add_part(self, part: NDArray[np.float32]) -> None:
-        """See values of one slice."""
-        if self._n_seen == 0:
-            self._value, self._is_flat = part[0], True
-        if self._is_flat:  # the middle of a slice tells most from a flat one
-            is_flat = part[part.size // 2] == self._value and (part == self._value).all()
-            self._is_flat = bool(is_flat)
-        self._n_seen += part.size
-        if self._n_seen < self._n_pixels:
-            return
-        self._n_seen = 0
-        if self._is_flat:
-            self._values.add(float(self._value))
-            self.n_first += self.n_first == self._n_slices
-            self.n_last += 1
-        else:
-            self.n_last = 0
-        self._n_slices += 1
+    def result(self, *, all_finite: bool) -> SeenValues:
+        """Return what was seen, with whether all values were finite."""
+        values = np.array(self._values)
+        uneven = np.flatnonzero(np.isnan(values))
+        if not uneven.size:
+            is_constant = bool((values == values[0]).all())
+            return SeenValues(all_finite, is_constant, values.size, values.size)
+        n_first, n_last = int(uneven[0]), values.size - 1 - int(uneven[-1])
+        return SeenValues(all_finite, False, n_first, n_last)
 
 
-def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -> SeenValues:
+def convert_volume(image: ImageReader, path: Path, watchers: Sequence[Watcher] = ()) -> SeenValues:
     """Write a scan as float32, chunk by chunk in bounded memory.
 
     Parameters
@@ -107,8 +90,8 @@ def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -
         The scan, opened; it is read to its end.
     path : Path
         Where to write (a temporary name).
-    see : callable, optional
-        Is shown all values in file order, chunk by chunk; a chunk is valid until it returns.
+    watchers : sequence of callable
+        Each is shown all values in file order, chunk by chunk; a chunk is valid until it returns.
 
     Returns
     -------
@@ -132,9 +115,9 @@ def convert_volume(image: ImageReader, path: Path, see: Watcher | None = None) -
                 all_finite &= bool(np.isfinite(values).all())
             slices.add(values)
             writer.write(values)
-            if see is not None:
-                see(values)
-    return SeenValues(all_finite, slices.is_constant, slices.n_first, slices.n_last)
+            for watcher in watchers:
+                watcher(values)
+    return slices.result(all_finite=all_finite)
 
 
 def _small_chunks(image: ImageReader) -> Iterator[NDArray[Any]]:

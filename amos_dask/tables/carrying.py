@@ -73,9 +73,11 @@ def _write_one(workbook: Workbook, title: str, frame: pd.DataFrame, ours: Collec
     n_sheets = len(workbook.sheetnames)
     add_table(workbook, f"{title[:20]} anew", frame)
     new = workbook.worksheets[n_sheets]
-    is_whole = _rewrite(sheet, new, old, _Moves.find(old, frame))
+    moves = _Moves.find(old, frame)
+    is_whole = _rewrite(sheet, new, old, moves)
     del workbook[new.title]
-    return is_whole
+    stays = moves.keeps_rows and not moves.is_shifted
+    return is_whole and (stays or not _is_pointed_to(workbook, sheet))
 
 
 def _replace(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
@@ -158,23 +160,28 @@ class _Moves:
     ----------
     rows, columns : mapping of int to int
         Place there -> place in the new one.
+    keeps_rows : bool
+        All rows are there still, at their places.
     is_shifted : bool
         Columns are at other places, so that formulas and ranges may point to others.
     """
 
     rows: Mapping[int, int]
     columns: Mapping[int, int]
+    keeps_rows: bool
     is_shifted: bool
 
     @classmethod
     def find(cls, old: _Old, frame: pd.DataFrame) -> _Moves:
         """Return where what is in a worksheet goes when a frame is written there."""
         rows, columns = {1: 1}, {name: place for place, name in enumerate(map(str, frame), start=1)}
-        found = _find_keys(frame)
+        found, keeps_rows = _find_keys(frame), False
         if found is not None:
             key, texts = found
             before = old.rows_by(key)
-            rows |= {before[t]: row for row, t in enumerate(texts, start=2) if t in before}
+            after = {text: row for row, text in enumerate(texts, start=2)}
+            rows |= {before[text]: row for text, row in after.items() if text in before}
+            keeps_rows = before.items() <= after.items()
         others = sorted({cell.column for cell in old.theirs} - old.columns)
         n_old, n_new = len(old.places), len(columns)
         if old.columns == set(range(1, n_old + 1)):  # theirs are right of ours
@@ -183,7 +190,7 @@ class _Moves:
             moved = {place: n_new + number for number, place in enumerate(others, start=1)}
         stay = {place: columns[name] for name, place in old.places.items() if name in columns}
         is_shifted = columns != old.places
-        return cls(rows, stay | moved, is_shifted)
+        return cls(rows, stay | moved, keeps_rows, is_shifted)
 
     def find_place(self, cell: Any) -> tuple[int, int] | None:
         """Return row and column of a cell in the new worksheet; None where it has no place."""
@@ -213,7 +220,7 @@ def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
         for name in list(sheet.tables):
             del sheet.tables[name]
         _set_widths(sheet, new, moves, widths)
-    if any(before != after for before, after in moves.rows.items()):
+    if not moves.keeps_rows:
         sheet.auto_filter.filterColumn = []
         for dimension in sheet.row_dimensions.values():
             dimension.hidden = False  # by a filter of other rows
@@ -262,6 +269,21 @@ def _has_ranges(sheet: Any) -> bool:
     """Return whether anything on a worksheet speaks of ranges of its cells."""
     validations = sheet.data_validations.dataValidation
     return bool(len(sheet.conditional_formatting) or validations or sheet.tables)
+
+
+def _is_pointed_to(workbook: Workbook, sheet: Any) -> bool:
+    """Return whether a formula or name elsewhere speaks of cells of a worksheet by their places."""
+    place = re.compile(rf"{re.escape(sheet.title)}'?!", re.IGNORECASE)
+    cells = (
+        cell.value if isinstance(cell.value, str) else getattr(cell.value, "text", "")
+        for other in workbook.worksheets
+        if other is not sheet
+        for row in other.iter_rows()
+        for cell in row
+        if cell.data_type == "f"
+    )
+    names = (name.attr_text for name in workbook.defined_names.values() if not name.hidden)
+    return any(place.search(text or "") for text in (*cells, *names))
 
 
 def _set_widths(sheet: Any, new: Any, moves: _Moves, widths: Mapping[int, float]) -> None:

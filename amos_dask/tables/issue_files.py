@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
-from pathlib import Path
 
 from amos_dask.issues import Issue
 from amos_dask.records import Step
@@ -38,7 +37,7 @@ def record_issues(
         As for `IssueLog.replace`.
     """
     issues, log = list(issues), IssueLog(layout.issue_log)
-    known, is_written = log.all(), _workbook(layout).exists() and has_whole_log(layout)
+    known, is_written = log.all(), layout.issues_workbook.exists() and has_whole_log(layout)
     log.replace(step, issues, samples, scope)
     if is_written and log.all() == known:
         log.save()
@@ -64,22 +63,12 @@ def write_issues(
     add : callable
         Puts into the log what there is to say of files, these two among them.
     """
-    workbook, text = issue_files(own.layout)
     for _ in range(2):  # the second time with what became of these files, if that is anything
         add(own.issues())
         log.save()
         with own.trying():
-            own.write_text(text, _to_text(log.all()))
-        put_workbook(own, workbook, {"Issues": issues_frame(log.all())})
-
-
-def issue_files(layout: Layout) -> tuple[Path, Path]:
-    """Return where the workbook and the text of the issues are."""
-    return layout.descriptor / "issues.xlsx", layout.descriptor / "issues.jsonl"
-
-
-def _workbook(layout: Layout) -> Path:
-    return issue_files(layout)[0]
+            own.write_text(own.layout.issues_text, _to_text(log.all()))
+        put_workbook(own, own.layout.issues_workbook, {"Issues": issues_frame(log.all())})
 
 
 def has_whole_log(layout: Layout) -> bool:
@@ -88,7 +77,7 @@ def has_whole_log(layout: Layout) -> bool:
     They are written together: a log that says something else was damaged.
     """
     try:
-        told = (layout.descriptor / "issues.jsonl").read_text(encoding="utf-8")
+        told = layout.issues_text.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
     return layout.issue_log.exists() and told == _to_text(IssueLog(layout.issue_log).all())

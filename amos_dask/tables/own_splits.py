@@ -156,8 +156,8 @@ def renew_indexes(own: OwnFiles, path: Path, sheets: Mapping[str, pd.DataFrame])
     sheets : mapping of str to DataFrame
         Its worksheets.
     """
-    for key, known in list(own.files.items()):
-        index, file = known.index_of, own.layout.root / key
+    for file, known in list(own.files.items()):
+        index = known.index_of
         if index is None or index.manifest != own.layout.key(path) or not file.exists():
             continue
         split = sheets.get(index.split)

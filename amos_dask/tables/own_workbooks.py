@@ -74,7 +74,7 @@ def require_closed(path: Path) -> None:
 def _look_into(own: OwnFiles, path: Path, sheets: Sheets, told: OwnFile) -> None:
     """Write a workbook that is not there, or not known to be all ours."""
     write_new = partial(own.write, path, partial(save_workbook, sheets=sheets), told=told)
-    own.ownership.require_reached(path)
+    own.ownership.require_reached([path])
     if path.is_symlink() or not path.is_file():
         write_new()  # which says what is the matter with a folder or a link
         return
@@ -127,7 +127,14 @@ def _all_columns(workbook: Workbook) -> dict[str, tuple[str, ...]]:
     }
 
 
-def add_worksheets(own: OwnFiles, path: Path, sheets: Sheets, *, keep_copy: bool = False) -> None:
+def add_worksheets(
+    own: OwnFiles,
+    path: Path,
+    sheets: Sheets,
+    *,
+    keep_copy: bool = False,
+    whole: bool = False,
+) -> None:
     """Write worksheets of ours into a workbook, whoever's it is; all others stay.
 
     Parameters
@@ -139,8 +146,9 @@ def add_worksheets(own: OwnFiles, path: Path, sheets: Sheets, *, keep_copy: bool
     sheets : mapping of str to DataFrame
         Worksheet title -> frame.
     keep_copy : bool
-        Worksheets of these titles are replaced with all that is in them; the workbook that was
-        there goes to ``replaced/`` first.
+        The workbook that was there goes to ``replaced/`` first.
+    whole : bool
+        Worksheets of these titles are replaced with all that is in them.
 
     Raises
     ------
@@ -158,7 +166,7 @@ def add_worksheets(own: OwnFiles, path: Path, sheets: Sheets, *, keep_copy: bool
     with closing(load(path)) as workbook:
         restore_titles(workbook, sheets)
         is_lossy = loses_something(path)
-        ours = _all_columns(workbook) if keep_copy else {}
+        ours = _all_columns(workbook) if whole else {}
         aside = not write_into(workbook, sheets, ours) or is_lossy or keep_copy
         own.write(
             path,

@@ -101,9 +101,11 @@ def is_own_split(path: Path, split_name: str, listed: pd.DataFrame) -> bool:
     except ManifestError:
         split, is_official = pd.DataFrame(), False
     if row is None and not is_official:
+        why = "is none that make-split made; choose another name"
+        if split_name in split:
+            why = "does not say what column 'subset' says; rename it to keep it"
         raise ManifestError(
-            f"{path}: worksheet {split_name!r} is none that make-split made; choose another name, "
-            "or give --adopt to have it replaced."
+            f"{path}: worksheet {split_name!r} {why}, or give --adopt to have it replaced."
         )
     if row is None:
         return True

@@ -492,6 +492,19 @@ def test_the_csv_is_found_inside_beside_or_where_named(tmp_path: Path, form: str
     assert not issues_of(found, "metadata_missing")
 
 
+@pytest.mark.parametrize("place", ["", "amos22/"])
+def test_of_several_csvs_the_official_one_is_taken_and_the_others_are_said(
+    tmp_path: Path, place: str
+) -> None:
+    other = "labeled_data_meta.csv"
+    root = Path(write_archive(tmp_path / "archive", [*PAIR, other, place + CSV]))
+    (root / other).write_text(csv_of([(1, "Brilliance16")]))
+    (root / place / CSV).write_text(csv_of([(1, "Aquilion ONE")]))
+    found = discover(str(root))
+    assert found.samples[0].scanner == "Aquilion ONE"
+    assert [issue.file for issue in issues_of(found, "unexpected_file")] == [other]
+
+
 def test_the_csv_beside_a_zip_at_a_url_is_found(tmp_path: Path) -> None:
     memory: MemoryFileSystem = fsspec.filesystem("memory")
     with memory.open("/amos/amos22.zip", "wb") as out, zipfile.ZipFile(out, "w") as archive:

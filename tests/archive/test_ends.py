@@ -12,8 +12,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from amos_dask.archive.ends import Ends, is_packed, read_ends
 from amos_dask.archive.listing import file_ref, list_files
+from amos_dask.archive.sources import Ends, read_ends
+from amos_dask.archive.zips import is_packed
 from amos_dask.errors import InaccessibleFileError
 from amos_dask.records import FileRef
 
@@ -149,7 +150,7 @@ def test_a_server_that_sends_from_the_beginning_only(monkeypatch: pytest.MonkeyP
         def seek(self, *place: int) -> int:
             raise ValueError("Cannot seek streaming HTTP file")
 
-    monkeypatch.setattr("amos_dask.archive.ends.open_location", lambda location: Stream())
+    monkeypatch.setattr("amos_dask.archive.sources.open_location", lambda location: Stream())
     assert read_ends(FileRef("amos_0001.nii.gz", "https://host/amos_0001.nii.gz", 0)) == Ends()
 
 

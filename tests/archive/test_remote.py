@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFile
 
-from amos_dask.archive import faults
+from amos_dask.archive import remote
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.remote import RemoteFile
 from amos_dask.archive.sources import read_blocks
@@ -96,10 +96,10 @@ def test_a_server_that_asks_for_patience_does_not_get_all_of_it(
         now[0] += 50.0
         raise TimeoutError
 
-    monkeypatch.setattr(faults, "monotonic", lambda: now[0])
-    monkeypatch.setattr(faults, "sleep", sleep)
-    with pytest.raises(faults.TransientError) as caught:
-        faults.persist(fail)
+    monkeypatch.setattr(remote, "monotonic", lambda: now[0])
+    monkeypatch.setattr(remote, "sleep", sleep)
+    with pytest.raises(remote.TransientError) as caught:
+        remote.persist(fail)
     assert caught.value.strerror == "the server does not answer in time, at 3 attempts"
     assert len(attempts) == 3
 
@@ -151,7 +151,7 @@ def test_fewer_bytes_than_were_asked_for_are_asked_for_again(
 
     fsspec.filesystem("memory").pipe("/bucket/a", b"0123456789")
     monkeypatch.setattr(MemoryFile, "read", read_little)
-    monkeypatch.setattr(faults, "PAUSES_SECONDS", (0,))
+    monkeypatch.setattr(remote, "PAUSES_SECONDS", (0,))
     with RemoteFile("memory://bucket/a") as file:
         file.seek(1)
         assert file.read(7) == b"1234567"

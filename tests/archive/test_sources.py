@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amos_dask.archive.listing import file_ref, list_files
-from amos_dask.archive.sources import BLOCK_BYTES, UNPACKED_BYTES, read_blocks, read_bytes
+from amos_dask.archive.sources import BLOCK_BYTES, read_blocks, read_bytes
+from amos_dask.archive.unpacking import UNPACKED_BYTES
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.nifti import read_info
 from amos_dask.records import FileRef

@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from amos_dask.archive.discover import discover
-from amos_dask.archive.ends import read_ends
 from amos_dask.archive.listing import list_files
-from amos_dask.archive.sources import read_blocks, read_bytes
+from amos_dask.archive.sources import read_blocks, read_bytes, read_ends
 from amos_dask.errors import AmosDaskError, DamagedArchiveError, UnreadableImageError
 from amos_dask.loader import AMOS
 from amos_dask.nifti import make_header, write_image

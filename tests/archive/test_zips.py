@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from amos_dask.archive.discover import discover
-from amos_dask.archive.ends import read_ends
 from amos_dask.archive.listing import list_files
-from amos_dask.archive.sources import read_bytes
+from amos_dask.archive.sources import read_bytes, read_ends
 from amos_dask.errors import ArchiveError
 
 CONTENT = bytes(range(256)) * 20

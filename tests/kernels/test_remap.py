@@ -1,4 +1,4 @@
-"""Relabelling, counting and selecting labels against the oracle."""
+"""Relabelling and counting labels against the oracle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from strategies import JIT, LAYOUTS, examples, layouts, random_volume, volumes
 
-from amos_dask.kernels import count_labels, remap_labels, select_label
+from amos_dask.kernels import count_labels, remap_labels
 
 Mask = NDArray[np.uint8]
 
@@ -118,72 +118,3 @@ def test_many_voxels_of_one_label_are_counted() -> None:
 def test_counting_a_mask_of_another_dtype_is_refused(dtype: type) -> None:
     with pytest.raises((TypeError, ValueError)):
         count_labels(np.zeros((3, 3, 3), dtype=dtype))
-
-
-# ---------------------------------------------------------------- select_label
-
-
-@given(mask=volumes(), label=st.integers(0, 255) | st.integers(0, 2), layout=layouts())
-@examples(with_jit=150, without_jit=40)
-def test_selected_label_is_1_and_all_else_0(
-    mask: Mask, label: int, layout: Callable[[Mask], Mask]
-) -> None:
-    given_mask = layout(mask)
-    result = select_label(given_mask, label)
-    assert result.dtype == np.uint8
-    np.testing.assert_array_equal(result, oracle.binary_mask(mask, label), strict=True)
-    np.testing.assert_array_equal(given_mask, mask)
-    assert not np.shares_memory(result, given_mask)
-
-
-@pytest.mark.parametrize("layout", sorted(LAYOUTS))
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_selection_is_written_to_the_array_given(layout: str, order: str) -> None:
-    mask = np.random.default_rng(2).integers(0, 3, size=(5, 6, 7), dtype=np.uint8)
-    out = np.full(mask.shape, 99, dtype=np.uint8, order=order)
-    for label in (0, 1, 2, 200):  # one after the other into the same array
-        result = select_label(LAYOUTS[layout](mask), label, out=out)
-        assert np.shares_memory(result, out)
-        np.testing.assert_array_equal(out, oracle.binary_mask(mask, label))
-
-
-def test_selection_into_a_view_leaves_its_neighbours_alone_or_is_refused() -> None:
-    mask = np.random.default_rng(3).integers(0, 3, size=(3, 4, 5), dtype=np.uint8)
-    around = np.full((5, 6, 7), 99, dtype=np.uint8)
-    inside = (slice(1, -1),) * 3
-    try:
-        select_label(mask, 1, out=around[inside])
-    except (TypeError, ValueError):
-        np.testing.assert_array_equal(around, np.full((5, 6, 7), 99))
-        return
-    np.testing.assert_array_equal(around[inside], oracle.binary_mask(mask, 1))
-    around[inside] = 99
-    np.testing.assert_array_equal(around, np.full((5, 6, 7), 99))
-
-
-@pytest.mark.parametrize("dtype", WRONG_DTYPES)
-def test_selecting_from_a_mask_of_another_dtype_is_refused(dtype: type) -> None:
-    with pytest.raises((TypeError, ValueError)):
-        select_label(np.zeros((3, 3, 3), dtype=dtype), 0)
-
-
-@pytest.mark.parametrize("dtype", WRONG_DTYPES)
-def test_selecting_into_an_array_of_another_dtype_is_refused(dtype: type) -> None:
-    with pytest.raises((TypeError, ValueError)):
-        select_label(np.zeros((3, 3, 3), np.uint8), 0, out=np.zeros((3, 3, 3), dtype=dtype))
-
-
-@pytest.mark.parametrize("shape", [(3, 3), (3, 3, 2), (3, 3, 4), (27,), (3, 9, 1)], ids=str)
-def test_selecting_into_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises((TypeError, ValueError)):
-        select_label(np.zeros((3, 3, 3), np.uint8), 0, out=np.zeros(shape, np.uint8))
-
-
-@pytest.mark.parametrize("label", [-1, -256, 256, 257, 1.5])
-def test_label_that_is_no_byte_is_refused_or_selects_nothing(label: float) -> None:
-    mask = mask_of_all_bytes()
-    try:
-        result = select_label(mask, label)
-    except (TypeError, ValueError, OverflowError):
-        return
-    assert not result.any()

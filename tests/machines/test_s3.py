@@ -24,7 +24,7 @@ from required import missing
 from roots import assert_same, contents, errors, program, sample_dir, snapshot
 
 import amos_dask
-from amos_dask.archive import faults, remote
+from amos_dask.archive import remote
 from amos_dask.archive.discover import discover
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import FIRST_BYTES, open_location, read_blocks
@@ -95,7 +95,7 @@ def proxy(endpoint: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> FaultyProxy
     """The proxy as new; small ranges and little patience in this process."""
     endpoint.forget()
     monkeypatch.setattr(remote, "LARGEST_READ_BYTES", 1 << 20)
-    monkeypatch.setattr(faults, "PAUSES_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(remote, "PAUSES_SECONDS", (0.01, 0.02))
     return endpoint
 
 
@@ -119,9 +119,9 @@ def cluster(endpoint: FaultyProxy) -> Iterator[str]:
 
 
 def be_impatient() -> None:
-    from amos_dask.archive import faults
+    from amos_dask.archive import remote
 
-    faults.PAUSES_SECONDS = (0.01, 0.02)
+    remote.PAUSES_SECONDS = (0.01, 0.02)
 
 
 class Bucket:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from amos_dask.archive.listing import file_ref
-from amos_dask.sample.estimates import ScanSize
+from amos_dask.sample.todo import ScanSize
 
 
 def write(path: Path, dtype: Any, slope: float = 1.0, inter: float = 0.0) -> ScanSize:

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from roots import archive_task, truncate
@@ -25,12 +24,11 @@ from amos_dask.sample.make import make_sample
 from amos_dask.sample.task import SampleTask
 from amos_dask.sample.todo import Reason, ToDo, current_receipt, find_todo
 from amos_dask.steps import (
-    binary_masks,
     denoise,
     info_file,
     mask,
+    mask_labels,
     small_regions,
-    split_labels,
     volume,
 )
 
@@ -311,17 +309,16 @@ def test_the_same_parameters_as_other_numbers_change_nothing(place: Place, area:
     assert place.left() == (Reason.COMPLETE, NOTHING)
 
 
-STEPS: dict[ModuleType, frozenset[Output]] = {
-    volume: VOLUME,
-    info_file: VOLUME,
-    **dict.fromkeys((mask, split_labels, small_regions, denoise, binary_masks), MASKS),
-}
-
-
 def test_every_step_of_a_sample_has_its_version_in_the_receipt() -> None:
     known = todo.made_with(PARAMS)
-    assert known[Output.VOLUME] == [s.RESULT_VERSION for s in STEPS if STEPS[s] == VOLUME]
-    assert known[Output.MASKS][0] == [s.RESULT_VERSION for s in STEPS if STEPS[s] == MASKS]
+    assert known[Output.VOLUME] == [volume.RESULT_VERSION, info_file.RESULT_VERSION]
+    assert known[Output.MASKS][0] == [
+        mask.RESULT_VERSION,
+        mask_labels.SPLIT_VERSION,
+        small_regions.RESULT_VERSION,
+        denoise.RESULT_VERSION,
+        mask_labels.BINARY_MASKS_VERSION,
+    ]
 
 
 @pytest.mark.parametrize(

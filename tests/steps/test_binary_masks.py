@@ -12,7 +12,7 @@ from nibabel.affines import from_matvec
 from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import ImageInfo, make_header, parse_header
-from amos_dask.steps.binary_masks import check_labels, write_binary_masks
+from amos_dask.steps.mask_labels import check_labels, write_binary_masks
 
 FEW = LabelMap(((0, "background"), (1, "spleen"), (3, "liver")))
 LAS = from_matvec(np.diag([-0.8, 0.8, 5.0]), [100, -120, -300])

@@ -87,7 +87,8 @@ def test_rows_come_in_small_blocks_in_order_and_once_each(
     assert tuple(counted.columns()) == ValueCounts._fields
     for name, column in counted.columns().items():
         assert column.size == whole.counts.size
-        parts = [NO_COUNTS._asdict()[name], *column]
+        blocks_of = [column] if isinstance(column, np.ndarray) else column
+        parts = [NO_COUNTS._asdict()[name], *blocks_of]
         assert np.concatenate(parts).tolist() == whole._asdict()[name].tolist()
         assert {part.dtype for part in parts} == {column.dtype}
 

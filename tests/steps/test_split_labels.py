@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from amos_dask.steps.split_labels import check_sex, labels_present, split_prostate_uterus
+from amos_dask.steps.mask_labels import check_sex, labels_present, split_prostate_uterus
 
 Mask = NDArray[np.uint8]
 

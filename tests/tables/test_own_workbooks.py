@@ -16,6 +16,7 @@ from openpyxl.chart import BarChart, Reference
 from openpyxl.comments import Comment
 from openpyxl.formatting.rule import CellIsRule
 from openpyxl.styles import PatternFill
+from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.table import Table
 
 from amos_dask.errors import ForeignFileError, WorkbookLockedError
@@ -138,7 +139,7 @@ def test_other_worksheets_and_notes_without_a_header_stay(layout: Layout) -> Non
         book["Manifest"]["A3"].comment = Comment("mine", "me")
 
     edit(layout, add)
-    assert put(layout, frame(D, A, B)) == []
+    assert put(layout, frame(D, A, B)) == ["replaced"]  # the formula speaks of another row now
     book = open_book(layout)
     assert book.sheetnames == ["my review", "Manifest"]
     assert (book["my review"]["A1"].value, book["my review"]["B2"].value) == (
@@ -258,6 +259,22 @@ def test_ranges_that_would_point_elsewhere_are_set_aside(layout: Layout, change:
     assert put(layout, frame(A, B, C, D, more=1)) == ["replaced"]
     assert list(read_sheet(layout.root / NAME, "Manifest"))[-1] == "mine"
     open_book(layout)
+
+
+def point_with_a_formula(book: Any) -> None:
+    book.create_sheet("mine")["B2"] = "=Manifest!C3"
+
+
+def point_with_a_name(book: Any) -> None:
+    book.defined_names["first"] = DefinedName("first", attr_text="'Manifest'!$A$2")
+
+
+@pytest.mark.parametrize("change", [point_with_a_formula, point_with_a_name])
+def test_what_points_to_rows_that_move_is_set_aside(layout: Layout, change: Any) -> None:
+    edit(layout, change)
+    assert put(layout, frame(A, B, C, D)) == []  # no row has moved
+    assert put(layout, frame(A, C, D)) == ["replaced"]
+    assert aside(layout) == [f"1/{NAME}"]
 
 
 def test_worksheets_without_a_key_keep_nothing_beside_ours(layout: Layout) -> None:
