@@ -26,11 +26,10 @@ from amos_dask.nifti import (
 from amos_dask.records import SampleRecord, Step, StepResult
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.identity import gzip_trailer
-from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
 from amos_dask.root.working import working_where_possible
 from amos_dask.tables.assignments import PATIENT_COLUMNS, find_patients
-from amos_dask.tables.issue_files import record_issues
+from amos_dask.tables.issue_files import IssueLog, record_issues
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.workbook import read_sheet, require_columns
 

@@ -37,7 +37,6 @@ from amos_dask.records import sample_number
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_archive, find_exclusions, find_label_map, layout_for
 from amos_dask.root.identity import Change
-from amos_dask.root.issue_log import read_issues
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
@@ -53,6 +52,7 @@ from amos_dask.sample.soundness import (
     verify_sample,
 )
 from amos_dask.sample.todo import other_choices
+from amos_dask.tables.issue_files import read_issues
 from amos_dask.tables.own_workbooks import find_altered_files
 from amos_dask.tables.workbook import load
 

@@ -9,12 +9,11 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels import denoise_slices
 from amos_dask.labels import BACKGROUND, LabelMap
 from amos_dask.nifti import Mask
-from amos_dask.params import DenoiseParams
+from amos_dask.params import EVERY_LABEL, DenoiseParams
 from amos_dask.records import LabelChange
 
 # Raised when the result for the same input and parameters changes.
