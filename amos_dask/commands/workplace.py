@@ -12,8 +12,7 @@ import pandas as pd
 
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
-from amos_dask.exclusions import Exclusions
-from amos_dask.params import Params
+from amos_dask.params import Exclusions, Params
 from amos_dask.records import SampleResult, Step, StepIssue, sample_number
 from amos_dask.results import CommandResult, failure_issue
 from amos_dask.root.choices import (
