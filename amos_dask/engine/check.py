@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -142,6 +143,7 @@ def _versions_of(found: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return ("python", python), *((name, packages.get(name) or _MISSING) for name in _PACKAGES)
 
 
+@cache
 def versions() -> tuple[tuple[str, str], ...]:
     """Return the versions that client and workers must share."""
     from distributed.versions import get_versions
