@@ -69,10 +69,7 @@ def read_label_map(path: Path) -> LabelMap:
     LabelMapError
         When the file cannot be read or does not hold whole indexes 0..255 with distinct names.
     """
-    try:
-        content = read_yaml(path, "label map")
-    except ValueError as error:
-        raise LabelMapError(str(error)) from error
+    content = read_yaml(path, "label map", LabelMapError)
     if isinstance(content, dict) and list(content) == ["full_form_index_map"]:
         content = content["full_form_index_map"]
     try:

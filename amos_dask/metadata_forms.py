@@ -6,8 +6,8 @@ import datetime
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 _FEMALE = "f female fem woman w weiblich frau femme féminin feminin femenino feminino mujer 女 女性"
 _MALE = "m male man mann männlich maennlich homme masculin masculino hombre 男 男性"
@@ -28,8 +28,7 @@ class Order(Enum):
     MONTH_FIRST = "month/day/year"
 
 
-@dataclass(frozen=True, slots=True)
-class Understood:
+class Understood(NamedTuple):
     """What the texts of a column mean.
 
     Parameters

@@ -194,11 +194,15 @@ def _rows(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
     """Yield where a row stands, its sample and its label."""
     columns = ",".join(_COLUMNS)
     header: list[str] = []
-    lines = text.splitlines()
+    lines = ["" if line.lstrip().startswith("#") else line for line in text.splitlines()]
     delimiter = find_delimiter("\n".join(lines))
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
-        cells = [] if line.lstrip().startswith("#") else _cells(line, delimiter, where)
+        try:
+            row = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+        except csv.Error as error:
+            raise ExclusionsError(f"{where}: not a line of a csv file ({error}).") from error
+        cells = [cell.strip() for cell in row]
         if not any(cells) or (not header and is_about_delimiter(cells)):
             continue
         if not header:
@@ -208,19 +212,10 @@ def _rows(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
             continue
         if any(cells[len(header) :]):
             raise ExclusionsError(f"{where}: more cells than the columns {columns}.")
-        row = dict(zip(header, [*cells, ""], strict=False))  # the last cell may be left out
-        yield where, row["sample"], row["label"]
+        told = dict(zip(header, [*cells, ""], strict=False))  # the last cell may be left out
+        yield where, told["sample"], told["label"]
     if not header:
         raise ExclusionsError(f"{path}: expected a first line {columns}.")
-
-
-def _cells(line: str, delimiter: str, where: str) -> list[str]:
-    try:
-        rows = csv.reader([line], delimiter=delimiter, strict=True)
-        (row,) = rows if line.strip() else [[""]]
-    except csv.Error as error:
-        raise ExclusionsError(f"{where}: not a line of a csv file ({error}).") from error
-    return [cell.strip() for cell in row]
 
 
 def _number(sample: str, prefix: str) -> int | None:

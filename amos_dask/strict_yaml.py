@@ -35,7 +35,7 @@ class _PlainDumper(yaml.SafeDumper):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (as PyYAML declares it)
 
 
-def read_yaml(path: Path, what: str) -> object:
+def read_yaml(path: Path, what: str, refusal: type[Exception]) -> object:
     """Return the content of a YAML file of at most 1 MiB: mappings, lists and text only.
 
     Parameters
@@ -44,11 +44,8 @@ def read_yaml(path: Path, what: str) -> object:
         The file.
     what : str
         What it ought to be, for the message.
-
-    Raises
-    ------
-    ValueError
-        When it cannot be read; the message is a sentence that names the file.
+    refusal : type of exception
+        Is raised when it cannot be read; the message is a sentence that names the file.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -58,7 +55,7 @@ def read_yaml(path: Path, what: str) -> object:
         return _StrictLoader(text).get_single_data()
     except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: not a readable {what} ({reason}).") from error
+        raise refusal(f"{path}: not a readable {what} ({reason}).") from error
 
 
 def dump_yaml(content: object) -> str:

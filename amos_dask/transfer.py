@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from time import sleep
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -53,7 +52,7 @@ class PassingError(Exception):
 
 @contextmanager
 def open_url(
-    url: str, headers: Mapping[str, str] = MappingProxyType({})
+    url: str, headers: Mapping[str, str] | None = None
 ) -> Iterator[urllib3.BaseHTTPResponse]:
     """Ask a server for a file, and yield its reply.
 
@@ -65,11 +64,11 @@ def open_url(
         When none will.
     """
     # The file is wanted as it is: packed for the way, it could not be gone on with.
-    headers = {"User-Agent": "amos-dask", "Accept-Encoding": "identity", **headers}
+    told = {"User-Agent": "amos-dask", "Accept-Encoding": "identity", **(headers or {})}
     try:
         with (
             _connections(url) as pool,
-            pool.request("GET", url, headers=headers, preload_content=False) as reply,
+            pool.request("GET", url, headers=told, preload_content=False) as reply,
         ):
             _require_file(url, reply)
             yield reply

@@ -307,7 +307,7 @@ def test_nothing_but_the_header_is_read_before_a_lazy_array_is_computed(
     def refuse(*arguments: Any) -> Any:
         raise AssertionError("read")
 
-    monkeypatch.setattr("amos_dask.loader.amos._read_voxels", refuse)
+    monkeypatch.setattr("amos_dask.loader._read_voxels", refuse)
     lazy = AMOS(phantom.path).image("0001", lazy=True)
     assert lazy.ndim == 3
     with pytest.raises(AssertionError, match="read"):

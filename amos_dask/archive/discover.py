@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from amos_dask.archive.dataset_json import complete_definition, find_subsets
 from amos_dask.archive.listing import file_ref, list_beside, list_files
 from amos_dask.archive.locations import file_name, is_url, shown
-from amos_dask.archive.metadata import MetadataTable, decide_mr_offset, find_row, read_rows
+from amos_dask.archive.metadata import MetadataTable, read_rows
 from amos_dask.archive.recognise import find_annex_link
 from amos_dask.datasets import AMOS22, DatasetDefinition, ScanFile
 from amos_dask.errors import ArchiveError
@@ -101,7 +101,7 @@ def discover(
     table = _read_table(names, ref, mr_metadata_offset, metadata_encoding)
     samples = []
     for number in sorted(names.scans):
-        metadata, found = find_row(table, number, definition) if table.path else (Metadata(), [])
+        metadata, found = table.find_row(number)
         sample = new_sample(number, subsets[number], metadata, names.scans[number], definition)
         names.issues += found
         names.issues += _check_scanner(sample, table.path, definition)
@@ -244,17 +244,17 @@ def _read_table(
     definition = names.definition
     csv = definition.metadata
     if csv is None or ref is None:
-        return MetadataTable({})
+        return MetadataTable({}, definition=definition)
     rows, found = read_rows(ref, definition, encoding)
     names.issues += found
-    table = MetadataTable(rows, path=ref.path)
+    table = MetadataTable(rows, path=ref.path, definition=definition)
     if csv.mr_rows_may_be_shifted:
         mr_scans = {
             number: "mask" in files
             for number, files in names.scans.items()
             if definition.id_modality(number) == "mri"
         }
-        table, found = decide_mr_offset(table, mr_metadata_offset, mr_scans, definition)
+        table, found = table.with_mr_offset(mr_metadata_offset, mr_scans)
         names.issues += found
     return table
 

@@ -66,7 +66,7 @@ def _list_folder(root: Path) -> list[FileRef]:
         raise ArchiveError(f"{root}: {what or 'there is no such folder, zip or tar file'}.")
     return [
         file_ref(path, path.relative_to(root).as_posix())
-        for _, files in walk_folders(root)
+        for _, files in _walk_folders(root)
         for path in files
     ]
 
@@ -80,15 +80,10 @@ def _find_form(location: str, otherwise: str = "") -> str:
         return ""
 
 
-def walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+def _walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Yield a folder and all below it with their files, through symbolic links but not in circles.
 
     Folders come before the links to them, and under a bounded number of names.
-
-    Raises
-    ------
-    ArchiveError
-        When a folder cannot be listed.
     """
     waiting, links = [(root, frozenset[str]())], deque[tuple[Path, frozenset[str]]]()
     n_names: Counter[str] = Counter()

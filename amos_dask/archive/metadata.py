@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from amos_dask.archive.recognise import find_substitute
 from amos_dask.archive.sources import read_bytes
 from amos_dask.csv_text import decode, split_rows
 from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
@@ -49,11 +48,107 @@ class MetadataTable:
         0 or -1: what is added to an MR scan's number to find its row.
     path : str
         The csv, for messages; empty when there is none.
+    definition : DatasetDefinition
+        Which scanners are MR, and where MR numbers begin and end.
     """
 
     rows: Rows
     mr_offset: int = 0
     path: str = ""
+    definition: DatasetDefinition = AMOS22
+
+    def find_row(self, number: int) -> tuple[Metadata, list[Issue]]:
+        """Return the metadata of a scan, and an issue where its row is missing or ambiguous."""
+        is_mr = bool(self.mr_offset) and number >= self.definition.mr_numbers[0]
+        row_number = number + self.mr_offset if is_mr else number
+        candidates = self.rows.get(row_number, [])
+        modality = self.definition.id_modality(number)
+        fitting = [row for row in candidates if modality and self._modality_of(row) == modality]
+        if len(candidates) == 1 or len(fitting) == 1:
+            return (fitting or candidates)[0], []
+        issue = partial(make_issue, sample=self.definition.sample_id(number), file=self.path)
+        if not candidates:
+            missing = issue("metadata_row_missing", f"no row {row_number}", action="UND used")
+            return Metadata(), [missing] if self.path else []
+        found = f"{len(candidates)} rows {row_number}, of which {len(fitting)} fit the modality"
+        chosen = (fitting or candidates)[0]
+        return chosen, [issue("duplicate_metadata_row", found, action="first of them used")]
+
+    def with_mr_offset(
+        self, requested: str, mr_scans: Mapping[int, bool]
+    ) -> tuple[MetadataTable, list[Issue]]:
+        """Decide which row MR scan N takes: N + offset.
+
+        Parameters
+        ----------
+        requested : {"auto", "0", "-1"}
+            The user's choice.
+        mr_scans : mapping of int to bool
+            Number of an MR scan in the archive -> whether it has a mask.
+
+        Returns
+        -------
+        table : MetadataTable
+            The same with the offset.
+        issues : list of Issue
+            The evidence, or that there is none.
+
+        Raises
+        ------
+        ArchiveError
+            When the csv has MR rows for both numberings.
+        """
+        if requested not in OFFSETS:
+            raise ArchiveError(
+                f"mr_metadata_offset {requested!r} is not one of {', '.join(OFFSETS)}."
+            )
+        if requested != "auto":
+            offset, evidence = int(requested), "chosen by the user"
+        else:
+            labelled = [number for number, has_mask in mr_scans.items() if has_mask]
+            offset, evidence = self._find_offset(labelled)
+        row = "N" if offset == 0 else f"N{offset}"
+        message = f"MR scan N takes row {row} of the metadata: {evidence}"
+        issue = make_issue("mr_metadata_offset", message, file=self.path)
+        if not evidence:
+            issue = make_issue(
+                "mr_metadata_offset_unknown",
+                "the metadata does not tell whether MR scan N stands in row N or N-1",
+                file=self.path,
+                action="row N used; choose with --mr-metadata-offset",
+            )
+        return replace(self, mr_offset=offset), [issue] if mr_scans else []
+
+    def _find_offset(self, labelled: Collection[int]) -> tuple[int, str]:
+        """Return the offset that the csv tells, and by what; 0 and nothing where it does not."""
+        first, last = self.definition.mr_numbers[0], self.definition.mr_numbers[-1]
+        below, at_end = self._mr_scanners(first - 1), self._mr_scanners(last)
+        if below and at_end:
+            raise ArchiveError(
+                f"{self.path}: rows {first - 1} and {last} both name an MR scanner, so it is "
+                "unclear which row MR scans take; say it with --mr-metadata-offset 0 or -1."
+            )
+        if below:
+            return -1, f"row {first - 1} names an MR scanner and row {last} does not"
+        if at_end:
+            return 0, f"row {last} names an MR scanner and row {first - 1} does not"
+        without_masks = self.definition.unlabelled_mr_scanners
+        fitting = [
+            offset
+            for offset in (0, -1)
+            if all(self._mr_scanners(number + offset) - without_masks for number in labelled)
+        ]
+        if len(fitting) != 1:
+            return 0, ""
+        n_scans = len(labelled)
+        return fitting[0], f"only so does each of {n_scans} labelled MR scans find a fitting row"
+
+    def _mr_scanners(self, number: int) -> set[str]:
+        rows = self.rows.get(number, ())
+        return {row.manufacturer_model_name for row in rows if self._modality_of(row) == "mri"}
+
+    def _modality_of(self, row: Metadata) -> str | None:
+        return self.definition.scanner_modality(row.manufacturer_model_name)
 
 
 def read_rows(
@@ -85,8 +180,6 @@ def read_rows(
         content = read_bytes(ref, _LARGEST_FILE)
     except (UnreadableImageError, InaccessibleFileError) as error:
         raise ArchiveError(f"{ref.path}: {error}.") from error
-    if what := find_substitute(content):
-        raise ArchiveError(f"{ref.path}: {what}.")
     try:
         decoded = decode(content, encoding)
     except ValueError as error:
@@ -172,120 +265,3 @@ def _some(texts: Iterable[str]) -> str:
     shown = [reprlib.repr(text) for text in sorted(texts)]
     more = f" and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
     return ", ".join(shown[:_MOST_SHOWN]) + more
-
-
-def decide_mr_offset(
-    table: MetadataTable,
-    requested: str,
-    mr_scans: Mapping[int, bool],
-    definition: DatasetDefinition,
-) -> tuple[MetadataTable, list[Issue]]:
-    """Decide which row MR scan N takes: N + offset.
-
-    Parameters
-    ----------
-    table : MetadataTable
-        The csv.
-    requested : {"auto", "0", "-1"}
-        The user's choice.
-    mr_scans : mapping of int to bool
-        Number of an MR scan in the archive -> whether it has a mask.
-    definition : DatasetDefinition
-        Which scanners are MR, and where MR numbers begin and end.
-
-    Returns
-    -------
-    table : MetadataTable
-        The same with the offset.
-    issues : list of Issue
-        The evidence, or that there is none.
-
-    Raises
-    ------
-    ArchiveError
-        When the csv has MR rows for both numberings.
-    """
-    if requested not in OFFSETS:
-        raise ArchiveError(f"mr_metadata_offset {requested!r} is not one of {', '.join(OFFSETS)}.")
-    if requested != "auto":
-        offset, evidence = int(requested), "chosen by the user"
-    else:
-        labelled = [number for number, has_mask in mr_scans.items() if has_mask]
-        offset, evidence = _find_offset(table, labelled, definition)
-    row = "N" if offset == 0 else f"N{offset}"
-    message = f"MR scan N takes row {row} of the metadata: {evidence}"
-    issue = make_issue("mr_metadata_offset", message, file=table.path)
-    if not evidence:
-        issue = make_issue(
-            "mr_metadata_offset_unknown",
-            "the metadata does not tell whether MR scan N stands in row N or N-1",
-            file=table.path,
-            action="row N used; choose with --mr-metadata-offset",
-        )
-    return replace(table, mr_offset=offset), [issue] if mr_scans else []
-
-
-def _find_offset(
-    table: MetadataTable, labelled: Collection[int], definition: DatasetDefinition
-) -> tuple[int, str]:
-    """Return the offset that the csv tells, and by what; 0 and nothing where it does not."""
-    first, last = definition.mr_numbers[0], definition.mr_numbers[-1]
-
-    def mr_scanners(number: int) -> set[str]:
-        """Return the MR scanners that the rows of a number name."""
-        names = {row.manufacturer_model_name for row in table.rows.get(number, ())}
-        return {name for name in names if definition.scanner_modality(name) == "mri"}
-
-    below, at_end = mr_scanners(first - 1), mr_scanners(last)
-    if below and at_end:
-        raise ArchiveError(
-            f"{table.path}: rows {first - 1} and {last} both name an MR scanner, so it is unclear "
-            "which row MR scans take; say it with --mr-metadata-offset 0 or -1."
-        )
-    if below:
-        return -1, f"row {first - 1} names an MR scanner and row {last} does not"
-    if at_end:
-        return 0, f"row {last} names an MR scanner and row {first - 1} does not"
-    without_masks = definition.unlabelled_mr_scanners
-    fitting = [
-        offset
-        for offset in (0, -1)
-        if all(mr_scanners(number + offset) - without_masks for number in labelled)
-    ]
-    if len(fitting) != 1:
-        return 0, ""
-    return fitting[0], f"only so does each of {len(labelled)} labelled MR scans find a fitting row"
-
-
-def find_row(
-    table: MetadataTable, number: int, definition: DatasetDefinition
-) -> tuple[Metadata, list[Issue]]:
-    """Return the metadata of a scan, and an issue where its row is missing or ambiguous.
-
-    Parameters
-    ----------
-    table : MetadataTable
-        The csv, and which of its rows MR scans take.
-    number : int
-        The scan's.
-    definition : DatasetDefinition
-        The dataset.
-    """
-    is_mr = bool(table.mr_offset) and number >= definition.mr_numbers[0]
-    row_number = number + table.mr_offset if is_mr else number
-    candidates = table.rows.get(row_number, [])
-    modality = definition.id_modality(number)
-    fitting = [
-        row
-        for row in candidates
-        if modality and definition.scanner_modality(row.manufacturer_model_name) == modality
-    ]
-    if len(candidates) == 1 or len(fitting) == 1:
-        return (fitting or candidates)[0], []
-    issue = partial(make_issue, sample=definition.sample_id(number), file=table.path)
-    if not candidates:
-        message = f"no row {row_number}"
-        return Metadata(), [issue("metadata_row_missing", message, action="UND used")]
-    found = f"{len(candidates)} rows {row_number}, of which {len(fitting)} fit the modality"
-    chosen = (fitting or candidates)[0]
-    return chosen, [issue("duplicate_metadata_row", found, action="first of them used")]

@@ -15,12 +15,11 @@ import stat
 import struct
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from amos_dask.archive import remote
 from amos_dask.archive.locations import is_url
-from amos_dask.archive.recognise import find_annex_link
+from amos_dask.archive.recognise import find_annex_link, find_substitute
 from amos_dask.archive.unpacking import FIRST_BYTES, begin_gunzip
 from amos_dask.archive.zips import find_member_fault, find_start, is_packed, unpack_member
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
@@ -92,18 +91,20 @@ def _find_place(file: BinaryIO, ref: FileRef) -> tuple[int, int | None]:
 
 
 def read_bytes(ref: FileRef, limit: int) -> bytes:
-    """Read a small file whole, refusing more than ``limit`` bytes.
+    """Read a small file whole, refusing more than ``limit`` bytes, and what only stands for it.
 
     Raises
     ------
-    UnreadableImageError
-        When the file is larger than the limit or cannot be read.
+    InaccessibleFileError, UnreadableImageError
+        When the file cannot be read, is larger than the limit, or is such as a web page.
     """
     content = b""
     for block in read_blocks(ref):
         content += block
         if len(content) > limit:
             raise UnreadableImageError(f"larger than {limit} bytes")
+    if what := find_substitute(content):
+        raise UnreadableImageError(what)
     return content
 
 
@@ -143,8 +144,7 @@ def _read_stored(file: BinaryIO, n_bytes: int | None) -> Iterator[bytes]:
         raise UnreadableImageError("the archive ends before this file does")
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(NamedTuple):
     """What was found at the ends of a file.
 
     Parameters

@@ -22,13 +22,6 @@ _UNUSABLE = (tarfile.TarError, ValueError, OverflowError, LookupError, Recursion
 def list_tar(file: BinaryIO, location: str) -> list[FileRef]:
     """Return the files of a tar, links inside it followed; of two of one name the later counts.
 
-    Parameters
-    ----------
-    file : binary file
-        The tar.
-    location : str
-        Where it is.
-
     Raises
     ------
     ValueError

@@ -29,13 +29,6 @@ _IN_EXTRA_FIELD = 0xFFFFFFFF
 def list_zip(file: BinaryIO, location: str) -> list[FileRef]:
     r"""Return the files of a zip; ``\`` in their names, which some programs write, is ``/``.
 
-    Parameters
-    ----------
-    file : binary file
-        The zip.
-    location : str
-        Where it is.
-
     Raises
     ------
     ArchiveError

@@ -95,9 +95,10 @@ class Workplace:
         tasks : sequence of SampleTask
             One a sample.
         """
-        results = []
-        if tasks:
-            run_number(self.layout)
+        results: list[SampleResult] = []
+        if not tasks:
+            return results
+        run_number(self.layout)  # before tasks ask for it
         with open_session(self.cluster, self.progress) as session:
             session.prepare_kernels()
             for outcome in session.map(name, make_sample, tasks):

@@ -53,10 +53,6 @@ def _of_form(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(require)
 
 
-def _read_labels(found: object) -> LabelMap:
-    return found if isinstance(found, LabelMap) else make_label_map(found)
-
-
 def _read_range(found: object) -> range:
     text = str(found).strip()
     match = _RANGE.fullmatch(text)
@@ -107,7 +103,9 @@ Place = Annotated[
     ),
 ]
 NamePattern = Annotated[re.Pattern[str], _made_of_text(name_pattern)]
-Labels = Annotated[LabelMap, BeforeValidator(_read_labels)]
+Labels = Annotated[
+    LabelMap, BeforeValidator(lambda it: it if isinstance(it, LabelMap) else make_label_map(it))
+]
 
 # Numbers of scans, such as ``1-500, 601``.
 Numbers = Annotated[

@@ -80,11 +80,7 @@ def read_definition(path: Path) -> DatasetDefinition:
     DatasetError
         When it cannot be read, or something in it is not understood.
     """
-    try:
-        content = read_yaml(path, "dataset definition")
-    except ValueError as error:
-        raise DatasetError(str(error)) from error
-    return make_definition(content, str(path))
+    return make_definition(read_yaml(path, "dataset definition", DatasetError), str(path))
 
 
 def make_definition(content: object, where: str) -> DatasetDefinition:

@@ -128,10 +128,11 @@ class Ownership:
         ForeignFileError
             When somebody else's file is in the way; then nothing was touched.
         """
-        self.require_reached(staging.staged)
+        staged = staging.staged
+        self.require_reached(staged)
         ways = {
-            final: self.find_way(final, staged, is_same)
-            for final, staged in staging.staged.items()
+            final: self.find_way(final, temporary, is_same)
+            for final, temporary in staged.items()
             if final not in carried
         }
         aside = [f for f, way in ways.items() if way is Way.ASIDE or f in superseded]

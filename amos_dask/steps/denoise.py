@@ -119,7 +119,7 @@ def check_vanished(
         if label != BACKGROUND and label not in present:
             n_voxels[label] += n
     sx, sy, sz = spacing_mm
-    names, issues = dict(label_map.entries), []
+    names, issues = label_map.names(), []
     for label, n in sorted(n_voxels.items()):
         name, volume_mm3 = names.get(label, "?"), n * sx * sy * sz
         message = f"denoising took away all {volume_mm3:.2f} mm3 of label {label} ({name})"

@@ -74,10 +74,10 @@ def require_closed(path: Path) -> None:
 def _look_into(own: OwnFiles, path: Path, sheets: Sheets, told: OwnFile) -> None:
     """Write a workbook that is not there, or not known to be all ours."""
     write_new = partial(own.write, path, partial(save_workbook, sheets=sheets), told=told)
-    own.ownership.require_reached([path])
     if path.is_symlink() or not path.is_file():
         write_new()  # which says what is the matter with a folder or a link
         return
+    own.ownership.require_reached([path])
     try:
         workbook = load(path)
     except ManifestError as error:

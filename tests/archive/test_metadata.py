@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amos_dask.archive.listing import file_ref
-from amos_dask.archive.metadata import MetadataTable, Rows, decide_mr_offset, find_row, read_rows
+from amos_dask.archive.metadata import MetadataTable, Rows, read_rows
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue
@@ -319,7 +319,7 @@ def rows_of(scanners: dict[int, list[str]]) -> Rows:
 
 def find(scanners: dict[int, list[str]], number: int, offset: int = 0) -> tuple[str, list[str]]:
     table = MetadataTable(rows_of(scanners), offset, "meta.csv")
-    metadata, issues = find_row(table, number, AMOS22)
+    metadata, issues = table.find_row(number)
     for issue in issues:
         assert (issue.severity, issue.sample) == ("warning", f"amos_{number:04d}")
     return metadata.site, [issue.code for issue in issues]
@@ -389,7 +389,7 @@ def decide(
 ) -> tuple[int, list[tuple[str, str]]]:
     scans = {number: number in labelled for number in sorted({501, *labelled})}
     before = MetadataTable(rows_of(scanners), path="meta.csv")
-    table, issues = decide_mr_offset(before, requested, scans, AMOS22)
+    table, issues = before.with_mr_offset(requested, scans)
     assert all(issue.message for issue in issues)
     return table.mr_offset, [(issue.code, issue.severity) for issue in issues]
 
@@ -471,4 +471,4 @@ def test_without_evidence_row_N_is_taken_with_a_warning(
 
 def test_an_archive_without_mr_scans_says_nothing_about_them() -> None:
     for rows in (rows_of({500: [PRISMA]}), {}):
-        assert decide_mr_offset(MetadataTable(rows), "auto", {}, AMOS22)[1] == []
+        assert MetadataTable(rows).with_mr_offset("auto", {})[1] == []

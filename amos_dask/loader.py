@@ -1,28 +1,35 @@
-"""The class ``AMOS``, and how it reads voxels."""
+"""``AMOS``: scans, masks and metadata by id, from the archive as downloaded or from a ROOT_DIR."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask import geometry
-from amos_dask.archive.locations import shown
-from amos_dask.datasets import METADATA_FIELDS, find_definition
+from amos_dask.archive.discover import discover, new_sample
+from amos_dask.archive.listing import file_ref, list_beside, list_files
+from amos_dask.archive.locations import file_name, is_one_file, is_url, shown
+from amos_dask.archive.metadata import MetadataTable, Rows, read_rows
+from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition, find_definition
 from amos_dask.errors import (
     AmosDaskError,
     ArchiveError,
     InaccessibleFileError,
+    ManifestError,
     UnreadableImageError,
 )
-from amos_dask.loader.scans import find_scans
 from amos_dask.nifti import open_image, read_info
-from amos_dask.records import UNDEFINED, FileRef, Sample
+from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample
+from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute, find_root, find_samples_of
+from amos_dask.tables.workbook import read_sheet, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 _MODALITIES = {"ct": "CT", "mri": "MRI"}
 # Fields of the metadata whose methods have other names.
 _METHODS = {"manufacturer_model_name": "manufacturer_model"}
+_MANIFEST_COLUMNS = ("seq", "subset", "manufacturer_model_name", "volume", "mask")
 
 
 class AMOS:
@@ -75,7 +83,7 @@ class AMOS:
         dataset: str | Path = "amos22",
     ) -> None:
         self.root = str(root)
-        self._definition, self._scans = find_scans(
+        self._definition, self._scans = _find_scans(
             self.root,
             labeled_data_meta,
             mr_metadata_offset,
@@ -262,3 +270,130 @@ def _saying_where(ref: FileRef, damaged: str) -> Iterator[None]:
                 f"does not help ({error})."
             )
         raise ArchiveError(f"{where}: {advice}") from error
+
+
+def _find_scans(
+    root: str,
+    labeled_data_meta: str | None,
+    mr_metadata_offset: str,
+    definition: DatasetDefinition,
+    encoding: str | None,
+) -> tuple[DatasetDefinition, dict[str, Sample]]:
+    """Return the scans at a root by seq, in order, and the definition of their dataset.
+
+    Arguments are as for `AMOS`; the definition is that of an archive, a ROOT_DIR has its own. The
+    subset of scans without labels beside the archive is empty.
+    """
+    inside = [] if is_one_file(root) else _files_inside(root)
+    around = {ref.location: ref for ref in (*inside, *list_beside(root))}.values()
+    manifest = None if is_one_file(root) or is_url(root) else _find_manifest(absolute(root))
+    found: list[Sample] = []
+    if manifest is not None:
+        definition = Layout.of(find_root(manifest.parent)).dataset
+        found += _from_manifest(manifest, definition)
+    elif (location := _find_archive(root, inside)) is not None:
+        archive = discover(location, labeled_data_meta, mr_metadata_offset, definition, encoding)
+        definition = archive.definition
+        found += archive.samples
+    found += _from_unlabelled_zips(around, definition, encoding)
+    scans = {sample.seq: sample for sample in reversed(found)}  # of two the first counts
+    return definition, {seq: scans[seq] for seq in sorted(scans, key=int)}
+
+
+def _files_inside(root: str) -> list[FileRef]:
+    """Return the files of a folder without those of its subfolders."""
+    if is_url(root):
+        return [ref for ref in list_files(root) if "/" not in ref.path]
+    folder = Path(root)
+    if not folder.is_dir():
+        return list_files(root)  # which raises, and says what is there instead
+    folders = (folder, folder / "archive")  # where `run` looks
+    found = [path for place in folders if place.is_dir() for path in sorted(place.iterdir())]
+    return [file_ref(path, path.name) for path in found if path.is_file()]
+
+
+def _find_archive(root: str, inside: Sequence[FileRef]) -> str | None:
+    """Return where the archive is; None where there are only zips of scans without labels."""
+    if is_one_file(root):
+        return None if _is_unlabelled(root) else root
+    published = AMOS22.published_zip
+    named = [ref for ref in inside if published is not None and ref.path == published.name]
+    is_of_zips = bool(named) or any(_is_unlabelled(ref.path) for ref in inside)
+    if not is_of_zips or _has_scans(root):
+        return root
+    return named[0].location if named else None
+
+
+def _is_unlabelled(location: str) -> bool:
+    return AMOS22.unlabelled.zips.fullmatch(file_name(location)) is not None
+
+
+def _has_scans(root: str) -> bool:
+    folders = {rule.folder for rule in AMOS22.files}
+    if is_url(root):
+        return any(PurePosixPath(ref.path).parent.name in folders for ref in list_files(root))
+    return any(path.name in folders for path in Path(root).glob("**/images*"))
+
+
+def _find_manifest(root: Path) -> Path | None:
+    """Return the dataset manifest of a ROOT_DIR, of its ``grouped``, or of one modality."""
+    layout = Layout.of(root)
+    candidates = [layout.dataset_manifest(), root / "dataset_manifest.xlsx"]
+    candidates += sorted(root.glob("dataset_manifest_*.xlsx"))
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None and find_samples_of(layout):
+        raise ManifestError(f"{root}: samples but no dataset manifest yet; finish 'amos-dask run'.")
+    return found
+
+
+def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[Sample]:
+    frame = read_sheet(path, MANIFEST_SHEET)
+    require_columns(frame, _MANIFEST_COLUMNS, path)
+
+    def file(cell: Any) -> FileRef | None:
+        """Return the file that a cell names."""
+        return None if cell is None else file_ref(path.parent / str(cell), str(cell))
+
+    for row in frame.to_dict("records"):
+        seq = str(row["seq"] or "")
+        if not (seq.isascii() and seq.isdigit()):
+            raise ManifestError(f"{path}: {row['seq']!r} in column 'seq' is not a number.")
+        subset = str(row["subset"]) if row["subset"] in SUBSETS else ""
+        known = {name: str(row[name]) for name in METADATA_FIELDS if row.get(name) is not None}
+        files = {kind: file(row[kind]) for kind in get_args(Kind)}
+        yield new_sample(int(seq), subset, Metadata(**known), files, definition)
+
+
+def _from_unlabelled_zips(
+    around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
+) -> Iterator[Sample]:
+    rows = _unlabelled_metadata(around, definition, encoding)
+    table = MetadataTable(rows, definition=definition)
+    zips = definition.unlabelled.zips
+    for zip_ref, kind in [(ref, zips.fullmatch(file_name(ref.path))) for ref in around]:
+        if kind is None:
+            continue
+        for ref in list_files(zip_ref.location):
+            path = PurePosixPath(ref.path)
+            number = definition.number_of(path.name)
+            if number is not None and "__MACOSX" not in path.parts:
+                metadata, _ = table.find_row(number)
+                sample = new_sample(number, "", metadata, {"volume": ref}, definition)
+                yield replace(sample, modality=kind[1].lower())
+
+
+def _unlabelled_metadata(
+    around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
+) -> Rows:
+    """Return the rows of the csv files of scans without labels; one that is unusable is said."""
+    rows: Rows = {}
+    for ref in around:
+        if definition.unlabelled.csvs.fullmatch(ref.path):
+            try:
+                found, _ = read_rows(ref, definition, encoding)
+            except ArchiveError as error:
+                warnings.warn(f"{error} Metadata of its scans is None.", stacklevel=5)
+                continue
+            for number, candidates in found.items():
+                rows.setdefault(number, []).extend(candidates)
+    return rows
