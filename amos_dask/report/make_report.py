@@ -207,15 +207,14 @@ def take_pictures(
         for record in changed[:MOST_PICTURED]
         if record.files is not None
     ]
-    found: dict[str, int | None] = {}
+    found = {}
     if len(sources) <= FEW_SAMPLES:
         kept = {source.name: read_pictures(source) for source in sources}
         found = {name: len(json.loads(text)) for name, text in kept.items() if text is not None}
     todo = [source for source in sources if source.name not in found]
     results = step_results(session.map("pictures", picture_sample, todo))
-    found |= {result.sample_id: result.value for result in results}
-    counts = ((source.name, found[source.name]) for source in sources)
-    return {name: n for name, n in counts if n is not None}, all_issues(results)
+    found |= {r.sample_id: r.value for r in results if r.value is not None}
+    return {s.name: found[s.name] for s in sources if s.name in found}, all_issues(results)
 
 
 def picture_sample(source: FolderSource) -> StepResult[int]:
