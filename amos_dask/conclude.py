@@ -14,7 +14,6 @@ from amos_dask.organised import Organised, read_records
 from amos_dask.records import HeaderCheck, SampleRecord, Step
 from amos_dask.report.content import Findings
 from amos_dask.report.make_report import take_pictures, write_report
-from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.table_state import (
@@ -25,7 +24,7 @@ from amos_dask.root.table_state import (
 )
 from amos_dask.settings import Found, Settings
 from amos_dask.statistics.stats import Statistics, statistics_files, write_statistics
-from amos_dask.tables.issue_files import has_whole_log, write_issues
+from amos_dask.tables.issue_files import IssueLog, has_whole_log, write_issues
 from amos_dask.tables.of_root import fingerprint, write_tables
 from amos_dask.tables.own_workbooks import find_altered_files
 

@@ -127,6 +127,11 @@ def difference_norm(mask_affine: Affine, volume_affine: Affine) -> float:
     return float(np.linalg.norm(mask_affine - volume_affine))
 
 
+def is_same(one: Affine, other: Affine) -> bool:
+    """Return whether two affines are the same geometry, but for the rounding of headers."""
+    return difference_norm(one, other) <= SAME_AFFINE_NORM
+
+
 def has_right_angles(affine: Affine) -> bool:
     """Return whether the axes are at right angles, as far as SimpleITK's NIfTI reader goes."""
     axes = affine[:3, :3] / np.sqrt(np.sum(affine[:3, :3] ** 2, axis=0))

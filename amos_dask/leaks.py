@@ -26,11 +26,10 @@ from amos_dask.nifti import (
 from amos_dask.records import SampleRecord, Step, StepResult
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.identity import gzip_trailer
-from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
 from amos_dask.root.working import working_where_possible
 from amos_dask.tables.assignments import PATIENT_COLUMNS, find_patients
-from amos_dask.tables.issue_files import record_issues
+from amos_dask.tables.issue_files import IssueLog, record_issues
 from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.workbook import read_sheet, require_columns
 
@@ -272,24 +271,13 @@ def _find_same_voxels(
     """Return ID -> what only scans with the same voxels have, and what could not be compared."""
     told = {volume.name: tell_checksum(volume) for volume in volumes}  # needs no cluster
     unknown = [volume for volume in volumes if told[volume.name] is None]
-    unpacked, issues = _ask(session, "checksum", checksum_voxels, unknown)
-    checksums = {name: checksum for name, checksum in told.items() if checksum} | unpacked
-    alike = {checksum for checksum, n in Counter(checksums.values()).items() if n > 1}
-    left = [volume for volume in volumes if checksums.get(volume.name) in alike]
-    digests, unreadable = _ask(session, "compare", digest_voxels, left)
-    return digests, [*issues, *unreadable]
-
-
-def _ask(
-    session: Session,
-    work: str,
-    function: Callable[[Volume], StepResult[str]],
-    volumes: Sequence[Volume],
-) -> tuple[dict[str, str], list[Issue]]:
-    """Return ID -> answer, and what went wrong."""
-    results = step_results(session.map(work, function, volumes))
-    answers = {result.sample_id: result.value for result in results if result.value is not None}
-    return answers, all_issues(results)
+    unpacked = step_results(session.map("checksum", checksum_voxels, unknown))
+    checksums = told | {result.sample_id: result.value for result in unpacked}
+    count = Counter(checksums.values())
+    left = [v for v in volumes if checksums[v.name] is not None and count[checksums[v.name]] > 1]
+    compared = step_results(session.map("compare", digest_voxels, left))
+    digests = {result.sample_id: result.value for result in compared if result.value is not None}
+    return digests, all_issues([*unpacked, *compared])
 
 
 def tell_checksum(volume: Volume) -> str | None:

@@ -26,7 +26,6 @@ from amos_dask.root.choices import (
     require_no_archive,
     write_remembered,
 )
-from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.ownership import replaced_bytes, run_number
@@ -38,6 +37,7 @@ from amos_dask.sample.make import make_sample
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.todo import Reason, is_denoised_otherwise, largest_scan_bytes
 from amos_dask.settings import Found, Settings, find
+from amos_dask.tables.issue_files import IssueLog
 
 _SAMPLE_STEPS = (
     Step.CONFIRM_PAIRS,

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.errors import AmosDaskError, ArchiveError
-from amos_dask.exclusions import Exclusions
 from amos_dask.labels import LabelMap
-from amos_dask.params import Params, require_threshold
+from amos_dask.params import Exclusions, Params, require_threshold
 from amos_dask.records import Sample
 from amos_dask.root.choices import (
     Remembered,

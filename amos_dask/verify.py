@@ -37,7 +37,6 @@ from amos_dask.records import sample_number
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_archive, find_exclusions, find_label_map, layout_for
 from amos_dask.root.identity import Change
-from amos_dask.root.issue_log import read_issues
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
@@ -53,6 +52,7 @@ from amos_dask.sample.soundness import (
     verify_sample,
 )
 from amos_dask.sample.todo import other_choices
+from amos_dask.tables.issue_files import read_issues
 from amos_dask.tables.own_workbooks import find_altered_files
 from amos_dask.tables.workbook import load
 
@@ -62,7 +62,6 @@ _OF_NAMES = (
     | {"bad_dataset_json", "not_in_dataset_json", "listed_but_absent"}
     | {"subset_mismatch", "subset_counts"}
 )
-_OF_FILES_IN_THE_WAY = frozenset({"foreign_file", "workbook_locked"})
 
 _TAKEN_UP = "; run takes up what it says now"
 _RECORDED = "recorded by the last run: "
@@ -271,7 +270,7 @@ def _advise(issues: Sequence[Issue]) -> str:
     if any("--adopt" in issue.action for issue in errors):
         advice += ", but for what is in the way of its files, which stays without --adopt"
     recorded = (issue for issue in errors if issue.message.startswith(_RECORDED))
-    if any(issue.code not in _OF_FILES_IN_THE_WAY for issue in recorded):
+    if not all(issue.file.startswith(("grouped/", "descriptor/")) for issue in recorded):
         advice += ", but for what it recorded as error before, which is to be mended in the archive"
     return advice
 

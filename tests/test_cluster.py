@@ -86,6 +86,15 @@ def test_workers_leave_signals_to_the_client_also_after_a_restart(local: Client)
     assert list(local.run(signals_of_a_worker).values()) == [True, True]
 
 
+def test_workers_that_are_started_later_are_as_the_first() -> None:
+    with connect(ClusterOptions(workers=1, dashboard_port=0)) as client:
+        client.cluster.scale(2)  # as for one that has died for good
+        client.wait_for_workers(2, timeout=30)
+        environments = client.run(environment_of_a_worker).values()
+        assert [found.get("OMP_NUM_THREADS") for found in environments] == ["1", "1"]
+        assert list(client.run(signals_of_a_worker).values()) == [True, True]
+
+
 def pids_of(client: Client) -> list[int]:
     """Return the processes of workers that answer."""
     found = client.run(os.getpid, on_error="ignore")

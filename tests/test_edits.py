@@ -98,6 +98,13 @@ def save_canonical(path: Path) -> None:
     nib.save(nib.Nifti1Image(apply_orientation(labels, turn), affine), path)
 
 
+def save_in_another_order_of_axes(path: Path) -> None:
+    image, labels = nib.load(path), correct(path)
+    turn = np.array([[2, 1], [0, 1], [1, -1]])
+    affine = image.affine @ inv_ornt_aff(turn, labels.shape)
+    nib.save(nib.Nifti1Image(apply_orientation(labels, turn), affine), path)
+
+
 def save_almost_whole(path: Path) -> None:
     image = nib.load(path)
     values = correct(path).astype(np.float32) * np.float32(1.0000001)
@@ -109,6 +116,7 @@ WAYS = {
     "int16": save_as("int16"),
     "float32": save_as("float32"),
     "canonical": save_canonical,
+    "axes": save_in_another_order_of_axes,
     "rounded": save_almost_whole,
 }
 
@@ -418,7 +426,7 @@ def test_a_command_that_leaves_an_edited_mask_alone_does_not_vouch_for_what_it_s
     assert "edited_mask" in place.codes()
 
 
-@pytest.mark.parametrize("way", ["float32", "canonical"])
+@pytest.mark.parametrize("way", ["float32", "canonical", "axes"])
 def test_an_edit_that_no_run_has_seen_is_exported_as_masks_are_written(
     place: Place, cluster_address: str, tmp_path: Path, way: str
 ) -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import AmosDaskError, ExclusionsError
-from amos_dask.exclusions import EVERY_LABEL, NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.labels import LabelMap
+from amos_dask.params import EVERY_LABEL, NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.root.choices import find_exclusions, keep_exclusions
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles

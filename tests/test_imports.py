@@ -18,7 +18,7 @@ PACKAGE = Path(amos_dask.__file__).parent
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FACADE = "__init__"
 VOCABULARY = {
-    *("errors", "labels", "datasets", "issues", "geometry", "records", "params", "exclusions"),
+    *("errors", "labels", "datasets", "issues", "geometry", "records", "params"),
     *("difference", "overlay", "metadata_forms", "csv_text"),
 }
 

@@ -30,7 +30,8 @@ from amos_dask.cli import main
 {patch}
 def wait(*arguments, **options):
     print("at work", flush=True)
-    time.sleep(60)
+    for _ in range(600):
+        time.sleep(0.1)  # a signal that arrives just before one sleep is answered after it
 place.{name} = wait
 main(sys.argv[1:])
 """

@@ -44,7 +44,7 @@ def together(*options: Declaration) -> Declaration:
     return declare
 
 
-def as_one(name: str, make: Callable[..., Any], *options: Declaration) -> Declaration:
+def as_one(name: str, make: Callable[..., Any], **options: Declaration) -> Declaration:
     """Return a decorator that declares options which a command takes as one argument.
 
     Parameters
@@ -53,20 +53,19 @@ def as_one(name: str, make: Callable[..., Any], *options: Declaration) -> Declar
         The command's argument.
     make : callable
         Makes it of the options' values, given by keyword.
-    *options : decorator
-        The options.
+    **options : decorator
+        The options, by the keywords.
     """
-    keys = [option.name for option in vars(together(*options)(lambda: None))["__click_params__"]]
 
     def declare(command: Callable[..., Any]) -> Callable[..., Any]:
         """Declare the options of a command."""
 
         @wraps(command)
         def with_one(**arguments: Any) -> Any:
-            values = {key: arguments.pop(key) for key in keys}
+            values = {key: arguments.pop(key) for key in options}
             return command(**{name: make(**values)}, **arguments)
 
-        return together(*options)(with_one)
+        return together(*options.values())(with_one)
 
     return declare
 
@@ -210,8 +209,8 @@ def _select(
     return amos_dask.Selection(ids or None, subset, modality)
 
 
-selection = as_one("selection", _select, _ids, _subset, _modality)
-selection_of_modality = as_one("selection", _select, _ids, _subset)
+selection = as_one("selection", _select, ids=_ids, subset=_subset, modality=_modality)
+selection_of_modality = as_one("selection", _select, ids=_ids, subset=_subset)
 
 
 # Where to run, and how to show progress.
@@ -222,44 +221,44 @@ def _style(json_lines: bool, quiet: bool) -> str:
 progress = as_one(
     "progress",
     _style,
-    flag("--json", "json_lines", help="Progress and result as JSON lines."),
-    flag("--quiet", help="No progress."),
+    json_lines=flag("--json", "json_lines", help="Progress and result as JSON lines."),
+    quiet=flag("--quiet", help="No progress."),
 )
 cluster = together(
     as_one(
         "cluster",
         lambda **given: amos_dask.ClusterOptions(**given),
-        click.option(
+        cluster=click.option(
             "--cluster",
             metavar="KIND|ADDRESS",
             help="local, slurm, pbs, lsf, sge, …, kubernetes, or the address of a Dask scheduler.  "
             "[default: local, or as configured]",
         ),
-        click.option(
+        workers=click.option(
             "--workers",
             type=click.IntRange(1),
             help="Processes; default: one a core of this machine.",
         ),
-        click.option(
+        memory=click.option(
             "--memory",
             "--memory_limit",
             metavar="SIZE",
             help="Memory of each worker, such as 4GB; default: its share of this machine.",
         ),
-        click.option(
+        dashboard_port=click.option(
             "--dashboard_port",
             type=click.IntRange(0, 65535),
             help="Port of the dashboard; a free one if taken.  [default: 8787]",
         ),
-        click.option(
+        local_directory=click.option(
             "--local_directory",
             type=click.Path(file_okay=False),
             help="For workers' temporary files.",
         ),
-        click.option("--queue", help="Queue or partition of batch jobs."),
-        click.option("--walltime", metavar="HH:MM:SS", help="Walltime of batch jobs."),
-        click.option("--account", help="Account of batch jobs."),
-        flag("--tls", default=None, help="Encrypt between the processes."),
+        queue=click.option("--queue", help="Queue or partition of batch jobs."),
+        walltime=click.option("--walltime", metavar="HH:MM:SS", help="Walltime of batch jobs."),
+        account=click.option("--account", help="Account of batch jobs."),
+        tls=flag("--tls", default=None, help="Encrypt between the processes."),
     ),
     progress,
 )

@@ -297,8 +297,9 @@ def index_manifests(
     ------
     ManifestError
         When the workbook, the split or a subset is missing: nothing is written then.
-    ForeignFileError
-        When a file that is not ours and says something else is in the way.
+    ForeignFileError, WorkbookLockedError
+        When a file that is not ours and says something else is in the way, or one is open in
+        another program: nothing is written then.
 
     Examples
     --------

@@ -12,8 +12,7 @@ import pandas as pd
 
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
-from amos_dask.exclusions import Exclusions
-from amos_dask.params import Params
+from amos_dask.params import Exclusions, Params
 from amos_dask.records import SampleResult, Step, StepIssue, sample_number
 from amos_dask.results import CommandResult, failure_issue
 from amos_dask.root.choices import (
@@ -96,9 +95,10 @@ class Workplace:
         tasks : sequence of SampleTask
             One a sample.
         """
-        results = []
-        if tasks:
-            run_number(self.layout)
+        results: list[SampleResult] = []
+        if not tasks:
+            return results
+        run_number(self.layout)  # before tasks ask for it
         with open_session(self.cluster, self.progress) as session:
             session.prepare_kernels()
             for outcome in session.map(name, make_sample, tasks):

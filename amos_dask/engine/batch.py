@@ -165,8 +165,8 @@ def _named_by_system(system: str, options: ClusterOptions) -> dict[str, Any]:
             raise ClusterError(f"{system} has no {name}: leave out --{name} {value}.")
     import dask
 
-    disk = dask.config.get(f"jobqueue.{system}.disk", None)
-    return {"disk": _CONDOR_DISK if disk is None else None}
+    is_said = dask.config.get(f"jobqueue.{system}.disk", None) is not None
+    return {} if is_said else {"disk": _CONDOR_DISK}
 
 
 def _walltime(system: str, walltime: str) -> str:

@@ -75,7 +75,7 @@ def _read_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
     if opened is None:
         raise _LeftOutError(*issues)
     mask, info = opened
-    fitted = fit_to_volume(mask, info, volume) if info.shape == volume.shape else None
+    fitted = fit_to_volume(mask, info, volume)
     if fitted is None:
         message = "the mask lies on another grid than its scan"
         if info.shape != volume.shape:

@@ -13,10 +13,10 @@ from amos_dask.export.files import ExportFolder
 from amos_dask.labels import BACKGROUND, PROSTATE, UTERUS, LabelMap
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.export_mark import ExportMark
-from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
 from amos_dask.sample.selection import Selection
 from amos_dask.sample.source import FolderSource
+from amos_dask.tables.issue_files import IssueLog
 
 # Version of how files are made from those of ROOT_DIR: where it is another, they are outdated.
 RESULT_VERSION = 1

@@ -81,3 +81,4 @@ def njit_inline(function: _Function) -> _Function:
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Ints: TypeAlias = NDArray[np.int64]
+Shape: TypeAlias = tuple[int, int, int]

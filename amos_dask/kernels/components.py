@@ -12,13 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import Bytes, Ints, njit, njit_inline
-from amos_dask.kernels.voxelwise import flat_fortran
-
-Shape = tuple[int, int, int]
+from amos_dask.kernels.accelerate import Bytes, Ints, Shape, njit, njit_inline
+from amos_dask.kernels.voxelwise import flat_fortran, is_uniform
 
 # Columns of a table. A row is less than a cache line: adding to a component costs one access.
-N_VOXELS, _SUM_X, _SUM_Y, _SUM_Z, _FIRST_VOXEL, _LABEL, _N_COLUMNS = 0, 1, 2, 3, 4, 5, 6
+_N_VOXELS, _SUM_X, _SUM_Y, _SUM_Z, _FIRST_VOXEL, _LABEL, _N_COLUMNS = 0, 1, 2, 3, 4, 5, 6
 
 _UNSEEN = -1  # the component_id of a run that no neighbour has reached yet
 
@@ -74,18 +72,18 @@ def label_components(mask: Bytes) -> Components:
     """
     flat = flat_fortran(mask)
     shape = mask.shape if mask.size else (0, 0, 0)
-    even, odd = new_runs(*shape[:2]), new_runs(*shape[:2])
-    table = new_table(4 * shape[0] * shape[1])
+    even, odd = _new_runs(*shape[:2]), _new_runs(*shape[:2])
+    table = _new_table(4 * shape[0] * shape[1])
     z, n = 0, 0
     while z < shape[2]:
         z, n = _scan_slices(flat, shape, z, even, odd, table, n)
         if z < shape[2]:
             table = _enlarge(table, n)
-    rows = table.rows[: merge_table(table, n)]
+    rows = table.rows[: _merge_table(table, n)]
     rows = rows.take(np.argsort(rows[:, _FIRST_VOXEL]), axis=0)
     return Components(
         label=rows[:, _LABEL].astype(np.uint8),
-        n_voxels=rows[:, N_VOXELS],
+        n_voxels=rows[:, _N_VOXELS],
         coordinate_sums=rows[:, _SUM_X : _SUM_Z + 1],
         first_voxel=rows[:, _FIRST_VOXEL],
     )
@@ -103,37 +101,16 @@ def _scan_slices(
     while z < shape[2] and n + n_pixels <= table.parent.size:
         current, previous = (odd, even) if z % 2 else (even, odd)
         plane = flat[z * n_pixels : (z + 1) * n_pixels]
-        n = scan_slice(plane, z, shape, current, previous, table, n)
+        n = _scan_slice(plane, z, shape, current, previous, table, n)
         z += 1
     return z, n
 
 
 @njit
-def scan_slice(
+def _scan_slice(
     plane: Bytes, z: int, shape: Shape, current: Runs, previous: Runs, table: Table, n: int
 ) -> int:
-    """Add slice z to the table, linked to the slice before it if there is one.
-
-    Parameters
-    ----------
-    plane : uint8 (x * y,)
-        The slice, x fastest.
-    z : int
-        Its place; with 0, ``previous`` plays no part.
-    shape : (int, int, int)
-        Of the volume.
-    current, previous : Runs
-        Room for the slice's runs, and the runs of the slice before it.
-    table : Table
-        Has room for one more component a voxel.
-    n : int
-        Provisional components in the table.
-
-    Returns
-    -------
-    int
-        Provisional components that are now in the table.
-    """
+    """Add slice z to the table, linked to the one before it; return how long the table is now."""
     nx, ny, _ = shape
     _find_runs(plane, nx, ny, current)
     for y in range(ny):
@@ -163,19 +140,8 @@ class Runs(NamedTuple):
     row_begin: Ints
 
 
-def new_runs(nx: int, ny: int) -> Runs:
-    """Return room for the runs of any slice of a size.
-
-    Parameters
-    ----------
-    nx, ny : int
-        Pixels of the slice along x and y; may be 0.
-
-    Returns
-    -------
-    Runs
-        To be filled by `scan_slice`; no sentinels yet.
-    """
+def _new_runs(nx: int, ny: int) -> Runs:
+    """Return room for the runs of any slice of a size."""
     n = (nx + 1) * ny
     return Runs(
         np.empty(n, np.int32),
@@ -193,21 +159,12 @@ def _find_runs(plane: Bytes, nx: int, ny: int, runs: Runs) -> None:
         row = plane[y * nx : (y + 1) * nx]
         row_begin[y] = n
         n = _start_run(runs, n, 0, row[0])
-        if not _is_uniform(row):
+        if not is_uniform(row):
             for x in range(1, nx):
                 if row[x] != row[x - 1]:
                     n = _start_run(runs, n, x, row[x])
         n = _start_run(runs, n, nx, row[nx - 1])
     row_begin[ny] = n
-
-
-@njit_inline
-def _is_uniform(row: Bytes) -> bool:
-    """Return whether a row is of one label, as most are."""
-    differences = np.uint8(0)
-    for x in range(row.size):  # uint8 throughout, no early exit: becomes vector instructions
-        differences = np.uint8(differences | (row[x] ^ row[0]))
-    return bool(differences == 0)
 
 
 @njit_inline
@@ -285,24 +242,13 @@ class Table(NamedTuple):
     parent: Ints
 
 
-def new_table(n: int) -> Table:
-    """Return room for provisional components; pages that are not used cost no memory.
-
-    Parameters
-    ----------
-    n : int
-        How many there may be.
-
-    Returns
-    -------
-    Table
-        Uninitialised.
-    """
+def _new_table(n: int) -> Table:
+    """Return room for provisional components; pages that are not used cost no memory."""
     return Table(np.empty((n, _N_COLUMNS), np.int64), np.empty(n, np.int64))
 
 
 def _enlarge(table: Table, n: int) -> Table:
-    larger = new_table(2 * table.parent.size)
+    larger = _new_table(2 * table.parent.size)
     for target, source in zip(larger, table, strict=True):
         target[:n] = source[:n]
     return larger
@@ -322,7 +268,7 @@ def _add_row(runs: Runs, y: int, z: int, shape: Shape, table: Table, n: int) -> 
             component_id = component_ids[i] = n
             _start_component(table, n, label[i], first_voxel)
             n += 1
-        rows[component_id, N_VOXELS] += end - begin
+        rows[component_id, _N_VOXELS] += end - begin
         rows[component_id, _SUM_X] += (begin + end - 1) * (end - begin) // 2
         rows[component_id, _SUM_Y] += y * (end - begin)
         rows[component_id, _SUM_Z] += z * (end - begin)
@@ -341,21 +287,10 @@ def _start_component(table: Table, n: int, label: int, first_voxel: int) -> None
 
 
 @njit
-def merge_table(table: Table, n: int) -> int:
-    """Add provisional components to their roots.
+def _merge_table(table: Table, n: int) -> int:
+    """Add provisional components to their roots, which move to the front and stay in order.
 
-    Parameters
-    ----------
-    table : Table
-        Changed in place: the roots move to the front and stay in order, and ``table.parent``
-        then holds the row of each provisional component's root.
-    n : int
-        How many provisional components it holds.
-
-    Returns
-    -------
-    int
-        The number of roots, which is the number of components.
+    Then ``parent`` holds the row of each one's root. Returns how many roots there are.
     """
     rows, parent = table
     n_roots = 0

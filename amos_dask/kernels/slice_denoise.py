@@ -1,9 +1,9 @@
 """Denoising of a multi-label mask, slice by slice: small islands opened, small holes closed.
 
 A component of the complement of a label is a union of components of the slice, and small only if
-all of them are. So only pixels of small components can change, and no complement is ever labelled:
-islands and holes are flooded from those pixels, opened or closed where they lie, and then the vote
-settles what is unclear.
+all of them are. So only pixels of small components can change, and neither slice nor complement is
+ever labelled: small components are flooded from short runs of one label along x, islands and holes
+from their pixels; these are opened or closed where they lie, and the vote settles what is unclear.
 
 An opening is all boxes of the kernel's size that fit into a label, a closing all that is outside
 the boxes that fit between its pixels. Both are those of `scipy.ndimage` with ``border_value=0``.
@@ -15,20 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amos_dask.kernels.accelerate import ZERO, Bytes, Ints, njit, njit_inline
-from amos_dask.kernels.components import (
-    N_VOXELS,
-    Runs,
-    Shape,
-    Table,
-    merge_table,
-    new_runs,
-    new_table,
-    scan_slice,
-)
-from amos_dask.kernels.voxelwise import flat_fortran
-
-_UNSEEN = -1  # not flooded yet for the current label
+from amos_dask.kernels.accelerate import ZERO, Bytes, Ints, Shape, njit, njit_inline
+from amos_dask.kernels.voxelwise import flat_fortran, is_uniform
 
 
 def denoise_slices(
@@ -122,16 +110,14 @@ class Plane(NamedTuple):
 class Workspace(NamedTuple):
     """Room for any slice of a volume; what no slice needs is never touched and costs nothing.
 
-    The pixels of small components have places: ``pixel[k]`` is the k-th in raster order, and
-    ``place[p]`` the place of pixel p, -1 in a big component. ``seen[k]`` is the place from which
-    it was flooded for the current label, and ``group`` the places that a flood gathered.
+    The pixels of small components have places: ``pixel[k]`` is the k-th, and ``place[p]`` the
+    place of pixel p, -1 in a big component. ``seen[p]`` is the number of the flood that took up
+    pixel p last, and ``group`` the pixels that a flood gathered.
     ``in_box[p]`` is 1 where a box fits that holds pixel p, as far as it was looked for.
     ``chosen[k * n_labels + i]`` is 1 where the processed mask of the i-th label holds the pixel.
     ``label`` are the labels that occur, ascending, and ``votes`` are counted for every label.
     """
 
-    runs: Runs
-    table: Table
     pixel: Ints
     place: Ints
     seen: Ints
@@ -145,11 +131,9 @@ class Workspace(NamedTuple):
 def _new_workspace(nx: int, ny: int) -> Workspace:
     n = nx * ny
     return Workspace(
-        runs=new_runs(nx, ny),
-        table=new_table(n),
         pixel=np.empty(n, np.int64),
         place=np.full(n, -1, np.int64),
-        seen=np.empty(n, np.int64),
+        seen=np.zeros(n, np.int64),
         group=np.empty(n, np.int64),
         in_box=np.empty(n, np.uint8),
         chosen=np.empty(256 * n, np.uint8),
@@ -163,18 +147,20 @@ def _denoise_volume(
     source: Bytes, target: Bytes, shape: Shape, rule: Rule, work: Workspace
 ) -> None:
     nx, ny, nz = shape
+    n_floods = ZERO  # so far; each pass numbers its floods by their pixels from there
     for z in range(nz):
         pixels = slice(z * nx * ny, (z + 1) * nx * ny)
         plane = Plane(source[pixels], nx, ny)
-        n = scan_slice(plane.values, ZERO, shape, work.runs, work.runs, work.table, ZERO)
-        n_small = _find_small(plane, n, rule.max_pixels, work)
+        n_small = _find_small(plane, n_floods, rule.max_pixels, work)
+        n_floods += nx * ny
         if n_small > 0:
-            n_labels = _find_labels(plane, work)
+            n_labels = _list_labels(work)
             for i in range(n_small * n_labels):
                 work.chosen[i] = 0
             for i in range(n_labels):
-                _process_label(True, plane, i, n_labels, n_small, rule, work)
-                _process_label(False, plane, i, n_labels, n_small, rule, work)
+                for is_opening in (True, False):
+                    _process_label(is_opening, plane, n_floods, i, n_labels, n_small, rule, work)
+                    n_floods += nx * ny
             _vote(plane, n_labels, n_small, rule.halfedge, work, target[pixels])
             for k in range(n_small):
                 work.place[work.pixel[k]] = -1
@@ -184,29 +170,52 @@ def _denoise_volume(
 
 
 @njit_inline
-def _find_small(plane: Plane, n_found: int, max_pixels: int, work: Workspace) -> int:
-    """Give places to the pixels of small components; return their number."""
-    start, _, component_id, row_begin = work.runs
-    rows, root = work.table
-    merge_table(work.table, n_found)
+def _find_small(plane: Plane, n_floods: int, max_pixels: int, work: Workspace) -> int:
+    """Give places to the pixels of small components, and votes to the labels that occur.
+
+    Each row of a small component is a short run: those are looked for.
+
+    Returns
+    -------
+    int
+        The number of places.
+    """
     n = ZERO
+    for label in range(256):
+        work.votes[label] = 0
     for y in range(plane.ny):
-        for i in range(row_begin[y], row_begin[y + 1] - 1):
-            if rows[root[component_id[i]], N_VOXELS] <= max_pixels:
-                for p in range(y * plane.nx + start[i], y * plane.nx + start[i + 1]):
-                    work.pixel[n] = p
-                    work.place[p] = n
-                    n += 1
+        row = plane.values[y * plane.nx : (y + 1) * plane.nx]
+        end = plane.nx if is_uniform(row) else ZERO
+        begin = ZERO
+        while begin < plane.nx:
+            label = row[begin]
+            while end < plane.nx and row[end] == label:
+                end += 1
+            work.votes[label] = 1
+            p = y * plane.nx + begin
+            # What goes on from the row before was decided there.
+            begins = y == 0 or plane.values[p - plane.nx] != label
+            if begins and end - begin <= max_pixels and work.seen[p] <= n_floods:
+                n = _add_if_small(p, n, plane, n_floods, max_pixels, work)
+            begin = end
+    return n
+
+
+@njit
+def _add_if_small(
+    p: int, n: int, plane: Plane, n_floods: int, max_pixels: int, work: Workspace
+) -> int:
+    """Give places from n on to the component around a pixel if it is small; return the next."""
+    for g in range(_flood(p, plane, n_floods, plane.values[p], True, max_pixels, -1, work)):
+        work.pixel[n] = work.group[g]
+        work.place[work.group[g]] = n
+        n += 1
     return n
 
 
 @njit_inline
-def _find_labels(plane: Plane, work: Workspace) -> int:
-    """List the labels that occur in the slice; return their number."""
-    for label in range(256):
-        work.votes[label] = 0
-    for i in range(work.runs.row_begin[plane.ny]):
-        work.votes[work.runs.label[i]] = 1
+def _list_labels(work: Workspace) -> int:
+    """List the labels that have votes; return their number."""
     n = ZERO
     for label in range(256):
         if work.votes[label] != 0:
@@ -219,6 +228,7 @@ def _find_labels(plane: Plane, work: Workspace) -> int:
 def _process_label(
     is_opening: bool,
     plane: Plane,
+    n_floods: int,
     i: int,
     n_labels: int,
     n_small: int,
@@ -228,58 +238,55 @@ def _process_label(
     """Open the islands or close the holes of the i-th label, and note what it then holds."""
     label = work.label[i]
     for k in range(n_small):
-        work.seen[k] = _UNSEEN
-    for k in range(n_small):
-        is_label = plane.values[work.pixel[k]] == label
-        if is_label == is_opening and work.seen[k] == _UNSEEN:
-            n = _flood(k, plane, label, is_label, work)
-            if 0 < n <= rule.max_pixels:
+        p = work.pixel[k]
+        is_label = plane.values[p] == label
+        if is_label == is_opening and work.seen[p] <= n_floods:
+            n = _flood(p, plane, n_floods, label, is_label, rule.max_pixels, 0, work)
+            if n > 0:
                 _find_boxes(n, plane, label, is_label, rule.kernel, work)
-                for g in range(n):
-                    place = work.group[g]
-                    is_in_box = work.in_box[work.pixel[place]] != 0
-                    work.chosen[place * n_labels + i] = is_in_box == is_opening
+            for g in range(n):
+                q = work.group[g]
+                work.chosen[work.place[q] * n_labels + i] = (work.in_box[q] != 0) == is_opening
 
 
 @njit_inline
-def _flood(seed: int, plane: Plane, label: np.uint8, is_label: bool, work: Workspace) -> int:
+def _flood(
+    seed: int,
+    plane: Plane,
+    n_floods: int,
+    label: np.uint8,
+    is_label: bool,
+    max_pixels: int,
+    least_place: int,
+    work: Workspace,
+) -> int:
     """Gather the component of a label, or of its complement, around a pixel.
 
-    A flood that comes upon a big component ends and leaves its marks: a later one that meets them
-    is in the same component and ends too, so that all floods for a label together take up every
-    pixel at most once.
+    A flood that takes up too many pixels, or one in a place below the least, ends and leaves its
+    marks: a later one of the same pass that meets them is in the same component and ends too, so
+    that all floods of a pass together take up every pixel at most once.
 
     Returns
     -------
     int
-        How many pixels ``work.group`` holds; 0 when the flood came upon a big component.
+        How many pixels ``work.group`` holds; 0 of a big component.
     """
-    work.seen[seed] = seed
+    number = n_floods + 1 + seed
+    work.seen[seed] = number
     work.group[0] = seed
-    n = ZERO + 1
-    g = ZERO
+    n, g = ZERO + 1, ZERO
     while g < n:
-        n = _flood_on(work.pixel[work.group[g]], n, seed, plane, label, is_label, work)
-        g += 1
-    return n
-
-
-@njit_inline
-def _flood_on(
-    p: int, n: int, seed: int, plane: Plane, label: np.uint8, is_label: bool, work: Workspace
-) -> int:
-    """Add the neighbours of pixel p to the n places of the group; return how many it now has."""
-    x_begin, x_end, y_begin, y_end = _box_around(p, plane, 1)
-    for y in range(y_begin, y_end):
-        for q in range(y * plane.nx + x_begin, y * plane.nx + x_end):
-            if (plane.values[q] == label) == is_label:
-                k = work.place[q]
-                if k < 0 or _UNSEEN != work.seen[k] != seed:
-                    return ZERO
-                if work.seen[k] == _UNSEEN:
-                    work.seen[k] = seed
-                    work.group[n] = k
+        x_begin, x_end, y_begin, y_end = _box_around(work.group[g], plane, 1)
+        for y in range(y_begin, y_end):
+            for q in range(y * plane.nx + x_begin, y * plane.nx + x_end):
+                if (plane.values[q] == label) == is_label and work.seen[q] != number:
+                    is_met = work.seen[q] > n_floods
+                    if is_met or n == max_pixels or work.place[q] < least_place:
+                        return ZERO
+                    work.seen[q] = number
+                    work.group[n] = q
                     n += 1
+        g += 1
     return n
 
 
@@ -306,7 +313,7 @@ def _find_boxes(
     """Find where boxes fit that hold any of the n pixels of ``work.group``."""
     x_begin, x_end, y_begin, y_end = plane.nx, ZERO, plane.ny, ZERO
     for g in range(n):
-        p = work.pixel[work.group[g]]
+        p = work.group[g]
         work.in_box[p] = 0
         y = p // plane.nx
         x = p - y * plane.nx

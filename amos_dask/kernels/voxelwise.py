@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import Bytes, Ints, njit
+from amos_dask.kernels.accelerate import Bytes, Ints, njit, njit_inline
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -70,6 +70,15 @@ def read_only(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
     view = np.ascontiguousarray(values).view()
     view.flags.writeable = False
     return view
+
+
+@njit_inline
+def is_uniform(labels: Bytes) -> bool:
+    """Return whether some labels, at least one, are all the same."""
+    differences = np.uint8(0)
+    for i in range(labels.size):  # uint8 throughout, no early exit: becomes vector instructions
+        differences = np.uint8(differences | (labels[i] ^ labels[0]))
+    return bool(differences == 0)
 
 
 # ---------------------------------------------------------------- masks
@@ -150,10 +159,7 @@ def count_labels(labels: Bytes) -> Ints:
 def _count_labels(flat: Bytes, counts: Ints) -> None:
     for begin in range(0, flat.size, _BLOCK):
         block = flat[begin : begin + _BLOCK]
-        differences = np.uint8(0)
-        for i in range(block.size):  # uint8 throughout, no early exit: becomes vector instructions
-            differences = np.uint8(differences | (block[i] ^ block[0]))
-        if differences == 0:
+        if is_uniform(block):
             counts[block[0]] += block.size
         else:
             for i in range(block.size):

@@ -87,26 +87,13 @@ class Patient:
     site: str
 
 
-def anatomy_of(number: int, seed: int) -> str:
-    """Sex of the patient of scan `number`; neighbours differ, so that a wrong row shows."""
+def _anatomy(number: int, seed: int) -> str:
+    """Return the sex of scan `number`'s patient; neighbours differ, so that a wrong row shows."""
     return "FM"[(number + seed) % 2]
 
 
-def make_patients(seed: int, subset_of: Mapping[int, str]) -> dict[int, Patient]:
-    """Make up a patient for each of the 600 scans.
-
-    Parameters
-    ----------
-    seed
-        Seed of the archive.
-    subset_of
-        Subset of every scan; only MR scans of "test" come from an Ingenia.
-
-    Returns
-    -------
-    dict of int to Patient
-        By scan number, 1..600.
-    """
+def _make_patients(seed: int, subset_of: Mapping[int, str]) -> dict[int, Patient]:
+    """Make up a patient for each of the 600 scans, given their subsets; by number."""
     rng = np.random.default_rng([seed, 600])
     scanners = _scanners(subset_of)
     manufacturers = _CT_SCANNERS | _MRI_SCANNERS
@@ -117,7 +104,7 @@ def make_patients(seed: int, subset_of: Mapping[int, str]) -> dict[int, Patient]
         had_birthday = (acquired.month, acquired.day) >= (born.month, born.day)
         patients[number] = Patient(
             birth_date=f"{born:%Y%m%d}",
-            sex=anatomy_of(number, seed),
+            sex=_anatomy(number, seed),
             age=f"{acquired.year - born.year - (not had_birthday):03d}Y",
             scanner=scanners[number],
             manufacturer=manufacturers[scanners[number]],
@@ -199,20 +186,7 @@ class PlantedSample(Patient):
 def plan_samples(
     n_ct: int, n_mri: int, size: str, seed: int, quirks: bool, defects: bool
 ) -> tuple[tuple[PlantedSample, ...], dict[int, Patient]]:
-    """Plan what to write.
-
-    Parameters
-    ----------
-    n_ct, n_mri
-        Scans of each modality.
-    size
-        One of `SIZES`.
-    seed
-        Draws patients.
-    quirks
-        Whether anything is odd.
-    defects
-        Whether a CT of each of `DEFECTS` is added.
+    """Plan what to write; arguments as of `write_archive`.
 
     Returns
     -------
@@ -222,7 +196,7 @@ def plan_samples(
         All 600 patients, by number.
     """
     subsets = {n: _SUBSETS[place % 5] for scans in (_CT, _MRI) for place, n in enumerate(scans)}
-    patients = make_patients(seed, subsets)
+    patients = _make_patients(seed, subsets)
     places = [("ct", place, "") for place in range(n_ct)]
     places += [("mri", place, "") for place in range(n_mri)]
     if defects:
@@ -239,7 +213,7 @@ def plan_samples(
             **asdict(patients[number]),
             **_files(number, "train" if defect else subsets[number], names),
             modality=modality,
-            anatomy=anatomy_of(number, seed),
+            anatomy=_anatomy(number, seed),
             shape=_stored(shapes[place % len(shapes)], names),
             spacing_mm=_stored(spacings[place % len(spacings)], names),
             defect=defect,

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from amos_dask.datasets import DatasetDefinition
-from amos_dask.exclusions import EVERY_LABEL, Exclusions
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.overlay import label_colour
+from amos_dask.params import EVERY_LABEL, Exclusions
 from amos_dask.records import Regions, SampleFiles, SampleRecord
 from amos_dask.root.layout import Layout
 from amos_dask.statistics.stats import Statistics

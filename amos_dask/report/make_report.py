@@ -19,7 +19,6 @@ from amos_dask.report.content import Findings, make_content, make_times
 from amos_dask.report.page import shows_the_same, write_page
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_exclusions, find_label_map, require_sample_folders
-from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, SampleFolder, absolute
 from amos_dask.root.own_files import OwnFiles
@@ -29,6 +28,7 @@ from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import written_record
 from amos_dask.statistics.stats import FEW_SAMPLES, write_statistics
 from amos_dask.steps.pictures import PICTURE_ARRAY, PictureTaker, pack_pictures, unpack_pictures
+from amos_dask.tables.issue_files import IssueLog
 from amos_dask.tables.manifests import FILE_TYPES
 from amos_dask.tables.workbook import read_sheet
 

@@ -18,9 +18,8 @@ from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.csv_text import read_text
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition, read_definition
 from amos_dask.errors import AmosDaskError, DatasetError, LabelMapError
-from amos_dask.exclusions import NO_EXCLUSIONS, Exclusions, read_exclusions
 from amos_dask.labels import LabelMap, read_label_map
-from amos_dask.params import DenoiseParams
+from amos_dask.params import NO_EXCLUSIONS, DenoiseParams, Exclusions, read_exclusions
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_sample_folders
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts

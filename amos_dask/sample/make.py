@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from amos_dask.errors import ForeignFileError
 from amos_dask.issues import make_issue
+from amos_dask.nifti import ImageReader
 from amos_dask.records import SampleResult, Step, StepIssue
 from amos_dask.root.kept import InBlocks, KeptFiles
-from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Output, Receipt, Receipts
+from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging
 from amos_dask.sample.edits import (
     describe_edited_info,
@@ -27,10 +28,11 @@ from amos_dask.sample.receipt import amend_receipt, find_intact, list_masks, mak
 from amos_dask.sample.source import STAYS, ArchiveSource, EarlierOutputStaysError
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from amos_dask.sample.todo import may_keep_rest, summarise
+from amos_dask.steps.header_check import check_tail
 from amos_dask.steps.info_file import info_yaml
 from amos_dask.steps.mask import FittedMask
 from amos_dask.steps.pictures import pack_pictures
-from amos_dask.steps.volume import written_info
+from amos_dask.steps.volume import check_values, convert_volume, written_info
 
 
 def make_sample(task: SampleTask) -> SampleResult:
@@ -62,7 +64,7 @@ def make_sample(task: SampleTask) -> SampleResult:
             earlier = move_sample(task, earlier)
         publication = Publication(task, earlier)
         with Staging(publication.journal) as staging:
-            made = _make(task, earlier, staging)
+            made = _make(task, origin, earlier, staging)
             if not made.is_lost:
                 _stage_kept(task, made, staging, is_ours)
                 if earlier is not None and is_ours:
@@ -148,29 +150,33 @@ def _leave(
     return summarise(receipt)
 
 
-def _make(task: SampleTask, earlier: Receipt | None, staging: Staging) -> Made:
+def _make(task: SampleTask, origin: Origin, earlier: Receipt | None, staging: Staging) -> Made:
     """Stage the outputs of a task."""
     made, source = Made(), task.source
     if not isinstance(source, ArchiveSource):
         make_masks(task, staging, made)
         return made
-    scan, found = source.read_header()
-    if scan is not None:
-        made.scan, made.written = scan, written_info(scan)
+
+    def look_at(scan: ImageReader) -> list[tuple[str, str]]:
+        made.scan, made.written = scan.info, written_info(scan.info)
         # Before the volume, whose values are looked at under the masks as it streams by.
         if earlier is not None and Output.MASKS not in task.outputs:
             made.take_known(earlier.record, source)
         else:
             edited = read_edited_mask(task, earlier, made.written)
-            _make_masks(task, source, edited, earlier, staging, made)
-        if Output.VOLUME in task.outputs:
-            path = staging.path_for(task.target.volume)
-            scan, found = source.convert_volume(path, made.watchers)
-            if not task.keeps_info:
-                staging.write_text(task.target.info, info_yaml(source.sample))
-            made.clock.lap("volume")
-        elif earlier is not None:
-            made.volume_issues = [i for i in earlier.record.issues if source.is_of_volume(i.issue)]
+            _make_masks(task, source, origin, edited, earlier, staging, made)
+        if Output.VOLUME not in task.outputs:
+            return []
+        path = staging.path_for(task.target.volume)
+        odd = list(check_values(convert_volume(scan, path, made.watchers)))
+        if not task.keeps_info:
+            staging.write_text(task.target.info, info_yaml(source.sample))
+        made.clock.lap("volume")
+        return [*check_tail(scan), *odd]
+
+    scan, found = source.read_volume(look_at)
+    if earlier is not None and Output.VOLUME not in task.outputs:
+        made.volume_issues = [i for i in earlier.record.issues if source.is_of_volume(i.issue)]
     if task.keeps_info:
         found = [*found, describe_edited_info(task)]
     made.volume_issues += [StepIssue(Step.CONFIRM_PAIRS, issue) for issue in found]
@@ -182,6 +188,7 @@ def _make(task: SampleTask, earlier: Receipt | None, staging: Staging) -> Made:
 def _make_masks(
     task: SampleTask,
     source: ArchiveSource,
+    origin: Origin,
     edited: FittedMask | None,
     earlier: Receipt | None,
     staging: Staging,
@@ -197,7 +204,7 @@ def _make_masks(
     is_gone = sample.mask is None and was_there
     missing = [source.missing_file("mask")] if is_gone else []
     if edited is not None:
-        is_new = source.find_origin().inputs[Output.MASKS] != earlier.origin.inputs[Output.MASKS]
+        is_new = origin.inputs[Output.MASKS] != earlier.origin.inputs[Output.MASKS]
         found = describe_edits(task, earlier, is_source_new=is_new and sample.mask is not None)
         made.found(Step.CONFIRM_PAIRS, [*found, *missing, *edited.issues])
         beside = KeptFiles(task.layout.restore).path_for(task.name, task.target.mask)

@@ -145,10 +145,9 @@ def holds_the_same(existing: Path, staged: Path) -> bool:
             open_image(file_ref(staged, existing.name)) as ours,
         ):
             known, new = theirs.info, ours.info
-            norm = geometry.difference_norm(known.affine, new.affine)
             if known.shape != new.shape or known.dtype != new.dtype:
                 return False
-            return norm <= geometry.SAME_AFFINE_NORM and all(
+            return geometry.is_same(known.affine, new.affine) and all(
                 np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
                 for a, b in zip(theirs.chunks(), ours.chunks(), strict=True)
             )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from amos_dask.exclusions import EVERY_LABEL
+from amos_dask.params import EVERY_LABEL
 from amos_dask.records import SampleFiles, SampleRecord, Step
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.layout import SampleFolder

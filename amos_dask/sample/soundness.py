@@ -19,7 +19,7 @@ from amos_dask.root.identity import AlteredFile, Change
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import Edit, Output, Receipt, Receipts
 from amos_dask.sample.edits import can_take_up
-from amos_dask.steps.header_check import check_headers, unreadable
+from amos_dask.steps.header_check import check_headers, check_tail, unreadable
 from amos_dask.steps.mask import check_pair, read_mask
 
 _CODES = {
@@ -117,9 +117,7 @@ def _verify_file(sample: Sample, kind: Kind, ref: FileRef, *, full: bool) -> lis
         return [unreadable(sample, ref, kind, error)]
     except BadMaskError as error:
         return [issue(error.code, error.message)]
-    if image.has_trailing_bytes:
-        return [issue("trailing_bytes", "bytes follow the image")]
-    return []
+    return [issue(*each) for each in check_tail(image)]
 
 
 @dataclass(frozen=True, slots=True)

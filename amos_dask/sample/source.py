@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -19,11 +19,11 @@ from amos_dask.records import FileRef, Kind, Metadata, Sample
 from amos_dask.root.identity import input_identity
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import Origin, Output
-from amos_dask.steps.header_check import bad_affine, unreadable
+from amos_dask.steps.header_check import bad_affine, check_tail, unreadable
 from amos_dask.steps.info_file import parse_info_yaml
 from amos_dask.steps.mask import check_affine, check_pair, mask_turned, read_mask
 from amos_dask.steps.turned_mask import Fit, choose_order, measure_fits
-from amos_dask.steps.volume import Watcher, check_values, convert_volume
+from amos_dask.steps.volume import Watcher
 
 CANNOT_BE_READ = (UnreadableImageError, InaccessibleFileError)
 # Identity of a file of the archive that nothing can be told of: it counts as changed.
@@ -100,15 +100,22 @@ class ArchiveSource:
         }
         return Origin(row, inputs)
 
-    def read_header(self) -> tuple[ImageInfo | None, list[Issue]]:
-        """Read the header of the scan.
+    def read_volume(
+        self, look_at: Callable[[ImageReader], list[tuple[str, str]]]
+    ) -> tuple[ImageInfo | None, list[Issue]]:
+        """Open the scan, and let a function look at it if its header can be used.
+
+        Parameters
+        ----------
+        look_at : callable
+            Is given the opened scan; returns code and message of each issue that it finds.
 
         Returns
         -------
         info : ImageInfo or None
             The scan's own header; None when the scan cannot be used.
         issues : list of Issue
-            Why not.
+            What was found, or why it cannot be used.
 
         Raises
         ------
@@ -116,40 +123,15 @@ class ArchiveSource:
             When the scan cannot be used now, and there is one from before, or that it cannot be
             read says nothing about its voxels.
         """
-        return self._read_volume(lambda image: [])
-
-    def convert_volume(
-        self, path: Path, watchers: Sequence[Watcher]
-    ) -> tuple[ImageInfo | None, list[Issue]]:
-        """Write the scan as float32; returns and raises as `read_header`.
-
-        Parameters
-        ----------
-        path : Path
-            Where to write (a temporary name).
-        watchers : sequence of callable
-            Each is shown all float32 values in file order, chunk by chunk.
-        """
-
-        def convert(image: ImageReader) -> list[tuple[str, str]]:
-            found = list(check_values(convert_volume(image, path, watchers)))
-            return [*_check_tail(image), *found]
-
-        return self._read_volume(convert)
-
-    def _read_volume(
-        self, look_at: Callable[[ImageReader], list[tuple[str, str]]]
-    ) -> tuple[ImageInfo | None, list[Issue]]:
-        """Open the scan; code and message of what is found become issues."""
         ref = self.sample.volume
         if ref is None:
             return None, []  # said when the archive was searched
         stays = self.has_earlier_output
         try:
             with open_image(ref) as image:
-                found = look_at(image)
-            if geometry.is_usable(image.info.affine):
-                return image.info, [self._issue(*each, ref) for each in found]
+                if geometry.is_usable(image.info.affine):
+                    found = look_at(image)
+                    return image.info, [self._issue(*each, ref) for each in found]
             issue = bad_affine(self.sample_id, ref.path, "volume")
         except CANNOT_BE_READ as error:
             issue = unreadable(self.sample, ref, "volume", error)
@@ -186,7 +168,7 @@ class ArchiveSource:
             return None, [self._issue(error.code, error.message, ref, "no mask written")]
         labels, issues = self._in_order(scan, image.info, turn, read.labels)
         issues += read.check(self.sample_id, ref.path)
-        issues += [self._issue(*each, ref) for each in _check_tail(image)]
+        issues += [self._issue(*each, ref) for each in check_tail(image)]
         return OpenedMask(labels, image.info), issues
 
     def _in_order(
@@ -229,11 +211,6 @@ class ArchiveSource:
 
     def _issue(self, code: str, message: str, ref: FileRef, action: str = "") -> Issue:
         return make_issue(code, message, sample=self.sample_id, file=ref.path, action=action)
-
-
-def _check_tail(image: ImageReader) -> list[tuple[str, str]]:
-    """Return code and message of what follows an image that was read to its end."""
-    return [("trailing_bytes", "bytes follow the image")] if image.has_trailing_bytes else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from amos_dask import geometry
-from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.nifti import read_info
-from amos_dask.params import Params
+from amos_dask.params import EVERY_LABEL, Params
 from amos_dask.records import (
     FileRef,
     HeaderCheck,

@@ -9,12 +9,11 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels import denoise_slices
 from amos_dask.labels import BACKGROUND, LabelMap
 from amos_dask.nifti import Mask
-from amos_dask.params import DenoiseParams
+from amos_dask.params import EVERY_LABEL, DenoiseParams
 from amos_dask.records import LabelChange
 
 # Raised when the result for the same input and parameters changes.
@@ -120,7 +119,7 @@ def check_vanished(
         if label != BACKGROUND and label not in present:
             n_voxels[label] += n
     sx, sy, sz = spacing_mm
-    names, issues = dict(label_map.entries), []
+    names, issues = label_map.names(), []
     for label, n in sorted(n_voxels.items()):
         name, volume_mm3 = names.get(label, "?"), n * sx * sy * sz
         message = f"denoising took away all {volume_mm3:.2f} mm3 of label {label} ({name})"

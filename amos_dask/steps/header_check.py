@@ -10,7 +10,7 @@ import numpy as np
 from amos_dask import geometry
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.nifti import ImageInfo, read_info
+from amos_dask.nifti import ImageInfo, ImageReader, read_info
 from amos_dask.records import FileHeader, FileRef, HeaderCheck, Kind, Sample
 
 # Raised when what is said of the same headers changes: they are read again then.
@@ -37,8 +37,9 @@ def check_headers(sample: Sample) -> HeaderCheck:
         row without geometry and an ``error``.
     """
     issues: list[Issue] = []
-    infos = {kind: _read(sample, ref, kind, issues) for kind, ref in sample.files}
-    rows = [_describe(ref, kind, infos[kind]) for kind, ref in sample.files]
+    files = sample.files
+    infos = {kind: _read(sample, ref, kind, issues) for kind, ref in files}
+    rows = [_describe(ref, kind, infos[kind]) for kind, ref in files]
     volume, mask = infos.get("volume"), infos.get("mask")
     if volume is not None and mask is not None:
         norm = geometry.difference_norm(mask.affine, volume.affine)
@@ -68,6 +69,11 @@ def unreadable(sample: Sample, ref: FileRef, kind: Kind, error: Exception) -> Is
     if isinstance(error, InaccessibleFileError):  # as all steps say it, so that it is said once
         return replace(issue, action="earlier output, if any, left as it is")
     return issue
+
+
+def check_tail(image: ImageReader) -> list[tuple[str, str]]:
+    """Return code and message of what follows an image that was read to its end."""
+    return [("trailing_bytes", "bytes follow the image")] if image.has_trailing_bytes else []
 
 
 def bad_affine(sample_id: str, path: str, kind: Kind) -> Issue:

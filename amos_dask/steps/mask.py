@@ -139,7 +139,7 @@ def check_pair(volume: ImageInfo, mask: ImageInfo) -> geometry.Turn | None:
         When the shapes differ, also after turning, or the mask's affine is unusable.
     """
     is_same, turn = mask.shape == volume.shape, None
-    if not (is_same and has_affine_of(mask, volume)):
+    if not (is_same and geometry.is_same(mask.affine, volume.affine)):
         turn = geometry.find_turn(volume.affine, mask.affine, mask.shape)
     if turn is not None and geometry.turned_shape(turn, mask.shape) != volume.shape:
         turn = None
@@ -151,11 +151,6 @@ def check_pair(volume: ImageInfo, mask: ImageInfo) -> geometry.Turn | None:
     if not geometry.is_usable(mask.affine):
         raise BadMaskError("bad_affine", geometry.UNUSABLE)
     return turn
-
-
-def has_affine_of(mask: ImageInfo, volume: ImageInfo) -> bool:
-    """Return whether a mask has its volume's affine, but for the rounding of headers."""
-    return geometry.difference_norm(mask.affine, volume.affine) <= geometry.SAME_AFFINE_NORM
 
 
 def check_affine(
@@ -172,7 +167,7 @@ def check_affine(
     why : str
         Why it keeps its order, where it might have been turned.
     """
-    if has_affine_of(mask, volume):
+    if geometry.is_same(mask.affine, volume.affine):
         return []
     norm = geometry.difference_norm(mask.affine, volume.affine)
     codes = _other_axis_codes(volume, mask)
@@ -248,7 +243,7 @@ def fit_to_volume(labels: Mask, mask: ImageInfo, volume: ImageInfo) -> FittedMas
     distance_mm, diagonal_mm = geometry.farthest_apart(affine, volume.affine, volume.shape)
     if turned.shape != volume.shape or not distance_mm <= _SAME_CORNERS * diagonal_mm:
         return None
-    norm = geometry.difference_norm(mask.affine, volume.affine)
     has_type = mask.stored_dtype == np.uint8 and not mask.is_scaled
-    has_form = norm <= geometry.SAME_AFFINE_NORM and not geometry.is_a_turn(turn)
+    is_same = geometry.is_same(mask.affine, volume.affine)
+    has_form = is_same and not geometry.is_a_turn(turn)
     return FittedMask(turned, has_type and has_form)

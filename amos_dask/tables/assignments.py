@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
@@ -154,12 +154,6 @@ def _need(
     """Return how much a part lacks of a group's strata."""
     lacks = (n * (share * total[name] - dealt[name]) for name, n in strata.items())
     return sum(lacks, Fraction(0))
-
-
-def assignment_hash(assignment: Iterable[tuple[str, str]]) -> str:
-    """Return the SHA-256 of an assignment: of its sorted lines ``ID,part``, each with a newline."""
-    lines = sorted(f"{sample_id},{part}\n" for sample_id, part in assignment)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 # Scans that agree in all columns of one of these are of one patient.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ import pandas as pd
 
 from amos_dask.errors import ManifestError
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME
-from amos_dask.tables.assignments import assignment_hash
 from amos_dask.tables.workbook import (
     read_sheet,
     require_columns,
@@ -176,6 +176,12 @@ def list_split(
     others = listed[listed["name"].astype(str) != split_name].to_dict("records")
     frame = pd.DataFrame([*others, row], columns=list(SPLIT_COLUMNS), dtype=object)
     return frame.sort_values("name", ignore_index=True)
+
+
+def assignment_hash(assignment: Iterable[tuple[str, str]]) -> str:
+    """Return the SHA-256 of an assignment: of its sorted lines ``ID,part``, each with a newline."""
+    lines = sorted(f"{sample_id},{part}\n" for sample_id, part in assignment)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def split_hash(split: pd.DataFrame, split_name: str) -> str:

@@ -32,9 +32,9 @@ from amos_dask.issues import make_issue
 from amos_dask.nifti import ImageInfo, read_info, write_mask
 from amos_dask.phantom import Archive
 from amos_dask.records import Step
-from amos_dask.root.issue_log import IssueLog
 from amos_dask.root.layout import Layout
 from amos_dask.root.working import hold_lock
+from amos_dask.tables.issue_files import IssueLog
 
 Export = Callable[..., CommandResult]
 CT, MR = Selection(modality="ct"), Selection(modality="mri")

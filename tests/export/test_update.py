@@ -428,6 +428,18 @@ def test_links_are_never_outdated(root: Path, raw: Path, nnunet: Export) -> None
     assert (result.exit_code, result.issues) == (0, ())
 
 
+def test_links_to_samples_that_are_gone_are_removed(root: Path, raw: Path, nnunet: Export) -> None:
+    nnunet(root, raw, link="symbolic")
+    shutil.rmtree(sample_dir(root / "grouped", "0004"))
+    theirs = raw / NAME / "imagesTr/theirs_0000.nii.gz"
+    theirs.symlink_to(raw / "nowhere")
+    result = nnunet(root, raw, link="symbolic")
+    assert codes(result) == [("foreign_file", "warning", "imagesTr")]
+    left = sorted(path.name for path in (raw / NAME / "imagesTr").iterdir())
+    assert left == ["amos_0001_0000.nii.gz", theirs.name]
+    assert not (raw / NAME / "replaced").exists()
+
+
 def test_verify_decodes_what_is_exported(root: Path, raw: Path, nnunet: Export) -> None:
     nnunet(root, raw)
     image = raw / NAME / "imagesTr/amos_0001_0000.nii.gz"

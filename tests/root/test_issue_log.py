@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amos_dask.issues import CATALOGUE, Issue, make_issue
 from amos_dask.records import Step
-from amos_dask.root.issue_log import IssueLog
+from amos_dask.tables.issue_files import IssueLog
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -12,9 +12,8 @@ from roots import archive_task, truncate
 
 from amos_dask.archive.discover import discover
 from amos_dask.datasets import AMOS22
-from amos_dask.exclusions import EVERY_LABEL
 from amos_dask.labels import LabelMap
-from amos_dask.params import DenoiseParams, Params
+from amos_dask.params import EVERY_LABEL, DenoiseParams, Params
 from amos_dask.phantom import write_archive
 from amos_dask.records import FileRef, Sample
 from amos_dask.root.layout import Layout, SampleFolder

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from strategies import layouts
 
 from amos_dask.difference import find_difference
-from amos_dask.exclusions import EVERY_LABEL
-from amos_dask.params import DenoiseParams
+from amos_dask.params import EVERY_LABEL, DenoiseParams
 from amos_dask.steps.denoise import denoise_mask, denoising_mark, is_denoised, undo_labels
 
 Mask = NDArray[np.uint8]

@@ -14,7 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from amos_dask.errors import ManifestError
-from amos_dask.tables.assignments import assign, assignment_hash, fold_shares, holdout_shares
+from amos_dask.tables.assignments import assign, fold_shares, holdout_shares
+from amos_dask.tables.splits import assignment_hash
 
 many = settings(max_examples=120, deadline=None, derandomize=True, database=None)
 
