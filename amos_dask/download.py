@@ -187,7 +187,8 @@ def _is_there(file: PublishedFile, root: Path, listener: Listener) -> bool:
     n_bytes = path.stat().st_size
     is_published = file.fits(n_bytes)
     if is_published and file.n_bytes_uncertain:  # the size alone does not tell
-        md5 = read_md5(str(path), lambda *n: listener(BytesDone("md5", file.name, *n)))
+        with path.open("rb") as opened:
+            md5 = read_md5(opened, lambda *n: listener(BytesDone("md5", file.name, *n)))
         is_published = md5 == file.md5
     if not is_published:
         raise AmosDaskError(

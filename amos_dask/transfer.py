@@ -185,7 +185,7 @@ class _Transfer:
             self._say(f"{self._n_there:,} bytes of it are there already")
         self._receive_all()
         while self._file.md5 is not None:
-            md5 = read_md5(str(partial_path(self._final)), lambda *n: self._tell("md5", *n))
+            md5 = read_md5(self._partial, lambda *n: self._tell("md5", *n))
             if md5 == self._file.md5:
                 return
             self._restart()

@@ -20,7 +20,7 @@ from amos_dask.archive.locations import (
     shown_name,
 )
 from amos_dask.archive.recognise import HEAD_BYTES, find_annex_link, find_other_form
-from amos_dask.archive.sources import open_location
+from amos_dask.archive.sources import open_archive, open_location
 from amos_dask.archive.tars import list_tar
 from amos_dask.archive.zips import list_zip
 from amos_dask.errors import ArchiveError, DamagedArchiveError
@@ -130,29 +130,23 @@ def file_ref(path: Path, shown_as: str) -> FileRef:
 
 def _list_one_file(location: str) -> list[FileRef]:
     """List a zip or a tar."""
-    what, part, read = "tar", "tar's headers", list_tar
+    form, part, read = "tar", "tar's headers", list_tar
     if is_zip(location):
-        what, part, read = "zip", "zip's directory", list_zip
-    try:
-        with open_location(location) as file:
+        form, part, read = "zip", "zip's directory", list_zip
+    etag = None
+    with open_archive(location, form) as file:
+        try:
             found = read(file, location if is_url(location) else str(Path(location).absolute()))
-        # A tar has no checksums of its files.
-        etag = remote.find_etag(location) if is_url(location) and read is list_tar else None
-    except FileNotFoundError as error:
-        absent = error.strerror if is_url(location) else f"there is no such {what} file"
-        raise ArchiveError(f"{shown(location)}: {find_annex_link(location) or absent}.") from error
-    except OSError as error:
-        raise _unreadable(location, error) from error
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        if isinstance(error.__context__, OSError):  # not known to be a zip as it cannot be read
-            raise _unreadable(location, error.__context__) from error
-        if form := _find_form(location):
-            raise ArchiveError(f"{shown(location)}: {form}.") from error
-        raise DamagedArchiveError(
-            f"{shown(location)}: the {part} cannot be read ({error}); download it again."
-        ) from error
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            if isinstance(error, OSError):
+                raise
+            if isinstance(error.__context__, OSError):  # not known to be a zip: it cannot be read
+                raise error.__context__ from None
+            if what := _find_form(location):
+                raise ArchiveError(f"{shown(location)}: {what}.") from error
+            raise DamagedArchiveError(
+                f"{shown(location)}: the {part} cannot be read ({error}); download it again."
+            ) from error
+        if is_url(location) and form == "tar":  # which has no checksums of its files
+            etag = remote.find_etag(location)
     return [replace(ref, path=shown_name(ref.path), etag=etag) for ref in found]
-
-
-def _unreadable(location: str, error: OSError) -> ArchiveError:
-    return ArchiveError(f"{shown(location)}: cannot be read ({error.strerror or error}).")

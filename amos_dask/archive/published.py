@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import partial
+from typing import BinaryIO
 
-from amos_dask.archive.locations import file_name, shown
-from amos_dask.archive.sources import count_bytes, open_location
+from amos_dask.archive.locations import file_name
+from amos_dask.archive.sources import count_bytes, open_archive
 from amos_dask.datasets import PublishedFile
-from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
 
 BLOCK_BYTES = 1 << 24
@@ -40,15 +40,10 @@ def compare_with_published(
         When the zip cannot be read.
     """
     issue = partial(make_issue, file=file_name(location))
-    try:
-        if progress := describe_progress(location, published):
-            return issue("incomplete_download", progress)
-        md5 = read_md5(location, tell)
-    except FileNotFoundError as error:
-        raise ArchiveError(f"{shown(location)}: there is no such zip file.") from error
-    except OSError as error:
-        words = error.strerror or error
-        raise ArchiveError(f"{shown(location)}: cannot be read ({words}).") from error
+    if progress := describe_progress(location, published):
+        return issue("incomplete_download", progress)
+    with open_archive(location, "zip") as file:
+        md5 = read_md5(file, tell)
     if md5 == published.md5:
         return None
     wrong = f"its MD5 is {md5}, published is {published.md5} at {published.where}"
@@ -56,14 +51,14 @@ def compare_with_published(
 
 
 def describe_progress(location: str, published: PublishedFile) -> str:
-    """Return how far the download of a file is, for people; empty where it may be complete.
+    """Return how far the download of a zip is, for people; empty where it may be complete.
 
     Raises
     ------
-    OSError
-        When the file cannot be opened.
+    ArchiveError
+        When the zip cannot be read.
     """
-    with open_location(location) as file:
+    with open_archive(location, "zip") as file:
         n_bytes = count_bytes(file)
     if n_bytes is None or n_bytes >= published.n_bytes - published.n_bytes_uncertain:
         return ""
@@ -74,28 +69,21 @@ def describe_progress(location: str, published: PublishedFile) -> str:
     )
 
 
-def read_md5(location: str, tell: Callable[[int, int | None], None]) -> str:
-    """Return the MD5 of a file.
+def read_md5(file: BinaryIO, tell: Callable[[int, int | None], None]) -> str:
+    """Return the MD5 of an open file.
 
     Parameters
     ----------
-    location : str
-        Path or URL.
+    file : binary file
+        It is read from its beginning.
     tell : callable
         Is told how many bytes have been read, and of how many as far as that is known, block by
         block.
-
-    Raises
-    ------
-    OSError
-        When the file cannot be read.
     """
     digest = hashlib.md5(usedforsecurity=False)  # what the publishers chose
-    n_read = 0
-    with open_location(location) as file:
-        n_bytes = count_bytes(file)
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-            n_read += len(block)
-            tell(n_read, n_bytes)
+    n_read, n_bytes = 0, count_bytes(file)
+    while block := file.read(BLOCK_BYTES):
+        digest.update(block)
+        n_read += len(block)
+        tell(n_read, n_bytes)
     return digest.hexdigest()

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple, cast
 
 from amos_dask.archive import remote
-from amos_dask.archive.locations import is_url
+from amos_dask.archive.locations import is_url, shown
 from amos_dask.archive.recognise import find_annex_link, find_substitute
 from amos_dask.archive.unpacking import FIRST_BYTES, begin_gunzip
 from amos_dask.archive.zips import find_member_fault, find_start, is_packed, unpack_member
-from amos_dask.errors import InaccessibleFileError, UnreadableImageError
+from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.records import FileRef, ZipMember
 
 BLOCK_BYTES = 1 << 18
@@ -56,6 +56,26 @@ def _open_file(path: str, flags: int) -> int:
         return descriptor
     os.close(descriptor)
     raise OSError(errno.EINVAL, "not a regular file", path)
+
+
+@contextmanager
+def open_archive(location: str, form: str) -> Iterator[BinaryIO]:
+    """Open an archive that is one file, a zip or tar as the form says.
+
+    Raises
+    ------
+    ArchiveError
+        When it is not there, or cannot be read, in the ``with`` block as well.
+    """
+    try:
+        with open_location(location) as file:
+            yield file
+    except FileNotFoundError as error:
+        absent = error.strerror if is_url(location) else f"there is no such {form} file"
+        raise ArchiveError(f"{shown(location)}: {find_annex_link(location) or absent}.") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise ArchiveError(f"{shown(location)}: cannot be read ({reason}).") from error
 
 
 def count_bytes(file: BinaryIO) -> int | None:
