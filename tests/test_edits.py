@@ -111,6 +111,32 @@ def save_almost_whole(path: Path) -> None:
     nib.save(nib.Nifti1Image(values, image.affine), path)
 
 
+def save_in_micron(path: Path) -> None:
+    image = nib.load(path)
+    edited = nib.Nifti1Image(correct(path), np.diag([1e3, 1e3, 1e3, 1]) @ image.affine)
+    edited.header.set_xyzt_units("micron")
+    nib.save(edited, path)
+
+
+def save_with_another_qform(path: Path) -> None:
+    image = nib.load(path)
+    edited = nib.Nifti1Image(correct(path), image.affine)
+    elsewhere = image.affine.copy()
+    elsewhere[0, 3] += 100
+    edited.set_sform(image.affine, 1)
+    edited.set_qform(elsewhere, 1)
+    nib.save(edited, path)
+
+
+def save_with_four_axes(path: Path) -> None:
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(correct(path)[..., None], image.affine, image.header), path)
+
+
+def save_without_header(path: Path) -> None:
+    nib.save(nib.Nifti1Image(correct(path), nib.load(path).affine), path)
+
+
 WAYS = {
     "uint8": save_as("uint8"),
     "int16": save_as("int16"),
@@ -118,6 +144,10 @@ WAYS = {
     "canonical": save_canonical,
     "axes": save_in_another_order_of_axes,
     "rounded": save_almost_whole,
+    "micron": save_in_micron,
+    "qform": save_with_another_qform,
+    "four axes": save_with_four_axes,
+    "no header": save_without_header,
 }
 
 
@@ -134,7 +164,9 @@ def test_an_edited_mask_outlives_runs_and_everything_follows_it(place: Place, wa
         if way == "rounded" and not words:
             assert "labels_rounded" in place.codes()
     volume = nib.load(place.file("volume.nii.gz"))
-    np.testing.assert_allclose(nib.load(mask).affine, volume.affine, atol=1e-5)
+    for form in (nib.load(mask).get_sform(), nib.load(mask).get_qform()):
+        np.testing.assert_allclose(form, volume.affine, atol=1e-4)
+    assert nib.load(mask).header.get_xyzt_units()[0] == "mm"
     for label, name in ((1, "01_spleen"), (2, "02_right_kidney"), (6, "06_liver")):
         np.testing.assert_array_equal(voxels(place.file(f"mask_{name}.nii.gz")), expected == label)
     row = table(place.root / "grouped" / "dataset_manifest.xlsx")[NAME]

@@ -68,6 +68,8 @@ class ImageInfo:
         Bytes before the first voxel.
     description : str
         The header's ``descrip``.
+    n_axes : int
+        Axes that the header tells of; those after the third have length 1.
     """
 
     shape: tuple[int, int, int]
@@ -84,6 +86,7 @@ class ImageInfo:
     inter: float
     data_offset: int
     description: str
+    n_axes: int = 3
 
     @property
     def n_voxels(self) -> int:
@@ -140,6 +143,7 @@ def parse_header(block: bytes) -> ImageInfo:
         inter=0.0 if inter is None else float(inter),
         data_offset=int(offset),
         description=bytes(header["descrip"].item()).decode("latin-1"),
+        n_axes=int(header["dim"][0]),
     )
 
 

@@ -208,8 +208,8 @@ class FittedMask(NamedTuple):
     labels : (x, y, z) uint8, Fortran-ordered
         In the order of the volume's voxels.
     is_as_written : bool
-        Whether the file has the type and geometry under which masks are written, so that it can
-        stay as it is.
+        Whether the file has the type and header with which masks are written, so that it can stay
+        as it is.
     issues : tuple of Issue
         What was found when it was read.
     """
@@ -244,6 +244,14 @@ def fit_to_volume(labels: Mask, mask: ImageInfo, volume: ImageInfo) -> FittedMas
     if turned.shape != volume.shape or not distance_mm <= _SAME_CORNERS * diagonal_mm:
         return None
     has_type = mask.stored_dtype == np.uint8 and not mask.is_scaled
-    is_same = geometry.is_same(mask.affine, volume.affine)
-    has_form = is_same and not geometry.is_a_turn(turn)
-    return FittedMask(turned, has_type and has_form)
+    return FittedMask(turned, has_type and _has_header_of(volume, mask))
+
+
+def _has_header_of(volume: ImageInfo, mask: ImageInfo) -> bool:
+    """Return whether every reader puts a mask on its volume, whichever form it goes by."""
+    forms = ((mask.affine, volume.affine), (mask.other_affine, volume.other_affine))
+    return (
+        (mask.n_axes, mask.unit, mask.form) == (volume.n_axes, volume.unit, volume.form)
+        and all(a is not None and b is not None and geometry.is_same(a, b) for a, b in forms)
+        and np.allclose(mask.pixdim_mm, volume.pixdim_mm, rtol=1e-4)
+    )
