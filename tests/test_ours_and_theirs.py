@@ -77,6 +77,39 @@ def test_nothing_is_done_again_for_what_is_not_ours(
     assert snapshot(folder / "AMOS22") == before
 
 
+def test_a_link_or_file_where_a_folder_goes_is_named_and_makes_way(
+    source: Path, tmp_path: Path, cluster_address: str
+) -> None:
+    shutil.copytree(source, tmp_path / "archive")
+    root, elsewhere = tmp_path / "AMOS22", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (root / "grouped").mkdir(parents=True)
+    place = root / GROUP
+    place.symlink_to(elsewhere)
+    _run(tmp_path, cluster_address, exit_code=3)
+    text = (root / "descriptor/issues.jsonl").read_text(encoding="utf-8")
+    assert f'"file": "{GROUP}", "message": "AMOS-CT is a link, which is not followed"' in text
+    place.unlink()
+    place.write_text("mine", encoding="utf-8")
+    _run(tmp_path, cluster_address, exit_code=3)
+    assert "AMOS-CT is no folder" in (root / "descriptor/issues.jsonl").read_text(encoding="utf-8")
+    _run(tmp_path, cluster_address, "--adopt")
+    assert [p.read_text() for p in (root / "replaced").rglob("AMOS-CT")] == ["mine"]
+    assert list(elsewhere.iterdir()) == []
+    program("verify", root)
+
+
+@pytest.mark.parametrize("name", ["grouped", "descriptor", ".amos-dask"])
+def test_a_file_where_rootdir_has_a_folder_is_one_sentence(
+    source: Path, tmp_path: Path, cluster_address: str, name: str
+) -> None:
+    shutil.copytree(source, tmp_path / "archive")
+    (tmp_path / "AMOS22").mkdir()
+    (tmp_path / "AMOS22" / name).write_text("mine", encoding="utf-8")
+    _run(tmp_path, cluster_address, exit_code=1)
+    assert (tmp_path / "AMOS22" / name).read_text(encoding="utf-8") == "mine"
+
+
 def test_a_sample_that_moves_leaves_what_is_not_ours(
     planted: tuple[Path, dict[str, bytes]], cluster_address: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from typing import Any
 
@@ -24,6 +25,14 @@ class Program(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order they were added."""
         return list(self.commands)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the program; once a command has ended, SIGTERM changes nothing of how it ended."""
+        try:
+            return super().main(*args, **extra)
+        finally:
+            if not (args or extra):  # a process of its own, which has nothing to do but to exit
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; its return value is the exit code."""

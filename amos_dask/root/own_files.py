@@ -217,6 +217,7 @@ class OwnFiles:
         WorkbookLockedError
             When the file that is there may not be replaced.
         """
+        self.make_way_to(final)
         with Staging(self._journal if lists else None) as staging:
             write(staging.path_for(final))
             is_there = final.exists()
@@ -232,6 +233,10 @@ class OwnFiles:
                 raise WorkbookLockedError(final, error.strerror or str(error)) from error
         if lists:
             self.note(final, told or OwnFile())
+
+    def make_way_to(self, final: Path) -> None:
+        """Look for what stands where a folder above a file goes; see `Ownership.make_way_to`."""
+        self.set_aside += self.ownership.make_way_to([final])
 
     def write_text(self, final: Path, text: str, *, aside: bool = False) -> None:
         """Write a text file as `write` does, unless it says that already."""

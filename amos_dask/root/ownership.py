@@ -88,11 +88,23 @@ class Ownership:
             return Way.TAKEN
         return self._aside_or_raise(final)
 
-    def require_reached(self, paths: Iterable[Path]) -> None:
-        """Raise `ForeignFileError` when a folder on the way to a file is a link."""
-        for path in {path.parent: path for path in paths}.values():
-            if is_below_link(self.layout, path):
-                raise ForeignFileError(path, "is reached through a link")
+    def make_way_to(self, paths: Iterable[Path]) -> list[Path]:
+        """Look for links and files where folders go on the way to files; return those set aside.
+
+        Raises
+        ------
+        ForeignFileError
+            When there is one that is to stay. Nothing may be staged before this was asked.
+        """
+        found = (find_obstacle(self.layout, path) for path in {p.parent: p for p in paths}.values())
+        obstacles = list(dict.fromkeys(path for path in found if path is not None))
+        for path in obstacles:
+            if not self.adopt:
+                what = "a link, which is not followed" if path.is_symlink() else "no folder"
+                raise ForeignFileError(path, f"is {what}")
+            with suppress(FileNotFoundError):  # another sample has just set it aside
+                set_aside(self.layout, path)
+        return obstacles
 
     def publish(
         self,
@@ -129,7 +141,6 @@ class Ownership:
             When somebody else's file is in the way; then nothing was touched.
         """
         staged = staging.staged
-        self.require_reached(staged)
         ways = {
             final: self.find_way(final, temporary, is_same)
             for final, temporary in staged.items()
@@ -161,7 +172,7 @@ class Ownership:
             Whether it was set aside. What is not ours, or reached through a link, stays.
         """
         is_there = self.lists(path) and os.path.lexists(path)
-        if not is_there or is_below_link(self.layout, path):
+        if not is_there or find_obstacle(self.layout, path):
             return False
         is_aside = keep_copy or not self.is_as_written(path)
         if is_aside:
@@ -177,9 +188,12 @@ class Ownership:
         raise ForeignFileError(final, "is in the way and nothing that this program wrote")
 
 
-def is_below_link(layout: Layout, path: Path) -> bool:
-    """Return whether a folder between ``grouped`` or ``descriptor`` and a file is a link."""
-    return any(folder.is_symlink() for folder in layout.folders_above(path))
+def find_obstacle(layout: Layout, path: Path) -> Path | None:
+    """Return the first link, or file, that stands for a folder above a path; not above the tops."""
+    for folder in reversed(layout.folders_above(path)):
+        if folder.is_symlink() or folder.is_file():
+            return folder
+    return None
 
 
 def run_number(layout: Layout) -> int:

@@ -43,7 +43,7 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
         When somebody else works there, ROOT_DIR cannot be written to, or it or an output lies in an
         archive.
     """
-    _require_no_dangling_link(layout.root, layout.grouped, layout.descriptor)
+    _require_folders(layout.root, layout.grouped, layout.descriptor, layout.state)
     for path in (layout.root, *outputs):
         require_outside_archives(path, layout.dataset)
     made = [path for path in (layout.state, *layout.state.parents) if not path.exists()]
@@ -210,7 +210,9 @@ def _describe_owner() -> str:
     return f"since {now} by process {os.getpid()} on {socket.gethostname()}"
 
 
-def _require_no_dangling_link(*places: Path) -> None:
+def _require_folders(*places: Path) -> None:
     for path in places:
         if path.is_symlink() and not path.exists():
             raise AmosDaskError(f"{path} leads to nothing; is a disk not mounted?")
+        if path.exists() and not path.is_dir():
+            raise AmosDaskError(f"{path}: a file where a folder goes; move it elsewhere.")

@@ -63,6 +63,7 @@ def make_sample(task: SampleTask) -> SampleResult:
         if is_ours and task.folder is None:
             earlier = move_sample(task, earlier)
         publication = Publication(task, earlier)
+        publication.make_way()
         with Staging(publication.journal) as staging:
             made = _make(task, origin, earlier, staging)
             if not made.is_lost:

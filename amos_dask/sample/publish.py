@@ -17,7 +17,7 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import open_image
 from amos_dask.root.identity import identity
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import Ownership, find_set_aside, is_below_link, set_aside
+from amos_dask.root.ownership import Ownership, find_obstacle, find_set_aside, set_aside
 from amos_dask.root.receipts import Edit, Origin, Receipt, Receipts
 from amos_dask.root.staging import Journal, Staging, find_journals_of, journal_of, remove_if_empty
 from amos_dask.sample.task import SampleTask
@@ -48,6 +48,16 @@ class Publication:
         known = (journal.files() for journal in journals)
         self._ownership = Ownership(task.layout, listed, *known, adopt=adopt)
         self._aside: list[Path] = []
+
+    def make_way(self) -> None:
+        """Look for what stands where a folder goes, before anything is staged.
+
+        Raises
+        ------
+        ForeignFileError
+            When it is to stay.
+        """
+        self._aside += self._ownership.make_way_to([self._task.target.mask])
 
     def publish(self, staging: Staging, origin: Origin) -> None:
         """Give the staged files their names, the mask last: its description tells of the others.
@@ -191,7 +201,7 @@ def move_sample(task: SampleTask, earlier: Receipt | None) -> Receipt | None:
 def _are_reached(layout: Layout, *folders: Path) -> bool:
     """Return whether folders of samples are ones, and no links."""
     return all(
-        folder.is_relative_to(layout.grouped) and not is_below_link(layout, folder / "file")
+        folder.is_relative_to(layout.grouped) and find_obstacle(layout, folder / "file") is None
         for folder in folders
     )
 

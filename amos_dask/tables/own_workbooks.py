@@ -77,7 +77,7 @@ def _look_into(own: OwnFiles, path: Path, sheets: Sheets, told: OwnFile) -> None
     if path.is_symlink() or not path.is_file():
         write_new()  # which says what is the matter with a folder or a link
         return
-    own.ownership.require_reached([path])
+    own.make_way_to(path)
     try:
         workbook = load(path)
     except ManifestError as error:

@@ -110,12 +110,14 @@ def test_nothing_is_written_through_a_link_to_a_folder(source: Path, tmp_path: P
     base.mkdir()
     (elsewhere / "amos_0001.nii.gz").write_bytes(b"mine")
     (base / "labelsTr").symlink_to(elsewhere)
-    placing = place(source, base, adopt=True)
-    assert placing.in_the_way == [NAME]
-    assert (elsewhere / "amos_0001.nii.gz").read_bytes() == b"mine"
+    assert place(source, base).in_the_way == [NAME]
     folder = ExportFolder(base, {NAME: frozenset(["1-2"])}, adopt=True)
     folder.ownership(base / NAME).remove(base / NAME)
     assert (elsewhere / "amos_0001.nii.gz").exists()
+    assert place(source, base, adopt=True).in_the_way == []
+    assert (elsewhere / "amos_0001.nii.gz").read_bytes() == b"mine"
+    assert (base / "replaced/1/labelsTr").readlink() == elsewhere
+    assert (base / NAME).read_bytes() == source.read_bytes()
 
 
 def test_the_target_of_a_linked_source_is_linked(source: Path, tmp_path: Path) -> None:

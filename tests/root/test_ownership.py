@@ -69,9 +69,27 @@ def test_nothing_is_written_through_a_link(layout: Layout, tmp_path: Path) -> No
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (layout.descriptor / "link").symlink_to(elsewhere)
-    with OwnFiles(layout, adopt=True) as own, pytest.raises(ForeignFileError, match="link"):
-        own.write_text(layout.descriptor / "link/a.txt", "one")
+    path = layout.descriptor / "link/a.txt"
+    with OwnFiles(layout) as own, pytest.raises(ForeignFileError, match="link is a link"):
+        own.write_text(path, "one")
+    with OwnFiles(layout, adopt=True) as own:
+        own.write_text(path, "one")
     assert list(elsewhere.iterdir()) == []
+    assert path.read_text() == "one"
+    assert not path.parent.is_symlink()
+    assert (layout.replaced / "1/descriptor/link").readlink() == elsewhere
+    assert [issue.code for issue in own.issues()] == ["replaced"]
+
+
+def test_a_file_where_a_folder_goes_makes_way(layout: Layout) -> None:
+    path = layout.descriptor / "folder/below/a.txt"
+    (layout.descriptor / "folder").write_text("mine")
+    with OwnFiles(layout) as own, pytest.raises(ForeignFileError, match="folder is no folder"):
+        own.write_text(path, "one")
+    with OwnFiles(layout, adopt=True) as own:
+        own.write_text(path, "one")
+    assert path.read_text() == "one"
+    assert (layout.replaced / "1/descriptor/folder").read_text() == "mine"
 
 
 def test_only_what_is_ours_is_removed(layout: Layout) -> None:
