@@ -292,6 +292,35 @@ def test_an_edited_mask_moves_with_its_sample(place: Place) -> None:
     assert "edited_mask" in place.codes()
 
 
+def save_cropped(path: Path) -> None:
+    nib.save(nib.Nifti1Image(correct(path)[:-1], nib.load(path).affine), path)
+
+
+def save_with_a_negative_label(path: Path) -> None:
+    labels = correct(path).astype(np.int16)
+    labels[0, 0, 0] = -1
+    nib.save(nib.Nifti1Image(labels, nib.load(path).affine), path)
+
+
+@pytest.mark.parametrize(
+    ("save", "why"), [(save_cropped, "shape or affine"), (save_with_a_negative_label, "-1")]
+)
+def test_why_an_edit_was_not_taken_is_said(
+    place: Place, save: Callable[[Path], None], why: str
+) -> None:
+    mask = place.file("mask.nii.gz")
+    before = mask.read_bytes()
+    save(mask)
+    saved = mask.read_bytes()
+    place.run()
+    assert mask.read_bytes() == before
+    (told,) = (issue for issue in issues(place.root) if issue["code"] == "replaced")
+    assert "could not be taken as edited" in told["message"]
+    assert why in told["message"]
+    (kept,) = (place.root / "replaced").rglob(mask.name)
+    assert kept.read_bytes() == saved
+
+
 def test_an_edited_mask_stays_when_the_archives_mask_changes(place: Place) -> None:
     mask = place.file("mask.nii.gz")
     expected = correct(mask)

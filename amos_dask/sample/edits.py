@@ -87,7 +87,7 @@ def note_edit(receipts: Receipts, receipt: Receipt, *edits: Edit) -> Receipt:
 
 def read_edited_mask(
     task: SampleTask, earlier: Receipt | None, volume: ImageInfo
-) -> FittedMask | None:
+) -> tuple[FittedMask | None, str]:
     """Read the mask in a sample's folder, if it was edited by hand, now or before.
 
     Parameters
@@ -101,39 +101,41 @@ def read_edited_mask(
 
     Returns
     -------
-    FittedMask or None
+    edited : FittedMask or None
         None where the mask is ours, or cannot be used: then it is made anew.
+    why : str
+        Why it cannot be used; empty where it can, or is ours.
     """
     receipts, path = Receipts(task.layout), task.target.mask
     if earlier is None or task.discard_edits:
-        return None
+        return None, ""
     is_new = is_edited(receipts, earlier, Edit.MASK)
     if Edit.MASK not in earlier.edited and not is_new:
-        return None
-    return _read_fitting(path, task.layout, volume, is_new=is_new)
+        return None, ""
+    try:
+        return _read_fitting(path, task.layout, volume, is_new=is_new), ""
+    except (*CANNOT_BE_READ, BadMaskError) as error:
+        return None, str(error)
 
 
 def _read_fitting(
     path: Path, layout: Layout, volume: ImageInfo, *, is_new: bool = True
-) -> FittedMask | None:
-    """Return a mask on its volume's grid; None where it is not one.
+) -> FittedMask:
+    """Return a mask on its volume's grid; raise where it is not one, or cannot be read.
 
     What a new edit says of denoising was kept by the program that saved it, and is wrong now.
     """
     if path.is_symlink():
-        return None
-    try:
-        with open_image(file_ref(path, layout.shown(path))) as image:
-            read = read_mask(image)
-        fitted = fit_to_volume(read.labels, image.info, volume)
-        if fitted is None:
-            return None
-        sample_id = path.name.removesuffix("_mask.nii.gz")
-        is_current = fitted.is_as_written and not (is_new and is_denoised(image.info.description))
-        found = tuple(read.check(sample_id, layout.shown(path)))
-        return fitted._replace(is_as_written=is_current, issues=found)
-    except (*CANNOT_BE_READ, BadMaskError):
-        return None
+        raise BadMaskError("edited_mask", "a link")
+    with open_image(file_ref(path, layout.shown(path))) as image:
+        read = read_mask(image)
+    fitted = fit_to_volume(read.labels, image.info, volume)
+    if fitted is None:
+        raise BadMaskError("edited_mask", "shape or affine are not those of the volume")
+    sample_id = path.name.removesuffix("_mask.nii.gz")
+    is_current = fitted.is_as_written and not (is_new and is_denoised(image.info.description))
+    found = tuple(read.check(sample_id, layout.shown(path)))
+    return fitted._replace(is_as_written=is_current, issues=found)
 
 
 def can_take_up(layout: Layout, folder: SampleFolder, edit: Edit) -> bool:
@@ -143,9 +145,10 @@ def can_take_up(layout: Layout, folder: SampleFolder, edit: Edit) -> bool:
             parse_info_yaml(folder.info.read_text(encoding="utf-8"))
             return True
         volume = read_info(file_ref(folder.volume, folder.volume.name))
-        return _read_fitting(folder.mask, layout, volume) is not None
-    except (*CANNOT_BE_READ, OSError, ValueError):
+        _read_fitting(folder.mask, layout, volume)
+    except (*CANNOT_BE_READ, BadMaskError, OSError, ValueError):
         return False
+    return True
 
 
 def describe_edited_info(task: SampleTask) -> Issue:

@@ -113,8 +113,14 @@ class Publication:
             paths = {self._task.layout.root / name for name in earlier.files} - set(keep)
             self._aside += remove_files(self._ownership, earlier, paths)
 
-    def find_issues(self) -> list[Issue]:
-        """Return the warning that files had to make way, in this run or before it was killed."""
+    def find_issues(self, refused: str = "") -> list[Issue]:
+        """Return the warning that files had to make way, in this run or before it was killed.
+
+        Parameters
+        ----------
+        refused : str
+            Why a mask that was edited by hand was not taken.
+        """
         task, target = self._task, self._task.target
         finals = {target.info, target.volume, target.mask, *target.binary_masks()}
         finals |= set(self._ownership.paths)
@@ -124,6 +130,8 @@ class Publication:
         message = f"{', '.join(path.name for path in aside)} had to make way"
         if any(path.name.startswith(f"{task.name}_mask_") for path in aside):
             message += "; edit the multi-label mask, of which binary masks are made"
+        if refused and target.mask in aside:
+            message += f"; {target.mask.name} could not be taken as edited: {refused}"
         first = target.mask if target.mask in aside else aside[0]
         action = "moved to replaced/"
         shown = task.layout.shown(first)
