@@ -109,6 +109,30 @@ def test_what_is_outdated_is_named_and_brought_up_to_date(
     assert snapshot(raw) == snapshot(tmp_path / "fresh")
 
 
+def test_verify_says_what_came_and_went(root: Path, raw: Path, nnunet: Export) -> None:
+    def said() -> str:
+        found = amos_dask.verify(raw / NAME).issues
+        return "\n".join(f"{issue.code} {issue.sample} {issue.message}" for issue in found)
+
+    folder = sample_dir(root / "grouped", "0001")
+    away = root.parent / folder.name
+    folder.rename(away)
+    nnunet(root, raw)
+    assert said() == ""
+    away.rename(folder)
+    assert said() == "outdated_export amos_0001 is in ROOT_DIR and not in the export"
+    nnunet(root, raw)
+    folder.rename(away)
+    assert "outdated_export amos_0001 is in ROOT_DIR no more" in said()
+    away.rename(folder)
+    label_map = root / "descriptor" / "label_map.yaml"
+    text = label_map.read_text(encoding="utf-8")
+    label_map.write_text(text.replace("spleen", "milt"), encoding="utf-8")
+    assert said() == "outdated_export  the label map is another now"
+    shutil.rmtree(root / "grouped")
+    assert "could not be made again" in said()
+
+
 def test_an_edited_label_stays_until_it_is_adopted(root: Path, raw: Path, nnunet: Export) -> None:
     before = contents(root)
     nnunet(root, raw)

@@ -133,6 +133,33 @@ def test_a_run_that_was_killed_goes_on_under_its_number(layout: Layout) -> None:
     assert run_number(layout) == 2
 
 
+def test_a_folder_is_set_aside_whole(layout: Layout) -> None:
+    folder = layout.descriptor / "folder"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below/a.txt").write_text("mine")
+    set_aside(layout, folder)
+    assert not folder.exists()
+    assert (layout.replaced / "1/descriptor/folder/below/a.txt").read_text() == "mine"
+
+
+def test_without_hard_links_a_copy_is_set_aside(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    path = layout.descriptor / "a.txt"
+    path.write_text("mine")
+    set_aside(layout, path, leave=True)
+    kept = layout.replaced / "1/descriptor/a.txt"
+    assert [path.read_text(), kept.read_text()] == ["mine", "mine"]
+    assert [p.name for p in kept.parent.iterdir()] == ["a.txt"]
+    set_aside(layout, path)
+    assert not path.exists()
+    assert [p.name for p in kept.parent.iterdir()] == ["a.txt"]
+
+
 def test_nothing_is_overwritten_in_replaced(layout: Layout) -> None:
     path = layout.descriptor / "a.nii.gz"
     for text in ("one", "two", "three"):
