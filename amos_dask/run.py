@@ -236,6 +236,8 @@ def _run(
     write_remembered(layout, found.now)
     if settings.prune:
         absent, folders = prune(absent), find_samples_of(layout)
+        for issue in absent.removed:
+            session.listener(Notice(f"{issue.sample}: {issue.message}; {issue.action}"))
     organised = find_organised(session, found, made.results, folders)
     _name_denoised_otherwise(session, found)
     log = IssueLog(layout.issue_log)

@@ -185,7 +185,9 @@ def test_prune_names_the_exports_that_hold_a_sample(place: Place, tmp_path: Path
         words = ("--root_dir", place.root, "--ids", ids, *cluster)
         program("export", "nnunet", tmp_path / name, *words)
     place.withdraw("amos_0009")
-    place.run("--prune")
+    said: list[object] = []
+    amos_dask.run(place.root, prune=True, cluster=place._cluster[1], progress=said.append)
+    assert any("amos_0009: removed" in str(e) and "exports ../holder/" in str(e) for e in said)
     (issue,) = (i for i in issues(place.root) if i["code"] == "replaced")
     assert "exports ../holder/" in issue["action"]
     assert "../other/" not in issue["action"]
