@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -165,30 +165,8 @@ def run(
     >>> result.dataset_manifest[["ID", "sex", "szx", "szy"]].head(1).values.tolist()
     [['amos_0001', 'F', 64, 56]]
     """
-    start = time.perf_counter()
-    settings = Settings(
-        root_dir,
-        archive,
-        dataset,
-        labeled_data_meta,
-        metadata_encoding,
-        mr_metadata_offset,
-        label_explanation,
-        region_volume_thresh,
-        kernel_size,
-        filter_halfedge,
-        region_area_thresh,
-        exclude,
-        selection,
-        force,
-        adopt,
-        discard_edits,
-        prune,
-        switch_archive,
-        without_metadata,
-        statistics,
-        report,
-    )
+    given, start = locals(), time.perf_counter()
+    settings = Settings(**{field.name: given[field.name] for field in fields(Settings)})
     settings.require_outside_archive()
     if performance_report is not None:
         require_no_archive(Layout(settings.root), Path(performance_report).absolute())
