@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from amos_dask.issues import Issue, in_order
@@ -143,10 +143,17 @@ class IssueLog:
         write_text(self._path, "".join(line + "\n" for line in lines))
 
     def all(self, besides: Step | tuple[Step, ...] = ()) -> list[Issue]:
-        """Return every issue once, sorted by sample, file and code; those of steps left out."""
+        """Return every issue once, sorted by sample, file and code; those of steps left out.
+
+        Of what was found in headers, and again when the sample was made, the latter knows better
+        what became of it.
+        """
         left_out = {besides} if isinstance(besides, Step) else set(besides)
-        found = {issue for key, issue in self._entries if key.partition(":")[0] not in left_out}
-        return in_order(found)
+        found = [entry for entry in self._entries if entry[0].partition(":")[0] not in left_out]
+        of_samples = {issue for step, issue in found if step != Step.ARCHIVE_MANIFEST}
+        known = {replace(issue, action="") for issue in of_samples}
+        more = {issue for _, issue in found if replace(issue, action="") not in known}
+        return in_order(of_samples | more)
 
     def _read(self) -> list[tuple[str, Issue]]:
         try:

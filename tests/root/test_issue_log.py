@@ -25,8 +25,8 @@ issues = st.builds(
 )
 
 
-def issue(sample: str, code: str = "bad_affine", message: str = "found") -> Issue:
-    return make_issue(code, message, sample=sample, file="a.nii.gz")
+def issue(sample: str, code: str = "bad_affine", message: str = "found", action: str = "") -> Issue:
+    return make_issue(code, message, sample=sample, file="a.nii.gz", action=action)
 
 
 @pytest.fixture
@@ -59,6 +59,14 @@ def test_a_step_replaces_its_own_issues_only(log: IssueLog) -> None:
     assert [one.sample for one in log.all()] == ["amos_0003", "amos_0004"]
     log.replace(Step.ARCHIVE_MANIFEST, [])
     assert [one.sample for one in log.all()] == ["amos_0003"]
+
+
+def test_what_headers_and_a_sample_say_is_said_as_the_sample_says(log: IssueLog) -> None:
+    log.replace(Step.ARCHIVE_MANIFEST, [issue("amos_0001", action="no mask written")])
+    log.replace(Step.CONFIRM_PAIRS, [issue("amos_0001", action="left as it is")])
+    assert [one.action for one in log.all()] == ["left as it is"]
+    log.replace(Step.CONFIRM_PAIRS, [])
+    assert [one.action for one in log.all()] == ["no mask written"]
 
 
 def test_an_issue_that_two_steps_found_is_told_once_until_both_are_rid_of_it(
