@@ -8,11 +8,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from openpyxl import load_workbook
@@ -21,8 +23,10 @@ from amos_dask.cli import main
 from amos_dask.params import Params
 from amos_dask.records import Sample
 from amos_dask.root.layout import Layout, sample_folder
+from amos_dask.root.staging import write_file
 from amos_dask.sample.source import ArchiveSource
 from amos_dask.sample.task import EVERY_STEP, SampleTask
+from amos_dask.tables.workbook import save_workbook
 
 
 def contents(root: Path, *folders: str) -> dict[str, Any]:
@@ -149,3 +153,8 @@ def change_sex(metadata: Path, number: int, sex: str) -> None:
             row[column] = sex
     with metadata.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
+
+
+def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
+    """Write a workbook that is somebody's, with frames as worksheets."""
+    write_file(path, lambda temporary: save_workbook(temporary, sheets))

@@ -28,7 +28,6 @@ from openpyxl.workbook.defined_name import DefinedName
 from amos_dask.errors import ManifestError
 from amos_dask.root.layout import SPLIT_NAME
 from amos_dask.root.own_files import OwnSheet
-from amos_dask.root.staging import write_file
 
 LARGEST_CELL = 32_767
 LARGEST_SHEET = 1_048_576  # rows, the header included
@@ -48,20 +47,6 @@ _DAMAGED = (
 _MARK = "amos_dask_further_worksheets"
 # XML cannot hold these; openpyxl refuses them.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-
-
-def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
-    """Write a new workbook that appears complete; see `save_workbook`.
-
-    Raises
-    ------
-    ManifestError
-        When it may not be written, as while another program has it open.
-    """
-    try:
-        write_file(path, lambda temporary: save_workbook(temporary, sheets))
-    except PermissionError as error:
-        raise ManifestError(f"{path}: cannot be written; is it open in another program?") from error
 
 
 def save_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:

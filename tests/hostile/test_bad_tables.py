@@ -13,7 +13,7 @@ import openpyxl
 import pandas as pd
 import pytest
 from hostile.bad_images import image, mask_voxels, volume_voxels
-from roots import snapshot
+from roots import snapshot, write_workbook
 
 import amos_dask
 from amos_dask.archive.listing import file_ref
@@ -25,7 +25,7 @@ from amos_dask.labels import LabelMap
 from amos_dask.root.layout import SampleFolder
 from amos_dask.root.staging import Staging
 from amos_dask.steps.info_file import parse_info_yaml
-from amos_dask.tables.workbook import read_sheet, write_workbook
+from amos_dask.tables.workbook import read_sheet
 
 assert AMOS22.metadata is not None
 COLUMNS = AMOS22.metadata.columns

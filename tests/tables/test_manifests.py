@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 import pytest
+from roots import write_workbook
 
 from amos_dask.datasets import AMOS22
 from amos_dask.issues import CATALOGUE, make_issue
@@ -31,7 +32,6 @@ from amos_dask.tables.manifests import (
     region_cell,
     region_frames,
 )
-from amos_dask.tables.workbook import write_workbook
 
 ARCHIVE_COLUMNS = [
     "file_path", "subset", "seq", "type", "szx", "szy", "szz", "spx", "spy", "spz",

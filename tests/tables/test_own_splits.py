@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from roots import write_workbook
 
 import amos_dask
 from amos_dask.errors import AmosDaskError, ManifestError
 from amos_dask.tables.assignments import find_patients
 from amos_dask.tables.splits import SPLIT_COLUMNS
-from amos_dask.tables.workbook import read_sheet, sheet_names, write_workbook
+from amos_dask.tables.workbook import read_sheet, sheet_names
 
 OFFICIAL = "split01_standard"
 FIVE = "split02_kfold5"

@@ -8,6 +8,7 @@ from pathlib import Path
 import openpyxl
 import pandas as pd
 import pytest
+from roots import write_workbook
 
 import amos_dask
 from amos_dask.datasets import AMOS22
@@ -19,7 +20,7 @@ from amos_dask.tables.splits import (
     official_split,
     require_split_name,
 )
-from amos_dask.tables.workbook import read_sheet, sheet_names, write_workbook
+from amos_dask.tables.workbook import read_sheet, sheet_names
 
 STANDARD = [["train", "val"], ["train"], ["val"], ["test"]]
 SUBSETS = ["train", "val", "train", "test", "val"]

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from openpyxl.worksheet.worksheet import Worksheet
+from roots import write_workbook
 
 from amos_dask.errors import ManifestError
 from amos_dask.root import staging
@@ -31,7 +32,6 @@ from amos_dask.tables.workbook import (
     read_sheet,
     require_columns,
     sheet_names,
-    write_workbook,
 )
 
 REPLACEMENT = "\ufffd"
@@ -554,20 +554,6 @@ def test_a_value_that_no_cell_can_hold_leaves_the_old_workbook(tmp_path: Path) -
     forget_unfinished_workbooks()
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_workbook_that_may_not_be_replaced_is_a_manifest_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "book.xlsx"
-
-    def locked(self: Path, target: Path) -> Path:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "replace", locked)
-    with pytest.raises(ManifestError, match="another program") as caught:
-        write_one(path, ["a"])
-    assert str(path) in str(caught.value)
 
 
 def test_what_is_longer_than_a_worksheet_goes_on_in_further_ones(
