@@ -23,7 +23,7 @@ from amos_dask.cli import main
 from amos_dask.params import Params
 from amos_dask.records import Sample
 from amos_dask.root.layout import Layout, sample_folder
-from amos_dask.root.staging import write_file
+from amos_dask.root.staging import Staging
 from amos_dask.sample.source import ArchiveSource
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from amos_dask.tables.workbook import save_workbook
@@ -157,4 +157,6 @@ def change_sex(metadata: Path, number: int, sex: str) -> None:
 
 def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
     """Write a workbook that is somebody's, with frames as worksheets."""
-    write_file(path, lambda temporary: save_workbook(temporary, sheets))
+    with Staging() as staging:
+        save_workbook(staging.path_for(path), sheets)
+        staging.publish()

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -117,13 +117,6 @@ class Staging:
         for folder in self._folders:
             flush_to_disk(folder)
         self._folders.clear()
-
-
-def write_file(final: Path, write: Callable[[Path], object]) -> None:
-    """Write one file that appears complete, by a function that is given its temporary name."""
-    with Staging() as staging:
-        write(staging.path_for(final))
-        staging.publish()
 
 
 def write_text(final: Path, text: str) -> None:
