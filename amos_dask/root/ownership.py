@@ -68,6 +68,11 @@ class Ownership:
         is_there = path in self._known and (path.is_symlink() or path.is_file())
         return is_there and look_at(path) in self._known[path]
 
+    def knows(self, path: Path, copy: Path) -> bool:
+        """Return whether a copy of what lay at a path is as we wrote it."""
+        is_file = copy.is_file() and not copy.is_symlink()
+        return is_file and identity(copy) in self._known.get(path, ())
+
     def find_way(self, final: Path, staged: Path, is_same: IsSame) -> Way:
         """Return what becomes of what is at a path when a staged file is to appear there.
 
@@ -230,7 +235,7 @@ def set_aside(layout: Layout, path: Path, *, leave: bool = False) -> None:
     leave : bool
         The file stays too, until a rename takes its place: so it is never missing.
     """
-    place = _place(layout, path)
+    place = place_in_replaced(layout, path)
     place.parent.mkdir(parents=True, exist_ok=True)
     free = _next_free(place) if os.path.lexists(place) else place
     if path.is_dir() and not path.is_symlink():
@@ -262,7 +267,7 @@ def find_set_aside(layout: Layout, paths: Iterable[Path]) -> list[Path]:
     """Return those of the paths under ROOT_DIR of which this run has set a file aside."""
     if not layout.replaced.is_dir():
         return []
-    return [path for path in paths if os.path.lexists(_place(layout, path))]
+    return [path for path in paths if os.path.lexists(place_in_replaced(layout, path))]
 
 
 def replaced_bytes(layout: Layout) -> int:
@@ -275,8 +280,8 @@ def _folders(layout: Layout) -> list[Path]:
     return [path for path in layout.replaced.glob("*") if path.name.isdecimal()]
 
 
-def _place(layout: Layout, path: Path) -> Path:
-    """Return where a file goes; what lies outside ROOT_DIR goes below ``elsewhere``."""
+def place_in_replaced(layout: Layout, path: Path) -> Path:
+    """Return where a file goes, or went, in this run; what lies outside ROOT_DIR goes below ``elsewhere``."""
     key = layout.key(path)
     is_inside = path.is_relative_to(layout.root)
     below = key if is_inside else f"elsewhere/{key.lstrip('/')}"

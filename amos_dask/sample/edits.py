@@ -87,7 +87,7 @@ def note_edit(receipts: Receipts, receipt: Receipt, *edits: Edit) -> Receipt:
 
 def read_edited_mask(
     task: SampleTask, earlier: Receipt | None, volume: ImageInfo
-) -> tuple[FittedMask | None, str]:
+) -> FittedMask | None:
     """Read the mask in a sample's folder, if it was edited by hand, now or before.
 
     Parameters
@@ -101,21 +101,19 @@ def read_edited_mask(
 
     Returns
     -------
-    edited : FittedMask or None
+    FittedMask or None
         None where the mask is ours, or cannot be used: then it is made anew.
-    why : str
-        Why it cannot be used; empty where it can, or is ours.
     """
     receipts, path = Receipts(task.layout), task.target.mask
     if earlier is None or task.discard_edits:
-        return None, ""
+        return None
     is_new = is_edited(receipts, earlier, Edit.MASK)
     if Edit.MASK not in earlier.edited and not is_new:
-        return None, ""
+        return None
     try:
-        return _read_fitting(path, task.layout, volume, is_new=is_new), ""
-    except (*CANNOT_BE_READ, BadMaskError) as error:
-        return None, str(error)
+        return _read_fitting(path, task.layout, volume, is_new=is_new)
+    except (*CANNOT_BE_READ, BadMaskError):
+        return None
 
 
 def _read_fitting(
@@ -140,15 +138,22 @@ def _read_fitting(
 
 def can_take_up(layout: Layout, folder: SampleFolder, edit: Edit) -> bool:
     """Return whether an altered mask or info file is one that the next run keeps as an edit."""
+    if edit == Edit.MASK:
+        return not why_not_taken(folder.mask, folder.volume, layout)
     try:
-        if edit == Edit.INFO:
-            parse_info_yaml(folder.info.read_text(encoding="utf-8"))
-            return True
-        volume = read_info(file_ref(folder.volume, folder.volume.name))
-        _read_fitting(folder.mask, layout, volume)
-    except (*CANNOT_BE_READ, BadMaskError, OSError, ValueError):
+        parse_info_yaml(folder.info.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return False
     return True
+
+
+def why_not_taken(mask: Path, volume: Path, layout: Layout) -> str:
+    """Return why an altered mask cannot be kept as an edit of a volume's; empty where it can."""
+    try:
+        _read_fitting(mask, layout, read_info(file_ref(volume, volume.name)))
+    except (*CANNOT_BE_READ, BadMaskError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def describe_edited_info(task: SampleTask) -> Issue:

@@ -77,9 +77,7 @@ def make_sample(task: SampleTask) -> SampleResult:
     speaks = is_ours and not made.is_lost  # the receipt is to speak for what was made
     if speaks:
         publication.remove_others(_find_kept(task, made))
-    made.volume_issues += [
-        StepIssue(task.own_step, issue) for issue in publication.find_issues(made.refused)
-    ]
+    made.volume_issues += [StepIssue(task.own_step, issue) for issue in publication.find_issues()]
     if not speaks:
         publication.keep_elsewhere()
         return _summarise(task, made, None)
@@ -166,7 +164,7 @@ def _make(task: SampleTask, origin: Origin, earlier: Receipt | None, staging: St
         if earlier is not None and Output.MASKS not in task.outputs:
             made.take_known(earlier.record, source)
         else:
-            edited, made.refused = read_edited_mask(task, earlier, made.written)
+            edited = read_edited_mask(task, earlier, made.written)
             _make_masks(task, source, origin, edited, earlier, staging, made)
         if Output.VOLUME not in task.outputs:
             return []

@@ -61,8 +61,6 @@ class Made:
         Whether it differs from the one that was read.
     is_edited : bool
         Whether it was edited by hand.
-    refused : str
-        Why a mask that was edited by hand was not taken.
     stays : bool
         Whether the finished masks stay because the archive's mask cannot be used now.
     binary_labels : tuple of int or None
@@ -92,7 +90,6 @@ class Made:
     wrote_mask: bool = False
     is_changed: bool = False
     is_edited: bool = False
-    refused: str = ""
     stays: bool = False
     binary_labels: tuple[int, ...] | None = None
     before: Regions = ()

@@ -17,9 +17,16 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import open_image
 from amos_dask.root.identity import identity
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import Ownership, find_obstacle, find_set_aside, set_aside
+from amos_dask.root.ownership import (
+    Ownership,
+    find_obstacle,
+    find_set_aside,
+    place_in_replaced,
+    set_aside,
+)
 from amos_dask.root.receipts import Edit, Origin, Receipt, Receipts
 from amos_dask.root.staging import Journal, Staging, find_journals_of, journal_of, remove_if_empty
+from amos_dask.sample.edits import why_not_taken
 from amos_dask.sample.task import SampleTask
 
 
@@ -113,14 +120,8 @@ class Publication:
             paths = {self._task.layout.root / name for name in earlier.files} - set(keep)
             self._aside += remove_files(self._ownership, earlier, paths)
 
-    def find_issues(self, refused: str = "") -> list[Issue]:
-        """Return the warning that files had to make way, in this run or before it was killed.
-
-        Parameters
-        ----------
-        refused : str
-            Why a mask that was edited by hand was not taken.
-        """
+    def find_issues(self) -> list[Issue]:
+        """Return the warning that files had to make way, in this run or before it was killed."""
         task, target = self._task, self._task.target
         finals = {target.info, target.volume, target.mask, *target.binary_masks()}
         finals |= set(self._ownership.paths)
@@ -130,12 +131,20 @@ class Publication:
         message = f"{', '.join(path.name for path in aside)} had to make way"
         if any(path.name.startswith(f"{task.name}_mask_") for path in aside):
             message += "; edit the multi-label mask, of which binary masks are made"
-        if refused and target.mask in aside:
-            message += f"; {target.mask.name} could not be taken as edited: {refused}"
+        if target.mask in aside and (why := self._find_refusal()):
+            message += f"; {target.mask.name} could not be taken as edited: {why}"
         first = target.mask if target.mask in aside else aside[0]
         action = "moved to replaced/"
         shown = task.layout.shown(first)
         return [make_issue("replaced", message, sample=task.name, file=shown, action=action)]
+
+    def _find_refusal(self) -> str:
+        """Return why the mask that was set aside, if it was altered, was not kept as an edit."""
+        target, layout = self._task.target, self._task.layout
+        kept = place_in_replaced(layout, target.mask)
+        if self._task.discard_edits or self._ownership.knows(target.mask, kept):
+            return ""
+        return why_not_taken(kept, target.volume, layout)
 
 
 def remove_files(ownership: Ownership, receipt: Receipt, paths: Iterable[Path]) -> list[Path]:
