@@ -281,7 +281,7 @@ def _folders(layout: Layout) -> list[Path]:
 
 
 def place_in_replaced(layout: Layout, path: Path) -> Path:
-    """Return where a file goes, or went, in this run; what lies outside ROOT_DIR goes below ``elsewhere``."""
+    """Return where a file goes in this run; what lies outside ROOT_DIR goes below ``elsewhere``."""
     key = layout.key(path)
     is_inside = path.is_relative_to(layout.root)
     below = key if is_inside else f"elsewhere/{key.lstrip('/')}"
