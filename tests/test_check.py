@@ -124,7 +124,7 @@ def test_a_worker_with_another_python_is_not_asked(
 
 
 def test_a_worker_says_what_it_sees(tmp_path: Path) -> None:
-    with Client(processes=False, dashboard_address=None, set_as_default=False) as client:
+    with Client(processes=False, dashboard_address="127.0.0.1:0", set_as_default=False) as client:
         (view,) = look_at_workers(client, ("/nowhere/amos22.zip",), (str(tmp_path), "/nowhere/R"))
     assert view.host == socket.gethostname()
     assert view.unseen == ("/nowhere/amos22.zip", "/nowhere/R")
@@ -135,7 +135,7 @@ def test_a_worker_says_what_it_sees(tmp_path: Path) -> None:
 def test_a_cluster_without_workers_is_given_up() -> None:
     with (
         Client(
-            n_workers=0, processes=False, dashboard_address=None, set_as_default=False
+            n_workers=0, processes=False, dashboard_address="127.0.0.1:0", set_as_default=False
         ) as client,
         pytest.raises(ClusterError, match="no worker has started within 0 s"),
     ):
