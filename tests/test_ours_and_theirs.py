@@ -99,6 +99,21 @@ def test_a_link_or_file_where_a_folder_goes_is_named_and_makes_way(
     program("verify", root)
 
 
+@pytest.mark.parametrize("words", [(), ("--adopt",)])
+def test_a_command_that_works_behind_a_link_leaves_the_link(
+    made: Path, tmp_path: Path, cluster_address: str, words: tuple[str, ...]
+) -> None:
+    root = shutil.copytree(made, tmp_path / "AMOS22")
+    elsewhere = (root / GROUP).rename(tmp_path / "elsewhere")
+    (root / GROUP).symlink_to(elsewhere)
+    before = snapshot(elsewhere)
+    place = root / GROUP
+    command = ("denoise", "--root_dir", place, "--output_dir", place, "--kernel_size", "3", "3")
+    program(*command, *words, "--cluster", cluster_address, "--quiet", exit_code=3)
+    assert (root / GROUP).readlink() == elsewhere
+    assert snapshot(elsewhere) == before
+
+
 @pytest.mark.parametrize("name", ["grouped", "descriptor", ".amos-dask"])
 def test_a_file_where_rootdir_has_a_folder_is_one_sentence(
     source: Path, tmp_path: Path, cluster_address: str, name: str

@@ -154,7 +154,7 @@ class Placing:
         ours = self.folder.ownership(final, *of_root)
         with Staging(Journal(ours.layout, self.name)) as staging:
             try:
-                ours.make_way_to([final])
+                ours.make_way_to([final], adopt=self.folder.adopt)
                 if not is_in_place(final, wanted):
                     temporary = staging.path_for(final)
                     write(temporary)

@@ -236,7 +236,7 @@ class OwnFiles:
 
     def make_way_to(self, final: Path) -> None:
         """Look for what stands where a folder above a file goes; see `Ownership.make_way_to`."""
-        self.set_aside += self.ownership.make_way_to([final])
+        self.set_aside += self.ownership.make_way_to([final], adopt=self.ownership.adopt)
 
     def write_text(self, final: Path, text: str, *, aside: bool = False) -> None:
         """Write a text file as `write` does, unless it says that already."""

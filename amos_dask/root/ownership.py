@@ -93,8 +93,15 @@ class Ownership:
             return Way.TAKEN
         return self._aside_or_raise(final)
 
-    def make_way_to(self, paths: Iterable[Path]) -> list[Path]:
+    def make_way_to(self, paths: Iterable[Path], *, adopt: bool) -> list[Path]:
         """Look for links and files where folders go on the way to files; return those set aside.
+
+        Parameters
+        ----------
+        paths : iterable of Path
+            The files.
+        adopt : bool
+            Set them aside. Never for who reads what lies behind them.
 
         Raises
         ------
@@ -104,7 +111,7 @@ class Ownership:
         found = (find_obstacle(self.layout, path) for path in {p.parent: p for p in paths}.values())
         obstacles = list(dict.fromkeys(path for path in found if path is not None))
         for path in obstacles:
-            if not self.adopt:
+            if not adopt:
                 what = "a link, which is not followed" if path.is_symlink() else "no folder"
                 raise ForeignFileError(path, f"is {what}")
             with suppress(FileNotFoundError):  # another sample has just set it aside

@@ -64,7 +64,9 @@ class Publication:
         ForeignFileError
             When it is to stay.
         """
-        self._aside += self._ownership.make_way_to([self._task.target.mask])
+        task = self._task
+        adopt = task.adopt and task.folder is None
+        self._aside += self._ownership.make_way_to([task.target.mask], adopt=adopt)
 
     def publish(self, staging: Staging, origin: Origin) -> None:
         """Give the staged files their names, the mask last: its description tells of the others.
@@ -142,7 +144,8 @@ class Publication:
         """Return why the mask that was set aside, if it was altered, was not kept as an edit."""
         target, layout = self._task.target, self._task.layout
         kept = place_in_replaced(layout, target.mask)
-        if self._task.discard_edits or self._ownership.knows(target.mask, kept):
+        is_edit = self._task.folder is None and not self._task.discard_edits
+        if not is_edit or self._ownership.knows(target.mask, kept):
             return ""
         return why_not_taken(kept, target.volume, layout)
 
