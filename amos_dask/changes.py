@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from amos_dask.archive.locations import shown
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.params import DenoiseParams
@@ -48,8 +47,10 @@ def require_same_archive(found: Found, plan: Plan) -> None:
     is_same = n_same > 0 and n_there - n_same <= may_be_others
     if is_same or found.settings.switch_archive or not _has_finished(found):
         return
-    location, before = shown(found.archive.location), found.before.archive
-    other = "the archive of the last run" if before in (None, found.now.archive) else before
+    location, before = found.archive.shown, found.before.archive
+    other = "the archive of the last run"
+    if before not in (None, found.now.archive):
+        other = " and ".join(found.before.archives)
     told = (
         f"of the {n_there} files here that {found.layout.root} was made from, {n_same} are the same"
     )
@@ -93,7 +94,7 @@ def describe_changes(found: Found, plan: Plan) -> str:
 
 def _pairs(before: Remembered, now: Remembered) -> Iterable[tuple[str, str, str]]:
     """Yield the name of an option with what it was and what it is."""
-    yield "archive", str(before.archive), str(now.archive)
+    yield "archive", " and ".join(before.archives), " and ".join(now.archives)
     yield "labeled_data_meta", _csv(before), _csv(now)
     recognised = "recognised"
     was, is_now = before.metadata_encoding or recognised, now.metadata_encoding or recognised
@@ -251,7 +252,7 @@ def _remove(layout: Layout, receipt: Receipt) -> str:
     ownership = Ownership(layout, receipt.identities(), *(one.files() for one in journals))
     files = receipt.record.files
     folder = None if files is None else layout.folder_of(files)
-    first = () if folder is None else (folder.mask, folder.volume)
+    first = () if folder is None else (folder.mask, *folder.volumes)
     paths = sorted(layout.root / name for name in receipt.files)
     remove_files(ownership, receipt, paths)
     aside = find_set_aside(layout, (*first, *paths))

@@ -25,7 +25,7 @@ from amos_dask.engine.options import options_of
 from amos_dask.engine.session import Needs, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.records import Sample
-from amos_dask.root.choices import find_archive, layout_for
+from amos_dask.root.choices import find_archives, layout_for
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.receipts import Receipts
 from amos_dask.sample.todo import largest_scan_bytes
@@ -94,10 +94,8 @@ def check_cluster(
     """
     layout = None if root_dir is None else layout_for(absolute(root_dir), dataset)
     definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
-    location = _find_location(layout, archive)
-    needs = Needs.of(
-        () if location is None else (location,), () if layout is None else (str(layout.root),)
-    )
+    locations = _find_locations(layout, archive)
+    needs = Needs.of(locations, () if layout is None else (str(layout.root),))
     with _folder_to_be(layout), open_session(cluster, progress) as session:
         client, options = session.client, options_of(cluster)
         expected = 1 if options is None else count_workers(options) or 1
@@ -106,22 +104,22 @@ def check_cluster(
         problems = find_problems(views)
         if len(views) < expected:
             problems.append(f"{len(views)} of {expected} workers have started")
-        if location is not None:
-            samples = discover(location, definition=definition).samples
+        if locations:
+            samples = discover(locations, definition).samples
             problems += _find_shortages(views, samples, layout)
         link = client.dashboard_link
     frame = pd.DataFrame([asdict(view) for view in views])
     return ClusterReport(link, ssh_line(link), frame, tuple(problems))
 
 
-def _find_location(layout: Layout | None, archive: str | Path | None) -> str | None:
-    """Return where the archive is, by default the one that `run` would take; None without one."""
+def _find_locations(layout: Layout | None, archive: str | Path | None) -> tuple[str, ...]:
+    """Return where the archive is, by default the one that `run` would take; none without one."""
     if layout is None:
-        return None if archive is None else str(archive)
+        return () if archive is None else (str(archive),)
     try:
-        return find_archive(layout, archive)
+        return find_archives(layout, archive)
     except AmosDaskError:
-        return None
+        return ()
 
 
 @contextmanager
@@ -145,8 +143,8 @@ def _find_shortages(
     """Return what workers have too little of for the samples that are still to be done."""
     needed = largest_scan_bytes(samples) / USABLE_MEMORY
     done = set() if layout is None else set(Receipts(layout).sample_ids())
-    left = [ref for s in samples if s.sample_id not in done for ref in (s.volume, s.mask)]
-    room = 0.0 if layout is None else _ROOM_FOR_ARCHIVE * sum(ref.size for ref in left if ref)
+    left = [ref for s in samples if s.sample_id not in done for ref in (r for _, r in s.files)]
+    room = 0.0 if layout is None else _ROOM_FOR_ARCHIVE * sum(ref.size for ref in left)
     problems = []
     for view in views:
         if 0 < view.memory_bytes < needed:

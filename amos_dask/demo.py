@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive.discover import discover
+from amos_dask.datasets import AMOS22
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
 from amos_dask.phantom import write_archive
@@ -51,7 +52,7 @@ def demo(
     download = Path(directory) / "download"
     archive = download / "amos22.zip"
     if archive.exists():
-        n_scans = len(discover(str(archive)).samples)
+        n_scans = len(discover([str(archive)], AMOS22).samples)
         if n_scans != n_ct + n_mri:
             raise AmosDaskError(
                 f"{archive} of an earlier demo holds {n_scans} scans; choose another folder."

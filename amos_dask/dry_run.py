@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.archive.locations import shown
 from amos_dask.changes import Absent, describe_changes, find_absent, require_same_archive
 from amos_dask.plan import Planned, make_plan
 from amos_dask.records import FileRef, Sample
@@ -25,7 +24,7 @@ _COLUMNS = ("ID", "subset", "modality", "reason", "todo", "read_bytes", "write_b
 
 def plan_run(
     root_dir: str | Path,
-    archive: str | Path | None = None,
+    archive: str | Path | Sequence[str | Path] | None = None,
     *,
     dataset: str | Path | None = None,
     labeled_data_meta: str | Path | None = None,
@@ -91,7 +90,7 @@ def plan_run(
     samples = pd.DataFrame(rows, columns=list(_COLUMNS))
     return RunPlan(
         root_dir=found.layout.root,
-        archive=shown(found.archive.location),
+        archive=found.archive.shown,
         samples=samples,
         n_bytes_to_read=int(samples["read_bytes"].sum()),
         n_bytes_to_write=int(samples["write_bytes"].sum()),

@@ -21,6 +21,11 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,2}")
 _NAME = re.compile(r"[\w .+()-]{1,50}")
 
 
+def label_key(name: str) -> str:
+    """Return what two spellings of a label's name have in common, as in names of files."""
+    return name.replace(" ", "_").casefold()
+
+
 @dataclass(frozen=True, slots=True)
 class LabelMap:
     """Names of the labels a mask may hold, in ascending order of index.
@@ -106,7 +111,7 @@ def make_label_map(content: object) -> LabelMap:
         entries.append((int(index), name))
     if BACKGROUND not in dict(entries):
         raise ValueError("label 0 (background) is missing")
-    stems = Counter(name.replace(" ", "_").casefold() for _, name in entries)
+    stems = Counter(label_key(name) for _, name in entries)
     ((stem, times),) = stems.most_common(1)
     if times > 1:
         raise ValueError(f"the name {stem!r} is used for two labels")

@@ -17,8 +17,16 @@ from amos_dask import geometry
 from amos_dask.archive.discover import discover, new_sample
 from amos_dask.archive.listing import file_ref, list_beside, list_files
 from amos_dask.archive.locations import file_name, is_one_file, is_url, shown
-from amos_dask.archive.metadata import MetadataTable, Rows, read_rows
-from amos_dask.datasets import AMOS22, METADATA_FIELDS, SUBSETS, DatasetDefinition, find_definition
+from amos_dask.archive.metadata import MetadataTable, Rows, read_metadata
+from amos_dask.datasets import (
+    AMOS22,
+    DEFAULT,
+    METADATA_FIELDS,
+    SUBSETS,
+    DatasetDefinition,
+    Kind,
+    find_definition,
+)
 from amos_dask.errors import (
     AmosDaskError,
     ArchiveError,
@@ -27,7 +35,7 @@ from amos_dask.errors import (
     UnreadableImageError,
 )
 from amos_dask.nifti import open_image, read_info
-from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample
+from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample, by_number
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute, find_root, find_samples_of
 from amos_dask.tables.workbook import read_sheet, require_columns
 
@@ -56,7 +64,7 @@ class AMOS:
     mr_metadata_offset : {"auto", "0", "-1"}
         Which row of the csv MR scans take.
     dataset : str or Path
-        Of an archive: ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML). A
+        Of an archive: the name of a packaged dataset, or the path of a definition (YAML). A
         ROOT_DIR says itself what it holds.
 
     Raises
@@ -80,7 +88,7 @@ class AMOS:
         labeled_data_meta: str | None = None,
         metadata_encoding: str | None = None,
         mr_metadata_offset: str = "auto",
-        dataset: str | Path = "amos22",
+        dataset: str | Path = DEFAULT,
     ) -> None:
         self.root = str(root)
         self._definition, self._scans = _find_scans(
@@ -211,8 +219,7 @@ class AMOS:
         return frame.rename_axis("id").astype({"damaged": bool} if rows else {})
 
     def _scan(self, i: str | int) -> Sample:
-        seq = str(i).removeprefix(f"{self._definition.prefix}_")
-        sample = self._scans.get(seq.lstrip("0").zfill(4)) if seq else None
+        sample = self._scans.get(self._definition.find_seq(str(i)) or "")
         if sample is None:
             raise AmosDaskError(f"{self.root}: there is no scan {i!r}.")
         return sample
@@ -233,7 +240,8 @@ class AMOS:
 
     def _published_damaged(self, sample: Sample) -> str:
         """Return the id of a scan whose published file is damaged; empty for all others."""
-        is_damaged = int(sample.seq) in self._definition.unlabelled.damaged
+        damaged = self._definition.unlabelled.damaged
+        is_damaged = sample.seq.isdecimal() and int(sample.seq) in damaged
         return sample.sample_id if is_damaged else ""
 
     def _metadata(self, i: str | int, name: str) -> str | None:
@@ -292,12 +300,12 @@ def _find_scans(
         definition = Layout.of(find_root(manifest.parent)).dataset
         found += _from_manifest(manifest, definition)
     elif (location := _find_archive(root, inside)) is not None:
-        archive = discover(location, labeled_data_meta, mr_metadata_offset, definition, encoding)
+        archive = discover([location], definition, labeled_data_meta, mr_metadata_offset, encoding)
         definition = archive.definition
         found += archive.samples
     found += _from_unlabelled_zips(around, definition, encoding)
     scans = {sample.seq: sample for sample in reversed(found)}  # of two the first counts
-    return definition, {seq: scans[seq] for seq in sorted(scans, key=int)}
+    return definition, {seq: scans[seq] for seq in sorted(scans, key=by_number)}
 
 
 def _files_inside(root: str) -> list[FileRef]:
@@ -356,29 +364,30 @@ def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[Sample
 
     for row in frame.to_dict("records"):
         seq = str(row["seq"] or "")
-        if not (seq.isascii() and seq.isdigit()):
-            raise ManifestError(f"{path}: {row['seq']!r} in column 'seq' is not a number.")
+        if definition.find_seq(seq) != seq:
+            what = "number" if definition.has_numbers else "id"
+            raise ManifestError(f"{path}: {row['seq']!r} in column 'seq' is not a {what}.")
         subset = str(row["subset"]) if row["subset"] in SUBSETS else ""
         known = {name: str(row[name]) for name in METADATA_FIELDS if row.get(name) is not None}
-        files = {kind: file(row[kind]) for kind in get_args(Kind)}
-        yield new_sample(int(seq), subset, Metadata(**known), files, definition)
+        files = {(kind, 0): ref for kind in get_args(Kind) if (ref := file(row[kind])) is not None}
+        yield new_sample(seq, subset, Metadata(**known), files, definition)
 
 
 def _from_unlabelled_zips(
     around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
 ) -> Iterator[Sample]:
     rows = _unlabelled_metadata(around, definition, encoding)
-    table = MetadataTable(rows, definition=definition)
+    table = MetadataTable(definition, rows)
     zips = definition.unlabelled.zips
     for zip_ref, kind in [(ref, zips.fullmatch(file_name(ref.path))) for ref in around]:
         if kind is None:
             continue
         for ref in list_files(zip_ref.location):
             path = PurePosixPath(ref.path)
-            number = definition.number_of(path.name)
-            if number is not None and "__MACOSX" not in path.parts:
-                metadata, _ = table.find_row(number)
-                sample = new_sample(number, "", metadata, {"volume": ref}, definition)
+            seq = definition.seq_in(path.name)
+            if seq is not None and "__MACOSX" not in path.parts:
+                metadata, _ = table.find_row(seq)
+                sample = new_sample(seq, "", metadata, {("volume", 0): ref}, definition)
                 yield replace(sample, modality=kind[1].lower())
 
 
@@ -390,10 +399,10 @@ def _unlabelled_metadata(
     for ref in around:
         if definition.unlabelled.csvs.fullmatch(ref.path):
             try:
-                found, _ = read_rows(ref, definition, encoding)
+                found = read_metadata(ref, definition, encoding)[0].rows
             except ArchiveError as error:
                 warnings.warn(f"{error} Metadata of its scans is None.", stacklevel=5)
                 continue
-            for number, candidates in found.items():
-                rows.setdefault(number, []).extend(candidates)
+            for seq, candidates in found.items():
+                rows.setdefault(seq, []).extend(candidates)
     return rows

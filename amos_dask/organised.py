@@ -17,10 +17,10 @@ from amos_dask.records import (
     Step,
     StepIssue,
     StepResult,
-    sample_number,
+    by_number,
 )
 from amos_dask.results import failure_issue
-from amos_dask.root.layout import Layout, SampleFolder, sample_folder
+from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import Receipts
 from amos_dask.sample.describe import describe_foreign, describe_sample
 from amos_dask.sample.source import FolderSource
@@ -77,7 +77,7 @@ def find_organised(
     written = {r.sample_id: layout.grouped / r.folder for r in results if r.folder is not None}
     digests = {result.sample_id: result.digest for result in results}
     organised = [Organised(name, digests[name]) for name in written]
-    places = {sample_folder(layout.group(s.modality), s).path for s in found.archive.samples}
+    places = {layout.folder_for(layout.group(s.modality), s).path for s in found.archive.samples}
     unknown = []
     for folder in folders:
         name = folder.sample_id
@@ -102,7 +102,7 @@ def find_organised(
         # Why a sample could not be made was said.
         if record.files is not None or record.sample_id not in digests
     ]
-    return sorted(organised, key=lambda sample: sample_number(sample.sample_id))
+    return sorted(organised, key=lambda sample: by_number(sample.sample_id))
 
 
 def describe_samples(

@@ -6,14 +6,14 @@ import csv
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from amos_dask.csv_text import find_delimiter, is_about_delimiter, read_text
-from amos_dask.datasets import AMOS22
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import AmosDaskError, ExclusionsError
-from amos_dask.labels import LabelMap
+from amos_dask.labels import BACKGROUND, LabelMap, label_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class Params:
 
     Parameters
     ----------
+    dataset : DatasetDefinition
+        How its files are read, and what its labels mean.
     label_map : LabelMap
         The labels a mask may hold.
     denoise : DenoiseParams
@@ -62,15 +64,13 @@ class Params:
         Regions below these volumes in mm3 are listed.
     excluded : frozenset of int
         Labels that denoising leaves as they were in this sample.
-    splits_prostate_uterus : bool
-        Whether label 15 becomes 16 for female patients.
     """
 
-    label_map: LabelMap = AMOS22.label_map
+    dataset: DatasetDefinition
+    label_map: LabelMap
     denoise: DenoiseParams = field(default_factory=DenoiseParams)
     region_volume_thresh: tuple[float, ...] = (100.0,)
     excluded: frozenset[int] = frozenset()
-    splits_prostate_uterus: bool = AMOS22.splits_prostate_uterus
 
 
 def require_threshold(name: str, value: float) -> float:
@@ -84,7 +84,6 @@ EVERY_LABEL = frozenset(range(256))
 
 _COLUMNS = ("sample", "label")
 _ALL = "*"
-_NUMBER = re.compile(r"[0-9]{1,9}")
 _INDEX = re.compile(r"[0-9]{1,3}")
 _LARGEST_FILE = 1 << 20
 
@@ -97,32 +96,35 @@ class Exclusions:
     ----------
     everywhere : frozenset of int
         Labels excluded in every sample; `EVERY_LABEL` where no sample is denoised.
-    by_number : mapping of int to frozenset of int
-        Number -> labels excluded in that sample besides; `EVERY_LABEL` for all of it.
+    by_sample : mapping of str to frozenset of int
+        Sample id -> labels excluded in that sample besides; `EVERY_LABEL` for all of it.
     text : str
         The file that says so.
     """
 
     everywhere: frozenset[int] = frozenset()
-    by_number: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    by_sample: Mapping[str, frozenset[int]] = field(default_factory=dict)
     text: str = field(default="", repr=False, compare=False)
 
     @property
     def checksum(self) -> str:
         """Checksum of what the list says, whatever its form; empty where it excludes nothing."""
-        told = sorted((number, sorted(labels)) for number, labels in self.by_number.items())
+        told = sorted((sample, sorted(labels)) for sample, labels in self.by_sample.items())
         if not (self.everywhere or told):
             return ""
         return f"{zlib.crc32(repr((sorted(self.everywhere), told)).encode()):08x}"
 
     def for_sample(self, sample_id: str) -> frozenset[int]:
         """Return the excluded labels of such as ``amos_0004``; `EVERY_LABEL` for all of it."""
-        number = int(sample_id.rpartition("_")[2])
-        return self.everywhere | self.by_number.get(number, frozenset())
+        return self.everywhere | self.by_sample.get(sample_id, frozenset())
 
-    def find_ended(
-        self, earlier: Exclusions, names: Mapping[int, str], name_sample: Callable[[int], str]
-    ) -> list[str]:
+    def with_dataset(self, dataset: DatasetDefinition, label_map: LabelMap) -> Exclusions:
+        """Return the same with the labels that a dataset's definition leaves as they are."""
+        left = frozenset(dataset.not_denoised(label_map))
+        every = left and left == frozenset(label_map) - {BACKGROUND}
+        return replace(self, everywhere=self.everywhere | (EVERY_LABEL if every else left))
+
+    def find_ended(self, earlier: Exclusions, names: Mapping[int, str]) -> list[str]:
         """Return what an earlier list excluded and this one does not, in words.
 
         Parameters
@@ -131,13 +133,10 @@ class Exclusions:
             The list before.
         names : mapping of int to str
             Label -> name.
-        name_sample : callable
-            Gives the id of a sample's number.
         """
         found = [("every sample", earlier.everywhere - self.everywhere)]
-        for number, labels in sorted(earlier.by_number.items()):
-            now = self.everywhere | self.by_number.get(number, frozenset())
-            found.append((name_sample(number), labels - now))
+        for sample, labels in sorted(earlier.by_sample.items()):
+            found.append((sample, labels - self.for_sample(sample)))
         return [f"{sample} {_in_words(labels, names)}" for sample, labels in found if labels]
 
 
@@ -149,7 +148,7 @@ def _in_words(labels: frozenset[int], names: Mapping[int, str]) -> str:
 NO_EXCLUSIONS = Exclusions()
 
 
-def read_exclusions(path: Path, label_map: LabelMap, prefix: str = AMOS22.prefix) -> Exclusions:
+def read_exclusions(path: Path, label_map: LabelMap, dataset: DatasetDefinition) -> Exclusions:
     """Read a file of exclusions.
 
     Parameters
@@ -161,8 +160,8 @@ def read_exclusions(path: Path, label_map: LabelMap, prefix: str = AMOS22.prefix
         with ``#`` are left aside.
     label_map : LabelMap
         Labels and their names.
-    prefix : str
-        Before the number in the ids of the dataset's samples.
+    dataset : DatasetDefinition
+        How ids of its samples are written.
 
     Raises
     ------
@@ -177,17 +176,16 @@ def read_exclusions(path: Path, label_map: LabelMap, prefix: str = AMOS22.prefix
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ExclusionsError(f"{path}: not a readable list of exclusions ({reason}).") from error
     # By name and by number; where a name looks like a number, the number counts.
-    labels = {_key(name): label for label, name in label_map.names().items()}
+    labels = {label_key(name): label for label, name in label_map.names().items()}
     labels |= {str(label): label for label in label_map}
-    chosen: dict[int | None, frozenset[int]] = {None: frozenset()}
+    chosen: dict[str, frozenset[int]] = {_ALL: frozenset()}
     for where, sample, label in _rows(path, text):
         try:
-            number = _number(sample, prefix)
-            chosen[number] = chosen.get(number, frozenset()) | _labels(label, labels)
+            sample = _sample_id(sample, dataset)
+            chosen[sample] = chosen.get(sample, frozenset()) | _labels(label, labels)
         except ValueError as error:
             raise ExclusionsError(f"{where}: {error}.") from error
-    by_number = {number: found for number, found in chosen.items() if number is not None}
-    return Exclusions(chosen[None], by_number, text)
+    return Exclusions(chosen.pop(_ALL), chosen, text)
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
@@ -218,25 +216,21 @@ def _rows(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
         raise ExclusionsError(f"{path}: expected a first line {columns}.")
 
 
-def _number(sample: str, prefix: str) -> int | None:
-    """Return the sample's number, or None for all samples."""
+def _sample_id(sample: str, dataset: DatasetDefinition) -> str:
+    """Return the sample's id, or what stands for all samples."""
     if sample in ("", _ALL):
-        return None
-    number = sample.removeprefix(f"{prefix}_")
-    if not _NUMBER.fullmatch(number):
-        raise ValueError(f"{sample!r} is no sample such as {prefix}_0004, 4 or *")
-    return int(number)
+        return _ALL
+    seq = dataset.find_seq(sample)
+    if seq is None:
+        such = f"{dataset.prefix}_0004, 4" if dataset.has_numbers else dataset.sample_id("case-1")
+        raise ValueError(f"{sample!r} is no sample such as {such} or {_ALL}")
+    return dataset.sample_id(seq)
 
 
 def _labels(label: str, known: Mapping[str, int]) -> frozenset[int]:
     if label in ("", _ALL):
         return EVERY_LABEL
-    name = str(int(label)) if _INDEX.fullmatch(label) else _key(label)
+    name = str(int(label)) if _INDEX.fullmatch(label) else label_key(label)
     if name not in known:
         raise ValueError(f"the label map has no label {label!r}")
     return frozenset({known[name]})
-
-
-def _key(name: str) -> str:
-    """Return what two spellings of a label's name have in common, as in names of files."""
-    return name.replace(" ", "_").casefold()

@@ -12,10 +12,10 @@ from amos_dask.engine.session import Session
 from amos_dask.issues import Issue
 from amos_dask.records import HeaderCheck, Sample, Step, StepIssue
 from amos_dask.results import failure_issue
-from amos_dask.root.layout import sample_folder
 from amos_dask.root.receipts import Origin, Receipt, Receipts
+from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.sample.edits import find_edited_metadata, with_metadata
-from amos_dask.sample.source import UNKNOWN, ArchiveSource
+from amos_dask.sample.source import UNKNOWN
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from amos_dask.sample.todo import Reason, ToDo, find_misread, find_todo
 from amos_dask.settings import Found
@@ -43,8 +43,7 @@ class Planned:
     @property
     def bytes_to_read(self) -> int:
         """Size of the sample's files in the archive."""
-        refs = (self.sample.volume, self.sample.mask)
-        return sum(ref.size for ref in refs if ref is not None)
+        return sum(ref.size for _, ref in self.sample.files)
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Plan:
             final
             for planned in self.samples
             if planned.todo.reason in (Reason.CHANGED, Reason.REPAIRED)
-            for final in (planned.task.target.volume, planned.task.target.mask)
+            for final in (*planned.task.target.volumes, planned.task.target.mask)
         )
         return sum(final.stat().st_size for final in finals if final.is_file())
 
@@ -128,7 +127,6 @@ def make_plan(found: Found) -> Plan:
     receipts, chosen = Receipts(found.layout), found.chosen
     planned, headers, missing = [], {}, []
     same_inputs = list[bool]()
-    rule = found.layout.dataset.mask_geometry
     for sample in found.archive.samples:
         receipt = receipts.read(sample.sample_id)
         edited = None
@@ -136,8 +134,8 @@ def make_plan(found: Found) -> Plan:
             edited = find_edited_metadata(receipts, receipt)
         source = ArchiveSource(
             sample if edited is None else with_metadata(sample, edited, found.layout.dataset),
+            found.layout.dataset,
             _has_volume(receipts, receipt),
-            rule,
         )
         origin = source.find_origin()
         same_inputs += receipt.compare_inputs(origin) if receipt is not None else ()
@@ -167,7 +165,7 @@ def _make_task(
     return SampleTask(
         source,
         layout,
-        sample_folder(layout.group(sample.modality), sample),
+        layout.folder_for(layout.group(sample.modality), sample),
         EVERY_STEP,
         found.params_for(sample.sample_id),
         count_values=found.settings.statistics,
@@ -183,13 +181,12 @@ def _make_task(
 def _has_same_headers(sample: Sample, receipt: Receipt, origin: Origin) -> bool:
     """Return whether a receipt tells what the headers of these files say."""
     known, inputs = receipt.headers, origin.inputs
-    refs = (ref for ref in (sample.volume, sample.mask) if ref is not None)
     return (
         known is not None
         and known.version == RESULT_VERSION
         and inputs == receipt.origin.inputs
         and UNKNOWN not in inputs.values()
-        and [file.file_path for file in known.files] == [ref.path for ref in refs]
+        and [file.file_path for file in known.files] == [ref.path for _, ref in sample.files]
     )
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from amos_dask.datasets import AMOS22
+from amos_dask.datasets import Kind
 from amos_dask.issues import Issue
 
 UNDEFINED = "UND"
 
-Kind = Literal["volume", "mask"]
 T = TypeVar("T")
+_DIGITS = re.compile(r"([0-9]+)")
 
 
-def sample_number(sample_id: str) -> int:
-    """Return the number of such as ``amos_0004``, by which tables are sorted."""
-    return int(sample_id.rpartition("_")[2])
+def by_number(sample_id: str) -> tuple[object, ...]:
+    """Return by what ids of samples are sorted: numbers in them as numbers, then as text."""
+    pieces = _DIGITS.split(sample_id)  # text and digits take turns
+    return (*(int(p) if n % 2 else p.casefold() for n, p in enumerate(pieces)), sample_id)
 
 
 class Step(StrEnum):
@@ -134,7 +136,9 @@ class Sample:
     Parameters
     ----------
     seq : str
-        The scan's number with at least four digits, such as ``0001``.
+        The scan's number with at least four digits, such as ``0001``, or its id.
+    prefix : str
+        The dataset's.
     subset : {"train", "val", "test"}
         Official subset.
     modality : {"ct", "mri", "und"}
@@ -142,21 +146,25 @@ class Sample:
     scanner : str
         Name of the scanner's folder: a known scanner model, or ``UND``.
     metadata : Metadata
-        The scan's row of the csv.
-    volume, mask : FileRef or None
-        The scan's files.
-    prefix : str
-        The dataset's.
+        The scan's row of the metadata.
+    volumes : tuple of FileRef or None
+        The file of each channel, None where it is missing; a single one where it has all channels.
+    masks : tuple of (int, FileRef)
+        Labels and their binary masks, in the order in which they are painted; label 0 alone where
+        one file has all.
+    channels : tuple of str
+        Names of the channels; none where there is but one.
     """
 
     seq: str
+    prefix: str
     subset: str
     modality: str
     scanner: str
     metadata: Metadata
-    volume: FileRef | None
-    mask: FileRef | None
-    prefix: str = AMOS22.prefix
+    volumes: tuple[FileRef | None, ...] = ()
+    masks: tuple[tuple[int, FileRef], ...] = ()
+    channels: tuple[str, ...] = ()
 
     @property
     def sample_id(self) -> str:
@@ -169,10 +177,32 @@ class Sample:
         return self.sample_id
 
     @property
+    def volume(self) -> FileRef | None:
+        """The file of the first channel that there is."""
+        return next((ref for ref in self.volumes if ref is not None), None)
+
+    @property
+    def mask(self) -> FileRef | None:
+        """The file of the mask, or of the first label."""
+        return next((ref for _, ref in self.masks), None)
+
+    @property
+    def absent_channels(self) -> tuple[str, ...]:
+        """Names of the channels whose files are missing."""
+        if len(self.volumes) == 1:
+            return ()
+        return tuple(n for n, ref in zip(self.channels, self.volumes, strict=False) if ref is None)
+
+    @property
+    def n_channels_a_file(self) -> int:
+        """How many channels a file has, along its fourth axis."""
+        return len(self.channels) if self.channels and len(self.volumes) == 1 else 1
+
+    @property
     def files(self) -> list[tuple[Kind, FileRef]]:
-        """Its volume and its mask, as far as it has them."""
-        both: list[tuple[Kind, FileRef | None]] = [("volume", self.volume), ("mask", self.mask)]
-        return [(kind, ref) for kind, ref in both if ref is not None]
+        """Its volumes and its masks, as far as it has them."""
+        volumes: list[tuple[Kind, FileRef]] = [("volume", r) for r in self.volumes if r is not None]
+        return [*volumes, *(("mask", ref) for _, ref in self.masks)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +249,7 @@ class HeaderCheck:
     sample_id : str
         The sample.
     files : tuple of FileHeader
-        Its volume, then its mask, as far as it has them.
+        Its volumes, then its masks, as far as it has them.
     issues : tuple of Issue
         What was found.
     version : int
@@ -252,6 +282,14 @@ class LabelChange(NamedTuple):
 
     label_from: int
     label_to: int
+    n_voxels: int
+
+
+class Overlap(NamedTuple):
+    """Voxels that the binary masks of two labels share, and how many they are."""
+
+    label: int  # the lower one
+    other: int
     n_voxels: int
 
 
@@ -348,6 +386,8 @@ class SampleRecord:
         Voxels that denoising changed, by label before, then label after.
     issues : tuple of StepIssue
         What the sample's steps found.
+    overlaps : tuple of Overlap
+        What binary masks of labels shared, that its mask was merged of.
     """
 
     sample_id: str
@@ -356,6 +396,7 @@ class SampleRecord:
     after: Regions = ()
     changes: tuple[LabelChange, ...] = ()
     issues: tuple[StepIssue, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
 
     @property
     def n_changed(self) -> int:

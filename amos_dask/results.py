@@ -13,7 +13,7 @@ import pandas as pd
 from amos_dask.engine.events import Outcome
 from amos_dask.errors import ExitCode
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import StepResult, sample_number
+from amos_dask.records import StepResult, by_number
 from amos_dask.root.layout import CHANGES_SHEET, MANIFEST_SHEET, REGIONS_SHEET, Layout
 from amos_dask.root.table_state import TableCounts
 from amos_dask.tables.workbook import read_sheet
@@ -191,7 +191,7 @@ def step_results(outcomes: Iterable[Outcome[StepResult[Value]]]) -> list[StepRes
         else outcome.value
         for outcome in outcomes
     ]
-    return sorted(results, key=lambda result: sample_number(result.sample_id))
+    return sorted(results, key=lambda result: by_number(result.sample_id))
 
 
 def all_issues(results: Iterable[StepResult[Any]]) -> list[Issue]:

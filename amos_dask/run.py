@@ -50,7 +50,7 @@ _SAMPLE_STEPS = (
 
 def run(
     root_dir: str | Path,
-    archive: str | Path | None = None,
+    archive: str | Path | Sequence[str | Path] | None = None,
     *,
     dataset: str | Path | None = None,
     labeled_data_meta: str | Path | None = None,
@@ -87,12 +87,12 @@ def run(
     ----------
     root_dir : str or Path
         Where the result goes: ``descriptor/`` and ``grouped/`` are made here.
-    archive : str or Path, optional
-        Folder, ``amos22.zip``, tar, or a URL of any; else ``root_dir/archive`` or
-        ``root_dir/amos22.zip``. Never written to.
+    archive : str, Path or sequence of these, optional
+        Folder, ``amos22.zip``, tar, or a URL of any; several are one archive together. Else
+        ``root_dir/archive`` or ``root_dir/amos22.zip``. Never written to.
     dataset : str or Path, optional
-        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
-        ROOT_DIR holds already, else AMOS22.
+        Name of a dataset that `list_datasets` gives, or the path of a definition (YAML); by
+        default what ROOT_DIR holds already, else AMOS22.
     labeled_data_meta : str or Path, optional
         The metadata csv; else the one inside or beside the archive.
     metadata_encoding : str, optional
@@ -172,7 +172,7 @@ def run(
         require_no_archive(Layout(settings.root), Path(performance_report).absolute())
     with working_on(Layout(settings.root), no_lock=no_lock):
         found = find(settings)
-        needs = Needs.of([found.archive.location], [str(found.layout.root)])
+        needs = Needs.of(list(found.archive.locations), [str(found.layout.root)])
         with (
             open_session(cluster, progress, needs, performance_report) as session,
             _saying_how_to_go_on(session),
@@ -334,10 +334,10 @@ def _say_what_is_otherwise(session: Session, found: Found, plan: Plan) -> None:
     changes = describe_changes(found, plan)
     if changes:
         session.listener(Notice(changes))
-    numbers = {int(sample.seq) for sample in found.archive.samples}
-    absent = sorted(found.exclusions.by_number.keys() - numbers)
+    there = {sample.sample_id for sample in found.archive.samples}
+    absent = sorted(found.exclusions.by_sample.keys() - there)
     if absent:
-        names = ", ".join(map(found.archive.definition.sample_id, absent))
+        names = ", ".join(absent)
         session.listener(Notice(f"excluded from denoising, but not in the archive: {names}"))
 
 
@@ -345,7 +345,7 @@ def _name_ended(session: Session, found: Found) -> None:
     """Say what was excluded from denoising and is not by the list that was given."""
     kept = find_exclusions(found.layout, None, found.params.label_map)
     names = found.params.label_map.names()
-    ended = found.exclusions.find_ended(kept, names, found.archive.definition.sample_id)
+    ended = found.exclusions.find_ended(kept, names)
     if found.settings.exclude is not None and ended:
         session.listener(Notice(f"no longer excluded from denoising: {'; '.join(ended)}"))
 

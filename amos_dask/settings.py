@@ -15,7 +15,7 @@ from amos_dask.records import Sample
 from amos_dask.root.choices import (
     Remembered,
     choose_denoising,
-    find_archive,
+    find_archives,
     find_exclusions,
     find_label_map,
     find_metadata_csv,
@@ -54,7 +54,7 @@ class Settings:
     """
 
     root_dir: str | Path
-    archive: str | Path | None = None
+    archive: str | Path | Sequence[str | Path] | None = None
     dataset: str | Path | None = None
     labeled_data_meta: str | Path | None = None
     metadata_encoding: str | None = None
@@ -84,7 +84,8 @@ class Settings:
         """Raise when ROOT_DIR would lie inside the archive, which is never written to."""
         if self.archive is not None:
             layout = layout_for(self.root, self.dataset)
-            require_outside_archive(self.root, find_archive(layout, self.archive))
+            for location in find_archives(layout, self.archive):
+                require_outside_archive(self.root, location)
 
 
 @dataclass(frozen=True)
@@ -143,18 +144,18 @@ def find(settings: Settings) -> Found:
     layout = settle_dataset(layout, archive.definition)
     samples = tuple(settings.selection.choose(archive.samples))
     params = Params(
+        layout.dataset,
         _choose_label_map(layout, settings),
         choose_denoising(
             layout, settings.kernel_size, settings.filter_halfedge, settings.region_area_thresh
         ),
         _choose_thresholds(layout, settings.region_volume_thresh),
-        splits_prostate_uterus=layout.dataset.splits_prostate_uterus,
     )
     chosen = frozenset(sample.sample_id for sample in samples)
     others = [sample for sample in archive.samples if sample.sample_id not in chosen]
     exclusions = _choose_exclusions(layout, settings.exclude, params.label_map, others)
     now = Remembered(
-        place_of(layout, archive.location),
+        _places_of(layout, archive.locations),
         None if csv.location is None else place_of(layout, csv.location),
         archive.has_metadata,
         csv.encoding,
@@ -163,6 +164,12 @@ def find(settings: Settings) -> Found:
         exclusions.checksum,
     )
     return Found(settings, layout, archive, samples, params, exclusions, chosen, before, now)
+
+
+def _places_of(layout: Layout, locations: Sequence[str]) -> str | tuple[str, ...]:
+    """Return where an archive is as that is kept; sorted, for their order changes nothing."""
+    places = sorted(place_of(layout, location) for location in locations)
+    return places[0] if len(places) == 1 else tuple(places)
 
 
 class _Csv(NamedTuple):
@@ -190,10 +197,11 @@ def _choose_csv(layout: Layout, settings: Settings, before: Remembered) -> _Csv:
 
 
 def _find_archive(layout: Layout, settings: Settings, before: Remembered, csv: _Csv) -> Discovery:
-    location = find_archive(layout, settings.archive)
-    require_outside_archive(layout.root, location)
+    locations = find_archives(layout, settings.archive)
+    for location in locations:
+        require_outside_archive(layout.root, location)
     try:
-        found = discover(location, csv.location, csv.mr_offset, layout.dataset, csv.encoding)
+        found = discover(locations, layout.dataset, csv.location, csv.mr_offset, csv.encoding)
     except ArchiveError as error:
         if settings.archive is None and before.archive is not None:
             raise ArchiveError(f"{error} Another archive is named with --archive.") from error

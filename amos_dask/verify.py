@@ -16,7 +16,7 @@ from typing import Any
 from amos_dask.archive.discover import discover
 from amos_dask.archive.locations import file_name, is_url, is_zip, shown
 from amos_dask.archive.published import compare_with_published, describe_progress
-from amos_dask.datasets import DatasetDefinition, PublishedFile, find_definition
+from amos_dask.datasets import DEFAULT, DatasetDefinition, PublishedFile, find_definition
 from amos_dask.engine.events import BytesDone, Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import (
@@ -33,9 +33,9 @@ from amos_dask.export.verify_export import (
 )
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.params import Params
-from amos_dask.records import sample_number
+from amos_dask.records import by_number
 from amos_dask.results import CommandResult, all_issues, step_results
-from amos_dask.root.choices import find_archive, find_exclusions, find_label_map, layout_for
+from amos_dask.root.choices import find_archives, find_exclusions, find_label_map, layout_for
 from amos_dask.root.identity import Change
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.own_files import OwnFiles
@@ -136,8 +136,8 @@ def verify(
             with reading_from(layout), open_session(cluster, progress) as session:
                 result = _verify_root(session, layout, selection, full=full)
                 return with_outdated_exports(result, layout)
-        location = str(path) if layout is None else find_archive(layout, path)
-        definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
+        (location,) = (str(path),) if layout is None else find_archives(layout, path)
+        definition = find_definition(dataset or DEFAULT) if layout is None else layout.dataset
         published = _require_published(location, definition) if md5 else None
         with open_session(cluster, progress) as session:
             return _verify_archive(session, location, definition, selection, published, full=full)
@@ -188,7 +188,7 @@ def _verify_archive(
         issues += [] if found is None else [found]
     try:
         # The csv is not verified: whatever it says of MR must not stop this.
-        archive = discover(location, mr_metadata_offset="0", definition=definition)
+        archive = discover([location], definition, mr_metadata_offset="0")
     except DamagedArchiveError as error:
         # Its size, where that was asked for, says the same and what to do.
         return conclude(0, issues or [_damaged_zip(location, error, definition)], sound="")
@@ -312,7 +312,7 @@ def _verify_choices(layout: Layout, samples: Mapping[str, Verified]) -> Iterator
     may_be_restored = state is None or not state.has_other_exclusions(layout)
     others: dict[Path, list[str]] = {layout.label_map: [], layout.denoise_exclude: []}
     for name, sample in samples.items():
-        params = Params(label_map, excluded=exclusions.for_sample(name))
+        params = Params(layout.dataset, label_map, excluded=exclusions.for_sample(name))
         made_by = sample.masks_made_with
         differs = other_choices(made_by, params, may_be_restored=may_be_restored)
         for path, is_other in zip(others, differs, strict=True):
@@ -332,14 +332,14 @@ def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:
     for sample_id in set(receipts.sample_ids()) - {folder.sample_id for folder in found}:
         receipt = receipts.read(sample_id)
         files = None if receipt is None else receipt.record.files
-        nowhere = SampleFolder.of(layout.grouped, sample_id)
+        nowhere = layout.sample_folder(layout.grouped, sample_id)
         found.append(nowhere if files is None else layout.folder_of(files))
     folders: dict[str, list[SampleFolder]] = {}
     for folder in selection.choose_folders(found):
         folders.setdefault(folder.sample_id, []).append(folder)
     return [
         RootSample(sample_id, layout, tuple(folders[sample_id]))
-        for sample_id in sorted(folders, key=sample_number)
+        for sample_id in sorted(folders, key=by_number)
     ]
 
 

@@ -1,16 +1,19 @@
-"""``dataset.json``: the subsets of scans, and what a Decathlon task is."""
+"""``dataset.json``: the subsets of scans, and what a task of the Decathlon or of nnU-Net is."""
 
 from __future__ import annotations
 
 import json
+import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+import yaml
+
 from amos_dask.archive.sources import read_bytes
-from amos_dask.datasets import DatasetDefinition, make_definition
+from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, make_definition
 from amos_dask.errors import (
     ArchiveError,
     DatasetError,
@@ -18,16 +21,23 @@ from amos_dask.errors import (
     UnreadableImageError,
 )
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import FileRef
+from amos_dask.labels import label_key
+from amos_dask.records import FileRef, by_number
 
 _LARGEST_JSON = 8 << 20
 _UNUSABLE = (UnreadableImageError, InaccessibleFileError, ValueError, RecursionError)
 # What the tasks of the Decathlon call the channels of MR scans.
 _MR_CHANNELS = frozenset({"MRI", "MR", "FLAIR", "T1", "T1W", "T1GD", "T2", "T2W", "ADC"})
+_ENDINGS = (".nii.gz", ".nii")
+_IMAGES = ("imagesTr", "imagesTs")
+_PREFIX = r"[A-Za-z][A-Za-z0-9-]{0,29}"
 
 
 def complete_definition(
-    definition: DatasetDefinition, found: Sequence[FileRef], shown_as: str
+    definition: DatasetDefinition,
+    files: Sequence[FileRef],
+    found: Sequence[FileRef],
+    shown_as: str,
 ) -> DatasetDefinition:
     """Return a definition in which what ``dataset.json`` is to tell is said.
 
@@ -35,8 +45,10 @@ def complete_definition(
     ----------
     definition : DatasetDefinition
         With or without open questions.
+    files : sequence of FileRef
+        All files of the archive.
     found : sequence of FileRef
-        The outermost files of that name in the archive.
+        The outermost ``dataset.json`` among them.
     shown_as : str
         The archive, for messages.
 
@@ -55,7 +67,7 @@ def complete_definition(
         )
     where = f"{shown_as}, {found[0].path}"
     try:
-        told = _answers(_read(found[0]), definition)
+        told = _answers(_read(found[0]), definition, files, found[0])
         return make_definition({**definition.content, **told}, where)
     except DatasetError as error:
         raise ArchiveError(
@@ -65,21 +77,40 @@ def complete_definition(
         raise ArchiveError(f"{where}: does not tell what the dataset is ({error}).") from error
 
 
-def _answers(content: Mapping[str, Any], definition: DatasetDefinition) -> dict[str, object]:
+def _answers(
+    content: Mapping[str, Any],
+    definition: DatasetDefinition,
+    files: Sequence[FileRef],
+    ref: FileRef,
+) -> dict[str, object]:
     """Return what a definition leaves open, as its file would say it."""
-    prefix = _prefix([name for _, name in _entries(content, definition.dataset_json)])
-    answers = {
-        "name": _name(content.get("name")) or prefix,
-        "prefix": prefix,
-        "labels": content.get("labels"),
-        "modality": _modality(content.get("modality")),
+    listed = [name for _, name in _entries(content, definition.dataset_json)]
+    name = _name(content.get("name")) or _folder_name(ref)
+    labels = _labels(content)
+    answers: dict[str, Callable[[], object]] = {
+        "name": lambda: name or _prefix(listed),
+        "prefix": lambda: _prefix(listed) if listed else _common_prefix(files, definition, name),
+        "labels": lambda: labels,
+        "modality": lambda: _modality(_channels(content)),
+        "channels": lambda: _told_channels(content, definition),
     }
-    return {key: answers[key] for key in definition.open_questions}
+    told = {key: answers[key]() for key in definition.open_questions}
+    if "labels" in told and isinstance(definition.denoised, tuple) and isinstance(labels, dict):
+        known = {label_key(str(found)) for found in labels.values()}
+        told["denoise"] = [one for one in definition.denoised if label_key(one) in known] or "none"
+    return told
 
 
 def _name(name: object) -> str:
     """Return the task's name without what folders and definitions cannot have in names."""
     return "".join(c for c in str(name or "") if c.isalnum() or c in " .-").strip(" .-")[:50]
+
+
+def _folder_name(ref: FileRef) -> str:
+    """Return what the folder of ``dataset.json`` calls the dataset, as nnU-Net names folders."""
+    folder = PurePosixPath(ref.location if ref.member is None else ref.path).parent.name
+    match = re.fullmatch(r"Dataset\d{3}_(.+)", folder)
+    return _name(match[1] if match else "")
 
 
 def _prefix(names: Sequence[str]) -> str:
@@ -90,6 +121,54 @@ def _prefix(names: Sequence[str]) -> str:
     return found.pop()
 
 
+def _common_prefix(files: Sequence[FileRef], definition: DatasetDefinition, name: str) -> str:
+    """Return what all ids begin with, as far as ``_``; else what the dataset's name makes."""
+    paths = [path for ref in files if (path := PurePosixPath(ref.path)).parent.name in _IMAGES]
+    names = {path.name.partition("_") for path in paths if not path.name.startswith(".")}
+    prefixes = {before for before, between, _ in names if between}
+    if len(prefixes) == 1 and (first := prefixes.pop()) and re.fullmatch(_PREFIX, first):
+        return first
+    return re.sub(r"[^a-z0-9-]", "", name.lower()).lstrip("0123456789-") or "case"
+
+
+def _labels(content: Mapping[str, Any]) -> object:
+    """Return label -> name; nnU-Net v2 has it the other way round, and regions of several."""
+    labels = content.get("labels")
+    if not isinstance(labels, dict) or all(str(key).isdecimal() for key in labels):
+        return labels
+    order = [str(label) for label in content.get("regions_class_order") or []]
+    regions = [name for name in labels if name.lower() != "background"]
+    names = {str(v): name for name, v in labels.items() if not isinstance(v, list)}
+    names |= {label: name for label, name in zip(order, regions, strict=False) if name}
+    parts = {str(v) for value in labels.values() if isinstance(value, list) for v in value}
+    return {**{label: f"label {label}" for label in sorted(parts - names.keys())}, **names}
+
+
+def _channels(content: Mapping[str, Any]) -> object:
+    """Return number -> name of the channels, as the Decathlon or nnU-Net v2 tells them."""
+    return content.get("channel_names") or content.get("modality")
+
+
+def _told_channels(content: Mapping[str, Any], definition: DatasetDefinition) -> object:
+    """Return the channels as a definition says them: files of their own, or a fourth axis."""
+    if (ending := str(content.get("file_ending", ".nii.gz"))) not in _ENDINGS:
+        raise ValueError(f"its files end in {ending}, and {' and '.join(_ENDINGS)} are read")
+    found = _channels(content)
+    if not isinstance(found, dict):
+        found = {"0": found}
+    names = [_channel_name(name) for name in found.values()]
+    if len(set(names)) < len(names):
+        names = [f"{name} {number}" for number, name in zip(found, names, strict=True)]
+    has_files = any("{channel}" in place for each in definition.volumes.values() for place in each)
+    if has_files:
+        return {name: f"{int(k):04d}" for k, name in zip(found, names, strict=True)}
+    return names
+
+
+def _channel_name(name: object) -> str:
+    return "".join(c for c in str(name) if c.isalnum() or c in " _.+-")[:40] or "channel"
+
+
 def _modality(channels: object) -> str:
     """Return "ct", "mri" or "und" for the names of channels, such as ``{"0": "CT"}``."""
     values = channels.values() if isinstance(channels, dict) else [channels]
@@ -97,6 +176,40 @@ def _modality(channels: object) -> str:
     if found == {"CT"}:
         return "ct"
     return "mri" if found <= _MR_CHANNELS else "und"
+
+
+def read_subset_lists(ref: FileRef, definition: DatasetDefinition) -> dict[str, str]:
+    """Return seq -> subset as a file of the archive lists them.
+
+    Parameters
+    ----------
+    ref : FileRef
+        A JSON or YAML file: subset -> list of ids.
+    definition : DatasetDefinition
+        How ids are written.
+
+    Raises
+    ------
+    ArchiveError
+        When it cannot be read, or is no such list.
+    """
+    try:
+        content = yaml.safe_load(read_bytes(ref, _LARGEST_JSON))  # which reads JSON too
+        if not isinstance(content, dict):
+            raise ValueError("not lists by subset")
+        told: dict[str, str] = {}
+        for key, ids in content.items():
+            subset = SUBSETS_AS_WRITTEN.get(str(key).strip().lower())
+            if subset is None or not isinstance(ids, list):
+                raise ValueError(f"{key!r} is no subset with a list of ids")
+            for one in ids:
+                seq = definition.find_seq(str(one))
+                if seq is None or told.setdefault(seq, subset) != subset:
+                    raise ValueError(f"{one!r} is no id, or in two lists")
+        return told
+    except (*_UNUSABLE, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ArchiveError(f"{ref.path}: not a readable list of subsets ({reason}).") from error
 
 
 def _read(ref: FileRef) -> dict[str, Any]:
@@ -117,16 +230,16 @@ def _entries(content: Mapping[str, Any], sections: Iterable[str]) -> Iterator[tu
 
 
 def find_subsets(
-    ref: FileRef, by_name: dict[int, str], definition: DatasetDefinition
-) -> tuple[dict[int, str], list[Issue]]:
-    """Return number -> subset of the scans that are there, and what is odd.
+    ref: FileRef, by_name: dict[str, str], definition: DatasetDefinition
+) -> tuple[dict[str, str], list[Issue]]:
+    """Return seq -> subset of the scans that are there, and what is odd.
 
     Parameters
     ----------
     ref : FileRef
         ``dataset.json``.
-    by_name : dict of int to str
-        Number -> subset of the scans that are there, as folder or number tell it.
+    by_name : dict of str to str
+        Seq -> subset of the scans that are there, as folder or number tell it.
     definition : DatasetDefinition
         Which section of it is which subset.
     """
@@ -136,9 +249,9 @@ def find_subsets(
         issue = partial(make_issue, file=ref.path, action="subsets taken from the folders")
         return by_name, [issue("bad_dataset_json", f"not usable: {error}")]
     issues = []
-    for number in sorted({*by_name, *listed}):
-        issue = partial(make_issue, sample=definition.sample_id(number), file=ref.path)
-        ours, theirs = by_name.get(number), listed.get(number)
+    for seq in sorted({*by_name, *listed}, key=by_number):
+        issue = partial(make_issue, sample=definition.sample_id(seq), file=ref.path)
+        ours, theirs = by_name.get(seq), listed.get(seq)
         if ours is None:
             message = f"listed as {theirs}, but there is no file of it"
             issues.append(issue("listed_but_absent", message))
@@ -148,16 +261,16 @@ def find_subsets(
         elif theirs != ours:
             message = f"listed as {theirs}, but its folder says {ours}"
             issues.append(issue("subset_mismatch", message, action=f"{theirs} used"))
-    return {number: listed.get(number, ours) for number, ours in by_name.items()}, issues
+    return {seq: listed.get(seq, ours) for seq, ours in by_name.items()}, issues
 
 
-def _read_subsets(ref: FileRef, definition: DatasetDefinition) -> dict[int, str]:
-    listed: dict[int, str] = {}
+def _read_subsets(ref: FileRef, definition: DatasetDefinition) -> dict[str, str]:
+    listed: dict[str, str] = {}
     for key, name in _entries(_read(ref), definition.dataset_json):
         file_name, subset = PurePosixPath(name).name, definition.dataset_json[key]
-        number = definition.number_of(file_name)
-        if number is None:
+        seq = definition.seq_in(file_name)
+        if seq is None:
             raise ValueError(f"{key} lists {reprlib.repr(name)}")
-        if listed.setdefault(number, subset) != subset:
-            raise ValueError(f"{file_name} is listed as {listed[number]} and as {subset}")
+        if listed.setdefault(seq, subset) != subset:
+            raise ValueError(f"{file_name} is listed as {listed[seq]} and as {subset}")
     return listed

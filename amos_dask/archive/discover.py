@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from amos_dask.archive.dataset_json import complete_definition, find_subsets
-from amos_dask.archive.listing import file_ref, list_beside, list_files
+from amos_dask.archive.dataset_json import (
+    complete_definition,
+    find_subsets,
+    read_subset_lists,
+)
+from amos_dask.archive.listing import file_ref, list_all, list_beside
 from amos_dask.archive.locations import file_name, is_url, shown
-from amos_dask.archive.metadata import MetadataTable, read_rows
+from amos_dask.archive.metadata import MetadataTable, read_metadata
+from amos_dask.archive.names import Files, Names, find_dataset_json, sort_names
 from amos_dask.archive.recognise import find_annex_link
-from amos_dask.datasets import AMOS22, DatasetDefinition, ScanFile
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample
+from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample, by_number
 
-_DATASET_JSON = "dataset.json"
-_JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-_JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
-_EXPECTED_NAMES = ("readme.md", "readme.txt", "readme", "license", "license.txt")
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -30,24 +32,29 @@ class Discovery:
 
     Parameters
     ----------
-    location : str
-        Path or URL of the archive.
+    locations : tuple of str
+        Paths or URLs of the archive; several where it is in several files or folders.
     samples : tuple of Sample
-        By number; a sample has at least one of volume and mask.
+        By number or id; a sample has at least one of volume and mask.
     issues : tuple of Issue
         Oddities of names, subsets and metadata.
     definition : DatasetDefinition
         The dataset, with what the archive itself tells of it.
     """
 
-    location: str
+    locations: tuple[str, ...]
     samples: tuple[Sample, ...]
     issues: tuple[Issue, ...]
-    definition: DatasetDefinition = AMOS22
+    definition: DatasetDefinition
+
+    @property
+    def shown(self) -> str:
+        """The archive, for messages."""
+        return " and ".join(map(shown, self.locations))
 
     @property
     def has_metadata(self) -> bool:
-        """Whether there is a metadata csv."""
+        """Whether there are metadata."""
         is_missing = any(issue.code == "metadata_missing" for issue in self.issues)
         return self.definition.metadata is not None and not is_missing
 
@@ -58,168 +65,94 @@ class Discovery:
 
 
 def discover(
-    location: str,
+    locations: Sequence[str],
+    definition: DatasetDefinition,
     labeled_data_meta: str | None = None,
     mr_metadata_offset: str = "auto",
-    definition: DatasetDefinition = AMOS22,
     metadata_encoding: str | None = None,
 ) -> Discovery:
     """Find the samples of an archive and their metadata.
 
     Parameters
     ----------
-    location : str
-        A folder, ``amos22.zip``, a tar, or a URL of any.
-    labeled_data_meta : str, optional
-        The metadata csv; by default ``labeled_data_meta*.csv`` inside or beside the archive.
-    mr_metadata_offset : {"auto", "0", "-1"}
-        Which row of the csv MR scans take.
+    locations : sequence of str
+        A folder, a zip, a tar, or a URL of any; several of these are one archive together.
     definition : DatasetDefinition
         The dataset.
+    labeled_data_meta : str, optional
+        The metadata; by default what the definition names, inside or beside the archive.
+    mr_metadata_offset : {"auto", "0", "-1"}
+        Which row of the metadata MR scans take.
     metadata_encoding : str, optional
-        The csv's, such as ``gb18030``; by default it is recognised.
+        That of a csv, such as ``gb18030``; by default it is recognised.
 
     Raises
     ------
     ArchiveError
-        When the archive or the csv cannot be used as a whole, or holds no scans.
+        When the archive or the metadata cannot be used as a whole, or there are no scans.
     """
     _require_metadata(definition, labeled_data_meta, mr_metadata_offset)
-    files = list_files(location)
-    definition = complete_definition(definition, _find_dataset_json(files), shown(location))
+    files, said = list_all(locations), " and ".join(map(shown, locations))
+    definition = complete_definition(definition, files, find_dataset_json(files), said)
     names = sort_names(files, definition)
     if not names.scans:
         raise ArchiveError(
-            f"{shown(location)}: no scans found; expected files such as {definition.example}; "
+            f"{said}: no scans found; expected files such as {definition.example}; "
             f"name another dataset than {definition.name} with --dataset."
         )
-    subsets = names.subsets
-    if names.dataset_json is not None:
-        subsets, found = find_subsets(names.dataset_json, subsets, definition)
-        names.issues += found
-    ref = _find_csv(names, location, labeled_data_meta)
+    _leave_out_clashes(names)
+    ref = _find_metadata(names, locations, labeled_data_meta)
     table = _read_table(names, ref, mr_metadata_offset, metadata_encoding)
+    subsets = _find_subsets(names, table)
     samples = []
-    for number in sorted(names.scans):
-        metadata, found = table.find_row(number)
-        sample = new_sample(number, subsets[number], metadata, names.scans[number], definition)
+    for seq in sorted(names.scans, key=by_number):
+        metadata, found = table.find_row(seq)
+        sample = new_sample(seq, subsets[seq], metadata, names.scans[seq], definition)
         names.issues += found
         names.issues += _check_scanner(sample, table.path, definition)
         names.issues += check_files(sample, definition)
         samples.append(sample)
     names.issues += _check_counts(samples, definition)
-    return Discovery(location, tuple(samples), tuple(names.issues), definition)
+    return Discovery(tuple(locations), tuple(samples), tuple(names.issues), definition)
 
 
-@dataclass
-class Names:
-    """The archive's files by what their names say.
-
-    Parameters
-    ----------
-    definition : DatasetDefinition
-        The dataset.
-    scans : dict of int to dict
-        Number -> its volume and its mask, as far as they are there.
-    subsets : dict of int to str
-        Number -> its subset, as folder or number tell it.
-    dataset_json, metadata_csv : FileRef or None
-        What describes them.
-    issues : list of Issue
-        Oddities.
-    """
-
-    definition: DatasetDefinition
-    scans: dict[int, dict[Kind, FileRef]] = field(default_factory=dict)
-    subsets: dict[int, str] = field(default_factory=dict)
-    dataset_json: FileRef | None = None
-    metadata_csv: FileRef | None = None
-    issues: list[Issue] = field(default_factory=list)
-
-    def say(
-        self, code: str, message: str, *, sample: str = "", file: str = "", action: str = ""
-    ) -> None:
-        """Add an issue, with the catalogue's severity."""
-        self.issues.append(make_issue(code, message, sample=sample, file=file, action=action))
+def _leave_out_clashes(names: Names) -> None:
+    """Leave out scans whose ids differ from others by case only: as files they may be one."""
+    taken: dict[str, str] = {}
+    for seq in sorted(names.scans, key=by_number):
+        first = taken.setdefault(seq.casefold(), seq)
+        if first != seq:
+            ref = min(names.scans.pop(seq).values(), key=lambda ref: ref.path)
+            names.say(
+                "id_clash",
+                f"differs from {names.definition.sample_id(first)} by upper and lower case only",
+                sample=names.definition.sample_id(seq),
+                file=ref.path,
+                action="nothing written; rename one of the two",
+            )
 
 
-def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names:
-    """Sort an archive's files by what their names say."""
-    names = Names(definition)
-    junk: Counter[str] = Counter()
-    csv = definition.metadata
-    for ref in sorted(files, key=partial(_precedence, "" if csv is None else csv.official_file)):
-        path = PurePosixPath(ref.path)
-        if what := _junk(path):
-            junk[what] += 1
-        elif path.is_absolute() or ".." in path.parts:  # only zips can hold such names
-            _leave_out(names, ref, "its name leads outside the archive")
-        elif found := definition.scan_file(path):
-            _take_scan(names, ref, found)
-        else:
-            _take_other(names, ref, path)
-    if junk:
-        found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
-        names.say("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
-    return names
-
-
-def _find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:
-    """Return the outermost files named ``dataset.json``; junk does not count."""
-    paths = ((PurePosixPath(ref.path), ref) for ref in files)
-    found = [ref for path, ref in paths if path.name == _DATASET_JSON and not _junk(path)]
-    depth = min((ref.path.count("/") for ref in found), default=0)
-    return [ref for ref in found if ref.path.count("/") == depth]
-
-
-def _precedence(official_csv: str, ref: FileRef) -> tuple[bool, bool, int, str]:
-    """Return what comes first where several files stand for one thing.
-
-    Images of the form that can be read, and the official csv; then shallow paths: of two
-    dataset.json the outer one is the archive's.
-    """
-    depth, is_official = ref.path.count("/"), ref.path.rpartition("/")[2] == official_csv
-    return (not ref.path.endswith(".nii.gz"), not is_official, depth, ref.path)
-
-
-def _junk(path: PurePosixPath) -> str | None:
-    if "__MACOSX" in path.parts:
-        return "in __MACOSX"
-    if path.name.startswith("._"):
-        return "named ._*"
-    if path.name in _JUNK_NAMES:
-        return path.name
-    if path.name.lower().endswith(_JUNK_SUFFIXES):
-        return "partial downloads"
-    return None
-
-
-def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
-    taken = names.scans.setdefault(found.number, {}).setdefault(found.kind, ref)
-    if taken is not ref:
+def _find_subsets(names: Names, table: MetadataTable) -> dict[str, str]:
+    """Return seq -> subset of all scans, and say where it is not told."""
+    definition = names.definition
+    told: dict[str, str] = {seq: of for seq, of in names.subsets.items() if of is not None}
+    if names.dataset_json is not None and definition.dataset_json:
+        told, found = find_subsets(names.dataset_json, told, definition)
+        names.issues += found
+    elif names.subset_lists is not None:
+        told = read_subset_lists(names.subset_lists, definition) | told
+    told = {**table.subsets, **told}
+    untold = [seq for seq in sorted(names.scans, key=by_number) if seq not in told]
+    if untold:
+        who = definition.subset_lists or f"column {definition.subset_column!r} of the metadata"
+        shown_ids = ", ".join(map(definition.sample_id, untold[:_MOST_NAMED]))
+        more = f" and {len(untold) - _MOST_NAMED} more" if len(untold) > _MOST_NAMED else ""
         names.say(
-            "duplicate_file",
-            f"a second {found.kind} beside {taken.path}",
-            sample=names.definition.sample_id(found.number),
-            file=ref.path,
-            action=f"{taken.path} used",
+            "subset_unknown",
+            f"{who} does not tell the subset of {shown_ids}{more}",
+            action="train taken",
         )
-    elif found.kind == "volume" or found.number not in names.subsets:
-        names.subsets[found.number] = found.subset  # the volume's folder decides
-
-
-def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
-    csv, listing = names.definition.metadata, names.definition.dataset_json
-    if listing and path.name == _DATASET_JSON and names.dataset_json is None:
-        names.dataset_json = ref
-    elif csv is not None and csv.is_name_of(path.name) and names.metadata_csv is None:
-        names.metadata_csv = ref
-    elif path.name.lower() not in _EXPECTED_NAMES:
-        _leave_out(names, ref, f"not a file of {names.definition.name}")
-
-
-def _leave_out(names: Names, ref: FileRef, why: str) -> None:
-    names.say("unexpected_file", why, file=ref.path, action="ignored")
+    return {**dict.fromkeys(untold, "train"), **told}
 
 
 def _require_metadata(
@@ -240,29 +173,30 @@ def _require_metadata(
 def _read_table(
     names: Names, ref: FileRef | None, mr_metadata_offset: str, encoding: str | None
 ) -> MetadataTable:
-    """Read the metadata; a table without rows where there is none."""
+    """Read the metadata; a table without rows where there are none."""
     definition = names.definition
-    csv = definition.metadata
-    if csv is None or ref is None:
-        return MetadataTable({}, definition=definition)
-    rows, found = read_rows(ref, definition, encoding)
+    form = definition.metadata
+    if form is None or ref is None:
+        return MetadataTable(definition)
+    table, found = read_metadata(ref, definition, encoding)
     names.issues += found
-    table = MetadataTable(rows, path=ref.path, definition=definition)
-    if csv.mr_rows_may_be_shifted:
+    if form.mr_rows_may_be_shifted:
         mr_scans = {
-            number: "mask" in files
-            for number, files in names.scans.items()
-            if definition.id_modality(number) == "mri"
+            seq: ("mask", 0) in files
+            for seq, files in names.scans.items()
+            if definition.id_modality(seq) == "mri"
         }
         table, found = table.with_mr_offset(mr_metadata_offset, mr_scans)
         names.issues += found
     return table
 
 
-def _find_csv(names: Names, location: str, labeled_data_meta: str | None) -> FileRef | None:
-    """Return the metadata csv, and say where there is none though there should be."""
-    csv = names.definition.metadata
-    if csv is None:
+def _find_metadata(
+    names: Names, locations: Sequence[str], labeled_data_meta: str | None
+) -> FileRef | None:
+    """Return the metadata, and say where there are none though there should be."""
+    form = names.definition.metadata
+    if form is None:
         return None
     if labeled_data_meta is not None:
         if is_url(labeled_data_meta):
@@ -271,50 +205,55 @@ def _find_csv(names: Names, location: str, labeled_data_meta: str | None) -> Fil
             absent = find_annex_link(labeled_data_meta) or "there is no such metadata csv"
             raise ArchiveError(f"{labeled_data_meta}: {absent}.")
         return file_ref(Path(labeled_data_meta), Path(labeled_data_meta).name)
-    if names.metadata_csv is not None:
-        return names.metadata_csv
-    beside = [ref for ref in list_beside(location) if csv.is_name_of(ref.path)]
+    if names.metadata is not None:
+        return names.metadata
+    around = (ref for location in locations for ref in list_beside(location))
+    beside = [ref for ref in around if form.is_name_of(ref.path)]
     if not beside:
         names.say(
             "metadata_missing",
-            f"no {csv.files} inside or beside the archive",
+            f"no {form.files} inside or beside the archive",
             action="all metadata UND; name the csv with --labeled_data_meta",
         )
-    return min(beside, key=lambda ref: ref.path != csv.official_file, default=None)
+    return min(beside, key=lambda ref: ref.path != form.official_file, default=None)
 
 
 def new_sample(
-    number: int,
+    seq: str,
     subset: str,
     metadata: Metadata,
-    files: Mapping[Kind, FileRef | None],
-    definition: DatasetDefinition = AMOS22,
+    files: Files,
+    definition: DatasetDefinition,
 ) -> Sample:
     """Return a Sample, applying the dataset's modality and scanner rules.
 
     Parameters
     ----------
-    number : int
-        The scan's.
+    seq : str
+        The scan's number with at least four digits, or its id.
     subset : {"train", "val", "test"}
         Official subset.
     metadata : Metadata
-        The scan's row of the csv.
-    files : mapping of {"volume", "mask"} to FileRef
-        The scan's, as far as there are.
+        The scan's row of the metadata.
+    files : mapping of (kind, int) to FileRef
+        The scan's, by kind and channel or label.
     definition : DatasetDefinition
         The dataset.
     """
     scanner = metadata.manufacturer_model_name
+    channels = range(len(definition.channels) if definition.has_channel_files else 1)
+    volumes = tuple(files.get(("volume", channel)) for channel in channels)
+    labels = (0, *definition.painting_order)
     return Sample(
-        seq=f"{number:04d}",
+        seq=seq,
         prefix=definition.prefix,
         subset=subset,
-        modality=definition.modality(number, scanner),
+        modality=definition.modality(seq, scanner),
         scanner=scanner if definition.scanner_modality(scanner) else UNDEFINED,
         metadata=metadata,
-        volume=files.get("volume"),
-        mask=files.get("mask"),
+        volumes=volumes if any(volumes) else (),
+        masks=tuple((n, files["mask", n]) for n in labels if ("mask", n) in files),
+        channels=definition.channel_names,
     )
 
 
@@ -337,6 +276,11 @@ def check_files(sample: Sample, definition: DatasetDefinition) -> Iterator[Issue
     if sample.volume is None and sample.mask is not None:
         message, file = "there is a mask but no scan", sample.mask.path
         yield issue("mask_without_volume", message, file=file, action="nothing written")
+    absent = sample.absent_channels
+    if sample.volume is not None and absent:
+        message = f"no file of {'the channel' if len(absent) == 1 else 'the channels'} "
+        message += ", ".join(absent)
+        yield issue("missing_channel", message, file=sample.volume.path, action="nothing written")
     is_expected = sample.subset in definition.subsets_with_masks
     if sample.mask is None and sample.volume is not None and is_expected:
         message, file = f"a {sample.subset} scan without a mask", sample.volume.path

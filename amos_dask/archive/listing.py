@@ -6,12 +6,13 @@ import os
 import stat
 import zipfile
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from amos_dask.archive import remote
 from amos_dask.archive.locations import (
+    file_name,
     is_one_file,
     is_other_file,
     is_url,
@@ -29,6 +30,35 @@ from amos_dask.records import FileRef
 # Links can give a folder more names than anyone could list.
 _MOST_NAMES_OF_A_FOLDER = 32
 _A_FILE = "a file, and an archive is a folder, a .zip or a .tar"
+
+
+def list_all(locations: Sequence[str]) -> list[FileRef]:
+    """List every file of an archive that may lie in several places, sorted by path.
+
+    Paths in one of several begin with its own name.
+
+    Parameters
+    ----------
+    locations : sequence of str
+        Folders, zips, tars, or URLs of any.
+
+    Raises
+    ------
+    ArchiveError
+        As `list_files`; and when two have the same name.
+    """
+    if len(locations) == 1:
+        return list_files(locations[0])
+    names = Counter(file_name(location.rstrip("/")) for location in locations)
+    for name, n in names.items():
+        if n > 1:
+            raise ArchiveError(f"{name}: {n} archives have this name; rename all but one.")
+    files = [
+        replace(ref, path=f"{file_name(location.rstrip('/'))}/{ref.path}")
+        for location in locations
+        for ref in list_files(location)
+    ]
+    return sorted(files, key=lambda ref: ref.path)
 
 
 def list_files(location: str) -> list[FileRef]:

@@ -1,29 +1,26 @@
-"""The metadata csv: reading it, and finding the row of a scan.
+"""The metadata, a csv, tsv or xlsx: reading it, and finding the row of a scan.
 
-The official csv is shifted by one for MR: its rows 500..599 belong to scans 501..600. Which of
+AMOS22's official csv is shifted by one for MR: its rows 500..599 belong to scans 501..600. Which of
 the two numberings a csv has is decided from the csv itself and said in an issue.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from amos_dask.archive.sources import read_bytes
-from amos_dask.csv_text import decode, split_rows
-from amos_dask.datasets import AMOS22, DatasetDefinition, MetadataCsv
-from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
+from amos_dask.archive.metadata_lines import read_lines
+from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, MetadataFile, number_seq
+from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.metadata_forms import Understood, read_dates, read_sexes
 from amos_dask.records import UNDEFINED, FileRef, Metadata
 
 OFFSETS = ("auto", "0", "-1")
 _MISSING = frozenset({"", "nan", "none", "null", "n/a"})
-_LARGEST_FILE = 16 << 20
 _MOST_NAMED = 100  # rows or columns in issues and messages
 _MOST_SHOWN = 5  # values of a column
 
@@ -33,49 +30,54 @@ _READ_COLUMN: Mapping[str, Callable[[Iterable[str]], Understood]] = {
     "acquisition_date": read_dates,
 }
 
-Rows = dict[int, list[Metadata]]
+Rows = dict[str, list[Metadata]]
 
 
 @dataclass(frozen=True)
 class MetadataTable:
-    """The rows of a metadata csv by scan number, and the offset that MR scans take.
+    """The rows of the metadata by seq, and the offset that MR scans take.
 
     Parameters
     ----------
-    rows : dict of int to list of Metadata
-        Rows by number, in file order.
+    definition : DatasetDefinition
+        Which scanners are MR, and where MR numbers begin and end.
+    rows : dict of str to list of Metadata
+        Rows by seq, in file order.
     mr_offset : int
         0 or -1: what is added to an MR scan's number to find its row.
     path : str
-        The csv, for messages; empty when there is none.
-    definition : DatasetDefinition
-        Which scanners are MR, and where MR numbers begin and end.
+        The file, for messages; empty when there is none.
+    subsets : dict of str to str
+        Seq -> subset, where a column tells it.
     """
 
-    rows: Rows
+    definition: DatasetDefinition
+    rows: Rows = field(default_factory=dict)
     mr_offset: int = 0
     path: str = ""
-    definition: DatasetDefinition = AMOS22
+    subsets: Mapping[str, str] = field(default_factory=dict)
 
-    def find_row(self, number: int) -> tuple[Metadata, list[Issue]]:
+    def find_row(self, seq: str) -> tuple[Metadata, list[Issue]]:
         """Return the metadata of a scan, and an issue where its row is missing or ambiguous."""
-        is_mr = bool(self.mr_offset) and number >= self.definition.mr_numbers[0]
-        row_number = number + self.mr_offset if is_mr else number
+        row_number = seq
+        if self.mr_offset and int(seq) >= self.definition.mr_numbers[0]:
+            row_number = number_seq(int(seq) + self.mr_offset)
         candidates = self.rows.get(row_number, [])
-        modality = self.definition.id_modality(number)
+        modality = self.definition.id_modality(seq)
         fitting = [row for row in candidates if modality and self._modality_of(row) == modality]
         if len(candidates) == 1 or len(fitting) == 1:
             return (fitting or candidates)[0], []
-        issue = partial(make_issue, sample=self.definition.sample_id(number), file=self.path)
+        issue = partial(make_issue, sample=self.definition.sample_id(seq), file=self.path)
+        shown = row_number.lstrip("0") if row_number.isdecimal() else row_number
         if not candidates:
-            missing = issue("metadata_row_missing", f"no row {row_number}", action="UND used")
+            missing = issue("metadata_row_missing", f"no row {shown or 0}", action="UND used")
             return Metadata(), [missing] if self.path else []
-        found = f"{len(candidates)} rows {row_number}, of which {len(fitting)} fit the modality"
+        found = f"{len(candidates)} rows {shown or 0}, of which {len(fitting)} fit the modality"
         chosen = (fitting or candidates)[0]
         return chosen, [issue("duplicate_metadata_row", found, action="first of them used")]
 
     def with_mr_offset(
-        self, requested: str, mr_scans: Mapping[int, bool]
+        self, requested: str, mr_scans: Mapping[str, bool]
     ) -> tuple[MetadataTable, list[Issue]]:
         """Decide which row MR scan N takes: N + offset.
 
@@ -83,8 +85,8 @@ class MetadataTable:
         ----------
         requested : {"auto", "0", "-1"}
             The user's choice.
-        mr_scans : mapping of int to bool
-            Number of an MR scan in the archive -> whether it has a mask.
+        mr_scans : mapping of str to bool
+            Seq of an MR scan in the archive -> whether it has a mask.
 
         Returns
         -------
@@ -105,7 +107,7 @@ class MetadataTable:
         if requested != "auto":
             offset, evidence = int(requested), "chosen by the user"
         else:
-            labelled = [number for number, has_mask in mr_scans.items() if has_mask]
+            labelled = [int(seq) for seq, has_mask in mr_scans.items() if has_mask]
             offset, evidence = self._find_offset(labelled)
         row = "N" if offset == 0 else f"N{offset}"
         message = f"MR scan N takes row {row} of the metadata: {evidence}"
@@ -144,17 +146,17 @@ class MetadataTable:
         return fitting[0], f"only so does each of {n_scans} labelled MR scans find a fitting row"
 
     def _mr_scanners(self, number: int) -> set[str]:
-        rows = self.rows.get(number, ())
+        rows = self.rows.get(number_seq(number), ())
         return {row.manufacturer_model_name for row in rows if self._modality_of(row) == "mri"}
 
     def _modality_of(self, row: Metadata) -> str | None:
         return self.definition.scanner_modality(row.manufacturer_model_name)
 
 
-def read_rows(
-    ref: FileRef, definition: DatasetDefinition = AMOS22, encoding: str | None = None
-) -> tuple[Rows, list[Issue]]:
-    """Read the rows of a metadata csv.
+def read_metadata(
+    ref: FileRef, definition: DatasetDefinition, encoding: str | None = None
+) -> tuple[MetadataTable, list[Issue]]:
+    """Read the metadata.
 
     Sexes and dates are brought to one form as far as they are understood; the rest stays as it is,
     and is said.
@@ -162,9 +164,9 @@ def read_rows(
     Parameters
     ----------
     ref : FileRef
-        The csv.
+        A csv, tsv or xlsx file.
     definition : DatasetDefinition
-        Whose csv; its columns.
+        Whose metadata; its columns.
     encoding : str, optional
         The csv's, such as ``gb18030``; by default it is recognised.
 
@@ -173,58 +175,56 @@ def read_rows(
     ArchiveError
         When the file cannot be read or lacks a column.
     """
-    csv_form = definition.metadata
-    if csv_form is None:
-        raise ArchiveError(f"{ref.path}: {definition.name} has no metadata csv.")
+    form = definition.metadata
+    if form is None:
+        raise ArchiveError(f"{ref.path}: {definition.name} has no metadata.")
+    lines, issues = read_lines(ref, encoding)
     try:
-        content = read_bytes(ref, _LARGEST_FILE)
-    except (UnreadableImageError, InaccessibleFileError) as error:
-        raise ArchiveError(f"{ref.path}: {error}.") from error
-    try:
-        decoded = decode(content, encoding)
-    except ValueError as error:
-        raise ArchiveError(
-            f"{ref.path}: {error}; name the right one with --metadata_encoding, such as gb18030."
-        ) from error
-    scan_id = re.compile(rf"(?:{re.escape(definition.prefix)}_)?([0-9]{{1,9}})(?:\.0*)?")
-    try:
-        rows, issues = _parse(iter(split_rows(decoded.text)), csv_form, scan_id, ref.path)
+        table, bad = _read_table(lines, definition, form, ref.path)
     except csv.Error as error:
         raise ArchiveError(f"{ref.path}: not a readable csv ({error}).") from error
-    if decoded.recognised:
-        message = f"read as {decoded.recognised}, as in {decoded.word!r}"
-        action = "if that is wrong, name the encoding with --metadata_encoding"
-        issues.append(make_issue("metadata_encoding", message, file=ref.path, action=action))
-    rows, found = _in_one_form(rows, csv_form, ref.path)
-    return rows, issues + found
+    issues += _name_bad(bad, ref.path)
+    rows, found = _in_one_form(table.rows, form, ref.path)
+    return replace(table, rows=rows), issues + found
 
 
-def _parse(
-    lines: Iterator[list[str]], form: MetadataCsv, scan_id: re.Pattern[str], path: str
-) -> tuple[Rows, list[Issue]]:
+def _read_table(
+    lines: Iterator[list[str]], definition: DatasetDefinition, form: MetadataFile, path: str
+) -> tuple[MetadataTable, list[str]]:
+    """Return the table, and the rows that tell of no scan."""
     header = [name.strip() for name in next(lines, [])]
-    missing = [name for name in (form.id_column, *form.columns.values()) if name not in header]
+    of_subset = definition.subset_column
+    needed = (form.id_column, *form.columns.values(), *((of_subset,) if of_subset else ()))
+    missing = [name for name in needed if name not in header]
     if missing:
         found = ", ".join(map(reprlib.repr, header[:_MOST_NAMED]))
         raise ArchiveError(f"{path}: column {missing[0]!r} is missing; found {found or 'none'}.")
-    where = {name: header.index(column) for name, column in form.columns.items()}
-    rows: Rows = {}
-    bad: list[str] = []
+    where = {name: header.index(name) for name in needed}
+    rows, subsets, bad = Rows(), dict[str, str](), list[str]()
     for number, line in enumerate(lines, start=2):
         if not any(cell.strip() for cell in line):
             continue
         cells = line + [""] * (len(header) - len(line))
-        cell = cells[header.index(form.id_column)]
-        match = scan_id.fullmatch(cell.strip())
-        if match is None:
-            bad.append(f"row {number}: {form.id_column} {reprlib.repr(cell)} is not a number")
+        told = {name: cells[index] for name, index in where.items()}
+        cell = told[form.id_column]
+        seq = definition.find_seq(cell.strip())
+        if seq is None:
+            what = "a number" if definition.has_numbers else "an id"
+            bad.append(f"row {number}: {form.id_column} {reprlib.repr(cell)} is not {what}")
             continue
-        row = Metadata(**{name: _text(cells[index]) for name, index in where.items()})
-        rows.setdefault(int(match[1]), []).append(row)
+        row = {name: _text(told[column]) for name, column in form.columns.items()}
+        rows.setdefault(seq, []).append(Metadata(**row))
+        subset = SUBSETS_AS_WRITTEN.get(told.get(of_subset, "").strip().lower())
+        if subset is not None:
+            subsets.setdefault(seq, subset)
+    return MetadataTable(definition, rows, path=path, subsets=subsets), bad
+
+
+def _name_bad(bad: list[str], path: str) -> list[Issue]:
     if len(bad) > _MOST_NAMED:
-        bad[_MOST_NAMED:] = [f"{len(bad) - _MOST_NAMED} more rows without a number"]
+        bad = [*bad[:_MOST_NAMED], f"{len(bad) - _MOST_NAMED} more rows without a number"]
     left_aside = partial(make_issue, "bad_metadata_row", file=path, action="left aside")
-    return rows, [left_aside(message) for message in bad]
+    return [left_aside(message) for message in bad]
 
 
 def _text(cell: str) -> str:
@@ -232,7 +232,7 @@ def _text(cell: str) -> str:
     return UNDEFINED if cell.lower() in _MISSING else cell
 
 
-def _in_one_form(rows: Rows, form: MetadataCsv, path: str) -> tuple[Rows, list[Issue]]:
+def _in_one_form(rows: Rows, form: MetadataFile, path: str) -> tuple[Rows, list[Issue]]:
     """Return rows with each sex and date in the form that is kept, and what is not understood."""
     left = partial(make_issue, file=path, action="left as it is")
     forms: dict[str, dict[str, str]] = {}

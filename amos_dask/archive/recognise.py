@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from amos_dask.csv_text import BOMS
-from amos_dask.datasets import AMOS22, PACKAGED, DatasetDefinition, find_definition
+from amos_dask.datasets import PACKAGED, DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError
 
 # So much of a file's beginning is enough.
@@ -133,9 +133,10 @@ def _as_text(head: bytes) -> str:
 
 # In every folder of scans that an export of ours made: it is no archive.
 EXPORT_MARK = "amos-dask.json"
+_MOST_LOOKED_AT = 32  # folders of scans, of which one is enough
 
 
-def require_outside_archives(path: Path, definition: DatasetDefinition = AMOS22) -> None:
+def require_outside_archives(path: Path, definition: DatasetDefinition | None = None) -> None:
     """Raise `AmosDaskError` when an output would lie in a folder in which scans would be found.
 
     The folder is the one that holds ``imagesTr`` and the like with images in them, or, where a
@@ -145,7 +146,7 @@ def require_outside_archives(path: Path, definition: DatasetDefinition = AMOS22)
     ----------
     path : Path
         What is to be written: a file or folder, made or not.
-    definition : DatasetDefinition
+    definition : DatasetDefinition, optional
         The dataset whose names of scans count besides those of the datasets known here.
     """
     real = Path(os.path.realpath(path))
@@ -154,12 +155,23 @@ def require_outside_archives(path: Path, definition: DatasetDefinition = AMOS22)
             raise AmosDaskError(f"{path} lies inside the archive {folder}; write somewhere else.")
 
 
-def _holds_scans(folder: Path, definition: DatasetDefinition) -> bool:
+def _holds_scans(folder: Path, definition: DatasetDefinition | None) -> bool:
     rules = [rule for name in PACKAGED for rule in find_definition(name).files if rule.folder]
     if any(_names(folder / place, ".nii.gz") for place in {rule.folder for rule in rules}):
         return True
-    own = {(rule.folder, rule.file_name) for rule in definition.files}
-    return any(pattern.fullmatch(name) for place, pattern in own for name in _names(folder / place))
+    if definition is None:
+        return False
+    nested = [rule for rule in definition.files if "{" in rule.place.rpartition("/")[0]]
+    own = {(rule.folder, rule.name) for rule in definition.files if rule not in nested}
+    if any(pattern.fullmatch(name) for place, pattern in own for name in _names(folder / place)):
+        return True
+    inside = (folder / name for name in _names(folder)[:_MOST_LOOKED_AT] if nested)
+    return any(
+        rule.find(PurePosixPath(place.name, name))
+        for place in inside
+        for name in _names(place)
+        for rule in nested
+    )
 
 
 def _names(folder: Path, ending: str = "") -> list[str]:

@@ -92,7 +92,7 @@ def dataset_manifest(
                 f"{len(problems)} inconsistencies; nothing was written:\n  " + "\n  ".join(problems)
             )
         rows = [record.files for record in records if record.files is not None]
-        frame = dataset_frame(rows, label_map)
+        frame = dataset_frame(rows, label_map, channels=layout.dataset.channel_names)
         scope = layout.shown(root)
         issues = [*all_issues(results), *missing_subset_issues(frame, scope, layout.dataset)]
         with OwnFiles(layout, adopt=adopt) as own:

@@ -10,16 +10,17 @@ import pandas as pd
 
 from amos_dask.archive.discover import check_files, discover, new_sample
 from amos_dask.archive.listing import list_files
+from amos_dask.archive.names import sort_names
 from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.commands.workplace import working_at
-from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
+from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition, Kind
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import ManifestError
 from amos_dask.metadata_forms import find_sex
 from amos_dask.params import Params
 from amos_dask.plan import read_headers
-from amos_dask.records import UNDEFINED, FileRef, Kind, Metadata, Sample, Step
+from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import (
     Remembered,
@@ -38,12 +39,11 @@ from amos_dask.root.layout import (
     absolute,
     find_root_beside_archive,
     find_sample_folders,
-    sample_folder,
 )
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import working_on
+from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.source import ArchiveSource
 from amos_dask.sample.task import SampleTask
 from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
@@ -54,6 +54,9 @@ from amos_dask.tables.workbook import (
     require_title,
     sheet_names,
 )
+
+_KINDS: Mapping[str, Kind] = {name: kind for kind, name in FILE_TYPES.items()}
+_Known = tuple[tuple[Kind, int] | None, FileRef]  # a file, and what its name says it is
 
 
 def archive_manifest(
@@ -109,15 +112,15 @@ def archive_manifest(
     output = Path(output_manifest_file)
     require_title(sheet_name)
     require_outside_archive(output, str(root_dir))
-    require_outside_archives(output)
     root = find_root_beside_archive(str(root_dir), output)
+    require_outside_archives(output, layout_for(root, dataset).dataset)
     with working_on(Layout(root), no_lock=no_lock):
         layout = layout_for(root, dataset)
         csv = find_metadata_csv(layout, labeled_data_meta)
         before = read_remembered(layout) if labeled_data_meta is None else Remembered()
         encoding = metadata_encoding or before.metadata_encoding
         offset = mr_metadata_offset or before.mr_metadata_offset or "auto"
-        found = discover(str(root_dir), csv, offset, layout.dataset, encoding)
+        found = discover([str(root_dir)], layout.dataset, csv, offset, encoding)
         layout = settle_dataset(layout, found.definition)
         with open_session(cluster, progress) as session:
             headers, issues = read_headers(session, found)
@@ -209,14 +212,14 @@ def _pair_tasks(
     layout: Layout, group: Path, chosen: Iterable[Sample], *, adopt: bool
 ) -> list[SampleTask]:
     """Return a task for each sample that has a volume."""
-    there = find_sample_folders(group, layout.dataset.prefix)
+    there = find_sample_folders(group, layout.dataset)
     earlier = {folder.sample_id for folder in there}
-    params = Params(find_label_map(layout, None))
+    params = Params(layout.dataset, find_label_map(layout, None))
     return [
         SampleTask(
-            ArchiveSource(sample, sample.sample_id in earlier, layout.dataset.mask_geometry),
+            ArchiveSource(sample, layout.dataset, sample.sample_id in earlier),
             layout,
-            sample_folder(group, sample),
+            layout.folder_for(group, sample),
             frozenset({Step.CONFIRM_PAIRS}),
             params,
             adopt=adopt,
@@ -231,12 +234,15 @@ def _read_samples(manifest: Path, root_dir: str, definition: DatasetDefinition) 
     title = MANIFEST_SHEET if MANIFEST_SHEET in titles else titles[0]
     frame = read_sheet(manifest, title)
     require_columns(frame, ARCHIVE_COLUMNS, manifest)
-    files = {ref.path: ref for ref in list_files(root_dir)}
+    files = list_files(root_dir)
+    scans = sort_names(files, definition).scans.values()
+    known: dict[str, _Known] = {ref.path: (None, ref) for ref in files}
+    known |= {ref.path: (part, ref) for scan in scans for part, ref in scan.items()}
     rows: dict[str, list[Any]] = {}
     for row in frame.dropna(how="all").itertuples(index=False):
         rows.setdefault(str(row.seq), []).append(row)
     return [
-        _read_sample(seq, group, files, manifest, root_dir, definition)
+        _read_sample(seq, group, known, manifest, root_dir, definition)
         for seq, group in rows.items()
     ]
 
@@ -244,30 +250,30 @@ def _read_samples(manifest: Path, root_dir: str, definition: DatasetDefinition) 
 def _read_sample(
     seq: str,
     rows: Sequence[Any],
-    files: Mapping[str, FileRef],
+    known: Mapping[str, _Known],
     manifest: Path,
     root_dir: str,
     definition: DatasetDefinition,
 ) -> Sample:
-    refs: dict[str, FileRef] = {}
+    found: dict[tuple[Kind, int], FileRef] = {}
     for row in rows:
-        ref = files.get(str(row.file_path))
-        if ref is None:
+        if str(row.file_path) not in known:
             raise ManifestError(
                 f"{manifest}: {row.file_path} is not in {root_dir}; run archive-manifest again."
             )
-        refs[row.type] = ref
-    if not seq.isdecimal():
-        raise ManifestError(f"{manifest}: seq {seq!r} is not a number.")
+        part, ref = known[str(row.file_path)]
+        kind = _KINDS.get(row.type)
+        if kind is not None:
+            found[part if part is not None and part[0] == kind else (kind, 0)] = ref
+    if definition.find_seq(seq) != seq:
+        what = "number" if definition.has_numbers else "id"
+        raise ManifestError(f"{manifest}: seq {seq!r} is not a {what} of {definition.name}.")
     subset = str(rows[0].subset)
     if subset not in SUBSETS:  # it becomes a folder
         raise ManifestError(f"{manifest}: subset {subset!r} of seq {seq} is not known.")
     told = {name: _cell(getattr(row, name)) for name in METADATA_FIELDS}
     told["sex"] = find_sex(told["sex"]) or told["sex"]  # other scripts write the csv's word
-    metadata = Metadata(**told)
-    kinds: tuple[Kind, ...] = ("volume", "mask")
-    found = {kind: refs.get(FILE_TYPES[kind]) for kind in kinds}
-    return new_sample(int(seq), subset, metadata, found, definition)
+    return new_sample(seq, subset, Metadata(**told), found, definition)
 
 
 def _cell(value: Any) -> str:

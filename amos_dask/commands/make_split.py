@@ -248,8 +248,7 @@ def _strata(
     known = rows[["ID", "manufacturer_model_name", "sex"]].fillna(UNDEFINED).astype(str)
     strata = []
     for sample_id, scanner, sex in known.itertuples(index=False):
-        number = sample_id.rpartition("_")[2]
-        modality = definition.modality(int(number) if number.isdecimal() else 0, scanner)
+        modality = definition.modality(sample_id.removeprefix(f"{definition.prefix}_"), scanner)
         found = {"scanner": scanner, "sex": sex, "modality": modality}
         strata.append(" ".join(found[name] for name in stratify))
     return strata

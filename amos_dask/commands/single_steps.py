@@ -71,7 +71,7 @@ def split_prostate_uterus(
             raise AmosDaskError(
                 f"{Path(root_dir)}: {layout.dataset.name} has no label of prostate or uterus."
             )
-        params = Params(find_label_map(layout, None))
+        params = Params(layout.dataset, find_label_map(layout, None))
         results = place.make("split", place.tasks({Step.SPLIT_PROSTATE_UTERUS}, params))
         n_changed = sum(result.is_changed for result in results)
         summary = f"label 15 became 16 in {n_changed} of {len(results)} masks"
@@ -114,7 +114,7 @@ def binary_masks(
     '136 binary masks of 8 samples'
     """
     with working_at(root_dir, selection, cluster, progress, no_lock=no_lock) as place:
-        params = Params(find_label_map(place.layout, label_explanation))
+        params = Params(place.layout.dataset, find_label_map(place.layout, label_explanation))
         results = place.make("binary", place.tasks({Step.BINARY_MASKS}, params))
         n_files = sum(result.n_binary_masks for result in results)
         summary = f"{n_files} binary masks of {len(results)} samples"
@@ -172,7 +172,7 @@ def small_regions(
         root_dir, selection, cluster, progress, output=output, no_lock=no_lock
     ) as place:
         label_map = find_label_map(place.layout, label_explanation)
-        params = Params(label_map, region_volume_thresh=(threshold_mm3,))
+        params = Params(place.layout.dataset, label_map, region_volume_thresh=(threshold_mm3,))
         results = place.make("regions", place.tasks({Step.SMALL_REGIONS}, params))
         found = [(r.sample_id, regions) for r in results for _, regions in r.regions]
         manifest, frame = region_frames(found, label_map)
@@ -238,8 +238,7 @@ def denoise(
         how = choose_denoising(place.layout, kernel_size, filter_halfedge, region_area_thresh)
         label_map = find_label_map(place.layout, label_explanation)
         exclusions = find_exclusions(place.layout, exclude, label_map)
-        splits = place.layout.dataset.splits_prostate_uterus
-        params = Params(label_map, how, (), splits_prostate_uterus=splits)
+        params = Params(place.layout.dataset, label_map, how, ())
         steps = {Step.DENOISE, Step.BINARY_MASKS}
         tasks = place.tasks(steps, params, exclusions, output, adopt=adopt)
         _require_restorable(tasks)
@@ -320,8 +319,7 @@ def restore(
     with working_at(root_dir, selection, cluster, progress, no_lock=no_lock) as place:
         layout = place.layout
         label_map = find_label_map(layout, None)
-        splits = layout.dataset.splits_prostate_uterus
-        params = Params(label_map, region_volume_thresh=(), splits_prostate_uterus=splits)
+        params = Params(layout.dataset, label_map, region_volume_thresh=())
         results = place.make("restore", place.tasks({Step.RESTORE, Step.BINARY_MASKS}, params))
         n_restored = sum(result.is_changed for result in results)
         n_others = count_as_they_were(results)

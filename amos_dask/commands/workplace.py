@@ -13,7 +13,7 @@ import pandas as pd
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.params import Exclusions, Params
-from amos_dask.records import SampleResult, Step, StepIssue, sample_number
+from amos_dask.records import SampleResult, Step, StepIssue, by_number
 from amos_dask.results import CommandResult, failure_issue
 from amos_dask.root.choices import (
     require_no_archive,
@@ -107,7 +107,7 @@ class Workplace:
                     results.append(SampleResult(outcome.name, None, "", 0, (failed,)))
                 else:
                     results.append(outcome.value)
-        return sorted(results, key=lambda result: sample_number(result.sample_id))
+        return sorted(results, key=lambda result: by_number(result.sample_id))
 
     def finish(
         self,

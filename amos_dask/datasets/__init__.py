@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from amos_dask.datasets.definition import (
-    DatasetDefinition,
-    MetadataCsv,
-    PublishedFile,
-    ScanFile,
+from amos_dask.datasets.definition import DatasetDefinition
+from amos_dask.datasets.described import MetadataFile, PublishedFile
+from amos_dask.datasets.forms import (
+    METADATA_FIELDS,
+    MODALITIES,
+    SUBSETS,
+    SUBSETS_AS_WRITTEN,
+    MaskGeometry,
 )
-from amos_dask.datasets.forms import METADATA_FIELDS, MODALITIES, SUBSETS, MaskGeometry
-from amos_dask.datasets.reading import PACKAGED, find_definition, make_definition, read_definition
+from amos_dask.datasets.places import Kind, ScanFile, number_seq
+from amos_dask.datasets.reading import (
+    DEFAULT,
+    PACKAGED,
+    find_definition,
+    make_definition,
+    read_definition,
+)
 
 AMOS22 = find_definition("amos22")
 
 __all__ = [
     "AMOS22",
+    "DEFAULT",
     "METADATA_FIELDS",
     "MODALITIES",
     "PACKAGED",
     "SUBSETS",
+    "SUBSETS_AS_WRITTEN",
     "DatasetDefinition",
+    "Kind",
     "MaskGeometry",
-    "MetadataCsv",
+    "MetadataFile",
     "PublishedFile",
     "ScanFile",
     "find_definition",
     "make_definition",
+    "number_seq",
     "read_definition",
 ]

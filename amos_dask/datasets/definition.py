@@ -5,154 +5,44 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cached_property
 from itertools import combinations
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, with_config
+from pydantic import AliasChoices, Field, with_config
 
+from amos_dask.datasets.described import MetadataFile, PublishedFile, Unlabelled
 from amos_dask.datasets.forms import (
     MODALITIES,
-    NEVER,
     SUBSETS,
+    Channels,
     Count,
     DatasetName,
     Labels,
+    LabelValues,
     MaskGeometry,
-    MetadataField,
     Modalities,
     Modality,
-    NamePattern,
-    NumbersBy,
     Places,
     Prefix,
     Subset,
+    Subsets,
     Text,
-    name_pattern,
+    is_every,
 )
+from amos_dask.datasets.places import ID, FileRule, Kind, ScanFile, make_rule, number_seq
+from amos_dask.labels import LabelMap, label_key
 from amos_dask.strict_yaml import dump_yaml
 
 # What stands in a definition where the archive's own dataset.json is to be asked.
 FROM_DATASET_JSON = "from dataset.json"
-FROM_ARCHIVE = ("name", "prefix", "labels", "modality")
+FROM_ARCHIVE = ("name", "prefix", "labels", "modality", "channels")
 WHOLE_FILE = "(the whole file)"  # no key of it
-# nnU-Net's names of images end in the channel's number.
-_ENDING = r"(?:_0000)?\.(?:nii|hdr|img)(?:\.gz)?"
-Kind = Literal["volume", "mask"]
 _Key = TypeVar("_Key")
-
-
-class FileRule(NamedTuple):
-    """Files of one kind, and of one subset.
-
-    Parameters
-    ----------
-    kind : {"volume", "mask"}
-        What they are.
-    subset : str or None
-        Their subset; None where the scan's number tells it.
-    folder : str
-        The folder they lie in, or empty for any.
-    file_name : re.Pattern
-        Their names; the first group is the scan's number. Forms of images that cannot be read
-        match too: such a scan is an error and not a stray file.
-    example : str
-        Such a file, for messages.
-    """
-
-    kind: Kind
-    subset: Subset | None
-    folder: str
-    file_name: re.Pattern[str]
-    example: str
-
-
-class ScanFile(NamedTuple):
-    """What the name of a scan's file tells: number, kind and official subset."""
-
-    number: int
-    kind: Kind
-    subset: Subset
-
-
-@with_config(extra="forbid")
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file, such as the dataset's zip, as its publishers describe it.
-
-    Parameters
-    ----------
-    where : str
-        The page it is downloaded from, or its own URL.
-    md5 : str or None
-        Its MD5; None when nobody tells.
-    n_bytes, n_bytes_uncertain : int
-        Its size, 0 when nobody tells, and by how much that may be off: the page shows three digits.
-    name : str
-        A plain name, never a path.
-    """
-
-    where: Text
-    md5: Text | None
-    n_bytes: Count = 0
-    n_bytes_uncertain: Count = 0
-    name: Text = "amos22.zip"
-
-    def fits(self, n_bytes: int) -> bool:
-        """Return whether a file of this size can be the published one."""
-        return not self.n_bytes or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain
-
-
-@with_config(extra="forbid")
-@dataclass(frozen=True)
-class Unlabelled:
-    """Files of scans without labels, which lie beside the archive.
-
-    Parameters
-    ----------
-    published : tuple of str
-        Their names, as they are published.
-    zips, csvs : re.Pattern
-        Match the name of such a zip, whose first group is the modality, and of its metadata.
-    damaged : frozenset of int
-        Scans whose published file is damaged.
-    """
-
-    published: tuple[Text, ...] = ()
-    zips: NamePattern = NEVER
-    csvs: NamePattern = NEVER
-    damaged: frozenset[Count] = frozenset()
-
-
-@with_config(extra="forbid")
-@dataclass(frozen=True)
-class MetadataCsv:
-    """The csv file that tells of the scans.
-
-    Parameters
-    ----------
-    files : str
-        Pattern of its name, with ``*``.
-    id_column : str
-        Column of the scans' numbers.
-    official_file : str
-        The name that is preferred where several files fit.
-    columns : mapping of str to str
-        Field of `Metadata` -> column.
-    mr_rows_may_be_shifted : bool
-        Whether MR scan N may stand in row N - 1, as in AMOS22.
-    """
-
-    files: Text
-    id_column: Annotated[Text, Field(alias="id")]
-    official_file: str = ""
-    columns: Mapping[MetadataField, Text] = field(default_factory=dict)
-    mr_rows_may_be_shifted: bool = False
-
-    def is_name_of(self, name: str) -> bool:
-        """Return whether a file name fits, in upper or lower case."""
-        return name_pattern(self.files).fullmatch(name) is not None
+_PARTS = ("{channel}", "{label}")  # of volumes, of masks
+_NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?")
 
 
 @with_config(extra="forbid")
@@ -169,16 +59,25 @@ class DatasetDefinition:
         folders.
     label_map : LabelMap
         Its labels, unless somebody gives another map.
-    volumes, masks : mapping of str or None to str
-        Subset -> folder and name of its scans or masks; None for all subsets.
+    volumes, masks : mapping of str or None to tuple of str
+        Subset -> places of its scans or masks; None for all subsets.
     digits : int
         The least number of digits in their names.
+    channels : mapping of str to tuple of str
+        Name of a channel -> what stands for it in names of files; nothing where channels are the
+        fourth axis of one file. Empty or one: scans have one channel.
+    report_channel : str
+        The channel that the report shows; empty for the first.
     subset_numbers : mapping of str to tuple of range
         Subset -> numbers of its scans, where that is the rule.
+    subset_column : str
+        Column of the metadata that tells a scan's subset; empty where none does.
+    subset_lists : str
+        JSON or YAML file of the archive that lists the ids of each subset; empty without one.
     subsets_with_masks : frozenset of str
         Subsets in which every scan ought to have a mask.
     dataset_json : mapping of str to str
-        Section of ``dataset.json`` -> subset; empty for a dataset without that file.
+        Section of ``dataset.json`` -> subset; empty where it does not tell subsets.
     modality_numbers : mapping of str to tuple of range
         Modality -> numbers of its scans.
     scanners : mapping of str to tuple of str
@@ -187,8 +86,15 @@ class DatasetDefinition:
         MR scanners that no labelled scan was made with.
     official_counts : mapping
         Subset -> modality -> number of scans; empty when unknown.
-    metadata : MetadataCsv or None
-        The csv file; None for a dataset that has none.
+    metadata : MetadataFile or None
+        The table of metadata; None for a dataset that has none.
+    label_values : mapping of int to int
+        Value in the archive's masks -> label; a value that is not listed stands for itself.
+    precedence : {"later", "earlier"} or tuple of str
+        Of masks with a file for each label: which label a voxel of several gets. The later one of
+        the label map, the earlier one, or the later one of these names.
+    denoised : {"all", "none"} or tuple of str
+        Names of the labels that denoising may change.
     splits_prostate_uterus : bool
         Whether label 15 becomes 16 for female patients.
     mask_geometry : {"stored", "world"}
@@ -200,8 +106,10 @@ class DatasetDefinition:
         Its scans without labels.
     nnunet_id : int or None
         Number of its dataset for nnU-Net; the next two are those of CT and of MR alone.
-    reference, licence : str
-        For exports.
+    other_files : tuple of str
+        Patterns of paths, with ``*``, of files that are no scans and nothing to be told of.
+    url, licence, cite : str
+        Where it is published, what it may be used for, what to cite; for people and exports.
     content : mapping
         What its file says.
 
@@ -217,9 +125,11 @@ class DatasetDefinition:
     volumes: Places
     masks: Places = field(default_factory=dict)
     digits: Annotated[int, Field(ge=1, le=9)] = 1
-    subset_numbers: Annotated[NumbersBy[Subset], Field(alias="subsets")] = field(
-        default_factory=dict
-    )
+    channels: Channels = field(default_factory=dict)
+    report_channel: Text = ""
+    subset_numbers: Annotated[Subsets, Field(alias="subsets")] = field(default_factory=dict)
+    subset_column: Text = ""
+    subset_lists: Text = ""
     subsets_with_masks: Annotated[frozenset[Subset], Field(alias="with_masks")] = frozenset()
     dataset_json: Mapping[Text, Subset] = field(default_factory=dict)
     modality_numbers: Annotated[Modalities, Field(alias="modality")] = field(default_factory=dict)
@@ -228,14 +138,20 @@ class DatasetDefinition:
         frozenset()
     )
     official_counts: Mapping[Subset, Mapping[Modality, Count]] = field(default_factory=dict)
-    metadata: MetadataCsv | None = None
+    metadata: MetadataFile | None = None
+    label_values: LabelValues = field(default_factory=dict)
+    precedence: Literal["later", "earlier"] | tuple[Text, ...] = "later"
+    denoised: Annotated[Literal["all", "none"] | tuple[Text, ...], Field(alias="denoise")] = "all"
     splits_prostate_uterus: Annotated[bool, Field(alias="split_prostate_uterus")] = False
     mask_geometry: MaskGeometry = "world"
     published_zip: PublishedFile | None = None
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
     nnunet_id: Annotated[int, Field(ge=1)] | None = None
-    reference: Text = ""
+    other_files: tuple[Text, ...] = ()
+    # Version 0.1.0 called it `reference`.
+    url: Annotated[Text, Field(validation_alias=AliasChoices("url", "reference"))] = ""
     licence: Text = ""
+    cite: Text = ""
     content: Annotated[Mapping[str, object], Field(alias=WHOLE_FILE)] = field(
         default_factory=dict, repr=False
     )
@@ -248,23 +164,16 @@ class DatasetDefinition:
         """Yield what in several keys does not go together."""
         if not self.volumes:
             yield "volumes are missing"
+        tells_subset = self.subset_numbers or self.subset_column or self.subset_lists
         for key, places in (("volumes", self.volumes), ("masks", self.masks)):
-            if None in places and not self.subset_numbers:
+            if None in places and not tells_subset:
                 yield (
                     f"{key} name one place for all, so subsets must say which numbers are in "
-                    "train, val and test"
+                    "train, val and test, or subset_column or subset_lists who tells"
                 )
-        for one, other in combinations(self.files, 2):
-            if (one.folder, one.file_name) == (other.folder, other.file_name):
-                yield (
-                    f"{one.example} would be two things; volumes and masks of each subset need "
-                    "places of their own"
-                )
-        if self.open_questions and not self.dataset_json:
-            yield (
-                f"{self.open_questions[0]} is to come from dataset.json, so dataset_json must say "
-                "which of its sections is which subset"
-            )
+        yield from self._mistakes_of_places()
+        if self.subset_column and self.metadata is None:
+            yield "subset_column needs metadata, whose column it names"
         if not (self.modality_numbers or self.scanners or "modality" in self.open_questions):
             yield "modality is missing"
         for scanner in self.unlabelled_mr_scanners:
@@ -275,10 +184,43 @@ class DatasetDefinition:
             yield "mr_rows_may_be_shifted needs the numbers of mri in modality"
         if self.splits_prostate_uterus and self.label_map.unknown((15, 16)):
             yield "split_prostate_uterus needs the labels 15 and 16"
+        yield from self._mistakes_of_labels()
+
+    def _mistakes_of_places(self) -> Iterator[str]:
+        for one, other in combinations(self.files, 2):
+            if one.path.pattern == other.path.pattern:
+                yield (
+                    f"{one.example} would be two things; volumes and masks of each subset need "
+                    "places of their own"
+                )
+        for rule in self.files:
+            part, wrong = _PARTS if rule.kind == "volume" else _PARTS[::-1]
+            where = f"{rule.place!r} in {rule.kind}s"
+            if wrong in rule.place:
+                yield f"{where} has {wrong}, which is for the others"
+            if rule.kind == "mask" or "channels" in self.open_questions:
+                continue
+            if part in rule.place and not rule.spellings:
+                yield f"{where} has {part}, so channels must say what stands there"
+            if part not in rule.place and rule.spellings:
+                yield f"{where} needs {part}, as channels have files of their own"
+
+    def _mistakes_of_labels(self) -> Iterator[str]:
+        if "labels" in self.open_questions:
+            return
+        known = {label_key(name) for name in self.label_map.names().values()}
+        for key, names in (("precedence", self.precedence), ("denoise", self.denoised)):
+            for name in names if isinstance(names, tuple) else ():
+                if label_key(name) not in known:
+                    yield f"{key} names {name!r}, which is none of the labels"
+        for label in self.label_map.unknown(self.label_values.values()):
+            yield f"label_values name the label {label}, which is none of the labels"
+        if self.report_channel and self.report_channel not in self.channels:
+            yield f"report_channel {self.report_channel!r} is none of the channels"
 
     @property
     def open_questions(self) -> tuple[str, ...]:
-        """Which of name, prefix, labels and modality ``dataset.json`` has to tell."""
+        """Which of `FROM_ARCHIVE` the archive's ``dataset.json`` has to tell."""
         return tuple(key for key in FROM_ARCHIVE if self.content.get(key) == FROM_DATASET_JSON)
 
     @property
@@ -295,61 +237,139 @@ class DatasetDefinition:
     @property
     def subsets(self) -> tuple[str, ...]:
         """Subsets that its scans may be in, "train" first."""
+        if self.subset_column or self.subset_lists:
+            return SUBSETS
         found = {*self.volumes, *self.masks, *self.subset_numbers}
         return tuple(subset for subset in SUBSETS if subset in found)
 
     @cached_property
     def files(self) -> tuple[FileRule, ...]:
         """Its scans and masks."""
-        volumes = [self._rule("volume", *place) for place in self.volumes.items()]
-        return (*volumes, *(self._rule("mask", *place) for place in self.masks.items()))
+        of_kind: tuple[tuple[Kind, Places, dict[str, int]], ...] = (
+            ("volume", self.volumes, self._channel_spellings),
+            ("mask", self.masks, self._label_spellings),
+        )
+        return tuple(
+            make_rule(kind, subset, place, spellings, prefix=self.prefix, digits=self.digits)
+            for kind, places, spellings in of_kind
+            for subset, each in places.items()
+            for place in each
+        )
 
-    def _rule(self, kind: Kind, subset: Subset | None, place: str) -> FileRule:
-        place = place.replace("{prefix}", self.prefix).removesuffix("{number}")
-        folder, _, name = place.rpartition("/")
-        pattern = re.compile(f"{re.escape(name)}([0-9]{{{self.digits},9}}){_ENDING}")
-        return FileRule(kind, subset, folder, pattern, f"{place}{1:0{self.digits}d}.nii.gz")
+    @property
+    def _channel_spellings(self) -> dict[str, int]:
+        channels = enumerate(self.channels.values())
+        return {name: channel for channel, names in channels for name in names}
+
+    @property
+    def _label_spellings(self) -> dict[str, int]:
+        names = self.label_map.names().items()
+        return {name.replace(" ", "_"): label for label, name in names if label}
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels; none where scans have but one."""
+        return tuple(self.channels) if len(self.channels) > 1 else ()
+
+    @property
+    def pictured_channel(self) -> int:
+        """The channel that the report shows."""
+        return tuple(self.channels).index(self.report_channel) if self.report_channel else 0
+
+    @property
+    def has_channel_files(self) -> bool:
+        """Whether each channel is a file; otherwise they are the fourth axis of one."""
+        return any(self.channels.values())
+
+    @property
+    def has_label_files(self) -> bool:
+        """Whether masks have a file for each label."""
+        return any("{label}" in place for places in self.masks.values() for place in places)
+
+    @cached_property
+    def painting_order(self) -> tuple[int, ...]:
+        """Labels in the order in which each overwrites those before it."""
+        labels = tuple(label for label in self.label_map if label)
+        if self.precedence == "later":
+            return labels
+        if self.precedence == "earlier":
+            return labels[::-1]
+        order = [label_key(name) for name in self.precedence]
+        names = {label: label_key(name) for label, name in self.label_map.names().items()}
+        return tuple(
+            sorted(labels, key=lambda x: order.index(names[x]) if names[x] in order else -1)
+        )
+
+    def not_denoised(self, label_map: LabelMap) -> tuple[int, ...]:
+        """Return the labels that denoising leaves as they are, by a map of labels."""
+        if self.denoised == "all":
+            return ()
+        wanted = {label_key(name) for name in self.denoised} if self.denoised != "none" else set()
+        names = label_map.names().items()
+        return tuple(label for label, name in names if label and label_key(name) not in wanted)
 
     @property
     def example(self) -> str:
         """Return what one of its scans is called, for messages."""
         return self.files[0].example
 
-    def sample_id(self, number: int) -> str:
+    def sample_id(self, seq: str) -> str:
         """Return the id of a scan, such as ``amos_0001``."""
-        return f"{self.prefix}_{number:04d}"
+        return f"{self.prefix}_{seq}"
+
+    @cached_property
+    def has_numbers(self) -> bool:
+        """Whether its scans are told apart by numbers, rather than by ids as they are."""
+        return any("{number}" in rule.place for rule in self.files)
+
+    def find_seq(self, text: str) -> str | None:
+        """Return the seq that such as ``amos_0004``, ``4`` or ``4.0`` means; None for others."""
+        seq = text.removeprefix(f"{self.prefix}_")
+        if not self.has_numbers:
+            return seq if re.fullmatch(ID, seq) else None
+        match = _NUMBER.fullmatch(seq)
+        return None if match is None else number_seq(int(match[1]))
 
     def scan_file(self, path: PurePosixPath) -> ScanFile | None:
-        """Return what a file is by its name and folder; None for any other file."""
-        for rule in self.files:
-            match = rule.file_name.fullmatch(path.name)
-            if match is not None and rule.folder in ("", path.parent.name):
-                number = int(match[1])
-                subset = rule.subset or _find(number, self.subset_numbers)
-                return None if subset is None else ScanFile(number, rule.kind, subset)
-        return None
+        """Return what a file is by its name and folders; None for any other file."""
+        found = next((told for rule in self.files if (told := rule.find(path))), None)
+        if found is None or found.subset or not self.subset_numbers:
+            return found
+        subset = _find(found.seq, self.subset_numbers)
+        return None if subset is None else found._replace(subset=subset)
 
-    def number_of(self, name: str) -> int | None:
-        """Return the number of the scan that a file name speaks of, wherever the file lies."""
-        matches = (rule.file_name.fullmatch(name) for rule in self.files)
-        return next((int(match[1]) for match in matches if match is not None), None)
+    def is_passed_over(self, path: PurePosixPath) -> bool:
+        """Return whether a file is one that the publishers put there besides."""
+        return any(fnmatch(f"/{path}", f"*/{name}") for name in self.other_files)
 
-    def id_modality(self, number: int) -> Modality | None:
+    def seq_in(self, name: str) -> str | None:
+        """Return the seq of the scan that a file name speaks of, wherever the file lies."""
+        told = (rule.find_by_name(name) for rule in self.files)
+        return next((found.seq for found in told if found is not None), None)
+
+    def id_modality(self, seq: str) -> Modality | None:
         """Return the modality that a scan's number tells, if it does."""
-        return _find(number, self.modality_numbers)
+        return _find(seq, self.modality_numbers)
 
     def scanner_modality(self, scanner: str) -> Modality | None:
         """Return the modality of a scanner model, if it is one of the dataset's."""
         return next((key for key, models in self.scanners.items() if scanner in models), None)
 
-    def modality(self, number: int, scanner: str) -> str:
+    def modality(self, seq: str, scanner: str) -> str:
         """Return "ct", "mri" or "und": by the number, else by the scanner."""
-        return self.id_modality(number) or self.scanner_modality(scanner) or "und"
+        return self.id_modality(seq) or self.scanner_modality(scanner) or "und"
 
     def to_yaml(self) -> str:
         """Return the text of its file."""
         return dump_yaml(dict(self.content))
 
 
-def _find(number: int, numbers: Mapping[_Key, tuple[range, ...]]) -> _Key | None:
-    return next((key for key, each in numbers.items() if any(number in r for r in each)), None)
+def _is_number(seq: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,9}", seq) is not None
+
+
+def _find(seq: str, numbers: Mapping[_Key, tuple[range, ...]]) -> _Key | None:
+    number = int(seq) if _is_number(seq) else None
+    return next(
+        (k for k, each in numbers.items() if any(is_every(r) or number in r for r in each)), None
+    )

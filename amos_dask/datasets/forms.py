@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, TypeVar, get_args
@@ -26,6 +27,12 @@ MetadataField = Literal[
     "site",
 ]
 SUBSETS: tuple[Subset, ...] = get_args(Subset)
+# What people call them.
+SUBSETS_AS_WRITTEN: Mapping[str, Subset] = {
+    **dict.fromkeys(("train", "training", "tr"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "va"), "val"),
+    **dict.fromkeys(("test", "testing", "ts"), "test"),
+}
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 METADATA_FIELDS: tuple[MetadataField, ...] = get_args(MetadataField)
 
@@ -70,6 +77,26 @@ def _require_apart(numbers: Mapping[_Key, tuple[range, ...]]) -> Mapping[_Key, t
     return numbers
 
 
+def _require_id(place: str) -> str:
+    if ("{number}" in place) == ("{id}" in place):
+        raise ValueError(f"{place!r} needs either {{number}} or {{id}}, which tells scans apart")
+    return place
+
+
+def _require_distinct(channels: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    spelled = [name for names in channels.values() for name in names]
+    for names in (spelled, [name.replace(" ", "_").casefold() for name in channels]):
+        twice = [name for name, n in Counter(names).items() if n > 1]
+        if twice:
+            raise ValueError(f"{twice[0]!r} stands for two channels")
+    return channels
+
+
+def is_every(numbers: range) -> bool:
+    """Return whether a range stands for every scan, whether or not its id is a number."""
+    return numbers == _read_range(_EVERY_NUMBER)
+
+
 def name_pattern(text: str) -> re.Pattern[str]:
     """Return what matches a file name with ``*``, ``{modality}`` (a group) and ``{numbers}``.
 
@@ -95,12 +122,21 @@ Prefix = Annotated[
         r"[A-Za-z][A-Za-z0-9-]{0,29}", "made of at most 30 letters, digits and -, a letter first"
     ),
 ]
+ChannelName = Annotated[
+    str,
+    _of_form(
+        r"(?a:[\w.+() -]{1,50})", "made of at most 50 letters, digits, spaces and . _ + - ( )"
+    ),
+]
 Place = Annotated[
     str,
     _of_form(
-        r"(?a:(?:(?:[\w.+()-]|\{prefix\})+/)?(?:[\w.+()-]|\{prefix\})*\{number\})",
-        "such as 'imagesTr/amos_{number}': a folder or none, a name, and the number at its end",
+        r"(?a:(?:(?:[\w.+() -]|\{(?:prefix|number|id|channel|label)\})+/)*"
+        r"(?:[\w.+() -]|\{(?:prefix|number|id|channel|label)\})+)",
+        "such as 'imagesTr/amos_{number}' or '{id}/{id}_seg': folders and a name, of letters, "
+        "digits, . _ + - ( ) and {prefix}, {number}, {id}, {channel}, {label}",
     ),
+    AfterValidator(_require_id),
 ]
 NamePattern = Annotated[re.Pattern[str], _made_of_text(name_pattern)]
 Labels = Annotated[
@@ -113,9 +149,24 @@ Numbers = Annotated[
     _made_of_text(lambda ranges: ranges.split(",")),
 ]
 NumbersBy = Annotated[Mapping[_Key, Numbers], AfterValidator(_require_apart)]
-# Subset -> place of its files. A single place is for all: then the numbers tell the subset.
-Places = Annotated[Mapping[Subset | None, Place], _made_of_text(lambda place: {None: place})]
-# Modality -> its numbers. A single modality is that of all.
+# A single subset or modality is that of all.
+Subsets = Annotated[NumbersBy[Subset], _made_of_text(lambda subset: {subset: _EVERY_NUMBER})]
 Modalities = Annotated[
     NumbersBy[Modality], _made_of_text(lambda modality: {modality: _EVERY_NUMBER})
+]
+# Subset -> places of its files. What is no mapping is for all: something else tells the subset.
+Places = Annotated[
+    Mapping[Subset | None, Annotated[tuple[Place, ...], _made_of_text(lambda place: (place,))]],
+    BeforeValidator(lambda it: it if isinstance(it, Mapping) else {None: it}),
+]
+# Name of a channel -> what stands for it in names of files. A list are the fourth axis of a file.
+Channels = Annotated[
+    Mapping[ChannelName, Annotated[tuple[Text, ...], _made_of_text(lambda name: (name,))]],
+    BeforeValidator(lambda it: dict.fromkeys(it, ()) if isinstance(it, list) else it),
+    AfterValidator(_require_distinct),
+]
+# Value in a mask's file -> label.
+LabelValues = Annotated[
+    Mapping[Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)], Annotated[int, Field(ge=0, le=255)]],
+    Field(),
 ]

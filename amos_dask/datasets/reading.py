@@ -18,10 +18,21 @@ from amos_dask.errors import DatasetError
 from amos_dask.labels import LabelMap
 from amos_dask.strict_yaml import read_yaml
 
-PACKAGED = {"amos22": "amos22.yaml", "ct-org": "ct_org.yaml", "decathlon": "decathlon.yaml"}
+PACKAGED = {
+    "amos22": "amos22.yaml",
+    "ct-org": "ct_org.yaml",
+    "decathlon": "decathlon.yaml",
+}
+DEFAULT = "amos22"  # where nobody says which
 _RECORD = TypeAdapter(DatasetDefinition)
 # What stands for what dataset.json has not told yet.
-_UNTOLD = {"name": "the task", "prefix": "task", "labels": LabelMap(()), "modality": {}}
+_UNTOLD = {
+    "name": "the task",
+    "prefix": "task",
+    "labels": LabelMap(()),
+    "modality": {},
+    "channels": {},
+}
 # Where pydantic's own words are not for people who write YAML.
 _PLAIN_WORDS = {
     "bool_parsing": "should be yes or no",

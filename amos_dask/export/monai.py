@@ -116,7 +116,7 @@ class _Datalist(Form):
             "name": self.dataset.name,
             "description": f"{self.dataset.name}, organised and denoised by amos-dask; fold 0 is "
             "the official validation set, fold 1 the training set",
-            "reference": self.dataset.reference,
+            "reference": self.dataset.url,
             "licence": self.dataset.licence,
             "tensorImageSize": "3D",
             "modality": {"0": "_or_".join(modalities)},

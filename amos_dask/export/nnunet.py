@@ -159,7 +159,7 @@ class _NnUNetDataset(Form):
         content = {
             "name": self.base.name.partition("_")[2],
             "description": f"{self.dataset.name}, organised and denoised by amos-dask",
-            "reference": self.dataset.reference,
+            "reference": self.dataset.url,
             "licence": self.dataset.licence,
             "channel_names": {"0": self.channel},
             "labels": {name: value for value, name in enumerate(self.mark.label_names)},

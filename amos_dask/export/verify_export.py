@@ -13,7 +13,7 @@ from amos_dask.errors import AmosDaskError
 from amos_dask.export.monai import find_base
 from amos_dask.export.wanted import RESULT_VERSION, find_wanted
 from amos_dask.issues import Issue, in_order, make_issue
-from amos_dask.records import sample_number
+from amos_dask.records import by_number
 from amos_dask.results import CommandResult
 from amos_dask.root.export_mark import (
     ExportMark,
@@ -159,7 +159,7 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
         return
     if (now.label_values, now.label_names) != (mark.label_values, mark.label_names):
         yield _outdated("the label map is another now", EXPORT_MARK)
-    for sample in sorted(set(now.samples) ^ set(mark.samples), key=sample_number):
+    for sample in sorted(set(now.samples) ^ set(mark.samples), key=by_number):
         is_new = sample in now.samples
         message = "is in ROOT_DIR and not in the export" if is_new else "is in ROOT_DIR no more"
         yield replace(_outdated(message, EXPORT_MARK), sample=sample)

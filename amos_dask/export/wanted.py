@@ -150,7 +150,7 @@ def _subset_and_modality(layout: Layout, folder: SampleFolder) -> tuple[str, str
     group, subset = folder.path.parents[2].name, folder.path.parents[1].name
     if subset not in SUBSETS:
         raise AmosDaskError(f"{folder.path}: not in a folder train, val or test.")
-    return subset, layout.modality_of(group) or layout.dataset.modality(int(folder.seq), "")
+    return subset, layout.modality_of(group) or layout.dataset.modality(folder.seq, "")
 
 
 def plan_labels(

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from amos_dask.datasets import DatasetDefinition
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.overlay import label_colour
@@ -98,7 +97,7 @@ def make_content(
             for label, name in findings.label_map.entries
             for colour in [label_colour(label)]
         ],
-        "exclusions": _exclusions(findings.exclusions, layout.dataset),
+        "exclusions": _exclusions(findings.exclusions),
         "samples": samples,
         "issues": [asdict(issue) for issue in findings.issues],
         "intensities": _intensities(findings.statistics),
@@ -143,10 +142,8 @@ def _region_counts(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
-def _exclusions(exclusions: Exclusions, dataset: DatasetDefinition) -> list[dict[str, Any]]:
-    by_sample = {"*": exclusions.everywhere} | {
-        dataset.sample_id(number): labels for number, labels in sorted(exclusions.by_number.items())
-    }
+def _exclusions(exclusions: Exclusions) -> list[dict[str, Any]]:
+    by_sample = {"*": exclusions.everywhere} | dict(sorted(exclusions.by_sample.items()))
     return [
         {"sample": sample, "label": label}
         for sample, labels in by_sample.items()

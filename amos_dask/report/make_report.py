@@ -14,7 +14,7 @@ from amos_dask.errors import ManifestError
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.organised import describe_samples
-from amos_dask.records import SampleRecord, StepResult, sample_number
+from amos_dask.records import SampleRecord, StepResult, by_number
 from amos_dask.report.content import Findings, make_content, make_times
 from amos_dask.report.page import shows_the_same, write_page
 from amos_dask.results import CommandResult, all_issues, step_results
@@ -113,7 +113,7 @@ def _records(
     reread = list(describe_samples(session, layout, label_map, thresholds, unknown))
     issues = [found.issue for record in reread for found in record.issues]
     records = [*(record for record in known.values() if record is not None), *reread]
-    return sorted(records, key=lambda record: sample_number(record.sample_id)), issues
+    return sorted(records, key=lambda record: by_number(record.sample_id)), issues
 
 
 def _read_norms(layout: Layout) -> dict[str, float]:
@@ -124,7 +124,7 @@ def _read_norms(layout: Layout) -> dict[str, float]:
     try:
         frame = read_sheet(layout.archive_manifest, MANIFEST_SHEET)
         masks = frame[frame["type"] == FILE_TYPES["mask"]]
-        names = [layout.dataset.sample_id(int(seq)) for seq in masks["seq"]]
+        names = [layout.dataset.sample_id(str(seq)) for seq in masks["seq"]]
         norms = dict(zip(names, masks["diff_trans_f_norm"], strict=True))
     except (ManifestError, KeyError, ValueError):
         return {}
@@ -201,7 +201,7 @@ def take_pictures(
         Samples that could not be pictured.
     """
     changed = [record for record in records if record.files is not None and record.n_changed]
-    changed.sort(key=lambda record: (-record.n_changed, sample_number(record.sample_id)))
+    changed.sort(key=lambda record: (-record.n_changed, by_number(record.sample_id)))
     sources = [
         FolderSource(layout.folder_of(record.files), layout, label_map)
         for record in changed[:MOST_PICTURED]
@@ -239,7 +239,9 @@ def picture_sample(source: FolderSource) -> StepResult[int]:
     folder = source.folder.path.relative_to(source.layout.grouped).as_posix()
     modality = source.layout.modality_of(folder) or "und"
     taker = PictureTaker(opened.labels, difference, opened.info.affine, modality)
-    issues = source.show_volume(opened.labels.shape, taker.add)
+    issues = source.show_volume(
+        opened.labels.shape, taker.add, source.layout.dataset.pictured_channel
+    )
     if issues:
         return StepResult(source.name, None, tuple(issues))
     pictures = taker.result()
@@ -255,7 +257,7 @@ def read_pictures(source: FolderSource) -> str | None:
     folder, kept = source.folder, KeptFiles(source.layout.restore)
     names = (PICTURE_ARRAY,)
     try:
-        found = kept.read_of_volume(source.sample_id, folder.mask, folder.volume, names)
+        found = kept.read_of_volume(source.sample_id, folder.mask, folder.volumes, names)
         text = None if found is None else unpack_pictures(found)
         return text if text is not None and isinstance(json.loads(text), list) else None
     except (OSError, ValueError):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from amos_dask.archive.discover import sort_names
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.locations import is_one_file, is_url, shown
+from amos_dask.archive.names import sort_names
 from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.csv_text import read_text
 from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition, read_definition
@@ -34,7 +34,7 @@ def layout_for(root: Path, dataset: str | Path | None) -> Layout:
     root : Path
         ROOT_DIR, made or not.
     dataset : str, Path or None
-        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition.
+        Name of a packaged definition, or the path of one.
 
     Raises
     ------
@@ -96,11 +96,11 @@ def _says(path: Path, label_map: LabelMap) -> bool:
 
 
 def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: LabelMap) -> Exclusions:
-    """Return what denoising leaves: as the file given says, else ROOT's, else nothing."""
-    if exclude is None and not layout.denoise_exclude.exists():
-        return NO_EXCLUSIONS
-    path = layout.denoise_exclude if exclude is None else Path(exclude)
-    return read_exclusions(path, label_map, layout.dataset.prefix)
+    """Return what denoising leaves: as the file given or ROOT's says, and the dataset."""
+    path, found = layout.denoise_exclude if exclude is None else Path(exclude), NO_EXCLUSIONS
+    if exclude is not None or path.exists():
+        found = read_exclusions(path, label_map, layout.dataset)
+    return found.with_dataset(layout.dataset, label_map)
 
 
 def keep_exclusions(own: OwnFiles, exclusions: Exclusions) -> None:
@@ -117,11 +117,11 @@ def _keep_text(own: OwnFiles, path: Path, text: str, *, keep_copy: bool = False)
 
 def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]:
     """Return the organised samples of ROOT_DIR's dataset below a folder; raise without any."""
-    prefix = layout.dataset.prefix
-    folders = Receipts(layout).leave_out_copies(find_sample_folders(root_dir, prefix))
+    folders = Receipts(layout).leave_out_copies(find_sample_folders(root_dir, layout.dataset))
     if not folders:
+        such = f"{layout.dataset.prefix}_XXXX_*"
         raise AmosDaskError(
-            f"{root_dir}: no sample folders ({prefix}_XXXX_*) here; run confirm-pairs first."
+            f"{root_dir}: no sample folders ({such}) here; run confirm-pairs first."
         )
     return folders
 
@@ -147,19 +147,26 @@ def require_no_archive(layout: Layout, *outputs: Path) -> None:
     """
     archives = [str(layout.root / "archive")]
     with suppress(AmosDaskError):
-        archives.append(find_archive(layout, None))
+        archives += find_archives(layout, None)
     for output in outputs:
         for archive in archives:
             require_outside_archive(output, archive)
         require_outside_archives(output, layout.dataset)
 
 
-def find_archive(layout: Layout, archive: str | Path | None) -> str:
+def find_archives(
+    layout: Layout, archive: str | Path | Sequence[str | Path] | None
+) -> tuple[str, ...]:
     """Return where the archive is: as given, else as remembered, else in ROOT_DIR.
 
     There it is ``archive`` or ``amos22.zip``. A folder that holds nothing but the zip stands for
     the zip. The zip's name is that under which the dataset is published; a dataset without one is
     looked for in ``archive`` only.
+
+    Returns
+    -------
+    tuple of str
+        Paths or URLs; several where the archive is in several files or folders.
 
     Raises
     ------
@@ -167,21 +174,25 @@ def find_archive(layout: Layout, archive: str | Path | None) -> str:
         When none is given and none is found, or ROOT_DIR holds two that differ.
     """
     if archive is None:
-        archive = _find_remembered_archive(layout) or _find_archive_inside(layout)
-    if is_url(str(archive)):
-        return str(archive)
-    path = Path(archive)
+        archive = _find_remembered_archives(layout) or _find_archive_inside(layout)
+    given = [archive] if isinstance(archive, (str, Path)) else archive
+    return tuple(_zip_of(layout, str(one)) for one in given)
+
+
+def _zip_of(layout: Layout, location: str) -> str:
+    """Return the zip that a folder stands for, which holds nothing else; else what is given."""
+    if is_url(location):
+        return location
+    path = Path(location)
     inside = [path / name for name in _zip_names(layout) if (path / name).is_file()]
-    if inside and not any(path.glob("**/images*")):
-        return str(inside[0])
-    return str(path)
+    return str(inside[0]) if inside and not any(path.glob("**/images*")) else str(path)
 
 
-def _find_remembered_archive(layout: Layout) -> str | None:
-    """Return the archive of the last run, if it is still there."""
-    place = read_remembered(layout).archive
-    location = None if place is None else find_place(layout, place)
-    return location if location is not None and is_there(location) else None
+def _find_remembered_archives(layout: Layout) -> tuple[str, ...]:
+    """Return the archive of the last run, if all of it is still there."""
+    places = read_remembered(layout).archives
+    locations = tuple(find_place(layout, place) for place in places)
+    return locations if all(map(is_there, locations)) else ()
 
 
 def _find_archive_inside(layout: Layout) -> Path:
@@ -189,13 +200,13 @@ def _find_archive_inside(layout: Layout) -> Path:
     names = ("archive/", *_zip_names(layout))
     existing = [layout.root / name for name in names if is_there(layout.root / name)]
     if not existing:
-        place, found = read_remembered(layout).archive, " nor ".join(names)
+        places, found = read_remembered(layout).archives, " nor ".join(names)
         neither = f"neither {found} is" if len(names) > 1 else f"no {found} is"
-        if place is None:
+        if not places:
             raise AmosDaskError(f"{layout.root}: {neither} here; name it with --archive.")
         raise AmosDaskError(
-            f"{layout.root}: its archive {place} is gone, and {neither} here; name it with "
-            "--archive (stats, report, export, verify, make-split and denoise need none)."
+            f"{layout.root}: its archive {' and '.join(places)} is gone, and {neither} here; name it "
+            "with --archive (stats, report, export, verify, make-split and denoise need none)."
         )
     if len(existing) > 1:
         _require_alike(layout, *existing)
@@ -214,10 +225,10 @@ def _require_alike(layout: Layout, folder: Path, zip_file: Path) -> None:
         )
 
 
-def _sizes(location: str, definition: DatasetDefinition) -> dict[tuple[int, str], int]:
-    """Return number and kind -> size in bytes of an archive's scans and masks."""
+def _sizes(location: str, definition: DatasetDefinition) -> dict[tuple[object, ...], int]:
+    """Return seq, kind and part -> size in bytes of an archive's scans and masks."""
     scans = sort_names(list_files(location), definition).scans
-    return {(n, kind): ref.size for n, files in scans.items() for kind, ref in files.items()}
+    return {(seq, *part): ref.size for seq, files in scans.items() for part, ref in files.items()}
 
 
 def _zip_names(layout: Layout) -> tuple[str, ...]:
@@ -292,8 +303,8 @@ class Remembered:
 
     Parameters
     ----------
-    archive : str or None
-        As `place_of` keeps it.
+    archive : str, tuple of str or None
+        As `place_of` keeps it; several where it is in several files or folders.
     labeled_data_meta : str or None
         The metadata csv that was named, kept likewise; None where it was the archive's own.
     has_metadata : bool
@@ -308,13 +319,20 @@ class Remembered:
         Checksum of the list of exclusions.
     """
 
-    archive: str | None = None
+    archive: str | tuple[str, ...] | None = None
     labeled_data_meta: str | None = None
     has_metadata: bool = False
     metadata_encoding: str | None = None
     mr_metadata_offset: str | None = None
     denoise: DenoiseParams | None = None
     exclusions: str | None = None
+
+    @property
+    def archives(self) -> tuple[str, ...]:
+        """Where the archive is; empty where that is not known."""
+        if self.archive is None:
+            return ()
+        return (self.archive,) if isinstance(self.archive, str) else self.archive
 
 
 _REMEMBERED = TypeAdapter(Remembered)

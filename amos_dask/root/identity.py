@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,7 @@ from amos_dask.records import FileRef
 
 _TRAILER_BYTES = 8
 _LINK = "-> "
+_NUMBERED = re.compile(r"\d+:")
 _CHECKSUM = re.compile(r"[0-9a-f]{8,}")
 
 
@@ -142,6 +143,35 @@ def input_identity(ref: FileRef) -> str | None:
         return identity(path) if ref.member is None and path.is_file() else None  # no pipe
     except (OSError, InaccessibleFileError, UnreadableImageError):
         return None
+
+
+def join_identities(files: Iterable[tuple[int, str]]) -> str | None:
+    """Return what identifies all files of an input: channels, or masks of labels.
+
+    Parameters
+    ----------
+    files : iterable of (int, str)
+        Channel or label, and the file's identity.
+
+    Returns
+    -------
+    str or None
+        That of a single file with the number 0 as it is; None without any.
+    """
+    found = list(files)
+    if len(found) == 1 and found[0][0] == 0:
+        return found[0][1]
+    return " ".join(f"{part}:{known}" for part, known in found) or None
+
+
+def split_identities(told: str | None) -> list[tuple[str, str]]:
+    """Return channel or label, as text, and identity of each file of an input."""
+    if not told:
+        return []
+    if not _NUMBERED.match(told):
+        return [("0", told)]
+    each = (one.partition(":") for one in re.split(rf" (?={_NUMBERED.pattern})", told))
+    return [(part, known) for part, _, known in each]
 
 
 def may_be_same(now: str, then: str) -> bool:

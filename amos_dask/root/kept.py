@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -77,7 +77,7 @@ class KeptFiles:
         mask_file: Path,
         difference: Difference | None,
         of_volume: ToKeep | None = None,
-        volume_file: Path | None = None,
+        volume_files: Sequence[Path] = (),
     ) -> Path | None:
         """Stage what is to be kept of a mask; return its final name, or None for nothing.
 
@@ -93,14 +93,14 @@ class KeptFiles:
             Of the mask as it was and as it was denoised.
         of_volume : mapping of str to array, optional
             What was found by looking at the volume under the mask.
-        volume_file : Path, optional
-            The written file of that volume, under its temporary name.
+        volume_files : sequence of Path
+            The written files of that volume, one a channel, under their temporary names.
         """
         arrays: dict[str, NDArray[Any] | InBlocks] = {}
         if difference is not None:
             arrays |= _of_difference(difference)
-        if of_volume and volume_file is not None:
-            arrays |= {**of_volume, _VOLUME: _trailer(volume_file)}
+        if of_volume and volume_files:
+            arrays |= {**of_volume, _VOLUME: _trailers(volume_files)}
         if not arrays:
             return None
         path = self.path_for(sample_id, mask_file)
@@ -108,11 +108,16 @@ class KeptFiles:
         return path
 
     def add(
-        self, staging: Staging, sample_id: str, mask: Path, volume: Path, of_volume: ToKeep
+        self,
+        staging: Staging,
+        sample_id: str,
+        mask: Path,
+        volumes: Sequence[Path],
+        of_volume: ToKeep,
     ) -> Path:
         """Stage a mask's kept file with arrays of its volume more; return its final name."""
         path = self.path_for(sample_id, mask)
-        trailer = _trailer(volume)
+        trailer = _trailers(volumes)
         entries = {name: _packed(a) for name, a in {**of_volume, _VOLUME: trailer}.items()}
         known_volume = self.read(sample_id, mask, {_VOLUME}).get(_VOLUME, ())
         is_of_volume = np.array_equal(known_volume, trailer)
@@ -126,7 +131,7 @@ class KeptFiles:
         return path
 
     def rows_of_volume(
-        self, sample_id: str, mask: Path, volume: Path, names: Collection[str]
+        self, sample_id: str, mask: Path, volumes: Sequence[Path], names: Collection[str]
     ) -> Iterator[tuple[NDArray[Any], ...]]:
         """Yield columns of one length that were found by looking at just this volume, in blocks.
 
@@ -134,7 +139,7 @@ class KeptFiles:
         ----------
         sample_id : str
             The sample.
-        mask, volume : Path
+        mask, volumes : Path, sequence of Path
             Its files.
         names : collection of str
             The columns' names.
@@ -146,7 +151,7 @@ class KeptFiles:
         LookupError
             When not all of them are kept, or they are damaged, which may show at their end only.
         """
-        path, trailer = self.path_for(sample_id, mask), _trailer(volume)
+        path, trailer = self.path_for(sample_id, mask), _trailers(volumes)
         try:
             with zipfile.ZipFile(path) as file, ExitStack() as stack:
                 with file.open(f"{_VOLUME}.npy") as entry:
@@ -159,7 +164,7 @@ class KeptFiles:
             raise LookupError(f"{path.name}: {error}") from error
 
     def read_of_volume(
-        self, sample_id: str, mask: Path, volume: Path, names: Collection[str]
+        self, sample_id: str, mask: Path, volumes: Sequence[Path], names: Collection[str]
     ) -> Arrays | None:
         """Return arrays that were found by looking at just this volume; None without all of them.
 
@@ -169,7 +174,7 @@ class KeptFiles:
             When the mask or the volume is gone.
         """
         found = self.read(sample_id, mask, {*names, _VOLUME})
-        if not np.array_equal(found.get(_VOLUME, ()), _trailer(volume)):
+        if not np.array_equal(found.get(_VOLUME, ()), _trailers(volumes)):
             return None
         return found if all(name in found for name in names) else None
 
@@ -215,8 +220,8 @@ def _of_difference(difference: Difference) -> dict[str, NDArray[Any]]:
     return {"voxels": difference.voxels, "labels": labels}
 
 
-def _trailer(path: Path) -> NDArray[np.uint8]:
-    return np.frombuffer(bytes.fromhex(gzip_trailer(path)), np.uint8)
+def _trailers(paths: Iterable[Path]) -> NDArray[np.uint8]:
+    return np.frombuffer(bytes.fromhex("".join(map(gzip_trailer, paths))), np.uint8)
 
 
 @dataclass(frozen=True)

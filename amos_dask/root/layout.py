@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from amos_dask.archive.locations import is_url
-from amos_dask.datasets import AMOS22, MODALITIES, DatasetDefinition, read_definition
+from amos_dask.datasets import (
+    DEFAULT,
+    MODALITIES,
+    DatasetDefinition,
+    find_definition,
+    read_definition,
+)
 from amos_dask.errors import DatasetError
 from amos_dask.labels import LabelMap
-from amos_dask.records import UNDEFINED, Sample, SampleFiles
+from amos_dask.records import UNDEFINED, Sample, SampleFiles, by_number
 
 MANIFEST_SHEET = "Manifest"
 REGIONS_SHEET = "Regions"
 CHANGES_SHEET = "Changes"
+OVERLAPS_SHEET = "Overlaps"
 SPLIT_NAME = "split01_standard"
 
 # Not allowed in names on one of the common file systems.
@@ -47,18 +54,19 @@ class Layout:
     root : Path
         ROOT_DIR.
     dataset : DatasetDefinition
-        What it is a ROOT_DIR of.
+        What it is a ROOT_DIR of; one that does not say so is of the default dataset.
     """
 
     root: Path
-    dataset: DatasetDefinition = AMOS22
+    dataset: DatasetDefinition = field(default_factory=lambda: find_definition(DEFAULT))
 
     descriptor = _below("descriptor")  # archive manifest, label map, region manifests, issues
     archive_manifest = _below("descriptor/archive_manifest.xlsx")
     label_map = _below("descriptor/label_map.yaml")  # read when present
-    dataset_yaml = _below("descriptor/dataset.yaml")  # the definition, where it is not AMOS22
+    dataset_yaml = _below("descriptor/dataset.yaml")  # the definition, where it is not the default
     denoise_exclude = _below("descriptor/denoise_exclude.csv")  # read when present
     denoise_changes = _below("descriptor/denoise_changes.xlsx")  # what denoising changed
+    overlaps = _below("descriptor/overlaps.xlsx")  # what masks of labels share
     issues_workbook = _below("descriptor/issues.xlsx")
     issues_text = _below("descriptor/issues.jsonl")
     report = _below("descriptor/report.html")
@@ -90,9 +98,10 @@ class Layout:
         DatasetError
             When the definition that is kept in it is not usable.
         """
-        kept = cls(root).dataset_yaml
+        layout = cls(root)
+        kept = layout.dataset_yaml
         if not kept.exists():
-            return cls(root)
+            return layout
         dataset = read_definition(kept)
         if dataset.open_questions:
             raise DatasetError(
@@ -152,7 +161,18 @@ class Layout:
 
     def folder_of(self, files: SampleFiles) -> SampleFolder:
         """Return the folder that a row of the dataset manifest speaks of."""
-        return SampleFolder.of(self.grouped / files.folder, files.sample_id)
+        return self.sample_folder(self.grouped / files.folder, files.sample_id)
+
+    def sample_folder(self, path: Path, sample_id: str) -> SampleFolder:
+        """Return the folder of a sample that is given by its id, such as ``amos_0001``."""
+        seq = sample_id.removeprefix(f"{self.dataset.prefix}_")
+        return SampleFolder(path, seq, self.dataset.prefix, self.dataset.channel_names)
+
+    def folder_for(self, group: Path, sample: Sample) -> SampleFolder:
+        """Return where a sample lies below its modality's folder."""
+        name = f"{sample.sample_id}_{safe_name(sample.metadata.sex)}"
+        path = group / sample.subset / safe_name(sample.scanner) / name
+        return self.sample_folder(path, sample.sample_id)
 
     def dataset_manifest(self, modality: str | None = None) -> Path:
         """Return the dataset manifest of everything or of one modality."""
@@ -167,16 +187,15 @@ class Layout:
         return base / "splits" / SPLIT_NAME
 
 
+def channel_columns(channels: Sequence[str]) -> tuple[str, ...]:
+    """Return such as ``volume_00_FLAIR``: columns of the manifest and stems of files."""
+    names = (name.replace(" ", "_") for name in channels)
+    return tuple(f"volume_{k:02d}_{name}" for k, name in enumerate(names))
+
+
 def group_name(prefix: str, modality: str) -> str:
     """Return the name of a modality's folder, such as ``AMOS-CT``."""
     return f"{prefix.upper()}-{modality.upper()}"
-
-
-def sample_folder(group: Path, sample: Sample) -> SampleFolder:
-    """Return where a sample lies below its modality's folder."""
-    name = f"{sample.sample_id}_{safe_name(sample.metadata.sex)}"
-    path = group / sample.subset / safe_name(sample.scanner) / name
-    return SampleFolder(path, sample.seq, sample.prefix)
 
 
 @dataclass(frozen=True, order=True)
@@ -188,20 +207,17 @@ class SampleFolder:
     path : Path
         ``…/{subset}/{scanner}/{sample_id}_{sex}``.
     seq : str
-        The scan's number with at least four digits.
+        The scan's number with at least four digits, or its id.
     prefix : str
         The dataset's.
+    channels : tuple of str
+        Names of the channels; none where there is but one.
     """
 
     path: Path
     seq: str
-    prefix: str = AMOS22.prefix
-
-    @classmethod
-    def of(cls, path: Path, sample_id: str) -> SampleFolder:
-        """Return the folder of a sample that is given by its id, such as ``amos_0001``."""
-        prefix, _, seq = sample_id.rpartition("_")
-        return cls(path, seq, prefix)
+    prefix: str
+    channels: tuple[str, ...] = ()
 
     @cached_property
     def sample_id(self) -> str:
@@ -215,8 +231,14 @@ class SampleFolder:
 
     @cached_property
     def volume(self) -> Path:
-        """The scan, float32."""
-        return self.path / f"{self.sample_id}_volume.nii.gz"
+        """The scan, float32; of several channels the first."""
+        return self.volumes[0]
+
+    @cached_property
+    def volumes(self) -> tuple[Path, ...]:
+        """The channels of the scan, float32."""
+        columns = channel_columns(self.channels) or ("volume",)
+        return tuple(self.path / f"{self.sample_id}_{column}.nii.gz" for column in columns)
 
     @cached_property
     def mask(self) -> Path:
@@ -246,8 +268,8 @@ class SampleFolder:
         )
 
 
-def find_sample_folders(root: Path, prefix: str = AMOS22.prefix) -> list[SampleFolder]:
-    """Find the organised samples below a folder, by number and then path.
+def find_sample_folders(root: Path, dataset: DatasetDefinition) -> list[SampleFolder]:
+    """Find the organised samples below a folder, by number or id and then path.
 
     A sample folder is named such as ``amos_{seq}_{sex}`` and holds files of its sample.
 
@@ -255,24 +277,36 @@ def find_sample_folders(root: Path, prefix: str = AMOS22.prefix) -> list[SampleF
     ----------
     root : Path
         The folder.
-    prefix : str
-        The dataset's.
+    dataset : DatasetDefinition
+        Whose samples.
     """
-    found = []
-    name = re.compile(rf"{re.escape(prefix)}_(\d{{4,9}})_(.+)")
+    found, layout = [], Layout(root, dataset)
     for place, folders, files in os.walk(root):  # links lead to what is somebody else's
         folders[:] = [folder for folder in folders if not folder.startswith(".")]
-        match = name.fullmatch(Path(place).name)
-        if match is not None:
-            sample = SampleFolder(Path(place), match[1], prefix)
-            if any(file.startswith(f"{sample.sample_id}_") for file in files):
-                found.append(sample)
-    return sorted(found, key=lambda sample: (int(sample.seq), sample.path))
+        name = _sample_of(Path(place).name, files, dataset)
+        if name is not None:
+            found.append(layout.sample_folder(Path(place), name))
+    return sorted(found, key=lambda sample: (by_number(sample.sample_id), sample.path))
+
+
+def _sample_of(folder: str, files: Sequence[str], dataset: DatasetDefinition) -> str | None:
+    """Return the id of the sample that a folder's name and files speak of.
+
+    An id may hold ``_`` itself, and so may what follows it: the longest of which there are files.
+    """
+    sample_id = folder
+    while folder.startswith(f"{dataset.prefix}_") and "_" in sample_id:
+        sample_id = sample_id.rpartition("_")[0]
+        seq = sample_id.removeprefix(f"{dataset.prefix}_")
+        is_seq = sample_id != seq and dataset.find_seq(seq) == seq
+        if is_seq and any(file.startswith(f"{sample_id}_") for file in files):
+            return sample_id
+    return None
 
 
 def find_samples_of(layout: Layout) -> list[SampleFolder]:
-    """Find the organised samples of a ROOT_DIR, by number and then path."""
-    return find_sample_folders(layout.grouped, layout.dataset.prefix)
+    """Find the organised samples of a ROOT_DIR, by number or id and then path."""
+    return find_sample_folders(layout.grouped, layout.dataset)
 
 
 def absolute(path: str | Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from amos_dask.records import HeaderCheck, SampleRecord
-from amos_dask.root.identity import AlteredFile, find_altered, identity, may_be_same
+from amos_dask.root.identity import (
+    AlteredFile,
+    find_altered,
+    identity,
+    may_be_same,
+    split_identities,
+)
 from amos_dask.root.kept import KeptFiles, ToKeep
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.staging import Staging, write_text
@@ -108,20 +115,31 @@ class Receipt:
         Of those that are there, as far as size and checksum tell.
         """
         pairs = [
-            (origin.inputs[output], self.origin.inputs[output])
+            pair
             for output, files in self.outputs.items()
             if files
+            for pair in _pairs(origin.inputs[output], self.origin.inputs[output])
         ]
-        return [may_be_same(now, then) for now, then in pairs if now and then]
+        return [may_be_same(now, then) for now, then in pairs]
 
     def has_no_other_source(self, path: Path) -> bool:
         """Return whether a file is a volume, a mask, or an info file that was edited by hand."""
         is_edited = Edit.INFO in self.edited and path.name.endswith("_info.yaml")
-        return is_edited or path.name.endswith(("_volume.nii.gz", "_mask.nii.gz"))
+        return is_edited or _NO_OTHER_SOURCE.search(path.name) is not None
 
     def identities(self) -> dict[str, str]:
         """Return path relative to ROOT_DIR -> identity, of all outputs."""
         return {path: known for files in self.outputs.values() for path, known in files.items()}
+
+
+# Binary masks are made of the mask.
+_NO_OTHER_SOURCE = re.compile(r"_(?:volume|volume_\d\d_[^/]+|mask)\.nii\.gz$")
+
+
+def _pairs(now: str | None, then: str | None) -> list[tuple[str, str]]:
+    """Return the identities of each file that is in both of two inputs; see `join_identities`."""
+    there, known = (dict(split_identities(told)) for told in (now, then))
+    return [(there[part], known[part]) for part in there if part in known]
 
 
 _RECEIPT, _RECORD = TypeAdapter(Receipt), TypeAdapter(SampleRecord)
@@ -167,9 +185,10 @@ class Receipts:
 
     def sample_ids(self) -> list[str]:
         """Return the samples that have a receipt, be it usable or not."""
-        start = f"{self.layout.dataset.prefix}_"
-        found = (path.stem for path in self.layout.receipts.glob(f"{start}*.json"))
-        return sorted(stem for stem in found if stem.removeprefix(start).isdecimal())
+        dataset = self.layout.dataset
+        start = f"{dataset.prefix}_"
+        seqs = (p.stem.removeprefix(start) for p in self.layout.receipts.glob(f"{start}*.json"))
+        return sorted(dataset.sample_id(seq) for seq in seqs if dataset.find_seq(seq) == seq)
 
     def keep_headers(self, headers: HeaderCheck) -> None:
         """Add what headers say to the receipt of a sample that is complete."""
@@ -185,7 +204,7 @@ class Receipts:
         kept, receipt = KeptFiles(self.layout.restore), self.read_for(folder)
         is_intact = receipt is not None and Output.MASKS not in self.find_altered(receipt)
         with Staging() as staging:
-            path = kept.add(staging, folder.sample_id, folder.mask, folder.volume, arrays)
+            path = kept.add(staging, folder.sample_id, folder.mask, folder.volumes, arrays)
             staging.publish()
         if receipt is not None and is_intact:
             masks = {**receipt.outputs[Output.MASKS], **self.identities(path)}

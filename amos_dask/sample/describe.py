@@ -53,9 +53,11 @@ def describe_sample(
         return StepResult(sample_id, None, (issue,))
     seq, subset, metadata = info
     found = _Found(source, volume, _compare_info(source, seq, subset, metadata.sex))
+    found.look_at_channels()
     found.look_at_masks(thresholds_mm3)
     row = describe_files(
         sample_id=sample_id,
+        seq=folder.seq,
         subset=subset,
         metadata=metadata,
         folder=folder.path.relative_to(below).as_posix(),
@@ -113,6 +115,16 @@ class _Found:
     after: Regions = ()
     changes: tuple[LabelChange, ...] = ()
 
+    def look_at_channels(self) -> None:
+        """Compare the headers of the other channels with that of the first."""
+        for path in self.source.folder.volumes[1:]:
+            try:
+                info = self.source.read_header(path)
+            except CANNOT_BE_READ as error:
+                self.issues.append(self.source.unreadable(path, "volume", error))
+            else:
+                self._compare(path, info, self.volume.dtype)
+
     def look_at_masks(self, thresholds_mm3: tuple[float, ...] | None) -> None:
         """Read the multi-label mask and the headers of the binary masks."""
         source, folder = self.source, self.source.folder
@@ -126,7 +138,7 @@ class _Found:
         if opened is None:
             return
         self.mask_dtype = opened.info.dtype
-        self._compare(folder.mask, opened.info)
+        self._compare(folder.mask, opened.info, self.mask_dtype)
         self.present = labels_present(opened.labels)
         shown = source.layout.shown(folder.mask)
         self.issues += check_labels(self.present, source.label_map, source.sample_id, shown)
@@ -149,11 +161,11 @@ class _Found:
                 self.issues.append(source.unreadable(path, "mask", error))
                 continue
             labels.append(label)
-            self._compare(path, info)
+            self._compare(path, info, self.mask_dtype)
         self.binary_labels = tuple(labels)
 
-    def _compare(self, path: Path, info: ImageInfo) -> None:
-        """Add how a mask contradicts the volume, a sentence each."""
+    def _compare(self, path: Path, info: ImageInfo, dtype: str | None) -> None:
+        """Add how a mask or channel contradicts the volume, a sentence each."""
         volume, problems = self.volume, []
         if info.shape != volume.shape:
             problems.append(f"shape {info.shape}, but the volume has {volume.shape}")
@@ -162,8 +174,9 @@ class _Found:
             problems.append(f"affine differs from the volume's by {norm:.6g}")
         if not geometry.same_spacing(info.pixdim_mm, volume.spacing_mm):
             problems.append(f"spacing {info.pixdim_mm}, but the volume has {volume.spacing_mm}")
-        if info.dtype != self.mask_dtype:
-            problems.append(f"type {info.dtype}, but the multi-label mask has {self.mask_dtype}")
+        if info.dtype != dtype:
+            first = "the volume" if dtype == volume.dtype else "the multi-label mask"
+            problems.append(f"type {info.dtype}, but {first} has {dtype}")
         shown = self.source.layout.shown(path)
         self.problems += [f"{shown}: {problem}" for problem in problems]
 

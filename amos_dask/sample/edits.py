@@ -46,8 +46,8 @@ def find_edited_metadata(receipts: Receipts, receipt: Receipt | None) -> Metadat
 
 def with_metadata(sample: Sample, metadata: Metadata, definition: DatasetDefinition) -> Sample:
     """Return a sample with the metadata of its edited info file, and where that puts it."""
-    files = dict(sample.files)
-    return new_sample(int(sample.seq), sample.subset, metadata, files, definition)
+    moved = new_sample(sample.seq, sample.subset, metadata, {}, definition)
+    return replace(moved, volumes=sample.volumes, masks=sample.masks)
 
 
 def is_edited(receipts: Receipts, receipt: Receipt | None, edit: Edit) -> bool:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from amos_dask.errors import ForeignFileError
 from amos_dask.issues import make_issue
-from amos_dask.nifti import ImageReader
 from amos_dask.records import SampleResult, Step, StepIssue
 from amos_dask.root.kept import InBlocks, KeptFiles
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging
+from amos_dask.sample.archive_source import ArchiveSource, OpenedScan
 from amos_dask.sample.edits import (
     describe_edited_info,
     describe_edits,
@@ -25,9 +25,10 @@ from amos_dask.sample.edits import (
 from amos_dask.sample.masks import Made, make_masks
 from amos_dask.sample.publish import Publication, move_sample
 from amos_dask.sample.receipt import amend_receipt, find_intact, list_masks, make_receipt
-from amos_dask.sample.source import STAYS, ArchiveSource, EarlierOutputStaysError
+from amos_dask.sample.source import STAYS, EarlierOutputStaysError
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from amos_dask.sample.todo import may_keep_rest, summarise
+from amos_dask.steps.count_values import of_channel
 from amos_dask.steps.header_check import check_tail
 from amos_dask.steps.info_file import info_yaml
 from amos_dask.steps.mask import FittedMask
@@ -158,7 +159,7 @@ def _make(task: SampleTask, origin: Origin, earlier: Receipt | None, staging: St
         make_masks(task, staging, made)
         return made
 
-    def look_at(scan: ImageReader) -> list[tuple[str, str]]:
+    def look_at(scan: OpenedScan) -> None:
         made.scan, made.written = scan.info, written_info(scan.info)
         # Before the volume, whose values are looked at under the masks as it streams by.
         if earlier is not None and Output.MASKS not in task.outputs:
@@ -167,13 +168,14 @@ def _make(task: SampleTask, origin: Origin, earlier: Receipt | None, staging: St
             edited = read_edited_mask(task, earlier, made.written)
             _make_masks(task, source, origin, edited, earlier, staging, made)
         if Output.VOLUME not in task.outputs:
-            return []
-        path = staging.path_for(task.target.volume)
-        odd = list(check_values(convert_volume(scan, path, made.watchers)))
+            return
+        for channel, image in enumerate(scan.channels()):
+            path = staging.path_for(task.target.volumes[channel])
+            odd = list(check_values(convert_volume(image, path, made.watchers(channel))))
+            scan.found([*check_tail(image), *odd])
         if not task.keeps_info:
             staging.write_text(task.target.info, info_yaml(source.sample))
         made.clock.lap("volume")
-        return [*check_tail(scan), *odd]
 
     scan, found = source.read_volume(look_at)
     if earlier is not None and Output.VOLUME not in task.outputs:
@@ -220,12 +222,12 @@ def _make_masks(
 
 def _stage_kept(task: SampleTask, made: Made, staging: Staging, is_ours: bool) -> None:
     """Stage what is kept beside the receipt."""
-    volume, of_volume = None, dict[str, NDArray[Any] | InBlocks]()
+    volumes, of_volume = list[Path](), dict[str, NDArray[Any] | InBlocks]()
     if made.scan is not None and Output.VOLUME in task.outputs:  # else looked at when needed
-        volume = staging.path_for(task.target.volume)
-        if made.counter is not None:
-            of_volume |= made.counter.result().columns()
-            made.clock.lap("count values")
+        volumes = list(staging.paths_for(task.target.volumes))
+        for channel, counter in enumerate(made.counters):
+            of_volume |= of_channel(counter.result().columns(), channel)
+        made.clock.lap("count values")
         if made.taker is not None:
             of_volume |= pack_pictures(made.taker.result())
             made.clock.lap("pictures")
@@ -233,14 +235,14 @@ def _stage_kept(task: SampleTask, made: Made, staging: Staging, is_ours: bool) -
         mask, kept = staging.path_for(task.target.mask), KeptFiles(task.layout.restore)
         if not is_ours and kept.read_difference(task.name, mask) is not None:
             return  # the copied mask's, whose receipt lists it as it is
-        made.kept = kept.stage(staging, task.name, mask, made.difference, of_volume, volume)
+        made.kept = kept.stage(staging, task.name, mask, made.difference, of_volume, volumes)
 
 
 def _find_kept(task: SampleTask, made: Made) -> set[Path]:
     """Return the files that stay of those that the receipt lists."""
     target = task.target
     is_anew = task.folder is None and not made.stays
-    keep = {target.info, target.volume, *list_masks(task, made)}
+    keep = {target.info, *target.volumes, *list_masks(task, made)}
     if not is_anew:
         keep.add(target.mask)
     if made.stays or (not is_anew and made.binary_labels is None):

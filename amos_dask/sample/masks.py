@@ -9,11 +9,12 @@ from amos_dask.difference import Difference, find_difference
 from amos_dask.issues import Issue
 from amos_dask.labels import PROSTATE, UTERUS
 from amos_dask.nifti import ImageInfo, Mask, write_mask
-from amos_dask.records import LabelChange, Regions, SampleRecord, Step, StepIssue
+from amos_dask.records import LabelChange, Overlap, Regions, SampleRecord, Step, StepIssue
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.staging import Staging
+from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.sample.edits import is_stale_mask
-from amos_dask.sample.source import ArchiveSource, FolderSource
+from amos_dask.sample.source import FolderSource
 from amos_dask.sample.task import Clock, SampleTask
 from amos_dask.steps.count_values import ValueCounter
 from amos_dask.steps.denoise import (
@@ -71,10 +72,16 @@ class Made:
         What denoising changed.
     difference : Difference or None
         The same, voxel by voxel.
-    counter : ValueCounter or None
-        Wants to see the volume's values, for statistics.
+    overlaps : tuple of Overlap
+        What binary masks of labels shared, that the mask was merged of.
+    counted : (x, y, z) uint8 or None
+        The mask under which values are counted for statistics.
+    counters : list of ValueCounter
+        Those of the channels that were read.
+    pictured_channel : int
+        The one that the report shows.
     taker : PictureTaker or None
-        Wants to see them for the pictures of the report.
+        Wants to see its values for the pictures of the report.
     kept : Path or None
         What is kept beside the receipt.
     clock : Clock
@@ -96,7 +103,10 @@ class Made:
     after: Regions = ()
     changes: tuple[LabelChange, ...] = ()
     difference: Difference | None = None
-    counter: ValueCounter | None = None
+    overlaps: tuple[Overlap, ...] = ()
+    counted: Mask | None = None
+    counters: list[ValueCounter] = field(default_factory=list)
+    pictured_channel: int = 0
     taker: PictureTaker | None = None
     kept: Path | None = None
     clock: Clock = field(default_factory=Clock)
@@ -106,10 +116,15 @@ class Made:
         """All that was found."""
         return (*self.volume_issues, *self.mask_issues)
 
-    @property
-    def watchers(self) -> list[Watcher]:
-        """Who is to be shown the volume's values."""
-        return [watcher.add for watcher in (self.counter, self.taker) if watcher is not None]
+    def watchers(self, channel: int) -> list[Watcher]:
+        """Return who is to be shown the values of the next channel."""
+        watchers: list[Watcher] = []
+        if self.counted is not None:
+            self.counters.append(ValueCounter(self.counted, self.present or ()))
+            watchers.append(self.counters[-1].add)
+        if self.taker is not None and channel == self.pictured_channel:
+            watchers.append(self.taker.add)
+        return watchers
 
     def found(self, step: Step, issues: list[Issue]) -> None:
         """Add what a step found of the masks."""
@@ -121,6 +136,7 @@ class Made:
         self.present = None if files is None else files.labels_present
         self.binary_labels = () if files is None else files.binary_labels
         self.before, self.after, self.changes = record.before, record.after, record.changes
+        self.overlaps = record.overlaps
         self.mask_issues = [i for i in record.issues if not source.is_of_volume(i.issue)]
 
 
@@ -213,6 +229,7 @@ def _open(task: SampleTask, made: Made) -> _State | None:
     made.found(Step.CONFIRM_PAIRS, issues)
     if opened is None:
         return None
+    made.overlaps = opened.overlaps
     folder, present = task.folder, labels_present(opened.labels)
     state = _State(opened.labels, made.written or opened.info, "", present)
     state.is_in_place = folder == task.target
@@ -228,7 +245,10 @@ def _open(task: SampleTask, made: Made) -> _State | None:
 
 def _relabel(task: SampleTask, state: _State, made: Made) -> bool:
     """Tell prostate and uterus apart, if that is asked for; return whether to go on."""
-    if Step.SPLIT_PROSTATE_UTERUS not in task.steps or not task.params.splits_prostate_uterus:
+    if (
+        Step.SPLIT_PROSTATE_UTERUS not in task.steps
+        or not task.params.dataset.splits_prostate_uterus
+    ):
         return True
     sex = task.source.read_sex()
     if isinstance(sex, Issue):
@@ -324,9 +344,10 @@ def _wants_binary_masks(task: SampleTask, state: _State) -> bool:
 def _watch(task: SampleTask, state: _State, made: Made) -> None:
     """Let those who want to see the volume's values under the mask get ready for it."""
     if made.binary_labels and made.present is not None and task.count_values:
-        made.counter = ValueCounter(state.labels, made.present)
+        made.counted = state.labels
     if task.take_pictures and made.difference is not None and made.difference.voxels.size:
         affine = state.info.affine
+        made.pictured_channel = task.layout.dataset.pictured_channel
         made.taker = PictureTaker(state.labels, made.difference, affine, task.modality)
 
 

@@ -91,7 +91,8 @@ class Publication:
         earlier, target = self._earlier, self._task.target
         if earlier is None:
             return []
-        candidates = {target.mask: Edit.MASK, target.volume: None, target.info: Edit.INFO}
+        candidates: dict[Path, Edit | None] = {target.mask: Edit.MASK, target.info: Edit.INFO}
+        candidates |= dict.fromkeys(target.volumes)
         is_anew = self._task.folder is None
         now, then = (origin.row, origin.inputs), (earlier.origin.row, earlier.origin.inputs)
         has_changed = is_anew and now != then
@@ -125,7 +126,7 @@ class Publication:
     def find_issues(self) -> list[Issue]:
         """Return the warning that files had to make way, in this run or before it was killed."""
         task, target = self._task, self._task.target
-        finals = {target.info, target.volume, target.mask, *target.binary_masks()}
+        finals = {target.info, *target.volumes, target.mask, *target.binary_masks()}
         finals |= set(self._ownership.paths)
         aside = sorted({*self._aside, *find_set_aside(task.layout, finals)})
         if not aside:

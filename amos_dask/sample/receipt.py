@@ -11,9 +11,10 @@ from amos_dask.records import SampleFiles, SampleRecord, Step
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.layout import SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
+from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.sample.describe import describe_sample
 from amos_dask.sample.masks import Made
-from amos_dask.sample.source import ArchiveSource, FolderSource
+from amos_dask.sample.source import FolderSource
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from amos_dask.sample.todo import denoised_otherwise, made_with
 from amos_dask.steps.info_file import describe_files
@@ -53,7 +54,7 @@ def make_receipt(task: SampleTask, made: Made, origin: Origin, earlier: Receipt 
     anew = task.outputs - {Output.MASKS} if made.stays else task.outputs
     beside = () if made.kept is None else (made.kept,)
     files = {
-        Output.VOLUME: (target.info, target.volume),
+        Output.VOLUME: (target.info, *target.volumes),
         Output.MASKS: (*list_masks(task, made), *beside),
     }
     edited = set[Edit]() if earlier is None or task.discard_edits else set(earlier.edited)
@@ -80,7 +81,13 @@ def make_receipt(task: SampleTask, made: Made, origin: Origin, earlier: Receipt 
     if task.steps != EVERY_STEP:  # which makes what there is of masks another thing
         made_by[Output.MASKS] = None
     record = SampleRecord(
-        task.name, _describe(task, made), made.before, made.after, made.changes, made.issues
+        task.name,
+        _describe(task, made),
+        made.before,
+        made.after,
+        made.changes,
+        made.issues,
+        made.overlaps,
     )
     origin = replace(origin, inputs=inputs)
     headers = task.headers if task.planned == origin else None  # of what it is made from
@@ -93,6 +100,7 @@ def _describe(task: SampleTask, made: Made) -> SampleFiles | None:
     sample = task.source.sample
     return describe_files(
         sample_id=sample.sample_id,
+        seq=sample.seq,
         subset=sample.subset,
         metadata=sample.metadata,
         folder=task.target.path.relative_to(task.layout.grouped).as_posix(),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from amos_dask.datasets import AMOS22, MODALITIES, SUBSETS
+from amos_dask.datasets import MODALITIES, SUBSETS
 from amos_dask.errors import AmosDaskError
 from amos_dask.records import Sample
 from amos_dask.root.layout import SampleFolder, group_name
 
-_ID = re.compile(r"(?:(.+)_)?(\d{1,9})")
 _RANGE = re.compile(r"(\d{1,9})-(\d{1,9})")
 
 
@@ -22,7 +21,8 @@ class Selection:
     Parameters
     ----------
     ids : sequence of str, optional
-        Numbers, ids and ranges: ``4``, ``0004``, ``amos_0004``, ``1-20``; commas separate several.
+        Numbers, ids and ranges of numbers: ``4``, ``0004``, ``amos_0004``, ``1-20``; commas
+        separate several. What is the id of a sample is no range.
     subset, modality : str, optional
         ``train``, ``val``, ``test``; ``ct``, ``mri``, ``und``.
 
@@ -56,11 +56,11 @@ class Selection:
             When an id has no sample, or an id cannot be understood.
         """
         samples = list(samples)
-        is_chosen = self._by_number({(sample.prefix, int(sample.seq)) for sample in samples})
+        is_chosen = self._by_id({(sample.prefix, sample.seq) for sample in samples})
         return [
             sample
             for sample in samples
-            if is_chosen(int(sample.seq))
+            if is_chosen(sample.seq)
             and self.subset in (None, sample.subset)
             and self.modality in (None, sample.modality)
         ]
@@ -68,30 +68,31 @@ class Selection:
     def choose_folders(self, folders: Iterable[SampleFolder]) -> list[SampleFolder]:
         """Return the chosen sample folders, whose path tells subset and modality."""
         folders = list(folders)
-        is_chosen = self._by_number({(folder.prefix, int(folder.seq)) for folder in folders})
+        is_chosen = self._by_id({(folder.prefix, folder.seq) for folder in folders})
         modality = self.modality
         return [
             folder
             for folder in folders
-            if is_chosen(int(folder.seq))
+            if is_chosen(folder.seq)
             and self.subset in (None, folder.path.parent.parent.name)
             and (modality is None or _group(folder) == group_name(folder.prefix, modality))
         ]
 
-    def _by_number(self, existing: set[tuple[str, int]]) -> Callable[[int], bool]:
+    def _by_id(self, existing: set[tuple[str, str]]) -> Callable[[str], bool]:
         if self.ids is None:
-            return lambda number: True
-        spans = [_parse(text) for text in _split(self.ids)]
-        if not spans:
+            return lambda seq: True
+        texts = _split(self.ids)
+        if not texts:
             raise AmosDaskError("--ids names no sample.")
-        prefixes = {prefix for prefix, _ in existing}
-        for named, first, last in spans:
-            ours = prefixes if named is None else prefixes & {named}
-            if not any(first <= number <= last for prefix, number in existing if prefix in ours):
-                shown = f"{first:04d}" if first == last else f"{first:04d}-{last:04d}"
-                prefix = named or min(prefixes, default=AMOS22.prefix)
-                raise AmosDaskError(f"--ids: there is no sample {prefix}_{shown} to choose.")
-        return lambda number: any(first <= number <= last for _, first, last in spans)
+        prefix = min((prefix for prefix, _ in existing), default="")
+        seqs = {seq for _, seq in existing}
+        chosen = set[str]()
+        for text in texts:
+            found = _find(text, prefix, seqs)
+            if not found:
+                raise AmosDaskError(f"--ids: {_why_none(text, prefix, seqs)}.")
+            chosen |= found
+        return lambda seq: seq in chosen
 
 
 EVERYTHING = Selection()
@@ -106,10 +107,29 @@ def _split(ids: Iterable[str]) -> list[str]:
     return [part for text in ids for part in re.split(r"[,\s]+", text) if part]
 
 
-def _parse(text: str) -> tuple[str | None, int, int]:
-    """Return the prefix, if one is named, and the first and last number."""
-    if match := _ID.fullmatch(text):
-        return match[1], int(match[2]), int(match[2])
-    if match := _RANGE.fullmatch(text):
-        return None, int(match[1]), int(match[2])
-    raise AmosDaskError(f"--ids: {text!r} is neither a number, nor an id, nor a range.")
+def _find(text: str, prefix: str, seqs: Collection[str]) -> set[str]:
+    """Return the seqs that a text means: an id as it is, else a number, else a range of numbers."""
+    seq = text.removeprefix(f"{prefix}_")
+    if seq in seqs:
+        return {seq}
+    match = _RANGE.fullmatch(text)
+    first, last = (match[1], match[2]) if match else (seq, seq)
+    if not (first.isdecimal() and last.isdecimal()):
+        return set()
+    return {one for one in seqs if one.isdecimal() and int(first) <= int(one) <= int(last)}
+
+
+def _why_none(text: str, prefix: str, seqs: Collection[str]) -> str:
+    match = _RANGE.fullmatch(text)
+    seq = text.removeprefix(f"{prefix}_")
+    is_number = re.fullmatch(r"(?:.+_)?\d{1,9}", text) is not None
+    if not (match or is_number) and all(map(str.isdecimal, seqs)):
+        return f"{text!r} is neither a number, nor an id, nor a range"
+    if match:
+        seq = f"{match[1].zfill(4)}-{match[2].zfill(4)}"
+    is_id = is_number and not seq.isdecimal()  # with another prefix
+    return f"there is no sample {seq if is_id else f'{prefix}_{_padded(seq)}'} to choose"
+
+
+def _padded(seq: str) -> str:
+    return seq.zfill(4) if seq.isdecimal() else seq

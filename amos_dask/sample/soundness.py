@@ -11,10 +11,11 @@ from typing import Any
 from amos_dask.archive.listing import file_ref
 from amos_dask.archive.sources import read_ends
 from amos_dask.archive.zips import is_packed
+from amos_dask.datasets import Kind
 from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageReader, open_image, read_info
-from amos_dask.records import FileRef, Kind, Sample, StepResult
+from amos_dask.records import FileRef, Sample, StepResult
 from amos_dask.root.identity import AlteredFile, Change
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import Edit, Output, Receipt, Receipts

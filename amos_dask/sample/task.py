@@ -9,8 +9,10 @@ from amos_dask.params import Params
 from amos_dask.records import HeaderCheck, Step
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Origin, Output
-from amos_dask.sample.source import FolderSource, Source
+from amos_dask.sample.archive_source import ArchiveSource
+from amos_dask.sample.source import FolderSource
 
+Source = ArchiveSource | FolderSource
 # What `run` does with a sample.
 EVERY_STEP = frozenset(
     {
@@ -68,7 +70,7 @@ class SampleTask:
     layout: Layout
     target: SampleFolder
     steps: frozenset[Step]
-    params: Params = field(default_factory=Params)
+    params: Params
     outputs: frozenset[Output] = EVERY_OUTPUT
     count_values: bool = False
     take_pictures: bool = False

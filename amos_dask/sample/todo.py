@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from amos_dask import geometry
+from amos_dask.datasets import DatasetDefinition
 from amos_dask.nifti import read_info
 from amos_dask.params import EVERY_LABEL, Params
 from amos_dask.records import (
@@ -30,6 +31,7 @@ from amos_dask.steps import (
     info_file,
     mask,
     mask_labels,
+    merge_masks,
     small_regions,
     volume,
 )
@@ -212,12 +214,23 @@ def made_with(params: Params, edited: Collection[Edit] = ()) -> Mapping[Output, 
 
     Masks that were edited by hand depend on the label map only.
     """
-    versions = [*_MASK_VERSIONS, *(() if params.splits_prostate_uterus else ("not split",))]
+    dataset = params.dataset
+    versions = [*_MASK_VERSIONS, *(() if dataset.splits_prostate_uterus else ("not split",))]
+    versions += _read_as(dataset)
     labels = [list(entry) for entry in params.label_map.entries]
     masks = [versions, labels, _denoised_with(params)]
     if Edit.MASK in edited:
         masks = [_EDITED_VERSIONS, labels, None]
-    return {Output.VOLUME: _VOLUME_VERSIONS, Output.MASKS: masks}
+    return {Output.VOLUME: [*_VOLUME_VERSIONS, *dataset.channel_names], Output.MASKS: masks}
+
+
+def _read_as(dataset: DatasetDefinition) -> list[Any]:
+    """Return what a dataset's definition says of reading masks; nothing for most datasets."""
+    values = [list(pair) for pair in sorted(dataset.label_values.items())]
+    merged = (
+        [merge_masks.RESULT_VERSION, *dataset.painting_order] if dataset.has_label_files else []
+    )
+    return [found for found in (values, merged) if found]
 
 
 def _denoised_with(params: Params) -> list[Any] | None:
@@ -319,7 +332,7 @@ class ScanSize:
         if ref is None:
             return cls()
         try:
-            info = read_info(ref)
+            info = read_info(ref, None)
         except CANNOT_BE_READ:
             return cls()
         is_short = info.stored_dtype.kind in "iu" and info.stored_dtype.itemsize <= _USUAL_BYTES

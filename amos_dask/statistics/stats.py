@@ -226,7 +226,7 @@ def read_counts(source: FolderSource) -> Iterator[ValueCounts]:
     """
     folder, kept = source.folder, KeptFiles(source.layout.restore)
     names = ValueCounts._fields
-    rows = kept.rows_of_volume(source.name, folder.mask, folder.volume, names)
+    rows = kept.rows_of_volume(source.name, folder.mask, folder.volumes, names)
     return (ValueCounts(*columns) for columns in rows)
 
 

@@ -51,6 +51,11 @@ class ValueCounts(NamedTuple):
         return found
 
 
+def of_channel(columns: Mapping[str, Any], channel: int) -> dict[str, Any]:
+    """Return columns by the names under which those of a channel are kept."""
+    return {name + (f"_{channel:02d}" if channel else ""): c for name, c in columns.items()}
+
+
 NO_COUNTS = ValueCounts(np.empty(0, np.uint8), np.empty(0, np.float32), np.empty(0, np.int64))
 _NO_VALUES = NO_COUNTS.counted_values
 

@@ -8,17 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from amos_dask import geometry
+from amos_dask.datasets import Kind
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, ImageReader, read_info
-from amos_dask.records import FileHeader, FileRef, HeaderCheck, Kind, Sample
+from amos_dask.records import FileHeader, FileRef, HeaderCheck, Sample
 
 # Raised when what is said of the same headers changes: they are read again then.
 RESULT_VERSION = 2
 # Voxel sizes in mm of scans of people.
 _PLAUSIBLE_MM = (0.1, 10.0)
-# Share of the grid's diagonal that sform and qform may be apart at a corner. Rounding of a
-# quaternion to float32 puts them up to half of it apart.
+# Share of the grid's diagonal that sform and qform, or files of one scan, may be apart at a corner.
+# Rounding of a quaternion to float32 puts them up to half of it apart.
 _FORMS_APART = 0.002
 
 
@@ -36,14 +37,18 @@ def check_headers(sample: Sample) -> HeaderCheck:
         A row for each file, the volume first, and the issues found. An unreadable header gives a
         row without geometry and an ``error``.
     """
-    issues: list[Issue] = []
-    files = sample.files
-    infos = {kind: _read(sample, ref, kind, issues) for kind, ref in files}
-    rows = [_describe(ref, kind, infos[kind]) for kind, ref in files]
-    volume, mask = infos.get("volume"), infos.get("mask")
-    if volume is not None and mask is not None:
-        norm = geometry.difference_norm(mask.affine, volume.affine)
-        rows[-1] = replace(rows[-1], diff_trans_f_norm=norm if np.isfinite(norm) else None)
+    issues, rows = list[Issue](), list[FileHeader]()
+    first: dict[Kind, ImageInfo | None] = {}
+    for kind, ref in sample.files:
+        # What is odd about the first of several files, on one grid, is told of it alone.
+        info = _read(sample, ref, kind, issues, is_first=kind not in first)
+        volume = first.setdefault("volume", None) if kind == "mask" else None
+        first.setdefault(kind, info)
+        row = _describe(ref, kind, info)
+        if volume is not None and info is not None:
+            norm = geometry.difference_norm(info.affine, volume.affine)
+            row = replace(row, diff_trans_f_norm=norm if np.isfinite(norm) else None)
+        rows.append(row)
     return HeaderCheck(sample.sample_id, tuple(rows), tuple(issues), RESULT_VERSION)
 
 
@@ -53,13 +58,16 @@ def unchecked_headers(sample: Sample) -> HeaderCheck:
     return HeaderCheck(sample.sample_id, rows, ())
 
 
-def _read(sample: Sample, ref: FileRef, kind: Kind, issues: list[Issue]) -> ImageInfo | None:
+def _read(
+    sample: Sample, ref: FileRef, kind: Kind, issues: list[Issue], *, is_first: bool
+) -> ImageInfo | None:
     try:
-        info = read_info(ref)
+        info = read_info(ref, sample.n_channels_a_file if kind == "volume" else 1)
     except (UnreadableImageError, InaccessibleFileError) as error:
         issues.append(unreadable(sample, ref, kind, error))
         return None
-    issues.extend(_check_geometry(sample.sample_id, ref, info, kind))
+    if is_first or not geometry.is_usable(info.affine):
+        issues.extend(_check_geometry(sample.sample_id, ref, info, kind))
     return info
 
 
@@ -74,6 +82,17 @@ def unreadable(sample: Sample, ref: FileRef, kind: Kind, error: Exception) -> Is
 def check_tail(image: ImageReader) -> list[tuple[str, str]]:
     """Return code and message of what follows an image that was read to its end."""
     return [("trailing_bytes", "bytes follow the image")] if image.has_trailing_bytes else []
+
+
+def require_same_grid(first: ImageInfo, other: ImageInfo) -> None:
+    """Raise `UnreadableImageError` where an image is not on the grid of the first of several."""
+    if other.shape != first.shape:
+        raise UnreadableImageError(f"has the shape {other.shape}, the first file {first.shape}")
+    distance_mm, diagonal_mm = geometry.farthest_apart(other.affine, first.affine, first.shape)
+    if not distance_mm <= _FORMS_APART * diagonal_mm:
+        raise UnreadableImageError(
+            f"lies up to {distance_mm:.4g} mm from the first file, on another grid"
+        )
 
 
 def bad_affine(sample_id: str, path: str, kind: Kind) -> Issue:

@@ -70,6 +70,7 @@ def parse_info_yaml(text: str) -> tuple[str, str, Metadata]:
 def describe_files(
     *,
     sample_id: str,
+    seq: str,
     subset: str,
     metadata: Metadata,
     folder: str,
@@ -82,7 +83,7 @@ def describe_files(
 
     Parameters
     ----------
-    sample_id, subset, metadata : str, str, Metadata
+    sample_id, seq, subset, metadata : str, str, str, Metadata
         From the sample or its folder and info file.
     folder : str
         POSIX path of the sample's folder relative to the manifest's root.
@@ -97,7 +98,7 @@ def describe_files(
     """
     return SampleFiles(
         sample_id=sample_id,
-        seq=sample_id.rpartition("_")[2],
+        seq=seq,
         subset=subset,
         metadata=metadata,
         folder=folder,

@@ -22,6 +22,7 @@ from amos_dask.records import (
     Sample,
     SampleFiles,
 )
+from amos_dask.root.layout import channel_columns
 from amos_dask.tables.workbook import LARGEST_CELL
 
 _GEOMETRY_COLUMNS = (
@@ -151,13 +152,13 @@ def changes_frame(
     return _frame(rows, CHANGE_COLUMNS)
 
 
-def dataset_columns(label_map: LabelMap) -> list[str]:
-    """Return the dataset manifest's columns in order."""
+def dataset_columns(label_map: LabelMap, channels: Sequence[str] = ()) -> list[str]:
+    """Return the dataset manifest's columns in order; channels are names, none for only one."""
     masks = label_map.columns().values()
     return [
         *("ID", "seq", "sex", "subset", "manufacturer_model_name", "manufacturer"),
         *("birth_date", "age", "acquisition_date", "site", "valid_labels"),
-        *("info", "volume", "mask"),
+        *("info", "volume", *channel_columns(channels), "mask"),
         *masks,
         *(f"{column}_existence" for column in masks),
         *_GEOMETRY_COLUMNS,
@@ -166,7 +167,10 @@ def dataset_columns(label_map: LabelMap) -> list[str]:
 
 
 def dataset_frame(
-    rows: Iterable[SampleFiles], label_map: LabelMap, below: str = ""
+    rows: Iterable[SampleFiles],
+    label_map: LabelMap,
+    below: str = "",
+    channels: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return the dataset manifest: a row a sample.
 
@@ -178,13 +182,17 @@ def dataset_frame(
         Labels and their names.
     below : str
         Folder, such as ``AMOS-CT/``, to which paths are to be relative.
+    channels : sequence of str
+        Names of the channels; none where there is but one.
     """
-    columns = label_map.columns()
-    cells = [_dataset_row(row, columns, below) for row in rows]
-    return _frame(cells, dataset_columns(label_map))
+    columns, volumes = label_map.columns(), channel_columns(channels)
+    cells = [_dataset_row(row, columns, volumes, below) for row in rows]
+    return _frame(cells, dataset_columns(label_map, channels))
 
 
-def _dataset_row(row: SampleFiles, columns: Mapping[int, str], below: str) -> dict[str, Any]:
+def _dataset_row(
+    row: SampleFiles, columns: Mapping[int, str], volumes: Sequence[str], below: str
+) -> dict[str, Any]:
     stem = f"{row.folder.removeprefix(below)}/{row.sample_id}"
     cells = {
         "ID": row.sample_id,
@@ -192,7 +200,8 @@ def _dataset_row(row: SampleFiles, columns: Mapping[int, str], below: str) -> di
         "subset": row.subset,
         **asdict(row.metadata),
         "info": f"{stem}_info.yaml",
-        "volume": f"{stem}_volume.nii.gz",
+        "volume": f"{stem}_{(*volumes, 'volume')[0]}.nii.gz",
+        **{column: f"{stem}_{column}.nii.gz" for column in volumes},
         **{
             column: f"{stem}_{column}.nii.gz"
             for label, column in columns.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -14,17 +14,24 @@ from amos_dask.datasets import DatasetDefinition
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap
 from amos_dask.params import Params
-from amos_dask.records import HeaderCheck, Sample, SampleRecord
+from amos_dask.records import HeaderCheck, LabelChange, Overlap, Sample, SampleRecord
 from amos_dask.root.layout import (
     CHANGES_SHEET,
     MANIFEST_SHEET,
+    OVERLAPS_SHEET,
     REGIONS_SHEET,
     SPLIT_NAME,
     Layout,
 )
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.table_state import TableCounts
-from amos_dask.tables.manifests import archive_frame, changes_frame, dataset_frame, region_frames
+from amos_dask.tables.manifests import (
+    archive_frame,
+    changes_frame,
+    dataset_frame,
+    overlaps_frame,
+    region_frames,
+)
 from amos_dask.tables.own_splits import put_manifest
 from amos_dask.tables.own_workbooks import put_workbook
 from amos_dask.tables.splits import (
@@ -97,13 +104,16 @@ def write_tables(
         sheets = _region_sheets(records, label_map, threshold, after=after)
         books[layout.regions_manifest(threshold, after=after)] = sheets
         n_regions.append(len(sheets[REGIONS_SHEET]))
-    books[layout.denoise_changes] = {CHANGES_SHEET: _changes(records, label_map)}
+    books[layout.denoise_changes] = {CHANGES_SHEET: changes_frame(_pairs(records), label_map)}
+    if layout.dataset.has_label_files:
+        shared = _pairs(records, overlaps=True)
+        books[layout.overlaps] = {OVERLAPS_SHEET: overlaps_frame(shared, label_map)}
     files = [record.files for record in records if record.files is not None]
     issues: list[Issue] = []
     for modality in (None, *layout.groups):
         below = "" if modality is None else f"{layout.groups[modality]}/"
         rows = [row for row in files if row.folder.startswith(below)]
-        frame = dataset_frame(rows, label_map, below)
+        frame = dataset_frame(rows, label_map, below, layout.dataset.channel_names)
         issues += _missing(layout, frame, modality)
         books |= _dataset_books(layout, frame, modality)
     issues += _write(own, books)
@@ -124,13 +134,14 @@ def _region_sheets(
     return dict(zip((MANIFEST_SHEET, REGIONS_SHEET), region_frames(found, label_map), strict=True))
 
 
-def _changes(records: Iterable[SampleRecord], label_map: LabelMap) -> pd.DataFrame:
-    found = (
-        (record.sample_id, record.files.spacing_mm, record.changes)
-        for record in records
-        if record.files is not None
-    )
-    return changes_frame(found, label_map)
+def _pairs(
+    records: Iterable[SampleRecord], *, overlaps: bool = False
+) -> Iterator[tuple[str, tuple[float, float, float], Sequence[LabelChange | Overlap]]]:
+    """Yield sample, spacing in mm and what denoising changed, or what masks of labels share."""
+    for record in records:
+        if record.files is not None:
+            pairs = record.overlaps if overlaps else record.changes
+            yield record.sample_id, record.files.spacing_mm, pairs
 
 
 def _dataset_books(layout: Layout, frame: pd.DataFrame, modality: str | None) -> Workbooks:

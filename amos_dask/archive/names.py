@@ -1,0 +1,145 @@
+"""What the names of an archive's files mean: scans, masks, what describes them, junk."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import PurePosixPath
+
+from amos_dask.datasets import DatasetDefinition, Kind, ScanFile
+from amos_dask.issues import Issue, make_issue
+from amos_dask.records import FileRef
+
+_DATASET_JSON = "dataset.json"
+_HEADER = re.compile(r"\.hdr((?:\.gz)?)$")
+_JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
+_EXPECTED_NAMES = (_DATASET_JSON, "readme.md", "readme.txt", "readme", "license", "license.txt")
+
+
+# Kind and channel or label -> file, of one scan.
+Files = Mapping[tuple[Kind, int], FileRef]
+
+
+@dataclass
+class Names:
+    """The archive's files by what their names say.
+
+    Parameters
+    ----------
+    definition : DatasetDefinition
+        The dataset.
+    scans : dict of str to dict
+        Seq -> kind and part of its files (see `ScanFile`) -> file.
+    subsets : dict of str to str
+        Seq -> its subset, as far as folder or number tell it.
+    dataset_json, subset_lists, metadata : FileRef or None
+        What describes them.
+    issues : list of Issue
+        Oddities.
+    """
+
+    definition: DatasetDefinition
+    scans: dict[str, dict[tuple[Kind, int], FileRef]] = field(default_factory=dict)
+    subsets: dict[str, str] = field(default_factory=dict)
+    dataset_json: FileRef | None = None
+    subset_lists: FileRef | None = None
+    metadata: FileRef | None = None
+    issues: list[Issue] = field(default_factory=list)
+
+    def say(
+        self, code: str, message: str, *, sample: str = "", file: str = "", action: str = ""
+    ) -> None:
+        """Add an issue, with the catalogue's severity."""
+        self.issues.append(make_issue(code, message, sample=sample, file=file, action=action))
+
+
+def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names:
+    """Sort an archive's files by what their names say."""
+    names = Names(definition)
+    junk: Counter[str] = Counter()
+    form = definition.metadata
+    files = list(files)
+    voxels = {ref.path: ref for ref in files if ref.path.endswith((".img", ".img.gz"))}
+    paired = {_HEADER.sub(r".img\1", ref.path) for ref in files if _HEADER.search(ref.path)}
+    for ref in sorted(files, key=partial(_precedence, "" if form is None else form.official_file)):
+        path = PurePosixPath(ref.path)
+        if what := _junk(path):
+            junk[what] += 1
+        elif path.is_absolute() or ".." in path.parts:  # only zips can hold such names
+            _leave_out(names, ref, "its name leads outside the archive")
+        elif ref.path in paired and ref.path in voxels:
+            continue  # goes with its header
+        elif found := definition.scan_file(path):
+            pair = voxels.get(_HEADER.sub(r".img\1", ref.path))
+            _take_scan(names, replace(ref, pair=pair) if pair else ref, found)
+        else:
+            _take_other(names, ref, path)
+    if junk:
+        found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
+        names.say("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
+    return names
+
+
+def find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:
+    """Return the outermost files named ``dataset.json``; junk does not count."""
+    paths = ((PurePosixPath(ref.path), ref) for ref in files)
+    found = [ref for path, ref in paths if path.name == _DATASET_JSON and not _junk(path)]
+    depth = min((ref.path.count("/") for ref in found), default=0)
+    return [ref for ref in found if ref.path.count("/") == depth]
+
+
+def _precedence(official_csv: str, ref: FileRef) -> tuple[bool, bool, int, str]:
+    """Return what comes first where several files stand for one thing.
+
+    Images of the form that can be read, and the official csv; then shallow paths: of two
+    dataset.json the outer one is the archive's.
+    """
+    depth, is_official = ref.path.count("/"), ref.path.rpartition("/")[2] == official_csv
+    return (not ref.path.endswith(".nii.gz"), not is_official, depth, ref.path)
+
+
+def _junk(path: PurePosixPath) -> str | None:
+    if "__MACOSX" in path.parts:
+        return "in __MACOSX"
+    if path.name.startswith("._"):
+        return "named ._*"
+    if path.name in _JUNK_NAMES:
+        return path.name
+    if path.name.lower().endswith(_JUNK_SUFFIXES):
+        return "partial downloads"
+    return None
+
+
+def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
+    taken = names.scans.setdefault(found.seq, {}).setdefault((found.kind, found.part), ref)
+    if taken is not ref:
+        names.say(
+            "duplicate_file",
+            f"a second {found.kind} beside {taken.path}",
+            sample=names.definition.sample_id(found.seq),
+            file=ref.path,
+            action=f"{taken.path} used",
+        )
+    elif found.subset and (found.kind == "volume" or found.seq not in names.subsets):
+        names.subsets[found.seq] = found.subset  # the volume's folder decides
+
+
+def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
+    definition = names.definition
+    form = definition.metadata
+    if definition.dataset_json and path.name == _DATASET_JSON and names.dataset_json is None:
+        names.dataset_json = ref
+    elif path.name == definition.subset_lists and names.subset_lists is None:
+        names.subset_lists = ref
+    elif form is not None and form.is_name_of(path.name) and names.metadata is None:
+        names.metadata = ref
+    elif path.name.lower() not in _EXPECTED_NAMES and not definition.is_passed_over(path):
+        _leave_out(names, ref, f"not a file of {definition.name}")
+
+
+def _leave_out(names: Names, ref: FileRef, why: str) -> None:
+    names.say("unexpected_file", why, file=ref.path, action="ignored")

@@ -1,0 +1,284 @@
+"""A sample as it lies in the archive: its scan and mask, brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+
+from amos_dask import geometry
+from amos_dask.datasets import DatasetDefinition
+from amos_dask.errors import BadMaskError, InaccessibleFileError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image
+from amos_dask.records import FileRef, Sample
+from amos_dask.root.identity import input_identity, join_identities
+from amos_dask.root.receipts import Origin, Output
+from amos_dask.sample.source import (
+    CANNOT_BE_READ,
+    STAYS,
+    UNKNOWN,
+    EarlierOutputStaysError,
+    OpenedMask,
+)
+from amos_dask.steps.header_check import bad_affine, check_tail, require_same_grid, unreadable
+from amos_dask.steps.mask import (
+    check_affine,
+    check_pair,
+    mask_turned,
+    read_mask,
+)
+from amos_dask.steps.merge_masks import MaskMerger, check_overlaps
+from amos_dask.steps.turned_mask import Fit, choose_order, measure_fits
+
+# A mask, how its grid lies on its scan's, and what was found.
+_ReadMask = tuple[OpenedMask, geometry.Turn | None, list[Issue]]
+
+
+class _UnusableMaskError(Exception):
+    """A mask of the archive that cannot be used, with the issue that says why."""
+
+    def __init__(self, issue: Issue) -> None:
+        super().__init__(issue)
+        self.issue = issue
+
+
+class OpenedScan:
+    """A scan of the archive that was opened, and what is found as its channels are read.
+
+    Parameters
+    ----------
+    sample : Sample
+        The sample.
+    image : ImageReader
+        The file of its first channel, or of all.
+    """
+
+    def __init__(self, sample: Sample, image: ImageReader) -> None:
+        self.info, self.issues = image.info, list[Issue]()
+        self.file = sample.volumes[0]  # that is being read
+        self._sample, self._image = sample, image
+
+    def channels(self) -> Iterator[ImageReader]:
+        """Yield the channels one after the other, each to be read to its end before the next.
+
+        Raises
+        ------
+        UnreadableImageError, InaccessibleFileError
+            When the file of a channel cannot be used; `file` is that file.
+        """
+        yield from self._image.channels()
+        for file in self._sample.volumes[1:]:
+            if file is None:  # said when the archive was searched
+                continue
+            self.file = file
+            with open_image(file) as image:
+                require_same_grid(self.info, image.info)
+                yield image
+
+    def found(self, issues: Iterable[tuple[str, str]]) -> None:
+        """Add issues, as code and message, of the file that is being read."""
+        file = "" if self.file is None else self.file.path
+        name = self._sample.sample_id
+        self.issues += [make_issue(code, said, sample=name, file=file) for code, said in issues]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSource:
+    """A sample as it lies in the archive.
+
+    Parameters
+    ----------
+    sample : Sample
+        The sample.
+    dataset : DatasetDefinition
+        How its masks are to be read.
+    has_earlier_output : bool
+        Whether there is a volume of the sample under ROOT_DIR, which then stays when the archive's
+        cannot be used.
+    """
+
+    sample: Sample
+    dataset: DatasetDefinition
+    has_earlier_output: bool = False
+
+    @property
+    def sample_id(self) -> str:
+        """The sample's id."""
+        return self.sample.sample_id
+
+    def read_sex(self) -> str | Issue:
+        """Return the patient's sex."""
+        return self.sample.metadata.sex
+
+    def find_origin(self) -> Origin:
+        """Return what the sample is made from; opens no image."""
+        sample = self.sample
+        row = (sample.subset, sample.modality, sample.scanner, *astuple(sample.metadata))
+        parts = {Output.VOLUME: enumerate(sample.volumes), Output.MASKS: sample.masks}
+        inputs = {
+            output: join_identities(
+                (part, input_identity(ref) or UNKNOWN) for part, ref in files if ref is not None
+            )
+            for output, files in parts.items()
+        }
+        return Origin(row, inputs)
+
+    def read_volume(
+        self, look_at: Callable[[OpenedScan], None]
+    ) -> tuple[ImageInfo | None, list[Issue]]:
+        """Open the scan, and let a function look at it if its header can be used.
+
+        Parameters
+        ----------
+        look_at : callable
+            Is given the opened scan, and tells it what it finds.
+
+        Returns
+        -------
+        info : ImageInfo or None
+            The scan's own header; None when the scan cannot be used.
+        issues : list of Issue
+            What was found, or why it cannot be used.
+
+        Raises
+        ------
+        EarlierOutputStaysError
+            When the scan cannot be used now, and there is one from before, or that it cannot be
+            read says nothing about its voxels.
+        """
+        sample = self.sample
+        ref, stays = sample.volume, self.has_earlier_output
+        if ref is None or (sample.absent_channels and not stays):
+            return None, []  # said when the archive was searched
+        if sample.absent_channels:
+            raise EarlierOutputStaysError(self.missing_file("scan"))
+        scan = None
+        try:
+            with open_image(ref, sample.n_channels_a_file) as image:
+                if geometry.is_usable(image.info.affine):
+                    scan = OpenedScan(sample, image)
+                    look_at(scan)
+                    return scan.info, scan.issues
+            issue = bad_affine(self.sample_id, ref.path, "volume")
+        except CANNOT_BE_READ as error:
+            file = ref if scan is None or scan.file is None else scan.file
+            issue = unreadable(sample, file, "volume", error)
+            stays = stays or isinstance(error, InaccessibleFileError)
+        if stays:
+            raise EarlierOutputStaysError(issue)
+        return None, [issue]
+
+    def open_mask(self, scan: ImageInfo | None) -> tuple[OpenedMask | None, list[Issue]]:
+        """Read the mask for a scan.
+
+        Parameters
+        ----------
+        scan : ImageInfo or None
+            The scan's own header.
+
+        Returns
+        -------
+        mask : OpenedMask or None
+            None without a usable mask.
+        issues : list of Issue
+            Why it cannot be used, or what was repaired.
+        """
+        ref = self.sample.mask
+        if ref is None or scan is None:
+            return None, []
+        read = self._merge_masks if self.dataset.has_label_files else self._read_mask
+        try:
+            opened, turn, issues = read(scan, ref)
+        except _UnusableMaskError as error:
+            return None, [error.issue]
+        labels, found = self._in_order(scan, opened.info, turn, opened.labels)
+        return opened._replace(labels=labels), [*found, *issues]
+
+    def _read_mask(self, scan: ImageInfo, ref: FileRef) -> _ReadMask:
+        with self._naming(ref), open_image(ref) as image:
+            turn = check_pair(scan, image.info)
+            read = read_mask(image, self.dataset.label_values)
+        issues = read.check(self.sample_id, ref.path)
+        issues += [self._issue(*each, ref) for each in check_tail(image)]
+        return OpenedMask(read.labels, image.info), turn, issues
+
+    def _merge_masks(self, scan: ImageInfo, ref: FileRef) -> _ReadMask:
+        """Merge the binary masks of all labels, which lie on one grid."""
+        first, turn, issues = None, None, list[Issue]()
+        merger = None
+        for label, ref in self.sample.masks:
+            with self._naming(ref), open_image(ref) as image:
+                if first is None or merger is None:
+                    first, turn = image.info, check_pair(scan, image.info)
+                    merger = MaskMerger(first.shape, self.dataset.label_values)
+                require_same_grid(first, image.info)
+                merger.add(label, image)
+            issues += [self._issue(*each, ref) for each in check_tail(image)]
+        if first is None or merger is None:
+            raise ValueError(f"{self.sample_id} has no masks")
+        merged = merger.merged(self.dataset.painting_order)
+        issues += check_overlaps(
+            merged.overlaps,
+            scan.spacing_mm,
+            self.dataset.label_map,
+            self.dataset.precedence,
+            self.sample_id,
+            "" if self.sample.mask is None else self.sample.mask.path,
+        )
+        return OpenedMask(merged.labels, first, merged.overlaps), turn, issues
+
+    @contextmanager
+    def _naming(self, ref: FileRef) -> Iterator[None]:
+        """Raise `_UnusableMaskError` that names a file where it cannot be used."""
+        try:
+            yield
+        except CANNOT_BE_READ as error:
+            raise _UnusableMaskError(unreadable(self.sample, ref, "mask", error)) from error
+        except BadMaskError as error:
+            issue = self._issue(error.code, error.message, ref, "no mask written")
+            raise _UnusableMaskError(issue) from error
+
+    def _in_order(
+        self, scan: ImageInfo, mask: ImageInfo, turn: geometry.Turn | None, labels: Mask
+    ) -> tuple[Mask, list[Issue]]:
+        """Return a mask's labels in the scan's order, and what was repaired."""
+        about = self.sample_id, "" if self.sample.mask is None else self.sample.mask.path
+        if turn is None:
+            return labels, check_affine(scan, mask, *about)
+        turned = geometry.turned(turn, labels)
+        if labels.shape == turned.shape:
+            order, why = choose_order(
+                self._measure_fits(labels, turned), self.dataset.mask_geometry
+            )
+        else:
+            order, why = "world", "; only that order has its shape"
+        if order == "stored":
+            return labels, check_affine(scan, mask, *about, why)
+        return turned, [mask_turned(scan, mask, *about, why)]
+
+    def _measure_fits(self, stored: Mask, world: Mask) -> tuple[Fit, Fit] | None:
+        if self.sample.volume is None:
+            return None
+        try:
+            with open_image(self.sample.volume, self.sample.n_channels_a_file) as image:
+                volume = next(image.channels())
+                if volume.info.shape == stored.shape:
+                    return measure_fits(volume, stored, world)
+        except CANNOT_BE_READ:
+            pass  # said when the volume is converted
+        return None
+
+    def is_of_volume(self, issue: Issue) -> bool:
+        """Return whether an issue is one of the scan's files."""
+        return any(ref is not None and issue.file == ref.path for ref in self.sample.volumes)
+
+    def missing_file(self, what: str) -> Issue:
+        """Return the issue of a mask or scan that was there and is gone from the archive."""
+        other = next((ref.path for _, ref in self.sample.files), "")
+        message = f"the {what} is not in the archive any more, from which there is output"
+        name = self.sample_id
+        return make_issue("source_missing", message, sample=name, file=other, action=STAYS)
+
+    def _issue(self, code: str, message: str, ref: FileRef, action: str = "") -> Issue:
+        return make_issue(code, message, sample=self.sample_id, file=ref.path, action=action)
