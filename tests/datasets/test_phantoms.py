@@ -30,6 +30,7 @@ PHANTOMS = {
     "brats 2023": partial(write_brats, year=2023),
     "kits23": write_kits23,
     "nnunet": write_nnunet,
+    "nnunet prefixed": partial(write_nnunet, prefixed=True),
     "nnunet regions": partial(
         write_nnunet, channels=["CT"], regions=True, ignore=True, file_ending=".nii"
     ),

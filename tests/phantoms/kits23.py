@@ -56,7 +56,7 @@ def write_kits23(
     for position, number in enumerate(_NUMBERS):
         case = f"case_{number:05d}"
         sample = OtherSample(
-            sample_id=f"kits23_{number:05d}",
+            sample_id=f"kits23_{case}",
             subset="train",
             image=f"dataset/{case}/imaging.nii.gz",
             mask_name=f"dataset/{case}/segmentation.nii.gz",

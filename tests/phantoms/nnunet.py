@@ -16,15 +16,13 @@ from phantoms.planting import (
     relabel,
     vary_channels,
     write_file,
+    write_junk,
     write_scan,
 )
 
-_CASES: Final = (
-    ("Case-2", "train"),
-    ("case_007", "train"),
-    ("case_100", "test"),
-    ("tumor-12.a", "train"),
-)
+_CASES: Final = {"Case-2": "train", "case_007": "train", "case_100": "test", "tumor-12.a": "train"}
+# As most datasets have them: what stands before the first _ is the prefix.
+_PREFIXED: Final = {"liver_002": "train", "liver_10": "train", "liver_b7": "test"}
 _LABELS: Final = {"background": 0, "organ": 1, "lesion": 2}
 _REGIONS: Final = {"background": 0, "organ and lesion": [1, 2], "lesion": 2}
 _IGNORE: Final = 3
@@ -37,6 +35,7 @@ def write_nnunet(
     channels: Sequence[str] = ("T2", "ADC"),
     regions: bool = False,
     ignore: bool = False,
+    prefixed: bool = False,
     file_ending: str = ".nii.gz",
     seed: int = 0,
 ) -> OtherArchive:
@@ -53,6 +52,8 @@ def write_nnunet(
         same.
     ignore
         Whether there is a label 3 of voxels that nobody labelled.
+    prefixed
+        Whether all ids begin with "liver_"; otherwise they begin with different things.
     file_ending
         ".nii.gz" or ".nii".
     seed
@@ -66,11 +67,12 @@ def write_nnunet(
     folder = Path(directory) / "Dataset042_Phantom"
     organs = {1: (6,), 2: (1,), **({_IGNORE: (14,)} if ignore else {})}
     samples = []
-    for position, (case, subset) in enumerate(_CASES):
+    cases = _PREFIXED if prefixed else _CASES
+    for position, (case, subset) in enumerate(cases.items()):
         part = "Tr" if subset == "train" else "Ts"
         images = [f"images{part}/{case}_{n:04d}{file_ending}" for n in range(len(channels))]
         sample = OtherSample(
-            sample_id=f"nnunet_{case}",
+            sample_id=case if prefixed else f"phantom_{case}",
             subset=subset,
             image=images[0],
             mask_name=f"labelsTr/{case}{file_ending}" if subset == "train" else "",
@@ -85,7 +87,9 @@ def write_nnunet(
         samples.append(replace(sample, labels=written.labels))
     described = _dataset_json(channels, regions, ignore, file_ending, samples)
     write_file(folder / "dataset.json", (json.dumps(described, indent=4) + "\n").encode())
-    return OtherArchive(folder, tuple(samples), ())
+    first = Path(samples[0].image)
+    junk = write_junk(folder, [(first.parent / f"._{first.name}").as_posix()])
+    return OtherArchive(folder, tuple(samples), junk)
 
 
 def _dataset_json(
