@@ -131,10 +131,10 @@ ChannelName = Annotated[
 Place = Annotated[
     str,
     _of_form(
-        r"(?a:(?:(?:[\w.+() -]|\{(?:prefix|number|id|channel|label)\})+/)*"
-        r"(?:[\w.+() -]|\{(?:prefix|number|id|channel|label)\})+)",
+        r"(?a:(?:(?:[\w.+() *-]|\{(?:prefix|number|id|channel|label)\})+/)*"
+        r"(?:[\w.+() *-]|\{(?:prefix|number|id|channel|label)\})+)",
         "such as 'imagesTr/amos_{number}' or '{id}/{id}_seg': folders and a name, of letters, "
-        "digits, . _ + - ( ) and {prefix}, {number}, {id}, {channel}, {label}",
+        "digits, . _ + - ( ) * and {prefix}, {number}, {id}, {channel}, {label}",
     ),
     AfterValidator(_require_id),
 ]

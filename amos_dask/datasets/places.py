@@ -156,8 +156,12 @@ def _pattern(place: str, patterns: Mapping[str, str]) -> str:
     for found in _PLACEHOLDER.finditer(place):
         what = found[1]
         group = what if what in ("number", "id") else "part"
-        pattern += re.escape(place[at : found.start()])
+        pattern += _literal(place[at : found.start()])
         pattern += f"(?P={group})" if group in known else f"(?P<{group}>{patterns[what]})"
         known.add(group)
         at = found.end()
-    return pattern + re.escape(place[at:])
+    return pattern + _literal(place[at:])
+
+
+def _literal(text: str) -> str:
+    return re.escape(text).replace(r"\*", "[^/]*")

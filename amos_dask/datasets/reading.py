@@ -22,6 +22,10 @@ PACKAGED = {
     "amos22": "amos22.yaml",
     "ct-org": "ct_org.yaml",
     "decathlon": "decathlon.yaml",
+    "brats": "brats.yaml",
+    "totalsegmentator": "totalsegmentator.yaml",
+    "kits23": "kits23.yaml",
+    "nnunet": "nnunet.yaml",
 }
 DEFAULT = "amos22"  # where nobody says which
 _RECORD = TypeAdapter(DatasetDefinition)
@@ -55,7 +59,7 @@ def find_definition(dataset: str | Path) -> DatasetDefinition:
     Parameters
     ----------
     dataset : str or Path
-        ``amos22``, ``ct-org``, ``decathlon``, or the path of a YAML file.
+        One of `PACKAGED`, or the path of a YAML file.
 
     Raises
     ------
