@@ -92,6 +92,8 @@ class FileRef:
         Place in the zip or tar; None outside them.
     etag : str or None
         What the server of a URL says identifies the content.
+    pair : FileRef or None
+        Of the header of an ``.hdr/.img`` pair, the ``.img`` that holds the voxels.
     """
 
     path: str
@@ -100,6 +102,12 @@ class FileRef:
     crc32: int | None = None
     member: ZipMember | TarMember | None = None
     etag: str | None = None
+    pair: FileRef | None = None
+
+    @property
+    def is_gzip(self) -> bool:
+        """Whether its name says that it is packed."""
+        return self.path.endswith(".gz")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Bytes of archive files, wherever they lie: in a folder, in a zip or tar in place, or at a URL.
 
-Also what the ends of a file tell without unpacking it: its place in the zip, its gzip trailer.
+Also what the ends of a file tell without unpacking it: its place in the zip, its length.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ BLOCK_BYTES = 1 << 18
 _LENGTH_BYTES = 4
 _TRAILER_BYTES = 8
 _MODULUS = 1 << 32  # of the length in a gzip trailer
-# Of NIfTI-1, https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
-_HEADER_BYTES, _DIM, _BITPIX, _VOX_OFFSET = 348, 40, 72, 108
-_BYTE_ORDERS = {struct.pack(f"{order}i", _HEADER_BYTES): order for order in "<>"}
+# sizeof_hdr of NIfTI -> places and types of dim, bitpix and vox_offset, as nifti1.h and nifti2.h of
+# https://nifti.nimh.nih.gov tell.
+_FIELDS = {
+    348: ((40, "8h"), (72, "h"), (108, "f")),
+    540: ((16, "8q"), (14, "h"), (168, "q")),
+}
+_BEGINNINGS = {struct.pack(f"{order}i", n): (n, order) for n in _FIELDS for order in "<>"}
 
 
 def open_location(location: str) -> BinaryIO:
@@ -172,17 +176,17 @@ class Ends(NamedTuple):
     zip_fault : str
         What is wrong with its place in the zip; empty when nothing is, and outside zips.
     length : int or None
-        What its last four bytes say, in gzip the unpacked length modulo 2**32. None where they
-        cannot be had without unpacking all that is before them.
+        Its unpacked length modulo 2**32, of a gzip file as its last four bytes say; of a pair that
+        of the ``.img``. None where it cannot be had without unpacking all of it.
     """
 
     zip_fault: str = ""
     length: int | None = None
 
     def agree_with(self, n_bytes: int) -> bool:
-        """Return whether a gzip file that unpacks to so many bytes may end like this.
+        """Return whether a file that unpacks to so many bytes may end like this.
 
-        Files that end in another way may be sound too: several gzip members, padding, bytes after
+        Gzip files that end otherwise may be sound too: several gzip members, padding, bytes after
         the image. Only unpacking tells those from a damaged file. Where nothing can be told, that
         is taken for good.
         """
@@ -190,7 +194,7 @@ class Ends(NamedTuple):
 
 
 def read_ends(ref: FileRef) -> Ends:
-    """Look at the ends of a file, and at what a zip says just before it.
+    """Look at the ends of a file, or of both of a pair, and at what a zip says just before it.
 
     Raises
     ------
@@ -203,6 +207,8 @@ def read_ends(ref: FileRef) -> Ends:
     with _opened(ref) as file:
         if isinstance(member, ZipMember) and (fault := find_member_fault(file, ref, member)):
             return Ends(fault)
+        if ref.pair is not None:
+            return read_ends(ref.pair)
         start, n_bytes = _find_place(file, ref)
         if n_bytes is None and (n_bytes := count_bytes(file)) is None:
             return Ends()
@@ -211,7 +217,9 @@ def read_ends(ref: FileRef) -> Ends:
     if len(last) < _LENGTH_BYTES:
         is_cut = isinstance(member, ZipMember)
         return Ends("the zip ends before this file does" if is_cut else "")
-    return Ends(length=None if is_packed(ref) else int.from_bytes(last, "little"))
+    if is_packed(ref):
+        return Ends()
+    return Ends(length=int.from_bytes(last, "little") if ref.is_gzip else n_bytes % _MODULUS)
 
 
 def read_gzip_identity(ref: FileRef) -> str:
@@ -248,13 +256,13 @@ def read_gzip_identity(ref: FileRef) -> str:
 
 def _told_length(head: bytes) -> int | None:
     """Return the length, modulo 2**32, of the image that begins so; None where it is none."""
-    header = begin_gunzip(head, _HEADER_BYTES)
-    order = _BYTE_ORDERS.get(header[:4])
-    if order is None or len(header) < _HEADER_BYTES:
+    header = begin_gunzip(head, max(_FIELDS))
+    n_bytes, order = _BEGINNINGS.get(header[:4], (0, ""))
+    if not n_bytes or len(header) < n_bytes:
         return None
-    n_axes, *sizes = struct.unpack_from(f"{order}8h", header, _DIM)
-    n_bits: int = struct.unpack_from(f"{order}h", header, _BITPIX)[0]
-    offset: float = struct.unpack_from(f"{order}f", header, _VOX_OFFSET)[0]
+    (n_axes, *sizes), (n_bits,), (offset,) = (
+        struct.unpack_from(f"{order}{kind}", header, place) for place, kind in _FIELDS[n_bytes]
+    )
     if not (1 <= n_axes <= len(sizes) and 0 <= offset < _MODULUS):
         return None
     length: int = int(offset) + math.prod(sizes[:n_axes]) * n_bits // 8

@@ -92,7 +92,7 @@ def _gzip_error(error: Exception, n_members: int, head: bytes) -> UnreadableImag
         return TrailingBytesError("bytes that are not gzip follow the image")
     if what := find_substitute(head):
         return UnreadableImageError(f"not a gzip file but {what}")
-    return UnreadableImageError("not a gzip file; only gzip-compressed NIfTI-1 is supported")
+    return UnreadableImageError("not a gzip file, though its name ends in .gz")
 
 
 def begin_gunzip(head: bytes, n_bytes: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -55,7 +55,7 @@ from amos_dask.tables.workbook import (
     sheet_names,
 )
 
-_KINDS: Mapping[str, Kind] = {name: kind for kind, name in FILE_TYPES.items()}
+_KINDS: Mapping[str, Kind] = {FILE_TYPES[kind]: kind for kind in get_args(Kind)}
 _Known = tuple[tuple[Kind, int] | None, FileRef]  # a file, and what its name says it is
 
 

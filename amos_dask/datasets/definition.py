@@ -311,7 +311,7 @@ class DatasetDefinition:
     @property
     def example(self) -> str:
         """Return what one of its scans is called, for messages."""
-        return self.files[0].example
+        return next((rule for rule in self.files if "*" not in rule.place), self.files[0]).example
 
     def sample_id(self, seq: str) -> str:
         """Return the id of a scan, such as ``amos_0001``."""

@@ -74,7 +74,7 @@ def _read_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
     opened, issues = task.open_mask()
     if opened is None:
         raise _LeftOutError(*issues)
-    mask, info = opened
+    mask, info = opened.labels, opened.info
     fitted = fit_to_volume(mask, info, volume)
     if fitted is None:
         message = "the mask lies on another grid than its scan"

@@ -1,4 +1,4 @@
-"""The NIfTI-1 header: what it says of an image, and the one we write."""
+"""The NIfTI header, of version 1 or 2: what it says of an image, and the one we write."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -19,9 +20,14 @@ from amos_dask.errors import UnreadableImageError
 
 HEADER_BYTES = 348
 DATA_OFFSET = 352
+_KINDS: dict[int, type[Nifti1Header]] = {HEADER_BYTES: Nifti1Header, 540: Nifti2Header}
 # sizeof_hdr, the first four bytes, in both byte orders.
-_SIZES_NIFTI1 = {struct.pack(f"{order}i", HEADER_BYTES): order for order in "<>"}
-_SIZES_NIFTI2 = {struct.pack(f"{order}i", 540): order for order in "<>"}
+_SIZES = {struct.pack(f"{order}i", size): (size, order) for size in _KINDS for order in "<>"}
+# Where there is no magic of NIfTI-1: what may tell Analyze 7.5, of which it is an extension.
+_MAGIC, _REGULAR = slice(344, 348), slice(38, 39)
+_MAGIC_NIFTI2, _LINE_ENDS = slice(4, 8), slice(8, 12)
+_LARGEST_DIM = 32767  # of NIfTI-1, which is what we write
+_LARGEST_OFFSET = 1 << 30
 # nibabel repairs headers when it loads an image (codes, negative sizes) and logs that.
 _UNHEARD = logging.Logger("nibabel repairs")
 _UNHEARD.addHandler(logging.NullHandler())  # without any, logging writes to stderr
@@ -59,17 +65,21 @@ class ImageInfo:
     spacing_mm : (float, float, float)
         Voxel size along x, y, z in mm from the affine.
     pixdim_mm : (float, float, float)
-        ``pixdim[1:4]``; float32 values where the header says mm.
+        ``pixdim[1:4]``; float32 values where a NIfTI-1 header says mm.
     stored_dtype : dtype
         As in the file, with its byte order.
     slope, inter : float
         Scaling; 1 and 0 when there is none.
     data_offset : int
-        Bytes before the first voxel.
+        Bytes before the first voxel, in the file that holds the voxels.
     description : str
         The header's ``descrip``.
     n_axes : int
-        Axes that the header tells of; those after the third have length 1.
+        Axes that the header tells of; those after the third have length 1, but for channels.
+    n_channels : int
+        Length of the fourth axis.
+    is_pair : bool
+        Whether the voxels are in another file, the ``.img`` of this ``.hdr``.
     """
 
     shape: tuple[int, int, int]
@@ -87,16 +97,18 @@ class ImageInfo:
     data_offset: int
     description: str
     n_axes: int = 3
+    n_channels: int = 1
+    is_pair: bool = False
 
     @property
     def n_voxels(self) -> int:
-        """Number of voxels."""
+        """Number of voxels, of one channel."""
         return math.prod(self.shape)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the voxels in the file, unpacked."""
-        return self.n_voxels * self.stored_dtype.itemsize
+        """Bytes of the voxels in the file, unpacked, of all channels."""
+        return self.n_voxels * self.n_channels * self.stored_dtype.itemsize
 
     @property
     def is_scaled(self) -> bool:
@@ -109,19 +121,33 @@ class ImageInfo:
         return "float64" if self.is_scaled else self.stored_dtype.name
 
 
-def parse_header(block: bytes) -> ImageInfo:
-    """Interpret a NIfTI-1 header, the first 348 bytes of the block.
+def header_bytes(begin: bytes) -> int:
+    """Return how long the NIfTI header is that begins so; 0 where it is none."""
+    return _SIZES.get(begin[:4], (0, ""))[0]
+
+
+def parse_header(block: bytes, n_channels: int | None = 1) -> ImageInfo:
+    """Interpret a NIfTI header.
+
+    Parameters
+    ----------
+    block : bytes
+        Begins with it: 348 bytes of NIfTI-1, 540 of NIfTI-2.
+    n_channels : int or None
+        How long the fourth axis is to be; None for any length.
 
     Raises
     ------
     UnreadableImageError
-        When they are not the header of a supported image.
+        When they are not the header of a supported image, or it has other channels.
     """
-    block = block[:HEADER_BYTES]
-    _require_nifti1(block)
+    if len(block) < max(HEADER_BYTES, header_bytes(block)):
+        raise UnreadableImageError("too short for a NIfTI header")
+    is_pair = _find_is_pair(block)
+    size, order = _SIZES[block[:4]]
     try:
         # nibabel would guess the byte order from dim[0], which may be wrong itself.
-        header = Nifti1Header(block, endianness=_SIZES_NIFTI1[block[:4]], check=False)
+        header = _KINDS[size](block[:size], endianness=order, check=False)
         repaired = header.copy()
         repaired.check_fix(logger=_UNHEARD, error_level=_NEVER)
         dtype = header.get_data_dtype()
@@ -133,10 +159,12 @@ def parse_header(block: bytes) -> ImageInfo:
     if np.isinf(header["scl_slope"]):  # nibabel takes it for no scaling; zero and NaN are that
         raise UnreadableImageError("the header's scl_slope is infinite")
     offset = float(header["vox_offset"])
-    if not DATA_OFFSET <= offset <= 1 << 30:
+    # Four bytes that tell of extensions stand between header and voxels in one file.
+    if not (0 if is_pair else size + 4) <= offset <= _LARGEST_OFFSET:
         raise UnreadableImageError(f"the header's vox_offset is {offset:g}")
+    shape, n_found = _shape(header, n_channels)
     return ImageInfo(
-        shape=_shape(header),
+        shape=shape,
         **_geometry(header, repaired),
         stored_dtype=dtype,
         slope=1.0 if slope is None else float(slope),
@@ -144,33 +172,48 @@ def parse_header(block: bytes) -> ImageInfo:
         data_offset=int(offset),
         description=bytes(header["descrip"].item()).decode("latin-1"),
         n_axes=int(header["dim"][0]),
+        n_channels=n_found,
+        is_pair=is_pair,
     )
 
 
-def _require_nifti1(block: bytes) -> None:
-    if block[:4] in _SIZES_NIFTI2:
-        raise UnreadableImageError("NIfTI-2 is not supported; convert the file to NIfTI-1")
-    if block[:4] not in _SIZES_NIFTI1:
-        raise UnreadableImageError("not a NIfTI-1 file")
-    magic = block[344:348]
-    if magic == b"ni1\0":
-        raise UnreadableImageError("a header of an .hdr/.img pair, which is not supported")
-    if magic != b"n+1\0":
-        raise UnreadableImageError("not a NIfTI-1 file (wrong magic)")
+def _find_is_pair(block: bytes) -> bool:
+    """Return whether a header is one of a pair; raises where it is none of NIfTI."""
+    if block[:4] not in _SIZES:
+        raise UnreadableImageError("not a NIfTI file")
+    version, magic = b"1", block[_MAGIC]
+    if header_bytes(block) != HEADER_BYTES:
+        version, magic = b"2", block[_MAGIC_NIFTI2]
+        if block[_LINE_ENDS] not in (b"\r\n\x1a\n", bytes(4)):
+            raise UnreadableImageError("was damaged when it was copied as text; copy it again")
+    elif magic == bytes(4) or (block[_REGULAR] == b"r" and magic[:1] != b"n"):
+        raise UnreadableImageError("an Analyze 7.5 header (no magic); convert it to NIfTI")
+    if magic not in (b"n+%b\0" % version, b"ni%b\0" % version):
+        raise UnreadableImageError("not a NIfTI file (wrong magic)")
+    return magic[1:2] == b"i"
 
 
-def _shape(header: Nifti1Header) -> tuple[int, int, int]:
+def _shape(header: Nifti1Header, n_channels: int | None) -> tuple[tuple[int, int, int], int]:
+    """Return the header's voxels along x, y, z, and its channels."""
     n_axes = int(header["dim"][0])
     if not 1 <= n_axes <= 7:
         raise UnreadableImageError(f"the header claims {n_axes} axes")
     sizes = [int(size) for size in header["dim"][1 : n_axes + 1]]
     if min(sizes) < 1:
         raise UnreadableImageError(f"the header claims the shape {sizes}")
+    if max(sizes) > _LARGEST_DIM:
+        raise UnreadableImageError(
+            f"the header claims the shape {sizes}; more than {_LARGEST_DIM} cannot be written"
+        )
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
+    n_found = sizes.pop() if len(sizes) == 4 and n_channels != 1 else 1
     if len(sizes) != 3:
         raise UnreadableImageError(f"has {len(sizes)} axes {sizes} where three are expected")
-    return (sizes[0], sizes[1], sizes[2])
+    if n_channels not in (None, n_found):
+        word = "channel" if n_found == 1 else "channels"
+        raise UnreadableImageError(f"has {n_found} {word} where {n_channels} are expected")
+    return (sizes[0], sizes[1], sizes[2]), n_found
 
 
 def _geometry(header: Nifti1Header, repaired: Nifti1Header) -> dict[str, Any]:

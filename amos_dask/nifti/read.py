@@ -3,56 +3,139 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amos_dask.archive.locations import is_url
+from amos_dask.archive.recognise import find_substitute
 from amos_dask.archive.sources import read_blocks
 from amos_dask.archive.unpacking import LARGEST_RATIO, TrailingBytesError, gunzip
 from amos_dask.errors import UnreadableImageError
-from amos_dask.nifti.header import HEADER_BYTES, ImageInfo, parse_header
+from amos_dask.nifti.header import HEADER_BYTES, ImageInfo, header_bytes, parse_header
 from amos_dask.records import FileRef
 
 _LARGEST_TAIL = 1 << 30
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_info(ref: FileRef) -> ImageInfo:
+def read_info(ref: FileRef, n_channels: int | None = 1) -> ImageInfo:
     """Read a header without decoding the voxels behind it.
+
+    Parameters
+    ----------
+    ref : FileRef
+        The image, or the header of a pair.
+    n_channels : int or None
+        How many channels it is to have; None for any number.
 
     Raises
     ------
     UnreadableImageError
         When the file is not a supported NIfTI image.
     """
-    with open_image(ref) as image:
+    with open_image(ref, n_channels) as image:
         return image.info
 
 
 @contextmanager
-def open_image(ref: FileRef) -> Iterator[ImageReader]:
+def open_image(ref: FileRef, n_channels: int | None = 1) -> Iterator[ImageReader]:
     """Open an image and read its header; closes the file at the end.
+
+    Names tell what is packed (``.gz``), content tells the rest.
+
+    Parameters
+    ----------
+    ref : FileRef
+        The image, or the header of a pair.
+    n_channels : int or None
+        How many channels it is to have; None for any number.
 
     Raises
     ------
     UnreadableImageError
         When the file is not a supported NIfTI image.
     """
-    with closing(read_blocks(ref)) as blocks:
-        pieces = gunzip(blocks)
-        data = b""
-        while len(data) < HEADER_BYTES:
-            piece = next(pieces, None)
-            if piece is None:
-                raise UnreadableImageError("too short for a NIfTI header")
-            data += piece
-        info = parse_header(data)
-        if 0 < ref.size * LARGEST_RATIO < info.n_bytes:  # the size of a URL may be unknown
-            raise UnreadableImageError(
-                f"the header claims {info.n_bytes} bytes of voxels, more than the file can hold"
-            )
-        yield ImageReader(info, data, pieces)
+    with ExitStack() as files:
+        pieces = _open(ref, files)
+        data = _read_header(ref, pieces)
+        info = parse_header(data, n_channels)
+        has_trailing_bytes = False
+        if info.is_pair:
+            if ref.pair is None:
+                raise UnreadableImageError("the header of an .hdr/.img pair whose .img is missing")
+            has_trailing_bytes = _read_to_end(pieces)
+            ref, data = ref.pair, b""
+            pieces = _open(ref, files)
+        _require_to_hold(ref, info, pieces)
+        image = ImageReader(info, data, pieces)
+        image.has_trailing_bytes = has_trailing_bytes
+        yield image
+
+
+def _open(ref: FileRef, files: ExitStack) -> Iterator[bytes]:
+    blocks = files.enter_context(closing(read_blocks(ref)))
+    return gunzip(blocks) if ref.is_gzip else blocks
+
+
+def _read_header(ref: FileRef, pieces: Iterator[bytes]) -> bytes:
+    """Return the first bytes of a file, at least a header where there are so many."""
+    data = b""
+    while len(data) < max(HEADER_BYTES, header_bytes(data)):
+        piece = next(pieces, None)
+        if piece is None:
+            break
+        data += piece
+    if not header_bytes(data):
+        if not ref.is_gzip:
+            _require_content(data)
+        if ref.path.endswith((".img", ".img.gz")):
+            raise UnreadableImageError("the voxels of an .hdr/.img pair whose .hdr is missing")
+    return data
+
+
+def _require_content(begin: bytes) -> None:
+    """Raise where an image should be that is not packed, and something else is."""
+    if not begin:
+        raise UnreadableImageError("the file is empty")
+    what = find_substitute(begin)
+    if begin.startswith(_GZIP_MAGIC):
+        what = "a gzip file whose name does not end in .gz; rename it"
+    if what:
+        raise UnreadableImageError(f"not an image but {what}")
+
+
+def _read_to_end(pieces: Iterator[bytes]) -> bool:
+    """Read what follows a header in its own file; return whether bytes follow that."""
+    n_bytes = 0
+    try:
+        for piece in pieces:
+            n_bytes += len(piece)
+            if n_bytes > _LARGEST_TAIL:
+                raise UnreadableImageError("more than 1 GiB follows the header in the file")
+    except TrailingBytesError:
+        return True
+    return False
+
+
+def _require_to_hold(ref: FileRef, info: ImageInfo, pieces: Iterator[bytes]) -> None:
+    """Raise where a file cannot hold the voxels that a header claims."""
+    if not ref.size and is_url(ref.location):
+        return  # a server need not tell it
+    if ref.is_gzip and 0 < ref.size * LARGEST_RATIO < info.n_bytes:
+        raise UnreadableImageError(
+            f"the header claims {info.n_bytes} bytes of voxels, more than the file can hold"
+        )
+    n_bytes = ref.size - info.data_offset
+    if not ref.is_gzip and n_bytes < info.n_bytes:
+        if info.is_pair:
+            _require_content(next(pieces, b""))
+        raise UnreadableImageError(f"holds {max(0, n_bytes)} of {info.n_bytes} bytes of voxels")
 
 
 class ImageReader:
@@ -63,7 +146,7 @@ class ImageReader:
     info : ImageInfo
         Its header.
     data : bytes
-        The first unpacked bytes of the file, header included.
+        The first unpacked bytes of the file that holds the voxels, a header in it included.
     pieces : iterator of bytes
         The unpacked bytes that follow.
     """
@@ -112,6 +195,35 @@ class ImageReader:
                 f"holds {self.info.n_bytes - left} of {self.info.n_bytes} bytes of voxels"
             )
 
+    def channels(self) -> Iterator[ImageReader]:
+        """Yield each channel as an image of its own, to be read before the next one is asked for.
+
+        What is left unread of one is passed over. In a file they follow each other, so that
+        nothing is kept; the last one is read to the file's end, as by `chunks`.
+
+        Raises
+        ------
+        UnreadableImageError
+            As `chunks`, here or in those of a channel.
+        """
+        if self.info.n_channels == 1:
+            yield self
+            return
+        info = replace(self.info, n_channels=1)
+        for _, parts in groupby(self._parts(), itemgetter(0)):
+            yield _Channel(info, (values for _, values in parts))
+
+    def _parts(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the number of a channel and some of its voxels."""
+        n_before = 0
+        for values in self.chunks():
+            while values.size:
+                number, n_seen = divmod(n_before, self.info.n_voxels)
+                part = values[: self.info.n_voxels - n_seen]
+                yield number, part
+                n_before += part.size
+                values = values[part.size :]
+
     def _count_tail(self, n_bytes: int) -> None:
         self.has_trailing_bytes = True
         self._n_tail += n_bytes
@@ -132,3 +244,15 @@ class ImageReader:
             yield from self._pieces
         except TrailingBytesError:  # only met after the image's own stream has ended well
             self.has_trailing_bytes = True
+
+
+class _Channel(ImageReader):
+    """One of several channels of an open image."""
+
+    def __init__(self, info: ImageInfo, chunks: Iterator[NDArray[Any]]) -> None:
+        super().__init__(info, b"", iter(()))
+        self._chunks = chunks
+
+    def chunks(self) -> Iterator[NDArray[Any]]:
+        """Yield its stored voxels in file order, as those of an image."""
+        yield from self._chunks

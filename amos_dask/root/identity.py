@@ -6,7 +6,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from amos_dask.archive.listing import file_ref
 from amos_dask.archive.locations import is_url
 from amos_dask.archive.sources import read_gzip_identity
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.records import FileRef
+from amos_dask.records import FileRef, TarMember
 
 _TRAILER_BYTES = 8
 _LINK = "-> "
 _NUMBERED = re.compile(r"\d+:")
 _CHECKSUM = re.compile(r"[0-9a-f]{8,}")
+# Between the identities of a pair; what a server says of a file may hold a plus as well.
+_PLUS = re.compile(r"\+(?=\d+-)")
 
 
 class Change(StrEnum):
@@ -127,9 +129,14 @@ def input_identity(ref: FileRef) -> str | None:
     """Return what identifies a file of the archive.
 
     The zip's directory or the server tells it without opening the file; of a gzip file in a folder
-    or tar the header and the last eight bytes are read, where those tell all of it. None where
-    nothing can be told: then the file counts as changed.
+    or tar the header and the last eight bytes are read, where those tell all of it. A file that is
+    not packed carries no checksum, and reading all of an archive takes minutes: it is the same as
+    long as it, or the tar that holds it, has the same time. Both identities of a pair are joined by
+    ``+``. None where nothing can be told: then the file counts as changed.
     """
+    if ref.pair is not None:
+        both = [input_identity(replace(ref, pair=None)), input_identity(ref.pair)]
+        return None if None in both else "+".join(map(str, both))
     if ref.crc32 is not None:
         return f"{ref.size}-{ref.crc32:08x}"
     if ref.etag is not None:
@@ -137,10 +144,7 @@ def input_identity(ref: FileRef) -> str | None:
     if is_url(ref.location) and ref.member is None:
         return None
     try:
-        if ref.path.endswith(".gz"):
-            return read_gzip_identity(ref)
-        path = Path(ref.location)
-        return identity(path) if ref.member is None and path.is_file() else None  # no pipe
+        return read_gzip_identity(ref) if ref.is_gzip else _time_identity(ref)
     except (OSError, InaccessibleFileError, UnreadableImageError):
         return None
 
@@ -174,12 +178,26 @@ def split_identities(told: str | None) -> list[tuple[str, str]]:
     return [(part, known) for part, _, known in each]
 
 
-def may_be_same(now: str, then: str) -> bool:
-    """Return whether two identities may be of one file of an archive.
+def _time_identity(ref: FileRef) -> str | None:
+    path = Path(ref.location)
+    if is_url(ref.location) or not path.is_file():  # no pipe
+        return None
+    place = f"@{ref.member.offset}" if isinstance(ref.member, TarMember) else ""
+    status = path.stat()
+    return f"{ref.size if place else status.st_size}-t{status.st_mtime_ns}{place}"
 
-    Checksums of one kind are compared; of a zip against a folder or a server, sizes are. What is
-    not known may be anything.
+
+def may_be_same(now: str, then: str) -> bool:
+    """Return whether two identities may be of one file of an archive, or of one pair.
+
+    Checksums of one kind are compared; of a zip against a folder or a server, sizes are, and of a
+    file that is not packed. What is not known may be anything.
     """
+    files = zip(_PLUS.split(now), _PLUS.split(then), strict=False)
+    return all(_may_be_same(*each) for each in files)
+
+
+def _may_be_same(now: str, then: str) -> bool:
     (bytes_now, _, rest), (bytes_then, _, rest_then) = now.partition("-"), then.partition("-")
     if not (rest and rest_then):
         return True

@@ -116,12 +116,11 @@ class ArchiveSource:
         sample = self.sample
         row = (sample.subset, sample.modality, sample.scanner, *astuple(sample.metadata))
         parts = {Output.VOLUME: enumerate(sample.volumes), Output.MASKS: sample.masks}
-        inputs = {
-            output: join_identities(
-                (part, input_identity(ref) or UNKNOWN) for part, ref in files if ref is not None
-            )
-            for output, files in parts.items()
-        }
+        inputs = dict[Output, str | None]()
+        for output, files in parts.items():
+            known = [(part, input_identity(ref)) for part, ref in files if ref is not None]
+            told = [(part, one) for part, one in known if one is not None]
+            inputs[output] = join_identities(told) if len(told) == len(known) else UNKNOWN
         return Origin(row, inputs)
 
     def read_volume(

@@ -352,5 +352,5 @@ def largest_scan_bytes(samples: Iterable[Sample]) -> int:
     Only the headers of the largest files are read.
     """
     volumes = [sample.volume for sample in samples if sample.volume is not None]
-    largest = sorted(volumes, key=lambda ref: -ref.size)[:_CANDIDATES]
+    largest = sorted(volumes, key=lambda ref: -(ref.pair or ref).size)[:_CANDIDATES]
     return max((ScanSize.of(ref).peak_bytes for ref in largest), default=ScanSize().peak_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ from amos_dask.datasets import DatasetDefinition
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap
 from amos_dask.params import Params
-from amos_dask.records import HeaderCheck, LabelChange, Overlap, Sample, SampleRecord
+from amos_dask.records import HeaderCheck, Sample, SampleRecord
 from amos_dask.root.layout import (
     CHANGES_SHEET,
     MANIFEST_SHEET,
@@ -104,10 +104,9 @@ def write_tables(
         sheets = _region_sheets(records, label_map, threshold, after=after)
         books[layout.regions_manifest(threshold, after=after)] = sheets
         n_regions.append(len(sheets[REGIONS_SHEET]))
-    books[layout.denoise_changes] = {CHANGES_SHEET: changes_frame(_pairs(records), label_map)}
+    books[layout.denoise_changes] = {CHANGES_SHEET: _changes(records, label_map)}
     if layout.dataset.has_label_files:
-        shared = _pairs(records, overlaps=True)
-        books[layout.overlaps] = {OVERLAPS_SHEET: overlaps_frame(shared, label_map)}
+        books[layout.overlaps] = {OVERLAPS_SHEET: _overlaps(records, label_map)}
     files = [record.files for record in records if record.files is not None]
     issues: list[Issue] = []
     for modality in (None, *layout.groups):
@@ -134,14 +133,14 @@ def _region_sheets(
     return dict(zip((MANIFEST_SHEET, REGIONS_SHEET), region_frames(found, label_map), strict=True))
 
 
-def _pairs(
-    records: Iterable[SampleRecord], *, overlaps: bool = False
-) -> Iterator[tuple[str, tuple[float, float, float], Sequence[LabelChange | Overlap]]]:
-    """Yield sample, spacing in mm and what denoising changed, or what masks of labels share."""
-    for record in records:
-        if record.files is not None:
-            pairs = record.overlaps if overlaps else record.changes
-            yield record.sample_id, record.files.spacing_mm, pairs
+def _changes(records: Iterable[SampleRecord], label_map: LabelMap) -> pd.DataFrame:
+    rows = [(r.sample_id, r.files.spacing_mm, r.changes) for r in records if r.files is not None]
+    return changes_frame(rows, label_map)
+
+
+def _overlaps(records: Iterable[SampleRecord], label_map: LabelMap) -> pd.DataFrame:
+    rows = [(r.sample_id, r.files.spacing_mm, r.overlaps) for r in records if r.files is not None]
+    return overlaps_frame(rows, label_map)
 
 
 def _dataset_books(layout: Layout, frame: pd.DataFrame, modality: str | None) -> Workbooks:

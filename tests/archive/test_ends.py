@@ -6,6 +6,7 @@ import gzip
 import io
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,16 @@ def flip(path: Path, place: int) -> None:
 
 def test_a_gzip_file_tells_its_unpacked_length(tmp_path: Path) -> None:
     assert read_ends(a_file(tmp_path, PACKED)) == Ends("", len(CONTENT))
+
+
+def test_a_file_that_is_not_packed_is_as_long_as_it_is(tmp_path: Path) -> None:
+    image = tmp_path / "amos_0001.nii"
+    image.write_bytes(CONTENT)
+    ref = file_ref(image, image.name)
+    assert read_ends(ref) == Ends("", len(CONTENT))
+    packed = replace(a_file(tmp_path, PACKED), pair=ref)
+    assert read_ends(packed) == Ends("", len(CONTENT))
+    assert read_ends(replace(ref, pair=a_file(tmp_path, PACKED[:-4]))).length != len(CONTENT)
 
 
 @pytest.mark.parametrize("n_bytes", range(4))

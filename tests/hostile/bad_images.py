@@ -8,9 +8,9 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -44,22 +44,29 @@ def mask_voxels() -> Array:
     return mask
 
 
-def header(voxels: Array, **fields: Any) -> Nifti1Header:
+def header(voxels: Array, version: int = 1, **fields: Any) -> Nifti1Header:
     """Return the header of the voxels, in their byte order, with fields set as given."""
-    made = Nifti1Header(endianness=">" if voxels.dtype.byteorder == ">" else "<")
+    made = (Nifti1Header if version == 1 else Nifti2Header)(
+        endianness=">" if voxels.dtype.byteorder == ">" else "<"
+    )
     made.set_data_dtype(voxels.dtype)
     made.set_data_shape(voxels.shape)
     made.set_sform(AFFINE, 1)
     made.set_qform(AFFINE, 1)
-    made["vox_offset"], made["scl_slope"], made["scl_inter"] = 352, 1, 0
+    made["vox_offset"], made["scl_slope"], made["scl_inter"] = made.single_vox_offset, 1, 0
     for name, value in fields.items():
         made[name] = value
     return made
 
 
 def raw(voxels: Array, **fields: Any) -> bytes:
-    """Return an image before compression."""
-    return bytes(header(voxels, **fields).binaryblock) + bytes(4) + voxels.tobytes(order="F")
+    """Return an image before compression, with fields as of `header`."""
+    return bytes(header(voxels, **fields).binaryblock) + bytes(4) + in_file(voxels)
+
+
+def in_file(voxels: Array) -> bytes:
+    """Return the voxels alone as a file holds them."""
+    return voxels.tobytes(order="F")
 
 
 def image(voxels: Array, **fields: Any) -> bytes:
@@ -108,19 +115,17 @@ def _damaged(voxels: Array) -> Iterator[tuple[str, bytes, str]]:
 
 def _of_other_kinds(voxels: Array) -> Iterator[tuple[str, bytes, str]]:
     plain = raw(voxels)
-    yield "nii", plain, "only gzip-compressed NIfTI-1"
-    yield "gzip_of_text", gzip.compress(b"amos_id,Site\n" * 99), "not a NIfTI-1"
-    yield "gzip_of_gzip", gzip.compress(image(voxels) + bytes(348)), "not a NIfTI-1"
-    yield "gzip_of_zip", gzip.compress(_zip_of(plain)), "not a NIfTI-1"
+    yield "nii", plain, "not a gzip file"
+    yield "gzip_of_text", gzip.compress(b"amos_id,Site\n" * 99), "not a NIfTI file"
+    yield "gzip_of_gzip", gzip.compress(image(voxels) + bytes(348)), "not a NIfTI file"
+    yield "gzip_of_zip", gzip.compress(_zip_of(plain)), "not a NIfTI file"
     yield "zip", _zip_of(plain), "not a gzip file"
-    for order in "<>":
-        second = nib.Nifti2Header(endianness=order)
-        second.set_data_shape(SHAPE)
-        packed = gzip.compress(bytes(second.binaryblock) + bytes(4) + voxels.tobytes())
-        yield f"nifti_2_{'little' if order == '<' else 'big'}", packed, "NIfTI-2"
+    for name, (fields, says) in _HEADERS_OF_NIFTI_2.items():
+        yield f"nifti_2_{name}", image(voxels, version=2, **fields), says
+    yield "nifti_2_cut", gzip.compress(raw(voxels, version=2)[:400]), "too short"
     pair = raw(voxels, magic=b"ni1", vox_offset=0)
     yield "header_of_a_pair", gzip.compress(pair[:348]), ".hdr/.img"
-    yield "voxels_of_a_pair", gzip.compress(voxels.tobytes() + bytes(400)), "not a NIfTI-1"
+    yield "voxels_of_a_pair", gzip.compress(voxels.tobytes() + bytes(400)), "not a NIfTI file"
 
 
 def _zip_of(content: bytes) -> bytes:
@@ -132,9 +137,10 @@ def _zip_of(content: bytes) -> bytes:
 
 _HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "magic": ({"magic": b"n+3"}, "magic"),
-    "analyze": ({"magic": b""}, "magic"),
-    "sizeof_hdr": ({"sizeof_hdr": 349}, "not a NIfTI-1"),
-    "sizeof_hdr_negative": ({"sizeof_hdr": -348}, "not a NIfTI-1"),
+    "analyze": ({"magic": b""}, "Analyze"),
+    "analyze_with_values": ({"magic": b"\xc8", "regular": b"r"}, "Analyze"),
+    "sizeof_hdr": ({"sizeof_hdr": 349}, "not a NIfTI file"),
+    "sizeof_hdr_negative": ({"sizeof_hdr": -348}, "not a NIfTI file"),
     "no_axes": ({"dim": [0, 8, 7, 5, 1, 1, 1, 1]}, "0 axes"),
     "many_axes": ({"dim": [99, 8, 7, 5, 1, 1, 1, 1]}, "99 axes"),
     "two_axes": ({"dim": [2, 56, 5, 1, 1, 1, 1, 1]}, "2 axes"),
@@ -157,6 +163,24 @@ _HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "inter_nan": ({"scl_slope": 2, "scl_inter": np.nan}, "header"),
     "slope_infinite": ({"scl_slope": np.inf}, "scl_slope"),
     "slope_minus_infinite": ({"scl_slope": -np.inf}, "scl_slope"),
+}
+
+
+_HEADERS_OF_NIFTI_2: dict[str, tuple[dict[str, Any], str]] = {
+    "pair": ({"magic": b"ni2", "vox_offset": 0}, ".img is missing"),
+    "magic": ({"magic": b"n+1"}, "magic"),
+    "copied_as_text": ({"eol_check": [10, 26, 10, 0]}, "copied as text"),
+    "offset_in_header": ({"vox_offset": 540}, "vox_offset"),
+    "offset_negative": ({"vox_offset": -(1 << 63)}, "vox_offset"),
+    "offset_huge": ({"vox_offset": (1 << 63) - 1}, "vox_offset"),
+    "long_axis": ({"dim": [3, 40000, 7, 5, 1, 1, 1, 1]}, "32767 cannot be written"),
+    "longest_axes": ({"dim": [7, *[(1 << 63) - 1] * 7]}, "32767"),
+    "negative_axis": ({"dim": [3, 8, -(1 << 63), 5, 1, 1, 1, 1]}, "shape"),
+    "many_axes": ({"dim": [1 << 40, 8, 7, 5, 1, 1, 1, 1]}, "axes"),
+    "frames": ({"dim": [4, 8, 7, 1, 5, 1, 1, 1]}, "4 axes"),
+    "terabytes": ({"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]}, "more than the file can hold"),
+    "complex": ({"datatype": 32}, "complex64"),
+    "slope_infinite": ({"scl_slope": np.inf}, "scl_slope"),
 }
 
 
@@ -308,6 +332,14 @@ def valid_forms(voxels: Array) -> dict[str, bytes]:
             + b"\1\0\0\0\x10\0\0\0\6\0\0\0comment "
             + voxels.tobytes(order="F")
         ),
+        "nifti_2": image(voxels, version=2),
+        "nifti_2_big_endian": image(big, version=2),
+        "nifti_2_extension": gzip.compress(
+            bytes(header(voxels, 2, vox_offset=560).binaryblock)
+            + b"\1\0\0\0\x10\0\0\0\6\0\0\0comment "
+            + voxels.tobytes(order="F")
+        ),
+        "nifti_2_without_line_ends": image(voxels, version=2, eol_check=0),
         "int64": image(voxels.astype("<i8")),
         "float64": image(voxels.astype("<f8")),
     }

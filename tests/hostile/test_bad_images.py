@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -16,8 +18,11 @@ from hostile.bad_images import (
     ODD_MASKS,
     ODD_VOLUMES,
     Bad,
+    header,
     image,
+    in_file,
     mask_voxels,
+    raw,
     valid_forms,
     volume_voxels,
 )
@@ -129,7 +134,32 @@ def test_an_unusual_valid_form_gives_the_same_files(
     assert written(tmp_path / "root") == good
 
 
-@pytest.mark.parametrize("name", ["gigabytes", "terabytes", "bomb", "small_bomb"])
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("names", [(".nii",), (".hdr", ".img"), (".hdr.gz", ".img.gz")])
+def test_files_that_are_not_packed_and_pairs_give_the_same_files(
+    tmp_path: Path, good: dict[str, bytes], names: tuple[str, ...], version: int
+) -> None:
+    refs = {}
+    for kind, voxels in (("volume", volume_voxels()), ("mask", mask_voxels())):
+        contents = [raw(voxels, version=version)]
+        if len(names) == 2:
+            of_pair = {"magic": b"ni%d" % version, "vox_offset": 0}
+            contents = [bytes(header(voxels, version, **of_pair).binaryblock), in_file(voxels)]
+        files = []
+        for name, content in zip(names, contents, strict=True):
+            path = tmp_path / f"{kind}{name}"
+            path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+            files.append(file_ref(path, path.name))
+        refs[kind] = replace(files[0], pair=files[1] if len(files) == 2 else None)
+    sample = replace(sample_of(tmp_path), **refs)
+    _, issues = process(sample, tmp_path / "root")
+    assert issues == set()
+    assert written(tmp_path / "root") == good
+
+
+@pytest.mark.parametrize(
+    "name", ["gigabytes", "terabytes", "nifti_2_terabytes", "bomb", "small_bomb"]
+)
 @pytest.mark.parametrize("kind", ["volume", "mask"])
 def test_a_claim_or_a_bomb_takes_no_memory(tmp_path: Path, kind: str, name: str) -> None:
     tables = (BAD_VOLUMES, ODD_VOLUMES) if kind == "volume" else (BAD_MASKS, ODD_MASKS)

@@ -64,14 +64,16 @@ def test_it_refuses_what_we_say_it_refuses(tmp_path: Path) -> None:
         for seed in range(12)
         for by in (0.99e-4, 1.01e-4, 0.02)
     ]
-    ours = [geometry.has_right_angles(read_info(file_ref(path, "a")).affine) for path in paths]
+    ours = [
+        geometry.has_right_angles(read_info(file_ref(path, path.name)).affine) for path in paths
+    ]
     assert [found is not None for found in read(*paths)] == ours
     assert ours == [True, False, False] * 12
 
 
 def test_it_reads_our_volume_of_a_scan_that_it_refuses(tmp_path: Path) -> None:
     source, target = write(tmp_path / "a.nii.gz", skewed(1, 0.02)), tmp_path / "b.nii.gz"
-    with open_image(file_ref(source, "a")) as image:
+    with open_image(file_ref(source, source.name)) as image:
         convert_volume(image, target)
     by_qform = write(tmp_path / "c.nii.gz", skewed(1, 0.02), qform=1)
     found = read(source, target, by_qform)
@@ -83,7 +85,7 @@ def test_units_are_those_that_it_reads(tmp_path: Path, units: str, per_mm: float
     affine = from_matvec(euler2mat(0.2, 0.1) @ np.diag([-0.8, 0.7, 5]), [20, 30, -100])
     affine[:3] *= per_mm
     path = write(tmp_path / "a.nii.gz", affine, units, qform=1)
-    info = read_info(file_ref(path, "a"))
+    info = read_info(file_ref(path, path.name))
     ((spacing, origin, direction),) = read(path)
     theirs = from_matvec(np.reshape(direction, (3, 3)) @ np.diag(spacing), origin)
     np.testing.assert_allclose(TO_LPS @ info.affine, theirs, rtol=0, atol=1e-4)

@@ -5,15 +5,26 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import os
 import struct
 import tarfile
 import zipfile
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from amos_dask.archive.listing import list_files
-from amos_dask.root.identity import AlteredFile, Change, find_altered, identity, input_identity
+from amos_dask.archive.listing import file_ref, list_files
+from amos_dask.records import FileRef, TarMember
+from amos_dask.root.identity import (
+    AlteredFile,
+    Change,
+    find_altered,
+    identity,
+    input_identity,
+    may_be_same,
+)
 
 IMAGE, TEXT = "grouped/volume.nii.gz", "grouped/info.yaml"
 
@@ -78,8 +89,12 @@ def test_a_folder_in_a_files_place_cannot_be_read(tmp_path: Path, known: dict[st
 EMPTY_MEMBER = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
-def an_image(value: int, order: str = "<") -> bytes:
-    """A NIfTI-1 image of 20 x 20 x 20 bytes, as far as its length goes."""
+def an_image(value: int, order: str = "<", version: int = 1) -> bytes:
+    """A NIfTI image of 20 x 20 x 20 bytes, as far as its length goes."""
+    if version == 2:
+        header = struct.pack(f"{order}i8s2h8q", 540, b"n+2", 2, 8, 3, 20, 20, 20, 1, 1, 1, 1)
+        header += bytes(168 - len(header)) + struct.pack(f"{order}q", 560)
+        return header + bytes(560 - len(header)) + bytes([value]) * 8000
     header = bytearray(352)
     header[:4] = struct.pack(f"{order}i", 348)
     header[40:56] = struct.pack(f"{order}8h", 3, 20, 20, 20, 1, 1, 1, 1)
@@ -95,9 +110,8 @@ def members(content: bytes, *cuts: int, level: int = 0) -> bytes:
     return b"".join(gzip.compress(piece, level, mtime=0) for piece in pieces)
 
 
-def of_input(folder: Path, packed: bytes, form: str) -> str | None:
+def of_input(folder: Path, packed: bytes, form: str, name: str = "amos_0001.nii.gz") -> str | None:
     """What identifies a file of an archive in a folder, a zip or a tar."""
-    name = "amos_0001.nii.gz"
     location = folder / f"amos22.{form}"
     if form == "folder":
         location.mkdir(exist_ok=True)
@@ -143,11 +157,12 @@ def test_a_change_in_any_member_is_seen_at_equal_size(
 @pytest.mark.parametrize("form", ["folder", "tar"])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("level", [0, 9])
+@pytest.mark.parametrize("version", [1, 2])
 def test_a_file_of_one_member_is_known_by_its_end(
-    form: str, order: str, level: int, tmp_path: Path
+    form: str, order: str, level: int, version: int, tmp_path: Path
 ) -> None:
     """As receipts of earlier versions know it."""
-    packed = members(an_image(1, order), level=level)
+    packed = members(an_image(1, order, version), level=level)
     assert of_input(tmp_path, packed, form) == f"{len(packed)}-{packed[-8:].hex()}"
 
 
@@ -160,3 +175,75 @@ def test_an_output_of_several_members_is_known_by_all_of_it(tmp_path: Path) -> N
     assert find_altered(tmp_path, known) == []
     path.write_bytes(other)
     assert [file.change for file in find_altered(tmp_path, known)] == [Change.OTHER]
+
+
+# ---------------------------------------------------------------- files that are not packed, pairs
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_a_file_that_is_not_packed_is_known_by_its_time(form: str, tmp_path: Path) -> None:
+    image = an_image(1)
+    first = of_input(tmp_path, image, form, "amos_0001.nii")
+    path = tmp_path / "amos22.tar" if form == "tar" else tmp_path / "amos22.folder/amos_0001.nii"
+    place = "@512" if form == "tar" else ""
+    assert first == f"{len(image)}-t{path.stat().st_mtime_ns}{place}"
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    (ref,) = list_files(str(tmp_path / f"amos22.{form}"))
+    second = input_identity(ref)
+    assert second not in (None, first)
+    assert may_be_same(first, str(second))  # as far as sizes tell
+
+
+def test_a_file_that_is_not_packed_is_known_by_its_checksum_in_a_zip(tmp_path: Path) -> None:
+    image = an_image(1)
+    found = of_input(tmp_path, image, "zip", "amos_0001.nii")
+    assert found == f"{len(image)}-{zlib.crc32(image):08x}"
+    (ref,) = list_files(str(tmp_path / "amos22.zip"))
+    assert input_identity(replace(ref, pair=ref)) == f"{found}+{found}"
+
+
+def test_a_change_of_either_half_of_a_pair_is_seen(tmp_path: Path) -> None:
+    files = [tmp_path / "a.hdr", tmp_path / "a.img.gz"]
+    files[0].write_bytes(an_image(1)[:352])
+    files[1].write_bytes(gzip.compress(an_image(1)[352:]))
+
+    def pair() -> str | None:
+        header, voxels = (file_ref(path, path.name) for path in files)
+        return input_identity(replace(header, pair=voxels))
+
+    known = {pair()}
+    os.utime(files[0], ns=(0, 0))
+    known.add(pair())
+    files[1].write_bytes(gzip.compress(an_image(2)[352:]))
+    known.add(pair())
+    assert len(known - {None}) == 3
+    files[1].unlink()
+    assert pair() is None
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "expected"),
+    [
+        ("5-0123abcd", "5-0123abcd", True),
+        ("5-0123abcd", "5-0123abce", False),
+        ("5-t17", "5-t18", True),
+        ("5-t17", "6-t17", False),
+        ("5-t17", "5-0123abcd", True),
+        ("5-t17@512", "5-t17", True),
+        ("5-t17+9-0123abcd", "5-t18+9-0123abcd", True),
+        ("5-t17+9-0123abcd", "5-t17+9-0123abce", False),
+        ("5-t17+9-t17", "5-t17+8-t17", False),
+        ('5-"a+b=="', "5-0123abcd", True),
+        ('5-"a+b=="', '6-"a+b=="', False),
+        ("unknown", "5-t17+9-t17", True),
+    ],
+)
+def test_what_may_be_the_same(now: str, then: str, expected: bool) -> None:
+    assert may_be_same(now, then) == may_be_same(then, now) == expected
+
+
+@pytest.mark.parametrize("member", [None, TarMember(512)])
+def test_nothing_is_known_of_a_file_at_a_url_that_is_not_packed(member: TarMember | None) -> None:
+    ref = FileRef("amos_0001.nii", "memory://identity/amos22.tar", 9, member=member)
+    assert input_identity(ref) is None
+    assert input_identity(replace(ref, etag="abc")) == "9-abc"

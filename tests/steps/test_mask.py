@@ -188,7 +188,7 @@ def test_nibabels_own_scaling_on_saving_is_rounded(tmp_path: Path) -> None:
 def test_the_largest_deviation_is_told(tmp_path: Path) -> None:
     stored = np.arange(24, dtype="<f8").reshape(2, 3, 4)
     stored[0, 0, 0], stored[1, 0, 0] = 0.0118, 11.999
-    with open_image(file_ref(write(tmp_path, stored), "a")) as image:
+    with open_image(file_ref(write(tmp_path, stored), "a.nii.gz")) as image:
         (issue,) = read_mask(image).check("amos_0001", "a")
     assert "2 values" in issue.message
     assert "0.0118" in issue.message

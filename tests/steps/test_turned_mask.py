@@ -56,7 +56,7 @@ def open_mask(
     folder: Path, scan: Array, mask: Array, affines: tuple[Array, Array], rule: MaskGeometry
 ) -> tuple[Array | None, list[Issue]]:
     refs = [
-        file_ref(save(folder / f"{name}.nii.gz", voxels, affine), name)
+        file_ref(save(folder / f"{name}.nii.gz", voxels, affine), f"{name}.nii.gz")
         for name, voxels, affine in zip(("scan", "mask"), (scan, mask), affines, strict=True)
     ]
     sample = Sample("0001", "train", "ct", "UND", Metadata(), *refs)
@@ -91,7 +91,8 @@ def test_a_mask_that_lies_as_its_affine_says_is_turned(
     assert found is not None
     np.testing.assert_array_equal(found, mask)
     assert found.flags.f_contiguous
-    assert [(i.code, i.severity, i.file) for i in issues] == [("mask_turned", "warning", "mask")]
+    found = [(i.code, i.severity, i.file) for i in issues]
+    assert found == [("mask_turned", "warning", "mask.nii.gz")]
     assert ("%" in issues[0].message) == (order == (0, 1, 2))  # else only one order has the shape
 
 
@@ -128,7 +129,7 @@ def test_a_scan_that_cannot_be_read_leaves_it_to_the_definition(tmp_path: Path) 
     save(tmp_path / "mask.nii.gz", stored, affine)
     cut = (tmp_path / "whole.nii.gz").read_bytes()[:-40]
     (tmp_path / "scan.nii.gz").write_bytes(cut)
-    refs = [file_ref(tmp_path / f"{name}.nii.gz", name) for name in ("scan", "mask")]
+    refs = [file_ref(tmp_path / f"{name}.nii.gz", f"{name}.nii.gz") for name in ("scan", "mask")]
     sample = Sample("0001", "train", "ct", "UND", Metadata(), *refs)
     opened, (issue,) = ArchiveSource(sample).open_mask(read_info(refs[0]))
     assert opened is not None
@@ -182,7 +183,7 @@ def test_what_is_measured(
         for _ in range(2)
     ]
     path = save(tmp_path_factory.getbasetemp() / "scan.nii.gz", scan, ALIGNED)
-    with open_image(file_ref(path, "scan")) as image:
+    with open_image(file_ref(path, path.name)) as image:
         found = measure_fits(image, *labels)
     for fit, mask in zip(found, labels, strict=True):
         expected = measured(scan.astype(np.float64), mask)

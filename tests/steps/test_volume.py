@@ -121,10 +121,10 @@ def test_a_damaged_scan_raises(tmp_path: Path) -> None:
 
 def test_what_is_announced_of_the_written_header_is_what_it_says(tmp_path: Path) -> None:
     source = write(tmp_path / "source.nii.gz", np.zeros((2, 3, 4, 1, 1), "<i2"), 2, 1)
-    info = read_info(file_ref(source, "source"))
+    info = read_info(file_ref(source, source.name))
     announced = written_info(info)
     convert(source, tmp_path / "volume.nii.gz")
-    written = read_info(file_ref(tmp_path / "volume.nii.gz", "volume"))
+    written = read_info(file_ref(tmp_path / "volume.nii.gz", "volume.nii.gz"))
     for name in ("shape", "affine_code", "pixdim_mm", "dtype", "spacing_mm", "is_scaled"):
         assert getattr(announced, name) == getattr(written, name), name
     np.testing.assert_array_equal(announced.affine, written.affine)
