@@ -64,11 +64,11 @@ def row_of(amos_id: str = "1", **changes: str) -> list[str]:
     return list(cells.values())
 
 
-def read(folder: Path, content: str | bytes) -> tuple[Rows, list[Issue]]:
+def read(folder: Path, content: str | bytes) -> tuple[dict[int, list[Metadata]], list[Issue]]:
     path = folder / "labeled_data_meta_0000_0599.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     table, issues = read_metadata(file_ref(path, path.name), AMOS22)
-    return table.rows, issues
+    return {int(seq): rows for seq, rows in table.rows.items()}, issues
 
 
 def refusal(folder: Path, content: str | bytes) -> str:
