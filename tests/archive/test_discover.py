@@ -99,7 +99,7 @@ def test_samples_are_found_below_a_nested_root(tmp_path: Path, nested: str, zipp
     else:
         location = write_archive(tmp_path / "a", names)
     found = discover_one(location)
-    assert found.location == location
+    assert found.locations == (location,)
     assert [
         (s.sample_id, s.subset, s.modality, s.volume is not None, s.mask is not None)
         for s in found.samples

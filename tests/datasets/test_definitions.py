@@ -164,7 +164,7 @@ MISTAKES = [
     ('volumes: {train: "images/ours_{number}"}\n', "", "volumes is missing"),
     ('{train: "images/ours_{number}"}', "{}", "volumes are missing"),
     ("images/ours_{number}", "images/ours", "'images/ours' needs either {number} or {id}"),
-    ("images/ours_{number}", "../{number}", "'../{number}' is not such as"),
+    ("images/ours_{number}", "../{number}", "'../{number}' leads out of the archive"),
     ("images/ours_{number}", "/a/{number}", "'/a/{number}' is not such as"),
     ("images/ours_{number}", "a/{scan}", "'a/{scan}' is not such as"),
     ("images/ours_{number}", "{id}_{number}", "'{id}_{number}' needs either {number} or {id}"),
