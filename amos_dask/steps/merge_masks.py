@@ -165,12 +165,9 @@ def check_overlaps(
     names, (sx, sy, sz) = label_map.names(), spacing_mm
     first, second = (f"{label} ({names.get(label, '?')})" for label in largest[:2])
     volume = f"{largest.n_voxels * sx * sy * sz:.2f} mm3"
-    if len(overlaps) == 1:
-        message = f"labels {first} and {second} share {volume}"
-    else:
-        message = (
-            f"{len(overlaps)} pairs of labels share voxels, {first} and {second} most: {volume}"
-        )
+    message = f"labels {first} and {second} share {volume}"
+    if len(overlaps) > 1:
+        message = f"{len(overlaps)} pairs of labels overlap; {message}, more than any other"
     taken = precedence if isinstance(precedence, str) else "later named"
     action = f"the {taken} label was taken; all pairs are in overlaps.xlsx"
     return [make_issue("labels_overlap", message, sample=sample_id, file=file, action=action)]
