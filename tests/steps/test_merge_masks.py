@@ -20,7 +20,7 @@ from amos_dask.errors import BadMaskError, UnreadableImageError
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import open_image
 from amos_dask.records import Overlap
-from amos_dask.steps.merge_masks import MaskMerger, MergedMask, check_overlaps, overwriting_order
+from amos_dask.steps.merge_masks import MaskMerger, MergedMask, check_overlaps
 
 Array = NDArray[Any]
 
@@ -134,28 +134,6 @@ def test_a_damaged_mask_is_not_a_bad_mask(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UnreadableImageError):
         merge({1: path}, [1])
-
-
-# ---------------------------------------------------------------- who wins
-
-
-@pytest.mark.parametrize(
-    ("precedence", "order"),
-    [
-        ("later", (1, 2, 7, 9)),
-        ("earlier", (9, 7, 2, 1)),
-        (["aorta", "liver", "spleen", "left kidney"], (9, 7, 1, 2)),
-        (["spleen"], (2, 7, 9, 1)),
-        ([], (1, 2, 7, 9)),
-    ],
-)
-def test_what_precedence_says(precedence: str | list[str], order: tuple[int, ...]) -> None:
-    assert overwriting_order(MAP, precedence) == order
-
-
-def test_a_name_that_the_label_map_lacks_is_told() -> None:
-    with pytest.raises(ValueError, match="'Spleen'"):
-        overwriting_order(MAP, ["aorta", "Spleen"])
 
 
 # ---------------------------------------------------------------- what is said
