@@ -22,6 +22,8 @@ _HOMES = {
     "plan_run": "amos_dask.dry_run",
     "verify": "amos_dask.verify",
     "demo": "amos_dask.demo",
+    "list_datasets": "amos_dask.known_datasets",
+    "dataset_yaml": "amos_dask.known_datasets",
     "stats": "amos_dask.statistics.stats",
     "make_report": "amos_dask.report.make_report",
     "archive_manifest": "amos_dask.commands.from_archive",
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from amos_dask.export.monai import export_monai
     from amos_dask.export.nnunet import export_nnunet
     from amos_dask.issues import Issue
+    from amos_dask.known_datasets import dataset_yaml, list_datasets
     from amos_dask.leaks import leaks
     from amos_dask.loader import AMOS
     from amos_dask.phantom import write_archive
@@ -97,6 +100,7 @@ __all__ = [
     "check_cluster",
     "confirm_pairs",
     "dataset_manifest",
+    "dataset_yaml",
     "demo",
     "denoise",
     "download",
@@ -104,6 +108,7 @@ __all__ = [
     "export_nnunet",
     "index_manifests",
     "leaks",
+    "list_datasets",
     "make_report",
     "make_split",
     "plan_run",

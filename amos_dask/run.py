@@ -334,6 +334,11 @@ def _say_what_is_otherwise(session: Session, found: Found, plan: Plan) -> None:
     changes = describe_changes(found, plan)
     if changes:
         session.listener(Notice(changes))
+    label_map = found.params.label_map
+    if left := found.layout.dataset.not_denoised(label_map):
+        names = ", ".join(name for label, name in label_map.names().items() if label in left)
+        whose = f"{found.layout.dataset.name}'s definition"
+        session.listener(Notice(f"denoising leaves as they are, as {whose} says: {names}"))
     there = {sample.sample_id for sample in found.archive.samples}
     absent = sorted(found.exclusions.by_sample.keys() - there)
     if absent:

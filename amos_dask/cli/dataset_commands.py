@@ -18,6 +18,7 @@ from amos_dask.cli.show import (
     close_plan,
     close_run,
     close_search,
+    show_datasets,
 )
 
 # Options of run that say how it is done or what is written besides the dataset.
@@ -46,7 +47,13 @@ def download(**arguments: Any) -> int:
 
 @opt.command("run", "data/AMOS22 --archive downloads/amos22.zip --workers 8")
 @opt.root
-@click.option("--archive", metavar="PATH_OR_URL", help="Folder, zip, tar, or a URL of any.")
+@click.option(
+    "--archive",
+    metavar="PATH_OR_URL",
+    multiple=True,
+    callback=lambda ctx, option, values: values or None,
+    help="Folder, zip, tar, or a URL of any; may be given several times.",
+)
 @opt.dataset
 @opt.labeled_data_meta
 @opt.mr_metadata_offset
@@ -114,6 +121,23 @@ def verify(**arguments: Any) -> int:
     Exit status: 0 sound; 3 something is wrong and named; 1 none of the three.
     """
     return close_search(amos_dask.verify(**arguments), arguments)
+
+
+@click.command(
+    epilog="Example: amos-dask datasets totalsegmentator > mine.yaml",
+)
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="JSON.")
+def datasets(name: str | None, as_json: bool) -> None:
+    """List the datasets that are known, or print the definition of one.
+
+    A definition is a YAML file: what 'run --dataset FILE' goes by. Start from the one that is most
+    like yours.
+    """
+    if name is None:
+        show_datasets(amos_dask.list_datasets(), as_json=as_json)
+    else:
+        click.echo(amos_dask.dataset_yaml(name), nl=False)
 
 
 @opt.command("leaks", "data/AMOS22")

@@ -81,8 +81,8 @@ def _message(error: Exception) -> str:
 def main(debug: bool) -> None:
     """Turn the AMOS22 download into a clean, organised, verified dataset.
 
-    'run' does everything in one pass, with --dataset for other datasets too. The commands from
-    archive-manifest to index-manifests are its steps one by one, with the options of the AMOS22
+    'run' does everything in one pass, with --dataset for those that 'datasets' lists too. The
+    commands from archive-manifest to index-manifests are its steps one by one, with the options of the AMOS22
     preprocess tutorial.
 
     Exit status: 0 done; 1 could not run; 2 wrong usage; 3 done, but some samples failed (they are
@@ -91,7 +91,7 @@ def main(debug: bool) -> None:
 
 
 for command in (  # as --help lists them
-    *(on_dataset.download, on_dataset.run, on_dataset.verify, on_dataset.demo),
+    *(on_dataset.download, on_dataset.run, on_dataset.verify, on_dataset.demo, on_dataset.datasets),
     *step_commands.ALL,
     *(on_dataset.leaks, on_dataset.stats, on_dataset.report),
     *(on_dataset.phantom, on_dataset.export_group, on_dataset.cluster_group),

@@ -118,8 +118,8 @@ label_explanation = click.option(
 dataset = click.option(
     "--dataset",
     metavar="NAME|FILE",
-    help="amos22, ct-org, decathlon, or a definition (YAML); default: what ROOT_DIR holds, else "
-    "amos22.",
+    help="What 'amos-dask datasets' lists, or a definition (YAML); default: what ROOT_DIR holds, "
+    "else amos22.",
 )
 labeled_data_meta = together(
     click.option(

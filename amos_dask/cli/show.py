@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from amos_dask.cluster_check import ClusterReport
     from amos_dask.issues import Issue
     from amos_dask.phantom import Archive
@@ -21,6 +23,19 @@ _SHOWN_ERRORS = 20
 _SHOWN_NOTES = 50
 # Warnings that are told one by one: something of the data is gone.
 _SHOWN_WARNINGS = frozenset({"label_vanished", "empty_mask"})
+
+
+def show_datasets(datasets: pd.DataFrame, *, as_json: bool) -> None:
+    """Print the datasets that are known."""
+    if as_json:
+        click.echo(datasets.to_json(orient="records", indent=2))
+        return
+    for name, title, *told in datasets.itertuples(index=False):
+        click.echo(f"{name}: {title}")
+        rows = zip(datasets.columns[2:], told, strict=True)
+        for line in _rows(*((what, text) for what, text in rows if text)):
+            click.echo(f"  {line}")
+        click.echo()
 
 
 def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
