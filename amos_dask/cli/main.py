@@ -82,8 +82,8 @@ def main(debug: bool) -> None:
     """Turn the AMOS22 download into a clean, organised, verified dataset.
 
     'run' does everything in one pass, with --dataset for those that 'datasets' lists too. The
-    commands from archive-manifest to index-manifests are its steps one by one, with the options of the AMOS22
-    preprocess tutorial.
+    commands from archive-manifest to index-manifests are its steps one by one, with the options of
+    the AMOS22 preprocess tutorial.
 
     Exit status: 0 done; 1 could not run; 2 wrong usage; 3 done, but some samples failed (they are
     listed in descriptor/issues.xlsx).
