@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import oracle
 import pandas as pd
 import pytest
 from distributed import Client
-from mini import AFFINE, SHAPE, Own, mask, scan
+from mini import AFFINE, SHAPE, Own, mask, scan, write
+from phantoms.planting import plant_scan, relabel, vary_channels
 from roots import snapshot, table, voxels
 
 import amos_dask
@@ -305,3 +307,74 @@ def test_a_label_without_a_file_is_absent_and_a_bad_one_is_an_error(
         ("own_values", "bad_mask_values", "values/organs/second.nii.gz"),
     ]
     assert "no binary mask" in organs.said("bad_mask_values")
+
+
+# ---------------------------------------------------------------- sets that are not packaged
+
+# CHAOS, MR of abdomens: two phases of T1-DUAL a scan, and grey values for organs; its DICOM series
+# and pictures converted in place, after https://chaos.grand-challenge.org/Data.
+CHAOS_MR = """labels: {0: background, 1: liver, 2: right kidney, 3: left kidney, 4: spleen}
+label_values: {63: 1, 126: 2, 189: 3, 252: 4}
+volumes: "MR/{number}/T1DUAL/{channel}"
+masks: "MR/{number}/T1DUAL/Ground"
+channels: {in phase: InPhase, out of phase: OutPhase}
+subsets: train
+with_masks: [train]"""
+# Pancreas-CT: labels as published, images converted from DICOM, after
+# https://www.cancerimagingarchive.net/collection/pancreas-ct.
+PANCREAS_CT = """labels: {0: background, 1: pancreas}
+volumes: "PANCREAS_{number}"
+masks: "label{number}"
+digits: 4
+subsets: train
+with_masks: [train]"""
+
+
+def test_chaos_needs_no_line_of_python(own: Callable[[str], Own]) -> None:
+    chaos = own(CHAOS_MR)
+    organs = {63: (6,), 126: (2,), 189: (3,), 252: (1,)}
+    planted = {}
+    for position, number in enumerate((1, 2, 39)):
+        one = plant_scan("mri", position, 5)
+        folder = f"Train_Sets/MR/{number}/T1DUAL"
+        phases = vary_channels(one.volume, 2)
+        for name, phase in zip(("InPhase", "OutPhase"), phases, strict=True):
+            chaos.write(f"{folder}/{name}.nii.gz", phase)
+        chaos.write(f"{folder}/Ground.nii.gz", relabel(one.mask, organs))
+        planted[f"own_{number:04d}"] = (
+            phases,
+            relabel(one.mask, dict(enumerate(organs.values(), 1))),
+        )
+    how = {"kernel_size": (3, 3), "filter_halfedge": 2, "region_area_thresh": 40.0}
+    assert chaos.run(**how).exit_code == amos_dask.ExitCode.DONE
+    for name, (phases, labels) in planted.items():
+        for end, phase in zip(("00_in_phase", "01_out_of_phase"), phases, strict=True):
+            written = voxels(chaos.path(f"{name}_volume_{end}.nii.gz"))
+            np.testing.assert_array_equal(written, phase.astype(np.float32))
+        expected = oracle.denoise(labels, (1.5, 1.5, 3.0), 40.0, (3, 3), 2, range(5))
+        np.testing.assert_array_equal(voxels(chaos.path(f"{name}_mask.nii.gz")), expected)
+    assert {code for _, code, _ in chaos.found()} <= {"label_vanished"}
+
+
+def test_pancreas_ct_needs_no_line_of_python(own: Callable[[str], Own], tmp_path: Path) -> None:
+    pancreas = own(PANCREAS_CT)
+    masks = {}
+    for position, number in enumerate((1, 70)):
+        one = plant_scan("ct", position, 6)
+        masks[number] = relabel(one.mask, {1: (10,)})
+        pancreas.write(f"PANCREAS_{number:04d}.nii.gz", one.volume)
+        name = f"TCIA_pancreas_labels-02-05-2017/label{number:04d}.nii.gz"
+        write(tmp_path / "labels", name, masks[number])
+    packed = shutil.make_archive(str(tmp_path / "labels"), "zip", tmp_path / "labels")
+    result = pancreas.run([pancreas.archive, packed], exclude=_everything(tmp_path))
+    assert result.exit_code == amos_dask.ExitCode.DONE
+    for number, labels in masks.items():
+        mask_of = voxels(pancreas.path(f"own_{number:04d}_mask.nii.gz"))
+        np.testing.assert_array_equal(mask_of, labels)
+    assert pancreas.found() == []
+
+
+def _everything(folder: Path) -> Path:
+    path = folder / "exclude.csv"
+    path.write_text("sample,label\n*,*\n")
+    return path

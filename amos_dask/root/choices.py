@@ -204,7 +204,7 @@ def _find_archive_inside(layout: Layout) -> Path:
         neither = f"neither {found} is" if len(names) > 1 else f"no {found} is"
         if not places:
             raise AmosDaskError(f"{layout.root}: {neither} here; name it with --archive.")
-        gone = " and ".join(places)
+        gone = " and ".join(p for p in places if not is_there(find_place(layout, p)))
         raise AmosDaskError(
             f"{layout.root}: its archive {gone} is gone, and {neither} here; name it "
             "with --archive (stats, report, export, verify, make-split and denoise need none)."
