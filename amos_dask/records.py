@@ -18,8 +18,8 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 def by_number(sample_id: str) -> tuple[object, ...]:
     """Return by what ids of samples are sorted: numbers in them as numbers, then as text."""
-    pieces = _DIGITS.split(sample_id)  # text and digits take turns
-    return (*(int(p) if n % 2 else p.casefold() for n, p in enumerate(pieces)), sample_id)
+    pieces = enumerate(_DIGITS.split(sample_id))  # text and digits take turns
+    return tuple(int(piece) if n % 2 else piece.casefold() for n, piece in pieces), sample_id
 
 
 class Step(StrEnum):
