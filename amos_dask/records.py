@@ -255,6 +255,14 @@ class LabelChange(NamedTuple):
     n_voxels: int
 
 
+class Overlap(NamedTuple):
+    """Voxels that the binary masks of two labels share, and how many they are."""
+
+    label: int  # the lower one
+    other: int
+    n_voxels: int
+
+
 @dataclass(frozen=True, slots=True)
 class SampleFiles:
     """The files of one organised sample as one row of the dataset manifest describes them.

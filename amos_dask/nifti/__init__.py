@@ -13,6 +13,7 @@ from amos_dask.nifti.header import (
     parse_header,
 )
 from amos_dask.nifti.read import ImageReader, open_image, read_info
+from amos_dask.nifti.read_labels import LabelReader
 from amos_dask.nifti.write import (
     ImageWriter,
     Mask,
@@ -32,6 +33,7 @@ __all__ = [
     "ImageInfo",
     "ImageReader",
     "ImageWriter",
+    "LabelReader",
     "Mask",
     "in_file_order",
     "make_header",
