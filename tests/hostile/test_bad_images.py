@@ -27,6 +27,7 @@ from hostile.bad_images import (
     volume_voxels,
 )
 from roots import archive_task
+from samples import amos_sample
 
 from amos_dask.archive import sources
 from amos_dask.archive.listing import file_ref
@@ -52,7 +53,7 @@ def sample_of(folder: Path, volume: bytes = VOLUME, mask: bytes = MASK) -> Sampl
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         refs.append(file_ref(path, name))
-    return Sample("0001", "train", "ct", "Aquilion ONE", Metadata(sex="M"), refs[0], refs[1])
+    return amos_sample("0001", "train", "ct", "Aquilion ONE", Metadata(sex="M"), refs[0], refs[1])
 
 
 def with_image(folder: Path, kind: str, content: bytes) -> Sample:

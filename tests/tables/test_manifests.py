@@ -9,6 +9,7 @@ import numpy as np
 import openpyxl
 import pytest
 from roots import write_workbook
+from samples import amos_sample
 
 from amos_dask.datasets import AMOS22
 from amos_dask.issues import CATALOGUE, make_issue
@@ -68,7 +69,7 @@ SMALL_MAP = LabelMap(((0, "background"), (2, "right kidney"), (16, "uterus")))
 
 def sample(seq: str, metadata: Metadata = METADATA) -> Sample:
     ref = FileRef(f"imagesTr/amos_{seq}.nii.gz", "/a", 1)
-    return Sample(seq, "train", "ct", "Aquilion ONE", metadata, ref, None)
+    return amos_sample(seq, "train", "ct", "Aquilion ONE", metadata, ref, None)
 
 
 def files(
