@@ -52,7 +52,7 @@ def read_lines(ref: FileRef, encoding: str | None) -> tuple[Iterator[list[str]],
         message = f"read as {decoded.recognised}, as in {decoded.word!r}"
         action = "if that is wrong, name the encoding with --metadata_encoding"
         issues.append(make_issue("metadata_encoding", message, file=ref.path, action=action))
-    return split_rows(decoded.text), issues
+    return iter(split_rows(decoded.text)), issues
 
 
 def _read_worksheet(content: bytes, path: str) -> list[list[str]]:

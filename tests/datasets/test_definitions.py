@@ -287,6 +287,22 @@ def test_files_that_other_yaml_readers_read_alike(tmp_path: Path) -> None:
     assert kept["subsets"] == {"test": "0-20", "train": "21-139"}
 
 
+@pytest.mark.parametrize(
+    ("precedence", "order"),
+    [
+        ("later", (1, 2, 7, 9)),
+        ("earlier", (9, 7, 2, 1)),
+        ("[aorta, liver, spleen, Left_kidney]", (9, 7, 1, 2)),
+        ("[spleen]", (2, 7, 9, 1)),
+        ("[]", (1, 2, 7, 9)),
+    ],
+)
+def test_what_precedence_says(precedence: str, order: tuple[int, ...], tmp_path: Path) -> None:
+    labels = "{0: background, 1: spleen, 2: left kidney, 7: liver, 9: aorta}"
+    text = OWN.replace("{0: background, 1: liver}", labels) + f"precedence: {precedence}\n"
+    assert read(tmp_path, text).painting_order == order
+
+
 # ---------------------------------------------------------------- what dataset.json tells
 
 

@@ -152,7 +152,7 @@ def test_files_that_are_not_packed_and_pairs_give_the_same_files(
             path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
             files.append(file_ref(path, path.name))
         refs[kind] = replace(files[0], pair=files[1] if len(files) == 2 else None)
-    sample = replace(sample_of(tmp_path), **refs)
+    sample = replace(sample_of(tmp_path), volumes=(refs["volume"],), masks=((0, refs["mask"]),))
     _, issues = process(sample, tmp_path / "root")
     assert issues == set()
     assert written(tmp_path / "root") == good

@@ -57,7 +57,8 @@ def make(folder: Path, volume: Any, mask: Any) -> tuple[dict[str, bytes], set[st
     folder.mkdir()
     for name, content in (("volume", volume), ("mask", mask)):
         nib.save(content, folder / f"{name}.nii.gz")
-    refs = [file_ref(folder / f"{name}.nii.gz", name) for name in ("volume", "mask")]
+    names = ["volume.nii.gz", "mask.nii.gz"]
+    refs = [file_ref(folder / name, name) for name in names]
     sample = amos_sample("0001", "train", "ct", "Aquilion ONE", Metadata(sex="M"), *refs)
     result = make_sample(archive_task(sample, folder / "root"))
     issues = [*check_headers(sample).issues, *(found.issue for found in result.issues)]

@@ -20,16 +20,19 @@ from amos_dask.records import (
     HeaderCheck,
     LabelChange,
     Metadata,
+    Overlap,
     Region,
     Sample,
     SampleFiles,
 )
 from amos_dask.tables.manifests import (
     CHANGE_COLUMNS,
+    OVERLAP_COLUMNS,
     archive_frame,
     changes_frame,
     dataset_frame,
     issues_frame,
+    overlaps_frame,
     region_cell,
     region_frames,
 )
@@ -349,3 +352,14 @@ def test_changes_have_names_and_volumes() -> None:
         ("amos_0002", 6, "liver", 99, None, 1, 0.625),
     ]
     assert list(changes_frame([], AMOS22.label_map).columns) == list(CHANGE_COLUMNS)
+
+
+def test_overlaps_have_names_and_volumes() -> None:
+    found = [("amos_0002", (0.5, 0.25, 5.0), (Overlap(3, 6, 3), Overlap(6, 99, 1)))]
+    frame = overlaps_frame(found, AMOS22.label_map)
+    assert tuple(frame.columns) == OVERLAP_COLUMNS
+    assert [tuple(row) for row in frame.to_numpy(object)] == [
+        ("amos_0002", 3, "left kidney", 6, "liver", 3, 1.875),
+        ("amos_0002", 6, "liver", 99, None, 1, 0.625),
+    ]
+    assert list(overlaps_frame([], AMOS22.label_map).columns) == list(OVERLAP_COLUMNS)
