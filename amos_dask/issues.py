@@ -109,7 +109,11 @@ CATALOGUE: dict[str, IssueKind] = {
         "warning", "Mask values near whole numbers were rounded (`info` when by less than 0.001)"
     ),
     "bad_mask_values": IssueKind(
-        "error", "Mask values that are no whole numbers in 0..255, nor near; no mask is written"
+        "error",
+        "Mask values that stand for no label, nor are near (0..255; 0, 1 if binary); no mask is written",
+    ),
+    "labels_overlap": IssueKind(
+        "info", "Binary masks that share voxels, which one label got; `overlaps.xlsx` has them all"
     ),
     "unknown_label": IssueKind(
         "error", "A label that the label map lacks; the mask stays, no binary masks, no denoising"

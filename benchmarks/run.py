@@ -20,6 +20,7 @@ MODULES = (
     "bench_components",
     "bench_denoise",
     "bench_voxelwise",
+    "bench_merge",
     "bench_nifti",
     "bench_run",
     "bench_scaling",

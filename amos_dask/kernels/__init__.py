@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from amos_dask.kernels.components import Components, label_components
+from amos_dask.kernels.label_sets import LabelSets
 from amos_dask.kernels.slice_denoise import denoise_slices
 from amos_dask.kernels.voxelwise import (
     LOWEST_VALUE,
@@ -24,6 +25,7 @@ __all__ = [
     "LOWEST_VALUE",
     "N_VALUES",
     "Components",
+    "LabelSets",
     "cast_to_labels",
     "count_labels",
     "count_values",
@@ -47,6 +49,10 @@ def warm_up() -> None:
     denoise_slices(mask, (1.0, 1.0), 10.0, (3, 3), 1)
     remap_labels(mask, np.arange(256, dtype=np.uint8))
     count_labels(mask)
+    sets = LabelSets(mask.size)
+    sets.begin(1)
+    sets.cover(0, mask.ravel(order="F"))
+    sets.resolve([1])
     rows, table = np.zeros(256, np.int64), np.zeros((1, N_VALUES), np.int64)
     count_values(np.full(1, 0.5, np.float32), np.zeros(1, np.uint8), rows, table)
     for dtype in (np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64):

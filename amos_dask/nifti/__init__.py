@@ -15,6 +15,7 @@ from amos_dask.nifti.header import (
     parse_header,
 )
 from amos_dask.nifti.read import ImageReader, open_image, read_info
+from amos_dask.nifti.read_labels import LabelReader
 from amos_dask.nifti.write import (
     ImageWriter,
     Mask,
@@ -34,6 +35,7 @@ __all__ = [
     "ImageInfo",
     "ImageReader",
     "ImageWriter",
+    "LabelReader",
     "Mask",
     "in_file_order",
     "make_header",

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from amos_dask import geometry
 from amos_dask.errors import BadMaskError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.kernels import cast_to_labels
-from amos_dask.nifti import ImageInfo, ImageReader, Mask
+from amos_dask.nifti import ImageInfo, ImageReader, LabelReader, Mask
 
 # Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
 EDITED_VERSION = 1  # of masks that were edited by hand
-# How far from a whole number a value may be that is rounded to it; 255.05 in float32 is.
-_NEAR = 0.05 + 1e-5
 # Deviations below are those of scaling and of floating-point arithmetic.
 _EXPECTED_DEVIATION = 1e-3
-_N_SHOWN = 5
 # How far apart corners of one grid may lie, as a part of its diagonal.
 _SAME_CORNERS = 2e-3
 
@@ -59,70 +55,37 @@ class ReadLabels(NamedTuple):
         ]
 
 
-def read_mask(image: ImageReader) -> ReadLabels:
+def read_mask(image: ImageReader, label_values: Mapping[int, int] | None = None) -> ReadLabels:
     """Read a mask as uint8.
 
     Parameters
     ----------
     image : ImageReader
         The mask, opened; it is read to its end.
+    label_values : mapping of int to int, optional
+        Value in the file -> label. A value that is not listed stands for itself, unless a listed
+        one stands for that label; 0 stands for itself all the same.
 
     Raises
     ------
     UnreadableImageError
         When the file is damaged.
     BadMaskError
-        When values, after scaling, are further than 0.05 from whole numbers in 0..255.
+        When values, after scaling, are further than 0.05 from whole numbers in 0..255, or from
+        those that stand for a label.
     """
-    info = image.info
-    labels = np.empty(info.n_voxels, np.uint8)
-    rounding = _Rounding()
+    labels = np.empty(image.info.n_voxels, np.uint8)
+    reader = LabelReader(label_values)
     start = 0
-    for chunk in image.chunks():
-        values, target = _scale(chunk, info), labels[start : start + chunk.size]
-        if cast_to_labels(values, target):
-            rounding.round(values, target)
-        start += values.size
-    if rounding.n_bad:
-        shown = ", ".join(f"{value:.7g}" for value in rounding.bad)
-        raise BadMaskError(
-            "bad_mask_values",
-            f"{rounding.n_bad} voxels are not whole numbers in 0..255, such as {shown}",
-        )
-    shaped = labels.reshape(info.shape, order="F")
-    return ReadLabels(shaped, rounding.n_rounded, rounding.deviation)
-
-
-class _Rounding:
-    """Rounds values that are near labels, and remembers those that are not."""
-
-    def __init__(self) -> None:
-        self.n_rounded = self.n_bad = 0
-        self.deviation = 0.0
-        self.bad = np.empty(0)  # some of them
-
-    def round(self, values: NDArray[Any], labels: Mask) -> None:
-        """Fill in the labels that values stand for; 0 where they stand for none."""
-        with np.errstate(all="ignore"):
-            values = values.astype(np.float64)
-            nearest = np.rint(values)
-            deviation = np.abs(values - nearest)
-            is_label = (deviation <= _NEAR) & (nearest >= 0) & (nearest <= 255)
-        labels[:] = np.where(is_label, nearest, 0)
-        near = deviation[is_label]
-        self.n_rounded += int(np.count_nonzero(near))
-        self.deviation = max(self.deviation, float(near.max(initial=0.0)))
-        bad = values[~is_label]
-        self.n_bad += bad.size
-        self.bad = np.unique(np.concatenate([self.bad, bad]))[:_N_SHOWN]
-
-
-def _scale(chunk: NDArray[Any], info: ImageInfo) -> NDArray[Any]:
-    """Return the values that stored ones stand for, in float64 as nibabel does."""
-    if not info.is_scaled:  # masks rarely are
-        return chunk
-    with np.errstate(all="ignore"):  # what overflows is no label and is counted as such
-        return chunk.astype(np.float64) * info.slope + info.inter
+    for chunk in reader.chunks(image):
+        labels[start : start + chunk.size] = chunk
+        start += chunk.size
+    if reader.n_bad:
+        what = "stand for no label" if label_values else "are not whole numbers in 0..255"
+        message = f"{reader.n_bad} voxels {what}, such as {reader.shown}"
+        raise BadMaskError("bad_mask_values", message)
+    shaped = labels.reshape(image.info.shape, order="F")
+    return ReadLabels(shaped, reader.n_rounded, reader.deviation)
 
 
 def check_pair(volume: ImageInfo, mask: ImageInfo) -> geometry.Turn | None:

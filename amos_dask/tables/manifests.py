@@ -18,6 +18,7 @@ from amos_dask.records import (
     FileHeader,
     HeaderCheck,
     LabelChange,
+    Overlap,
     Region,
     Sample,
     SampleFiles,
@@ -39,6 +40,10 @@ ISSUE_COLUMNS = ("code", "severity", "sample", "file", "message", "action")
 REGION_COLUMNS = ("ID", "label_index", "label_name", "x", "y", "z", "n_voxels", "volume_mm3")
 CHANGE_COLUMNS = (
     *("ID", "label_from", "label_from_name", "label_to", "label_to_name"),
+    *("n_voxels", "volume_mm3"),
+)
+OVERLAP_COLUMNS = (
+    *("ID", "label_index", "label_name", "other_index", "other_name"),
     *("n_voxels", "volume_mm3"),
 )
 FILE_TYPES = {"volume": "v3d", "mask": "m3d"}
@@ -143,13 +148,38 @@ def changes_frame(
     label_map : LabelMap
         Labels and their names; a label that it lacks has none.
     """
+    return _pair_frame(found, label_map, CHANGE_COLUMNS)
+
+
+def overlaps_frame(
+    found: Iterable[tuple[str, tuple[float, float, float], Sequence[Overlap]]],
+    label_map: LabelMap,
+) -> pd.DataFrame:
+    """Return what binary masks share: a row for each two labels of a sample.
+
+    Parameters
+    ----------
+    found : iterable of (str, (float, float, float), sequence of Overlap)
+        Sample id, spacing in mm and overlaps, by number.
+    label_map : LabelMap
+        Labels and their names; a label that it lacks has none.
+    """
+    return _pair_frame(found, label_map, OVERLAP_COLUMNS)
+
+
+def _pair_frame(
+    found: Iterable[tuple[str, tuple[float, float, float], Sequence[LabelChange | Overlap]]],
+    label_map: LabelMap,
+    columns: Sequence[str],
+) -> pd.DataFrame:
+    """Return a row for each two labels: id, index and name of both, voxels, mm3."""
     names = label_map.names()
     rows = []
-    for sample_id, (sx, sy, sz), changes in found:
-        for old, new, n_voxels in changes:
-            labels = (old, names.get(old), new, names.get(new))
+    for sample_id, (sx, sy, sz), pairs in found:
+        for label, other, n_voxels in pairs:
+            labels = (label, names.get(label), other, names.get(other))
             rows.append((sample_id, *labels, n_voxels, n_voxels * sx * sy * sz))
-    return _frame(rows, CHANGE_COLUMNS)
+    return _frame(rows, columns)
 
 
 def dataset_columns(label_map: LabelMap, channels: Sequence[str] = ()) -> list[str]:

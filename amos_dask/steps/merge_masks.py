@@ -1,0 +1,176 @@
+"""Merge masks: a binary mask a label becomes one mask, and what they share is counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from amos_dask.errors import BadMaskError
+from amos_dask.issues import Issue, make_issue
+from amos_dask.kernels import LabelSets
+from amos_dask.labels import BACKGROUND, LabelMap
+from amos_dask.nifti import ImageReader, LabelReader, Mask
+from amos_dask.records import Overlap
+
+# Raised when what this step makes changes: samples made with an older one are made again.
+RESULT_VERSION = 1
+
+# ``later`` or ``earlier`` in the label map, or names of labels, of which a later one wins.
+Precedence = str | Sequence[str]
+
+
+class MergedMask(NamedTuple):
+    """A mask that was merged.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8
+        Its voxels, Fortran-ordered.
+    n_rounded : int
+        How many values in all files were neither 0 nor 1, but near.
+    deviation : float
+        How far from one of them they were at most.
+    overlaps : tuple of Overlap
+        Every two labels that share voxels, in order.
+    """
+
+    labels: Mask
+    n_rounded: int
+    deviation: float
+    overlaps: tuple[Overlap, ...]
+
+
+class MaskMerger:
+    """Takes the binary masks of a scan one after the other, in any order.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Of the scan. Each voxel takes two bytes, and one more for the merged mask.
+    label_values : mapping of int to int, optional
+        Value in the files -> 0 or 1, as `read_mask` takes it.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], label_values: Mapping[int, int] | None = None
+    ) -> None:
+        self._shape, self._label_values = shape, label_values
+        self._sets = LabelSets(math.prod(shape))
+        self._n_rounded, self._deviation = 0, 0.0
+
+    def add(self, label: int, image: ImageReader) -> None:
+        """Read the mask of a label; whoever catches an error gives the merging up.
+
+        Parameters
+        ----------
+        label : int
+            In 1..255, not added before.
+        image : ImageReader
+            Its mask, opened, on the scan's grid; it is read to its end.
+
+        Raises
+        ------
+        UnreadableImageError
+            When the file is damaged.
+        BadMaskError
+            When values, after scaling, are further than 0.05 from 0 and 1.
+        ValueError
+            When the label or the number of voxels is none that can be.
+        """
+        reader = LabelReader(self._label_values)
+        self._sets.begin(label)
+        start = 0
+        for values in reader.chunks(image):
+            if self._sets.cover(start, values):
+                reader.refuse(values[values > 1])
+            start += values.size
+        if reader.n_bad:
+            what = f"{reader.n_bad} voxels are neither 0 nor 1, such as {reader.shown}"
+            raise BadMaskError("bad_mask_values", f"the file is no binary mask: {what}")
+        self._n_rounded += reader.n_rounded
+        self._deviation = max(self._deviation, reader.deviation)
+
+    def merged(self, order: Sequence[int]) -> MergedMask:
+        """Return the merged mask.
+
+        Parameters
+        ----------
+        order : sequence of int
+            All labels, as `overwriting_order` puts them: each overwrites those before it.
+
+        Raises
+        ------
+        ValueError
+            When a label is missing that was added.
+        """
+        labels, shared = self._sets.resolve(order)
+        overlaps = tuple(Overlap(*map(int, row)) for row in shared)
+        shaped = labels.reshape(self._shape, order="F")
+        return MergedMask(shaped, self._n_rounded, self._deviation, overlaps)
+
+
+def overwriting_order(label_map: LabelMap, precedence: Precedence) -> tuple[int, ...]:
+    """Return the labels but the background, each before those that overwrite it.
+
+    Parameters
+    ----------
+    label_map : LabelMap
+        Labels and their names.
+    precedence : str or sequence of str
+        ``later``: the label of the higher index wins; ``earlier``: that of the lower one; or names,
+        of which a later one wins, and each of them over labels that are not named.
+
+    Raises
+    ------
+    ValueError
+        When the label map lacks a name; the message says which.
+    """
+    labels = [label for label in label_map if label != BACKGROUND]
+    if isinstance(precedence, str):
+        return tuple(labels if precedence == "later" else reversed(labels))
+    by_name = {name: label for label, name in label_map.names().items()}
+    if missing := [name for name in precedence if name not in by_name]:
+        raise ValueError(f"the label map lacks {', '.join(map(repr, missing))}")
+    named = [by_name[name] for name in precedence]
+    return tuple(label for label in labels if label not in named) + tuple(named)
+
+
+def check_overlaps(
+    overlaps: Sequence[Overlap],
+    spacing_mm: tuple[float, float, float],
+    label_map: LabelMap,
+    precedence: Precedence,
+    sample_id: str,
+    file: str,
+) -> list[Issue]:
+    """Return ``labels_overlap`` where labels share voxels.
+
+    Parameters
+    ----------
+    overlaps : sequence of Overlap
+        What they share.
+    spacing_mm : (float, float, float)
+        Voxel size along x, y, z in mm.
+    label_map : LabelMap
+        Names of labels.
+    precedence : str or sequence of str
+        What decided, see `overwriting_order`.
+    sample_id, file : str
+        For the issue.
+    """
+    if not overlaps:
+        return []
+    largest = max(overlaps, key=lambda overlap: overlap.n_voxels)
+    names, (sx, sy, sz) = label_map.names(), spacing_mm
+    first, second = (f"{label} ({names.get(label, '?')})" for label in largest[:2])
+    volume = f"{largest.n_voxels * sx * sy * sz:.2f} mm3"
+    if len(overlaps) == 1:
+        message = f"labels {first} and {second} share {volume}"
+    else:
+        message = (
+            f"{len(overlaps)} pairs of labels share voxels, {first} and {second} most: {volume}"
+        )
+    taken = precedence if isinstance(precedence, str) else "later named"
+    action = f"the {taken} label was taken; all pairs are in overlaps.xlsx"
+    return [make_issue("labels_overlap", message, sample=sample_id, file=file, action=action)]
