@@ -22,9 +22,9 @@ from openpyxl import load_workbook
 from amos_dask.cli import main
 from amos_dask.params import Params
 from amos_dask.records import Sample
-from amos_dask.root.layout import Layout, sample_folder
+from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Staging
-from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from amos_dask.tables.workbook import save_workbook
 
@@ -90,9 +90,11 @@ def archive_task(
     sample: Sample, root: Path, params: Params | None = None, *, has_earlier_output: bool = False
 ) -> SampleTask:
     """Return the task of making a sample from the archive, as a run has it."""
-    layout, source = Layout(root), ArchiveSource(sample, has_earlier_output)
-    target = sample_folder(layout.group(sample.modality), sample)
-    return SampleTask(source, layout, target, EVERY_STEP, params or Params())
+    layout = Layout(root)
+    source = ArchiveSource(sample, layout.dataset, has_earlier_output)
+    target = layout.folder_for(layout.group(sample.modality), sample)
+    params = params or Params(layout.dataset, layout.dataset.label_map)
+    return SampleTask(source, layout, target, EVERY_STEP, params)
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
