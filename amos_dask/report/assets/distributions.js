@@ -98,9 +98,9 @@ function volumesChart(width) {
     [bottomAxis(x, x.ticks(), { left, right: width - 14, top: 4, bottom, title: "volume, cm³ (logarithmic)" }), rows], "group");
 }
 
-function intensitiesChart(width, modality) {
+function intensitiesChart(width, modality, channel) {
   const organs = content.intensities
-    .filter((one) => one.modality === modality && chosenLabels().includes(one.label) && known(one.median));
+    .filter((one) => one.modality === modality && one.channel === channel && chosenLabels().includes(one.label) && known(one.median));
   if (organs.length === 0) return nothingToDraw();
   const extent = (name, pick) => organs.map((one) => one[name]).reduce((a, b) => pick(a, b));
   const x = linear(Math.min(extent("p0_5", Math.min), 0), extent("p99_5", Math.max), width < 520 ? 12 : 140, width - 20);
@@ -132,6 +132,8 @@ function startDistributions() {
   const chart = (options) => { const one = makeChart(options); charts.push(one); return one.node; };
   const modalities = Object.keys(MODALITIES).filter((modality) => content.intensities.some((one) => one.modality === modality));
 
+  const channels = [...new Set(content.intensities.map((one) => one.channel))]; // one may have no name
+
   const outliers = makeTable({
     caption: "Outliers of organ volumes", empty: "No outlier in this selection.", firstRows: 30,
     columns: [
@@ -158,9 +160,9 @@ function startDistributions() {
       el("h4", {}, "Outliers"), el("p", { class: "muted" }, "Outside Tukey's fences of organ and modality, over all samples; farthest first."), outliers.node,
     ] .reduce((box, node) => { box.append(node); return box; }, el("div")) : calm("Volumes were not counted."),
     el("h3", {}, "Intensities"),
-    modalities.length ? el("div", { class: "charts two" }, modalities.map((modality) =>
-      chart({ title: `${modalityName(modality)}, pooled over all samples`, note: "Bar: 0.5–99.5 % of the voxels; tick: median; dot and line: mean ± standard deviation.",
-        draw: (width) => intensitiesChart(width, modality) }))) : calm("Intensities were not counted."));
+    modalities.length ? el("div", { class: "charts two" }, modalities.flatMap((modality) => channels.map((channel) =>
+      chart({ title: `${[modalityName(modality), channel].filter(known).join(" ")}, pooled over all samples`, note: "Bar: 0.5–99.5 % of the voxels; tick: median; dot and line: mean ± standard deviation.",
+        draw: (width) => intensitiesChart(width, modality, channel) })))) : calm("Intensities were not counted."));
   onFilter.push(() => {
     charts.forEach((one) => one.redraw());
     outliers.setRows(content.outliers.filter((one) => chosenIds.has(one.sample) && (filters.organ === "" || one.label === Number(filters.organ))));

@@ -94,6 +94,7 @@ function drawCards() {
   if (!review.samples.some((one) => one.id === review.current)) review.current = null;
   if (review.samples.length === 0) {
     byId("cards").append(calm(worstFirst.length ? "No changed sample in this selection."
+      : !denoises ? "Nothing is denoised: the dataset's definition leaves all labels as they are."
       : nUnknownChanges ? `What was changed is not known of ${plural(nUnknownChanges, "mask")}: see the issues.`
         : "No mask was changed."));
   }
@@ -154,6 +155,13 @@ function rejectByKey(key) {
 }
 
 function startReview() {
+  const left = denoises ? content.not_denoised : [];
+  byId("review-lead").hidden = !denoises;
+  document.querySelector(".view-controls").hidden = !denoises;
+  byId("review-notes").textContent = [
+    left.length && `Left as they are by the dataset's definition: ${left.map(labelName).join(", ")}.`,
+    denoises && content.pictured_channel && `Pictures show the channel ${content.pictured_channel}.`,
+  ].filter(Boolean).join(" ");
   onFilter.push(drawCards);
   onReject.push(() => {
     for (const card of byId("cards").querySelectorAll(".card")) markCard(card, sampleById.get(card.id.slice("card-".length)));
