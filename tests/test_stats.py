@@ -18,7 +18,7 @@ from amos_dask.datasets import AMOS22
 from amos_dask.engine.events import Event, WorkStarted
 from amos_dask.errors import AmosDaskError
 from amos_dask.root.choices import require_sample_folders
-from amos_dask.root.layout import Layout, SampleFolder
+from amos_dask.root.layout import Layout
 from amos_dask.sample.source import FolderSource
 from amos_dask.statistics import stats as stats_module
 from amos_dask.statistics.stats import (
@@ -207,7 +207,7 @@ def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: P
     copy = tmp_path / "R"
     shutil.copytree(root, copy)
     layout, row = Layout.of(copy), next(masked_samples(copy))[0]
-    folder = SampleFolder.of((copy / "grouped" / row["mask"]).parent, row["ID"])
+    folder = layout.sample_folder((copy / "grouped" / row["mask"]).parent, row["ID"])
     source = FolderSource(folder, layout, AMOS22.label_map)
     known, n_voxels = add_counts(read_counts(source)), known_voxels(source)
     shutil.rmtree(layout.restore)

@@ -144,7 +144,7 @@ def test_rejections_by_keyboard_are_saved_and_kept(page: Browser, tmp_path: Path
     assert "amos-dask run … --exclude denoise_exclude.csv" in page.run(
         "document.getElementById('save-next').textContent"
     )
-    found = read_exclusions(tmp_path / "denoise_exclude.csv", AMOS22.label_map)
+    found = read_exclusions(tmp_path / "denoise_exclude.csv", AMOS22.label_map, AMOS22)
     assert len(found.for_sample(first)) == 256
     assert found.for_sample(third) == {14}
 

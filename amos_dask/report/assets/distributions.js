@@ -1,6 +1,8 @@
 // Distributions: geometry, scanners, organ volumes and intensities, of the samples that are chosen.
 
 const ROW = 34;
+// Room for the longest name of a label, within reason.
+const GUTTER = Math.min(300, Math.max(128, 8 + 6.2 * Math.max(0, ...content.labels.map((one) => one.name.length))));
 
 const valuesOf = (value) => chosenSamples
   .map((sample) => ({ value: value(sample), modality: sample.modality }))
@@ -21,7 +23,7 @@ const lanes = () => (filters.modality ? [filters.modality] : Object.keys(MODALIT
 
 // Organ names on the left of a row each; on narrow screens above it.
 function organRows(width, organs, top, draw) {
-  const gutter = width < 520 ? 0 : 128;
+  const gutter = width < 520 ? 0 : GUTTER;
   const rowHeight = gutter ? ROW : ROW + 16;
   const rows = organs.map((organ, index) => {
     const y = top + index * rowHeight;
@@ -52,7 +54,7 @@ function volumesChart(width) {
   const all = [...points.entries()].filter(([key]) => organs.some((one) => one.label === parseInt(key, 10))).flatMap(([, values]) => values.map((one) => one.volume));
   const [low, high] = [all.reduce((a, b) => Math.min(a, b)) / 1.15, all.reduce((a, b) => Math.max(a, b)) * 1.15];
   const far = new Map(content.outliers.map((one) => [`${one.sample} ${one.label}`, one]));
-  const x = logarithmic(low, high, width < 520 ? 12 : 136, width - 14);
+  const x = logarithmic(low, high, width < 520 ? 12 : GUTTER + 8, width - 14);
   const marks = [];
 
   const { rows, bottom, left } = organRows(width, organs, 4, ({ label }, top) => {
@@ -103,7 +105,7 @@ function intensitiesChart(width, modality, channel) {
     .filter((one) => one.modality === modality && one.channel === channel && chosenLabels().includes(one.label) && known(one.median));
   if (organs.length === 0) return nothingToDraw();
   const extent = (name, pick) => organs.map((one) => one[name]).reduce((a, b) => pick(a, b));
-  const x = linear(Math.min(extent("p0_5", Math.min), 0), extent("p99_5", Math.max), width < 520 ? 12 : 140, width - 20);
+  const x = linear(Math.min(extent("p0_5", Math.min), 0), extent("p99_5", Math.max), width < 520 ? 12 : GUTTER + 12, width - 20);
   const kind = modality === "mri" ? "mri" : "ct";
   const { rows, bottom, left } = organRows(width, organs, 4, (one, top) => {
     const middle = top + ROW / 2;

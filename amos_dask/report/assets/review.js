@@ -1,6 +1,7 @@
 // The cards: what was changed in each sample, worst first, and the rejecting of it.
 
 const CARDS_AT_ONCE = 20;
+const MOST_LEFT = 12;
 // Keys of a card's labels, in order, without the letters that mean something else.
 const LABEL_KEYS = [..."123456789acdefgilmnopqtuwxy"];
 
@@ -154,14 +155,19 @@ function rejectByKey(key) {
   return Boolean(button);
 }
 
+// What the dataset's definition leaves, or where that is a long list, what it does not.
+function describeLeft() {
+  const names = (some) => some.map(labelName).join(", ");
+  const left = content.not_denoised;
+  const others = [...labels.keys()].filter((label) => label !== 0 && !left.includes(label));
+  if (left.length === 0) return "";
+  return left.length <= MOST_LEFT ? `Left as they are by the dataset's definition: ${names(left)}.`
+    : `Denoised by the dataset's definition: ${names(others)}. It leaves the other ${count(left.length)} labels as they are.`;
+}
+
 function startReview() {
-  const left = denoises ? content.not_denoised : [];
-  byId("review-lead").hidden = !denoises;
-  document.querySelector(".view-controls").hidden = !denoises;
-  byId("review-notes").textContent = [
-    left.length && `Left as they are by the dataset's definition: ${left.map(labelName).join(", ")}.`,
-    denoises && content.pictured_channel && `Pictures show the channel ${content.pictured_channel}.`,
-  ].filter(Boolean).join(" ");
+  for (const one of [byId("review-lead"), byId("savebar"), document.querySelector(".view-controls")]) one.hidden = !denoises;
+  if (denoises) byId("review-notes").textContent = [describeLeft(), content.pictured_channel && `Pictures show the channel ${content.pictured_channel}.`].filter(Boolean).join(" ");
   onFilter.push(drawCards);
   onReject.push(() => {
     for (const card of byId("cards").querySelectorAll(".card")) markCard(card, sampleById.get(card.id.slice("card-".length)));

@@ -90,7 +90,7 @@ function startSamples() {
     ],
   });
   byId("samples-body").replaceChildren(content.samples.length
-    ? el("p", { class: "lead" }, "Size sorts by number of slices, spacing by distance of slices; a linked sample has a card above.")
+    ? el("p", { class: "lead" }, `Size sorts by number of slices, spacing by distance of slices${denoises ? "; a linked sample has a card above" : ""}.`)
     : "", table.node);
   onFilter.push(() => table.setRows(chosenSamples));
 }
