@@ -115,8 +115,7 @@ CATALOGUE: dict[str, IssueKind] = {
     ),
     "bad_mask_values": IssueKind(
         "error",
-        "Mask values that stand for no label, nor are near (0..255; 0, 1 if binary); no mask is "
-        "written",
+        "Mask values that stand for no label (not 0 or 1 in a binary mask); no mask is written",
     ),
     "labels_overlap": IssueKind(
         "info", "Binary masks that share voxels, which one label got; `overlaps.xlsx` has them all"

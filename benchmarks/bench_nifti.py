@@ -202,7 +202,7 @@ def _member(zipped: Path, name: str) -> FileRef:
 
 
 def _compare_headers(ref: FileRef, repeats: int) -> Comparison:
-    sample = Sample("0001", "train", "ct", "UND", Metadata(), ref, None)
+    sample = Sample("0001", "amos", "train", "ct", "UND", Metadata(), (ref,))
     sides = {
         "ours: header check": Side(partial(_many, partial(check_headers, sample))),
         "ours: header alone": Side(partial(_many, partial(read_info, ref)), peer=False),

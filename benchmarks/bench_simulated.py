@@ -126,7 +126,8 @@ def _tasks(n: int) -> list[SampleTask]:
             FileRef(f"{kind}Tr/amos_{seq}.nii.gz", f"/archive/{kind}Tr/amos_{seq}.nii.gz", 20 << 20)
             for kind in ("images", "labels")
         )
-        sample = Sample(seq, "train", "ct", "Aquilion ONE", metadata, volume, mask)
+        of = (seq, "amos", "train", "ct", "Aquilion ONE", metadata)
+        sample = Sample(*of, (volume,), ((0, mask),))
         tasks.append(archive_task(sample, root))
     return tasks
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amos_dask.archive.discover import discover
+from amos_dask.datasets import AMOS22
+from amos_dask.params import Params
 from amos_dask.records import Sample
-from amos_dask.root.layout import Layout, sample_folder
-from amos_dask.sample.source import ArchiveSource
+from amos_dask.root.layout import Layout
+from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.sample.task import EVERY_STEP, SampleTask
 from benchmarks.settings import Settings
 
@@ -56,11 +58,12 @@ def memory_folder(settings: Settings) -> Path | None:
 
 def samples_of(archive: Path) -> tuple[Sample, ...]:
     """Return the samples of an archive."""
-    return discover(str(archive)).samples
+    return discover([str(archive)], AMOS22).samples
 
 
 def archive_task(sample: Sample, root: Path) -> SampleTask:
     """Return the task that ``run`` would have for a sample."""
     layout = Layout(root)
-    target = sample_folder(layout.group(sample.modality), sample)
-    return SampleTask(ArchiveSource(sample), layout, target, EVERY_STEP)
+    target = layout.folder_for(layout.group(sample.modality), sample)
+    params = Params(AMOS22, AMOS22.label_map)
+    return SampleTask(ArchiveSource(sample, AMOS22), layout, target, EVERY_STEP, params)

@@ -10,6 +10,7 @@ means strictly below the threshold. Products are float64 and evaluated from left
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -472,3 +473,32 @@ def valid_mask_values(values: NDArray[np.generic]) -> bool:
         np.isfinite(value) and value == np.floor(value) and 0 <= value <= 255
         for value in np.ravel(values)
     )
+
+
+def merge_masks(
+    binary: dict[int, Bits], order: Sequence[int]
+) -> tuple[Mask, list[tuple[int, int, int]]]:
+    """Merge binary masks of labels, and count the voxels that each two of them share.
+
+    Parameters
+    ----------
+    binary : dict of int to bool array
+        Label -> its mask; all of one shape, at least one.
+    order : sequence of int
+        The labels; of those that cover a voxel it gets the last one.
+
+    Returns
+    -------
+    uint8 array
+        The merged mask; 0 where there is no label.
+    list of (int, int, int)
+        The lower label, the higher one, number of voxels; in this order, none of zero.
+    """
+    result = np.zeros(next(iter(binary.values())).shape, dtype=np.uint8)
+    shared = Counter[tuple[int, int]]()
+    for voxel in np.ndindex(result.shape):
+        labels = {label for label, mask in binary.items() if mask[voxel]}
+        if labels:
+            result[voxel] = max(labels, key=list(order).index)
+        shared.update((i, j) for i in labels for j in labels if i < j)
+    return result, sorted((i, j, n) for (i, j), n in shared.items())

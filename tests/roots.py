@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from openpyxl import load_workbook
 
 from amos_dask.cli import main
+from amos_dask.datasets import AMOS22
 from amos_dask.params import Params
 from amos_dask.records import Sample
 from amos_dask.root.layout import Layout
@@ -90,11 +91,11 @@ def archive_task(
     sample: Sample, root: Path, params: Params | None = None, *, has_earlier_output: bool = False
 ) -> SampleTask:
     """Return the task of making a sample from the archive, as a run has it."""
-    layout = Layout(root)
-    source = ArchiveSource(sample, layout.dataset, has_earlier_output)
+    layout, source = Layout(root), ArchiveSource(sample, AMOS22, has_earlier_output)
     target = layout.folder_for(layout.group(sample.modality), sample)
-    params = params or Params(layout.dataset, layout.dataset.label_map)
-    return SampleTask(source, layout, target, EVERY_STEP, params)
+    return SampleTask(
+        source, layout, target, EVERY_STEP, params or Params(AMOS22, AMOS22.label_map)
+    )
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

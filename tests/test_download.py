@@ -26,11 +26,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from samples import discover_one
 from scripted_server import Plan, ScriptedServer
 
 import amos_dask
 from amos_dask import AmosDaskError, CommandResult, transfer
-from amos_dask.archive.discover import discover
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import BytesDone, Event, Notice, TaskEnded, WorkEnded, WorkStarted
@@ -826,7 +826,7 @@ def test_partial_files_are_junk_to_discover_and_no_runs_leftovers(root: Path) ->
     assert not any(map(is_leftover, names(root)))
     (root / "imagesTr").mkdir()
     (root / "imagesTr" / "amos_0001.nii.gz").write_bytes(b"")
-    found = {issue.code: issue.message for issue in discover(str(root)).issues}
+    found = {issue.code: issue.message for issue in discover_one(str(root)).issues}
     assert found["junk_ignored"] == "1 files: 1 partial downloads"
     assert "unexpected_file" not in found
 

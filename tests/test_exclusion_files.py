@@ -23,7 +23,7 @@ NOTHING: frozenset[int] = frozenset()
 def read(folder: Path, text: str | bytes, label_map: LabelMap = AMOS22.label_map) -> Exclusions:
     path = folder / "exclude.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_exclusions(path, label_map)
+    return read_exclusions(path, label_map, AMOS22)
 
 
 def test_nothing_is_excluded_without_a_file() -> None:
@@ -81,7 +81,7 @@ def test_what_a_row_means(
     ],
 )
 def test_ways_to_write_the_same(tmp_path: Path, text: str) -> None:
-    assert read(tmp_path, text) == Exclusions(NOTHING, {4: frozenset({6})})
+    assert read(tmp_path, text) == Exclusions(NOTHING, {"amos_0004": frozenset({6})})
 
 
 def test_a_name_that_looks_like_a_number_gives_way_to_the_number(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_what_is_not_understood_is_said_in_one_sentence(
 
 def test_a_missing_file_is_said_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ExclusionsError, match="No such file"):
-        read_exclusions(tmp_path / "none.csv", AMOS22.label_map)
+        read_exclusions(tmp_path / "none.csv", AMOS22.label_map, AMOS22)
 
 
 @quick
@@ -160,7 +160,7 @@ def test_a_list_that_a_spreadsheet_saved_is_read_and_kept(
     content = text.replace("\n", "\r\n").encode(encoding)
     layout.denoise_exclude.write_bytes(content)
     found = find_exclusions(layout, None, AMOS22.label_map)
-    assert found.by_number == {4: frozenset({6})}
+    assert found.by_sample == {"amos_0004": frozenset({6})}
     with OwnFiles(layout) as own:
         keep_exclusions(own, found)
     assert layout.denoise_exclude.read_bytes() == content

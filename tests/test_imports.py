@@ -31,7 +31,7 @@ LIBRARY_ROOMS = {
     "dask": {"engine", "loader"},  # the loader gives dask arrays to whoever asks; it runs nothing
     "dask_jobqueue": {"engine"},
     "dask_kubernetes": {"engine"},
-    "openpyxl": {"tables"},
+    "openpyxl": {"tables", "archive"},
     "fsspec": {"archive"},
     "urllib3": {"transfer"},
     "nibabel": {"geometry", "nifti", "phantom"},

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
+from samples import amos_sample
 from test_nifti import (
     KINDS,
     PLACES,
@@ -39,7 +40,7 @@ from amos_dask.archive.listing import file_ref, list_files
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
 from amos_dask.nifti import ImageInfo, ImageReader, open_image, read_info, voxel_sha256
 from amos_dask.phantom import Archive
-from amos_dask.records import FileRef, Metadata, Sample
+from amos_dask.records import FileRef, Metadata
 from amos_dask.sample.soundness import verify_sample
 
 REAL_SCANS = os.environ.get("AMOS_DASK_REAL_SCANS", "")
@@ -457,7 +458,7 @@ def test_scans_in_another_form_are_the_same(
 
 
 def verified(ref: FileRef, *, full: bool = False) -> list[str]:
-    sample = Sample("0001", "train", "ct", "UND", Metadata(), ref, None)
+    sample = amos_sample("0001", "train", "ct", "UND", Metadata(), ref, None)
     return [issue.code for issue in verify_sample(sample, full=full).issues]
 
 

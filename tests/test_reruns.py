@@ -29,9 +29,9 @@ from roots import (
     truncate,
     voxels,
 )
+from samples import discover_one
 
 import amos_dask
-from amos_dask.archive.discover import discover
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
@@ -203,7 +203,7 @@ def test_telling_prostate_from_uterus_leaves_binary_masks_of_unknown_labels(plac
 def test_headers_of_a_file_that_was_replaced_meanwhile_are_not_kept(
     empty: Place, *, is_same: bool
 ) -> None:
-    sample = next(s for s in discover(str(empty.archive)).samples if s.seq == "0004")
+    sample = next(s for s in discover_one(str(empty.archive)).samples if s.seq == "0004")
     task = archive_task(sample, empty.root)
     planned = task.source.find_origin() if is_same else Origin()
     make_sample(replace(task, planned=planned, headers=HeaderCheck("amos_0004", (), ())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from samples import amos_sample
 
 from amos_dask.errors import AmosDaskError
 from amos_dask.records import Metadata, Sample
@@ -13,7 +14,7 @@ from amos_dask.sample.selection import EVERYTHING, Selection
 
 
 def sample(number: int, subset: str = "train", modality: str = "ct") -> Sample:
-    return Sample(f"{number:04d}", subset, modality, "UND", Metadata(), None, None)
+    return amos_sample(f"{number:04d}", subset, modality, "UND", Metadata(), None, None)
 
 
 SAMPLES = [sample(1), sample(4), sample(20, "val"), sample(507, "train", "mri"), sample(12345)]
@@ -80,7 +81,7 @@ def test_ids_that_name_nothing_never_choose_silently_nothing(ids: list[str]) -> 
 
 
 def folder(path: str) -> SampleFolder:
-    return SampleFolder(Path(path), Path(path).name.split("_")[1])
+    return SampleFolder(Path(path), Path(path).name.split("_")[1], "amos")
 
 
 FOLDERS = [

@@ -207,7 +207,7 @@ def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: P
     copy = tmp_path / "R"
     shutil.copytree(root, copy)
     layout, row = Layout.of(copy), next(masked_samples(copy))[0]
-    folder = layout.sample_folder((copy / "grouped" / row["mask"]).parent, row["ID"])
+    folder = Layout(copy).sample_folder((copy / "grouped" / row["mask"]).parent, row["ID"])
     source = FolderSource(folder, layout, AMOS22.label_map)
     known, n_voxels = add_counts(read_counts(source)), known_voxels(source)
     shutil.rmtree(layout.restore)

@@ -19,11 +19,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from roots import program, sample_dir, snapshot
+from samples import discover_one
 
 import amos_dask
 from amos_dask import AmosDaskError, CommandResult, Selection
 from amos_dask.archive import published
-from amos_dask.archive.discover import discover
 from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import BytesDone, Event
 from amos_dask.nifti import ImageReader
@@ -57,7 +57,7 @@ def errors(result: CommandResult) -> Findings:
 
 def sample_errors(location: str | Path, *, full: bool = False) -> Findings:
     """Return the same of the tasks alone, without a cluster."""
-    samples = discover([str(location)], AMOS22, mr_metadata_offset="0").samples
+    samples = discover_one(str(location), mr_metadata_offset="0").samples
     found = [issue for s in samples for issue in verify_sample(s, full=full).issues]
     assert {issue.action for issue in found} <= {""}  # nothing was done about anything
     return {(i.code, i.sample, i.file) for i in found if i.severity == "error"}
@@ -259,7 +259,7 @@ def test_a_csv_that_contradicts_itself_on_mr_does_not_stop_it(
     row = mr.partition(",")[2]
     csv.write_text("\n".join([*lines, f"500,{row}", f"600,{row}"]))
     with pytest.raises(AmosDaskError, match="unclear which row MR scans take"):
-        discover([str(archive)], AMOS22)
+        discover_one(str(archive))
     result = verify(archive)
     assert errors(result) == set()
     assert not {issue.code for issue in result.issues} & {"unknown_scanner", "mr_metadata_offset"}

@@ -178,8 +178,8 @@ def read_metadata(
     form = definition.metadata
     if form is None:
         raise ArchiveError(f"{ref.path}: {definition.name} has no metadata.")
-    lines, issues = read_lines(ref, encoding)
     try:
+        lines, issues = read_lines(ref, encoding)
         table, bad = _read_table(lines, definition, form, ref.path)
     except csv.Error as error:
         raise ArchiveError(f"{ref.path}: not a readable csv ({error}).") from error

@@ -78,6 +78,8 @@ def _require_apart(numbers: Mapping[_Key, tuple[range, ...]]) -> Mapping[_Key, t
 
 
 def _require_id(place: str) -> str:
+    if ".." in place.split("/"):
+        raise ValueError(f"{place!r} leads out of the archive")
     if ("{number}" in place) == ("{id}" in place):
         raise ValueError(f"{place!r} needs either {{number}} or {{id}}, which tells scans apart")
     return place

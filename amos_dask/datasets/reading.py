@@ -126,7 +126,8 @@ def _first_mistake(error: ValidationError, where: str) -> str:
     """Return a sentence that names the file, the key and what it may be."""
     mistake = error.errors(include_url=False)[0]
     loc = mistake["loc"][: -2 if mistake["loc"][-1:] == ("[key]",) else None]
-    keys = [key for key in loc if isinstance(key, str) and key != "None"]  # no items of lists
+    # No items of lists, and no names of types.
+    keys = [key for key in loc if isinstance(key, str) and key != "None" and "[" not in key]
     words, what = mistake["msg"], mistake["type"]
     if what == "missing":
         words = f"{keys.pop()} is missing"

@@ -139,12 +139,12 @@ class LabelSets:
 
 
 @njit_inline
-def _is_zero(values: Bytes) -> bool:
-    """Return whether all of some values are 0."""
-    bits = np.uint8(0)
-    for i in range(values.size):  # uint8 throughout, no early exit: becomes vector instructions
-        bits = np.uint8(bits | values[i])
-    return bool(bits == 0)
+def _is_filled(values: NDArray[Any], value: Any) -> bool:
+    """Return whether all of some values are one value, which has their type."""
+    differences = value ^ value
+    for i in range(values.size):  # one type throughout, no early exit: vector instructions
+        differences = values.dtype.type(differences | (values[i] ^ value))
+    return bool(differences == 0)
 
 
 @njit
@@ -153,18 +153,26 @@ def _cover(values: Bytes, sets: NDArray[Any], grown: Ints, n_sets: int) -> tuple
     n_bad = 0
     for begin in range(0, values.size, _BLOCK):
         block = values[begin : begin + _BLOCK]
-        if _is_zero(block):
+        if _is_filled(block, np.uint8(0)):
             continue
         for at in range(0, block.size, _PIECE):
             piece, target = block[at : at + _PIECE], sets[begin + at : begin + at + _PIECE]
-            if _is_zero(piece):
+            if _is_filled(piece, np.uint8(0)):
+                continue
+            number = target[0]
+            if _is_filled(target, number):
+                if grown[number] == 0:
+                    grown[number], n_sets = n_sets, n_sets + 1
+                with_label = sets.dtype.type(grown[number])
+                for i in range(piece.size):  # no branches, so that these are vector instructions
+                    target[i] = with_label if piece[i] == 1 else number
+                    n_bad += piece[i] > 1
                 continue
             for i in range(piece.size):
                 if piece[i] == 1:
                     number = target[i]
                     if grown[number] == 0:
-                        grown[number] = n_sets
-                        n_sets += 1
+                        grown[number], n_sets = n_sets, n_sets + 1
                     target[i] = grown[number]
                 elif piece[i] > 1:
                     n_bad += 1
@@ -181,11 +189,13 @@ def _choose(parents: Ints, added: Ints, rank: Ints, chosen: Bytes) -> None:
 
 @njit
 def _look_up(sets: NDArray[Any], chosen: Bytes, labels: Bytes, n_voxels: Ints) -> None:
-    """Fill in each voxel's label, 0 as yet, and count the voxels of each set."""
-    for i in range(sets.size):
-        if sets[i]:
-            n_voxels[sets[i]] += 1
-            labels[i] = chosen[sets[i]]
+    """Fill in each voxel's label, 0 as yet, and count the voxels of each set but the empty one."""
+    for begin in range(0, sets.size, _PIECE):
+        piece, target = sets[begin : begin + _PIECE], labels[begin : begin + _PIECE]
+        if not _is_filled(piece, sets.dtype.type(0)):
+            for i in range(piece.size):
+                n_voxels[piece[i]] += 1
+                target[i] = chosen[piece[i]]
 
 
 @njit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,8 @@ class LabelReader:
         self.n_rounded = self.n_bad = 0
         self.deviation = 0.0
         self._bad = np.empty(0)  # some of them
-        listed = dict(label_values or {})
-        taken = set(listed.values()) - {0}
-        stands_for = {i: i for i in range(256) if i not in taken} | listed
-        self._is_plain = not listed
-        self._values = np.array(sorted(stands_for), np.float64)
-        self._labels = np.array([label for _, label in sorted(stands_for.items())], np.uint8)
+        self._is_plain = not label_values
+        self._values, self._labels = _what_stands_for(tuple((label_values or {}).items()))
 
     def chunks(self, image: ImageReader) -> Iterator[Mask]:
         """Yield all labels in file order: 1-D arrays, 0 where a value stands for no label.
@@ -91,6 +88,15 @@ class LabelReader:
         self.n_rounded += int(np.count_nonzero(near))
         self.deviation = max(self.deviation, float(near.max(initial=0.0)))
         self.refuse(values[~is_label])
+
+
+@cache
+def _what_stands_for(listed: tuple[tuple[int, int], ...]) -> tuple[NDArray[np.float64], Mask]:
+    """Return all values that stand for labels, ascending, and the labels."""
+    targets = {label for _, label in listed if label}
+    stands_for = {i: i for i in range(256) if i not in targets} | dict(listed)
+    values, labels = zip(*sorted(stands_for.items()), strict=True)
+    return np.array(values, np.float64), np.array(labels, np.uint8)
 
 
 def _scale(chunk: NDArray[Any], info: ImageInfo) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from amos_dask.errors import BadMaskError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels import LabelSets
-from amos_dask.labels import BACKGROUND, LabelMap
+from amos_dask.labels import LabelMap
 from amos_dask.nifti import ImageReader, LabelReader, Mask
 from amos_dask.records import Overlap
 
@@ -97,7 +97,7 @@ class MaskMerger:
         Parameters
         ----------
         order : sequence of int
-            All labels, as `overwriting_order` puts them: each overwrites those before it.
+            All labels, each of which overwrites those before it.
 
         Raises
         ------
@@ -108,32 +108,6 @@ class MaskMerger:
         overlaps = tuple(Overlap(*map(int, row)) for row in shared)
         shaped = labels.reshape(self._shape, order="F")
         return MergedMask(shaped, self._n_rounded, self._deviation, overlaps)
-
-
-def overwriting_order(label_map: LabelMap, precedence: Precedence) -> tuple[int, ...]:
-    """Return the labels but the background, each before those that overwrite it.
-
-    Parameters
-    ----------
-    label_map : LabelMap
-        Labels and their names.
-    precedence : str or sequence of str
-        ``later``: the label of the higher index wins; ``earlier``: that of the lower one; or names,
-        of which a later one wins, and each of them over labels that are not named.
-
-    Raises
-    ------
-    ValueError
-        When the label map lacks a name; the message says which.
-    """
-    labels = [label for label in label_map if label != BACKGROUND]
-    if isinstance(precedence, str):
-        return tuple(labels if precedence == "later" else reversed(labels))
-    by_name = {name: label for label, name in label_map.names().items()}
-    if missing := [name for name in precedence if name not in by_name]:
-        raise ValueError(f"the label map lacks {', '.join(map(repr, missing))}")
-    named = [by_name[name] for name in precedence]
-    return tuple(label for label in labels if label not in named) + tuple(named)
 
 
 def check_overlaps(
@@ -155,7 +129,7 @@ def check_overlaps(
     label_map : LabelMap
         Names of labels.
     precedence : str or sequence of str
-        What decided, see `overwriting_order`.
+        What decided: ``later``, ``earlier``, or names of which a later one wins.
     sample_id, file : str
         For the issue.
     """
@@ -165,12 +139,9 @@ def check_overlaps(
     names, (sx, sy, sz) = label_map.names(), spacing_mm
     first, second = (f"{label} ({names.get(label, '?')})" for label in largest[:2])
     volume = f"{largest.n_voxels * sx * sy * sz:.2f} mm3"
-    if len(overlaps) == 1:
-        message = f"labels {first} and {second} share {volume}"
-    else:
-        message = (
-            f"{len(overlaps)} pairs of labels share voxels, {first} and {second} most: {volume}"
-        )
+    message = f"labels {first} and {second} share {volume}"
+    if len(overlaps) > 1:
+        message = f"{len(overlaps)} pairs of labels overlap; {message}, more than any other"
     taken = precedence if isinstance(precedence, str) else "later named"
     action = f"the {taken} label was taken; all pairs are in overlaps.xlsx"
     return [make_issue("labels_overlap", message, sample=sample_id, file=file, action=action)]

@@ -11,8 +11,9 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from samples import discover_one
 
-from amos_dask.archive.discover import Discovery, discover
+from amos_dask.archive.discover import Discovery
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue
@@ -52,13 +53,13 @@ def find(tmp_path: Path, names: Iterable[str], csv: str | None = None, **options
     location = write_archive(tmp_path / "archive", names)
     if csv is not None:
         (tmp_path / "archive" / CSV).write_text(csv)
-    return discover(location, **options)
+    return discover_one(location, **options)
 
 
 def with_json(tmp_path: Path, names: Iterable[str], content: object) -> Discovery:
     root = tmp_path / "archive"
     text = content if isinstance(content, str) else json.dumps(content)
-    return discover(write_archive(root, names, dataset__json=text))
+    return discover_one(write_archive(root, names, dataset__json=text))
 
 
 def samples_of(found: Discovery) -> dict[str, Sample]:
@@ -97,8 +98,8 @@ def test_samples_are_found_below_a_nested_root(tmp_path: Path, nested: str, zipp
                 archive.writestr(name, b"")
     else:
         location = write_archive(tmp_path / "a", names)
-    found = discover(location)
-    assert found.location == location
+    found = discover_one(location)
+    assert found.locations == (location,)
     assert [
         (s.sample_id, s.subset, s.modality, s.volume is not None, s.mask is not None)
         for s in found.samples
@@ -125,7 +126,7 @@ def test_a_url_is_discovered_like_a_local_archive(tmp_path: Path, url: str) -> N
         for name, content in files.items():
             memory.pipe(f"/amos/archive/{name}", content)
     try:
-        (sample,) = discover(url).samples
+        (sample,) = discover_one(url).samples
     finally:
         memory.store.clear()
     assert (sample.sample_id, sample.scanner) == ("amos_0001", "Brilliance16")
@@ -232,7 +233,7 @@ def test_two_members_of_one_name_in_a_zip_are_one_sample(tmp_path: Path) -> None
             archive.writestr(name, b"")
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr(PAIR[0], b"")
-    found = discover(location)
+    found = discover_one(location)
     assert len(found.samples) == 1
     assert len(issues_of(found, "duplicate_file")) == 1
 
@@ -487,7 +488,7 @@ def test_the_csv_is_found_inside_beside_or_where_named(tmp_path: Path, form: str
         with zipfile.ZipFile(location, "w") as archive:
             archive.writestr(PAIR[0], b"")
     named = str(path) if form == "named" else None
-    found = discover(location, named)
+    found = discover_one(location, named)
     assert found.samples[0].metadata.site == "row1"
     assert not issues_of(found, "metadata_missing")
 
@@ -500,7 +501,7 @@ def test_of_several_csvs_the_official_one_is_taken_and_the_others_are_said(
     root = Path(write_archive(tmp_path / "archive", [*PAIR, other, place + CSV]))
     (root / other).write_text(csv_of([(1, "Brilliance16")]))
     (root / place / CSV).write_text(csv_of([(1, "Aquilion ONE")]))
-    found = discover(str(root))
+    found = discover_one(str(root))
     assert found.samples[0].scanner == "Aquilion ONE"
     assert [issue.file for issue in issues_of(found, "unexpected_file")] == [other]
 
@@ -511,7 +512,7 @@ def test_the_csv_beside_a_zip_at_a_url_is_found(tmp_path: Path) -> None:
         archive.writestr(PAIR[0], b"")
     memory.pipe(f"/amos/{CSV}", csv_of([(1, "Aquilion ONE")]).encode())
     try:
-        found = discover("memory://amos/amos22.zip")
+        found = discover_one("memory://amos/amos22.zip")
     finally:
         memory.store.clear()
     assert found.samples[0].metadata.site == "row1"

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amos_dask.archive.listing import file_ref
-from amos_dask.archive.metadata import MetadataTable, Rows, read_rows
-from amos_dask.datasets import AMOS22
+from amos_dask.archive.metadata import MetadataTable, Rows, read_metadata
+from amos_dask.datasets import AMOS22, number_seq
 from amos_dask.errors import ArchiveError
 from amos_dask.issues import Issue
 from amos_dask.records import Metadata
@@ -64,10 +64,11 @@ def row_of(amos_id: str = "1", **changes: str) -> list[str]:
     return list(cells.values())
 
 
-def read(folder: Path, content: str | bytes) -> tuple[Rows, list[Issue]]:
+def read(folder: Path, content: str | bytes) -> tuple[dict[int, list[Metadata]], list[Issue]]:
     path = folder / "labeled_data_meta_0000_0599.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_rows(file_ref(path, path.name))
+    table, issues = read_metadata(file_ref(path, path.name), AMOS22)
+    return {int(seq): rows for seq, rows in table.rows.items()}, issues
 
 
 def refusal(folder: Path, content: str | bytes) -> str:
@@ -187,10 +188,10 @@ def test_another_encoding_is_recognised_and_said(tmp_path: Path) -> None:
 def test_an_encoding_that_is_named_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "meta.csv"
     path.write_bytes(table_text(row_of(site="Győr")).encode("cp1250"))
-    rows, issues = read_rows(file_ref(path, path.name), AMOS22, "cp1250")
-    assert (rows[1][0].site, issues) == ("Győr", [])
+    table, issues = read_metadata(file_ref(path, path.name), AMOS22, "cp1250")
+    assert (table.rows["0001"][0].site, issues) == ("Győr", [])
     with pytest.raises(ArchiveError, match=r"meta\.csv: not a text in utf-8; name the right one"):
-        read_rows(file_ref(path, path.name), AMOS22, "utf-8")
+        read_metadata(file_ref(path, path.name), AMOS22, "utf-8")
 
 
 def test_sexes_are_F_and_M_and_what_is_not_understood_is_said(tmp_path: Path) -> None:
@@ -300,7 +301,7 @@ def test_a_file_that_is_no_such_csv_is_refused(tmp_path: Path, content: bytes) -
 
 def test_a_csv_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match=r"absent\.csv"):
-        read_rows(file_ref(tmp_path / "absent.csv", "absent.csv"))
+        read_metadata(file_ref(tmp_path / "absent.csv", "absent.csv"), AMOS22)
 
 
 # ---------------------------------------------------------------- the row of a scan
@@ -309,7 +310,7 @@ def test_a_csv_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def rows_of(scanners: dict[int, list[str]]) -> Rows:
     """Rows whose site tells which row they are: ``506`` or, among several, ``506b``."""
     return {
-        number: [
+        number_seq(number): [
             Metadata(manufacturer_model_name=name, site=f"{number}{'abc'[i] if i else ''}")
             for i, name in enumerate(names)
         ]
@@ -318,8 +319,8 @@ def rows_of(scanners: dict[int, list[str]]) -> Rows:
 
 
 def find(scanners: dict[int, list[str]], number: int, offset: int = 0) -> tuple[str, list[str]]:
-    table = MetadataTable(rows_of(scanners), offset, "meta.csv")
-    metadata, issues = table.find_row(number)
+    table = MetadataTable(AMOS22, rows_of(scanners), offset, "meta.csv")
+    metadata, issues = table.find_row(number_seq(number))
     for issue in issues:
         assert (issue.severity, issue.sample) == ("warning", f"amos_{number:04d}")
     return metadata.site, [issue.code for issue in issues]
@@ -387,8 +388,8 @@ CT, INGENIA, PRISMA = "Aquilion ONE", "Ingenia", "Prisma"
 def decide(
     scanners: dict[int, list[str]], labelled: list[int], requested: str = "auto"
 ) -> tuple[int, list[tuple[str, str]]]:
-    scans = {number: number in labelled for number in sorted({501, *labelled})}
-    before = MetadataTable(rows_of(scanners), path="meta.csv")
+    scans = {number_seq(number): number in labelled for number in sorted({501, *labelled})}
+    before = MetadataTable(AMOS22, rows_of(scanners), path="meta.csv")
     table, issues = before.with_mr_offset(requested, scans)
     assert all(issue.message for issue in issues)
     return table.mr_offset, [(issue.code, issue.severity) for issue in issues]
@@ -471,4 +472,4 @@ def test_without_evidence_row_N_is_taken_with_a_warning(
 
 def test_an_archive_without_mr_scans_says_nothing_about_them() -> None:
     for rows in (rows_of({500: [PRISMA]}), {}):
-        assert MetadataTable(rows).with_mr_offset("auto", {})[1] == []
+        assert MetadataTable(AMOS22, rows).with_mr_offset("auto", {})[1] == []

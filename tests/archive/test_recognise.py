@@ -13,8 +13,8 @@ import fsspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import discover_one
 
-from amos_dask.archive.discover import discover
 from amos_dask.archive.listing import file_ref, list_files
 from amos_dask.archive.recognise import find_other_form, find_substitute
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
@@ -160,10 +160,10 @@ def test_a_csv_that_is_a_pointer_is_named(tmp_path: Path) -> None:
     (tmp_path / NAME).touch()
     (tmp_path / "labeled_data_meta_0000_0599.csv").write_text(LFS)
     with pytest.raises(ArchiveError, match=r"meta_0000_0599\.csv: a Git LFS pointer"):
-        discover(str(tmp_path))
+        discover_one(str(tmp_path))
     (tmp_path / "labeled_data_meta_0000_0599.csv").unlink()
     (tmp_path / "dataset.json").write_text(PAGE)
-    said = [i.message for i in discover(str(tmp_path)).issues if i.code == "bad_dataset_json"]
+    said = [i.message for i in discover_one(str(tmp_path)).issues if i.code == "bad_dataset_json"]
     assert len(said) == 1
     assert "a web page" in said[0]
 

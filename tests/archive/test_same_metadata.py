@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from samples import discover_one
 
 import amos_dask
-from amos_dask.archive.discover import Discovery, discover
+from amos_dask.archive.discover import Discovery
 from amos_dask.phantom import Archive
 
 SEXES = {"F": ["f", " Female ", "FEMALE", "女"], "M": ["m", "Male", "MALE ", "男"]}
@@ -45,7 +46,7 @@ def saved(phantom: Archive, delimiter: str, dates: str, site: str = "龙岗") ->
 def find(phantom: Archive, folder: Path, content: bytes, encoding: str | None = None) -> Discovery:
     path = folder / "meta.csv"
     path.write_bytes(content)
-    return discover(str(phantom.path), str(path), metadata_encoding=encoding)
+    return discover_one(str(phantom.path), str(path), metadata_encoding=encoding)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from samples import discover_one
 
-from amos_dask.archive.discover import discover
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import read_blocks, read_bytes, read_ends
 from amos_dask.errors import AmosDaskError, DamagedArchiveError, UnreadableImageError
@@ -165,7 +165,7 @@ def test_names_that_lead_outside_are_left_out(tmp_path: Path) -> None:
     with tarfile.open(path, "w") as tar:
         for name in (NAME, "../" + NAME, "x/../../labelsTr/amos_0001.nii.gz", "/etc/" + NAME):
             add(tar, name, b"x")
-    found = discover(str(path))
+    found = discover_one(str(path))
     assert [sample.seq for sample in found.samples] == ["0001"]
     assert found.samples[0].volume is not None
     assert found.samples[0].volume.path == NAME

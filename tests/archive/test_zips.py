@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from samples import discover_one
 
-from amos_dask.archive.discover import discover
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import read_bytes, read_ends
 from amos_dask.errors import ArchiveError
@@ -42,7 +42,7 @@ def test_backslashes_are_read_as_slashes(n_names: int, tmp_path: Path) -> None:
     refs = list_files(str(path))
     assert [ref.path for ref in refs] == NAMES
     assert [read_ends(ref).zip_fault for ref in refs] == ["", ""]
-    (sample,) = discover(str(path)).samples
+    (sample,) = discover_one(str(path)).samples
     assert sample.volume is not None
     assert sample.mask is not None
     assert read_bytes(sample.volume, 1 << 20) == CONTENT
@@ -57,7 +57,7 @@ def test_folders_with_backslashes_are_no_files(tmp_path: Path) -> None:
 def test_names_with_backslashes_that_lead_outside_are_left_out(tmp_path: Path) -> None:
     names = (*NAMES, "../imagesTr/amos_0002.nii.gz", "x/../../labelsTr/amos_0002.nii.gz")
     path = with_backslashes(a_zip(tmp_path / "amos22.zip", *names), *names)
-    found = discover(str(path))
+    found = discover_one(str(path))
     assert [sample.seq for sample in found.samples] == ["0001"]
     assert sum("outside the archive" in issue.message for issue in found.issues) == 2
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from hostile.bad_images import image, mask_voxels, raw, volume_voxels
+from samples import discover_one
 
 from amos_dask.archive import sources
-from amos_dask.archive.discover import Discovery, discover
+from amos_dask.archive.discover import Discovery
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import read_blocks
 from amos_dask.errors import ArchiveError
@@ -59,7 +60,7 @@ OUTSIDE = (
 
 
 def test_names_that_lead_out_of_a_zip_are_left_aside_and_told(tmp_path: Path) -> None:
-    found = discover(zip_of(tmp_path, [*GOOD, *OUTSIDE]))
+    found = discover_one(zip_of(tmp_path, [*GOOD, *OUTSIDE]))
     assert ids(found) == ["amos_0001"]
     told = issues_of(found, "unexpected_file")
     assert sorted(issue.file for issue in told) == sorted(OUTSIDE)
@@ -69,11 +70,11 @@ def test_names_that_lead_out_of_a_zip_are_left_aside_and_told(tmp_path: Path) ->
 
 def test_a_zip_of_nothing_but_such_names_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match=r"amos22\.zip: no scans found"):
-        discover(zip_of(tmp_path, OUTSIDE))
+        discover_one(zip_of(tmp_path, OUTSIDE))
 
 
 def test_backslashes_make_no_folders(tmp_path: Path) -> None:
-    found = discover(zip_of(tmp_path, [*GOOD, "..\\imagesTr\\amos_0002.nii.gz"]))
+    found = discover_one(zip_of(tmp_path, [*GOOD, "..\\imagesTr\\amos_0002.nii.gz"]))
     assert ids(found) == ["amos_0001"]
     assert len(issues_of(found, "unexpected_file")) == 1
 
@@ -84,7 +85,7 @@ def test_backslashes_make_no_folders(tmp_path: Path) -> None:
 def test_a_dataset_json_that_points_outside_changes_no_file(tmp_path: Path, entry: str) -> None:
     root = folder_of(tmp_path / "archive", GOOD)
     (root / "dataset.json").write_text(json.dumps({"validation": [{"image": entry}]}))
-    (sample,) = discover(str(root)).samples
+    (sample,) = discover_one(str(root)).samples
     assert sample.subset == "val"  # of an entry only the scan's number counts
     assert sample.volume is not None
     assert sample.volume.location == str(root / GOOD[0])
@@ -103,7 +104,7 @@ def test_a_huge_dataset_json_is_one_short_issue(tmp_path: Path, content: object)
     root = folder_of(tmp_path / "archive", GOOD)
     text = content if isinstance(content, str) else json.dumps(content)
     (root / "dataset.json").write_text(text)
-    (issue,) = issues_of(discover(str(root)), "bad_dataset_json")
+    (issue,) = issues_of(discover_one(str(root)), "bad_dataset_json")
     assert len(issue.message) < 200
     assert ("larger than" in issue.message) == isinstance(content, str)
 
@@ -114,8 +115,6 @@ def test_a_huge_dataset_json_is_one_short_issue(tmp_path: Path, content: object)
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("amos_0002.nii", raw(volume_voxels())),
-        ("amos_0002_0000.nii", raw(volume_voxels())),
         ("amos_0002.hdr", raw(volume_voxels(), magic=b"ni1")[:348]),
         ("amos_0002.img", volume_voxels().tobytes()),
         ("amos_0002.img.gz", image(volume_voxels(), magic=b"ni1", vox_offset=0)),
@@ -123,28 +122,29 @@ def test_a_huge_dataset_json_is_one_short_issue(tmp_path: Path, content: object)
     ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("folder", ["imagesTr", "labelsTr"])
-def test_a_scan_or_mask_of_another_form_is_an_error_and_no_stray_file(
+def test_half_a_pair_is_an_error_and_no_stray_file(
     tmp_path: Path, folder: str, name: str, content: bytes
 ) -> None:
     root = folder_of(tmp_path / "archive", [*GOOD, "imagesTr/amos_0003.nii.gz"])
     (root / folder / name).write_bytes(content)
-    found = discover(str(root))
+    found = discover_one(str(root))
     assert ids(found) == ["amos_0001", "amos_0002", "amos_0003"]
     audit = check_headers(found.samples[1])
     (issue,) = audit.issues
     kind = "volume" if folder == "imagesTr" else "mask"
     assert (issue.code, issue.severity) == (f"unreadable_{kind}", "error")
     assert (issue.sample, issue.file) == ("amos_0002", f"{folder}/{name}")
-    assert "support" in issue.message
+    assert "missing" in issue.message
     assert [row.file_path for row in audit.files] == [f"{folder}/{name}"]
 
 
 def test_a_pair_is_told_by_its_header_and_its_voxels(tmp_path: Path) -> None:
     names = ["imagesTr/amos_0002.hdr", "imagesTr/amos_0002.img"]
-    found = discover(str(folder_of(tmp_path / "archive", [*GOOD, *names])))
+    found = discover_one(str(folder_of(tmp_path / "archive", [*GOOD, *names])))
     assert found.samples[1].volume is not None
-    assert found.samples[1].volume.path == names[0]
-    assert [issue.file for issue in issues_of(found, "duplicate_file")] == [names[1]]
+    volume = found.samples[1].volume
+    assert (volume.path, volume.pair and volume.pair.path) == tuple(names)
+    assert not issues_of(found, "duplicate_file")
 
 
 @pytest.mark.parametrize("other", ["amos_0001.nii", "amos_0001.hdr", "amos_0001.img"])
@@ -153,7 +153,7 @@ def test_another_form_never_takes_the_place_of_a_good_file(
     tmp_path: Path, below: str, other: str
 ) -> None:
     names = [f"{below}{name}" for name in GOOD]
-    found = discover(str(folder_of(tmp_path / "archive", [*names, f"imagesTr/{other}"])))
+    found = discover_one(str(folder_of(tmp_path / "archive", [*names, f"imagesTr/{other}"])))
     (sample,) = found.samples
     assert sample.volume is not None
     assert sample.volume.path == names[0]
@@ -169,7 +169,7 @@ def test_another_form_never_takes_the_place_of_a_good_file(
 def test_folders_may_be_named_in_any_script(tmp_path: Path, above: str, zipped: bool) -> None:
     names = [f"{above}/{name}" for name in GOOD]
     location = zip_of(tmp_path, names) if zipped else str(folder_of(tmp_path / "archive", names))
-    (sample,) = discover(location).samples
+    (sample,) = discover_one(location).samples
     assert sample.volume is not None
     assert sample.volume.path == names[0]
     assert b"".join(read_blocks(sample.volume)) == image(volume_voxels())
@@ -177,7 +177,7 @@ def test_folders_may_be_named_in_any_script(tmp_path: Path, above: str, zipped: 
 
 def test_digits_of_another_script_are_no_scan_number(tmp_path: Path) -> None:
     name = "imagesTr/amos_٠٠٠٢.nii.gz"
-    found = discover(str(folder_of(tmp_path / "archive", [*GOOD, name])))
+    found = discover_one(str(folder_of(tmp_path / "archive", [*GOOD, name])))
     assert ids(found) == ["amos_0001"]
     assert [issue.file for issue in issues_of(found, "unexpected_file")] == [name]
 
@@ -189,7 +189,7 @@ def test_a_name_that_would_break_a_line_is_shown_without(
 ) -> None:
     names = [f"{bad}/{name}" for name in GOOD]
     location = zip_of(tmp_path, names) if zipped else str(folder_of(tmp_path / "archive", names))
-    (sample,) = discover(location).samples
+    (sample,) = discover_one(location).samples
     assert sample.volume is not None
     assert "\ufffd" in sample.volume.path
     assert sample.volume.path.replace("\ufffd", "").isprintable()
@@ -243,7 +243,7 @@ def test_a_pipe_in_the_archive_is_not_waited_for(tmp_path: Path, name: str) -> N
     root = folder_of(tmp_path / "archive", GOOD)
     os.mkfifo(root / name)
     code = "bad_dataset_json" if name == "dataset.json" else "unexpected_file"
-    assert [issue.file for issue in issues_of(discover(str(root)), code)] == [name]
+    assert [issue.file for issue in issues_of(discover_one(str(root)), code)] == [name]
 
 
 @pytest.mark.parametrize("name", ["amos22.zip", "archive/labeled_data_meta_0000_0599.csv"])
@@ -258,7 +258,7 @@ def test_an_archive_that_may_not_be_read_is_named(
 
     monkeypatch.setattr(sources, "_open_file", refuse)
     with pytest.raises(ArchiveError) as caught:
-        discover(location if "csv" in name else str(tmp_path / name))
+        discover_one(location if "csv" in name else str(tmp_path / name))
     assert Path(name).name in str(caught.value)
     assert "Permission denied" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -27,6 +27,7 @@ from hostile.bad_images import (
     volume_voxels,
 )
 from roots import archive_task
+from samples import amos_sample
 
 from amos_dask.archive import sources
 from amos_dask.archive.listing import file_ref
@@ -52,7 +53,7 @@ def sample_of(folder: Path, volume: bytes = VOLUME, mask: bytes = MASK) -> Sampl
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         refs.append(file_ref(path, name))
-    return Sample("0001", "train", "ct", "Aquilion ONE", Metadata(sex="M"), refs[0], refs[1])
+    return amos_sample("0001", "train", "ct", "Aquilion ONE", Metadata(sex="M"), refs[0], refs[1])
 
 
 def with_image(folder: Path, kind: str, content: bytes) -> Sample:
@@ -151,7 +152,7 @@ def test_files_that_are_not_packed_and_pairs_give_the_same_files(
             path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
             files.append(file_ref(path, path.name))
         refs[kind] = replace(files[0], pair=files[1] if len(files) == 2 else None)
-    sample = replace(sample_of(tmp_path), **refs)
+    sample = replace(sample_of(tmp_path), volumes=(refs["volume"],), masks=((0, refs["mask"]),))
     _, issues = process(sample, tmp_path / "root")
     assert issues == set()
     assert written(tmp_path / "root") == good

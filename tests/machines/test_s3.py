@@ -22,10 +22,10 @@ import pytest
 from machines.faulty_proxy import FaultyProxy
 from required import missing
 from roots import assert_same, contents, errors, program, sample_dir, snapshot
+from samples import discover_one
 
 import amos_dask
 from amos_dask.archive import remote
-from amos_dask.archive.discover import discover
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import FIRST_BYTES, open_location, read_blocks
 from amos_dask.errors import ArchiveError, InaccessibleFileError
@@ -303,7 +303,7 @@ def test_the_program_takes_the_endpoint_from_fsspecs_variables_too(
 
 
 def one_sample(url: str) -> Sample:
-    (sample,) = discover(url).samples
+    (sample,) = discover_one(url).samples
     return sample
 
 
@@ -394,8 +394,8 @@ def test_a_zip_that_was_replaced_is_seen_anew_in_the_same_process(
     sizes = []
     for content in (b"one", b"another"):
         bucket.put(url, zip_of(content))
-        sizes.append(volume_of(discover(url).samples[0]).size)
-        discover(url)  # which lists what lies beside it
+        sizes.append(volume_of(discover_one(url).samples[0]).size)
+        discover_one(url)  # which lists what lies beside it
     assert sizes == [3, 7]
 
 
@@ -494,7 +494,7 @@ def test_what_will_not_pass_is_not_tried_again(
 
 def refusal(url: str, **how: Any) -> str:
     with pytest.raises(ArchiveError) as caught:
-        discover(url, **how)
+        discover_one(url, **how)
     return str(caught.value)
 
 
@@ -528,9 +528,9 @@ def test_without_listings_a_zip_is_read_and_the_csv_can_be_named(
     bucket: Bucket, proxy: FaultyProxy, sources: dict[str, amos_dask.Archive]
 ) -> None:
     proxy.fail("status", "list-type", status=403, code="AccessDenied", times=99)
-    assert "metadata_missing" in {issue.code for issue in discover(ZIP).issues}
+    assert "metadata_missing" in {issue.code for issue in discover_one(ZIP).issues}
     csv = f"s3://bucket/zipped/{sources[ZIP].metadata_path.name}"
-    assert "metadata_missing" not in {issue.code for issue in discover(ZIP, csv).issues}
+    assert "metadata_missing" not in {issue.code for issue in discover_one(ZIP, csv).issues}
 
 
 def test_listings_that_fail_do_not_pass_for_nothing_to_list(
@@ -546,7 +546,7 @@ def test_a_directory_of_a_zip_that_comes_at_the_second_attempt(
 ) -> None:
     proxy.fail("cut", "amos22.zip", after_bytes=100)
     proxy.fail("status", "amos22.zip", "HEAD", status=500)
-    assert len(discover(ZIP).samples) == 6
+    assert len(discover_one(ZIP).samples) == 6
 
 
 def test_without_credentials(
@@ -570,7 +570,7 @@ def test_a_signed_url_is_read_and_its_signature_not_shown(
     url = signed_url(bucket, proxy, ZIP)
     assert "Signature" in url
     csv = str(sources[ZIP].metadata_path)
-    there, here = discover(url, csv), discover(str(sources[ZIP].path), csv)
+    there, here = discover_one(url, csv), discover_one(str(sources[ZIP].path), csv)
     assert [s.sample_id for s in there.samples] == [s.sample_id for s in here.samples]
     for one, other in zip(there.samples, here.samples, strict=True):
         assert list(read_blocks(volume_of(one))) == list(read_blocks(volume_of(other)))

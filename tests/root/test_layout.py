@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from samples import amos_sample
 
 from amos_dask.datasets import AMOS22, find_definition
 from amos_dask.records import Metadata, Sample
@@ -18,7 +19,6 @@ from amos_dask.root.layout import (
     find_sample_folders,
     find_samples_of,
     safe_name,
-    sample_folder,
 )
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -27,7 +27,7 @@ nasty = st.text(st.sampled_from('./\\ :*?"<>|\0\n\t~-aÄ'), max_size=120)
 
 
 def sample_of(sex: str = "F", scanner: str = "Aquilion ONE", subset: str = "train") -> Sample:
-    return Sample("0001", subset, "ct", scanner, Metadata(sex=sex), None, None)
+    return amos_sample("0001", subset, "ct", scanner, Metadata(sex=sex), None, None)
 
 
 def make_sample(folder: Path, *files: str) -> Path:
@@ -74,13 +74,13 @@ def test_a_name_of_which_nothing_is_left_is_UND(name: str) -> None:
 
 @pytest.mark.parametrize("character", ["a", "ä", "漢", "😀"])
 def test_a_sample_folder_can_be_made_however_long_the_text(tmp_path: Path, character: str) -> None:
-    folder = sample_folder(tmp_path, sample_of(sex=character * 300))
+    folder = Layout(tmp_path).folder_for(tmp_path, sample_of(sex=character * 300))
     folder.path.mkdir(parents=True)
     assert folder.path.is_dir()
 
 
 def test_a_sample_lies_below_subset_and_scanner(tmp_path: Path) -> None:
-    folder = sample_folder(tmp_path / "AMOS-CT", sample_of())
+    folder = Layout(tmp_path).folder_for(tmp_path / "AMOS-CT", sample_of())
     base = tmp_path / "AMOS-CT/train/Aquilion ONE/amos_0001_F"
     assert folder.path == base
     assert folder.info == base / "amos_0001_info.yaml"
@@ -94,7 +94,7 @@ def test_a_sample_lies_below_subset_and_scanner(tmp_path: Path) -> None:
 @given(sex=text | nasty, scanner=text | nasty)
 def test_a_sample_never_leaves_its_group(sex: str, scanner: str) -> None:
     group = Path("/data/grouped/AMOS-CT")
-    path = sample_folder(group, sample_of(sex, scanner)).path
+    path = Layout(Path("/data")).folder_for(group, sample_of(sex, scanner)).path
     assert path.relative_to(group).parts[0] == "train"
     assert len(path.relative_to(group).parts) == 3
     assert path.name.startswith("amos_0001_")
@@ -146,7 +146,7 @@ def test_samples_are_found_anywhere_below_by_number_then_path(tmp_path: Path) ->
     c = make_sample(tmp_path / "mri/val/s/amos_12345_UND", "amos_12345_mask.nii.gz")
     a = make_sample(tmp_path / "mri/x/amos_0002_M", "amos_0002_volume.nii.gz")
     twin = make_sample(tmp_path / "ct/val/s/amos_0012_M", "amos_0012_volume.nii.gz")
-    found = find_sample_folders(tmp_path)
+    found = find_sample_folders(tmp_path, AMOS22)
     assert [(f.path, f.seq) for f in found] == [
         (a, "0002"),
         (b, "0012"),
@@ -169,12 +169,12 @@ def test_samples_are_found_anywhere_below_by_number_then_path(tmp_path: Path) ->
 )
 def test_other_folders_are_no_samples(tmp_path: Path, folder: str, file: str) -> None:
     make_sample(tmp_path / folder, file)
-    assert find_sample_folders(tmp_path) == []
+    assert find_sample_folders(tmp_path, AMOS22) == []
 
 
 def test_the_folder_itself_may_be_a_sample(tmp_path: Path) -> None:
     folder = make_sample(tmp_path / "amos_0001_F", "amos_0001_mask.nii.gz")
-    assert find_sample_folders(folder) == [SampleFolder(folder, "0001")]
+    assert find_sample_folders(folder, AMOS22) == [SampleFolder(folder, "0001", "amos")]
 
 
 def test_a_sample_folder_knows_its_binary_masks(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_sample_folder_knows_its_binary_masks(tmp_path: Path) -> None:
         "amos_0001_volume.nii.gz",
         "amos_0002_mask_00_background.nii.gz",
     )
-    assert [path.name for path in SampleFolder(folder, "0001").binary_masks()] == [
+    assert [path.name for path in SampleFolder(folder, "0001", "amos").binary_masks()] == [
         "amos_0001_mask_00_background.nii.gz",
         "amos_0001_mask_01_spleen.nii.gz",
     ]
@@ -286,5 +286,5 @@ def test_only_samples_of_the_dataset_are_found(tmp_path: Path) -> None:
         (folder / f"{sample_id}_volume.nii.gz").write_bytes(b"")
     layout = Layout(tmp_path, find_definition("ct-org"))
     assert [folder.sample_id for folder in find_samples_of(layout)] == ["ctorg_0001", "ctorg_0020"]
-    (ours,) = find_sample_folders(tmp_path)
-    assert ours == SampleFolder.of(ours.path, "amos_0001")
+    (ours,) = find_sample_folders(tmp_path, AMOS22)
+    assert ours == Layout(tmp_path).sample_folder(ours.path, "amos_0001")

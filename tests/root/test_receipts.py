@@ -232,7 +232,7 @@ def test_a_later_receipt_replaces_the_earlier(receipts: Receipts) -> None:
 
 def a_folder(layout: Layout) -> SampleFolder:
     """Return a sample folder with info, volume, mask and a binary mask."""
-    folder = SampleFolder(layout.grouped / FOLDER, "0001")
+    folder = SampleFolder(layout.grouped / FOLDER, "0001", "amos")
     folder.path.mkdir(parents=True)
     folder.volume.write_bytes(gzip.compress(b"voxels", mtime=0))
     folder.info.write_text("seq: '0001'\n")

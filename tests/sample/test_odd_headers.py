@@ -11,6 +11,7 @@ import pytest
 from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 from roots import archive_task
+from samples import amos_sample
 
 from amos_dask.archive.listing import file_ref
 from amos_dask.nifti import header as nifti_header
@@ -56,8 +57,9 @@ def make(folder: Path, volume: Any, mask: Any) -> tuple[dict[str, bytes], set[st
     folder.mkdir()
     for name, content in (("volume", volume), ("mask", mask)):
         nib.save(content, folder / f"{name}.nii.gz")
-    refs = [file_ref(folder / f"{name}.nii.gz", name) for name in ("volume", "mask")]
-    sample = Sample("0001", "train", "ct", "Aquilion ONE", Metadata(sex="M"), *refs)
+    names = ["volume.nii.gz", "mask.nii.gz"]
+    refs = [file_ref(folder / name, name) for name in names]
+    sample = amos_sample("0001", "train", "ct", "Aquilion ONE", Metadata(sex="M"), *refs)
     result = make_sample(archive_task(sample, folder / "root"))
     issues = [*check_headers(sample).issues, *(found.issue for found in result.issues)]
     paths = (path for path in (folder / "root" / "grouped").rglob("*") if path.is_file())

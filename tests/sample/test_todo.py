@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from roots import archive_task, truncate
+from samples import discover_one
 
-from amos_dask.archive.discover import discover
 from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
 from amos_dask.params import EVERY_LABEL, DenoiseParams, Params
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Samp
     """Return a folder with an archive and a ROOT_DIR after a run, and its samples."""
     folder = tmp_path_factory.mktemp("work")
     archive = write_archive(folder, n_ct=3, n_mri=2, size="tiny", seed=7)
-    samples = {sample.seq: sample for sample in discover(str(archive.path)).samples}
+    samples = {sample.seq: sample for sample in discover_one(str(archive.path)).samples}
     for sample in samples.values():
         make_sample(archive_task(sample, folder / "AMOS22", PARAMS))
     return folder, samples
@@ -423,7 +423,7 @@ def test_a_receipt_speaks_for_files_as_they_are(place: Place) -> None:
 
 
 def test_a_receipt_does_not_speak_for_other_files(place: Place) -> None:
-    elsewhere = SampleFolder(place.folder.path.with_name("amos_0004_X"), "0004")
+    elsewhere = SampleFolder(place.folder.path.with_name("amos_0004_X"), "0004", "amos")
     shutil.copytree(place.folder.path, elsewhere.path)
     assert current_receipt(elsewhere, place.layout, PARAMS) is None
     place.folder.mask.unlink()

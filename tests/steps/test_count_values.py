@@ -148,9 +148,9 @@ def test_it_takes_few_bytes_a_voxel_until_all_is_kept(kind: str, tmp_path: Path)
         counter.add(values[start : start + (1 << 18)])
     with Staging() as staging:
         kept, columns = KeptFiles(tmp_path / "restore"), counter.result().columns()
-        kept.stage(staging, "amos_0001", files[0], None, columns, files[1])
+        kept.stage(staging, "amos_0001", files[0], None, columns, files[1:])
         staging.publish()
-    rows = kept.rows_of_volume("amos_0001", *files, ValueCounts._fields)
+    rows = kept.rows_of_volume("amos_0001", files[0], files[1:], ValueCounts._fields)
     total = sum(int(counts.sum()) for _, _, counts in rows)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -17,11 +17,12 @@ from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
+from samples import amos_sample
 
 from amos_dask import geometry
 from amos_dask.archive.listing import file_ref
 from amos_dask.nifti import parse_header
-from amos_dask.records import FileRef, HeaderCheck, Metadata, Sample
+from amos_dask.records import FileRef, HeaderCheck, Metadata
 from amos_dask.steps.header_check import check_headers
 
 SHAPE = (4, 3, 2)
@@ -54,7 +55,7 @@ def write(folder: Path, name: str, header: Nifti1Header) -> FileRef:
 
 
 def check(volume: FileRef | None, mask: FileRef | None = None) -> HeaderCheck:
-    return check_headers(Sample("0001", "train", "ct", "UND", Metadata(), volume, mask))
+    return check_headers(amos_sample("0001", "train", "ct", "UND", Metadata(), volume, mask))
 
 
 def codes(found: HeaderCheck) -> list[tuple[str, str, str, str]]:

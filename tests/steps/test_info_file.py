@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.affines import from_matvec
+from samples import amos_sample
 
 from amos_dask.nifti import make_header, parse_header
 from amos_dask.records import Metadata, Sample
@@ -50,7 +51,7 @@ text = st.sampled_from(AWKWARD) | st.text(
 
 
 def sample_of(metadata: Metadata = METADATA, seq: str = "0001") -> Sample:
-    return Sample(seq, "train", "ct", "UND", metadata, None, None)
+    return amos_sample(seq, "train", "ct", "UND", metadata, None, None)
 
 
 def test_the_info_file_holds_the_specified_keys_in_order() -> None:
@@ -125,6 +126,7 @@ def test_the_row_follows_the_written_header() -> None:
     info = parse_header(make_header((4, 3, 2), np.float32, affine, 1))
     row = describe_files(
         sample_id="amos_0001",
+        seq="0001",
         subset="train",
         metadata=METADATA,
         folder="train/Aquilion ONE/amos_0001_F",

@@ -209,6 +209,62 @@ def test_nan_is_shown_once(tmp_path: Path) -> None:
     assert message.endswith("such as nan")
 
 
+# ---------------------------------------------------------------- values listed for labels
+
+
+def read_listed(path: Path, label_values: dict[int, int]) -> Array:
+    with open_image(file_ref(path, path.name)) as image:
+        return read_mask(image, label_values).labels
+
+
+@quick
+@given(
+    label_values=st.dictionaries(st.integers(-300, 900), st.integers(0, 255), max_size=6),
+    dtype=st.sampled_from(DTYPES),
+    data=st.data(),
+)
+def test_listed_values_are_their_labels_and_all_others_stand_for_themselves(
+    tmp_path_factory: pytest.TempPathFactory,
+    label_values: dict[int, int],
+    dtype: str,
+    data: st.DataObject,
+) -> None:
+    def label_of(value: int) -> int | None:
+        if value in label_values or value == 0:
+            return label_values.get(value, 0)
+        return value if 0 < value < 256 and value not in label_values.values() else None
+
+    kind = np.dtype(dtype)
+    limits = np.iinfo(kind) if kind.kind in "iu" else None
+    values = sorted({*label_values, *label_values.values(), 0, 1, 2, 255, 256})
+    values = [v for v in values if limits is None or limits.min <= v <= limits.max]
+    drawn = data.draw(st.lists(st.sampled_from(values), min_size=24, max_size=24))
+    path = write(tmp_path_factory.getbasetemp(), np.array(drawn, dtype).reshape(2, 3, 4))
+    expected = [label_of(value) for value in drawn]
+    if None not in expected:
+        found = read_listed(path, label_values)
+        np.testing.assert_array_equal(found.ravel(), np.array(expected, np.uint8), strict=True)
+        return
+    with pytest.raises(BadMaskError) as caught:
+        read_listed(path, label_values)
+    bad = sorted({v for v, label in zip(drawn, expected, strict=True) if label is None})
+    assert caught.value.code == "bad_mask_values"
+    assert caught.value.message.startswith(f"{expected.count(None)} voxels ")
+    assert caught.value.message.endswith(f"such as {', '.join(map(str, bad[:5]))}")
+
+
+def test_values_near_listed_ones_are_rounded_after_scaling(tmp_path: Path) -> None:
+    stored = np.array([0, 205, 500, 207], "<i2").repeat(6).reshape(2, 3, 4, order="F")
+    path = write(tmp_path, stored, slope=0.9999)
+    with open_image(file_ref(path, path.name)) as image:
+        found = read_mask(image, {205: 1, 500: 2, 207: 200})
+    np.testing.assert_array_equal(found.labels.ravel("F"), np.repeat([0, 1, 2, 200], 6))
+    assert found.n_rounded == 18
+    assert found.deviation == pytest.approx(0.05, rel=1e-3)
+    with pytest.raises(BadMaskError, match=r"6 voxels stand for no label, such as 206\.9793"):
+        read_listed(path, {205: 1, 500: 2, 0: 207})
+
+
 # ---------------------------------------------------------------- geometry of the pair
 
 

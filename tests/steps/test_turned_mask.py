@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from hypothesis.extra import numpy as hnp
 from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 from numpy.typing import NDArray
+from samples import amos_sample
 
 from amos_dask.archive.listing import file_ref
 from amos_dask.datasets import AMOS22, MaskGeometry, find_definition
 from amos_dask.issues import Issue
 from amos_dask.nifti import open_image, read_info
-from amos_dask.records import Metadata, Sample
-from amos_dask.sample.source import ArchiveSource
+from amos_dask.records import Metadata
+from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.steps.turned_mask import Fit, choose_order, measure_fits
 
 Array = NDArray[Any]
@@ -59,8 +61,10 @@ def open_mask(
         file_ref(save(folder / f"{name}.nii.gz", voxels, affine), f"{name}.nii.gz")
         for name, voxels, affine in zip(("scan", "mask"), (scan, mask), affines, strict=True)
     ]
-    sample = Sample("0001", "train", "ct", "UND", Metadata(), *refs)
-    opened, issues = ArchiveSource(sample, mask_geometry=rule).open_mask(read_info(refs[0]))
+    sample = amos_sample("0001", "train", "ct", "UND", Metadata(), *refs)
+    opened, issues = ArchiveSource(sample, replace(AMOS22, mask_geometry=rule)).open_mask(
+        read_info(refs[0])
+    )
     return (None if opened is None else opened.labels), issues
 
 
@@ -130,8 +134,8 @@ def test_a_scan_that_cannot_be_read_leaves_it_to_the_definition(tmp_path: Path) 
     cut = (tmp_path / "whole.nii.gz").read_bytes()[:-40]
     (tmp_path / "scan.nii.gz").write_bytes(cut)
     refs = [file_ref(tmp_path / f"{name}.nii.gz", f"{name}.nii.gz") for name in ("scan", "mask")]
-    sample = Sample("0001", "train", "ct", "UND", Metadata(), *refs)
-    opened, (issue,) = ArchiveSource(sample).open_mask(read_info(refs[0]))
+    sample = amos_sample("0001", "train", "ct", "UND", Metadata(), *refs)
+    opened, (issue,) = ArchiveSource(sample, AMOS22).open_mask(read_info(refs[0]))
     assert opened is not None
     assert (issue.code, opened.labels.tolist()) == ("affine_repaired", stored.tolist())
 
@@ -139,7 +143,6 @@ def test_a_scan_that_cannot_be_read_leaves_it_to_the_definition(tmp_path: Path) 
 def test_which_order_datasets_prefer() -> None:
     preferred = {n: find_definition(n).mask_geometry for n in ("amos22", "decathlon", "ct-org")}
     assert preferred == {"amos22": "stored", "decathlon": "stored", "ct-org": "world"}
-    assert ArchiveSource.__dataclass_fields__["mask_geometry"].default == AMOS22.mask_geometry
 
 
 @pytest.mark.parametrize(

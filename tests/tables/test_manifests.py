@@ -9,6 +9,7 @@ import numpy as np
 import openpyxl
 import pytest
 from roots import write_workbook
+from samples import amos_sample
 
 from amos_dask.datasets import AMOS22
 from amos_dask.issues import CATALOGUE, make_issue
@@ -19,16 +20,19 @@ from amos_dask.records import (
     HeaderCheck,
     LabelChange,
     Metadata,
+    Overlap,
     Region,
     Sample,
     SampleFiles,
 )
 from amos_dask.tables.manifests import (
     CHANGE_COLUMNS,
+    OVERLAP_COLUMNS,
     archive_frame,
     changes_frame,
     dataset_frame,
     issues_frame,
+    overlaps_frame,
     region_cell,
     region_frames,
 )
@@ -68,7 +72,7 @@ SMALL_MAP = LabelMap(((0, "background"), (2, "right kidney"), (16, "uterus")))
 
 def sample(seq: str, metadata: Metadata = METADATA) -> Sample:
     ref = FileRef(f"imagesTr/amos_{seq}.nii.gz", "/a", 1)
-    return Sample(seq, "train", "ct", "Aquilion ONE", metadata, ref, None)
+    return amos_sample(seq, "train", "ct", "Aquilion ONE", metadata, ref, None)
 
 
 def files(
@@ -348,3 +352,14 @@ def test_changes_have_names_and_volumes() -> None:
         ("amos_0002", 6, "liver", 99, None, 1, 0.625),
     ]
     assert list(changes_frame([], AMOS22.label_map).columns) == list(CHANGE_COLUMNS)
+
+
+def test_overlaps_have_names_and_volumes() -> None:
+    found = [("amos_0002", (0.5, 0.25, 5.0), (Overlap(3, 6, 3), Overlap(6, 99, 1)))]
+    frame = overlaps_frame(found, AMOS22.label_map)
+    assert tuple(frame.columns) == OVERLAP_COLUMNS
+    assert [tuple(row) for row in frame.to_numpy(object)] == [
+        ("amos_0002", 3, "left kidney", 6, "liver", 3, 1.875),
+        ("amos_0002", 6, "liver", 99, None, 1, 0.625),
+    ]
+    assert list(overlaps_frame([], AMOS22.label_map).columns) == list(OVERLAP_COLUMNS)
