@@ -52,6 +52,11 @@ CATALOGUE: dict[str, IssueKind] = {
     "subset_counts": IssueKind("info", "The numbers of scans differ from the official ones"),
     "missing_mask": IssueKind("warning", "A training or validation scan without a mask"),
     "mask_without_volume": IssueKind("error", "A mask whose scan is missing"),
+    "missing_channel": IssueKind("error", "A scan that lacks the file of a channel"),
+    "id_clash": IssueKind("error", "A scan whose id differs from another's by case only"),
+    "subset_unknown": IssueKind(
+        "warning", "Scans whose subset is not told where it should be; they are taken for training"
+    ),
     "metadata_missing": IssueKind("warning", "No metadata csv was found; fields are `UND`"),
     "metadata_row_missing": IssueKind("warning", "The csv has no row for a scan"),
     "duplicate_metadata_row": IssueKind(
