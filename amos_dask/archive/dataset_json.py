@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from amos_dask.archive.locations import file_name
 from amos_dask.archive.sources import read_bytes
 from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, make_definition
 from amos_dask.errors import (
@@ -110,14 +111,16 @@ def _name(name: object) -> str:
 
 
 def _folder_name(ref: FileRef) -> str:
-    """Return what the folder of ``dataset.json`` calls the dataset, as nnU-Net names folders."""
-    folder = PurePosixPath(ref.location if ref.member is None else ref.path).parent.name
-    match = re.fullmatch(r"Dataset\d{3}_(.+)", folder)
+    """Return what its folder, or else its zip or tar, calls the dataset, as nnU-Net names them."""
+    inside = PurePosixPath(ref.location if ref.member is None else ref.path).parent.name
+    match = re.fullmatch(r"Dataset\d{3}_(.+?)(?:\.zip|\.tar)?", inside or file_name(ref.location))
     return _name(match[1] if match else "")
 
 
 def _prefix(names: Sequence[str]) -> str:
     """Return what stands before the number in the names of all scans."""
+    if not names:
+        raise ValueError("it names no dataset, nor does a folder such as Dataset001_Name")
     found = {PurePosixPath(name).name.partition(".")[0].rpartition("_")[0] for name in names}
     if len(found) != 1:
         raise ValueError(f"it lists scans of several names: {reprlib.repr(sorted(found))}")
