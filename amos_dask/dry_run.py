@@ -16,7 +16,7 @@ from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.receipts import Output, Receipt
 from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.todo import SECONDS_A_VOXEL, WRITTEN_BYTES_A_VOXEL, ScanSize
+from amos_dask.sample.todo import ScanSize, seconds_a_voxel, written_bytes_a_voxel
 from amos_dask.settings import Settings, find
 
 _COLUMNS = ("ID", "subset", "modality", "reason", "todo", "read_bytes", "write_bytes", "folder")
@@ -80,9 +80,11 @@ def plan_run(
     rows, sizes, seconds = [], [ScanSize()], 0.0
     for planned in plan.samples:
         made = _made(planned)
-        sizes.append(ScanSize.of(planned.sample.volume if planned.todo.outputs else None))
+        sample = planned.sample
+        volume = sample.volume if planned.todo.outputs else None
+        sizes.append(ScanSize.of(volume, sample.n_channels))
         n_voxels = sizes[-1].n_voxels
-        seconds += n_voxels * sum(SECONDS_A_VOXEL[output] for output in made)
+        seconds += n_voxels * sum(seconds_a_voxel(sample, output) for output in made)
         rows.append(_row(planned, made, n_voxels))
     rows += [_row_of_absent(absent, receipt, "") for receipt in absent.listed]
     removal = "removal" if prune else ""
@@ -101,26 +103,27 @@ def plan_run(
 
 
 def _made(planned: Planned) -> list[Output]:
-    """Return the outputs that will be made: without a mask there are no masks."""
-    outputs = planned.todo.outputs
-    return [o for o in Output if o in outputs and _input(planned.sample, o) is not None]
+    """Return the outputs that will be made: without a mask none, without a channel nothing."""
+    if planned.sample.absent_channels:
+        return []
+    return [o for o in Output if o in planned.todo.outputs and _inputs(planned.sample, o)]
 
 
-def _input(sample: Sample, output: Output) -> FileRef | None:
-    return sample.volume if output == Output.VOLUME else sample.mask
+def _inputs(sample: Sample, output: Output) -> list[FileRef]:
+    return [ref for kind, ref in sample.files if (kind == "volume") == (output == Output.VOLUME)]
 
 
 def _row(planned: Planned, made: list[Output], n_voxels: int) -> dict[str, Any]:
     sample, task = planned.sample, planned.task
-    refs = [ref for ref in (_input(sample, output) for output in made) if ref is not None]
+    n_bytes = n_voxels * sum(written_bytes_a_voxel(sample, output) for output in made)
     return {
         "ID": sample.sample_id,
         "subset": sample.subset,
         "modality": sample.modality,
         "reason": str(planned.todo.reason),
         "todo": "+".join(made) or ("kept" if planned.todo.outputs else ""),  # its file is missing
-        "read_bytes": sum(ref.size for ref in refs),
-        "write_bytes": round(n_voxels * sum(WRITTEN_BYTES_A_VOXEL[output] for output in made)),
+        "read_bytes": sum(ref.n_bytes for output in made for ref in _inputs(sample, output)),
+        "write_bytes": round(n_bytes),
         "folder": task.target.path.relative_to(task.layout.root).as_posix(),
     }
 

@@ -23,7 +23,7 @@ from amos_dask.nifti import (
     voxel_crc32,
     voxel_sha256,
 )
-from amos_dask.records import SampleRecord, Step, StepResult
+from amos_dask.records import SampleRecord, Step, StepResult, by_number
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.identity import gzip_trailer
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
@@ -101,7 +101,8 @@ def leaks(
 ) -> CommandResult:
     """List patients and scans with the same voxels that are in several parts of a split.
 
-    No voxels are unpacked but those of scans whose checksums agree.
+    No voxels are unpacked but those of scans whose checksums agree. Of scans with several channels
+    the first is compared.
 
     Parameters
     ----------
@@ -149,7 +150,9 @@ def leaks(
 def find_leaks_of(session: Session, layout: Layout, records: Iterable[SampleRecord]) -> Leaks:
     """Find what crosses the official split among the records of ROOT's samples."""
     rows = [record.files for record in records if record.files is not None]
-    return find_leaks(session, layout, dataset_frame(rows, layout.dataset.label_map))
+    dataset = layout.dataset
+    frame = dataset_frame(rows, dataset.label_map, channels=dataset.channel_names)
+    return find_leaks(session, layout, frame)
 
 
 def find_leaks(
@@ -220,11 +223,11 @@ def find_crossing(code: str, groups: Mapping[str, str], parts: Mapping[str, str]
         ID -> part of the split; IDs without a part are in none of the leaks.
     """
     members = defaultdict(list)
-    for sample_id, group in sorted(groups.items()):
+    for sample_id, group in sorted(groups.items(), key=lambda item: by_number(item[0])):
         if sample_id in parts:
             members[group].append((sample_id, parts[sample_id]))
     found = (Leak(code, tuple(m)) for m in members.values() if len({p for _, p in m}) > 1)
-    return sorted(found, key=lambda leak: leak.members)
+    return sorted(found, key=lambda leak: by_number(leak.members[0][0]))
 
 
 def find_same_shape(rows: pd.DataFrame) -> list[str]:

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, get_args
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask import geometry
-from amos_dask.archive.discover import discover, new_sample
-from amos_dask.archive.listing import file_ref, list_beside, list_files
-from amos_dask.archive.locations import file_name, is_one_file, is_url, shown
-from amos_dask.archive.metadata import MetadataTable, Rows, read_metadata
-from amos_dask.datasets import (
-    AMOS22,
-    DEFAULT,
-    METADATA_FIELDS,
-    SUBSETS,
-    DatasetDefinition,
-    Kind,
-    find_definition,
-)
+from amos_dask.archive.locations import shown
+from amos_dask.datasets import DEFAULT, METADATA_FIELDS, find_definition
 from amos_dask.errors import (
     AmosDaskError,
     ArchiveError,
+    BadMaskError,
     InaccessibleFileError,
-    ManifestError,
     UnreadableImageError,
 )
-from amos_dask.nifti import open_image, read_info
-from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample, by_number
-from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute, find_root, find_samples_of
-from amos_dask.tables.workbook import read_sheet, require_columns
+from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image, read_info
+from amos_dask.records import UNDEFINED, FileRef, Sample
+from amos_dask.root.layout import channel_columns
+from amos_dask.scans import find_scans
+from amos_dask.steps.header_check import require_same_grid
+from amos_dask.steps.mask import read_mask
+from amos_dask.steps.merge_masks import MaskMerger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +37,6 @@ if TYPE_CHECKING:
 _MODALITIES = {"ct": "CT", "mri": "MRI"}
 # Fields of the metadata whose methods have other names.
 _METHODS = {"manufacturer_model_name": "manufacturer_model"}
-_MANIFEST_COLUMNS = ("seq", "subset", "manufacturer_model_name", "volume", "mask")
 
 
 class AMOS:
@@ -53,10 +44,10 @@ class AMOS:
 
     Parameters
     ----------
-    root : str or Path
+    root : str, Path or sequence of them
         What was downloaded (``amos22.zip``, the folder that holds it, an unpacked folder, a tar,
         or a URL of any but the second), or a ROOT_DIR made by `run`. Zips of scans without labels
-        are found in and beside it.
+        are found in and beside it. Several archives are one together.
     labeled_data_meta : str, optional
         The metadata csv; by default the one inside or beside the archive.
     metadata_encoding : str, optional
@@ -83,16 +74,17 @@ class AMOS:
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | Sequence[str | Path],
         *,
         labeled_data_meta: str | None = None,
         metadata_encoding: str | None = None,
         mr_metadata_offset: str = "auto",
         dataset: str | Path = DEFAULT,
     ) -> None:
-        self.root = str(root)
-        self._definition, self._scans = _find_scans(
-            self.root,
+        roots = [root] if isinstance(root, str | Path) else root
+        self.root = " and ".join(map(str, roots))
+        self._definition, self._scans = find_scans(
+            [str(place) for place in roots],
             labeled_data_meta,
             mr_metadata_offset,
             find_definition(dataset),
@@ -107,42 +99,73 @@ class AMOS:
 
     @property
     def ids(self) -> list[str]:
-        """Ids of all scans, such as ``0001``, in order."""
+        """Ids of all scans, such as ``0001`` or ``case-7``, in order; numbers count as such."""
         return list(self._scans)
 
-    def image(self, i: str | int, *, lazy: bool = False) -> Any:
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels; none where scans have but one."""
+        return self._definition.channel_names
+
+    def image(self, i: str | int, *, channel: str | int | None = None, lazy: bool = False) -> Any:
         """Return the scan's voxels, or None without a scan.
 
         Parameters
         ----------
         i : str or int
             The id.
+        channel : str or int, optional
+            Name of the only channel to read, or its number from 0; None for all.
         lazy : bool
-            Read the header only, and return a dask array of one chunk: a compressed file cannot
-            be read in parts.
+            Read headers only, and return a dask array of one chunk: a compressed file cannot be
+            read in parts.
 
         Returns
         -------
-        (x, y, z) array, dask array or None
-            As stored, in Fortran order, of the stored type; float64 where the header scales
-            values. A fourth axis of length 1 is dropped.
+        (x, y, z) or (channels, x, y, z) array, dask array or None
+            As stored, each channel in Fortran order, of the stored type; float64 where the header
+            scales values. There is an axis of channels where the dataset has several and none is
+            chosen.
 
         Raises
         ------
         AmosDaskError
-            When the file is damaged; of two ids without labels the published file itself is.
+            When there is no such channel, a file is damaged, or the file of a channel is missing or
+            on another grid; of two ids without labels the published file itself is damaged.
         """
-        return self._read(i, self._scan(i).volume, lazy)
+        sample, number = self._scan(i), self._number(channel)
+        parts = self._parts(sample, number)
+        if number is None and (absent := sample.absent_channels):
+            raise ArchiveError(
+                f"{self.root}: {sample.sample_id} has no file of {', '.join(absent)}; name a "
+                "channel that it has."
+            )
+        if not parts or not lazy:
+            return _read_scan(parts) if parts else None
+        return _later(_read_scan, parts, *_describe(parts))
 
     def mask(self, i: str | int, *, lazy: bool = False) -> Any:
-        """Return the labels of a scan's voxels as stored, or None without a mask.
+        """Return the labels of a scan's voxels in the order of the file, or None without a mask.
+
+        Values are those stored, but for datasets whose definition gives them labels
+        (``label_values``), or has a binary mask for each label: then they are labels in uint8, of
+        masks that overlap the one that `run` would take.
 
         Parameters
         ----------
         i, lazy
             As for `image`.
         """
-        return self._read(i, self._scan(i).mask, lazy)
+        sample, definition = self._scan(i), self._definition
+        if sample.mask is None:
+            return None
+        if sample.masks[0][0] or definition.label_values:
+            files = _LabelFiles(sample.masks, definition.painting_order, definition.label_values)
+            if not lazy:
+                return _read_labels(files)
+            return _later(_read_labels, files, files.first.shape, "uint8")
+        part = _Part(sample.mask, self._published_damaged(sample))
+        return _later(_read_scan, (part,), *_describe([part])) if lazy else _read_scan([part])
 
     def affine(self, i: str | int) -> NDArray[np.float64] | None:
         """Return the (4, 4) matrix from voxel index to RAS+ mm, or None without a scan.
@@ -150,13 +173,10 @@ class AMOS:
         Raises
         ------
         AmosDaskError
-            When the scan's header cannot be read.
+            When the header of the scan, or of its first channel, cannot be read.
         """
-        sample = self._scan(i)
-        if sample.volume is None:
-            return None
-        with _saying_where(sample.volume, self._published_damaged(sample)):
-            return read_info(sample.volume).affine
+        parts = self._parts(self._scan(i))
+        return parts[0].header.affine if parts else None
 
     def spacing(self, i: str | int) -> NDArray[np.float64] | None:
         """Return the (3,) voxel size along x, y, z in mm, or None without a scan."""
@@ -210,6 +230,7 @@ class AMOS:
                 "subset": self.subset(i),
                 **{_METHODS.get(name, name): self._metadata(i, name) for name in METADATA_FIELDS},
                 "image": None if sample.volume is None else sample.volume.path,
+                **self._channel_files(sample),
                 "mask": None if sample.mask is None else sample.mask.path,
                 "damaged": bool(self._published_damaged(sample)),
             }
@@ -218,25 +239,38 @@ class AMOS:
         frame = pd.DataFrame.from_dict(rows, orient="index", dtype=object)
         return frame.rename_axis("id").astype({"damaged": bool} if rows else {})
 
+    def _channel_files(self, sample: Sample) -> dict[str, str | None]:
+        """Return column -> file of each channel, where there are several."""
+        columns, files = channel_columns(self.channels), sample.volumes
+        if len(files) == 1:  # which has all channels
+            files *= len(columns)
+        found = zip_longest(columns, files)
+        return {column: None if ref is None else ref.path for column, ref in found}
+
     def _scan(self, i: str | int) -> Sample:
         sample = self._scans.get(self._definition.find_seq(str(i)) or "")
         if sample is None:
             raise AmosDaskError(f"{self.root}: there is no scan {i!r}.")
         return sample
 
-    def _read(self, i: str | int, ref: FileRef | None, lazy: bool) -> Any:
-        if ref is None:
-            return None
-        damaged = self._published_damaged(self._scan(i))
-        if not lazy:
-            return _read_voxels(ref, damaged)
-        import dask.array
-        from dask import delayed
+    def _number(self, channel: str | int | None) -> int | None:
+        """Return the number of a channel."""
+        names = tuple(self._definition.channels)
+        if channel is None or (isinstance(channel, int) and channel in range(len(names) or 1)):
+            return channel
+        if channel in names:
+            return names.index(str(channel))
+        there = f"there are {', '.join(names)}" if names else "there is but one"
+        raise AmosDaskError(f"{self.root}: there is no channel {channel!r}; {there}.")
 
-        with _saying_where(ref, damaged):
-            info = read_info(ref)
-        voxels = delayed(_read_voxels, pure=True)(ref, damaged)
-        return dask.array.from_delayed(voxels, info.shape, np.dtype(info.dtype))
+    def _parts(self, sample: Sample, number: int | None = None) -> list[_Part]:
+        """Return what has to be read of each of a scan's files, for all channels or for one."""
+        files, n_channels = sample.volumes, sample.n_channels_a_file
+        if n_channels == 1 and number is not None:
+            files = files[number : number + 1]
+        damaged = self._published_damaged(sample)
+        one = number if n_channels > 1 else None
+        return [_Part(ref, damaged, n_channels, one) for ref in files if ref is not None]
 
     def _published_damaged(self, sample: Sample) -> str:
         """Return the id of a scan whose published file is damaged; empty for all others."""
@@ -249,19 +283,99 @@ class AMOS:
         return None if value == UNDEFINED else value
 
 
-def _read_voxels(ref: FileRef, damaged: str) -> NDArray[Any]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file of a scan, of which all is wanted, or of several channels one."""
+
+    ref: FileRef
+    damaged: str  # id of a scan whose published file is damaged; else empty
+    n_channels: int = 1  # of the file
+    channel: int | None = None
+
+    @property
+    def header(self) -> ImageInfo:
+        """What the file's header says."""
+        with _saying_where(self.ref, self.damaged):
+            return read_info(self.ref, self.n_channels)
+
+
+@dataclass(frozen=True, slots=True)
+class _LabelFiles:
+    """Files of a mask whose values are not labels yet."""
+
+    masks: tuple[tuple[int, FileRef], ...]  # as of `Sample`
+    painting_order: tuple[int, ...]
+    label_values: Mapping[int, int]
+
+    @property
+    def first(self) -> ImageInfo:
+        """What the header of the first of them says."""
+        return _Part(self.masks[0][1], "").header
+
+
+def _describe(parts: Sequence[_Part]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of a scan's voxels; raise where its files are on several grids."""
+    headers = [part.header for part in parts]
+    for part, header in zip(parts, headers, strict=True):
+        with _saying_where(part.ref, part.damaged):
+            require_same_grid(headers[0], header)
+    n_channels = sum(part.n_channels if part.channel is None else 1 for part in parts)
+    shape = headers[0].shape if n_channels == 1 else (n_channels, *headers[0].shape)
+    return shape, np.result_type(*(header.dtype for header in headers))
+
+
+def _read_scan(parts: Sequence[_Part]) -> NDArray[Any]:
+    if len(parts) == 1:
+        return _read_voxels(parts[0])
+    _describe(parts)
+    # Turned round and back, as stacks are in C order.
+    return np.stack([_read_voxels(part).T for part in parts]).transpose(0, 3, 2, 1)
+
+
+def _later(read: Callable[[Any], Any], what: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a dask array of one chunk, which a function reads when it is computed."""
+    import dask.array
+    from dask import delayed
+
+    voxels = delayed(read, pure=True)(what)
+    return dask.array.from_delayed(voxels, shape, np.dtype(dtype))
+
+
+def _read_voxels(part: _Part) -> NDArray[Any]:
     """Return the voxels that nibabel would give; the file is read to its end and so verified."""
-    with _saying_where(ref, damaged), open_image(ref) as image:
+    with _saying_where(part.ref, part.damaged), open_image(part.ref, part.n_channels) as image:
         info = image.info
-        values = np.empty(info.n_voxels, info.dtype)
-        start = 0
-        for chunk in image.chunks():
-            if info.is_scaled:
-                with np.errstate(all="ignore"):
-                    chunk = chunk.astype(np.float64) * info.slope + info.inter
-            values[start : start + chunk.size] = chunk
-            start += chunk.size
-    return values.reshape(info.shape, order="F")
+        numbers = range(part.n_channels) if part.channel is None else (part.channel,)
+        values = np.empty((len(numbers), info.n_voxels), info.dtype)
+        for number, one in enumerate(image.channels()):
+            if number in numbers:
+                _fill(values[number - numbers[0]], one)
+    shaped = values.reshape((-1, *info.shape[::-1])).transpose(0, 3, 2, 1)
+    return shaped if len(numbers) > 1 else shaped[0]
+
+
+def _fill(values: NDArray[Any], image: ImageReader) -> None:
+    """Fill in the values of an image of one channel, in file order."""
+    info, start = image.info, 0
+    for chunk in image.chunks():
+        if info.is_scaled:
+            with np.errstate(all="ignore"):
+                chunk = chunk.astype(np.float64) * info.slope + info.inter
+        values[start : start + chunk.size] = chunk
+        start += chunk.size
+
+
+def _read_labels(files: _LabelFiles) -> Mask:
+    """Return labels as `run` reads them."""
+    first = files.first
+    merger = MaskMerger(first.shape, files.label_values)
+    for label, ref in files.masks:
+        with _saying_where(ref, ""), open_image(ref) as image:
+            if not label:  # one file has all
+                return read_mask(image, files.label_values).labels
+            require_same_grid(first, image.info)
+            merger.add(label, image)
+    return merger.merged(files.painting_order).labels
 
 
 @contextmanager
@@ -270,7 +384,7 @@ def _saying_where(ref: FileRef, damaged: str) -> Iterator[None]:
     where = shown(ref.location) + ("" if ref.member is None else f", {ref.path}")
     try:
         yield
-    except (UnreadableImageError, InaccessibleFileError) as error:
+    except (UnreadableImageError, InaccessibleFileError, BadMaskError) as error:
         advice = f"{error}; 'amos-dask verify' says whether more is wrong."
         if damaged and isinstance(error, UnreadableImageError):
             advice = (
@@ -278,131 +392,3 @@ def _saying_where(ref: FileRef, damaged: str) -> Iterator[None]:
                 f"does not help ({error})."
             )
         raise ArchiveError(f"{where}: {advice}") from error
-
-
-def _find_scans(
-    root: str,
-    labeled_data_meta: str | None,
-    mr_metadata_offset: str,
-    definition: DatasetDefinition,
-    encoding: str | None,
-) -> tuple[DatasetDefinition, dict[str, Sample]]:
-    """Return the scans at a root by seq, in order, and the definition of their dataset.
-
-    Arguments are as for `AMOS`; the definition is that of an archive, a ROOT_DIR has its own. The
-    subset of scans without labels beside the archive is empty.
-    """
-    inside = [] if is_one_file(root) else _files_inside(root)
-    around = {ref.location: ref for ref in (*inside, *list_beside(root))}.values()
-    manifest = None if is_one_file(root) or is_url(root) else _find_manifest(absolute(root))
-    found: list[Sample] = []
-    if manifest is not None:
-        definition = Layout.of(find_root(manifest.parent)).dataset
-        found += _from_manifest(manifest, definition)
-    elif (location := _find_archive(root, inside)) is not None:
-        archive = discover([location], definition, labeled_data_meta, mr_metadata_offset, encoding)
-        definition = archive.definition
-        found += archive.samples
-    found += _from_unlabelled_zips(around, definition, encoding)
-    scans = {sample.seq: sample for sample in reversed(found)}  # of two the first counts
-    return definition, {seq: scans[seq] for seq in sorted(scans, key=by_number)}
-
-
-def _files_inside(root: str) -> list[FileRef]:
-    """Return the files of a folder without those of its subfolders."""
-    if is_url(root):
-        return [ref for ref in list_files(root) if "/" not in ref.path]
-    folder = Path(root)
-    if not folder.is_dir():
-        return list_files(root)  # which raises, and says what is there instead
-    folders = (folder, folder / "archive")  # where `run` looks
-    found = [path for place in folders if place.is_dir() for path in sorted(place.iterdir())]
-    return [file_ref(path, path.name) for path in found if path.is_file()]
-
-
-def _find_archive(root: str, inside: Sequence[FileRef]) -> str | None:
-    """Return where the archive is; None where there are only zips of scans without labels."""
-    if is_one_file(root):
-        return None if _is_unlabelled(root) else root
-    published = AMOS22.published_zip
-    named = [ref for ref in inside if published is not None and ref.path == published.name]
-    is_of_zips = bool(named) or any(_is_unlabelled(ref.path) for ref in inside)
-    if not is_of_zips or _has_scans(root):
-        return root
-    return named[0].location if named else None
-
-
-def _is_unlabelled(location: str) -> bool:
-    return AMOS22.unlabelled.zips.fullmatch(file_name(location)) is not None
-
-
-def _has_scans(root: str) -> bool:
-    folders = {rule.folder for rule in AMOS22.files}
-    if is_url(root):
-        return any(PurePosixPath(ref.path).parent.name in folders for ref in list_files(root))
-    return any(path.name in folders for path in Path(root).glob("**/images*"))
-
-
-def _find_manifest(root: Path) -> Path | None:
-    """Return the dataset manifest of a ROOT_DIR, of its ``grouped``, or of one modality."""
-    layout = Layout.of(root)
-    candidates = [layout.dataset_manifest(), root / "dataset_manifest.xlsx"]
-    candidates += sorted(root.glob("dataset_manifest_*.xlsx"))
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None and find_samples_of(layout):
-        raise ManifestError(f"{root}: samples but no dataset manifest yet; finish 'amos-dask run'.")
-    return found
-
-
-def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[Sample]:
-    frame = read_sheet(path, MANIFEST_SHEET)
-    require_columns(frame, _MANIFEST_COLUMNS, path)
-
-    def file(cell: Any) -> FileRef | None:
-        """Return the file that a cell names."""
-        return None if cell is None else file_ref(path.parent / str(cell), str(cell))
-
-    for row in frame.to_dict("records"):
-        seq = str(row["seq"] or "")
-        if definition.find_seq(seq) != seq:
-            what = "number" if definition.has_numbers else "id"
-            raise ManifestError(f"{path}: {row['seq']!r} in column 'seq' is not a {what}.")
-        subset = str(row["subset"]) if row["subset"] in SUBSETS else ""
-        known = {name: str(row[name]) for name in METADATA_FIELDS if row.get(name) is not None}
-        files = {(kind, 0): ref for kind in get_args(Kind) if (ref := file(row[kind])) is not None}
-        yield new_sample(seq, subset, Metadata(**known), files, definition)
-
-
-def _from_unlabelled_zips(
-    around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
-) -> Iterator[Sample]:
-    rows = _unlabelled_metadata(around, definition, encoding)
-    table = MetadataTable(definition, rows)
-    zips = definition.unlabelled.zips
-    for zip_ref, kind in [(ref, zips.fullmatch(file_name(ref.path))) for ref in around]:
-        if kind is None:
-            continue
-        for ref in list_files(zip_ref.location):
-            path = PurePosixPath(ref.path)
-            seq = definition.seq_in(path.name)
-            if seq is not None and "__MACOSX" not in path.parts:
-                metadata, _ = table.find_row(seq)
-                sample = new_sample(seq, "", metadata, {("volume", 0): ref}, definition)
-                yield replace(sample, modality=kind[1].lower())
-
-
-def _unlabelled_metadata(
-    around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
-) -> Rows:
-    """Return the rows of the csv files of scans without labels; one that is unusable is said."""
-    rows: Rows = {}
-    for ref in around:
-        if definition.unlabelled.csvs.fullmatch(ref.path):
-            try:
-                found = read_metadata(ref, definition, encoding)[0].rows
-            except ArchiveError as error:
-                warnings.warn(f"{error} Metadata of its scans is None.", stacklevel=5)
-                continue
-            for seq, candidates in found.items():
-                rows.setdefault(seq, []).extend(candidates)
-    return rows

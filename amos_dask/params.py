@@ -100,11 +100,14 @@ class Exclusions:
         Sample id -> labels excluded in that sample besides; `EVERY_LABEL` for all of it.
     text : str
         The file that says so.
+    of_dataset : frozenset of int
+        Labels that the dataset's definition leaves as they were; `EVERY_LABEL` for all.
     """
 
     everywhere: frozenset[int] = frozenset()
     by_sample: Mapping[str, frozenset[int]] = field(default_factory=dict)
     text: str = field(default="", repr=False, compare=False)
+    of_dataset: frozenset[int] = frozenset()
 
     @property
     def checksum(self) -> str:
@@ -116,13 +119,13 @@ class Exclusions:
 
     def for_sample(self, sample_id: str) -> frozenset[int]:
         """Return the excluded labels of such as ``amos_0004``; `EVERY_LABEL` for all of it."""
-        return self.everywhere | self.by_sample.get(sample_id, frozenset())
+        return self.of_dataset | self.everywhere | self.by_sample.get(sample_id, frozenset())
 
     def with_dataset(self, dataset: DatasetDefinition, label_map: LabelMap) -> Exclusions:
         """Return the same with the labels that a dataset's definition leaves as they are."""
         left = frozenset(dataset.not_denoised(label_map))
         every = left and left == frozenset(label_map) - {BACKGROUND}
-        return replace(self, everywhere=self.everywhere | (EVERY_LABEL if every else left))
+        return replace(self, of_dataset=EVERY_LABEL if every else left)
 
     def find_ended(self, earlier: Exclusions, names: Mapping[int, str]) -> list[str]:
         """Return what an earlier list excluded and this one does not, in words.

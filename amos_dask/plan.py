@@ -43,7 +43,7 @@ class Planned:
     @property
     def bytes_to_read(self) -> int:
         """Size of the sample's files in the archive."""
-        return sum(ref.size for _, ref in self.sample.files)
+        return sum(ref.n_bytes for _, ref in self.sample.files)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _DIGITS = re.compile(r"([0-9]+)")
 def by_number(sample_id: str) -> tuple[object, ...]:
     """Return by what ids of samples are sorted: numbers in them as numbers, then as text."""
     pieces = enumerate(_DIGITS.split(sample_id))  # text and digits take turns
-    return tuple(int(p) if n % 2 else p.casefold() for n, p in pieces), sample_id
+    return tuple(int(piece) if n % 2 else piece.casefold() for n, piece in pieces), sample_id
 
 
 class Step(StrEnum):
@@ -108,6 +108,11 @@ class FileRef:
     def is_gzip(self) -> bool:
         """Whether its name says that it is packed."""
         return self.path.endswith(".gz")
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the file, and of the one that it is a pair with."""
+        return self.size + (self.pair.size if self.pair is not None else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +207,19 @@ class Sample:
         return tuple(n for n, ref in zip(self.channels, self.volumes, strict=False) if ref is None)
 
     @property
+    def n_channels(self) -> int:
+        """How many channels it has."""
+        return max(1, len(self.channels))
+
+    @property
     def n_channels_a_file(self) -> int:
         """How many channels a file has, along its fourth axis."""
-        return len(self.channels) if self.channels and len(self.volumes) == 1 else 1
+        return self.n_channels if len(self.volumes) == 1 else 1
+
+    @property
+    def n_label_files(self) -> int:
+        """How many files its mask is merged of; 0 where one file has all labels."""
+        return sum(label > 0 for label, _ in self.masks)
 
     @property
     def files(self) -> list[tuple[Kind, FileRef]]:

@@ -60,7 +60,7 @@ from amos_dask.tables.workbook import load
 _OF_NAMES = (
     {"junk_ignored", "unexpected_file", "duplicate_file", "missing_mask", "mask_without_volume"}
     | {"bad_dataset_json", "not_in_dataset_json", "listed_but_absent"}
-    | {"subset_mismatch", "subset_counts"}
+    | {"subset_mismatch", "subset_counts", "missing_channel", "id_clash"}
 )
 
 _TAKEN_UP = "; run takes up what it says now"
@@ -197,7 +197,8 @@ def _verify_archive(
             raise  # the csv, or the network
         raise ArchiveError(f"{error} Nor is it a ROOT_DIR that 'amos-dask run' made.") from error
     samples = selection.choose(archive.samples)
-    results = step_results(session.map("verify", partial(verify_sample, full=full), samples))
+    look = partial(verify_sample, full=full, label_values=archive.definition.label_values)
+    results = step_results(session.map("verify", look, samples))
     chosen = {"", *(sample.sample_id for sample in samples)}
     issues += [i for i in archive.issues if i.code in _OF_NAMES and i.sample in chosen]
     issues += all_issues(results)

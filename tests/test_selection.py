@@ -8,7 +8,7 @@ import pytest
 from samples import amos_sample
 
 from amos_dask.errors import AmosDaskError
-from amos_dask.records import Metadata, Sample
+from amos_dask.records import Metadata, Sample, by_number
 from amos_dask.root.layout import SampleFolder
 from amos_dask.sample.selection import EVERYTHING, Selection
 
@@ -118,3 +118,9 @@ def test_only_the_empty_selection_is_everything() -> None:
     assert not Selection(ids=("1",)).is_everything
     assert not Selection(subset="train").is_everything
     assert not Selection(modality="ct").is_everything
+
+
+def test_ids_are_sorted_as_people_do() -> None:
+    ids = ["x_10", "x_9", "x_a", "x_a1b2", "x_a1", "x_B", "x_", "x_09", "x_a10", "x_a9"]
+    ordered = ["x_", "x_09", "x_9", "x_10", "x_a", "x_a1", "x_a1b2", "x_a9", "x_a10", "x_B"]
+    assert sorted(ids, key=by_number) == ordered

@@ -88,14 +88,17 @@ def _answers(
     listed = [name for _, name in _entries(content, definition.dataset_json)]
     name = _name(content.get("name")) or _folder_name(ref)
     labels = _labels(content)
+    common = "" if listed else _common_prefix(files)
     answers: dict[str, Callable[[], object]] = {
         "name": lambda: name or _prefix(listed),
-        "prefix": lambda: _prefix(listed) if listed else _common_prefix(files, definition, name),
+        "prefix": lambda: _prefix(listed) if listed else common or _made_up_prefix(name),
         "labels": lambda: labels,
         "modality": lambda: _modality(_channels(content)),
         "channels": lambda: _told_channels(content, definition),
     }
     told = {key: answers[key]() for key in definition.open_questions}
+    if "prefix" in told and not (listed or common):
+        told["case_names"] = "id"
     if "labels" in told and isinstance(definition.denoised, tuple) and isinstance(labels, dict):
         known = {label_key(str(found)) for found in labels.values()}
         told["denoise"] = [one for one in definition.denoised if label_key(one) in known] or "none"
@@ -124,13 +127,17 @@ def _prefix(names: Sequence[str]) -> str:
     return found.pop()
 
 
-def _common_prefix(files: Sequence[FileRef], definition: DatasetDefinition, name: str) -> str:
-    """Return what all ids begin with, as far as ``_``; else what the dataset's name makes."""
+def _common_prefix(files: Sequence[FileRef]) -> str:
+    """Return what all ids begin with, as far as ``_``; empty where they do not."""
     paths = [path for ref in files if (path := PurePosixPath(ref.path)).parent.name in _IMAGES]
     names = {path.name.partition("_") for path in paths if not path.name.startswith(".")}
-    prefixes = {before for before, between, _ in names if between}
-    if len(prefixes) == 1 and (first := prefixes.pop()) and re.fullmatch(_PREFIX, first):
-        return first
+    # An id without ``_`` is followed by the channel's number only.
+    prefixes = {before if "_" in rest else "" for before, between, rest in names if between}
+    first = prefixes.pop() if len(prefixes) == 1 else ""
+    return first if re.fullmatch(_PREFIX, first) else ""
+
+
+def _made_up_prefix(name: str) -> str:
     return re.sub(r"[^a-z0-9-]", "", name.lower()).lstrip("0123456789-") or "case"
 
 

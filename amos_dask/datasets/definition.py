@@ -104,6 +104,8 @@ class DatasetDefinition:
         The download, where it is one zip file.
     unlabelled : Unlabelled
         Its scans without labels.
+    case_names : {"sample_id", "id"}
+        What an export calls a scan: by the id of its sample, or as the archive does.
     nnunet_id : int or None
         Number of its dataset for nnU-Net; the next two are those of CT and of MR alone.
     other_files : tuple of str
@@ -146,6 +148,7 @@ class DatasetDefinition:
     mask_geometry: MaskGeometry = "world"
     published_zip: PublishedFile | None = None
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
+    case_names: Literal["sample_id", "id"] = "sample_id"
     nnunet_id: Annotated[int, Field(ge=1)] | None = None
     other_files: tuple[Text, ...] = ()
     # Version 0.1.0 called it `reference`.
@@ -316,6 +319,10 @@ class DatasetDefinition:
     def sample_id(self, seq: str) -> str:
         """Return the id of a scan, such as ``amos_0001``."""
         return f"{self.prefix}_{seq}"
+
+    def case_name(self, seq: str) -> str:
+        """Return what an export calls a scan."""
+        return seq if self.case_names == "id" else self.sample_id(seq)
 
     @cached_property
     def has_numbers(self) -> bool:

@@ -42,8 +42,9 @@ def export_monai(
 ) -> CommandResult:
     """Export organised samples as a datalist of MONAI, with fold keys.
 
-    Volumes, and masks whose values stay as they are, are listed where they lie; changed masks are
-    written to ``{file's stem}_labels`` beside the datalist, which also holds the export's mark.
+    Volumes (a list of files where there are several channels), and masks whose values stay as they
+    are, are listed where they lie; changed masks are written to ``{file's stem}_labels`` beside
+    the datalist, which also holds the export's mark.
 
     Parameters
     ----------
@@ -112,14 +113,16 @@ class _Datalist(Form):
         ]
         testing = [self._entry(task) for task in placed if task.subset == "test"]
         modalities = (_CHANNELS.get(modality, "UND") for modality in self.mark.label_values)
+        channels = self.name_channels("_or_".join(modalities))
         content = {
             "name": self.dataset.name,
-            "description": f"{self.dataset.name}, organised and denoised by amos-dask; fold 0 is "
-            "the official validation set, fold 1 the training set",
+            "description": f"{self.description}; fold 0 is the official validation set, fold 1 the "
+            "training set",
             "reference": self.dataset.url,
             "licence": self.dataset.licence,
-            "tensorImageSize": "3D",
-            "modality": {"0": "_or_".join(modalities)},
+            "citation": self.dataset.cite,
+            "tensorImageSize": "3D" if len(channels) == 1 else "4D",
+            "modality": {str(number): name for number, name in enumerate(channels)},
             "labels": {str(value): name for value, name in enumerate(self.mark.label_names)},
             "numTraining": len(training),
             "numTest": len(testing),
@@ -129,10 +132,9 @@ class _Datalist(Form):
         }
         return {self.sign: content}
 
-    def _entry(self, task: ExportTask) -> dict[str, str]:
-        paths = {"image": task.image, "label": task.label}
-        return {
-            key: path_from(self.sign.parent, path)
-            for key, path in paths.items()
-            if path is not None
-        }
+    def _entry(self, task: ExportTask) -> dict[str, str | list[str]]:
+        images = [path_from(self.sign.parent, path) for path in task.images]
+        entry: dict[str, str | list[str]] = {"image": images if len(images) > 1 else images[0]}
+        if task.label is not None:
+            entry["label"] = path_from(self.sign.parent, task.label)
+        return entry

@@ -52,6 +52,9 @@ def export_nnunet(
 ) -> CommandResult:
     """Export organised samples as a dataset of nnU-Net v2.
 
+    A scan of several channels is a file each, ``{case}_0000.nii.gz``, ``{case}_0001.nii.gz``, …
+    What came in nnU-Net's raw form keeps its cases' names; its regions become plain labels.
+
     Parameters
     ----------
     root_dir : str or Path
@@ -143,25 +146,33 @@ def _plan_dataset(
 
 @dataclass(frozen=True)
 class _NnUNetDataset(Form):
-    channel: str
+    only_channel: str  # its name, where the dataset has none
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return self.name_channels(self.only_channel)
 
     def place(self, task: ExportTask) -> ExportTask:
         suffix = _SUFFIX[task.subset]
-        image = self.base / f"images{suffix}" / f"{task.name}_0000{FILE_ENDING}"
-        label = self.base / f"labels{suffix}" / f"{task.name}{FILE_ENDING}"
-        return replace(task, image=image, label=label)
+        stem = self.base / f"images{suffix}" / task.case
+        images = (f"{stem}_{k:04d}{FILE_ENDING}" for k in range(len(self.channels)))
+        label = self.base / f"labels{suffix}" / f"{task.case}{FILE_ENDING}"
+        return replace(task, images=tuple(map(Path, images)), label=label)
 
     def lists(self, placed: Sequence[ExportTask]) -> dict[Path, Any]:
         """Return ``splits_final.json``, then ``dataset.json``, which says that all is in place."""
-        train, val = ([t.name for t in placed if t.subset == of] for of in ("train", "val"))
+        train, val = ([t.case for t in placed if t.subset == of] for of in ("train", "val"))
         # nnU-Net compares the number with what it finds: scans that somebody added count as well.
-        n_training = sum(1 for _ in (self.base / "imagesTr").glob(f"*{FILE_ENDING}"))
+        images = (self.base / "imagesTr").glob(f"*{FILE_ENDING}")
+        n_training = len({path.name[: -len(f"_0000{FILE_ENDING}")] for path in images})
         content = {
             "name": self.base.name.partition("_")[2],
-            "description": f"{self.dataset.name}, organised and denoised by amos-dask",
+            "description": self.description,
             "reference": self.dataset.url,
             "licence": self.dataset.licence,
-            "channel_names": {"0": self.channel},
+            "citation": self.dataset.cite,
+            "channel_names": {str(number): name for number, name in enumerate(self.channels)},
             "labels": {name: value for value, name in enumerate(self.mark.label_names)},
             "numTraining": n_training,
             "file_ending": FILE_ENDING,

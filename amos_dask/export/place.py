@@ -14,6 +14,7 @@ from amos_dask.kernels import remap_labels
 from amos_dask.nifti import ImageInfo, write_mask
 from amos_dask.records import StepResult
 from amos_dask.sample.source import CANNOT_BE_READ
+from amos_dask.steps.header_check import require_same_grid
 from amos_dask.steps.mask import FittedMask, fit_to_volume
 from amos_dask.steps.mask_labels import check_labels, labels_present
 
@@ -28,14 +29,17 @@ class _LeftOutError(Exception):
         self.issues = issues
 
 
-def export_sample(task: ExportTask) -> StepResult[tuple[Path, Path | None, Placing]]:
+_Exported = tuple[tuple[Path, ...], Path | None, Placing]
+
+
+def export_sample(task: ExportTask) -> StepResult[_Exported]:
     """Place one sample's volume and mask, on a worker.
 
     Returns
     -------
-    StepResult of (Path, Path or None, Placing)
-        Where volume and mask are now, and the export's files of the sample. Without a value when
-        it cannot be used, which the issues explain.
+    StepResult of (tuple of Path, Path or None, Placing)
+        Where the volume's channels and the mask are now, and the export's files of the sample.
+        Without a value when it cannot be used, which the issues explain.
     """
     if task.export is None:
         raise ValueError(f"{task.name}: the export is not known")
@@ -47,22 +51,26 @@ def export_sample(task: ExportTask) -> StepResult[tuple[Path, Path | None, Placi
         return StepResult(task.name, None, error.issues)
     placing = Placing(task.export, task.name)
     label = None if mask is None else _place_mask(task, mask, volume, placing)
-    if task.image is not None:
-        placing.place(task.folder.volume, task.image)
-    return StepResult(task.name, (task.image or task.folder.volume, label, placing))
+    if task.images:
+        for source, image in zip(task.folder.volumes, task.images, strict=True):
+            placing.place(source, image)
+    return StepResult(task.name, (task.images or task.folder.volumes, label, placing))
 
 
 def _check_volume(task: ExportTask) -> ImageInfo:
-    path = task.folder.volume
-    try:
-        info = task.read_header(path)
-    except CANNOT_BE_READ as error:
-        raise _LeftOutError(task.unreadable(path, "volume", error)) from error
+    """Return the header of the first channel, on whose grid the others have to lie."""
+    headers = list[ImageInfo]()
+    for path in task.folder.volumes:
+        try:
+            headers.append(task.read_header(path))
+            require_same_grid(headers[0], headers[-1])
+        except CANNOT_BE_READ as error:
+            raise _LeftOutError(task.unreadable(path, "volume", error)) from error
     if task.has_non_finite_voxels:  # nnU-Net refuses NaN, and neither can be trained on
         message = "the scan holds NaN or infinite voxels"
-        issue = task.issue("non_finite_voxels", message, path, _LEFT_OUT)
+        issue = task.issue("non_finite_voxels", message, task.folder.volume, _LEFT_OUT)
         raise _LeftOutError(replace(issue, severity="error"))
-    return info
+    return headers[0]
 
 
 def _read_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
@@ -94,7 +102,7 @@ def _place_mask(task: ExportTask, fitted: FittedMask, volume: ImageInfo, placing
     if task.label is None:
         return source
     if fitted.is_as_written and all(task.values[label] == label for label in labels_present(mask)):
-        if task.image is None:
+        if not task.images:
             return source
         placing.place(source, task.label)
         return task.label

@@ -78,6 +78,18 @@ class Form(ABC):
     base: Path
     sign: Path
 
+    @property
+    def description(self) -> str:
+        """What the export is, for its lists."""
+        done = "organised" if self.dataset.denoised == "none" else "organised and denoised"
+        return f"{self.dataset.name}, {done} by amos-dask"
+
+    def name_channels(self, only: str) -> tuple[str, ...]:
+        """Return the names of the channels; the only one has a name if the archive has it so."""
+        dataset = self.dataset
+        has_names = dataset.has_channel_files or dataset.channel_names
+        return tuple(dataset.channels) if has_names else (only,)
+
     @abstractmethod
     def place(self, task: ExportTask) -> ExportTask:
         """Give a sample the places for its files."""
@@ -204,8 +216,8 @@ class _Update:
             if result.value is None:
                 self._keep_earlier(task, result.issues)
             else:
-                image, label, placing = result.value
-                self.placed.append(replace(task, image=image, label=label))
+                images, label, placing = result.value
+                self.placed.append(replace(task, images=images, label=label))
                 self._n_bytes += placing.n_bytes
                 self._note(placing, task.name)
         self._remove_outdated(".nii.gz")
@@ -220,7 +232,8 @@ class _Update:
             issues = [replace(issue, severity="error", action=action) for issue in issues]
         self._issues += issues
         self.files |= {key: self._earlier[key] for key in keys}
-        if task.image in there and (task.label in there or task.subset == "test"):
+        has_images = bool(task.images) and set(task.images) <= set(there)
+        if has_images and (task.label in there or task.subset == "test"):
             self.placed.append(replace(task, label=task.label if task.label in there else None))
 
     def _note(self, placing: Placing, sample: str = "") -> None:
@@ -284,8 +297,8 @@ class _Update:
     def result(self, n_asked: int) -> CommandResult:
         """Return the command's result."""
         rows = [
-            (task.name, task.subset, task.modality, str(task.image), task.label and str(task.label))
-            for task in self.placed
+            (t.name, t.subset, t.modality, str(t.images[0]), t.label and str(t.label))
+            for t in self.placed
         ]
         n_of = Counter(task.subset for task in self.placed)
         train, val, test = (n_of[subset] for subset in SUBSETS)
@@ -304,10 +317,11 @@ class _Update:
 
 def _find_sizes(tasks: Iterable[ExportTask]) -> list[int]:
     """Return at most how many bytes each file takes that is to be copied."""
-    files = []
+    files = list[tuple[Path, Path | None]]()
     for task in tasks:
-        files.append((task.folder.volume, task.image))
-        if task.image is not None or any(a != b for a, b in task.values.items()):
+        if task.images:
+            files += zip(task.folder.volumes, task.images, strict=True)
+        if task.images or any(a != b for a, b in task.values.items()):
             files.append((task.folder.mask, task.label))
     return [
         source.stat().st_size

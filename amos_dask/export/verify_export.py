@@ -170,7 +170,8 @@ def _find_listed(datalist: Path) -> Iterator[Path]:
     try:
         content = json.loads(datalist.read_text(encoding="utf-8"))
         entries = [*content["training"], *content["testing"]]
-        named = [entry[key] for entry in entries for key in ("image", "label") if key in entry]
+        found = [entry[key] for entry in entries for key in ("image", "label") if key in entry]
+        named = [path for each in found for path in ([each] if isinstance(each, str) else each)]
     except (OSError, ValueError, LookupError, TypeError):
         return  # altered, which is said
     for path in named:

@@ -40,9 +40,9 @@ class ExportTask(FolderSource):
         Whether the volume is known to hold NaN or infinite voxels.
     export : ExportFolder or None
         What of the export is ours of its files.
-    image : Path or None
-        Where the volume is to be, or is; None: it stays in ROOT_DIR, as does a mask whose values
-        do not change.
+    images : tuple of Path
+        Where the volume, a file a channel, is to be, or is; empty: it stays in ROOT_DIR, as does
+        a mask whose values do not change.
     label : Path or None
         Where the mask is to be, or is.
     """
@@ -52,13 +52,18 @@ class ExportTask(FolderSource):
     values: Mapping[int, int]
     has_non_finite_voxels: bool
     export: ExportFolder | None = None
-    image: Path | None = None
+    images: tuple[Path, ...] = ()
     label: Path | None = None
 
     @property
     def places(self) -> list[Path]:
         """Where files of the export may be."""
-        return [path for path in (self.image, self.label) if path is not None]
+        return [*self.images, *([] if self.label is None else [self.label])]
+
+    @property
+    def case(self) -> str:
+        """What the export calls the sample."""
+        return self.layout.dataset.case_name(self.folder.seq)
 
 
 def asked_for(

@@ -12,7 +12,7 @@ from amos_dask.kernels.accelerate import Bytes, Ints, njit, njit_inline
 from amos_dask.kernels.voxelwise import read_only
 
 # Voxels looked at together, and again where any is not 0: most are, as organs are small.
-_BLOCK, _PIECE = 1024, 64
+_BLOCK, _PIECE = 2048, 128
 _N_NARROW = 1 << 16  # sets that uint16 can number
 
 
@@ -121,7 +121,7 @@ class LabelSets:
         n_sets = self._parents.size
         chosen, n_voxels = np.zeros(n_sets, np.uint8), np.zeros(n_sets, np.int64)
         _choose(self._parents, self._added, rank, chosen)
-        labels = np.zeros(self._sets.size, np.uint8)
+        labels = np.empty(self._sets.size, np.uint8)
         _look_up(self._sets, chosen, labels, n_voxels)
         n_shared = np.zeros((256, 256), np.int64)
         _count_pairs(self._parents, self._added, n_voxels, n_shared)
@@ -131,10 +131,10 @@ class LabelSets:
 
     def _settle(self) -> None:
         """File the sets that the present label made."""
-        grown_from = np.flatnonzero(self._grown)
-        in_order = grown_from[np.argsort(self._grown[grown_from])]
-        self._parents = np.concatenate((self._parents, in_order))
-        self._added = np.concatenate((self._added, np.full(in_order.size, self._label)))
+        numbers = self._grown.nonzero()[0]
+        parents = numbers[self._grown[numbers].argsort()]
+        self._parents = np.concatenate((self._parents, parents))
+        self._added = np.concatenate((self._added, np.full(parents.size, self._label)))
         self._grown = self._grown[:0]
 
 
@@ -189,13 +189,16 @@ def _choose(parents: Ints, added: Ints, rank: Ints, chosen: Bytes) -> None:
 
 @njit
 def _look_up(sets: NDArray[Any], chosen: Bytes, labels: Bytes, n_voxels: Ints) -> None:
-    """Fill in each voxel's label, 0 as yet, and count the voxels of each set but the empty one."""
+    """Fill in each voxel's label, and count the voxels of each set."""
     for begin in range(0, sets.size, _PIECE):
         piece, target = sets[begin : begin + _PIECE], labels[begin : begin + _PIECE]
-        if not _is_filled(piece, sets.dtype.type(0)):
-            for i in range(piece.size):
-                n_voxels[piece[i]] += 1
-                target[i] = chosen[piece[i]]
+        if _is_filled(piece, piece[0]):
+            n_voxels[piece[0]] += piece.size
+            target[:] = chosen[piece[0]]
+            continue
+        for i in range(piece.size):
+            n_voxels[piece[i]] += 1
+            target[i] = chosen[piece[i]]
 
 
 @njit

@@ -67,6 +67,8 @@ def read_only(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
     array
         In C order.
     """
+    if values.flags.c_contiguous and not values.flags.writeable:
+        return values
     view = np.ascontiguousarray(values).view()
     view.flags.writeable = False
     return view

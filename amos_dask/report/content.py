@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from statistics import median
@@ -25,6 +25,7 @@ _MM3_IN_CM3 = 1000.0
 _FENCE = 1.5
 # Quartiles of fewer samples than this say little.
 _FEWEST_FOR_OUTLIERS = 8
+_MOST_OVERLAPS = 20
 
 
 @dataclass(frozen=True)
@@ -87,21 +88,27 @@ def make_content(
         if record.files is not None
     ]
     modalities = {sample["id"]: sample["modality"] for sample in samples}
+    dataset, label_map = layout.dataset, findings.label_map
+    channels = dict(enumerate(dataset.channel_names))
     return {
         "program": f"amos-dask {__version__}",
-        "dataset": layout.dataset.name,
+        "dataset": dataset.name,
+        "about": {"licence": dataset.licence, "cite": dataset.cite, "url": dataset.url},
         "root": layout.root.name,
         "counts": {**_counts(samples, findings.issues), "regions": _region_counts(findings)},
         "labels": [
             {"index": label, "name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colour)}
-            for label, name in findings.label_map.entries
+            for label, name in label_map.entries
             for colour in [label_colour(label)]
         ],
+        "not_denoised": [n for n in label_map if n in findings.exclusions.of_dataset and n],
         "exclusions": _exclusions(findings.exclusions),
+        "pictured_channel": channels.get(dataset.pictured_channel, ""),
         "samples": samples,
         "issues": [asdict(issue) for issue in findings.issues],
         "intensities": _intensities(findings.statistics),
         "outliers": find_outliers(modalities, volumes),
+        "overlaps": find_overlaps(findings.records),
     }
 
 
@@ -193,6 +200,7 @@ def _intensities(statistics: Statistics | None) -> list[dict[str, Any]]:
             "modality": row["modality"],
             "label": int(row["label_index"]),
             "name": row["label_name"],
+            **({"channel": row["channel"]} if "channel" in row else {}),
             "p0_5": float(row["p0.5"]),
             "p99_5": float(row["p99.5"]),
             **{name: float(row[name]) for name in ("min", "median", "mean", "std", "max")},
@@ -236,6 +244,32 @@ def find_outliers(
     keys = ("sample", "label", "modality", "volume_cm3", "low_cm3", "high_cm3")
     outliers.sort(key=lambda found: (-found[0], found[1]))
     return [dict(zip(keys, told, strict=True)) for _, told in outliers]
+
+
+def find_overlaps(records: Iterable[SampleRecord]) -> list[dict[str, Any]]:
+    """Return the pairs of labels whose masks share most voxels, in all samples together.
+
+    Parameters
+    ----------
+    records : iterable of SampleRecord
+        All organised samples.
+    """
+    shared: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    for record in records:
+        voxel_mm3 = prod(record.files.spacing_mm) if record.files is not None else 0.0
+        for label, other, n in record.overlaps:
+            shared.setdefault((label, other), []).append((n, n * voxel_mm3))
+    rows: list[dict[str, Any]] = [
+        {
+            "label": label,
+            "other": other,
+            "n_voxels": sum(n for n, _ in found),
+            "mm3": round(sum(mm3 for _, mm3 in found), 3),
+            "n_samples": len(found),
+        }
+        for (label, other), found in sorted(shared.items())
+    ]
+    return sorted(rows, key=lambda row: -row["n_voxels"])[:_MOST_OVERLAPS]
 
 
 def make_times(by_sample: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from amos_dask.root.working import working_on
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import written_record
 from amos_dask.statistics.stats import FEW_SAMPLES, write_statistics
+from amos_dask.steps.count_values import of_channel
 from amos_dask.steps.pictures import PICTURE_ARRAY, PictureTaker, pack_pictures, unpack_pictures
 from amos_dask.tables.issue_files import IssueLog
 from amos_dask.tables.manifests import FILE_TYPES
@@ -123,7 +124,7 @@ def _read_norms(layout: Layout) -> dict[str, float]:
     """
     try:
         frame = read_sheet(layout.archive_manifest, MANIFEST_SHEET)
-        masks = frame[frame["type"] == FILE_TYPES["mask"]]
+        masks = frame[frame["type"] == FILE_TYPES["mask"]].drop_duplicates("seq")
         names = [layout.dataset.sample_id(str(seq)) for seq in masks["seq"]]
         norms = dict(zip(names, masks["diff_trans_f_norm"], strict=True))
     except (ManifestError, KeyError, ValueError):
@@ -239,13 +240,13 @@ def picture_sample(source: FolderSource) -> StepResult[int]:
     folder = source.folder.path.relative_to(source.layout.grouped).as_posix()
     modality = source.layout.modality_of(folder) or "und"
     taker = PictureTaker(opened.labels, difference, opened.info.affine, modality)
-    issues = source.show_volume(
-        opened.labels.shape, taker.add, source.layout.dataset.pictured_channel
-    )
+    channel = source.layout.dataset.pictured_channel
+    issues = source.show_volume(opened.labels.shape, taker.add, channel)
     if issues:
         return StepResult(source.name, None, tuple(issues))
     pictures = taker.result()
-    Receipts(source.layout).keep_of_volume(source.folder, pack_pictures(pictures))
+    packed = of_channel(pack_pictures(pictures), channel)
+    Receipts(source.layout).keep_of_volume(source.folder, packed)
     return StepResult(source.name, len(pictures))
 
 
@@ -255,10 +256,10 @@ def read_pictures(source: FolderSource) -> str | None:
     None where its files, as they are, have none, or they are damaged.
     """
     folder, kept = source.folder, KeptFiles(source.layout.restore)
-    names = (PICTURE_ARRAY,)
+    (name,) = of_channel({PICTURE_ARRAY: None}, source.layout.dataset.pictured_channel)
     try:
-        found = kept.read_of_volume(source.sample_id, folder.mask, folder.volumes, names)
-        text = None if found is None else unpack_pictures(found)
+        found = kept.read_of_volume(source.sample_id, folder.mask, folder.volumes, (name,))
+        text = None if found is None else unpack_pictures({PICTURE_ARRAY: found[name]})
         return text if text is not None and isinstance(json.loads(text), list) else None
     except (OSError, ValueError):
         return None

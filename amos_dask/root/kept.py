@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -39,6 +40,7 @@ class InBlocks(Protocol):
 
 Arrays = Mapping[str, NDArray[Any]]
 ToKeep = Mapping[str, NDArray[Any] | InBlocks]
+_TRAILER = re.compile(r"-[0-9a-f]{16}")
 _VOLUME = "volume"
 _DIFFERENCE = ("voxels", "labels")
 _LEVEL = 1
@@ -68,7 +70,8 @@ class KeptFiles:
 
     def of_sample(self, sample_id: str) -> list[Path]:
         """Return the kept files of all masks of a sample."""
-        return sorted(self.folder.glob(f"{sample_id}-*.npz"))
+        paths = self.folder.glob(f"{sample_id}-*.npz")  # an id may begin like another
+        return sorted(p for p in paths if _TRAILER.fullmatch(p.stem.removeprefix(sample_id)))
 
     def stage(
         self,

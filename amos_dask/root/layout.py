@@ -298,7 +298,7 @@ def _sample_of(folder: str, files: Sequence[str], dataset: DatasetDefinition) ->
     while folder.startswith(f"{dataset.prefix}_") and "_" in sample_id:
         sample_id = sample_id.rpartition("_")[0]
         seq = sample_id.removeprefix(f"{dataset.prefix}_")
-        is_seq = sample_id != seq and dataset.find_seq(seq) == seq
+        is_seq = sample_id != seq and dataset.find_seq(sample_id) == seq
         if is_seq and any(file.startswith(f"{sample_id}_") for file in files):
             return sample_id
     return None

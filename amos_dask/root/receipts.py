@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from amos_dask.records import HeaderCheck, SampleRecord
+from amos_dask.records import HeaderCheck, SampleRecord, by_number
 from amos_dask.root.identity import (
     AlteredFile,
     find_altered,
@@ -125,7 +125,8 @@ class Receipt:
     def has_no_other_source(self, path: Path) -> bool:
         """Return whether a file is a volume, a mask, or an info file that was edited by hand."""
         is_edited = Edit.INFO in self.edited and path.name.endswith("_info.yaml")
-        return is_edited or _NO_OTHER_SOURCE.search(path.name) is not None
+        what = path.name.removeprefix(self.record.sample_id)
+        return is_edited or _NO_OTHER_SOURCE.fullmatch(what) is not None
 
     def identities(self) -> dict[str, str]:
         """Return path relative to ROOT_DIR -> identity, of all outputs."""
@@ -133,7 +134,7 @@ class Receipt:
 
 
 # Binary masks are made of the mask.
-_NO_OTHER_SOURCE = re.compile(r"_(?:volume|volume_\d\d_[^/]+|mask)\.nii\.gz$")
+_NO_OTHER_SOURCE = re.compile(r"_(?:volume|volume_\d\d_[^/]+|mask)\.nii\.gz")
 
 
 def _pairs(now: str | None, then: str | None) -> list[tuple[str, str]]:
@@ -188,7 +189,8 @@ class Receipts:
         dataset = self.layout.dataset
         start = f"{dataset.prefix}_"
         seqs = (p.stem.removeprefix(start) for p in self.layout.receipts.glob(f"{start}*.json"))
-        return sorted(dataset.sample_id(seq) for seq in seqs if dataset.find_seq(seq) == seq)
+        names = ((dataset.sample_id(seq), seq) for seq in seqs)
+        return sorted((name for name, seq in names if dataset.find_seq(name) == seq), key=by_number)
 
     def keep_headers(self, headers: HeaderCheck) -> None:
         """Add what headers say to the receipt of a sample that is complete."""

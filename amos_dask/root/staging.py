@@ -257,12 +257,12 @@ def journal_of(layout: Layout, sample_id: str, folder: Path | None) -> Journal:
     """
     if folder is None:
         return Journal(layout, sample_id)
-    return Journal(layout, f"{sample_id}-{zlib.crc32(layout.key(folder).encode()):08x}")
+    return Journal(layout, f"{sample_id}+{zlib.crc32(layout.key(folder).encode()):08x}")
 
 
 def find_journals_of(layout: Layout, sample_id: str) -> list[Journal]:
     """Return the journals of a sample that killed runs have left."""
-    names = (f"{sample_id}.jsonl", f"{sample_id}-*.jsonl")
+    names = (f"{sample_id}.jsonl", f"{sample_id}+*.jsonl")  # no id has a +
     paths = (path for name in names for path in layout.journals.glob(name))
     return [Journal(layout, path.stem) for path in paths]
 

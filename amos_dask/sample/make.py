@@ -229,7 +229,7 @@ def _stage_kept(task: SampleTask, made: Made, staging: Staging, is_ours: bool) -
             of_volume |= of_channel(counter.result().columns(), channel)
         made.clock.lap("count values")
         if made.taker is not None:
-            of_volume |= pack_pictures(made.taker.result())
+            of_volume |= of_channel(pack_pictures(made.taker.result()), made.pictured_channel)
             made.clock.lap("pictures")
     if made.wrote_mask:
         mask, kept = staging.path_for(task.target.mask), KeptFiles(task.layout.restore)

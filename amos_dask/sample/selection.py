@@ -110,8 +110,8 @@ def _split(ids: Iterable[str]) -> list[str]:
 def _find(text: str, prefix: str, seqs: Collection[str]) -> set[str]:
     """Return the seqs that a text means: an id as it is, else a number, else a range of numbers."""
     seq = text.removeprefix(f"{prefix}_")
-    if seq in seqs:
-        return {seq}
+    if seq in seqs or text in seqs:  # an id may begin like the prefix
+        return {seq if seq in seqs else text}
     match = _RANGE.fullmatch(text)
     first, last = (match[1], match[2]) if match else (seq, seq)
     if not (first.isdecimal() and last.isdecimal()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,16 +12,18 @@ from amos_dask.archive.listing import file_ref
 from amos_dask.archive.sources import read_ends
 from amos_dask.archive.zips import is_packed
 from amos_dask.datasets import Kind
-from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
+from amos_dask.errors import BadMaskError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.nifti import ImageReader, open_image, read_info
+from amos_dask.nifti import ImageInfo, ImageReader, open_image, read_info
 from amos_dask.records import FileRef, Sample, StepResult
 from amos_dask.root.identity import AlteredFile, Change
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import Edit, Output, Receipt, Receipts
 from amos_dask.sample.edits import can_take_up
-from amos_dask.steps.header_check import check_headers, check_tail, unreadable
+from amos_dask.sample.source import CANNOT_BE_READ
+from amos_dask.steps.header_check import check_headers, check_tail, require_same_grid, unreadable
 from amos_dask.steps.mask import check_pair, read_mask
+from amos_dask.steps.merge_masks import MaskMerger
 
 _CODES = {
     Change.GONE: "missing_output",
@@ -57,7 +59,9 @@ class Verified:
     n_edited: int = 0
 
 
-def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
+def verify_sample(
+    sample: Sample, *, full: bool, label_values: Mapping[int, int] | None = None
+) -> StepResult[Verified]:
     """Verify the files of a sample in the archive.
 
     Headers are read, and the ends of each file are held against its header and the zip's
@@ -70,6 +74,8 @@ def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
         With a volume, a mask, or both.
     full : bool
         Unpack every voxel.
+    label_values : mapping of int to int, optional
+        What values in masks stand for, as the dataset's definition says.
 
     Returns
     -------
@@ -78,43 +84,69 @@ def verify_sample(sample: Sample, *, full: bool) -> StepResult[Verified]:
     """
     headers = check_headers(sample)
     found = list(headers.issues)
-    shapes = {row.file_path: row.shape for row in headers.files if row.shape is not None}
-    for kind, ref in sample.files:
-        if ref.path in shapes:
-            found += _verify_file(sample, kind, ref, full=full)
-    if len(set(shapes.values())) > 1:
-        found += _compare_shapes(sample, *(ref for _, ref in sample.files))
-    nothing_done = tuple(replace(issue, action="") for issue in found)
+    grids = {f.file_path: (f.shape, f.affine_json) for f in headers.files if f.shape is not None}
+    labels = {ref.path: label for label, ref in sample.masks}
+    files = [(kind, ref) for kind, ref in sample.files if ref.path in grids]
+    for kind, ref in files:
+        of_mask = partial(_read_mask, label=labels.get(ref.path, 0), values=label_values)
+        read = _unpack if kind == "volume" else of_mask
+        found += _verify_file(sample, kind, ref, read, full=full)
+    if len(set(grids.values())) > 1:
+        found += _compare_grids(sample, files)
+    nothing_done = tuple(dict.fromkeys(replace(issue, action="") for issue in found))
     n_without_end = 0 if full else sum(is_packed(ref) for _, ref in sample.files)
     verified = Verified(len(sample.files), n_without_end)
     return StepResult(sample.sample_id, verified, nothing_done)
 
 
-def _compare_shapes(sample: Sample, volume: FileRef, mask: FileRef) -> list[Issue]:
-    """Return how a mask of another shape than its scan's is wrong: not where it lies turned."""
-    try:
-        check_pair(read_info(volume), read_info(mask))
-    except BadMaskError as error:
-        return [make_issue(error.code, error.message, sample=sample.sample_id, file=mask.path)]
-    except (UnreadableImageError, InaccessibleFileError):
-        pass  # said of the file itself
-    return []
+def _compare_grids(sample: Sample, files: Iterable[tuple[Kind, FileRef]]) -> Iterator[Issue]:
+    """Yield which files cannot be used with the first: not masks that lie turned on their scan."""
+    first: dict[Kind, ImageInfo] = {}
+    for kind, ref in files:
+        try:
+            info = read_info(ref, _n_channels(sample, kind))
+            if kind in first:
+                require_same_grid(first[kind], info)
+            elif first:
+                check_pair(first["volume"], info)
+            first.setdefault(kind, info)
+        except CANNOT_BE_READ as error:
+            yield unreadable(sample, ref, kind, error)
+        except BadMaskError as error:
+            yield make_issue(error.code, error.message, sample=sample.sample_id, file=ref.path)
 
 
-def _verify_file(sample: Sample, kind: Kind, ref: FileRef, *, full: bool) -> list[Issue]:
+def _n_channels(sample: Sample, kind: Kind) -> int:
+    return sample.n_channels_a_file if kind == "volume" else 1
+
+
+def _read_mask(image: ImageReader, *, label: int, values: Mapping[int, int] | None) -> None:
+    """Read an opened mask to its end: that of a label, or with 0 one that holds all of them."""
+    if label:
+        MaskMerger(image.info.shape, values).add(label, image)
+    else:
+        read_mask(image, values)
+
+
+def _verify_file(
+    sample: Sample,
+    kind: Kind,
+    ref: FileRef,
+    read: Callable[[ImageReader], None],
+    *,
+    full: bool,
+) -> list[Issue]:
+    """Return what is wrong with a file, of which ``read`` reads every voxel where need be."""
     issue = partial(make_issue, sample=sample.sample_id, file=ref.path)
     try:
         ends = read_ends(ref)
         if ends.zip_fault:
             return [issue("damaged_zip", ends.zip_fault)]
-        with open_image(ref) as image:
+        with open_image(ref, _n_channels(sample, kind)) as image:
             if not full and ends.agree_with(image.info.data_offset + image.info.n_bytes):
                 return []
-            if kind == "mask":
-                read_mask(image)
-            else:
-                _unpack(image)
-    except (UnreadableImageError, InaccessibleFileError) as error:
+            read(image)
+    except CANNOT_BE_READ as error:
         return [unreadable(sample, ref, kind, error)]
     except BadMaskError as error:
         return [issue(error.code, error.message)]
@@ -242,7 +274,7 @@ def find_damaged(root: Path, paths: Iterable[str]) -> Iterator[AlteredFile]:
         try:
             with open_image(file_ref(root / path, path)) as image:
                 _unpack(image)
-        except (UnreadableImageError, InaccessibleFileError) as error:
+        except CANNOT_BE_READ as error:
             # 'run' goes by what is compared quickly, and would not see it.
             message = f"{error}; remove the file, then run the same command again"
             yield AlteredFile(path, Change.OTHER, message)

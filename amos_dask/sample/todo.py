@@ -53,8 +53,9 @@ _EDITED_VERSIONS = [
 ]
 
 # What a voxel costs, as measured (see the benchmarks): of one core, and after compression.
-SECONDS_A_VOXEL = {Output.VOLUME: 15e-9, Output.MASKS: 6e-9}
-WRITTEN_BYTES_A_VOXEL = {Output.VOLUME: 1.1, Output.MASKS: 0.03}
+_SECONDS_A_VOXEL = {Output.VOLUME: 15e-9, Output.MASKS: 6e-9}
+_SECONDS_A_MERGED_VOXEL = 0.25e-9  # of each of the files that a mask is merged of
+_WRITTEN_BYTES_A_VOXEL = {Output.VOLUME: 1.1, Output.MASKS: 0.03}
 _CANDIDATES = 10
 # With the kernels compiled there, as the first worker of a machine does, or while the values of
 # many scans are described together.
@@ -168,7 +169,9 @@ def find_misread(record: SampleRecord, headers: HeaderCheck) -> frozenset[Output
         What its headers say now.
     """
     grids = {
-        f.kind: (geometry.from_json(f.affine_json), f.shape) for f in headers.files if f.affine_json
+        f.kind: (geometry.from_json(f.affine_json), f.shape)
+        for f in reversed(headers.files)  # the first file of a kind is the one that counts
+        if f.affine_json
     }
     if record.files is None or "volume" not in grids:
         return frozenset()
@@ -318,17 +321,20 @@ class ScanSize:
     Parameters
     ----------
     n_voxels : int
-        Its voxels; 0 where the header cannot be read.
+        Its voxels, of one channel; 0 where the header cannot be read.
     is_whole : bool
         Whether its values are whole numbers of 16 bits, whatever they are.
+    n_channels : int
+        How many channels it has; their values are counted until the last one is read.
     """
 
     n_voxels: int = 0
     is_whole: bool = True
+    n_channels: int = 1
 
     @classmethod
-    def of(cls, ref: FileRef | None) -> ScanSize:
-        """Read the header of a scan."""
+    def of(cls, ref: FileRef | None, n_channels: int = 1) -> ScanSize:
+        """Read the header of a scan, of its first file where each channel has one."""
         if ref is None:
             return cls()
         try:
@@ -337,12 +343,12 @@ class ScanSize:
             return cls()
         is_short = info.stored_dtype.kind in "iu" and info.stored_dtype.itemsize <= _USUAL_BYTES
         is_whole = float(info.slope).is_integer() and float(info.inter).is_integer()
-        return cls(info.n_voxels, is_short and is_whole)
+        return cls(info.n_voxels, is_short and is_whole, n_channels)
 
     @property
     def peak_bytes(self) -> int:
         """About how much memory a worker needs for it at most, however much of it is labelled."""
-        of_values = 0.0 if self.is_whole else _VALUE_BYTES_A_VOXEL
+        of_values = 0.0 if self.is_whole else _VALUE_BYTES_A_VOXEL * self.n_channels
         return int(_IDLE_WORKER_BYTES + (_MASK_BYTES_A_VOXEL + of_values) * self.n_voxels)
 
 
@@ -351,6 +357,19 @@ def largest_scan_bytes(samples: Iterable[Sample]) -> int:
 
     Only the headers of the largest files are read.
     """
-    volumes = [sample.volume for sample in samples if sample.volume is not None]
-    largest = sorted(volumes, key=lambda ref: -(ref.pair or ref).size)[:_CANDIDATES]
-    return max((ScanSize.of(ref).peak_bytes for ref in largest), default=ScanSize().peak_bytes)
+    largest = sorted(samples, key=lambda s: -sum(r.n_bytes for r in s.volumes if r is not None))
+    sizes = (ScanSize.of(s.volume, s.n_channels) for s in largest[:_CANDIDATES])
+    return max((size.peak_bytes for size in sizes), default=ScanSize().peak_bytes)
+
+
+def seconds_a_voxel(sample: Sample, output: Output) -> float:
+    """Return about how long one core takes for an output, by voxels of one channel."""
+    if output == Output.VOLUME:
+        return sample.n_channels * _SECONDS_A_VOXEL[output]
+    return _SECONDS_A_VOXEL[output] + sample.n_label_files * _SECONDS_A_MERGED_VOXEL
+
+
+def written_bytes_a_voxel(sample: Sample, output: Output) -> float:
+    """Return about how many bytes of an output are written, by voxels of one channel."""
+    n_images = sample.n_channels if output == Output.VOLUME else 1
+    return n_images * _WRITTEN_BYTES_A_VOXEL[output]

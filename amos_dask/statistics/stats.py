@@ -43,6 +43,7 @@ from amos_dask.steps.count_values import (
     ValueCounts,
     add_counts,
     count_voxels,
+    of_channel,
 )
 from amos_dask.steps.mask_labels import labels_present
 from amos_dask.tables.own_workbooks import put_workbook
@@ -170,13 +171,14 @@ def write_statistics(
         session.prepare_kernels()
     results = step_results(session.map("count", count_sample, todo))
     counted |= {r.sample_id: r.value for r in results if r.value is not None}
+    channels = layout.dataset.channel_names
     groups = group_samples((layout.modality_of(row.folder) or "und", row) for row in rows)
     pools = {
         group: tuple(sources[row.sample_id] for row in samples if row.sample_id in counted)
         for group, samples in groups.items()
     }
     sheets = {
-        "Intensities": intensity_frame(_describe(session, pools), label_map),
+        "Intensities": intensity_frame(_describe(session, pools, channels), label_map, channels),
         "Organs": organ_frame(groups, counted, label_map),
         "Geometry": geometry_frame(groups),
     }
@@ -195,27 +197,34 @@ def statistics_files(layout: Layout) -> tuple[Path, Path]:
 
 
 def _describe(
-    session: Session, pools: Mapping[Group, tuple[FolderSource, ...]]
-) -> dict[Group, Mapping[int, Mapping[str, float]]]:
-    """Return label -> statistics of the values of each group, a task a group."""
-    tasks = {group: PoolTask("-".join(group), sources) for group, sources in pools.items()}
+    session: Session, pools: Mapping[Group, tuple[FolderSource, ...]], channels: Sequence[str]
+) -> dict[Group, list[Mapping[int, Mapping[str, float]]]]:
+    """Return, for each group and channel, label -> statistics of the values; a task each."""
+    tasks = {
+        group: [
+            PoolTask("-".join((*group, *([str(k)] if channels else ()))), sources, k)
+            for k in range(max(1, len(channels)))
+        ]
+        for group, sources in pools.items()
+    }
+    every = list(chain.from_iterable(tasks.values()))
     found: dict[str, Mapping[int, Mapping[str, float]]] = {}
     if len({source.name for sources in pools.values() for source in sources}) <= FEW_SAMPLES:
-        found = {task.name: describe_pool(task).value or {} for task in tasks.values()}
+        found = {task.name: describe_pool(task).value or {} for task in every}
     else:
-        for outcome in session.map("sum", describe_pool, list(tasks.values())):
+        for outcome in session.map("sum", describe_pool, every):
             if outcome.value is None:
                 why = outcome.failure
                 raise AmosDaskError(f"statistics cannot be added up: {why}; run it again.")
             found[outcome.name] = outcome.value.value or {}
-    return {group: found[task.name] for group, task in tasks.items()}
+    return {group: [found[task.name] for task in of] for group, of in tasks.items()}
 
 
 # ---------------------------------------------------------------- on workers
 
 
-def read_counts(source: FolderSource) -> Iterator[ValueCounts]:
-    """Yield the rows of a sample's counts, a block at a time.
+def read_counts(source: FolderSource, channel: int = 0) -> Iterator[ValueCounts]:
+    """Yield the rows of the counts of one of a sample's channels, a block at a time.
 
     Raises
     ------
@@ -225,17 +234,19 @@ def read_counts(source: FolderSource) -> Iterator[ValueCounts]:
         When its files, as they are now, have not been counted, or what is kept of it is damaged.
     """
     folder, kept = source.folder, KeptFiles(source.layout.restore)
-    names = ValueCounts._fields
+    names = of_channel(NO_COUNTS._asdict(), channel)
     rows = kept.rows_of_volume(source.name, folder.mask, folder.volumes, names)
     return (ValueCounts(*columns) for columns in rows)
 
 
 def known_voxels(source: FolderSource) -> dict[int, int] | None:
-    """Return the voxels of each label of a sample; None where its values are not counted."""
+    """Return the voxels of each label of a sample; None where values of it are not counted."""
+    channels = range(len(source.folder.volumes))
     try:
-        return count_voxels(read_counts(source))
+        n_voxels, *_ = [count_voxels(read_counts(source, channel)) for channel in channels]
     except (OSError, LookupError):
         return None
+    return n_voxels
 
 
 def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
@@ -252,29 +263,35 @@ def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
     opened, issues = source.open_mask()
     if opened is None:
         return StepResult(source.name, None, tuple(issues))
-    counter = ValueCounter(opened.labels, labels_present(opened.labels))
-    issues = source.show_volume(opened.labels.shape, counter.add)
-    if issues:
-        return StepResult(source.name, None, tuple(issues))
-    counts = counter.result()
-    Receipts(source.layout).keep_of_volume(source.folder, counts.columns())
+    present, columns = labels_present(opened.labels), dict[str, Any]()
+    for channel in range(len(source.folder.volumes)):
+        counter = ValueCounter(opened.labels, present)
+        issues = source.show_volume(opened.labels.shape, counter.add, channel)
+        if issues:
+            return StepResult(source.name, None, tuple(issues))
+        counts = counter.result()
+        columns |= of_channel(counts.columns(), channel)
+    Receipts(source.layout).keep_of_volume(source.folder, columns)
     return StepResult(source.name, count_voxels(counts))
 
 
 @dataclass(frozen=True, slots=True)
 class PoolTask:
-    """A group of samples, described together.
+    """A channel of a group of samples, described together.
 
     Parameters
     ----------
     name : str
-        The group's, for the task.
+        The group's and the channel's, for the task.
     sources : tuple of FolderSource
         The samples, counted.
+    channel : int
+        The channel, from 0.
     """
 
     name: str
     sources: tuple[FolderSource, ...]
+    channel: int = 0
 
 
 def describe_pool(task: PoolTask) -> StepResult[dict[int, dict[str, float]]]:
@@ -291,10 +308,11 @@ def describe_pool(task: PoolTask) -> StepResult[dict[int, dict[str, float]]]:
         When what is kept of a sample that was counted cannot be read any more.
     """
     n_samples = Counter[int]()
+    read = partial(read_counts, channel=task.channel)
     try:
         held = _hold(task, n_samples)
         if held is None:
-            described = describe_blocks(lambda: chain.from_iterable(map(read_counts, task.sources)))
+            described = describe_blocks(lambda: chain.from_iterable(map(read, task.sources)))
         else:
             described = {
                 label: {"n_not_finite": n_not_finite, **describe_values(values, times)}
@@ -315,7 +333,7 @@ def _hold(task: PoolTask, n_samples: Counter[int]) -> ValueCounts | None:
     held, n_rows, is_whole = [NO_COUNTS], 0, True  # the sum, and what is to be added to it
     for source in task.sources:
         labels = set[int]()
-        for rows in read_counts(source):
+        for rows in read_counts(source, task.channel):
             labels.update(np.unique(rows.counted_labels).tolist())
             held, n_rows = [*held, rows], n_rows + rows.counts.size
             if n_rows > _HELD_ROWS or not is_whole:

@@ -68,24 +68,30 @@ def group_samples(samples: Iterable[tuple[str, SampleFiles]]) -> dict[Group, lis
 
 
 def intensity_frame(
-    described: Mapping[Group, Mapping[int, Mapping[str, float]]], label_map: LabelMap
+    described: Mapping[Group, Sequence[Mapping[int, Mapping[str, float]]]],
+    label_map: LabelMap,
+    channels: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return a row for each group and label: statistics of the values of all voxels together.
+    """Return a row for each group, channel and label: statistics of all values together.
 
     Parameters
     ----------
-    described : mapping of Group to mapping of int to mapping of str to float
-        Group -> label -> column -> number.
+    described : mapping of Group to sequence of mapping of int to mapping of str to float
+        Group -> of each channel, label -> column -> number.
     label_map : LabelMap
         The labels that are told.
+    channels : sequence of str
+        Names of the channels; none where there is but one, which then has no column.
     """
     rows = [
-        {**_of_label(group, label, name), **labels[label]}
-        for group, labels in described.items()
+        {"channel": channel, **_of_label(group, label, name), **labels[label]}
+        for group, of_channels in described.items()
+        for channel, labels in zip(channels or ("",), of_channels, strict=True)
         for label, name in label_map.entries
         if label in labels
     ]
-    return _frame(rows, INTENSITY_COLUMNS)
+    n, more = len(Group._fields), ("channel",) if channels else ()
+    return _frame(rows, (*INTENSITY_COLUMNS[:n], *more, *INTENSITY_COLUMNS[n:]))
 
 
 def organ_frame(

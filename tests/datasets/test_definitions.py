@@ -177,6 +177,7 @@ MISTAKES = [
     ("modality: ct", "modality: ct\nchannels: [a/b]", "'a/b' is not made of at most 50 letters"),
     ("modality: ct", "modality: ct\nreport_channel: x", "'x' is none of the channels"),
     ("modality: ct", "modality: ct\nprecedence: [liver, x]", "precedence names 'x', which is none"),
+    ("modality: ct", "modality: ct\ncase_names: seq", "case_names: 'seq' should be"),
     ("modality: ct", "modality: ct\nprecedence: last", "precedence: 'last' should be"),
     (
         "modality: ct",

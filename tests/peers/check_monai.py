@@ -29,7 +29,8 @@ def main() -> None:
     found: dict[str, set[int]] = {}
     for item in training:
         data = load(item)
-        if data["image"].shape != data["label"].shape:
+        several = [len(item["image"])] if isinstance(item["image"], list) else []
+        if list(data["image"].shape) != [*several, *data["label"].shape]:
             raise SystemExit(f"{item}: shapes differ")
         found[item["label"]] = {int(value) for value in np.unique(data["label"])}
     values = set().union(*found.values())
@@ -40,7 +41,7 @@ def main() -> None:
         "testing": len(testing),
         "missing": [str(path) for path in missing],
         "folds": [len(fold) for fold in folds],
-        "validation": sorted(Path(item["image"]).name[:9] for item in folds[1]),
+        "validation": sorted(Path(item["label"]).name[:9] for item in folds[1]),
         "strange_values": sorted(values - {int(value) for value in labels}),
         "n_labels": len(labels),
     }

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from peers.peers import check, python_with
+from phantoms import write_decathlon
 
-from amos_dask import export_monai
+from amos_dask import export_monai, run
 from amos_dask.phantom import Archive
 
 
@@ -33,3 +34,14 @@ def test_monai_accepts_the_export(
     assert found["validation"] == validation
     assert (found["training"], found["testing"], found["missing"]) == (8, 4, [])
     assert (found["n_labels"], found["strange_values"]) == (n_labels, [])
+
+
+def test_monai_accepts_several_channels(cluster_address: str, tmp_path: Path) -> None:
+    python_with("monai")
+    options: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
+    archive = write_decathlon(tmp_path, "brain")
+    run(tmp_path / "root", archive.path, dataset="decathlon", report=False, **options)
+    result = export_monai(tmp_path / "root", tmp_path / "brain.json", **options)
+    found, _ = check("monai", "check_monai.py", result.outputs[0])
+    assert (found["training"], found["testing"], found["missing"]) == (2, 1, [])
+    assert (found["n_labels"], found["strange_values"]) == (4, [])

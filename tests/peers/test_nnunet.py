@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from peers.peers import check, python_with
+from phantoms import OtherArchive, write_brats, write_decathlon
 
-from amos_dask import Selection, export_nnunet
+from amos_dask import Selection, export_nnunet, run
 from amos_dask.phantom import Archive
 
 CT, MR = Selection(modality="ct"), Selection(modality="mri")
@@ -53,3 +56,25 @@ def test_nnunet_takes_the_official_split_over(
     }
     assert found["splits"] == [by_subset]
     assert found["normalization"] == ["CTNormalization"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "write", "n_labels"),
+    [("decathlon", partial(write_decathlon, task="brain"), 4), ("brats", write_brats, 5)],
+)
+def test_nnunet_accepts_several_channels(
+    dataset: str,
+    write: Callable[[Path], OtherArchive],
+    n_labels: int,
+    cluster_address: str,
+    tmp_path: Path,
+) -> None:
+    python_with("nnunetv2")
+    options: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
+    run(tmp_path / "root", write(tmp_path).path, dataset=dataset, report=False, **options)
+    result = export_nnunet(tmp_path / "root", tmp_path / "nnUNet_raw", dataset_id=1, **options)
+    found, said = check("nnunetv2", "check_nnunet.py", result.outputs[0])
+    assert found["n_labels"] == n_labels
+    assert "verify_dataset_integrity Done" in said
+    assert "Error" not in said
+    assert "Warning" not in said

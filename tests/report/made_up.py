@@ -42,6 +42,7 @@ def make_content(n_samples: int, *, hostile: str = "", seed: int = 3) -> dict[st
     return {
         "program": "amos-dask 0.1.0" + hostile,
         "dataset": "AMOS22" + hostile,
+        "about": {"licence": "CC BY" + hostile, "cite": hostile, "url": "https://a.example"},
         "root": "AMOS22" + hostile,
         "counts": {
             "samples": n_samples,
@@ -61,6 +62,9 @@ def make_content(n_samples: int, *, hostile: str = "", seed: int = 3) -> dict[st
             {"index": index, "name": name + (hostile if index == 16 else ""), "colour": colour}
             for (index, name), colour in zip(AMOS22.label_map.names().items(), COLOURS, strict=True)
         ],
+        "not_denoised": [],
+        "pictured_channel": "",
+        "overlaps": [],
         "exclusions": [
             {"sample": "*", "label": 14},
             {"sample": changed[1]["id"], "label": changed[1]["changes"][0][0] or 6},

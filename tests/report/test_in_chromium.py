@@ -340,3 +340,49 @@ def test_a_report_of_nothing_says_so_in_each_section(browser: Browser, tmp_path:
     )
     assert browser.run(calm) == [1] * len(SECTIONS)
     assert browser.messages == []
+
+
+def opened(browser: Browser, path: Path, **other: Any) -> Browser:
+    content = {**make_content(24), **other}
+    write_page(path, content, make_times(content), make_pictures(content, width=80))
+    browser.messages.clear()
+    browser.open(path)
+    assert browser.messages == []
+    return browser
+
+
+def test_channels_overlaps_and_what_the_definition_leaves(browser: Browser, tmp_path: Path) -> None:
+    intensities = [{**one, "channel": c} for c in ("t1", "t2") for one in CONTENT["intensities"]]
+    overlap = {"label": 6, "other": 7, "n_voxels": 12, "mm3": 3.0, "n_samples": 2}
+    page = opened(
+        browser, tmp_path / "page.html", intensities=intensities, pictured_channel="t2",
+        not_denoised=[14, 15], overlaps=[overlap],
+    )  # fmt: skip
+    (notes,) = texts(page, "#review-notes")
+    assert notes == (
+        "Left as they are by the dataset's definition: bladder, prostate. "
+        "Pictures show the channel t2."
+    )
+    titles = " ".join(texts(page, "#distributions .charts.two"))
+    assert all(f"{name}, pooled" in titles for name in ("CT t1", "CT t2", "MR t1", "MR t2"))
+    assert texts(page, "#overlaps tbody tr") == ["liverstomach123.02"]
+    assert any("· t2" in text for text in texts(page, ".card figcaption .where"))
+    assert texts(page, "#about a") == ["https://a.example"]
+
+
+def test_a_dataset_that_is_not_denoised_has_no_changes_to_review(
+    browser: Browser, tmp_path: Path
+) -> None:
+    whole = make_content(24)
+    samples = [{**s, "changes": [], "changed_voxels": 0, "n_pictures": 0} for s in whole["samples"]]
+    page = opened(
+        browser, tmp_path / "page.html", samples=samples, exclusions=[],
+        counts={**whole["counts"], "changed_samples": 0, "changed_voxels": 0},
+        not_denoised=list(range(1, 17)),
+    )  # fmt: skip
+    assert texts(page, "#cards") == [
+        "Nothing is denoised: the dataset's definition leaves all labels as they are."
+    ]
+    assert not any("changed" in text for text in texts(page, ".tile, #samples th"))
+    hidden = "[...document.querySelectorAll('#savebar, #review-lead, .view-controls')]"
+    assert page.run(f"{hidden}.map((one) => one.hidden)") == [True] * 3

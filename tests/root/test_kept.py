@@ -182,11 +182,11 @@ class Files:
 
     def add(self, arrays: ToKeep) -> None:
         with Staging() as staging:
-            self.kept.add(staging, "amos_0001", self.mask, self.volume, arrays)
+            self.kept.add(staging, "amos_0001", self.mask, [self.volume], arrays)
             staging.publish()
 
     def read(self, *names: str) -> Mapping[str, NDArray[Any]] | None:
-        return self.kept.read_of_volume("amos_0001", self.mask, self.volume, names)
+        return self.kept.read_of_volume("amos_0001", self.mask, [self.volume], names)
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def columns(n_rows: int) -> dict[str, NDArray[Any]]:
 
 
 def rows_of(files: Files, names: Iterable[str] = ("under", "values", "counts")) -> Any:
-    return list(files.kept.rows_of_volume("amos_0001", files.mask, files.volume, tuple(names)))
+    return list(files.kept.rows_of_volume("amos_0001", files.mask, [files.volume], tuple(names)))
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 5, 1 << 16, 150_001])

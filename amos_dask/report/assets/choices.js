@@ -145,7 +145,7 @@ function startChoices() {
     scanner: distinct("scanner").map((value) => [value, value]),
     organ: [...labels.keys()].filter((index) => index !== 0 && inUse.has(index)).map((index) => [index, labelName(index)]),
   };
-  const everything = { subset: "all subsets", modality: "CT and MR", scanner: "all scanners", organ: "all organs" };
+  const everything = { subset: "all subsets", modality: "all modalities", scanner: "all scanners", organ: "all organs" };
   for (const [name, choices] of Object.entries(options)) {
     const select = byId(`filter-${name}`);
     select.append(el("option", { value: "" }, everything[name]),

@@ -55,11 +55,15 @@ function decimal(value, digits = 3) {
 
 const fixed = (value, decimals) => (known(value) ? formatted(value, decimals, decimals) : NONE);
 
-const MODALITIES = { ct: "CT", mri: "MR" };
+const MODALITIES = { ct: "CT", mri: "MR", und: "UND" };
 const modalityName = (modality) => MODALITIES[modality] ?? modality;
 
 const labels = new Map(content.labels.map((label) => [label.index, label]));
 const COLOUR = /^#[0-9a-f]{3,8}$/i;
+
+// Where the definition leaves all labels as they are, there is nothing to tell of changes.
+const denoises = content.counts.changed_voxels > 0
+  || content.labels.some((one) => one.index !== 0 && !content.not_denoised.includes(one.index));
 
 function labelName(index) {
   return labels.get(index)?.name ?? `label ${index}`;

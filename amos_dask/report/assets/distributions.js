@@ -1,6 +1,8 @@
 // Distributions: geometry, scanners, organ volumes and intensities, of the samples that are chosen.
 
 const ROW = 34;
+// Room for the longest name of a label, within reason.
+const GUTTER = Math.min(300, Math.max(128, 8 + 6.2 * Math.max(0, ...content.labels.map((one) => one.name.length))));
 
 const valuesOf = (value) => chosenSamples
   .map((sample) => ({ value: value(sample), modality: sample.modality }))
@@ -21,7 +23,7 @@ const lanes = () => (filters.modality ? [filters.modality] : Object.keys(MODALIT
 
 // Organ names on the left of a row each; on narrow screens above it.
 function organRows(width, organs, top, draw) {
-  const gutter = width < 520 ? 0 : 128;
+  const gutter = width < 520 ? 0 : GUTTER;
   const rowHeight = gutter ? ROW : ROW + 16;
   const rows = organs.map((organ, index) => {
     const y = top + index * rowHeight;
@@ -52,7 +54,7 @@ function volumesChart(width) {
   const all = [...points.entries()].filter(([key]) => organs.some((one) => one.label === parseInt(key, 10))).flatMap(([, values]) => values.map((one) => one.volume));
   const [low, high] = [all.reduce((a, b) => Math.min(a, b)) / 1.15, all.reduce((a, b) => Math.max(a, b)) * 1.15];
   const far = new Map(content.outliers.map((one) => [`${one.sample} ${one.label}`, one]));
-  const x = logarithmic(low, high, width < 520 ? 12 : 136, width - 14);
+  const x = logarithmic(low, high, width < 520 ? 12 : GUTTER + 8, width - 14);
   const marks = [];
 
   const { rows, bottom, left } = organRows(width, organs, 4, ({ label }, top) => {
@@ -98,12 +100,12 @@ function volumesChart(width) {
     [bottomAxis(x, x.ticks(), { left, right: width - 14, top: 4, bottom, title: "volume, cm³ (logarithmic)" }), rows], "group");
 }
 
-function intensitiesChart(width, modality) {
+function intensitiesChart(width, modality, channel) {
   const organs = content.intensities
-    .filter((one) => one.modality === modality && chosenLabels().includes(one.label) && known(one.median));
+    .filter((one) => one.modality === modality && one.channel === channel && chosenLabels().includes(one.label) && known(one.median));
   if (organs.length === 0) return nothingToDraw();
   const extent = (name, pick) => organs.map((one) => one[name]).reduce((a, b) => pick(a, b));
-  const x = linear(Math.min(extent("p0_5", Math.min), 0), extent("p99_5", Math.max), width < 520 ? 12 : 140, width - 20);
+  const x = linear(Math.min(extent("p0_5", Math.min), 0), extent("p99_5", Math.max), width < 520 ? 12 : GUTTER + 12, width - 20);
   const kind = modality === "mri" ? "mri" : "ct";
   const { rows, bottom, left } = organRows(width, organs, 4, (one, top) => {
     const middle = top + ROW / 2;
@@ -132,6 +134,8 @@ function startDistributions() {
   const chart = (options) => { const one = makeChart(options); charts.push(one); return one.node; };
   const modalities = Object.keys(MODALITIES).filter((modality) => content.intensities.some((one) => one.modality === modality));
 
+  const channels = [...new Set(content.intensities.map((one) => one.channel))]; // one may have no name
+
   const outliers = makeTable({
     caption: "Outliers of organ volumes", empty: "No outlier in this selection.", firstRows: 30,
     columns: [
@@ -158,9 +162,9 @@ function startDistributions() {
       el("h4", {}, "Outliers"), el("p", { class: "muted" }, "Outside Tukey's fences of organ and modality, over all samples; farthest first."), outliers.node,
     ] .reduce((box, node) => { box.append(node); return box; }, el("div")) : calm("Volumes were not counted."),
     el("h3", {}, "Intensities"),
-    modalities.length ? el("div", { class: "charts two" }, modalities.map((modality) =>
-      chart({ title: `${modalityName(modality)}, pooled over all samples`, note: "Bar: 0.5–99.5 % of the voxels; tick: median; dot and line: mean ± standard deviation.",
-        draw: (width) => intensitiesChart(width, modality) }))) : calm("Intensities were not counted."));
+    modalities.length ? el("div", { class: "charts two" }, modalities.flatMap((modality) => channels.map((channel) =>
+      chart({ title: `${[modalityName(modality), channel].filter(known).join(" ")}, pooled over all samples`, note: "Bar: 0.5–99.5 % of the voxels; tick: median; dot and line: mean ± standard deviation.",
+        draw: (width) => intensitiesChart(width, modality, channel) })))) : calm("Intensities were not counted."));
   onFilter.push(() => {
     charts.forEach((one) => one.redraw());
     outliers.setRows(content.outliers.filter((one) => chosenIds.has(one.sample) && (filters.organ === "" || one.label === Number(filters.organ))));

@@ -33,7 +33,7 @@ const changedLabels = (changes) =>
   [...new Set(changes.flatMap(([from, to]) => [from, to]))].filter((label) => label !== 0).sort((a, b) => a - b);
 
 const sliceTitle = (sample, slice) =>
-  `${slice.plane} slice ${slice.k}${sample.shape ? ` of 0–${sample.shape[2] - 1}` : ""}`;
+  `${slice.plane} slice ${slice.k}${sample.shape ? ` of 0–${sample.shape[2] - 1}` : ""}${content.pictured_channel && ` · ${content.pictured_channel}`}`;
 
 function sliceCaption(sample, slice) {
   return [

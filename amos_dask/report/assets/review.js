@@ -1,6 +1,7 @@
 // The cards: what was changed in each sample, worst first, and the rejecting of it.
 
 const CARDS_AT_ONCE = 20;
+const MOST_LEFT = 12;
 // Keys of a card's labels, in order, without the letters that mean something else.
 const LABEL_KEYS = [..."123456789acdefgilmnopqtuwxy"];
 
@@ -94,6 +95,7 @@ function drawCards() {
   if (!review.samples.some((one) => one.id === review.current)) review.current = null;
   if (review.samples.length === 0) {
     byId("cards").append(calm(worstFirst.length ? "No changed sample in this selection."
+      : !denoises ? "Nothing is denoised: the dataset's definition leaves all labels as they are."
       : nUnknownChanges ? `What was changed is not known of ${plural(nUnknownChanges, "mask")}: see the issues.`
         : "No mask was changed."));
   }
@@ -153,7 +155,19 @@ function rejectByKey(key) {
   return Boolean(button);
 }
 
+// What the dataset's definition leaves, or where that is a long list, what it does not.
+function describeLeft() {
+  const names = (some) => some.map(labelName).join(", ");
+  const left = content.not_denoised;
+  const others = [...labels.keys()].filter((label) => label !== 0 && !left.includes(label));
+  if (left.length === 0) return "";
+  return left.length <= MOST_LEFT ? `Left as they are by the dataset's definition: ${names(left)}.`
+    : `Denoised by the dataset's definition: ${names(others)}. It leaves the other ${count(left.length)} labels as they are.`;
+}
+
 function startReview() {
+  for (const one of [byId("review-lead"), byId("savebar"), document.querySelector(".view-controls")]) one.hidden = !denoises;
+  if (denoises) byId("review-notes").textContent = [describeLeft(), content.pictured_channel && `Pictures show the channel ${content.pictured_channel}.`].filter(Boolean).join(" ");
   onFilter.push(drawCards);
   onReject.push(() => {
     for (const card of byId("cards").querySelectorAll(".card")) markCard(card, sampleById.get(card.id.slice("card-".length)));

@@ -11,6 +11,9 @@ function drawHead() {
   const { counts } = content;
   byId("brand").textContent = content.root;
   byId("kicker").textContent = `${content.dataset} · ${content.program}`;
+  const { licence, cite, url } = content.about;
+  byId("about").append(...[licence && `Licence: ${licence}`, cite && `Cite: ${cite}`, /^https?:/.test(url) ? el("a", { href: url, rel: "noreferrer" }, url) : url]
+    .filter(known).flatMap((one, index) => (index ? [" · ", one] : [one])));
   byId("heading").textContent = `Report of ${content.root}`;
   byId("foot").textContent = `Made by ${content.program}. Everything in this page is in the file itself; it asks nothing of any network.`;
   const modalities = Object.entries(counts.by_modality).map(([name, n]) => `${count(n)} ${modalityName(name)}`).join(" · ");
@@ -20,10 +23,11 @@ function drawHead() {
     tile(count(counts.errors), counts.errors === 1 ? "error" : "errors", "", counts.errors ? "bad" : ""),
     tile(count(counts.warnings), counts.warnings === 1 ? "warning" : "warnings", "", counts.warnings ? "wary" : ""),
     tile(count(counts.infos), counts.infos === 1 ? "info" : "infos"),
-    tile(count(counts.changed_samples), "samples changed", nUnknownChanges ? `${count(nUnknownChanges)} not known` : ""),
-    tile(count(counts.changed_voxels), "voxels changed"),
+    ...(denoises ? [
+      tile(count(counts.changed_samples), "samples changed", nUnknownChanges ? `${count(nUnknownChanges)} not known` : ""),
+      tile(count(counts.changed_voxels), "voxels changed")] : []),
     ...counts.regions.map((one) =>
-      tile([count(one.before), el("i", {}, "→"), count(one.after)], `regions below ${decimal(one.threshold_mm3)} mm³`)));
+      tile(denoises ? [count(one.before), el("i", {}, "→"), count(one.after)] : count(one.before), `regions below ${decimal(one.threshold_mm3)} mm³`)));
 }
 
 const severity = (name) => el("span", { class: `severity ${name}` }, name);
@@ -68,10 +72,12 @@ function startSamples() {
       textColumn("Scanner", (one) => one.scanner),
       textColumn("Sex", (one) => one.sex),
       textColumn("Age", (one) => one.age),
-      numberColumn("Changed voxels", (one) => one.changed_voxels),
-      numberColumn("Changed mm³", (one) => one.changed_mm3, (value) => fixed(value, 1)),
-      { title: "Regions", number: true, value: (one) => total(one.regions_before) - total(one.regions_after),
-        cell: (one) => (one.labels ? `${count(total(one.regions_before))} → ${count(total(one.regions_after))}` : NONE) },
+      ...(denoises ? [
+        numberColumn("Changed voxels", (one) => one.changed_voxels),
+        numberColumn("Changed mm³", (one) => one.changed_mm3, (value) => fixed(value, 1)),
+        { title: "Regions", number: true, value: (one) => total(one.regions_before) - total(one.regions_after),
+          cell: (one) => (one.labels ? `${count(total(one.regions_before))} → ${count(total(one.regions_after))}` : NONE) },
+      ] : [numberColumn("Regions", (one) => (one.labels ? total(one.regions_before) : null))]),
       numberColumn("Labels", (one) => (one.labels ? one.labels.length : null)),
       { title: "Size", number: true, value: (one) => one.shape?.[2], cell: (one) => (one.shape ? one.shape.join(" × ") : NONE) },
       { title: "Spacing mm", number: true, value: (one) => one.spacing_mm?.[2], cell: spacing },
@@ -84,9 +90,27 @@ function startSamples() {
     ],
   });
   byId("samples-body").replaceChildren(content.samples.length
-    ? el("p", { class: "lead" }, "Size sorts by number of slices, spacing by distance of slices; a linked sample has a card above.")
+    ? el("p", { class: "lead" }, `Size sorts by number of slices, spacing by distance of slices${denoises ? "; a linked sample has a card above" : ""}.`)
     : "", table.node);
   onFilter.push(() => table.setRows(chosenSamples));
+}
+
+function drawOverlaps() {
+  if (content.overlaps.length === 0) return;
+  const table = makeTable({
+    caption: "Overlaps of labels", sortedBy: 2, descending: true, empty: "",
+    columns: [
+      { title: "Label", value: (one) => labelName(one.label), cell: (one) => chip(one.label) },
+      { title: "Other label", value: (one) => labelName(one.other), cell: (one) => chip(one.other) },
+      numberColumn("Voxels", (one) => one.n_voxels),
+      numberColumn("mm³", (one) => one.mm3, (value) => fixed(value, 1)),
+      numberColumn("Samples", (one) => one.n_samples),
+    ],
+  });
+  table.setRows(content.overlaps);
+  byId("overlaps").append(el("h3", {}, "Overlaps of labels"),
+    el("p", { class: "lead" }, "Voxels that the archive's masks of two labels share, of all samples together; the pairs that share most. One label got each voxel; overlaps.xlsx has all pairs of each sample."),
+    table.node);
 }
 
 function meter(value, most) {

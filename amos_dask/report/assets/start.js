@@ -43,6 +43,7 @@ drawHead();
 drawFailed();
 startReview();
 startSamples();
+drawOverlaps();
 startDistributions();
 startRepairs();
 startTimes();
