@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 import pytest
 from distributed import Client
 from mini import AFFINE, QUIET, Own, mask, scan
 from phantoms import OtherArchive, write_brats, write_nnunet, write_totalsegmentator
-from roots import assert_same, contents, issues
+from roots import assert_same, contents, issues, voxels
 
 import amos_dask
 from amos_dask.datasets import find_definition
@@ -91,6 +92,22 @@ def test_denoising_leaves_the_definition_s_labels_alone(client: Client, tmp_path
     assert_same(before, contents(root, "grouped"))
 
 
+def test_restore_gives_merged_labels_back(client: Client, tmp_path: Path) -> None:
+    archive, root = WRITE["totalsegmentator"](tmp_path), tmp_path / "root"
+    dataset = of_nine_labels(tmp_path)
+    amos_dask.run(root, archive.path, dataset=dataset, cluster=client, **QUIET, **DENOISE)
+    before = contents(root)
+    amos_dask.restore(root / "grouped", cluster=client, progress="none")
+    for sample in archive.samples:
+        (mask_of,) = root.glob(f"grouped/*/*/*/*/{sample.sample_id}_mask.nii.gz")
+        np.testing.assert_array_equal(voxels(mask_of), sample.labels)
+    amos_dask.denoise(
+        root / "grouped", root / "grouped", cluster=client, progress="none", **DENOISE
+    )
+    assert amos_dask.run(root, cluster=client, **QUIET).reasons == {"complete": 3}
+    assert_same(contents(root), before)
+
+
 def test_pairs_of_header_and_voxels_are_confirmed_from_the_manifest(
     client: Client, tmp_path: Path
 ) -> None:
@@ -102,8 +119,8 @@ def test_pairs_of_header_and_voxels_are_confirmed_from_the_manifest(
     )
     for name in ("a", "b-1"):
         (own.archive / name).mkdir(parents=True)
-        for end, voxels in (("ct", scan(len(name))), ("seg", mask((1, 2)))):
-            image = nib.Nifti1Pair(voxels, AFFINE)
+        for end, values in (("ct", scan(len(name))), ("seg", mask((1, 2)))):
+            image = nib.Nifti1Pair(values, AFFINE)
             nib.save(image, own.archive / name / f"{end}.hdr")
     own.run(**DENOISE)
     steps = tmp_path / "steps"

@@ -28,7 +28,7 @@ from phantoms import (
     write_nnunet,
     write_totalsegmentator,
 )
-from roots import assert_same, contents, issues, snapshot, table, voxels
+from roots import assert_same, contents, errors, issues, program, snapshot, table, voxels
 
 import amos_dask
 from amos_dask.datasets import find_definition
@@ -137,7 +137,7 @@ CASES = {
     ),
     **{key: _task(key) for key in DECATHLON},
 }
-WHOLE = {"all of totalsegmentator": _total(117, 3)}
+WHOLE = {"all of totalsegmentator": _total(117, 4)}
 
 
 @dataclass(frozen=True)
@@ -338,6 +338,12 @@ def test_a_second_run_does_nothing(made: Made, client: Client) -> None:
     assert snapshot(made.root) == before
 
 
+def test_verify_finds_result_and_archive_sound(made: Made, cluster_address: str) -> None:
+    how = ("--cluster", cluster_address, "--quiet")
+    program("verify", made.root, *how)
+    program("verify", made.archive.path, "--dataset", made.dataset, "--full", *how)
+
+
 @pytest.mark.parametrize(
     ("name", "form"),
     [("brats 2021", "zip"), ("brain", "tar"), ("totalsegmentator", "zip"), ("nnunet", "tar")],
@@ -365,3 +371,26 @@ def test_totalsegmentator_s_csv_tells_subset_sex_and_age(client: Client, tmp_pat
         ("val", "F", "41", *siemens, "A"),
         ("train", "M", "UND", *siemens, "B"),
     ]
+
+
+def test_brats_may_lie_in_two_archives(client: Client, tmp_path: Path) -> None:
+    made = make(CASES["brats 2023"], tmp_path, client)
+    folders = sorted(path for path in made.archive.path.iterdir() if path.is_dir())
+    zips = [shutil.make_archive(str(tmp_path / path.name), "zip", path) for path in folders]
+    root = tmp_path / "of two"
+    result = amos_dask.run(root, zips, dataset="brats", cluster=client, **SMALL, **DENOISE)
+    assert result.reasons == {"new": len(made.archive.samples)}
+    assert_same(contents(made.root, "grouped"), contents(root, "grouped"))
+
+
+def test_what_is_wrong_in_a_scan_is_said_of_it_alone(client: Client, tmp_path: Path) -> None:
+    kits = write_kits23(tmp_path, defects=True)
+    amos_dask.run(tmp_path / "a", kits.path, dataset="kits23", cluster=client, **SMALL)
+    assert errors(tmp_path / "a") == {("kits23_case_00400", "mask_without_volume")}
+    case = _total(12, 3)
+    total = write_totalsegmentator(tmp_path, n_scans=3, n_labels=12, defects=True)
+    dataset = definition_of(case, tmp_path)
+    amos_dask.run(tmp_path / "b", total.path, dataset=dataset, cluster=client, **SMALL)
+    assert errors(tmp_path / "b") == {("totalseg_s0003", "bad_mask_values")}
+    rows = table(tmp_path / "b" / "grouped" / "dataset_manifest.xlsx")
+    assert [row["mask"] is None for row in rows.values()] == [False, False, True]
