@@ -74,14 +74,19 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
         elif ref.path in paired and ref.path in voxels:
             continue  # goes with its header
         elif found := definition.scan_file(path):
-            pair = voxels.get(_HEADER.sub(r".img\1", ref.path))
-            _take_scan(names, replace(ref, pair=pair) if pair else ref, found)
+            _take_scan(names, _with_voxels(ref, voxels), found)
         else:
             _take_other(names, ref, path)
     if junk:
         found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
         names.say("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
     return names
+
+
+def _with_voxels(ref: FileRef, voxels: Mapping[str, FileRef]) -> FileRef:
+    """Return a header of a pair with the file that holds its voxels; others as they are."""
+    is_header = _HEADER.search(ref.path) is not None
+    return replace(ref, pair=voxels.get(_HEADER.sub(r".img\1", ref.path))) if is_header else ref
 
 
 def find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:

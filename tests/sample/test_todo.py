@@ -33,7 +33,7 @@ from amos_dask.steps import (
 
 VOLUME, MASKS = frozenset({Output.VOLUME}), frozenset({Output.MASKS})
 NOTHING: frozenset[Output] = frozenset()
-PARAMS = Params(denoise=DenoiseParams(region_area_thresh=100.0))
+PARAMS = Params(AMOS22, AMOS22.label_map, denoise=DenoiseParams(region_area_thresh=100.0))
 
 
 @pytest.fixture(scope="module")
