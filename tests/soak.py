@@ -50,11 +50,12 @@ def draw(seed: int, n_samples: int) -> Moment:
 
 @dataclass(frozen=True)
 class Place:
-    """An archive, the tree of an undisturbed run on it, and where to run."""
+    """An archive, the tree of an undisturbed run on it, where to run, and further options."""
 
     archive: Path
     expected: Path
     root: Path
+    words: tuple[str, ...] = ()
 
     @property
     def n_samples(self) -> int:
@@ -63,8 +64,12 @@ class Place:
 
 def prepare(folder: Path, size: str = "small") -> Place:
     """Make an archive and run on it undisturbed."""
-    archive = write_archive(folder, n_ct=8, n_mri=4, size=size, form="zip", seed=3).path
-    place = Place(archive, folder / "expected", folder / "AMOS22")
+    return prepare_of(write_archive(folder, n_ct=8, n_mri=4, size=size, form="zip", seed=3).path)
+
+
+def prepare_of(archive: Path, *words: str) -> Place:
+    """Run on an archive undisturbed, with such options."""
+    place = Place(archive, archive.with_name("expected"), archive.with_name("ROOT"), words)
     with start(place, place.expected) as process:
         assert process.wait(_SECONDS_OF_A_RUN) == 0
     return place
@@ -87,7 +92,7 @@ def edit(root: Path) -> None:
 def start(place: Place, root: Path, *words: str) -> subprocess.Popen[str]:
     """Start the program with JSON lines on its stdout."""
     command = [sys.executable, "-m", "amos_dask", "run", root, "--archive", place.archive]
-    options = ["--json", "--workers", "2", "--dashboard_port", "0", *words]
+    options = ["--json", "--workers", "2", "--dashboard_port", "0", *place.words, *words]
     return subprocess.Popen(
         [str(word) for word in (*command, *options)], stdout=subprocess.PIPE, text=True
     )
@@ -132,13 +137,9 @@ def run_and_kill(place: Place, moment: Moment, *words: str) -> int:
 
 def finished(root: Path) -> dict[str, int]:
     """Return the samples that have a receipt, and when their volume was written."""
-    receipts = (root / ".amos-dask" / "receipts").glob("amos_*.json")
-    return {
-        receipt.stem: next(root.glob(f"grouped/*/*/*/*/{receipt.stem}_volume.nii.gz"))
-        .stat()
-        .st_mtime_ns
-        for receipt in receipts
-    }
+    receipts = (root / ".amos-dask" / "receipts").glob("*.json")
+    written = {path.stem: root.glob(f"grouped/*/*/*/*/{path.stem}_volume*.gz") for path in receipts}
+    return {name: max(path.stat().st_mtime_ns for path in found) for name, found in written.items()}
 
 
 def one_round(place: Place, moment: Moment) -> None:

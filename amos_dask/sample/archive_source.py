@@ -12,7 +12,7 @@ from amos_dask.errors import BadMaskError, InaccessibleFileError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image
 from amos_dask.records import FileRef, Sample
-from amos_dask.root.identity import input_identity, join_identities
+from amos_dask.root.identity import input_identity, join_identities, split_identities
 from amos_dask.root.receipts import Origin, Output
 from amos_dask.sample.source import (
     CANNOT_BE_READ,
@@ -278,6 +278,16 @@ class ArchiveSource:
         message = f"the {what} is not in the archive any more, from which there is output"
         name = self.sample_id
         return make_issue("source_missing", message, sample=name, file=other, action=STAYS)
+
+    def check_masks_there(self, before: Origin) -> list[Issue]:
+        """Return an issue where the mask, or that of a label, was there before and is gone."""
+        had, there = before.inputs[Output.MASKS], {label for label, _ in self.sample.masks}
+        if not there:
+            return [self.missing_file("mask")] if had is not None else []
+        parts = {part for part, _ in split_identities(had)}
+        names = self.dataset.label_map.names()
+        gone = [names[n] for n in self.dataset.painting_order if n not in there and str(n) in parts]
+        return [self.missing_file(f"mask of {', '.join(gone)}")] if gone else []
 
     def _issue(self, code: str, message: str, ref: FileRef, action: str = "") -> Issue:
         return make_issue(code, message, sample=self.sample_id, file=ref.path, action=action)

@@ -200,19 +200,19 @@ def _make_masks(
     """Stage the masks, or take over what is known of them where they stay."""
     sample = source.sample
     made.is_edited = edited is not None
-    make_masks(task, staging, made, edited)
+    is_finished = earlier is not None and bool(earlier.outputs[Output.MASKS])
+    missing = source.check_masks_there(earlier.origin) if earlier and is_finished else []
+    if made.is_edited or not missing:
+        make_masks(task, staging, made, edited)
     if earlier is None:
         return
-    was_there = earlier.origin.inputs[Output.MASKS] is not None
-    is_gone = sample.mask is None and was_there
-    missing = [source.missing_file("mask")] if is_gone else []
     if edited is not None:
         is_new = origin.inputs[Output.MASKS] != earlier.origin.inputs[Output.MASKS]
         found = describe_edits(task, earlier, is_source_new=is_new and sample.mask is not None)
         made.found(Step.CONFIRM_PAIRS, [*found, *missing, *edited.issues])
         beside = KeptFiles(task.layout.restore).path_for(task.name, task.target.mask)
         made.kept = beside if beside.exists() and not made.wrote_mask else None
-    elif made.present is None and earlier.outputs[Output.MASKS]:
+    elif made.present is None and is_finished:
         issues = made.mask_issues or [StepIssue(Step.CONFIRM_PAIRS, one) for one in missing]
         made.take_known(earlier.record, source)
         kept = [known for known in made.mask_issues if known.issue.severity != "error"]

@@ -72,7 +72,7 @@ def make_receipt(task: SampleTask, made: Made, origin: Origin, earlier: Receipt 
     }
     if earlier is not None:
         is_gone = origin.inputs[Output.MASKS] is None
-        if made.stays or (made.is_edited and is_gone):
+        if made.stays or (made.is_edited and _lacks_masks(task, earlier)):
             inputs[Output.MASKS] = earlier.origin.inputs[Output.MASKS]
         if made.stays and not is_gone:
             made_by[Output.MASKS] = earlier.made_with[Output.MASKS]
@@ -92,6 +92,11 @@ def make_receipt(task: SampleTask, made: Made, origin: Origin, earlier: Receipt 
     origin = replace(origin, inputs=inputs)
     headers = task.headers if task.planned == origin else None  # of what it is made from
     return Receipt(origin, made_by, outputs, record, headers, seconds, tuple(sorted(edited)))
+
+
+def _lacks_masks(task: SampleTask, earlier: Receipt) -> bool:
+    source = task.source
+    return isinstance(source, ArchiveSource) and bool(source.check_masks_there(earlier.origin))
 
 
 def _describe(task: SampleTask, made: Made) -> SampleFiles | None:

@@ -1,0 +1,191 @@
+"""Edits, other files in the archive and kills, on channels and on a mask for each label."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import soak
+from distributed import Client
+from mini import QUIET
+from phantoms import OtherArchive, write_brats, write_totalsegmentator
+from roots import assert_same, besides_replaced, contents, issues, voxels
+
+import amos_dask
+from amos_dask.datasets import find_definition
+from amos_dask.strict_yaml import dump_yaml
+
+NAMES = ("brats", "totalsegmentator")
+
+
+def write(name: str, folder: Path) -> OtherArchive:
+    if name == "brats":
+        return write_brats(folder, year=2023)
+    return write_totalsegmentator(folder, n_scans=4, n_labels=9, shape=(20, 25, 12))
+
+
+def definition(name: str, folder: Path) -> str:
+    """Return a dataset, of TotalSegmentator with nine labels."""
+    if name == "brats":
+        return name
+    content = dict(find_definition(name).content)
+    labels = dict(list(content["labels"].items())[:10])
+    path = folder / "nine.yaml"
+    path.write_text(dump_yaml(content | {"labels": labels, "denoise": ["liver", "stomach"]}))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def client(cluster_address: str) -> Iterator[Client]:
+    with Client(cluster_address, set_as_default=False) as client:
+        yield client
+
+
+class Place:
+    """A finished ROOT_DIR and its archive, which a test may change."""
+
+    def __init__(self, name: str, folder: Path, client: Client) -> None:
+        self.planted, self.client = write(name, folder), client
+        self.archive, self.root = self.planted.path, folder / "root"
+        self.dataset = definition(name, folder)
+        self.run()
+
+    def run(self, root: Path | None = None, **how: Any) -> amos_dask.RunResult:
+        where = self.root if root is None else root
+        how = {"dataset": self.dataset, "cluster": self.client} | QUIET | how
+        return amos_dask.run(where, self.archive, **how)
+
+    def times(self, end: str) -> dict[str, int]:
+        """Return when the files whose names end so were written."""
+        found = self.root.glob(f"grouped/*/*/*/*/*{end}")
+        return {path.name: path.stat().st_mtime_ns for path in found}
+
+    def file(self, end: str) -> Path:
+        (found,) = self.root.glob(f"grouped/*/*/*/*/*{end}")
+        return found
+
+    def assert_as_anew(self) -> None:
+        """Fail unless all is as a first run makes it."""
+        fresh = self.root.with_name("fresh")
+        self.run(fresh)
+        assert_same(besides_replaced(contents(self.root)), besides_replaced(contents(fresh)))
+
+
+@pytest.fixture
+def place(tmp_path: Path, client: Client) -> Callable[[str], Place]:
+    return lambda name: Place(name, tmp_path, client)
+
+
+def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+def save_again(path: Path, change: Callable[[Any], Any]) -> None:
+    image = nib.load(path)
+    voxels_of = change(np.asarray(image.dataobj))
+    nib.save(nib.Nifti1Image(voxels_of, image.affine, image.header), path)
+
+
+# ---------------------------------------------------------------- other files in the archive
+
+
+def test_another_channel_makes_its_sample_anew_and_no_other(place: Callable[[str], Place]) -> None:
+    brats = place("brats")
+    before = brats.times("nii.gz")
+    sample = brats.planted.samples[2]
+    save_again(brats.archive / sample.images[3], lambda values: values + 1)
+    assert brats.run().reasons == {"changed": 1, "complete": 3}
+    again = changed(before, brats.times("nii.gz"))
+    assert again
+    assert all(name.startswith(f"{sample.sample_id}_") for name in again)
+    (kept,) = (path.name for path in (brats.root / "replaced").rglob("*.nii.gz"))
+    assert kept == f"{sample.sample_id}_volume_03_t2f.nii.gz"
+    brats.assert_as_anew()
+
+
+def test_another_mask_of_a_label_makes_masks_only(place: Callable[[str], Place]) -> None:
+    total = place("totalsegmentator")
+    volumes, masks = total.times("_volume.nii.gz"), total.times("_mask.nii.gz")
+    sample = total.planted.samples[2]
+    save_again(total.archive / sample.label_masks[4][1], lambda values: 1 - values)
+    assert total.run().reasons == {"changed": 1, "complete": 3}
+    assert total.times("_volume.nii.gz") == volumes
+    assert changed(masks, total.times("_mask.nii.gz")) == {f"{sample.sample_id}_mask.nii.gz"}
+    total.assert_as_anew()
+
+
+def test_a_mask_of_a_label_that_is_gone_takes_nothing_away(place: Callable[[str], Place]) -> None:
+    total = place("totalsegmentator")
+    before, sample = contents(total.root, "grouped"), total.planted.samples[0]
+    name = dict(sample.label_masks)[5]
+    away = total.root.with_name("away")
+    (total.archive / name).rename(away)
+    for _ in range(2):
+        done = total.run()
+        assert done.exit_code == amos_dask.ExitCode.SAMPLES_FAILED
+        (told,) = (i for i in issues(total.root) if i["severity"] == "error")
+        assert (told["code"], told["sample"]) == ("source_missing", sample.sample_id)
+        assert "the mask of liver is not in the archive any more" in told["message"]
+        assert_same(contents(total.root, "grouped"), before)
+    away.rename(total.archive / name)
+    assert total.run().exit_code == amos_dask.ExitCode.DONE
+    total.assert_as_anew()
+
+
+def test_a_mask_of_a_label_that_comes_later_is_merged(place: Callable[[str], Place]) -> None:
+    total = place("totalsegmentator")
+    lacking = total.planted.samples[1]  # which has none of label 2
+    assert 2 not in dict(lacking.label_masks)
+    source = total.archive / lacking.label_masks[0][1]
+    shutil.copyfile(source, source.with_name("kidney_right.nii.gz"))
+    assert total.run().reasons == {"changed": 1, "complete": 3}
+    total.assert_as_anew()
+
+
+# ---------------------------------------------------------------- edits
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edited_mask_outlives_runs(name: str, place: Callable[[str], Place]) -> None:
+    made = place(name)
+    before = contents(made.root)
+    sample = made.planted.samples[2]
+    path, volumes = made.file(f"{sample.sample_id}_mask.nii.gz"), made.times("_t2f.nii.gz")
+    labels = voxels(path).copy()
+    labels[2:6, 2:6, 1] = 3
+    save_again(path, lambda _: labels.astype(np.int16))
+    for how in ({}, {"force": True}):
+        made.run(**how)
+        np.testing.assert_array_equal(voxels(path), labels)
+        assert voxels(path).dtype == np.uint8
+        assert ("edited_mask", sample.sample_id) in {
+            (i["code"], i["sample"]) for i in issues(made.root)
+        }
+        (binary,) = path.parent.glob("*_mask_03_*")
+        np.testing.assert_array_equal(voxels(binary), labels == 3)
+        if not how:
+            assert made.times("_t2f.nii.gz") == volumes
+    made.run(discard_edits=True)
+    assert_same(besides_replaced(contents(made.root)), besides_replaced(before))
+
+
+# ---------------------------------------------------------------- kills
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def soaked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> soak.Place:
+    folder = tmp_path_factory.mktemp("soak")
+    planted = write(request.param, folder)
+    archive = Path(shutil.make_archive(str(folder / planted.path.name), "zip", planted.path))
+    return soak.prepare_of(archive, "--dataset", definition(request.param, folder))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("seed", range(20, 24))
+def test_a_killed_run_goes_on_where_it_was(soaked: soak.Place, seed: int) -> None:
+    soak.one_round(soaked, soak.draw(seed, soaked.n_samples))
