@@ -7,7 +7,8 @@ from typing import Any
 
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.datasets import AMOS22, DatasetDefinition
-from amos_dask.records import FileRef, Metadata, Sample
+from amos_dask.file_refs import FileRef
+from amos_dask.records import Metadata, Sample
 
 
 def discover_one(

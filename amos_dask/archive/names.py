@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from amos_dask.datasets import DatasetDefinition, Kind, ScanFile
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import FileRef
 
 _DATASET_JSON = "dataset.json"
 _HEADER = re.compile(r"\.hdr((?:\.gz)?)$")

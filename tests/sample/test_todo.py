@@ -12,10 +12,11 @@ from roots import archive_task, truncate
 from samples import discover_one, with_files
 
 from amos_dask.datasets import AMOS22
+from amos_dask.file_refs import FileRef
 from amos_dask.labels import LabelMap
 from amos_dask.params import EVERY_LABEL, DenoiseParams, Params
 from amos_dask.phantom import write_archive
-from amos_dask.records import FileRef, Sample
+from amos_dask.records import Sample
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Output, Receipt, Receipts
 from amos_dask.sample import todo
