@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.archive.discover import discover
-from amos_dask.datasets import find_definition
+from amos_dask.datasets import DEFAULT, find_definition
 from amos_dask.engine.check import (
     USABLE_MEMORY,
     WorkerView,
@@ -93,7 +93,7 @@ def check_cluster(
     ()
     """
     layout = None if root_dir is None else layout_for(absolute(root_dir), dataset)
-    definition = find_definition(dataset or "amos22") if layout is None else layout.dataset
+    definition = find_definition(dataset or DEFAULT) if layout is None else layout.dataset
     locations = _find_locations(layout, archive)
     needs = Needs.of(locations, () if layout is None else (str(layout.root),))
     with _folder_to_be(layout), open_session(cluster, progress) as session:

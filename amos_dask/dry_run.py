@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.changes import Absent, describe_changes, find_absent, require_same_archive
+from amos_dask.file_refs import FileRef
 from amos_dask.plan import Planned, make_plan
-from amos_dask.records import FileRef, Sample
+from amos_dask.records import Sample
 from amos_dask.results import RunPlan
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.receipts import Output, Receipt

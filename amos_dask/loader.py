@@ -23,8 +23,9 @@ from amos_dask.errors import (
     InaccessibleFileError,
     UnreadableImageError,
 )
+from amos_dask.file_refs import FileRef
 from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image, read_info
-from amos_dask.records import UNDEFINED, FileRef, Sample
+from amos_dask.records import UNDEFINED, Sample
 from amos_dask.root.layout import channel_columns
 from amos_dask.scans import find_scans
 from amos_dask.steps.header_check import require_same_grid

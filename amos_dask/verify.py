@@ -95,7 +95,7 @@ def verify(
     md5 : bool
         Compare the archive, a zip file, with the published one first.
     dataset : str or Path, optional
-        ``amos22``, ``ct-org``, ``decathlon``, or the path of a definition (YAML); by default what
+        Name of a packaged dataset, or the path of a definition (YAML); by default what
         ROOT_DIR holds already, else AMOS22.
     selection : Selection
         Which samples; of a ROOT_DIR only their folders are looked at then.

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask.archive.listing import file_ref
+from amos_dask.file_refs import FileRef
 from amos_dask.nifti import ImageInfo, open_image, read_info, write_mask
-from amos_dask.records import FileRef, Overlap
+from amos_dask.records import Overlap
 from amos_dask.steps.mask_labels import write_binary_masks
 from amos_dask.steps.merge_masks import MaskMerger
 from benchmarks.harness import (

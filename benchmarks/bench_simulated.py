@@ -15,8 +15,9 @@ from amos_dask.engine.connect import connect
 from amos_dask.engine.events import ignore
 from amos_dask.engine.graph import run_tasks
 from amos_dask.engine.options import ClusterOptions
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import FileRef, Metadata, Sample, SampleResult, Step, StepIssue
+from amos_dask.records import Metadata, Sample, SampleResult, Step, StepIssue
 from amos_dask.sample.task import SampleTask
 from benchmarks.harness import (
     Claim,

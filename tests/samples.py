@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.datasets import AMOS22, DatasetDefinition
-from amos_dask.records import FileRef, Metadata, Sample
+from amos_dask.file_refs import FileRef
+from amos_dask.records import Metadata, Sample
 
 
 def discover_one(
@@ -18,6 +20,16 @@ def discover_one(
 ) -> Discovery:
     """Return what is in one archive."""
     return discover([location], definition, labeled_data_meta, mr_metadata_offset, **how)
+
+
+def with_files(sample: Sample, **refs: FileRef | None) -> Sample:
+    """Return a sample with another ``volume`` or ``mask``, or without."""
+    changed: dict[str, Any] = {}
+    if "volume" in refs:
+        changed["volumes"] = () if refs["volume"] is None else (refs["volume"],)
+    if "mask" in refs:
+        changed["masks"] = () if refs["mask"] is None else ((0, refs["mask"]),)
+    return replace(sample, **changed)
 
 
 def amos_sample(

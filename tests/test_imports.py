@@ -19,7 +19,7 @@ CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FACADE = "__init__"
 VOCABULARY = {
     *("errors", "labels", "datasets", "issues", "geometry", "records", "params"),
-    *("difference", "overlay", "metadata_forms", "csv_text"),
+    *("difference", "overlay", "metadata_forms", "csv_text", "file_refs"),
 }
 
 # Library -> the only rooms that may import it.

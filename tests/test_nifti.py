@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from amos_dask.archive.listing import file_ref
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
+from amos_dask.file_refs import FileRef
 from amos_dask.nifti import (
     ImageInfo,
     ImageWriter,
@@ -37,7 +38,6 @@ from amos_dask.nifti import (
     write_mask,
 )
 from amos_dask.nifti import write as nifti_write
-from amos_dask.records import FileRef
 
 Array = NDArray[Any]
 

@@ -21,9 +21,10 @@ from amos_dask.errors import (
     InaccessibleFileError,
     UnreadableImageError,
 )
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import label_key
-from amos_dask.records import FileRef, by_number
+from amos_dask.records import by_number
 
 _LARGEST_JSON = 8 << 20
 _UNUSABLE = (UnreadableImageError, InaccessibleFileError, ValueError, RecursionError)

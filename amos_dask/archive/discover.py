@@ -20,8 +20,9 @@ from amos_dask.archive.names import Files, Names, find_dataset_json, sort_names
 from amos_dask.archive.recognise import find_annex_link
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import ArchiveError
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample, by_number
+from amos_dask.records import UNDEFINED, Metadata, Sample, by_number
 
 _MOST_NAMED = 5
 

@@ -25,7 +25,7 @@ from amos_dask.archive.sources import open_archive, open_location
 from amos_dask.archive.tars import list_tar
 from amos_dask.archive.zips import list_zip
 from amos_dask.errors import ArchiveError, DamagedArchiveError
-from amos_dask.records import FileRef
+from amos_dask.file_refs import FileRef
 
 # Links can give a folder more names than anyone could list.
 _MOST_NAMES_OF_A_FOLDER = 32

@@ -15,9 +15,10 @@ from functools import partial
 from amos_dask.archive.metadata_lines import read_lines
 from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, MetadataFile, number_seq
 from amos_dask.errors import ArchiveError
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.metadata_forms import Understood, read_dates, read_sexes
-from amos_dask.records import UNDEFINED, FileRef, Metadata
+from amos_dask.records import UNDEFINED, Metadata
 
 OFFSETS = ("auto", "0", "-1")
 _MISSING = frozenset({"", "nan", "none", "null", "n/a"})

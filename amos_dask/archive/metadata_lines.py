@@ -11,8 +11,8 @@ from typing import Any
 from amos_dask.archive.sources import read_bytes
 from amos_dask.csv_text import decode, split_rows
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import FileRef
 
 _LARGEST_FILE = 16 << 20
 # Of a worksheet, unpacked.

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from amos_dask.datasets import DatasetDefinition, Kind, ScanFile
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import FileRef
 
 _DATASET_JSON = "dataset.json"
 _HEADER = re.compile(r"\.hdr((?:\.gz)?)$")
@@ -63,25 +63,31 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
     junk: Counter[str] = Counter()
     form = definition.metadata
     files = list(files)
-    voxels = {ref.path: ref for ref in files if ref.path.endswith((".img", ".img.gz"))}
-    paired = {_HEADER.sub(r".img\1", ref.path) for ref in files if _HEADER.search(ref.path)}
+    pairs = _find_pairs(files)
+    of_pairs = {ref.path for ref in pairs.values()}
     for ref in sorted(files, key=partial(_precedence, "" if form is None else form.official_file)):
         path = PurePosixPath(ref.path)
         if what := _junk(path):
             junk[what] += 1
         elif path.is_absolute() or ".." in path.parts:  # only zips can hold such names
             _leave_out(names, ref, "its name leads outside the archive")
-        elif ref.path in paired and ref.path in voxels:
+        elif ref.path in of_pairs:
             continue  # goes with its header
         elif found := definition.scan_file(path):
-            pair = voxels.get(_HEADER.sub(r".img\1", ref.path))
-            _take_scan(names, replace(ref, pair=pair) if pair else ref, found)
+            _take_scan(names, replace(ref, pair=pairs.get(ref.path)), found)
         else:
             _take_other(names, ref, path)
     if junk:
         found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
         names.say("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
     return names
+
+
+def _find_pairs(files: Iterable[FileRef]) -> dict[str, FileRef]:
+    """Return path of a header -> the file that holds its voxels."""
+    by_path = {ref.path: ref for ref in files}
+    voxels = {path: _HEADER.sub(r".img\1", path) for path in by_path if _HEADER.search(path)}
+    return {path: by_path[image] for path, image in voxels.items() if image in by_path}
 
 
 def find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from amos_dask.archive.locations import shown, shown_name
 from amos_dask.errors import ArchiveError
-from amos_dask.records import FileRef
+from amos_dask.file_refs import FileRef
 
 # So much more than is read is fetched and kept: a request costs more than its bytes.
 READ_AHEAD_BYTES = 1 << 14

@@ -23,7 +23,7 @@ from amos_dask.archive.recognise import find_annex_link, find_substitute
 from amos_dask.archive.unpacking import FIRST_BYTES, begin_gunzip
 from amos_dask.archive.zips import find_member_fault, find_start, is_packed, unpack_member
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
-from amos_dask.records import FileRef, ZipMember
+from amos_dask.file_refs import FileRef, ZipMember
 
 BLOCK_BYTES = 1 << 18
 _LENGTH_BYTES = 4

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from amos_dask.archive.recognise import describe_link
-from amos_dask.records import FileRef, TarMember
+from amos_dask.file_refs import FileRef, TarMember
 
 # Of one member, extended headers and long names included.
 _LARGEST_HEADER = 1 << 20

@@ -13,7 +13,7 @@ from amos_dask.archive.locations import shown
 from amos_dask.archive.recognise import describe_part
 from amos_dask.archive.unpacking import LARGEST_RATIO, inflate
 from amos_dask.errors import ArchiveError, UnreadableImageError
-from amos_dask.records import FileRef, ZipMember
+from amos_dask.file_refs import FileRef, ZipMember
 
 _END = struct.Struct("<4sHHHHLLH")
 _END_SIGNATURE = b"PK\x05\x06"

@@ -17,10 +17,11 @@ from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition, Kind
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import ManifestError
+from amos_dask.file_refs import FileRef
 from amos_dask.metadata_forms import find_sex
 from amos_dask.params import Params
 from amos_dask.plan import read_headers
-from amos_dask.records import UNDEFINED, FileRef, Metadata, Sample, Step
+from amos_dask.records import UNDEFINED, Metadata, Sample, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import (
     Remembered,

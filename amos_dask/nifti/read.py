@@ -17,8 +17,8 @@ from amos_dask.archive.recognise import find_substitute
 from amos_dask.archive.sources import read_blocks
 from amos_dask.archive.unpacking import LARGEST_RATIO, TrailingBytesError, gunzip
 from amos_dask.errors import UnreadableImageError
+from amos_dask.file_refs import FileRef
 from amos_dask.nifti.header import HEADER_BYTES, ImageInfo, header_bytes, parse_header
-from amos_dask.records import FileRef
 
 _LARGEST_TAIL = 1 << 30
 _GZIP_MAGIC = b"\x1f\x8b"

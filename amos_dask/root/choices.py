@@ -16,7 +16,7 @@ from amos_dask.archive.locations import is_one_file, is_url, shown
 from amos_dask.archive.names import sort_names
 from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.csv_text import read_text
-from amos_dask.datasets import AMOS22, DatasetDefinition, find_definition, read_definition
+from amos_dask.datasets import DEFAULT, DatasetDefinition, find_definition, read_definition
 from amos_dask.errors import AmosDaskError, DatasetError, LabelMapError
 from amos_dask.labels import LabelMap, read_label_map
 from amos_dask.params import NO_EXCLUSIONS, DenoiseParams, Exclusions, read_exclusions
@@ -64,9 +64,9 @@ def settle_dataset(layout: Layout, definition: DatasetDefinition) -> Layout:
 
 
 def keep_dataset(own: OwnFiles, dataset: DatasetDefinition) -> None:
-    """Write ROOT's ``dataset.yaml``, which later commands go by; AMOS22 needs none."""
+    """Write ROOT's ``dataset.yaml``, which later commands go by; the default needs none."""
     path = own.layout.dataset_yaml
-    if dataset == AMOS22:
+    if dataset == find_definition(DEFAULT):
         own.remove(path)
     elif not path.exists() or read_definition(path) != dataset:
         _keep_text(own, path, dataset.to_yaml())

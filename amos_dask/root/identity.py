@@ -14,7 +14,7 @@ from amos_dask.archive.listing import file_ref
 from amos_dask.archive.locations import is_url
 from amos_dask.archive.sources import read_gzip_identity
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.records import FileRef, TarMember
+from amos_dask.file_refs import FileRef, TarMember
 
 _TRAILER_BYTES = 8
 _LINK = "-> "

@@ -299,6 +299,7 @@ def _sample_of(folder: str, files: Sequence[str], dataset: DatasetDefinition) ->
         sample_id = sample_id.rpartition("_")[0]
         seq = sample_id.removeprefix(f"{dataset.prefix}_")
         is_seq = sample_id != seq and dataset.find_seq(sample_id) == seq
+        is_seq = is_seq and folder != f"{sample_id}_"
         if is_seq and any(file.startswith(f"{sample_id}_") for file in files):
             return sample_id
     return None

@@ -9,9 +9,10 @@ from dataclasses import astuple, dataclass
 from amos_dask import geometry
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import BadMaskError, InaccessibleFileError
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image
-from amos_dask.records import FileRef, Sample
+from amos_dask.records import Sample
 from amos_dask.root.identity import input_identity, join_identities, split_identities
 from amos_dask.root.receipts import Origin, Output
 from amos_dask.sample.source import (

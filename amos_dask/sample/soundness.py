@@ -13,9 +13,10 @@ from amos_dask.archive.sources import read_ends
 from amos_dask.archive.zips import is_packed
 from amos_dask.datasets import Kind
 from amos_dask.errors import BadMaskError
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, ImageReader, open_image, read_info
-from amos_dask.records import FileRef, Sample, StepResult
+from amos_dask.records import Sample, StepResult
 from amos_dask.root.identity import AlteredFile, Change
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import Edit, Output, Receipt, Receipts

@@ -11,17 +11,10 @@ import numpy as np
 
 from amos_dask import geometry
 from amos_dask.datasets import DatasetDefinition
+from amos_dask.file_refs import FileRef
 from amos_dask.nifti import read_info
 from amos_dask.params import EVERY_LABEL, Params
-from amos_dask.records import (
-    FileRef,
-    HeaderCheck,
-    Sample,
-    SampleRecord,
-    SampleResult,
-    Step,
-    StepIssue,
-)
+from amos_dask.records import HeaderCheck, Sample, SampleRecord, SampleResult, Step, StepIssue
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.sample.source import CANNOT_BE_READ, UNKNOWN

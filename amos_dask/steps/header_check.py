@@ -10,9 +10,10 @@ import numpy as np
 from amos_dask import geometry
 from amos_dask.datasets import Kind
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, ImageReader, read_info
-from amos_dask.records import FileHeader, FileRef, HeaderCheck, Sample
+from amos_dask.records import FileHeader, HeaderCheck, Sample
 
 # Raised when what is said of the same headers changes: they are read again then.
 RESULT_VERSION = 2

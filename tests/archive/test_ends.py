@@ -17,7 +17,7 @@ from amos_dask.archive.listing import file_ref, list_files
 from amos_dask.archive.sources import Ends, read_ends
 from amos_dask.archive.zips import is_packed
 from amos_dask.errors import InaccessibleFileError
-from amos_dask.records import FileRef
+from amos_dask.file_refs import FileRef
 
 CONTENT = bytes(range(256)) * 40
 PACKED = gzip.compress(CONTENT, mtime=0)

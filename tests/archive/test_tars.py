@@ -24,9 +24,9 @@ from samples import discover_one
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import read_blocks, read_bytes, read_ends
 from amos_dask.errors import AmosDaskError, DamagedArchiveError, UnreadableImageError
+from amos_dask.file_refs import FileRef, TarMember
 from amos_dask.loader import AMOS
 from amos_dask.nifti import make_header, write_image
-from amos_dask.records import FileRef, TarMember
 from amos_dask.root.identity import identity, input_identity
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)

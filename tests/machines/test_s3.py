@@ -29,7 +29,8 @@ from amos_dask.archive import remote
 from amos_dask.archive.listing import list_files
 from amos_dask.archive.sources import FIRST_BYTES, open_location, read_blocks
 from amos_dask.errors import ArchiveError, InaccessibleFileError
-from amos_dask.records import FileRef, Sample
+from amos_dask.file_refs import FileRef
+from amos_dask.records import Sample
 from amos_dask.steps.header_check import check_headers
 
 pytestmark = [pytest.mark.integration, pytest.mark.s3]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from amos_dask.archive.listing import file_ref, list_files
-from amos_dask.records import FileRef, TarMember
+from amos_dask.file_refs import FileRef, TarMember
 from amos_dask.root.identity import (
     AlteredFile,
     Change,

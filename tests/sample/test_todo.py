@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from roots import archive_task, truncate
-from samples import discover_one
+from samples import discover_one, with_files
 
 from amos_dask.datasets import AMOS22
+from amos_dask.file_refs import FileRef
 from amos_dask.labels import LabelMap
 from amos_dask.params import EVERY_LABEL, DenoiseParams, Params
 from amos_dask.phantom import write_archive
-from amos_dask.records import FileRef, Sample
+from amos_dask.records import Sample
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Output, Receipt, Receipts
 from amos_dask.sample import todo
@@ -33,7 +34,7 @@ from amos_dask.steps import (
 
 VOLUME, MASKS = frozenset({Output.VOLUME}), frozenset({Output.MASKS})
 NOTHING: frozenset[Output] = frozenset()
-PARAMS = Params(denoise=DenoiseParams(region_area_thresh=100.0))
+PARAMS = Params(AMOS22, AMOS22.label_map, denoise=DenoiseParams(region_area_thresh=100.0))
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,9 @@ class Place:
     def with_sample(self, **changes: object) -> None:
         self.sample = replace(self.sample, **changes)  # type: ignore[arg-type]
 
+    def with_mask(self, mask: FileRef | None) -> None:
+        self.sample = with_files(self.sample, mask=mask)
+
     def with_params(self, **changes: object) -> None:
         self.params = replace(PARAMS, **changes)  # type: ignore[arg-type]
 
@@ -124,7 +128,7 @@ def places(made: tuple[Path, dict[str, Sample]], tmp_path: Path) -> Callable[[st
     def place(seq: str) -> Place:
         sample = samples[seq]
         refs = {k: moved(getattr(sample, k), source, folder) for k in ("volume", "mask")}
-        return Place(folder, replace(sample, **refs))  # type: ignore[arg-type]
+        return Place(folder, with_files(sample, **refs))
 
     return place
 
@@ -221,7 +225,7 @@ def test_a_file_out_of_reach_counts_as_changed(
 
 def test_a_file_of_which_nothing_can_be_told_counts_as_changed(place: Place) -> None:
     url = FileRef("labelsVa/amos_0004.nii.gz", "https://host/a.nii.gz", 5)
-    place.with_sample(mask=url)
+    place.with_mask(url)
     Receipts(place.layout).write(replace(receipt_of(place), origin=place.task.source.find_origin()))
     assert place.left() == (Reason.CHANGED, MASKS)
 
@@ -234,12 +238,12 @@ def receipt_of(place: Place) -> Receipt:
 
 def test_a_mask_that_vanished_leaves_the_masks_and_is_asked_for_again(place: Place) -> None:
     mask_ref, before = place.sample.mask, place.folder.mask.read_bytes()
-    place.with_sample(mask=None)
+    place.with_mask(None)
     assert place.left() == (Reason.CHANGED, MASKS)
     place.do()
     assert place.folder.mask.read_bytes() == before
     assert place.left()[0] == Reason.FAILED
-    place.with_sample(mask=mask_ref)
+    place.with_mask(mask_ref)
     place.do()
     assert place.left() == (Reason.COMPLETE, NOTHING)
 
@@ -252,7 +256,7 @@ def test_the_same_files_in_another_place_change_nothing(place: Place, tmp_path: 
         k: moved(getattr(sample, k), tmp_path / "copy", tmp_path / "moved")
         for k in ("volume", "mask")
     }
-    place.layout, place.sample = layout, replace(sample, **refs)  # type: ignore[arg-type]
+    place.layout, place.sample = layout, with_files(sample, **refs)
     assert place.left() == (Reason.COMPLETE, NOTHING)
 
 

@@ -12,11 +12,11 @@ from roots import write_workbook
 from samples import amos_sample
 
 from amos_dask.datasets import AMOS22
+from amos_dask.file_refs import FileRef
 from amos_dask.issues import CATALOGUE, make_issue
 from amos_dask.labels import LabelMap
 from amos_dask.records import (
     FileHeader,
-    FileRef,
     HeaderCheck,
     LabelChange,
     Metadata,

@@ -1,0 +1,84 @@
+"""References to files: on disk, at a URL, or members of a zip or tar at either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """Where a member lies in its zip file, from the zip's directory.
+
+    Parameters
+    ----------
+    header_offset : int
+        Byte where its local header begins.
+    compressed_size : int
+        Bytes as packed.
+    method : int
+        How it is packed: 0 stored, 8 deflated, others are refused.
+    flags : int
+        General purpose bits; the lowest says that it is encrypted.
+    """
+
+    header_offset: int
+    compressed_size: int
+    method: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class TarMember:
+    """Where a member's content lies in its tar file.
+
+    Parameters
+    ----------
+    offset : int
+        Byte where it begins.
+    fault : str
+        Why it cannot be read, where it cannot: a link to nothing, a sparse file.
+    """
+
+    offset: int
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file that can be read: on disk, at a URL, or a member of a zip or tar at either.
+
+    Parameters
+    ----------
+    path : str
+        POSIX path relative to the archive (inside it, for a zip or tar) or to ROOT_DIR; for people.
+    location : str
+        Path or URL of the file, or of the zip or tar that holds it.
+    size : int
+        Bytes of the file (unpacked, for a zip member).
+    crc32 : int or None
+        The zip directory's checksum of the file; None outside zips.
+    member : ZipMember, TarMember or None
+        Place in the zip or tar; None outside them.
+    etag : str or None
+        What the server of a URL says identifies the content.
+    pair : FileRef or None
+        Of the header of an ``.hdr/.img`` pair, the ``.img`` that holds the voxels.
+    """
+
+    path: str
+    location: str
+    size: int
+    crc32: int | None = None
+    member: ZipMember | TarMember | None = None
+    etag: str | None = None
+    pair: FileRef | None = None
+
+    @property
+    def is_gzip(self) -> bool:
+        """Whether its name says that it is packed."""
+        return self.path.endswith(".gz")
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the file, and of the one that it is a pair with."""
+        return self.size + (self.pair.size if self.pair is not None else 0)
