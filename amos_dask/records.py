@@ -85,8 +85,7 @@ class Sample:
     volumes : tuple of FileRef or None
         The file of each channel, None where it is missing; a single one where it has all channels.
     masks : tuple of (int, FileRef)
-        Labels and their binary masks, in the order in which they are painted; label 0 alone where
-        one file has all.
+        Labels and their binary masks, by label; label 0 alone where one file has all.
     channels : tuple of str
         Names of the channels; none where there is but one.
     """

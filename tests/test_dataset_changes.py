@@ -147,6 +147,32 @@ def test_a_mask_of_a_label_that_comes_later_is_merged(place: Callable[[str], Pla
     total.assert_as_anew()
 
 
+# ---------------------------------------------------------------- another definition
+
+
+def test_another_precedence_makes_masks_only(place: Callable[[str], Place]) -> None:
+    total = place("totalsegmentator")
+    volumes, path = total.times("_volume.nii.gz"), Path(total.dataset)
+    path.write_text(path.read_text().replace("precedence: later", "precedence: earlier"))
+    assert total.run().reasons == {"changed": 4}
+    assert total.times("_volume.nii.gz") == volumes
+    total.assert_as_anew()
+
+
+def test_another_name_of_a_channel_renames_its_files(place: Callable[[str], Place]) -> None:
+    brats = place("brats")
+    content = dict(find_definition("brats").content)
+    spellings = {"native" if key == "t1n" else key: of for key, of in content["channels"].items()}
+    own = brats.root.with_name("own.yaml")
+    own.write_text(dump_yaml(content | {"channels": spellings}))
+    brats.dataset = str(own)
+    assert brats.run().reasons == {"changed": 4}
+    assert len(brats.times("_volume_00_native.nii.gz")) == 4
+    assert brats.times("_volume_00_t1n.nii.gz") == {}
+    assert len(list((brats.root / "replaced").rglob("*_volume_00_t1n.nii.gz"))) == 4
+    brats.assert_as_anew()
+
+
 # ---------------------------------------------------------------- edits
 
 

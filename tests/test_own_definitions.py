@@ -261,7 +261,7 @@ def test_precedence_tells_which_label_a_voxel_gets(
     frame = pd.read_excel(organs.root / "descriptor" / "overlaps.xlsx")
     shown = frame[["label_index", "other_index", "n_voxels"]].itertuples(index=False)
     assert [*map(tuple, shown)] == overlaps
-    assert [found[:2] for found in organs.found()] == [("own_a", "labels_overlap")]
+    assert organs.found() == [("own_a", "labels_overlap", "a/organs/first.nii.gz")]
     assert result.exit_code == amos_dask.ExitCode.DONE
 
 

@@ -244,7 +244,7 @@ def new_sample(
     scanner = metadata.manufacturer_model_name
     channels = range(len(definition.channels) if definition.has_channel_files else 1)
     volumes = tuple(files.get(("volume", channel)) for channel in channels)
-    labels = (0, *definition.painting_order)
+    labels = sorted(label for kind, label in files if kind == "mask")
     return Sample(
         seq=seq,
         prefix=definition.prefix,
@@ -253,7 +253,7 @@ def new_sample(
         scanner=scanner if definition.scanner_modality(scanner) else UNDEFINED,
         metadata=metadata,
         volumes=volumes if any(volumes) else (),
-        masks=tuple((n, files["mask", n]) for n in labels if ("mask", n) in files),
+        masks=tuple((n, files["mask", n]) for n in labels),
         channels=definition.channel_names,
     )
 
