@@ -207,6 +207,11 @@ class DatasetDefinition:
                 yield f"{where} has {part}, so channels must say what stands there"
             if part not in rule.place and rule.spellings:
                 yield f"{where} needs {part}, as channels have files of their own"
+        if self.has_numbers and any("{id}" in rule.place for rule in self.files):
+            yield "volumes and masks have {number} in some places and {id} in others"
+        of_masks = [rule.place for rule in self.files if rule.kind == "mask"]
+        if self.has_label_files and not all("{label}" in place for place in of_masks):
+            yield "masks have {label} in some places only; each label has a file, or none has"
 
     def _mistakes_of_labels(self) -> Iterator[str]:
         if "labels" in self.open_questions:

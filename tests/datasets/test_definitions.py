@@ -171,6 +171,16 @@ MISTAKES = [
     ("images/ours_{number}", "{number}_{label}", "in volumes has {label}, which is for the others"),
     ("images/ours_{number}", "{number}_{channel}", "so channels must say what stands there"),
     ("labels/ours_{number}", "{number}_{channel}", "in masks has {channel}, which is for the"),
+    (
+        '{train: "labels/ours_{number}"',
+        '{train: "{number}/{label}", val: "labels/ours_{number}"',
+        "masks have {label} in some places only",
+    ),
+    (
+        "labels/ours_{number}",
+        "labels/ours_{id}",
+        "volumes and masks have {number} in some places and {id} in others",
+    ),
     ("modality: ct", "modality: ct\nchannels: {a: x, b: y}", "in volumes needs {channel}"),
     ("modality: ct", "modality: ct\nchannels: {a: x, b: x}", "channels: 'x' stands for two"),
     ("modality: ct", "modality: ct\nchannels: [a b, A_b]", "channels: 'a_b' stands for two"),
