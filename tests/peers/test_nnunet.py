@@ -60,7 +60,11 @@ def test_nnunet_takes_the_official_split_over(
 
 @pytest.mark.parametrize(
     ("dataset", "write", "n_labels"),
-    [("decathlon", partial(write_decathlon, task="brain"), 4), ("brats", write_brats, 5)],
+    [
+        ("decathlon", partial(write_decathlon, task="brain"), 4),
+        ("brats", partial(write_brats, year=2021), 5),
+        ("brats", partial(write_brats, year=2023), 5),
+    ],
 )
 def test_nnunet_accepts_several_channels(
     dataset: str,
