@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 import amos_dask
 from amos_dask import ClusterOptions, CommandResult, RunPlan, RunResult, Selection
 from amos_dask.cli import main
+from amos_dask.datasets import PACKAGED, find_definition
 from amos_dask.errors import AmosDaskError, InconsistentDatasetError, ManifestError, Terminated
 from amos_dask.issues import make_issue
 from amos_dask.phantom import Archive
@@ -787,7 +788,29 @@ def test_no_summary_in_the_groups_help_is_cut_off(columns: int) -> None:
 def test_the_groups_help_lists_the_commands_in_the_tutorials_order() -> None:
     listed = help_of("").split("Commands:\n")[1]
     groups = ["export", "cluster"]
-    assert re.findall(r"^  ([a-z][\w-]+)  ", listed, re.MULTILINE) == [*COMMANDS, *groups]
+    assert re.findall(r"^  ([a-z][\w-]+)  ", listed, re.MULTILINE) == [
+        *COMMANDS[:4],
+        "datasets",
+        *COMMANDS[4:],
+        *groups,
+    ]
+
+
+def test_datasets_are_listed_and_a_definition_is_printed(tmp_path: Path) -> None:
+    said = invoke("datasets")
+    assert said.exit_code == 0
+    listed = re.findall(r"^([a-z][\w-]+): ", said.stdout, re.MULTILINE)
+    assert (
+        listed
+        == list(PACKAGED)
+        == [row["name"] for row in json.loads(invoke("datasets", "--json").stdout)]
+    )
+    for name in PACKAGED:
+        (tmp_path / "mine.yaml").write_text(invoke("datasets", name).stdout)
+        assert find_definition(tmp_path / "mine.yaml") == find_definition(name)
+    said = invoke("datasets", "amos23")
+    assert said.exit_code == 1
+    assert "choose from amos22, ct-org" in said.stderr
 
 
 @pytest.mark.parametrize("code", ["0", "1", "2", "3"])

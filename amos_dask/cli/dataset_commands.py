@@ -51,7 +51,7 @@ def download(**arguments: Any) -> int:
     "--archive",
     metavar="PATH_OR_URL",
     multiple=True,
-    callback=lambda ctx, option, values: values or None,
+    callback=lambda ctx, option, values: values if len(values) > 1 else next(iter(values), None),
     help="Folder, zip, tar, or a URL of any; may be given several times.",
 )
 @opt.dataset
@@ -129,7 +129,7 @@ def verify(**arguments: Any) -> int:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="JSON.")
 def datasets(name: str | None, as_json: bool) -> None:
-    """List the datasets that are known, or print the definition of one.
+    """List known datasets, or print one's definition.
 
     A definition is a YAML file: what 'run --dataset FILE' goes by. Start from the one that is most
     like yours.
