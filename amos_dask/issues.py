@@ -53,7 +53,6 @@ CATALOGUE: dict[str, IssueKind] = {
     "missing_mask": IssueKind("warning", "A training or validation scan without a mask"),
     "mask_without_volume": IssueKind("error", "A mask whose scan is missing"),
     "missing_channel": IssueKind("error", "A scan that lacks the file of a channel"),
-    "id_clash": IssueKind("error", "A scan whose id differs from another's by case only"),
     "subset_unknown": IssueKind(
         "warning", "Scans whose subset is not told where it should be; they are taken for training"
     ),

@@ -261,6 +261,8 @@ class SampleFiles:
         Types of the voxels; None without a mask.
     affine_json : str
         The (4, 4) affine, voxel index to RAS+ mm, as a nested JSON list.
+    channels : tuple of str
+        Names of the channels that were written; none where there is but one.
     """
 
     sample_id: str
@@ -277,6 +279,7 @@ class SampleFiles:
     vol_dtype: str
     mask_dtype: str | None
     affine_json: str
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ def _run(
     plan, headers, header_issues = _check_headers(session, found, plan)
     made = _make_samples(session, found, plan, headers)
     # Only now: a run that could not start must not change what the next one goes by.
-    keep_label_map(own, found.params.label_map, replace=settings.label_explanation is not None)
+    keep_label_map(own, found.params.label_map, replace=True)
     _name_ended(session, found)
     if settings.exclude is not None:
         keep_exclusions(own, found.exclusions)

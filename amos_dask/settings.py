@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from amos_dask.archive.discover import Discovery, discover
 from amos_dask.errors import AmosDaskError, ArchiveError
-from amos_dask.labels import LabelMap
+from amos_dask.labels import LabelMap, label_key
 from amos_dask.params import Exclusions, Params, require_threshold
 from amos_dask.records import Sample
 from amos_dask.root.choices import (
@@ -212,17 +212,36 @@ def _find_archive(layout: Layout, settings: Settings, before: Remembered, csv: _
 
 
 def _choose_label_map(layout: Layout, settings: Settings) -> LabelMap:
-    """Return the label map; raise when a part of the samples would get another one."""
-    given = settings.label_explanation
+    """Return the label map; raise when a part of the samples would get another one.
+
+    A label map that nobody changed follows the definition.
+    """
+    given, kept = settings.label_explanation, find_label_map(layout, None)
     label_map = find_label_map(layout, given)
-    if given is None or not layout.label_map.exists() or settings.selection.is_everything:
-        return label_map
-    if label_map != find_label_map(layout, None):
+    if given is None and kept == Layout.of(layout.root).dataset.label_map:
+        label_map = layout.dataset.label_map
+    _require_same_names(layout, label_map)
+    is_part = layout.label_map.exists() and not settings.selection.is_everything
+    if is_part and label_map != kept:
         raise AmosDaskError(
-            f"{given} differs from {layout.label_map}, which the other samples were made with; "
-            "run without a choice of samples."
+            f"{given or 'the definition'} differs from {layout.label_map}, which the other samples "
+            "were made with; run without a choice of samples."
         )
     return label_map
+
+
+def _require_same_names(layout: Layout, label_map: LabelMap) -> None:
+    """Raise where masks are merged by the definition's labels and would be named by others."""
+    if not layout.dataset.has_label_files:
+        return
+    names = layout.dataset.label_map.names()
+    for label, name in label_map.names().items():
+        if label_key(names.get(label, name)) != label_key(name):
+            raise AmosDaskError(
+                f"label {label} is {name!r} in {layout.label_map.name} and {names[label]!r} in the "
+                f"definition of {layout.dataset.name}, whose masks are merged by these names; make "
+                "them agree."
+            )
 
 
 def _choose_thresholds(layout: Layout, asked: Sequence[float]) -> tuple[float, ...]:

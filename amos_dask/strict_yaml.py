@@ -35,6 +35,25 @@ class _PlainDumper(yaml.SafeDumper):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (as PyYAML declares it)
 
 
+def parse_yaml(text: str) -> object:
+    """Return the content of a YAML, or JSON, text: mappings, lists and text only.
+
+    Parameters
+    ----------
+    text : str
+        One document.
+
+    Raises
+    ------
+    ValueError
+        When it is none.
+    """
+    try:
+        return _StrictLoader(text).get_single_data()
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
 def read_yaml(path: Path, what: str, refusal: type[Exception]) -> object:
     """Return the content of a YAML file of at most 1 MiB: mappings, lists and text only.
 
@@ -52,8 +71,8 @@ def read_yaml(path: Path, what: str, refusal: type[Exception]) -> object:
             text = file.read(_LARGEST_FILE + 1)
         if len(text) > _LARGEST_FILE:
             raise ValueError("larger than 1 MiB")
-        return _StrictLoader(text).get_single_data()
-    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
+        return parse_yaml(text)
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise refusal(f"{path}: not a readable {what} ({reason}).") from error
 

@@ -60,7 +60,7 @@ from amos_dask.tables.workbook import load
 _OF_NAMES = (
     {"junk_ignored", "unexpected_file", "duplicate_file", "missing_mask", "mask_without_volume"}
     | {"bad_dataset_json", "not_in_dataset_json", "listed_but_absent"}
-    | {"subset_mismatch", "subset_counts", "missing_channel", "id_clash"}
+    | {"subset_mismatch", "subset_counts", "missing_channel"}
 )
 
 _TAKEN_UP = "; run takes up what it says now"

@@ -37,7 +37,7 @@ from amos_dask.engine.events import BytesDone, Event, Notice, TaskEnded, WorkEnd
 from amos_dask.root.staging import is_leftover
 
 home = importlib.import_module("amos_dask.download")  # not the function of that name
-N_BYTES = 300_000
+N_BYTES, ZIP_NAME = 300_000, "amos22.zip"
 CONTENT = random.Random(1).randbytes(N_BYTES)
 OTHER = random.Random(2).randbytes(N_BYTES)
 CSV = b"amos_id,Patient's Sex\n1,F\n"
@@ -91,7 +91,9 @@ def zenodo(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> Iterator[Zeno
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(transfer, "SECONDS_BETWEEN_EVENTS", 0)
     server = Zenodo()
-    published = PublishedFile(f"{server.url}/records/7262581", md5(CONTENT), N_BYTES + 50, 100)
+    published = PublishedFile(
+        f"{server.url}/records/7262581", md5(CONTENT), N_BYTES + 50, 100, name="amos22.zip"
+    )
     unlabelled = replace(AMOS22.unlabelled, published=UNLABELLED)
     definition = replace(AMOS22, published_zip=published, unlabelled=unlabelled)
     monkeypatch.setattr(home, "AMOS22", definition)
@@ -198,7 +200,9 @@ def test_run_finds_what_was_downloaded(
 ) -> None:
     archive = amos_dask.write_archive(tmp_path / "zenodo", n_ct=2, n_mri=1, size="tiny", form="zip")
     content = archive.path.read_bytes()
-    published = PublishedFile(f"{zenodo.url}/records/7262581", md5(content), len(content))
+    published = PublishedFile(
+        f"{zenodo.url}/records/7262581", md5(content), len(content), name="amos22.zip"
+    )
     definition = replace(AMOS22, published_zip=published)
     monkeypatch.setattr(home, "AMOS22", definition)
     zenodo.publish(**{"amos22.zip": content, CSV_NAME: archive.metadata_path.read_bytes()})
@@ -417,7 +421,7 @@ def test_no_network_is_one_sentence_and_exit_1(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         where = f"http://127.0.0.1:{taken.getsockname()[1]}/records/7262581"
-        published = PublishedFile(where, md5(CONTENT), N_BYTES)
+        published = PublishedFile(where, md5(CONTENT), N_BYTES, name="amos22.zip")
         monkeypatch.setattr(home, "AMOS22", replace(AMOS22, published_zip=published))
         result = CliRunner().invoke(main, ["download", str(root), "--quiet"])
     assert result.exit_code == 1
@@ -898,7 +902,7 @@ from dataclasses import replace
 module = importlib.import_module("amos_dask.download")
 from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.cli import main
-published = PublishedFile(sys.argv.pop(1), sys.argv.pop(1), 300_000)
+published = PublishedFile(sys.argv.pop(1), sys.argv.pop(1), 300_000, name="amos22.zip")
 module.AMOS22 = replace(AMOS22, published_zip=published)
 main()
 """

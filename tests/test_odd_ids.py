@@ -22,7 +22,7 @@ from amos_dask.root.staging import Journal, find_journals_of
 IDS = ("1.5", "case", "case-1", "case_2", "case_mask_1", "s2", "s10")  # in order
 DEFINITION = """
 name: Odd
-prefix: case
+prefix: odd
 volumes: "{id}/image"
 masks: "{id}/mask"
 subsets: train
@@ -72,7 +72,7 @@ def manifest(folder: Path) -> Path:
 def test_samples_are_in_natural_order_and_where_they_belong(made: Path) -> None:
     rows = table(manifest(made))
     assert [row["seq"] for row in rows.values()] == list(IDS)
-    assert list(rows) == [f"case_{name}" for name in IDS]
+    assert list(rows) == [f"odd_{name}" for name in IDS]
     assert all((made / "R/grouped" / row["mask_02_left_mask"]).is_file() for row in rows.values())
     layout = Layout.of(made / "R")
     assert Receipts(layout).sample_ids() == sorted(rows, key=by_number)
@@ -86,7 +86,7 @@ def test_a_second_run_does_nothing_and_all_is_sound(copied: Path, cluster_addres
     assert (result.n_samples, result.exit_code) == (len(IDS), 0)
 
 
-@pytest.mark.parametrize("name", ["case", "case_case", "case-1"])
+@pytest.mark.parametrize("name", ["case", "odd_case", "case-1"])
 def test_one_that_is_made_anew_leaves_the_others_alone(
     name: str, copied: Path, cluster_address: str
 ) -> None:
@@ -108,20 +108,20 @@ def test_another_name_of_a_label_moves_its_files_and_keeps_no_copies(
     run(copied, cluster_address)
     names = [path.name for path in (copied / "R").rglob("*_mask.nii.gz")]
     assert sorted(names) == sorted(
-        f"case_{name}{end}.nii.gz" for name in IDS for end in ("_mask", "_mask_02_mask")
+        f"odd_{name}{end}.nii.gz" for name in IDS for end in ("_mask", "_mask_02_mask")
     )
     assert not (copied / "R/replaced").exists()
 
 
 def test_an_edited_mask_is_kept_under_its_sample(copied: Path, cluster_address: str) -> None:
-    (path,) = (copied / "R").rglob("case_case_mask_1_mask.nii.gz")
+    (path,) = (copied / "R").rglob("odd_case_mask_1_mask.nii.gz")
     image = nib.load(path)
     labels = np.asarray(image.dataobj).copy()
     labels[:3, :3, :3] = 2
     nib.save(nib.Nifti1Image(labels, image.affine), path)
     run(copied, cluster_address)
     assert [i["sample"] for i in issues(copied / "R") if i["code"] == "edited_mask"] == [
-        "case_case_mask_1"
+        "odd_case_mask_1"
     ]
     np.testing.assert_array_equal(voxels(path), labels)
 
@@ -129,7 +129,7 @@ def test_an_edited_mask_is_kept_under_its_sample(copied: Path, cluster_address: 
 def test_splits_and_leaks_tell_them_apart(copied: Path, cluster_address: str) -> None:
     result = amos_dask.make_split(manifest(copied), kind="kfold", folds=2, stratify=["modality"])
     assert result.frame is not None
-    assert list(result.frame["ID"]) == [f"case_{name}" for name in IDS]
+    assert list(result.frame["ID"]) == [f"odd_{name}" for name in IDS]
     assert result.frame["split02_kfold2"].notna().all()
     found = amos_dask.leaks(
         copied / "R", split_name="split02_kfold2", cluster=cluster_address, progress="none"

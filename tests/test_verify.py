@@ -359,7 +359,7 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
 
     def make(content: bytes) -> None:
         md5 = hashlib.md5(content).hexdigest()
-        ours = PublishedFile("https://host/record", md5, len(content), 10)
+        ours = PublishedFile("https://host/record", md5, len(content), 10, name="amos22.zip")
         definition = replace(AMOS22, published_zip=ours)
         home = sys.modules["amos_dask.verify"]
         monkeypatch.setattr(home, "layout_for", lambda root, _: Layout(root, definition))

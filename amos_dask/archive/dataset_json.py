@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
-
 from amos_dask.archive.locations import file_name
 from amos_dask.archive.sources import read_bytes
 from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, make_definition
@@ -25,6 +23,7 @@ from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import label_key
 from amos_dask.records import by_number
+from amos_dask.strict_yaml import parse_yaml
 
 _LARGEST_JSON = 8 << 20
 _UNUSABLE = (UnreadableImageError, InaccessibleFileError, ValueError, RecursionError)
@@ -205,7 +204,7 @@ def read_subset_lists(ref: FileRef, definition: DatasetDefinition) -> dict[str, 
         When it cannot be read, or is no such list.
     """
     try:
-        content = yaml.safe_load(read_bytes(ref, _LARGEST_JSON))  # which reads JSON too
+        content = parse_yaml(read_bytes(ref, _LARGEST_JSON).decode())  # which reads JSON too
         if not isinstance(content, dict):
             raise ValueError("not lists by subset")
         told: dict[str, str] = {}
@@ -218,7 +217,7 @@ def read_subset_lists(ref: FileRef, definition: DatasetDefinition) -> dict[str, 
                 if seq is None or told.setdefault(seq, subset) != subset:
                     raise ValueError(f"{one!r} is no id, or in two lists")
         return told
-    except (*_UNUSABLE, yaml.YAMLError) as error:
+    except _UNUSABLE as error:
         reason = " ".join(str(error).split())
         raise ArchiveError(f"{ref.path}: not a readable list of subsets ({reason}).") from error
 

@@ -101,7 +101,7 @@ def discover(
             f"{said}: no scans found; expected files such as {definition.example}; "
             f"name another dataset than {definition.name} with --dataset."
         )
-    _leave_out_clashes(names)
+    _require_distinct(names, said)
     ref = _find_metadata(names, locations, labeled_data_meta)
     table = _read_table(names, ref, mr_metadata_offset, metadata_encoding)
     subsets = _find_subsets(names, table)
@@ -117,19 +117,21 @@ def discover(
     return Discovery(tuple(locations), tuple(samples), tuple(names.issues), definition)
 
 
-def _leave_out_clashes(names: Names) -> None:
-    """Leave out scans whose ids differ from others by case only: as files they may be one."""
+def _require_distinct(names: Names, shown_as: str) -> None:
+    """Raise where ids cannot be told apart: by case only, or from others with the prefix."""
     taken: dict[str, str] = {}
+    prefix = f"{names.definition.prefix}_"
     for seq in sorted(names.scans, key=by_number):
         first = taken.setdefault(seq.casefold(), seq)
         if first != seq:
-            ref = min(names.scans.pop(seq).values(), key=lambda ref: ref.path)
-            names.say(
-                "id_clash",
-                f"differs from {names.definition.sample_id(first)} by upper and lower case only",
-                sample=names.definition.sample_id(seq),
-                file=ref.path,
-                action="nothing written; rename one of the two",
+            raise ArchiveError(
+                f"{shown_as}: the ids {first} and {seq} differ by upper and lower case only, so "
+                "that their files may be one; rename one of the two."
+            )
+        if seq.startswith(prefix):
+            raise ArchiveError(
+                f"{shown_as}: the id {seq} begins with the prefix {prefix}; choose another prefix "
+                f"in the definition, or write {prefix}{{id}} in its places."
             )
 
 
@@ -140,8 +142,13 @@ def _find_subsets(names: Names, table: MetadataTable) -> dict[str, str]:
     if names.dataset_json is not None and definition.dataset_json:
         told, found = find_subsets(names.dataset_json, told, definition)
         names.issues += found
-    elif names.subset_lists is not None:
-        told = read_subset_lists(names.subset_lists, definition) | told
+    elif definition.subset_lists:
+        listed = _read_lists(names)
+        told = listed | told
+        absent = sorted(listed.keys() - names.scans.keys(), key=by_number)
+        for seq in absent:
+            message, sample = f"listed as {listed[seq]}, but there is no file of it", seq
+            names.say("listed_but_absent", message, sample=definition.sample_id(sample))
     told = {**table.subsets, **told}
     untold = [seq for seq in sorted(names.scans, key=by_number) if seq not in told]
     if untold:
@@ -154,6 +161,15 @@ def _find_subsets(names: Names, table: MetadataTable) -> dict[str, str]:
             action="train taken",
         )
     return {**dict.fromkeys(untold, "train"), **told}
+
+
+def _read_lists(names: Names) -> dict[str, str]:
+    if names.subset_lists is None:
+        name, whose = names.definition.subset_lists, names.definition.name
+        raise ArchiveError(
+            f"there is no {name}, which tells the subsets of {whose}; put it into the archive."
+        )
+    return read_subset_lists(names.subset_lists, names.definition)
 
 
 def _require_metadata(

@@ -69,7 +69,7 @@ class MetadataTable:
         if len(candidates) == 1 or len(fitting) == 1:
             return (fitting or candidates)[0], []
         issue = partial(make_issue, sample=self.definition.sample_id(seq), file=self.path)
-        shown = row_number.lstrip("0") if row_number.isdecimal() else row_number
+        shown = row_number.lstrip("0") if self.definition.has_numbers else row_number
         if not candidates:
             missing = issue("metadata_row_missing", f"no row {shown or 0}", action="UND used")
             return Metadata(), [missing] if self.path else []

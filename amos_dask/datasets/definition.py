@@ -264,6 +264,10 @@ class DatasetDefinition:
             for place in each
         )
 
+    @cached_property
+    def _by_precision(self) -> list[FileRule]:
+        return sorted(self.files, key=lambda rule: -rule.n_literal)
+
     @property
     def _channel_spellings(self) -> dict[str, int]:
         channels = enumerate(self.channels.values())
@@ -344,7 +348,8 @@ class DatasetDefinition:
 
     def scan_file(self, path: PurePosixPath) -> ScanFile | None:
         """Return what a file is by its name and folders; None for any other file."""
-        found = next((told for rule in self.files if (told := rule.find(path))), None)
+        # What is spelled out most tells most: a mask `{id}_seg` is no scan `{id}`.
+        found = next((told for rule in self._by_precision if (told := rule.find(path))), None)
         if found is None or found.subset or not self.subset_numbers:
             return found
         subset = _find(found.seq, self.subset_numbers)
@@ -356,7 +361,7 @@ class DatasetDefinition:
 
     def seq_in(self, name: str) -> str | None:
         """Return the seq of the scan that a file name speaks of, wherever the file lies."""
-        told = (rule.find_by_name(name) for rule in self.files)
+        told = (rule.find_by_name(name) for rule in self._by_precision)
         return next((found.seq for found in told if found is not None), None)
 
     def id_modality(self, seq: str) -> Modality | None:

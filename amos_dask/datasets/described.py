@@ -39,7 +39,7 @@ class PublishedFile:
     md5: Text | None
     n_bytes: Count = 0
     n_bytes_uncertain: Count = 0
-    name: Text = "amos22.zip"
+    name: Text = field(kw_only=True)
 
     def fits(self, n_bytes: int) -> bool:
         """Return whether a file of this size can be the published one."""

@@ -74,6 +74,11 @@ class FileRule(NamedTuple):
         folder = self.place.rpartition("/")[0].rpartition("/")[2]
         return "" if "{" in folder else folder
 
+    @property
+    def n_literal(self) -> int:
+        """How much of the place is spelled out."""
+        return len(_PLACEHOLDER.sub("", self.place).replace("*", ""))
+
     def find(self, path: PurePosixPath) -> ScanFile | None:
         """Return what a file is; None where it is none of these."""
         parts = path.parts[-1 - self.place.count("/") :]

@@ -56,9 +56,10 @@ def settle_dataset(layout: Layout, definition: DatasetDefinition) -> Layout:
     ours, theirs = kept.dataset, definition
     is_begun = any(p.exists() for p in (kept.receipts, kept.grouped, kept.archive_manifest))
     if is_begun and (ours.name, ours.prefix) != (theirs.name, theirs.prefix):
+        of_ids = "" if ours.name != theirs.name else f" with ids {theirs.prefix}_…"
         raise DatasetError(
-            f"{layout.root} holds {ours.name}, and {theirs.name} was asked for; choose another "
-            "ROOT_DIR."
+            f"{layout.root} holds {ours.name}, and {theirs.name}{of_ids} was asked for; choose "
+            "another ROOT_DIR."
         )
     return replace(layout, dataset=definition)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +18,6 @@ from amos_dask.file_refs import FileRef, TarMember
 
 _TRAILER_BYTES = 8
 _LINK = "-> "
-_NUMBERED = re.compile(r"\d+:")
 _CHECKSUM = re.compile(r"[0-9a-f]{8,}")
 # Between the identities of a pair; what a server says of a file may hold a plus as well.
 _PLUS = re.compile(r"\+(?=\d+-)")
@@ -149,33 +148,27 @@ def input_identity(ref: FileRef) -> str | None:
         return None
 
 
-def join_identities(files: Iterable[tuple[int, str]]) -> str | None:
+def join_identities(files: Mapping[str, str]) -> str | None:
     """Return what identifies all files of an input: channels, or masks of labels.
 
     Parameters
     ----------
-    files : iterable of (int, str)
-        Channel or label, and the file's identity.
+    files : mapping of str to str
+        Name of a channel or label, empty of a file that holds all -> the file's identity.
 
     Returns
     -------
     str or None
-        That of a single file with the number 0 as it is; None without any.
+        That of a file that holds all as it is; None without any.
     """
-    found = list(files)
-    if len(found) == 1 and found[0][0] == 0:
-        return found[0][1]
-    return " ".join(f"{part}:{known}" for part, known in found) or None
+    each = (f"{name}\t{known}" if name else known for name, known in files.items())
+    return "\n".join(each) or None
 
 
-def split_identities(told: str | None) -> list[tuple[str, str]]:
-    """Return channel or label, as text, and identity of each file of an input."""
-    if not told:
-        return []
-    if not _NUMBERED.match(told):
-        return [("0", told)]
-    each = (one.partition(":") for one in re.split(rf" (?={_NUMBERED.pattern})", told))
-    return [(part, known) for part, _, known in each]
+def split_identities(told: str | None) -> dict[str, str]:
+    """Return the mapping that was joined by `join_identities`."""
+    each = (line.rpartition("\t") for line in (told or "").splitlines())
+    return {name: known for name, _, known in each}
 
 
 def _time_identity(ref: FileRef) -> str | None:

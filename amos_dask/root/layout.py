@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -161,7 +161,8 @@ class Layout:
 
     def folder_of(self, files: SampleFiles) -> SampleFolder:
         """Return the folder that a row of the dataset manifest speaks of."""
-        return self.sample_folder(self.grouped / files.folder, files.sample_id)
+        found = self.sample_folder(self.grouped / files.folder, files.sample_id)
+        return replace(found, channels=files.channels)
 
     def sample_folder(self, path: Path, sample_id: str) -> SampleFolder:
         """Return the folder of a sample that is given by its id, such as ``amos_0001``."""
@@ -285,7 +286,8 @@ def find_sample_folders(root: Path, dataset: DatasetDefinition) -> list[SampleFo
         folders[:] = [folder for folder in folders if not folder.startswith(".")]
         name = _sample_of(Path(place).name, files, dataset)
         if name is not None:
-            found.append(layout.sample_folder(Path(place), name))
+            folder = layout.sample_folder(Path(place), name)
+            found.append(replace(folder, channels=_channels_of(folder, files)))
     return sorted(found, key=lambda sample: (by_number(sample.sample_id), sample.path))
 
 
@@ -303,6 +305,14 @@ def _sample_of(folder: str, files: Sequence[str], dataset: DatasetDefinition) ->
         if is_seq and any(file.startswith(f"{sample_id}_") for file in files):
             return sample_id
     return None
+
+
+def _channels_of(folder: SampleFolder, files: Sequence[str]) -> tuple[str, ...]:
+    """Return the channels there are files of, which may have had other names in the definition."""
+    name = re.compile(rf"{re.escape(folder.sample_id)}_volume_(\d\d)_(.+)\.nii\.gz")
+    known = dict(sorted((m[1], m[2]) for m in map(name.fullmatch, files) if m))
+    is_whole = list(known) == [f"{channel:02d}" for channel in range(len(known))]
+    return tuple(known.values()) if folder.channels and known and is_whole else folder.channels
 
 
 def find_samples_of(layout: Layout) -> list[SampleFolder]:

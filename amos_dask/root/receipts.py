@@ -139,8 +139,8 @@ _NO_OTHER_SOURCE = re.compile(r"_(?:volume|volume_\d\d_[^/]+|mask)\.nii\.gz")
 
 def _pairs(now: str | None, then: str | None) -> list[tuple[str, str]]:
     """Return the identities of each file that is in both of two inputs; see `join_identities`."""
-    there, known = (dict(split_identities(told)) for told in (now, then))
-    return [(there[part], known[part]) for part in there if part in known]
+    there, known = split_identities(now), split_identities(then)
+    return [(there[name], known[name]) for name in there if name in known]
 
 
 _RECEIPT, _RECORD = TypeAdapter(Receipt), TypeAdapter(SampleRecord)

@@ -11,7 +11,7 @@ from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import BadMaskError, InaccessibleFileError
 from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
-from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image
+from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image, read_info
 from amos_dask.records import Sample
 from amos_dask.root.identity import input_identity, join_identities, split_identities
 from amos_dask.root.receipts import Origin, Output
@@ -24,6 +24,7 @@ from amos_dask.sample.source import (
 )
 from amos_dask.steps.header_check import bad_affine, check_tail, require_same_grid, unreadable
 from amos_dask.steps.mask import (
+    ReadLabels,
     check_affine,
     check_pair,
     mask_turned,
@@ -116,11 +117,16 @@ class ArchiveSource:
         """Return what the sample is made from; opens no image."""
         sample = self.sample
         row = (sample.subset, sample.modality, sample.scanner, *astuple(sample.metadata))
-        parts = {Output.VOLUME: enumerate(sample.volumes), Output.MASKS: sample.masks}
+        channels = self.dataset.channel_names if len(sample.volumes) > 1 else ("",)
+        labels = {**self.dataset.label_map.names(), 0: ""}
+        named: dict[Output, dict[str, FileRef | None]] = {
+            Output.VOLUME: dict(zip(channels, sample.volumes, strict=False)),
+            Output.MASKS: {labels[label]: ref for label, ref in sample.masks},
+        }
         inputs = dict[Output, str | None]()
-        for output, files in parts.items():
-            known = [(part, input_identity(ref)) for part, ref in files if ref is not None]
-            told = [(part, one) for part, one in known if one is not None]
+        for output, files in named.items():
+            known = {name: input_identity(ref) for name, ref in files.items() if ref is not None}
+            told = {name: one for name, one in known.items() if one is not None}
             inputs[output] = join_identities(told) if len(told) == len(known) else UNKNOWN
         return Origin(row, inputs)
 
@@ -152,7 +158,8 @@ class ArchiveSource:
         if ref is None or (sample.absent_channels and not stays):
             return None, []  # said when the archive was searched
         if sample.absent_channels:
-            raise EarlierOutputStaysError(self.missing_file("scan"))
+            absent = ", ".join(sample.absent_channels)
+            raise EarlierOutputStaysError(self.missing_file(f"channel {absent}"))
         scan = None
         try:
             with open_image(ref, sample.n_channels_a_file) as image:
@@ -187,12 +194,14 @@ class ArchiveSource:
         ref = self.sample.mask
         if ref is None or scan is None:
             return None, []
-        read = self._merge_masks if self.dataset.has_label_files else self._read_mask
         try:
-            opened, turn, issues = read(scan, ref)
+            if self.dataset.has_label_files:
+                opened, turn, issues = self._merge_masks(scan, ref)
+            else:
+                opened, turn, issues = self._read_mask(scan, ref)
         except _UnusableMaskError as error:
             return None, [error.issue]
-        labels, found = self._in_order(scan, opened.info, turn, opened.labels)
+        labels, found = self._in_order(scan, opened, turn, ref.path)
         return opened._replace(labels=labels), [*found, *issues]
 
     def _read_mask(self, scan: ImageInfo, ref: FileRef) -> _ReadMask:
@@ -203,30 +212,22 @@ class ArchiveSource:
         issues += [self._issue(*each, ref) for each in check_tail(image)]
         return OpenedMask(read.labels, image.info), turn, issues
 
-    def _merge_masks(self, scan: ImageInfo, ref: FileRef) -> _ReadMask:
+    def _merge_masks(self, scan: ImageInfo, first: FileRef) -> _ReadMask:
         """Merge the binary masks of all labels, which lie on one grid."""
-        first, turn, issues = None, None, list[Issue]()
-        merger = None
+        with self._naming(first):
+            info = read_info(first)
+            turn = check_pair(scan, info)
+        merger, issues = MaskMerger(info.shape, self.dataset.label_values), list[Issue]()
         for label, ref in self.sample.masks:
             with self._naming(ref), open_image(ref) as image:
-                if first is None or merger is None:
-                    first, turn = image.info, check_pair(scan, image.info)
-                    merger = MaskMerger(first.shape, self.dataset.label_values)
-                require_same_grid(first, image.info)
+                require_same_grid(info, image.info)
                 merger.add(label, image)
             issues += [self._issue(*each, ref) for each in check_tail(image)]
-        if first is None or merger is None:
-            raise ValueError(f"{self.sample_id} has no masks")
-        merged = merger.merged(self.dataset.painting_order)
-        issues += check_overlaps(
-            merged.overlaps,
-            scan.spacing_mm,
-            self.dataset.label_map,
-            self.dataset.precedence,
-            self.sample_id,
-            "" if self.sample.mask is None else self.sample.mask.path,
-        )
-        return OpenedMask(merged.labels, first, merged.overlaps), turn, issues
+        labels, n_rounded, deviation, overlaps = merger.merged(self.dataset.painting_order)
+        issues += ReadLabels(labels, n_rounded, deviation).check(self.sample_id, first.path)
+        rule = self.dataset.label_map, self.dataset.precedence
+        issues += check_overlaps(overlaps, scan.spacing_mm, *rule, self.sample_id, first.path)
+        return OpenedMask(labels, info, overlaps), turn, issues
 
     @contextmanager
     def _naming(self, ref: FileRef) -> Iterator[None]:
@@ -240,10 +241,10 @@ class ArchiveSource:
             raise _UnusableMaskError(issue) from error
 
     def _in_order(
-        self, scan: ImageInfo, mask: ImageInfo, turn: geometry.Turn | None, labels: Mask
+        self, scan: ImageInfo, opened: OpenedMask, turn: geometry.Turn | None, file: str
     ) -> tuple[Mask, list[Issue]]:
         """Return a mask's labels in the scan's order, and what was repaired."""
-        about = self.sample_id, "" if self.sample.mask is None else self.sample.mask.path
+        labels, mask, about = opened.labels, opened.info, (self.sample_id, file)
         if turn is None:
             return labels, check_affine(scan, mask, *about)
         turned = geometry.turned(turn, labels)
@@ -285,9 +286,11 @@ class ArchiveSource:
         had, there = before.inputs[Output.MASKS], {label for label, _ in self.sample.masks}
         if not there:
             return [self.missing_file("mask")] if had is not None else []
-        parts = {part for part, _ in split_identities(had)}
-        names = self.dataset.label_map.names()
-        gone = [names[n] for n in self.dataset.painting_order if n not in there and str(n) in parts]
+        if not self.dataset.has_label_files:
+            return []
+        known = split_identities(had)
+        absent = {n: name for n, name in self.dataset.label_map.names().items() if n not in there}
+        gone = [name for name in absent.values() if name in known]
         return [self.missing_file(f"mask of {', '.join(gone)}")] if gone else []
 
     def _issue(self, code: str, message: str, ref: FileRef, action: str = "") -> Issue:

@@ -65,6 +65,7 @@ def describe_sample(
         mask_dtype=found.mask_dtype,
         labels_present=found.present,
         binary_labels=found.binary_labels,
+        channels=folder.channels,
     )
     inconsistent = [make_issue(INCONSISTENT, p, sample=sample_id) for p in found.problems]
     issues = [StepIssue(Step.DATASET_MANIFEST, i) for i in (*found.issues, *inconsistent)]

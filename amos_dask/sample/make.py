@@ -77,7 +77,7 @@ def make_sample(task: SampleTask) -> SampleResult:
         return _leave(task, earlier, stop)
     speaks = is_ours and not made.is_lost  # the receipt is to speak for what was made
     if speaks:
-        publication.remove_others(_find_kept(task, made))
+        publication.remove_others(_find_kept(task, made, earlier))
     made.volume_issues += [StepIssue(task.own_step, issue) for issue in publication.find_issues()]
     if not speaks:
         publication.keep_elsewhere()
@@ -238,11 +238,13 @@ def _stage_kept(task: SampleTask, made: Made, staging: Staging, is_ours: bool) -
         made.kept = kept.stage(staging, task.name, mask, made.difference, of_volume, volumes)
 
 
-def _find_kept(task: SampleTask, made: Made) -> set[Path]:
+def _find_kept(task: SampleTask, made: Made, earlier: Receipt | None) -> set[Path]:
     """Return the files that stay of those that the receipt lists."""
     target = task.target
     is_anew = task.folder is None and not made.stays
     keep = {target.info, *target.volumes, *list_masks(task, made)}
+    if earlier is not None and (task.folder is not None or Output.VOLUME not in task.outputs):
+        keep |= {task.layout.root / name for name in earlier.outputs[Output.VOLUME]}
     if not is_anew:
         keep.add(target.mask)
     if made.stays or (not is_anew and made.binary_labels is None):

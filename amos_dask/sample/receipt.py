@@ -113,6 +113,7 @@ def _describe(task: SampleTask, made: Made) -> SampleFiles | None:
         mask_dtype=None if made.present is None else "uint8",
         labels_present=made.present,
         binary_labels=made.binary_labels or (),
+        channels=task.target.channels,
     )
 
 

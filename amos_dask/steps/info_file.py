@@ -78,6 +78,7 @@ def describe_files(
     mask_dtype: str | None,
     labels_present: tuple[int, ...] | None,
     binary_labels: tuple[int, ...],
+    channels: tuple[str, ...] = (),
 ) -> SampleFiles:
     """Return the dataset manifest's row of a sample from its written headers.
 
@@ -95,6 +96,8 @@ def describe_files(
         Labels that occur in the mask.
     binary_labels : tuple of int
         Labels that have a binary mask.
+    channels : tuple of str
+        Names of the channels; none where there is but one.
     """
     return SampleFiles(
         sample_id=sample_id,
@@ -108,5 +111,6 @@ def describe_files(
         spacing_mm=volume.spacing_mm,
         vol_dtype=volume.dtype,
         mask_dtype=mask_dtype,
+        channels=channels,
         **geometry.describe(volume.affine),
     )

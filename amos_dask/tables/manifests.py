@@ -215,14 +215,13 @@ def dataset_frame(
     channels : sequence of str
         Names of the channels; none where there is but one.
     """
-    columns, volumes = label_map.columns(), channel_columns(channels)
-    cells = [_dataset_row(row, columns, volumes, below) for row in rows]
+    columns = label_map.columns()
+    cells = [_dataset_row(row, columns, below) for row in rows]
     return _frame(cells, dataset_columns(label_map, channels))
 
 
-def _dataset_row(
-    row: SampleFiles, columns: Mapping[int, str], volumes: Sequence[str], below: str
-) -> dict[str, Any]:
+def _dataset_row(row: SampleFiles, columns: Mapping[int, str], below: str) -> dict[str, Any]:
+    volumes = channel_columns(row.channels)  # of which the manifest may lack one that is no more
     stem = f"{row.folder.removeprefix(below)}/{row.sample_id}"
     cells = {
         "ID": row.sample_id,

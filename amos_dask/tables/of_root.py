@@ -107,6 +107,8 @@ def write_tables(
     books[layout.denoise_changes] = {CHANGES_SHEET: _changes(records, label_map)}
     if layout.dataset.has_label_files:
         books[layout.overlaps] = {OVERLAPS_SHEET: _overlaps(records, label_map)}
+    else:
+        own.remove(layout.overlaps)
     files = [record.files for record in records if record.files is not None]
     issues: list[Issue] = []
     for modality in (None, *layout.groups):
