@@ -137,7 +137,7 @@ CASES = {
     ),
     **{key: _task(key) for key in DECATHLON},
 }
-WHOLE = {"all of totalsegmentator": _total(117, 4)}
+WHOLE = {"all of totalsegmentator": _total(117, 40)}
 
 
 @dataclass(frozen=True)
