@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
 
-from amos_dask.datasets import DatasetDefinition, Kind, ScanFile
+from amos_dask.datasets import DatasetDefinition, Kind, ScanFile, fits
 from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 
@@ -141,7 +141,7 @@ def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
     if name == _DATASET_JSON:  # of which other datasets than those that go by it may have several
         first = names.dataset_json = names.dataset_json or ref
         first = first if definition.dataset_json else ref
-    elif lists and f"/{path}".endswith(f"/{lists}"):
+    elif lists and fits(lists, path):
         first = names.subset_lists = names.subset_lists or ref
     elif form is not None and form.is_name_of(name):
         first = names.metadata = names.metadata or ref

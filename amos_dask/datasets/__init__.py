@@ -11,7 +11,7 @@ from amos_dask.datasets.forms import (
     SUBSETS_AS_WRITTEN,
     MaskGeometry,
 )
-from amos_dask.datasets.places import Kind, ScanFile, number_seq
+from amos_dask.datasets.places import Kind, ScanFile, fits, number_seq
 from amos_dask.datasets.reading import (
     DEFAULT,
     PACKAGED,
@@ -37,6 +37,7 @@ __all__ = [
     "PublishedFile",
     "ScanFile",
     "find_definition",
+    "fits",
     "make_definition",
     "number_seq",
     "read_definition",

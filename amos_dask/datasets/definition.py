@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from functools import cached_property
 from itertools import combinations
 from pathlib import PurePosixPath
@@ -32,7 +31,7 @@ from amos_dask.datasets.forms import (
     Text,
     is_every,
 )
-from amos_dask.datasets.places import ID, FileRule, Kind, ScanFile, make_rule, number_seq
+from amos_dask.datasets.places import ID, FileRule, Kind, ScanFile, fits, make_rule, number_seq
 from amos_dask.labels import LabelMap, label_key
 from amos_dask.strict_yaml import dump_yaml
 
@@ -357,7 +356,7 @@ class DatasetDefinition:
 
     def is_passed_over(self, path: PurePosixPath) -> bool:
         """Return whether a file is one that the publishers put there besides."""
-        return any(fnmatch(f"/{path}", f"*/{name}") for name in self.other_files)
+        return any(fits(place, path) for place in self.other_files)
 
     def seq_in(self, name: str) -> str | None:
         """Return the seq of the scan that a file name speaks of, wherever the file lies."""

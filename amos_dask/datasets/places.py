@@ -99,6 +99,12 @@ class FileRule(NamedTuple):
         return ScanFile(seq, self.kind, self.subset, part)
 
 
+def fits(place: str, path: PurePosixPath) -> bool:
+    """Return whether a path ends as a place without placeholders says; ``*`` is no ``/``."""
+    end = "/".join(path.parts[-1 - place.count("/") :])
+    return re.fullmatch(_literal(place), end) is not None
+
+
 def number_seq(number: int) -> str:
     """Return how a scan's number is written in its id: with at least four digits."""
     return f"{number:04d}"
