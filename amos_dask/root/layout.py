@@ -309,10 +309,14 @@ def _sample_of(folder: str, files: Sequence[str], dataset: DatasetDefinition) ->
 
 def _channels_of(folder: SampleFolder, files: Sequence[str]) -> tuple[str, ...]:
     """Return the channels there are files of, which may have had other names in the definition."""
-    name = re.compile(rf"{re.escape(folder.sample_id)}_volume_(\d\d)_(.+)\.nii\.gz")
-    known = dict(sorted((m[1], m[2]) for m in map(name.fullmatch, files) if m))
-    is_whole = list(known) == [f"{channel:02d}" for channel in range(len(known))]
-    return tuple(known.values()) if folder.channels and known and is_whole else folder.channels
+    if not folder.channels:
+        return ()
+    start = f"{folder.sample_id}_volume_"
+    stems = (file.removeprefix(start) for file in files if file.startswith(start))
+    found = sorted(stem.removesuffix(".nii.gz") for stem in stems if stem.endswith(".nii.gz"))
+    names = tuple(stem[3:] for stem in found)
+    is_whole = found == [f"{k:02d}_{name}" for k, name in enumerate(names)]
+    return names if names and is_whole else folder.channels
 
 
 def find_samples_of(layout: Layout) -> list[SampleFolder]:
