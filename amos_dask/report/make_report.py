@@ -156,7 +156,7 @@ def write_report(own: OwnFiles, findings: Findings) -> None:
     times = make_times(_read_times(layout, findings))
     files, label_map = findings.files, findings.label_map
     sources = (
-        FolderSource(layout.folder_of(files[name]), layout, label_map)
+        FolderSource(layout.current_folder_of(files[name]), layout, label_map)
         for name in findings.n_pictures
     )
     pictures = ((source.name, read_pictures(source) or "[]") for source in sources)
@@ -204,7 +204,7 @@ def take_pictures(
     changed = [record for record in records if record.files is not None and record.n_changed]
     changed.sort(key=lambda record: (-record.n_changed, by_number(record.sample_id)))
     sources = [
-        FolderSource(layout.folder_of(record.files), layout, label_map)
+        FolderSource(layout.current_folder_of(record.files), layout, label_map)
         for record in changed[:MOST_PICTURED]
         if record.files is not None
     ]

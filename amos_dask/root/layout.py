@@ -160,9 +160,12 @@ class Layout:
         return next((modality for modality, name in self.groups.items() if name == group), None)
 
     def folder_of(self, files: SampleFiles) -> SampleFolder:
-        """Return the folder that a row of the dataset manifest speaks of."""
-        found = self.sample_folder(self.grouped / files.folder, files.sample_id)
-        return replace(found, channels=files.channels)
+        """Return the folder that a row of the dataset manifest speaks of, as it was written."""
+        return replace(self.current_folder_of(files), channels=files.channels)
+
+    def current_folder_of(self, files: SampleFiles) -> SampleFolder:
+        """Return the same with the channels that the definition has now."""
+        return self.sample_folder(self.grouped / files.folder, files.sample_id)
 
     def sample_folder(self, path: Path, sample_id: str) -> SampleFolder:
         """Return the folder of a sample that is given by its id, such as ``amos_0001``."""
@@ -308,7 +311,7 @@ def _sample_of(folder: str, files: Sequence[str], dataset: DatasetDefinition) ->
 
 
 def _channels_of(folder: SampleFolder, files: Sequence[str]) -> tuple[str, ...]:
-    """Return the channels there are files of, which may have had other names in the definition."""
+    """Return the channels, by the names of their files where the definition has had others."""
     if not folder.channels:
         return ()
     start = f"{folder.sample_id}_volume_"
@@ -316,7 +319,8 @@ def _channels_of(folder: SampleFolder, files: Sequence[str]) -> tuple[str, ...]:
     found = sorted(stem.removesuffix(".nii.gz") for stem in stems if stem.endswith(".nii.gz"))
     names = tuple(stem[3:] for stem in found)
     is_whole = found == [f"{k:02d}_{name}" for k, name in enumerate(names)]
-    return names if names and is_whole else folder.channels
+    are_others = not {name.replace(" ", "_") for name in folder.channels}.issuperset(names)
+    return names if is_whole and are_others else folder.channels
 
 
 def find_samples_of(layout: Layout) -> list[SampleFolder]:

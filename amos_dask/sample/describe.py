@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from amos_dask import geometry
@@ -52,6 +53,7 @@ def describe_sample(
         issue = source.unreadable(folder.volume, "volume", error)
         return StepResult(sample_id, None, (issue,))
     seq, subset, metadata = info
+    channels = zip(folder.channels, folder.volumes, strict=False)
     found = _Found(source, volume, _compare_info(source, seq, subset, metadata.sex))
     found.look_at_channels()
     found.look_at_masks(thresholds_mm3)
@@ -65,12 +67,16 @@ def describe_sample(
         mask_dtype=found.mask_dtype,
         labels_present=found.present,
         binary_labels=found.binary_labels,
-        channels=folder.channels,
+        channels=tuple(name for name, _ in takewhile(_is_there, channels)),
     )
     inconsistent = [make_issue(INCONSISTENT, p, sample=sample_id) for p in found.problems]
     issues = [StepIssue(Step.DATASET_MANIFEST, i) for i in (*found.issues, *inconsistent)]
     record = SampleRecord(sample_id, row, found.before, found.after, found.changes, tuple(issues))
     return StepResult(sample_id, record, tuple(found.issues))
+
+
+def _is_there(channel: tuple[str, Path]) -> bool:
+    return channel[1].exists()
 
 
 def describe_foreign(folder: SampleFolder, layout: Layout) -> SampleRecord:

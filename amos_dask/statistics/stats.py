@@ -158,7 +158,7 @@ def write_statistics(
     """
     layout = own.layout
     sources = {
-        row.sample_id: FolderSource(layout.folder_of(row), layout, label_map)
+        row.sample_id: FolderSource(layout.current_folder_of(row), layout, label_map)
         for row in rows
         if row.labels_present is not None
     }
