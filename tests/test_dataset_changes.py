@@ -229,6 +229,6 @@ def soaked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("seed", range(20, 23))
+@pytest.mark.parametrize("seed", [20])
 def test_a_killed_run_goes_on_where_it_was(soaked: soak.Place, seed: int) -> None:
     soak.one_round(soaked, soak.draw(seed, soaked.n_samples))

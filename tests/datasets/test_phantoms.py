@@ -23,6 +23,7 @@ from phantoms import (
 )
 from roots import snapshot
 
+pytestmark = pytest.mark.integration  # what the others rest on, and changes rarely
 Write = Callable[..., OtherArchive]
 DESCRIPTIONS = {"dataset.json", "meta.csv"}
 PHANTOMS = {
