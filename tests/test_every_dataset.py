@@ -138,7 +138,7 @@ CASES = {
     **{key: _task(key) for key in DECATHLON if TASKS[key].channels},
 }
 WHOLE = {
-    "all of totalsegmentator": _total(117, 3),
+    "all of totalsegmentator": _total(117, 4),
     **{key: _task(key) for key in DECATHLON if not TASKS[key].channels},
 }
 
