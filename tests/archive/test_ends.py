@@ -102,7 +102,8 @@ def test_sizes_of_a_large_member_may_stand_in_an_extra_field(tmp_path: Path) -> 
     path = tmp_path / "amos22.zip"
     with zipfile.ZipFile(path, "w") as archive, archive.open(NAME, "w", force_zip64=True) as file:
         file.write(PACKED)
-    assert struct.unpack_from("<L", path.read_bytes(), SIZE)[0] == 0xFFFFFFFF
+    if struct.unpack_from("<L", path.read_bytes(), SIZE)[0] != 0xFFFFFFFF:
+        pytest.skip("this Python writes the sizes into the header all the same")
     assert read_ends(member(path)) == Ends("", len(CONTENT))
 
 
