@@ -216,13 +216,13 @@ def _choose_label_map(layout: Layout, settings: Settings) -> LabelMap:
 
     A label map that nobody changed follows the definition.
     """
-    given, kept = settings.label_explanation, find_label_map(layout, None)
+    given = settings.label_explanation
     label_map = find_label_map(layout, given)
-    if given is None and kept == Layout.of(layout.root).dataset.label_map:
+    if given is None and label_map == Layout.of(layout.root).dataset.label_map:
         label_map = layout.dataset.label_map
     _require_same_names(layout, label_map)
     is_part = layout.label_map.exists() and not settings.selection.is_everything
-    if is_part and label_map != kept:
+    if is_part and label_map != find_label_map(layout, None):
         raise AmosDaskError(
             f"{given or 'the definition'} differs from {layout.label_map}, which the other samples "
             "were made with; run without a choice of samples."

@@ -205,3 +205,22 @@ def test_a_name_that_is_no_id_says_what_ids_are(own: Callable[[str], Own]) -> No
     odd.write("Müller 1.nii.gz")
     odd.run()
     assert "ids are of letters, digits and - _ ." in odd.said("unexpected_file")
+
+
+def test_a_label_map_that_is_damaged_is_replaced_by_one_that_is_given(
+    own: Callable[[str], Own], tmp_path: Path
+) -> None:
+    whole = own(f'{LABELS}\nvolumes: "{{id}}/ct"\nmasks: "{{id}}/seg"\nsubsets: train')
+    whole.write("a/ct.nii.gz")
+    whole.write("a/seg.nii.gz", mask(1))
+    whole.run()
+    kept = whole.root / "descriptor" / "label_map.yaml"
+    kept.write_text("0: [")
+    with pytest.raises(AmosDaskError, match=r"label_map\.yaml: not a readable label map"):
+        whole.run()
+    given = tmp_path / "given.yaml"
+    given.write_text("0: background\n1: liver\n")
+    whole.run(label_explanation=given)
+    assert whole.path("a_mask_01_liver.nii.gz").exists()
+    assert next((whole.root / "replaced").rglob("label_map.yaml")).read_text() == "0: ["
+    assert "[" not in kept.read_text()

@@ -138,17 +138,16 @@ def _require_distinct(names: Names, shown_as: str) -> None:
 def _find_subsets(names: Names, table: MetadataTable) -> dict[str, str]:
     """Return seq -> subset of all scans, and say where it is not told."""
     definition = names.definition
-    told: dict[str, str] = {seq: of for seq, of in names.subsets.items() if of is not None}
-    if names.dataset_json is not None and definition.dataset_json:
+    told = names.subsets
+    if names.dataset_json is not None:
         told, found = find_subsets(names.dataset_json, told, definition)
         names.issues += found
     elif definition.subset_lists:
         listed = _read_lists(names)
         told = listed | told
-        absent = sorted(listed.keys() - names.scans.keys(), key=by_number)
-        for seq in absent:
-            message, sample = f"listed as {listed[seq]}, but there is no file of it", seq
-            names.say("listed_but_absent", message, sample=definition.sample_id(sample))
+        for seq in sorted(listed.keys() - names.scans.keys(), key=by_number):
+            message = f"listed as {listed[seq]}, but there is no file of it"
+            names.say("listed_but_absent", message, sample=definition.sample_id(seq))
     told = {**table.subsets, **told}
     untold = [seq for seq in sorted(names.scans, key=by_number) if seq not in told]
     if untold:

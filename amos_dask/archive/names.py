@@ -18,7 +18,7 @@ _IMAGE = re.compile(r"\.(?:nii|hdr|img)(?:\.gz)?$")
 _HEADER = re.compile(r"\.hdr((?:\.gz)?)$")
 _JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
-_EXPECTED_NAMES = ("readme.md", "readme.txt", "readme", "license", "license.txt")
+_EXPECTED_NAMES = (_DATASET_JSON, "readme.md", "readme.txt", "readme", "license", "license.txt")
 
 
 # Kind and channel or label -> file, of one scan.
@@ -138,9 +138,8 @@ def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
 def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
     definition, name = names.definition, path.name
     form, lists = definition.metadata, definition.subset_lists
-    if name == _DATASET_JSON:  # of which other datasets than those that go by it may have several
+    if definition.dataset_json and name == _DATASET_JSON:
         first = names.dataset_json = names.dataset_json or ref
-        first = first if definition.dataset_json else ref
     elif lists and fits(lists, path):
         first = names.subset_lists = names.subset_lists or ref
     elif form is not None and form.is_name_of(name):
@@ -148,9 +147,10 @@ def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
     elif name.lower() in _EXPECTED_NAMES or definition.is_passed_over(path):
         return
     else:
-        what = "an image" if _IMAGE.search(name) and not definition.has_numbers else "a file"
-        known = f"{definition.name} by its name; ids are of letters, digits and - _ ."
-        _leave_out(names, ref, f"not {what} of {known if what != 'a file' else definition.name}")
+        why = f"not a file of {definition.name}"
+        if _IMAGE.search(name) and not definition.has_numbers:
+            why += " by its name; ids are of letters, digits and - _ ."
+        _leave_out(names, ref, why)
         return
     if first is not ref:
         _leave_out(names, ref, f"a second one beside {first.path}, which is read")
