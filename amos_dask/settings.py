@@ -142,6 +142,7 @@ def find(settings: Settings) -> Found:
     csv = _choose_csv(layout, settings, before)
     archive = _find_archive(layout, settings, before, csv)
     layout = settle_dataset(layout, archive.definition)
+    archive = _keep_subsets(layout, archive)
     samples = tuple(settings.selection.choose(archive.samples))
     params = Params(
         layout.dataset,
@@ -209,6 +210,15 @@ def _find_archive(layout: Layout, settings: Settings, before: Remembered, csv: _
     if before.has_metadata and not (found.has_metadata or settings.without_metadata):
         raise metadata_gone(layout, "the metadata csv of its last run is gone")
     return found
+
+
+def _keep_subsets(layout: Layout, archive: Discovery) -> Discovery:
+    """Return an archive whose finished samples stay in their subset where it is told no more."""
+    receipts = (Receipts(layout).read(name) for name in archive.without_subset)
+    rows = (receipt.record.files for receipt in receipts if receipt is not None)
+    known = {row.sample_id: row.subset for row in rows if row is not None}
+    samples = (replace(s, subset=known.get(s.sample_id, s.subset)) for s in archive.samples)
+    return replace(archive, samples=tuple(samples)) if known else archive
 
 
 def _choose_label_map(layout: Layout, settings: Settings) -> LabelMap:

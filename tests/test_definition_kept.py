@@ -224,3 +224,22 @@ def test_a_label_map_that_is_damaged_is_replaced_by_one_that_is_given(
     assert whole.path("a_mask_01_liver.nii.gz").exists()
     assert next((whole.root / "replaced").rglob("label_map.yaml")).read_text() == "0: ["
     assert "[" not in kept.read_text()
+
+
+def test_a_row_that_is_gone_moves_no_scan_from_test_to_train(own: Callable[[str], Own]) -> None:
+    told = own(
+        f'{LABELS}\nvolumes: "{{id}}"\nsubset_column: part\n'
+        "metadata: {files: meta.csv, id: id, columns: {}}"
+    )
+    told.write("a.nii.gz")
+    told.write("b.nii.gz")
+    meta = told.archive / "meta.csv"
+    meta.write_text("id,part\na,test\nb,train\n")
+    told.run()
+    meta.write_text("id,part\nb,train\n")
+    told.write("c.nii.gz")
+    assert told.run().reasons == {"complete": 2, "new": 1}
+    rows = table(told.root / "grouped" / "dataset_manifest.xlsx")
+    found = {name: row["subset"] for name, row in rows.items()}
+    assert found == {"own_a": "test", "own_b": "train", "own_c": "train"}
+    assert told.said("subset_unknown").endswith("does not tell the subset of own_a, own_c")

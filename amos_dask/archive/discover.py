@@ -41,12 +41,15 @@ class Discovery:
         Oddities of names, subsets and metadata.
     definition : DatasetDefinition
         The dataset, with what the archive itself tells of it.
+    without_subset : frozenset of str
+        Ids of the samples whose subset is not told.
     """
 
     locations: tuple[str, ...]
     samples: tuple[Sample, ...]
     issues: tuple[Issue, ...]
     definition: DatasetDefinition
+    without_subset: frozenset[str] = frozenset()
 
     @property
     def shown(self) -> str:
@@ -104,7 +107,7 @@ def discover(
     _require_distinct(names, said)
     ref = _find_metadata(names, locations, labeled_data_meta)
     table = _read_table(names, ref, mr_metadata_offset, metadata_encoding)
-    subsets = _find_subsets(names, table)
+    subsets, untold = _find_subsets(names, table)
     samples = []
     for seq in sorted(names.scans, key=by_number):
         metadata, found = table.find_row(seq)
@@ -114,7 +117,9 @@ def discover(
         names.issues += check_files(sample, definition)
         samples.append(sample)
     names.issues += _check_counts(samples, definition)
-    return Discovery(tuple(locations), tuple(samples), tuple(names.issues), definition)
+    without_subset = frozenset(map(definition.sample_id, untold))
+    found_issues = tuple(names.issues)
+    return Discovery(tuple(locations), tuple(samples), found_issues, definition, without_subset)
 
 
 def _require_distinct(names: Names, shown_as: str) -> None:
@@ -135,8 +140,8 @@ def _require_distinct(names: Names, shown_as: str) -> None:
             )
 
 
-def _find_subsets(names: Names, table: MetadataTable) -> dict[str, str]:
-    """Return seq -> subset of all scans, and say where it is not told."""
+def _find_subsets(names: Names, table: MetadataTable) -> tuple[dict[str, str], list[str]]:
+    """Return seq -> subset of all scans, and of which it is not told, which is said."""
     definition = names.definition
     told = names.subsets
     if names.dataset_json is not None:
@@ -157,9 +162,9 @@ def _find_subsets(names: Names, table: MetadataTable) -> dict[str, str]:
         names.say(
             "subset_unknown",
             f"{who} does not tell the subset of {shown_ids}{more}",
-            action="train taken",
+            action="train taken, of finished samples the subset that they have",
         )
-    return {**dict.fromkeys(untold, "train"), **told}
+    return {**dict.fromkeys(untold, "train"), **told}, untold
 
 
 def _read_lists(names: Names) -> dict[str, str]:
