@@ -19,7 +19,13 @@ from distributed import Client, LocalCluster
 
 import amos_dask
 from amos_dask import cluster_check as pipeline_check
-from amos_dask.engine.check import WorkerView, find_problems, look_at_workers, ssh_line, versions
+from amos_dask.engine.check import (
+    WorkerView,
+    find_problems,
+    forwarding_line,
+    look_at_workers,
+    versions,
+)
 from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Event, Notice
 from amos_dask.engine.options import ClusterOptions
@@ -207,7 +213,7 @@ def test_how_many_workers_are_asked_for(options: ClusterOptions, count: int | No
         ),
     ],
 )
-def test_the_ssh_line_leads_to_the_dashboard_from_outside(
+def test_the_forwarding_line_leads_to_the_dashboard_from_outside(
     monkeypatch: pytest.MonkeyPatch, link: str, environment: dict[str, str], line: str
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "here")
@@ -215,7 +221,7 @@ def test_the_ssh_line_leads_to_the_dashboard_from_outside(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert ssh_line(link) == line
+    assert forwarding_line(link) == line
 
 
 def test_what_must_be_seen_are_absolute_paths_and_no_urls(

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 import amos_dask
-from amos_dask.engine.kubernetes import cluster_spec
 from amos_dask.engine.options import WORKER_ENVIRONMENT, ClusterOptions, configured, load_defaults
+from amos_dask.engine.pods import cluster_spec
 from amos_dask.errors import ClusterError
 
 _WHY = "the validation needs amos-dask[test]"
@@ -162,6 +162,7 @@ OPTIONS = {
     "local directory": (ClusterOptions(local_directory="/data/scratch"), {}),
     "adaptive": (ClusterOptions(workers=8), {"minimum_workers": 1}),
     "adaptive from nothing": (ClusterOptions(workers=8), {"minimum_workers": 0}),
+    "another user": (ClusterOptions(), {"user": "1000:100"}),
     "selectors": (
         ClusterOptions(),
         {"scheduler_selector": {"pool": "stable"}, "worker_selector": {"pool": "spot"}},
