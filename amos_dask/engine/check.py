@@ -197,7 +197,7 @@ def _look(
 
 
 def _user() -> str:
-    return f"{os.getuid()}:{os.getgid()}"
+    return f"{os.geteuid()}:{os.getegid()}"
 
 
 def _versions_of(found: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

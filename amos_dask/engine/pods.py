@@ -75,8 +75,8 @@ def _configure(pod: dict[str, Any], selector: dict[str, str]) -> None:
     if selector:
         pod["nodeSelector"] = dict(selector)
     user = configured("kubernetes.user")
-    if user is not None or os.getuid() != 0:  # Kubernetes is told that they are not root
-        user, _, group = str(user or f"{os.getuid()}:{os.getgid()}").partition(":")
+    if user is not None or os.geteuid() != 0:  # Kubernetes is told that they are not root
+        user, _, group = str(user or f"{os.geteuid()}:{os.getegid()}").partition(":")
         pod["securityContext"] |= {"runAsUser": int(user), "runAsGroup": int(group or user)}
 
 

@@ -416,7 +416,7 @@ def test_a_user_without_a_name_may_start_a_cluster(
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 
     monkeypatch.setattr("pwd.getpwuid", no_name)
-    monkeypatch.setattr(os, "getuid", lambda: 20001)
+    monkeypatch.setattr(os, "geteuid", lambda: 20001)
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     with connect(ClusterOptions("kubernetes")) as client:
