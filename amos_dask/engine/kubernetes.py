@@ -39,6 +39,7 @@ _RIGHTS = (
     "create daskclusters",
     "get daskclusters",
     "delete daskclusters",
+    "get pods",
     "list pods",
     "get services",
     "get persistentvolumeclaims",
@@ -91,22 +92,33 @@ def start_kubernetes(options: ClusterOptions, tell: Tell) -> Iterator[tuple[str,
     # An event loop in a thread of its own, since the caller's may have one already (a notebook).
     with start_blocking_portal() as portal, ExitStack() as stack:
         try:
-            namespace = _Namespace(portal, *portal.call(_log_in))
-            _create(namespace, spec, options, tell, stack)
-            for component, seconds in (
-                ("scheduler", _START_SECONDS),
-                ("worker", patience_seconds(KUBERNETES)),
-            ):
-                _wait_for_pod(namespace, spec["metadata"]["name"], component, seconds, tell)
-            places = _find_places(
-                namespace, f"{spec['metadata']['name']}-scheduler", options, stack
-            )
+            api, namespace = portal.call(_log_in)
+            cluster = _Cluster(portal, api, namespace, spec["metadata"]["name"], tell)
+            cluster.require_rights()
+            # Before it is made: a Ctrl-C may come meanwhile.
+            stack.callback(cluster.delete)
+            cluster.create(spec, options.workers or DEFAULT_WORKERS)
+            cluster.wait_for_pod("scheduler", _START_SECONDS)
+            cluster.wait_for_pod("worker", patience_seconds(KUBERNETES))
+            if _is_inside():
+                host = f"{cluster.name}-scheduler.{cluster.namespace}"
+                ports = [_SCHEDULER_PORT, _DASHBOARD_PORT]
+            else:
+                host, wanted = LOOPBACK, free_port(options.dashboard_port or 0)
+                ports = [
+                    stack.enter_context(cluster.forwarding(_SCHEDULER_PORT, 0)),
+                    stack.enter_context(cluster.forwarding(_DASHBOARD_PORT, wanted)),
+                ]
         except Exception as error:  # the libraries below raise their own kinds
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise ClusterError(
                 f"no Dask cluster can be started on Kubernetes: {reason}."
             ) from error
-        yield places
+        yield f"tcp://{host}:{ports[0]}", f"http://{host}:{ports[1]}/status"
+
+
+def _is_inside() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 async def _log_in() -> tuple[Any, str]:
@@ -138,28 +150,30 @@ async def _within(answer: Coroutine[Any, Any, Any], seconds: float) -> Any:
 
 
 @dataclass(frozen=True)
-class _Namespace:
-    """Where the pods are: questions to Kubernetes' API, asked in the portal's event loop."""
+class _Cluster:
+    """A DaskCluster in a namespace; the API's loop runs in the portal."""
 
     portal: Any
     api: Any
+    namespace: str
     name: str
+    tell: Tell
 
-    def ask(self, method: str, path: str, **options: Any) -> Any:
-        """Return the API's response, whatever its status, within a time limit."""
+    def ask(self, method: str, path: str, missing: str = "", **options: Any) -> Any:
+        """Return what the API says, within a time limit.
+
+        Raises `RuntimeError` with the API's words of refusal, or with ``missing`` where it does
+        not know the path.
+        """
         future = self.portal.start_task_soon(self._answer, method, path, options)
         try:
-            return future.result()
+            response = future.result()
         except KeyboardInterrupt:  # what was asked for is made all the same
             with suppress(Exception):
                 future.result()
             raise
-
-    def require(self, method: str, path: str, if_missing: str = "", **options: Any) -> Any:
-        """Return what the API says, as JSON; raise `RuntimeError` with the words of refusal."""
-        response = self.ask(method, path, **options)
-        if if_missing and response.status_code == _NOT_FOUND:
-            raise RuntimeError(if_missing)
+        if missing and response.status_code == _NOT_FOUND:
+            raise RuntimeError(missing)
         if response.is_error:
             with suppress(ValueError, KeyError):
                 raise RuntimeError(response.json()["message"])
@@ -169,10 +183,11 @@ class _Namespace:
     async def _answer(self, method: str, path: str, options: dict[str, Any]) -> Any:
         import kr8s
 
-        where = {"version": OPERATORS_API if path.startswith("dask") else "v1"}
-        where |= {"namespace": self.name, "url": path}
         if path == _REVIEWS:
             where = {"version": _REVIEWS_API, "url": path}
+        else:
+            version = OPERATORS_API if path.startswith("dask") else "v1"
+            where = {"version": version, "namespace": self.namespace, "url": path}
 
         async def ask() -> Any:
             try:
@@ -183,120 +198,107 @@ class _Namespace:
 
         return await _within(ask(), _ANSWER_SECONDS)
 
-    def require_rights(self, *rights: str) -> None:
-        """Raise `RuntimeError` with all rights, such as ``get pods/portforward``, that lack."""
-        missing = []
-        for right in rights:
+    def require_rights(self) -> None:
+        """Raise `RuntimeError` with all rights that lack, before anything is made."""
+        lacking = []
+        scaling = configured("kubernetes.minimum-workers") is not None
+        for right in (
+            *_RIGHTS,
+            *(() if _is_inside() else _RIGHTS_TO_FORWARD),
+            *(_RIGHTS_TO_SCALE if scaling else ()),
+        ):
             verb, resource = right.split()
             resource, _, subresource = resource.partition("/")
-            asked = {"namespace": self.name, "verb": verb, "resource": resource}
+            asked = {"namespace": self.namespace, "verb": verb, "resource": resource}
             asked["group"] = OPERATORS_API.partition("/")[0] if resource.startswith("dask") else ""
             review = {
                 "apiVersion": _REVIEWS_API,
                 "kind": "SelfSubjectAccessReview",
                 "spec": {"resourceAttributes": asked | {"subresource": subresource}},
             }
-            answer = self.ask("POST", _REVIEWS, json=review)
-            if not answer.is_error and not answer.json()["status"]["allowed"]:
-                missing.append(right)
-        if missing:
-            raise RuntimeError(f"you lack rights in namespace {self.name}: {', '.join(missing)}")
+            if not self.ask("POST", _REVIEWS, json=review)["status"]["allowed"]:
+                lacking.append(right)
+        if lacking:
+            raise RuntimeError(
+                f"you lack rights in namespace {self.namespace}: {', '.join(lacking)}"
+            )
 
-    def forward(self, service: Any, port: int, local_port: int, stack: ExitStack) -> int:
-        """Return the port of this machine that leads to a service's, until the stack is closed."""
+    def create(self, spec: dict[str, Any], n_workers: int) -> None:
+        """Make it, and with ``minimum-workers`` what scales it."""
+        claim = configured("kubernetes.claim")
+        self.ask(
+            "GET",
+            f"persistentvolumeclaims/{claim}",
+            f"namespace {self.namespace} has no volume claim {claim} (kubernetes.claim in "
+            "amos-dask's configuration)",
+        )
+        self.ask("POST", "daskclusters", "the Dask operator is not installed there", json=spec)
+        if (least := configured("kubernetes.minimum-workers")) is not None:
+            limits = {"cluster": self.name, "minimum": max(1, least), "maximum": n_workers}
+            scaler = resource("DaskAutoscaler", self.name, limits)
+            self.ask("POST", "daskautoscalers", json=scaler)
+
+    def delete(self) -> None:
+        """Delete it with its pods; say so where that cannot be."""
+        gone = "it is gone"
+        try:
+            self.ask("DELETE", f"daskclusters/{self.name}", gone)
+        except Exception as error:
+            if str(error) != gone:
+                self.tell(
+                    f"the cluster is not deleted ({' '.join(str(error).split())}); 'kubectl delete "
+                    f"daskcluster {self.name} --namespace {self.namespace}' does it"
+                )
+
+    def wait_for_pod(self, component: str, seconds: float) -> None:
+        """Return when one of the component is ready; raise with the reason where that is late."""
+        labels = f"dask.org/cluster-name={self.name},dask.org/component={component}"
+        started, told = time.monotonic(), ""
+        while True:
+            pods = self.ask("GET", "pods", params={"labelSelector": labels})["items"]
+            reasons = sorted((_why_not_ready(pod) for pod in pods), key=_is_passing)
+            waited = time.monotonic() - started
+            if "" in reasons:
+                if not _is_passing(reasons[0]):
+                    self.tell(f"some pods of the {component}s do not start: {reasons[0]}")
+                return
+            reason = reasons[0] if reasons else self._why_no_pod(waited)
+            if reason.partition(":")[0] in _OBSTACLES:
+                raise RuntimeError(f"the {component}'s pod does not start: {reason}")
+            if waited > seconds:
+                raise RuntimeError(f"the {component}'s pod is still not ready: {reason}")
+            if waited > SECONDS_OF_SILENCE and reason != told:
+                told = reason
+                self.tell(f"waiting for the {component}'s pod: {reason}")
+            time.sleep(_LOOK_SECONDS)
+
+    def _why_no_pod(self, waited: float) -> str:
+        """Return what keeps pods from being made; raise where that lasts."""
+        deleted = "its cluster was deleted, perhaps after kubernetes.idle-timeout"
+        found = self.ask("GET", f"daskclusters/{self.name}", deleted)
+        if found.get("status", {}).get("phase"):
+            return "it is not made; is there a quota? 'kubectl get events' says why"
+        if waited > _OPERATOR_SECONDS:
+            raise RuntimeError("the Dask operator does not act; is it running?")
+        return "the Dask operator has not acted yet"
+
+    @contextmanager
+    def forwarding(self, port: int, local_port: int) -> Iterator[int]:
+        """Yield the port of this machine that leads to the scheduler's, any one for 0."""
+        service = self.ask("GET", f"services/{self.name}-scheduler")
         future, found = self.portal.start_task(self._forward, service, port, local_port)
-        stack.callback(future.cancel)
-        return int(found)
+        try:
+            yield int(found)
+        finally:
+            future.cancel()
 
     async def _forward(self, service: Any, port: int, local_port: int, *, task_status: Any) -> None:
         from kr8s.asyncio.objects import Service
 
-        pods = Service(service, namespace=self.name, api=self.api)
+        pods = Service(service, namespace=self.namespace, api=self.api)
         async with pods.portforward(port, local_port or "auto") as found:
             task_status.started(found)
             await asyncio.Event().wait()
-
-
-def _create(
-    namespace: _Namespace,
-    spec: dict[str, Any],
-    options: ClusterOptions,
-    tell: Tell,
-    stack: ExitStack,
-) -> None:
-    """Make a DaskCluster that the stack deletes; raise `RuntimeError` where none can be."""
-    name, least = spec["metadata"]["name"], configured("kubernetes.minimum-workers")
-    namespace.require_rights(
-        *_RIGHTS,
-        *(() if _is_inside() else _RIGHTS_TO_FORWARD),
-        *(() if least is None else _RIGHTS_TO_SCALE),
-    )
-    claim = configured("kubernetes.claim")
-    namespace.require(
-        "GET",
-        f"persistentvolumeclaims/{claim}",
-        f"namespace {namespace.name} has no volume claim {claim} (kubernetes.claim in amos-dask's "
-        "configuration)",
-    )
-    # Before the cluster is asked for: a Ctrl-C may come while it is being made.
-    stack.callback(_delete, namespace, name, tell)
-    namespace.require("POST", "daskclusters", "the Dask operator is not installed there", json=spec)
-    if least is not None:
-        limits = {"minimum": max(1, least), "maximum": options.workers or DEFAULT_WORKERS}
-        scaler = resource("DaskAutoscaler", name, {"cluster": name} | limits)
-        namespace.require("POST", "daskautoscalers", json=scaler)
-
-
-def _delete(namespace: _Namespace, name: str, tell: Tell) -> None:
-    try:
-        response = namespace.ask("DELETE", f"daskclusters/{name}")
-        if response.status_code != _NOT_FOUND:
-            response.raise_for_status()
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        tell(
-            f"the cluster is not deleted ({reason}); 'kubectl delete daskcluster {name} "
-            f"--namespace {namespace.name}' does it"
-        )
-
-
-def _wait_for_pod(
-    namespace: _Namespace, name: str, component: str, seconds: float, tell: Tell
-) -> None:
-    """Return when a pod of the component is ready; a lasting obstacle is raised with its reason."""
-    labels = {"labelSelector": f"dask.org/cluster-name={name},dask.org/component={component}"}
-    started, told = time.monotonic(), ""
-    while True:
-        pods = namespace.require("GET", "pods", params=labels)["items"]
-        reasons = sorted((_why_not_ready(pod) for pod in pods), key=_is_passing)
-        waited = time.monotonic() - started
-        if "" in reasons:
-            if not _is_passing(reasons[0]):
-                tell(f"some pods of the {component}s do not start: {reasons[0]}")
-            return
-        reason = reasons[0] if reasons else _why_no_pod(namespace, name, waited)
-        if reasons and reason.partition(":")[0] in _OBSTACLES:
-            raise RuntimeError(f"the {component}'s pod does not start: {reason}")
-        if waited > seconds:
-            raise RuntimeError(f"the {component}'s pod is still not ready: {reason}")
-        if waited > SECONDS_OF_SILENCE and reason != told:
-            told = reason
-            tell(f"waiting for the {component}'s pod: {reason}")
-        time.sleep(_LOOK_SECONDS)
-
-
-def _why_no_pod(namespace: _Namespace, name: str, waited: float) -> str:
-    """Return what keeps pods from being made; raise where that lasts."""
-    found = namespace.require(
-        "GET",
-        f"daskclusters/{name}",
-        "its cluster was deleted, perhaps after kubernetes.idle-timeout",
-    )
-    if found.get("status", {}).get("phase"):
-        return "it is not made; is there a quota? 'kubectl get events' says why"
-    if waited > _OPERATOR_SECONDS:
-        raise RuntimeError("the Dask operator does not act; is it running?")
-    return "the Dask operator has not acted yet"
 
 
 def _why_not_ready(pod: dict[str, Any]) -> str:
@@ -324,21 +326,3 @@ def _why_not_ready(pod: dict[str, Any]) -> str:
 def _is_passing(reason: str) -> bool:
     """Return whether it is neither an obstacle nor a pod that no node takes."""
     return reason.partition(":")[0] not in _OBSTACLES | {"Unschedulable"}
-
-
-def _find_places(
-    namespace: _Namespace, service: str, options: ClusterOptions, stack: ExitStack
-) -> tuple[str, str]:
-    """Return the addresses of scheduler and dashboard, as seen from here."""
-    if _is_inside():
-        host = f"{service}.{namespace.name}"
-        return f"tcp://{host}:{_SCHEDULER_PORT}", f"http://{host}:{_DASHBOARD_PORT}/status"
-    found = namespace.require("GET", f"services/{service}")
-    port = namespace.forward(found, _SCHEDULER_PORT, 0, stack)
-    wanted = free_port(options.dashboard_port or 0)
-    dashboard = namespace.forward(found, _DASHBOARD_PORT, wanted, stack)
-    return f"tcp://{LOOPBACK}:{port}", f"http://{LOOPBACK}:{dashboard}/status"
-
-
-def _is_inside() -> bool:
-    return "KUBERNETES_SERVICE_HOST" in os.environ

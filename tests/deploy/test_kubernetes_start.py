@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def with_scheduler(
     ):
         ports = {8786: port, 8787: dashboard}
         monkeypatch.setattr(
-            ours._Namespace, "forward", lambda self, service, port, *others: ports[port]
+            ours._Cluster, "forwarding", lambda self, port, _: nullcontext(ports[port])
         )
         yield kubernetes
 

@@ -90,35 +90,17 @@ def cluster() -> Iterator[Cluster]:
 def prepared(cluster: Cluster) -> Iterator[dict[str, Any]]:
     """Yield what an administrator makes."""
     name, path = cluster.namespace, str(cluster.folder)
-    rights = {}
-    for right in (*ours._RIGHTS, *ours._RIGHTS_TO_FORWARD, *ours._RIGHTS_TO_SCALE):
-        verb, resource = right.split()
-        rights.setdefault(resource, []).append(verb)
-    rules = [
-        {
-            "apiGroups": ["kubernetes.dask.org" if resource.startswith("dask") else ""],
-            "resources": [resource],
-            "verbs": verbs,
-        }
-        for resource, verbs in rights.items()
-    ]
     size, modes = {"storage": "10Gi"}, ["ReadWriteMany"]
     asked = {"resources": {"requests": size}, "storageClassName": "", "volumeName": name}
     claim = {"accessModes": modes, **asked}
     disk = {"accessModes": modes, "capacity": size, "hostPath": {"path": path}}
-    role = {"kind": "Role", "name": "client", "apiGroup": "rbac.authorization.k8s.io"}
+    role = {"kind": "Role", "name": "amos-dask-client", "apiGroup": "rbac.authorization.k8s.io"}
     for version, kind, called, more in (
         ("v1", "Namespace", name, {}),
         ("v1", "PersistentVolume", name, {"spec": disk}),
-        (
-            "v1",
-            "PersistentVolumeClaim",
-            "amos-data",
-            {"spec": claim},
-        ),
+        ("v1", "PersistentVolumeClaim", "amos-data", {"spec": claim}),
         ("v1", "ServiceAccount", "client", {}),
         ("v1", "ServiceAccount", "nobody", {}),
-        ("rbac.authorization.k8s.io/v1", "Role", "client", {"rules": rules}),
         (
             "rbac.authorization.k8s.io/v1",
             "RoleBinding",
@@ -127,6 +109,7 @@ def prepared(cluster: Cluster) -> Iterator[dict[str, Any]]:
         ),
     ):
         yield {"apiVersion": version, "kind": kind, "metadata": {"name": called}, **more}
+    yield from yaml.safe_load_all((DEPLOY / "client" / "role.yaml").read_text())
 
 
 def write_kubeconfig(cluster: Cluster, account: str, path: Path) -> None:
@@ -151,7 +134,7 @@ def place(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, cluster_address: str
 ) -> Place:
     """The demo's archive, larger so that something can happen meanwhile."""
-    archive = amos_dask.write_archive(cluster.folder, n_ct=20, n_mri=10, form="zip").path
+    archive = amos_dask.write_archive(cluster.folder, n_ct=14, n_mri=6, form="zip").path
     root = tmp_path_factory.mktemp("local") / "R"
     amos_dask.run(root, archive, cluster=cluster_address, progress="none")
     return Place(archive, contents(root))
