@@ -201,8 +201,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
 
 def assert_nothing_left(cluster: Cluster, seconds: float = 30.0) -> None:
     """Wait until no pod is left, of those that end as well."""
-    assert cluster.names("daskclusters") == []
-    wait_until(lambda: not cluster.names("pods"), seconds)
+    wait_until(lambda: not cluster.names("daskclusters") + cluster.names("pods"), seconds)
 
 
 # ---------------------------------------------------------------- it works
@@ -307,10 +306,10 @@ def test_a_scheduler_that_is_deleted_ends_the_run_and_the_next_goes_on(
     cluster: Cluster, place: Place
 ) -> None:
     root = cluster.folder / "scheduler"
-    program = Program(cluster, place, root)
-    program.wait_for_samples(4)
+    program = Program(cluster, place, root, "--workers", "1")
+    program.wait_for_samples(1)
     [scheduler] = cluster.names("pods", "scheduler")
-    cluster.kubectl("delete", "--wait=false", "--grace-period=1", scheduler)
+    cluster.kubectl("delete", "--wait=false", "--grace-period=0", "--force", scheduler)
     code, words = program.finish()
     assert code == 1
     assert "is gone; run the same command again" in words
@@ -335,7 +334,7 @@ def test_a_signal_takes_everything_away(
     code, words = program.finish()
     assert code == 128 + number
     assert words.count("\n") <= 1, words
-    assert_nothing_left(cluster)
+    assert_nothing_left(cluster, 120)  # a kubelet may take its time with pods that it was starting
 
 
 def test_the_cluster_of_a_client_that_is_killed_goes_when_it_has_been_idle(
