@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +33,9 @@ _ANSWER_SECONDS = 10.0
 _REVIEWS_API, _REVIEWS = "authorization.k8s.io/v1", "selfsubjectaccessreviews"
 _SCHEDULER_PORT, _DASHBOARD_PORT = 8786, 8787
 _NOT_FOUND = 404
-# What a client must be allowed to do, as deploy/README.md lists it. To forward a port, kr8s opens a
-# websocket: that is a GET, where kubectl's way is a POST.
-_RIGHTS = (
+# What a client must be allowed to do: deploy/kubernetes/client/role.yaml. To forward a port, kr8s
+# opens a websocket: that is a GET, where kubectl's way is a POST.
+RIGHTS = (
     "create daskclusters",
     "get daskclusters",
     "delete daskclusters",
@@ -44,8 +44,8 @@ _RIGHTS = (
     "get services",
     "get persistentvolumeclaims",
 )
-_RIGHTS_TO_FORWARD = ("get pods/portforward", "create pods/portforward")
-_RIGHTS_TO_SCALE = ("create daskautoscalers",)
+RIGHTS_TO_FORWARD = ("get pods/portforward", "create pods/portforward")
+RIGHTS_TO_SCALE = ("create daskautoscalers",)
 # What a waiting container does not get over by itself. A first failed pull may be the network's.
 _OBSTACLES = {
     "CrashLoopBackOff",
@@ -89,18 +89,28 @@ def start_kubernetes(options: ClusterOptions, tell: Tell) -> Iterator[tuple[str,
         import kr8s  # noqa: F401
         from anyio.from_thread import start_blocking_portal
     spec = cluster_spec(options)
+    is_inside = "KUBERNETES_SERVICE_HOST" in os.environ
     # An event loop in a thread of its own, since the caller's may have one already (a notebook).
     with start_blocking_portal() as portal, ExitStack() as stack:
         try:
             api, namespace = portal.call(_log_in)
             cluster = _Cluster(portal, api, namespace, spec["metadata"]["name"], tell)
-            cluster.require_rights()
+            least = configured("kubernetes.minimum-workers")
+            cluster.require_rights(
+                (
+                    *RIGHTS,
+                    *(() if is_inside else RIGHTS_TO_FORWARD),
+                    *(() if least is None else RIGHTS_TO_SCALE),
+                )
+            )
             # Before it is made: a Ctrl-C may come meanwhile.
             stack.callback(cluster.delete)
-            cluster.create(spec, options.workers or DEFAULT_WORKERS)
+            cluster.create(spec)
+            if least is not None:
+                cluster.scale(max(1, least), options.workers or DEFAULT_WORKERS)
             cluster.wait_for_pod("scheduler", _START_SECONDS)
             cluster.wait_for_pod("worker", patience_seconds(KUBERNETES))
-            if _is_inside():
+            if is_inside:
                 host = f"{cluster.name}-scheduler.{cluster.namespace}"
                 ports = [_SCHEDULER_PORT, _DASHBOARD_PORT]
             else:
@@ -115,10 +125,6 @@ def start_kubernetes(options: ClusterOptions, tell: Tell) -> Iterator[tuple[str,
                 f"no Dask cluster can be started on Kubernetes: {reason}."
             ) from error
         yield f"tcp://{host}:{ports[0]}", f"http://{host}:{ports[1]}/status"
-
-
-def _is_inside() -> bool:
-    return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 async def _log_in() -> tuple[Any, str]:
@@ -198,45 +204,39 @@ class _Cluster:
 
         return await _within(ask(), _ANSWER_SECONDS)
 
-    def require_rights(self) -> None:
-        """Raise `RuntimeError` with all rights that lack, before anything is made."""
+    def require_rights(self, rights: Iterable[str]) -> None:
+        """Raise `RuntimeError` with all of the rights that lack, before anything is made."""
         lacking = []
-        scaling = configured("kubernetes.minimum-workers") is not None
-        for right in (
-            *_RIGHTS,
-            *(() if _is_inside() else _RIGHTS_TO_FORWARD),
-            *(_RIGHTS_TO_SCALE if scaling else ()),
-        ):
+        for right in rights:
             verb, resource = right.split()
-            resource, _, subresource = resource.partition("/")
-            asked = {"namespace": self.namespace, "verb": verb, "resource": resource}
-            asked["group"] = OPERATORS_API.partition("/")[0] if resource.startswith("dask") else ""
+            name, _, subresource = resource.partition("/")
+            group = OPERATORS_API.partition("/")[0] if name.startswith("dask") else ""
+            asked = {"verb": verb, "group": group, "resource": name, "subresource": subresource}
             review = {
                 "apiVersion": _REVIEWS_API,
                 "kind": "SelfSubjectAccessReview",
-                "spec": {"resourceAttributes": asked | {"subresource": subresource}},
+                "spec": {"resourceAttributes": asked | {"namespace": self.namespace}},
             }
             if not self.ask("POST", _REVIEWS, json=review)["status"]["allowed"]:
                 lacking.append(right)
         if lacking:
-            raise RuntimeError(
-                f"you lack rights in namespace {self.namespace}: {', '.join(lacking)}"
-            )
+            words = ", ".join(lacking)
+            raise RuntimeError(f"you lack rights in namespace {self.namespace}: {words}")
 
-    def create(self, spec: dict[str, Any], n_workers: int) -> None:
-        """Make it, and with ``minimum-workers`` what scales it."""
+    def create(self, spec: dict[str, Any]) -> None:
+        """Make it; its claim must be there."""
         claim = configured("kubernetes.claim")
-        self.ask(
-            "GET",
-            f"persistentvolumeclaims/{claim}",
+        no_claim = (
             f"namespace {self.namespace} has no volume claim {claim} (kubernetes.claim in "
-            "amos-dask's configuration)",
+            "amos-dask's configuration)"
         )
+        self.ask("GET", f"persistentvolumeclaims/{claim}", no_claim)
         self.ask("POST", "daskclusters", "the Dask operator is not installed there", json=spec)
-        if (least := configured("kubernetes.minimum-workers")) is not None:
-            limits = {"cluster": self.name, "minimum": max(1, least), "maximum": n_workers}
-            scaler = resource("DaskAutoscaler", self.name, limits)
-            self.ask("POST", "daskautoscalers", json=scaler)
+
+    def scale(self, minimum: int, maximum: int) -> None:
+        """Let the operator see to as many workers as there is work for."""
+        limits = {"cluster": self.name, "minimum": minimum, "maximum": maximum}
+        self.ask("POST", "daskautoscalers", json=resource("DaskAutoscaler", self.name, limits))
 
     def delete(self) -> None:
         """Delete it with its pods; say so where that cannot be."""

@@ -93,7 +93,7 @@ def test_the_clients_role_has_the_rights_that_are_asked_for_and_no_others() -> N
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert given == {*ours._RIGHTS, *ours._RIGHTS_TO_FORWARD, *ours._RIGHTS_TO_SCALE}
+    assert given == {*ours.RIGHTS, *ours.RIGHTS_TO_FORWARD, *ours.RIGHTS_TO_SCALE}
 
 
 # ---------------------------------------------------------------- the kustomization

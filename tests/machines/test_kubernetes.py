@@ -381,7 +381,7 @@ def test_rights_that_lack_are_all_named(cluster: Cluster, place: Place, tmp_path
     powerless = Cluster(cluster.namespace, cluster.image, cluster.folder, tmp_path / "nobody")
     code, words = Program(powerless, place, cluster.folder / "nobody").finish()
     assert code == 1
-    named = ", ".join((*ours._RIGHTS, *ours._RIGHTS_TO_FORWARD))
+    named = ", ".join((*ours.RIGHTS, *ours.RIGHTS_TO_FORWARD))
     assert words.endswith(f"you lack rights in namespace {cluster.namespace}: {named}.\n")
 
 
