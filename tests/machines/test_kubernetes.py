@@ -355,7 +355,7 @@ def test_the_cluster_of_a_client_that_is_killed_goes_when_it_has_been_idle(
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "image": ({"kubernetes__image": "registry.example.org/nothing:1"}, "ImagePullBackOff: "),
-    "claim": ({"kubernetes__claim": "none"}, "has no volume claim none"),
+    "claim": ({"kubernetes__claim": "missing"}, "has no volume claim missing"),
     "room": ({"patience": 25, "memory": "900GiB"}, "Unschedulable: "),
 }
 
@@ -426,7 +426,7 @@ def test_others_do_not_reach_the_scheduler(
     code = (
         "import socket, sys, time\n"
         f"where = '{service.partition('/')[2]}.{cluster.namespace}.svc.cluster.local', 8786\n"
-        "for _ in range(20):\n"
+        "for _ in range(8):\n"
         "    try: sys.exit(socket.create_connection(where, 3).close())\n"
         "    except OSError as error: print(error); time.sleep(1)\n"
         "sys.exit(1)\n"
