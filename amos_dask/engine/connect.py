@@ -88,8 +88,14 @@ def connect(
         with warnings.catch_warnings():
             # `find_problems` tells of versions that matter.
             warnings.simplefilter("ignore", VersionMismatchWarning)
-            if kind in (LOCAL, *BATCH_SYSTEMS):
-                client = Client(stack.enter_context(_start(options)), set_as_default=False)
+            if kind == LOCAL:
+                cluster = stack.enter_context(_start_local(options))
+                client = Client(cluster, set_as_default=False)
+            elif kind in BATCH_SYSTEMS:
+                from amos_dask.engine.batch import start_batch
+
+                cluster = stack.enter_context(start_batch(options, _security(options)))
+                client = Client(cluster, set_as_default=False)
             elif kind == KUBERNETES:
                 from amos_dask.engine.kubernetes import start_kubernetes
 
@@ -112,14 +118,6 @@ def count_workers(options: ClusterOptions) -> int | None:
     if options.cluster in (KUBERNETES, *BATCH_SYSTEMS):
         return options.workers or DEFAULT_WORKERS
     return None
-
-
-def _start(options: ClusterOptions) -> Any:
-    if options.cluster == LOCAL:
-        return _start_local(options)
-    from amos_dask.engine.batch import start_batch
-
-    return start_batch(options, _security(options))
 
 
 def _start_local(options: ClusterOptions) -> Any:
