@@ -84,26 +84,25 @@ def connect(
                 _PRELOAD,
             ],
         }
-    with dask.config.set(config), ExitStack() as stack:
-        with warnings.catch_warnings():
-            # `find_problems` tells of versions that matter.
-            warnings.simplefilter("ignore", VersionMismatchWarning)
-            if kind == LOCAL:
-                cluster = stack.enter_context(_start_local(options))
-                client = Client(cluster, set_as_default=False)
-            elif kind in BATCH_SYSTEMS:
-                from amos_dask.engine.batch import start_batch
+    with dask.config.set(config), warnings.catch_warnings(), ExitStack() as stack:
+        # `find_problems` tells of versions that matter; Dask of all, also when it connects again.
+        warnings.simplefilter("ignore", VersionMismatchWarning)
+        if kind == LOCAL:
+            cluster = stack.enter_context(_start_local(options))
+            client = Client(cluster, set_as_default=False)
+        elif kind in BATCH_SYSTEMS:
+            from amos_dask.engine.batch import start_batch
 
-                cluster = stack.enter_context(start_batch(options, _security(options)))
-                client = Client(cluster, set_as_default=False)
-            elif kind == KUBERNETES:
-                from amos_dask.engine.kubernetes import start_kubernetes
+            cluster = stack.enter_context(start_batch(options, _security(options)))
+            client = Client(cluster, set_as_default=False)
+        elif kind == KUBERNETES:
+            from amos_dask.engine.kubernetes import start_kubernetes
 
-                address, link = stack.enter_context(start_kubernetes(options, tell))
-                stack.enter_context(dask.config.set({"distributed.dashboard.link": link}))
-                client = _client_at(address, None, tell)
-            else:
-                client = _client_at(kind, _security(options), tell)
+            address, link = stack.enter_context(start_kubernetes(options, tell))
+            stack.enter_context(dask.config.set({"distributed.dashboard.link": link}))
+            client = _client_at(address, None, tell)
+        else:
+            client = _client_at(kind, _security(options), tell)
         yield stack.enter_context(client)
 
 
