@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,6 +174,23 @@ def test_an_address_connects_to_the_scheduler_there_and_leaves_it_running(
             assert len(client.nthreads()) == 2
             assert client.submit(abs, -4).result() == 4
         assert client.status == "closed"
+
+
+def test_dasks_table_of_versions_is_left_to_the_check_of_the_cluster(
+    cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = distributed.versions.get_versions()
+    found["packages"]["python"] = "3.11.99.final.0"
+    monkeypatch.setattr(distributed.versions, "get_versions", lambda *packages: found)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with Client(cluster_address, set_as_default=False):  # it is told of, by Dask
+            pass
+        assert told
+        before = len(told)
+        with connect(ClusterOptions(cluster_address)) as client:
+            assert client.submit(abs, -4).result() == 4
+        assert len(told) == before
 
 
 def refuse(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
