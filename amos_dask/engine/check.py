@@ -106,8 +106,8 @@ def look_at_workers(
         client.wait_for_workers(1, timeout=wait_seconds)
     except TimeoutError as error:
         raise ClusterError(
-            f"no worker has started within {wait_seconds:.0f} s; look at the queue and at the "
-            "workers' logs."
+            f"no worker has started within {wait_seconds:.0f} s; look at the queue ('kubectl get "
+            "pods' on Kubernetes) and at the workers' logs."
         ) from error
     if n_workers > 1:
         with suppress(TimeoutError):
