@@ -263,3 +263,33 @@ def test_with_tls_everything_is_encrypted(phantom: Archive, tmp_path: Path) -> N
             Client(client.scheduler.address.replace("tls", "tcp"), timeout="2s")
         result = amos_dask.run(tmp_path / "R", phantom.path, cluster=client, progress="none")
     assert result.n_failed == 0
+
+
+def test_kernels_are_not_waited_for_on_a_worker_that_is_taken_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As an autoscaler does, with the last worker that there is, before another has started."""
+
+    def compile_for_long() -> None:
+        time.sleep(60)
+
+    monkeypatch.setattr(session, "_warm_up", compile_for_long)
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Notice) and "compiling" in event.message:
+                client.retire_workers(list(client.nthreads()))
+
+        started = time.monotonic()
+        with session.open_session(client, listen) as opened:
+            opened.prepare_kernels()
+        assert time.monotonic() - started < 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 _SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
 _SECONDS_FOR_COMPILING = 300
+_SECONDS_BETWEEN_LOOKS = 2.0
 _TITLE_OF_DASKS_REPORT, _FIRST_BYTES = b"<title>Dask Performance Report", 400
 
 
@@ -162,22 +164,32 @@ class Session:
         with noticing_the_end_of(self.client):
             workers = self.client.scheduler_info(n_workers=-1)["workers"]
             one_per_host = {info["host"]: address for address, info in workers.items()}
-            futures = [
-                self.client.submit(
+            futures = {
+                address: self.client.submit(
                     _warm_up,
                     key=f"prepare-kernels-{host}",
                     workers=[address],
                     allow_other_workers=True,  # it may be gone by now
                 )
                 for host, address in one_per_host.items()
-            ]
-            for future in futures:
+            }
+            for address, future in futures.items():
                 try:
                     future.result(timeout=_SECONDS_BEFORE_COMPILING_IS_SAID)
                 except TimeoutError:
                     self._tell("compiling kernels (once per machine, about 15 s)")
-                    with suppress(TimeoutError):  # then the samples' tasks do it
-                        future.result(timeout=_SECONDS_FOR_COMPILING)
+                    self._wait_while_there(address, future)
+
+    def _wait_while_there(self, address: str, future: Any) -> None:
+        """Wait for kernels, but not for a worker that is gone: then the samples' tasks do it.
+
+        What was meant for the last worker of all Dask gives to none that comes later.
+        """
+        end = time.monotonic() + _SECONDS_FOR_COMPILING
+        while time.monotonic() < end and address in self.client.nthreads():
+            with suppress(TimeoutError):
+                future.result(timeout=_SECONDS_BETWEEN_LOOKS)
+                return
 
 
 def _is_on_this_machine(client: Any) -> bool:
