@@ -144,7 +144,7 @@ def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
         first = names.subset_lists = names.subset_lists or ref
     elif form is not None and form.is_name_of(name):
         first = names.metadata = names.metadata or ref
-    elif name.lower() in _EXPECTED_NAMES or definition.is_passed_over(path):
+    elif name.lower() in _EXPECTED_NAMES or any(fits(it, path) for it in definition.other_files):
         return
     else:
         why = f"not a file of {definition.name}"

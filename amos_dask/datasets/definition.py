@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, with_config
 
-from amos_dask.datasets.described import MetadataFile, PublishedFile, Unlabelled
 from amos_dask.datasets.forms import (
+    EVERY_NUMBER,
     MODALITIES,
+    NEVER,
     SUBSETS,
     Channels,
     Count,
@@ -22,16 +22,17 @@ from amos_dask.datasets.forms import (
     Labels,
     LabelValues,
     MaskGeometry,
+    MetadataField,
     Modalities,
     Modality,
-    Places,
+    NamePattern,
     Prefix,
     Subset,
     Subsets,
     Text,
-    is_every,
+    name_pattern,
 )
-from amos_dask.datasets.places import ID, FileRule, Kind, ScanFile, fits, make_rule, number_seq
+from amos_dask.datasets.places import ID, SEQ_DIGITS, FileRule, Kind, Places, ScanFile, make_rule
 from amos_dask.labels import LabelMap, label_key
 from amos_dask.strict_yaml import dump_yaml
 
@@ -40,8 +41,84 @@ FROM_DATASET_JSON = "from dataset.json"
 FROM_ARCHIVE = ("name", "prefix", "labels", "modality", "channels")
 WHOLE_FILE = "(the whole file)"  # no key of it
 _Key = TypeVar("_Key")
-_PARTS = ("{channel}", "{label}")  # of volumes, of masks
 _NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?")
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file, such as the dataset's zip, as its publishers describe it.
+
+    Parameters
+    ----------
+    where : str
+        The page it is downloaded from, or its own URL.
+    md5 : str or None
+        Its MD5; None when nobody tells.
+    n_bytes, n_bytes_uncertain : int
+        Its size, 0 when nobody tells, and by how much that may be off: the page shows three digits.
+    name : str
+        A plain name, never a path.
+    """
+
+    where: Text
+    md5: Text | None
+    n_bytes: Count = 0
+    n_bytes_uncertain: Count = 0
+    name: Text = field(kw_only=True)
+
+    def fits(self, n_bytes: int) -> bool:
+        """Return whether a file of this size can be the published one."""
+        return not self.n_bytes or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class Unlabelled:
+    """Files of scans without labels, which lie beside the archive.
+
+    Parameters
+    ----------
+    published : tuple of str
+        Their names, as they are published.
+    zips, csvs : re.Pattern
+        Match the name of such a zip, whose first group is the modality, and of its metadata.
+    damaged : frozenset of int
+        Scans whose published file is damaged.
+    """
+
+    published: tuple[Text, ...] = ()
+    zips: NamePattern = NEVER
+    csvs: NamePattern = NEVER
+    damaged: frozenset[Count] = frozenset()
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class MetadataFile:
+    """The table that tells of the scans: a csv, tsv or xlsx file.
+
+    Parameters
+    ----------
+    files, official_file : str
+        Pattern of its name, with ``*``; the name that is preferred where several files fit.
+    id_column : str
+        Column of the scans' numbers or ids.
+    columns : mapping of str to str
+        Field of `Metadata` -> column.
+    mr_rows_may_be_shifted : bool
+        Whether MR scan N may stand in row N - 1, as in AMOS22.
+    """
+
+    files: Text
+    id_column: Annotated[Text, Field(alias="id")]
+    official_file: str = ""
+    columns: Mapping[MetadataField, Text] = field(default_factory=dict)
+    mr_rows_may_be_shifted: bool = False
+
+    def is_name_of(self, name: str) -> bool:
+        """Return whether a file name fits, in upper or lower case."""
+        return name_pattern(self.files).fullmatch(name) is not None
 
 
 @with_config(extra="forbid")
@@ -67,20 +144,15 @@ class DatasetDefinition:
         fourth axis of one file. Empty or one: scans have one channel.
     report_channel : str
         The channel that the report shows; empty for the first.
-    subset_numbers : mapping of str to tuple of range
-        Subset -> numbers of its scans, where that is the rule.
-    subset_column : str
-        Column of the metadata that tells a scan's subset; empty where none does.
-    subset_lists : str
-        JSON or YAML file of the archive that lists the ids of each subset; empty without one.
+    subset_numbers, subset_column, subset_lists
+        What tells a scan's subset, where its place does not: subset -> numbers, a column of the
+        metadata, or a JSON or YAML file of the archive that lists the ids of each.
     subsets_with_masks : frozenset of str
         Subsets in which every scan ought to have a mask.
     dataset_json : mapping of str to str
         Section of ``dataset.json`` -> subset; empty where it does not tell subsets.
-    modality_numbers : mapping of str to tuple of range
-        Modality -> numbers of its scans.
-    scanners : mapping of str to tuple of str
-        Modality -> scanner models.
+    modality_numbers, scanners : mapping of str to tuple
+        Modality -> numbers of its scans, scanner models.
     unlabelled_mr_scanners : frozenset of str
         MR scanners that no labelled scan was made with.
     official_counts : mapping
@@ -113,11 +185,6 @@ class DatasetDefinition:
         Where it is published, what it may be used for, what to cite; for people and exports.
     content : mapping
         What its file says.
-
-    Raises
-    ------
-    ValueError
-        When what several keys say does not go together.
     """
 
     name: DatasetName
@@ -158,73 +225,6 @@ class DatasetDefinition:
         default_factory=dict, repr=False
     )
 
-    def __post_init__(self) -> None:
-        for mistake in self._mistakes():
-            raise ValueError(mistake)
-
-    def _mistakes(self) -> Iterator[str]:
-        """Yield what in several keys does not go together."""
-        if not self.volumes:
-            yield "volumes are missing"
-        tells_subset = self.subset_numbers or self.subset_column or self.subset_lists
-        for key, places in (("volumes", self.volumes), ("masks", self.masks)):
-            if None in places and not tells_subset:
-                yield (
-                    f"{key} name one place for all, so subsets must say which numbers are in "
-                    "train, val and test, or subset_column or subset_lists who tells"
-                )
-        yield from self._mistakes_of_places()
-        if self.subset_column and self.metadata is None:
-            yield "subset_column needs metadata, whose column it names"
-        if not (self.modality_numbers or self.scanners or "modality" in self.open_questions):
-            yield "modality is missing"
-        for scanner in self.unlabelled_mr_scanners:
-            if self.scanner_modality(scanner) is None:
-                yield f"{scanner!r} in mr_scanners_without_masks is none of the scanners"
-        is_shifted = self.metadata is not None and self.metadata.mr_rows_may_be_shifted
-        if is_shifted and not self.modality_numbers.get("mri"):
-            yield "mr_rows_may_be_shifted needs the numbers of mri in modality"
-        if self.splits_prostate_uterus and self.label_map.unknown((15, 16)):
-            yield "split_prostate_uterus needs the labels 15 and 16"
-        yield from self._mistakes_of_labels()
-
-    def _mistakes_of_places(self) -> Iterator[str]:
-        for one, other in combinations(self.files, 2):
-            if one.path.pattern == other.path.pattern:
-                yield (
-                    f"{one.example} would be two things; volumes and masks of each subset need "
-                    "places of their own"
-                )
-        for rule in self.files:
-            part, wrong = _PARTS if rule.kind == "volume" else _PARTS[::-1]
-            where = f"{rule.place!r} in {rule.kind}s"
-            if wrong in rule.place:
-                yield f"{where} has {wrong}, which is for the others"
-            if rule.kind == "mask" or "channels" in self.open_questions:
-                continue
-            if part in rule.place and not rule.spellings:
-                yield f"{where} has {part}, so channels must say what stands there"
-            if part not in rule.place and rule.spellings:
-                yield f"{where} needs {part}, as channels have files of their own"
-        if self.has_numbers and any("{id}" in rule.place for rule in self.files):
-            yield "volumes and masks have {number} in some places and {id} in others"
-        of_masks = [rule.place for rule in self.files if rule.kind == "mask"]
-        if self.has_label_files and not all("{label}" in place for place in of_masks):
-            yield "masks have {label} in some places only; each label has a file, or none has"
-
-    def _mistakes_of_labels(self) -> Iterator[str]:
-        if "labels" in self.open_questions:
-            return
-        known = {label_key(name) for name in self.label_map.names().values()}
-        for key, names in (("precedence", self.precedence), ("denoise", self.denoised)):
-            for name in names if isinstance(names, tuple) else ():
-                if label_key(name) not in known:
-                    yield f"{key} names {name!r}, which is none of the labels"
-        for label in self.label_map.unknown(self.label_values.values()):
-            yield f"label_values name the label {label}, which is none of the labels"
-        if self.report_channel and self.report_channel not in self.channels:
-            yield f"report_channel {self.report_channel!r} is none of the channels"
-
     @property
     def open_questions(self) -> tuple[str, ...]:
         """Which of `FROM_ARCHIVE` the archive's ``dataset.json`` has to tell."""
@@ -252,9 +252,12 @@ class DatasetDefinition:
     @cached_property
     def files(self) -> tuple[FileRule, ...]:
         """Its scans and masks."""
+        channels = {s: n for n, each in enumerate(self.channels.values()) for s in each}
+        names = self.label_map.names().items()
+        labels = {name.replace(" ", "_"): label for label, name in names if label}
         of_kind: tuple[tuple[Kind, Places, dict[str, int]], ...] = (
-            ("volume", self.volumes, self._channel_spellings),
-            ("mask", self.masks, self._label_spellings),
+            ("volume", self.volumes, channels),
+            ("mask", self.masks, labels),
         )
         return tuple(
             make_rule(kind, subset, place, spellings, prefix=self.prefix, digits=self.digits)
@@ -266,16 +269,6 @@ class DatasetDefinition:
     @cached_property
     def _by_precision(self) -> list[FileRule]:
         return sorted(self.files, key=lambda rule: -rule.n_literal)
-
-    @property
-    def _channel_spellings(self) -> dict[str, int]:
-        channels = enumerate(self.channels.values())
-        return {name: channel for channel, names in channels for name in names}
-
-    @property
-    def _label_spellings(self) -> dict[str, int]:
-        names = self.label_map.names().items()
-        return {name.replace(" ", "_"): label for label, name in names if label}
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -339,11 +332,15 @@ class DatasetDefinition:
 
     def find_seq(self, text: str) -> str | None:
         """Return the seq that such as ``amos_0004``, ``4`` or ``4.0`` means; None for others."""
-        seq = text.removeprefix(f"{self.prefix}_")
+        return self.find_seqs([text])[0]
+
+    def find_seqs(self, texts: Iterable[str]) -> list[str | None]:
+        """Return the seq of each of such texts; None for others."""
+        bare = [text.removeprefix(f"{self.prefix}_") for text in texts]
         if not self.has_numbers:
-            return seq if re.fullmatch(ID, seq) else None
-        match = _NUMBER.fullmatch(seq)
-        return None if match is None else number_seq(int(match[1]))
+            return [text if re.fullmatch(ID, text) else None for text in bare]
+        found = [_NUMBER.fullmatch(text) for text in bare]
+        return [None if match is None else f"{int(match[1]):0{SEQ_DIGITS}d}" for match in found]
 
     def scan_file(self, path: PurePosixPath) -> ScanFile | None:
         """Return what a file is by its name and folders; None for any other file."""
@@ -353,10 +350,6 @@ class DatasetDefinition:
             return found
         subset = _find(found.seq, self.subset_numbers)
         return None if subset is None else found._replace(subset=subset)
-
-    def is_passed_over(self, path: PurePosixPath) -> bool:
-        """Return whether a file is one that the publishers put there besides."""
-        return any(fits(place, path) for place in self.other_files)
 
     def seq_in(self, name: str) -> str | None:
         """Return the seq of the scan that a file name speaks of, wherever the file lies."""
@@ -380,12 +373,14 @@ class DatasetDefinition:
         return dump_yaml(dict(self.content))
 
 
-def _is_number(seq: str) -> bool:
-    return re.fullmatch(r"[0-9]{1,9}", seq) is not None
-
-
 def _find(seq: str, numbers: Mapping[_Key, tuple[range, ...]]) -> _Key | None:
-    number = int(seq) if _is_number(seq) else None
+    """Return whose numbers a scan's is among."""
+    number = int(seq) if re.fullmatch(r"[0-9]{1,9}", seq) else None
     return next(
-        (k for k, each in numbers.items() if any(is_every(r) or number in r for r in each)), None
+        (
+            key
+            for key, ranges in numbers.items()
+            if EVERY_NUMBER in ranges or any(number in each for each in ranges)
+        ),
+        None,
     )
