@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import PurePosixPath
 
 from amos_dask.datasets import DatasetDefinition, Kind, ScanFile, fits
@@ -60,13 +59,21 @@ class Names:
 
 def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names:
     """Sort an archive's files by what their names say."""
-    names = Names(definition)
-    junk: Counter[str] = Counter()
-    form = definition.metadata
-    files = list(files)
+    names, junk, files = Names(definition), Counter[str](), list(files)
     pairs = _find_pairs(files)
     of_pairs = {ref.path for ref in pairs.values()}
-    for ref in sorted(files, key=partial(_precedence, "" if form is None else form.official_file)):
+    official_csv = "" if definition.metadata is None else definition.metadata.official_file
+
+    def precedence(ref: FileRef) -> tuple[bool, bool, int, str]:
+        """Return what comes first where several files stand for one thing.
+
+        Images of the form that can be read, and the official csv; then shallow paths: of two
+        dataset.json the outer one is the archive's.
+        """
+        is_official = ref.path.rpartition("/")[2] == official_csv
+        return not ref.path.endswith(".nii.gz"), not is_official, ref.path.count("/"), ref.path
+
+    for ref in sorted(files, key=precedence):
         path = PurePosixPath(ref.path)
         if what := _junk(path):
             junk[what] += 1
@@ -97,16 +104,6 @@ def find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:
     found = [ref for path, ref in paths if path.name == _DATASET_JSON and not _junk(path)]
     depth = min((ref.path.count("/") for ref in found), default=0)
     return [ref for ref in found if ref.path.count("/") == depth]
-
-
-def _precedence(official_csv: str, ref: FileRef) -> tuple[bool, bool, int, str]:
-    """Return what comes first where several files stand for one thing.
-
-    Images of the form that can be read, and the official csv; then shallow paths: of two
-    dataset.json the outer one is the archive's.
-    """
-    depth, is_official = ref.path.count("/"), ref.path.rpartition("/")[2] == official_csv
-    return (not ref.path.endswith(".nii.gz"), not is_official, depth, ref.path)
 
 
 def _junk(path: PurePosixPath) -> str | None:

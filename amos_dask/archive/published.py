@@ -18,7 +18,7 @@ BLOCK_BYTES = 1 << 24
 def compare_with_published(
     location: str, published: PublishedFile, tell: Callable[[int, int | None], None]
 ) -> Issue | None:
-    """Compare a zip file with the published one: its size, then its MD5.
+    """Return in what a zip differs from the published one: in its size, else in its MD5.
 
     Parameters
     ----------
@@ -28,11 +28,6 @@ def compare_with_published(
         What it should be.
     tell : callable
         As for `read_md5`.
-
-    Returns
-    -------
-    Issue or None
-        None when the MD5 is the published one. A zip that is too small is not read.
 
     Raises
     ------
@@ -53,10 +48,7 @@ def compare_with_published(
 def describe_progress(location: str, published: PublishedFile) -> str:
     """Return how far the download of a zip is, for people; empty where it may be complete.
 
-    Raises
-    ------
-    ArchiveError
-        When the zip cannot be read.
+    Raises `ArchiveError` when the zip cannot be read.
     """
     with open_archive(location, "zip") as file:
         n_bytes = count_bytes(file)
@@ -77,8 +69,7 @@ def read_md5(file: BinaryIO, tell: Callable[[int, int | None], None]) -> str:
     file : binary file
         It is read from its beginning.
     tell : callable
-        Is told how many bytes have been read, and of how many as far as that is known, block by
-        block.
+        Is told after each block how many bytes have been read, and of how many if that is known.
     """
     digest = hashlib.md5(usedforsecurity=False)  # what the publishers chose
     n_read, n_bytes = 0, count_bytes(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from amos_dask.csv_text import BOMS
@@ -42,13 +43,11 @@ def find_substitute(head: bytes) -> str:
     ----------
     head : bytes
         Its first `HEAD_BYTES`, or all of it.
-
-    Returns
-    -------
-    str
-        Such as ``a Git LFS pointer; 'git lfs pull' brings the file``.
     """
-    text = _as_text(head[:HEAD_BYTES])
+    head = head[:HEAD_BYTES]
+    found = ((bom, encoding) for bom, encoding in BOMS if head.startswith(bom))
+    bom, encoding = next(found, (b"", "latin-1"))
+    text = head[len(bom) :].decode(encoding, "replace")
     if _GIT_LFS.match(text):
         return "a Git LFS pointer; 'git lfs pull' brings the file"
     if _GIT_ANNEX.match(text.lstrip()):
@@ -84,15 +83,8 @@ def find_other_form(head: bytes, name: str) -> str:
 
     Parameters
     ----------
-    head : bytes
-        Its first `HEAD_BYTES`, or all of it.
-    name : str
-        Its name.
-
-    Returns
-    -------
-    str
-        Empty where nothing is known of it.
+    head, name
+        Its first `HEAD_BYTES`, or all of it; its name. Empty is returned where they tell nothing.
     """
     is_tar = head[257:262] == b"ustar"  # as all but the oldest programs write it
     if not is_tar and (what := find_substitute(head)):
@@ -124,13 +116,6 @@ def describe_part(*, cut_by_bytes: bool = False) -> str:
     return f"one part of a split zip; put the parts together ({join}) and name the whole"
 
 
-def _as_text(head: bytes) -> str:
-    for bom, encoding in BOMS:
-        if head.startswith(bom):
-            return head[len(bom) :].decode(encoding, "replace")
-    return head.decode("latin-1")
-
-
 # In every folder of scans that an export of ours made: it is no archive.
 EXPORT_MARK = "amos-dask.json"
 _MOST_LOOKED_AT = 32  # folders of scans, of which one is enough
@@ -155,9 +140,16 @@ def require_outside_archives(path: Path, definition: DatasetDefinition | None = 
             raise AmosDaskError(f"{path} lies inside the archive {folder}; write somewhere else.")
 
 
+@cache
+def _known_folders() -> frozenset[str]:
+    """Return the names of folders of scans, such as ``imagesTr``, in the datasets known here."""
+    return frozenset(rule.folder for name in PACKAGED for rule in find_definition(name).files) - {
+        ""
+    }
+
+
 def _holds_scans(folder: Path, definition: DatasetDefinition | None) -> bool:
-    rules = [rule for name in PACKAGED for rule in find_definition(name).files if rule.folder]
-    if any(_names(folder / place, ".nii.gz") for place in {rule.folder for rule in rules}):
+    if any(_names(folder / known, ".nii.gz") for known in _known_folders()):
         return True
     if definition is None:
         return False

@@ -1,6 +1,8 @@
 """Bytes of archive files, wherever they lie: in a folder, in a zip or tar in place, or at a URL.
 
-Also what the ends of a file tell without unpacking it: its place in the zip, its length.
+Also what the ends of a file tell without unpacking it: its place in the zip, its length. Functions
+here that take a `FileRef` raise `InaccessibleFileError` where the file cannot be read, and
+`UnreadableImageError` where the zip or tar is damaged there, or holds no content of it.
 """
 
 from __future__ import annotations
@@ -115,13 +117,7 @@ def _find_place(file: BinaryIO, ref: FileRef) -> tuple[int, int | None]:
 
 
 def read_bytes(ref: FileRef, limit: int) -> bytes:
-    """Read a small file whole, refusing more than ``limit`` bytes, and what only stands for it.
-
-    Raises
-    ------
-    InaccessibleFileError, UnreadableImageError
-        When the file cannot be read, is larger than the limit, or is such as a web page.
-    """
+    """Read a small file whole, refusing more than ``limit`` bytes, and such as a web page."""
     content = b""
     for block in read_blocks(ref):
         content += block
@@ -133,17 +129,7 @@ def read_bytes(ref: FileRef, limit: int) -> bytes:
 
 
 def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
-    """Yield the bytes of a file in blocks of bounded size.
-
-    Of a zip member, size and checksum are verified.
-
-    Raises
-    ------
-    InaccessibleFileError
-        When the file cannot be read.
-    UnreadableImageError
-        When the zip or tar is damaged there, or holds no content of the file.
-    """
+    """Yield the bytes of a file in blocks of bounded size; a zip's checksum of it is verified."""
     with _opened(ref) as file:
         start, n_bytes = _find_place(file, ref)
         if start:
@@ -177,32 +163,23 @@ class Ends(NamedTuple):
         What is wrong with its place in the zip; empty when nothing is, and outside zips.
     length : int or None
         Its unpacked length modulo 2**32, of a gzip file as its last four bytes say; of a pair that
-        of the ``.img``. None where it cannot be had without unpacking all of it.
+        of the ``.img``. None where only unpacking would tell.
     """
 
     zip_fault: str = ""
     length: int | None = None
 
     def agree_with(self, n_bytes: int) -> bool:
-        """Return whether a file that unpacks to so many bytes may end like this.
+        """Return whether a file that unpacks to so many bytes may end like this, if that is told.
 
         Gzip files that end otherwise may be sound too: several gzip members, padding, bytes after
-        the image. Only unpacking tells those from a damaged file. Where nothing can be told, that
-        is taken for good.
+        the image. Only unpacking tells those from a damaged file.
         """
         return self.length is None or self.length == n_bytes % _MODULUS
 
 
 def read_ends(ref: FileRef) -> Ends:
-    """Look at the ends of a file, or of both of a pair, and at what a zip says just before it.
-
-    Raises
-    ------
-    InaccessibleFileError
-        When the file cannot be read.
-    UnreadableImageError
-        When the zip or tar holds no content of it.
-    """
+    """Look at the ends of a file, or of both of a pair, and at what a zip says just before it."""
     member = ref.member
     with _opened(ref) as file:
         if isinstance(member, ZipMember) and (fault := find_member_fault(file, ref, member)):
@@ -227,13 +204,6 @@ def read_gzip_identity(ref: FileRef) -> str:
 
     They are those of its last gzip member. Where that is not the whole of an image, as its header
     tells, a digest of the whole file is added; only then is all of it read.
-
-    Raises
-    ------
-    InaccessibleFileError
-        When the file cannot be read.
-    UnreadableImageError
-        When the tar does not hold it.
     """
     with _opened(ref) as file:
         start, n_bytes = _find_place(file, ref)

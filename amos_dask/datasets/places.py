@@ -69,10 +69,12 @@ class ScanFile(NamedTuple):
 
 
 class FileRule(NamedTuple):
-    """Files of one kind, and of one subset; None where something else tells it.
+    """Files of one kind and one subset.
 
     Parameters
     ----------
+    kind, subset
+        As of `ScanFile`.
     place : str
         Their folders and name, with placeholders.
     path, name : re.Pattern
@@ -135,17 +137,7 @@ def make_rule(
     prefix: str,
     digits: int,
 ) -> FileRule:
-    """Return what a place stands for.
-
-    Parameters
-    ----------
-    kind, subset, place, spellings
-        As of `FileRule`.
-    prefix : str
-        Stands for ``{prefix}``.
-    digits : int
-        The least number of digits in ``{number}``.
-    """
+    """Return what a place stands for; at least so many digits are in ``{number}``."""
     place = place.replace("{prefix}", prefix)
     folder, _, name = place.rpartition("/")
     folder = folder.rpartition("/")[2]
