@@ -143,9 +143,8 @@ def require_outside_archives(path: Path, definition: DatasetDefinition | None = 
 @cache
 def _known_folders() -> frozenset[str]:
     """Return the names of folders of scans, such as ``imagesTr``, in the datasets known here."""
-    return frozenset(rule.folder for name in PACKAGED for rule in find_definition(name).files) - {
-        ""
-    }
+    rules = (rule for name in PACKAGED for rule in find_definition(name).files)
+    return frozenset(rule.folder for rule in rules if rule.folder)
 
 
 def _holds_scans(folder: Path, definition: DatasetDefinition | None) -> bool:

@@ -64,10 +64,9 @@ def make_scan(
     *,
     sex: str = "M",
 ) -> Scan:
-    """Make one synthetic abdomen.
+    """Make one synthetic abdomen, fitted into the field of view.
 
-    The whole abdomen is fitted into the field of view, whatever its size: on 48x40x16 voxels
-    each organ is a few voxels, on 512x512x90 it looks like one.
+    On 48x40x16 voxels each organ is a few voxels, on 512x512x90 it looks like one.
 
     Parameters
     ----------
@@ -81,11 +80,6 @@ def make_scan(
         The same arguments give the same scan.
     sex
         "F" has a uterus behind the bladder, "M" a prostate below it.
-
-    Returns
-    -------
-    Scan
-        Intensities and mask in RAS storage.
 
     Raises
     ------
@@ -123,7 +117,7 @@ def make_scan(
 def _fit_body(shape: tuple[int, ...], spacing_mm: tuple[float, ...], width: float) -> Grid:
     """Return the voxels' centres along x, y and z in reference millimetres.
 
-    The body is as wide as is said, in widths of the field of view, and as deep as fits.
+    The body's width is in widths of the field of view; it is as deep as fits.
     """
     half_width = 0.5 * width * shape[0] * spacing_mm[0]
     half_depth = min(0.74 * half_width, 0.45 * shape[1] * spacing_mm[1])
@@ -136,7 +130,7 @@ def _fit_body(shape: tuple[int, ...], spacing_mm: tuple[float, ...], width: floa
 
 
 def _make_texture(shape: tuple[int, ...], rng: np.random.Generator) -> Float32:
-    """Smooth noise of unit variance, (2y, 2x): any window of it can displace an outline."""
+    """Return smooth noise of unit variance, (2y, 2x): any window of it can displace an outline."""
     white = rng.integers(-128, 128, (2 * shape[1], 2 * shape[0]), np.int32)
     fine = _smooth(white)
     if shape[0] < _DETAIL_WIDTH:

@@ -87,11 +87,6 @@ class Patient:
     site: str
 
 
-def _anatomy(number: int, seed: int) -> str:
-    """Return the sex of scan `number`'s patient; neighbours differ, so that a wrong row shows."""
-    return "FM"[(number + seed) % 2]
-
-
 def _make_patients(seed: int, subset_of: Mapping[int, str]) -> dict[int, Patient]:
     """Make up a patient for each of the 600 scans, given their subsets; by number."""
     rng = np.random.default_rng([seed, 600])
@@ -104,7 +99,7 @@ def _make_patients(seed: int, subset_of: Mapping[int, str]) -> dict[int, Patient
         had_birthday = (acquired.month, acquired.day) >= (born.month, born.day)
         patients[number] = Patient(
             birth_date=f"{born:%Y%m%d}",
-            sex=_anatomy(number, seed),
+            sex="FM"[(number + seed) % 2],
             age=f"{acquired.year - born.year - (not had_birthday):03d}Y",
             scanner=scanners[number],
             manufacturer=manufacturers[scanners[number]],
@@ -143,22 +138,14 @@ class PlantedSample(Patient):
 
     Attributes
     ----------
-    seq
-        Four digits, "0001".
-    subset
-        "train", "val" or "test".
-    modality
-        "ct" or "mri".
     anatomy
         "F" or "M": whether label 15 is a uterus or a prostate, also when the csv is silent.
     image, mask_name
         Names inside the archive's root, POSIX; `mask_name` is "" without mask.
     mask
         Data type of the mask file, "none" without mask.
-    shape
-        Voxels of the volume as stored, (x, y, z), without a trailing frame axis.
-    spacing_mm
-        Voxel size as stored, millimetres, (x, y, z).
+    shape, spacing_mm
+        As stored, (x, y, z): voxels of the volume without a trailing frame axis, and their size.
     quirks
         Names of what is odd, see `quirks.CT_QUIRKS`; none where none were asked for.
     defect
@@ -186,14 +173,9 @@ class PlantedSample(Patient):
 def plan_samples(
     n_ct: int, n_mri: int, size: str, seed: int, quirks: bool, defects: bool
 ) -> tuple[tuple[PlantedSample, ...], dict[int, Patient]]:
-    """Plan what to write; arguments as of `write_archive`.
+    """Return the samples to write, by seq, and all 600 patients, by number.
 
-    Returns
-    -------
-    tuple of PlantedSample
-        By seq.
-    dict of int to Patient
-        All 600 patients, by number.
+    Arguments are those of `write_archive`.
     """
     subsets = {n: _SUBSETS[place % 5] for scans in (_CT, _MRI) for place, n in enumerate(scans)}
     patients = _make_patients(seed, subsets)
@@ -206,6 +188,7 @@ def plan_samples(
         number = (_CT if modality == "ct" else _MRI)[place]
         table = CT_QUIRKS if modality == "ct" else MRI_QUIRKS
         names = table[place % len(table)] if quirks and not defect else PLAIN
+        anatomy = patients[number].sex
         missing = {name[8:]: "" for name in names if name.startswith("missing_")}
         patients[number] = replace(patients[number], **missing)
         shapes, spacings = SIZES[size][modality]
@@ -213,7 +196,7 @@ def plan_samples(
             **asdict(patients[number]),
             **_files(number, "train" if defect else subsets[number], names),
             modality=modality,
-            anatomy=_anatomy(number, seed),
+            anatomy=anatomy,
             shape=_stored(shapes[place % len(shapes)], names),
             spacing_mm=_stored(spacings[place % len(spacings)], names),
             defect=defect,
