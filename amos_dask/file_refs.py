@@ -7,40 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """Where a member lies in its zip file, from the zip's directory.
+    """Where a member lies in its zip file, and how it is packed, from the zip's directory."""
 
-    Parameters
-    ----------
-    header_offset : int
-        Byte where its local header begins.
-    compressed_size : int
-        Bytes as packed.
-    method : int
-        How it is packed: 0 stored, 8 deflated, others are refused.
-    flags : int
-        General purpose bits; the lowest says that it is encrypted.
-    """
-
-    header_offset: int
-    compressed_size: int
-    method: int
-    flags: int
+    header_offset: int  # byte where its local header begins
+    compressed_size: int  # bytes as packed
+    method: int  # 0 stored, 8 deflated, others are refused
+    flags: int  # the lowest bit says that it is encrypted
 
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """Where a member's content lies in its tar file.
+    """Where a member's content lies in its tar file, or why it cannot be read."""
 
-    Parameters
-    ----------
-    offset : int
-        Byte where it begins.
-    fault : str
-        Why it cannot be read, where it cannot: a link to nothing, a sparse file.
-    """
-
-    offset: int
-    fault: str = ""
+    offset: int  # byte where it begins
+    fault: str = ""  # such as a link to nothing
 
 
 @dataclass(frozen=True, slots=True)

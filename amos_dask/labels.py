@@ -84,12 +84,7 @@ def read_label_map(path: Path) -> LabelMap:
 
 
 def make_label_map(content: object) -> LabelMap:
-    """Return the label map that a mapping of text to text stands for.
-
-    Parameters
-    ----------
-    content : object
-        Label index -> name.
+    """Return the label map that a mapping of index to name, both text, stands for.
 
     Raises
     ------
