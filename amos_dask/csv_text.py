@@ -46,22 +46,10 @@ class Decoded(NamedTuple):
 
 
 def decode(content: bytes, encoding: str | None = None) -> Decoded:
-    """Return the text of a csv file that people have made.
+    """Return the text of a csv file that people have made, in the encoding that they name.
 
-    UTF-8 and UTF-16, with or without byte order mark, are told for certain; another encoding is
-    recognised by the words beyond ASCII.
-
-    Parameters
-    ----------
-    content : bytes
-        The file.
-    encoding : str, optional
-        Its encoding, where people say so, such as ``gb18030``.
-
-    Raises
-    ------
-    ValueError
-        When it cannot be decoded; the message says why.
+    Without one, UTF-8 and UTF-16, with or without byte order mark, are told for certain; another is
+    recognised by the words beyond ASCII. Raises `ValueError`, which says why, where that fails.
     """
     if encoding is None:
         encoding = next((name for bom, name in BOMS if content.startswith(bom)), None)

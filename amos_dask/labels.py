@@ -86,11 +86,8 @@ def read_label_map(path: Path) -> LabelMap:
 def make_label_map(content: object) -> LabelMap:
     """Return the label map that a mapping of index to name, both text, stands for.
 
-    Raises
-    ------
-    ValueError
-        When it is not a mapping of whole indexes 0..255 to distinct names; the message says what
-        is wrong, without a full stop.
+    Raises `ValueError` when it is not a mapping of whole indexes 0..255 to distinct names; the
+    message says what is wrong, without a full stop.
     """
     if not isinstance(content, dict) or not content:
         raise ValueError("expected lines such as '1: spleen'")

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from amos_dask.archive.dataset_json import (
-    complete_definition,
-    find_subsets,
-    read_subset_lists,
-)
+from amos_dask.archive.dataset_json import complete_definition, find_subsets, read_subset_lists
 from amos_dask.archive.listing import file_ref, list_all, list_beside
 from amos_dask.archive.locations import file_name, is_url, shown
 from amos_dask.archive.metadata import MetadataTable, read_metadata
@@ -240,17 +236,7 @@ def _ref_of(csv: str) -> FileRef:
 def new_sample(
     seq: str, subset: str, metadata: Metadata, files: Files, definition: DatasetDefinition
 ) -> Sample:
-    """Return a Sample, applying the dataset's modality and scanner rules.
-
-    Parameters
-    ----------
-    seq, subset, metadata
-        As of `Sample`.
-    files : mapping of (kind, int) to FileRef
-        The scan's, by kind and channel or label.
-    definition : DatasetDefinition
-        The dataset.
-    """
+    """Return a Sample of a scan's files by kind and channel or label, by the dataset's rules."""
     scanner = metadata.manufacturer_model_name
     channels = range(len(definition.channels) if definition.has_channel_files else 1)
     volumes = tuple(files.get(("volume", channel)) for channel in channels)

@@ -98,10 +98,8 @@ class MetadataTable:
 
         Returns
         -------
-        table : MetadataTable
-            The same with the offset.
-        issues : list of Issue
-            The evidence, or that there is none.
+        MetadataTable, list of Issue
+            The same with the offset; the evidence, or that there is none.
 
         Raises
         ------
@@ -175,7 +173,7 @@ def read_metadata(
     ref : FileRef
         A csv, tsv or xlsx file of at most 16 MiB.
     definition : DatasetDefinition
-        Whose metadata; its columns.
+        Tells its columns.
     encoding : str, optional
         The csv's, such as ``gb18030``; by default it is recognised, which is said.
 

@@ -20,19 +20,7 @@ def compare_with_published(
 ) -> Issue | None:
     """Return in what a zip differs from the published one: in its size, else in its MD5.
 
-    Parameters
-    ----------
-    location : str
-        Path or URL of the zip.
-    published : PublishedFile
-        What it should be.
-    tell : callable
-        As for `read_md5`.
-
-    Raises
-    ------
-    ArchiveError
-        When the zip cannot be read.
+    Raises `ArchiveError` when the zip cannot be read.
     """
     issue = partial(make_issue, file=file_name(location))
     if progress := describe_progress(location, published):
@@ -64,12 +52,7 @@ def describe_progress(location: str, published: PublishedFile) -> str:
 def read_md5(file: BinaryIO, tell: Callable[[int, int | None], None]) -> str:
     """Return the MD5 of an open file.
 
-    Parameters
-    ----------
-    file : binary file
-        It is read from its beginning.
-    tell : callable
-        Is told after each block how many bytes have been read, and of how many if that is known.
+    After each block ``tell`` is told how many bytes were read, and of how many if that is known.
     """
     digest = hashlib.md5(usedforsecurity=False)  # what the publishers chose
     n_read, n_bytes = 0, count_bytes(file)

@@ -39,10 +39,7 @@ _PACKED = (
 def find_substitute(head: bytes) -> str:
     """Return what a file is that lies in the place of another, and what to do; else nothing.
 
-    Parameters
-    ----------
-    head : bytes
-        Its first `HEAD_BYTES`, or all of it.
+    ``head`` is its first `HEAD_BYTES`, or all of it.
     """
     head = head[:HEAD_BYTES]
     found = ((bom, encoding) for bom, encoding in BOMS if head.startswith(bom))
@@ -81,10 +78,7 @@ def describe_link(target: str) -> str:
 def find_other_form(head: bytes, name: str) -> str:
     """Return what a file is that cannot be read in place as an archive, and what to do.
 
-    Parameters
-    ----------
-    head, name
-        Its first `HEAD_BYTES`, or all of it; its name. Empty is returned where they tell nothing.
+    ``head`` is its first `HEAD_BYTES`, or all of it. Nothing is returned where nothing is known.
     """
     is_tar = head[257:262] == b"ustar"  # as all but the oldest programs write it
     if not is_tar and (what := find_substitute(head)):
@@ -124,15 +118,9 @@ _MOST_LOOKED_AT = 32  # folders of scans, of which one is enough
 def require_outside_archives(path: Path, definition: DatasetDefinition | None = None) -> None:
     """Raise `AmosDaskError` when an output would lie in a folder in which scans would be found.
 
-    The folder is the one that holds ``imagesTr`` and the like with images in them, or, where a
-    dataset has no such folders, its scans. An export of ours carries a mark and is none.
-
-    Parameters
-    ----------
-    path : Path
-        What is to be written: a file or folder, made or not.
-    definition : DatasetDefinition, optional
-        The dataset whose names of scans count besides those of the datasets known here.
+    The folder is the one that holds ``imagesTr`` and the like with images in them, or, where the
+    dataset (the definition's, besides those known here) has no such folders, its scans. An export
+    of ours carries a mark and is none.
     """
     real = Path(os.path.realpath(path))
     for folder in (real, *real.parents):

@@ -220,10 +220,7 @@ def _open(url: str, read_ahead_bytes: int) -> Any:
 def find_etag(url: str) -> str | None:
     """Return what the server says identifies a file's content, if it says so.
 
-    Raises
-    ------
-    OSError
-        When it tells nothing of the file.
+    Raises `OSError` when it tells nothing of the file.
     """
     filesystem, path = _connect(url)
     return _etag(persist(lambda: filesystem.info(path)))
@@ -235,13 +232,7 @@ def _etag(entry: Mapping[str, Any]) -> str | None:
 
 
 def list_folder(url: str) -> list[FileRef]:
-    """Return every file below a folder.
-
-    Raises
-    ------
-    ArchiveError
-        When the folder cannot be listed.
-    """
+    """Return every file below a folder; `ArchiveError` when it cannot be listed."""
     filesystem, root = _connect(url)
     filesystem.invalidate_cache()  # what an earlier run in this process has seen
     try:
@@ -264,10 +255,7 @@ def list_folder(url: str) -> list[FileRef]:
 def list_beside(url: str) -> list[FileRef]:
     """Return the files beside one, by name alone; none where there are no listings.
 
-    Raises
-    ------
-    ArchiveError
-        When the server fails.
+    Raises `ArchiveError` when the server fails.
     """
     filesystem, path = _connect(url)
     folder = path.rstrip("/").rpartition("/")[0]

@@ -33,22 +33,15 @@ _TRAILER_BYTES = 8
 _MODULUS = 1 << 32  # of the length in a gzip trailer
 # sizeof_hdr of NIfTI -> places and types of dim, bitpix and vox_offset, as nifti1.h and nifti2.h of
 # https://nifti.nimh.nih.gov tell.
-_FIELDS = {
-    348: ((40, "8h"), (72, "h"), (108, "f")),
-    540: ((16, "8q"), (14, "h"), (168, "q")),
-}
+_FIELDS = {348: ((40, "8h"), (72, "h"), (108, "f")), 540: ((16, "8q"), (14, "h"), (168, "q"))}
 _BEGINNINGS = {struct.pack(f"{order}i", n): (n, order) for n in _FIELDS for order in "<>"}
 
 
 def open_location(location: str) -> BinaryIO:
     """Open a path or URL for reading bytes.
 
-    Raises
-    ------
-    ArchiveError
-        When there is no driver for this kind of URL, or the URL holds a password.
-    OSError
-        When it cannot be opened, or the path is that of a pipe, a device or a folder.
+    Raises `OSError` when it cannot be opened, or the path is that of a pipe, a device or a folder,
+    and `ArchiveError` when there is no driver for this kind of URL, or the URL holds a password.
     """
     if not is_url(location):
         return cast(BinaryIO, open(location, "rb", 0, opener=_open_file))
@@ -68,10 +61,7 @@ def _open_file(path: str, flags: int) -> int:
 def open_archive(location: str, form: str) -> Iterator[BinaryIO]:
     """Open an archive that is one file, a zip or tar as the form says.
 
-    Raises
-    ------
-    ArchiveError
-        When it is not there, or cannot be read, in the ``with`` block as well.
+    Raises `ArchiveError` when it is not there, or cannot be read, in the ``with`` block as well.
     """
     try:
         with open_location(location) as file:

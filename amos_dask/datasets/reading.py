@@ -57,17 +57,9 @@ _PLAIN_WORDS = {
 
 
 def find_definition(dataset: str | Path) -> DatasetDefinition:
-    """Return a dataset's definition.
+    """Return the definition of one of `PACKAGED`, or that in a YAML file of this path.
 
-    Parameters
-    ----------
-    dataset : str or Path
-        One of `PACKAGED`, or the path of a YAML file.
-
-    Raises
-    ------
-    DatasetError
-        When there is no such dataset, or its file is not usable.
+    Raises `DatasetError` when there is no such dataset, or its file is not usable.
     """
     name = str(dataset)
     if name in PACKAGED:
@@ -86,17 +78,9 @@ def _read_packaged(file_name: str) -> DatasetDefinition:
 
 
 def read_definition(path: Path) -> DatasetDefinition:
-    """Read a dataset's definition.
+    """Read a dataset's definition from a YAML file; the README says what stands in it.
 
-    Parameters
-    ----------
-    path : Path
-        A YAML file; the README says what stands in it.
-
-    Raises
-    ------
-    DatasetError
-        When it cannot be read, or something in it is not understood.
+    Raises `DatasetError` when it cannot be read, or something in it is not understood.
     """
     return make_definition(read_yaml(path, "dataset definition", DatasetError), str(path))
 

@@ -1,8 +1,8 @@
 """Which scans a phantom archive holds, of which patients, and what is odd or broken in them.
 
-The official csv has a row for each of the 600 scans, but counts MR scans from 500 instead of
-501: scan N above 500 stands in the row of ``amos_id`` N - 1, and 500 occurs twice. Neighbouring
-MR rows made here always differ in scanner and in sex, so that reading the wrong one shows.
+The official csv counts MR scans from 500 instead of 501: scan N above 500 stands in the row of
+``amos_id`` N - 1, and 500 occurs twice. Neighbouring MR rows made here always differ in scanner
+and in sex, so that reading the wrong one shows.
 """
 
 from __future__ import annotations
