@@ -30,10 +30,7 @@ def label_key(name: str) -> str:
 class LabelMap:
     """Names of the labels a mask may hold, in ascending order of index.
 
-    Parameters
-    ----------
-    entries : tuple of (int, str)
-        Pairs of label index (0..255) and name. Index 0, the background, is always there.
+    Indexes are 0..255; 0, the background, is always there.
     """
 
     entries: tuple[tuple[int, str], ...]

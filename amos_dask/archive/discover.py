@@ -25,27 +25,13 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found in an archive.
+    """What was found in an archive."""
 
-    Parameters
-    ----------
-    locations : tuple of str
-        Paths or URLs of the archive; several where it is in several files or folders.
-    samples : tuple of Sample
-        By number or id; a sample has at least one of volume and mask.
-    issues : tuple of Issue
-        Oddities of names, subsets and metadata.
-    definition : DatasetDefinition
-        The dataset, with what the archive itself tells of it.
-    without_subset : frozenset of str
-        Ids of the samples whose subset is not told.
-    """
-
-    locations: tuple[str, ...]
-    samples: tuple[Sample, ...]
-    issues: tuple[Issue, ...]
-    definition: DatasetDefinition
-    without_subset: frozenset[str] = frozenset()
+    locations: tuple[str, ...]  # several where it is in several files or folders
+    samples: tuple[Sample, ...]  # by number or id; each has at least one of volume and mask
+    issues: tuple[Issue, ...]  # oddities of names, subsets and metadata
+    definition: DatasetDefinition  # with what the archive itself tells of it
+    without_subset: frozenset[str] = frozenset()  # ids of samples whose subset is not told
 
     @property
     def shown(self) -> str:

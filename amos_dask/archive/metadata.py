@@ -43,27 +43,13 @@ Rows = dict[str, list[Metadata]]
 
 @dataclass(frozen=True)
 class MetadataTable:
-    """The rows of the metadata by seq, and the offset that MR scans take.
+    """The rows of the metadata by seq, and the offset that MR scans take."""
 
-    Parameters
-    ----------
-    definition : DatasetDefinition
-        Which scanners are MR, and where MR numbers begin and end.
-    rows : dict of str to list of Metadata
-        Rows by seq, in file order.
-    mr_offset : int
-        0 or -1: what is added to an MR scan's number to find its row.
-    path : str
-        The file, for messages; empty when there is none.
-    subsets : dict of str to str
-        Seq -> subset, where a column tells it.
-    """
-
-    definition: DatasetDefinition
-    rows: Rows = field(default_factory=dict)
-    mr_offset: int = 0
-    path: str = ""
-    subsets: Mapping[str, str] = field(default_factory=dict)
+    definition: DatasetDefinition  # which scanners are MR, and where MR numbers begin and end
+    rows: Rows = field(default_factory=dict)  # in file order
+    mr_offset: int = 0  # 0 or -1: what is added to an MR scan's number to find its row
+    path: str = ""  # of the file, for messages; empty when there is none
+    subsets: Mapping[str, str] = field(default_factory=dict)  # by seq, where a column tells it
 
     def find_row(self, seq: str) -> tuple[Metadata, list[Issue]]:
         """Return the metadata of a scan, and an issue where its row is missing or ambiguous."""

@@ -18,33 +18,17 @@ _HEADER = re.compile(r"\.hdr((?:\.gz)?)$")
 _JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
 _EXPECTED_NAMES = (_DATASET_JSON, "readme.md", "readme.txt", "readme", "license", "license.txt")
-
-
-# Kind and channel or label -> file, of one scan.
+# Kind and channel or label (see `ScanFile`) -> file, of one scan.
 Files = Mapping[tuple[Kind, int], FileRef]
 
 
 @dataclass
 class Names:
-    """The archive's files by what their names say.
-
-    Parameters
-    ----------
-    definition : DatasetDefinition
-        The dataset.
-    scans : dict of str to dict
-        Seq -> kind and part of its files (see `ScanFile`) -> file.
-    subsets : dict of str to str
-        Seq -> its subset, as far as folder or number tell it.
-    dataset_json, subset_lists, metadata : FileRef or None
-        What describes them.
-    issues : list of Issue
-        Oddities.
-    """
+    """The archive's files by what their names say."""
 
     definition: DatasetDefinition
-    scans: dict[str, dict[tuple[Kind, int], FileRef]] = field(default_factory=dict)
-    subsets: dict[str, str] = field(default_factory=dict)
+    scans: dict[str, dict[tuple[Kind, int], FileRef]] = field(default_factory=dict)  # by seq
+    subsets: dict[str, str] = field(default_factory=dict)  # by seq, as folder or number tell them
     dataset_json: FileRef | None = None
     subset_lists: FileRef | None = None
     metadata: FileRef | None = None

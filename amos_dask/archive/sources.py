@@ -145,18 +145,11 @@ def _read_stored(file: BinaryIO, n_bytes: int | None) -> Iterator[bytes]:
 
 
 class Ends(NamedTuple):
-    """What was found at the ends of a file.
+    """What was found at the ends of a file."""
 
-    Parameters
-    ----------
-    zip_fault : str
-        What is wrong with its place in the zip; empty when nothing is, and outside zips.
-    length : int or None
-        Its unpacked length modulo 2**32, of a gzip file as its last four bytes say; of a pair that
-        of the ``.img``. None where only unpacking would tell.
-    """
-
-    zip_fault: str = ""
+    zip_fault: str = ""  # what is wrong with its place in the zip
+    # Its unpacked length modulo 2**32, of a gzip file as its last four bytes say; of a pair that of
+    # the ``.img``. None where only unpacking would tell.
     length: int | None = None
 
     def agree_with(self, n_bytes: int) -> bool:

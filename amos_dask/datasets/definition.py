@@ -47,25 +47,14 @@ _NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?")
 @with_config(extra="forbid")
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file, such as the dataset's zip, as its publishers describe it.
+    """A file, such as the dataset's zip, as its publishers describe it."""
 
-    Parameters
-    ----------
-    where : str
-        The page it is downloaded from, or its own URL.
-    md5 : str or None
-        Its MD5; None when nobody tells.
-    n_bytes, n_bytes_uncertain : int
-        Its size, 0 when nobody tells, and by how much that may be off: the page shows three digits.
-    name : str
-        A plain name, never a path.
-    """
-
-    where: Text
-    md5: Text | None
+    where: Text  # the page it is downloaded from, or its own URL
+    md5: Text | None  # None when nobody tells
+    # Its size, 0 when nobody tells, and by how much that may be off: the page shows three digits.
     n_bytes: Count = 0
     n_bytes_uncertain: Count = 0
-    name: Text = field(kw_only=True)
+    name: Text = field(kw_only=True)  # a plain name, never a path
 
     def fits(self, n_bytes: int) -> bool:
         """Return whether a file of this size can be the published one."""
@@ -75,45 +64,25 @@ class PublishedFile:
 @with_config(extra="forbid")
 @dataclass(frozen=True)
 class Unlabelled:
-    """Files of scans without labels, which lie beside the archive.
+    """Files of scans without labels, which lie beside the archive."""
 
-    Parameters
-    ----------
-    published : tuple of str
-        Their names, as they are published.
-    zips, csvs : re.Pattern
-        Match the name of such a zip, whose first group is the modality, and of its metadata.
-    damaged : frozenset of int
-        Scans whose published file is damaged.
-    """
-
-    published: tuple[Text, ...] = ()
+    published: tuple[Text, ...] = ()  # their names, as they are published
+    # Match the name of such a zip, whose first group is the modality, and of its metadata.
     zips: NamePattern = NEVER
     csvs: NamePattern = NEVER
-    damaged: frozenset[Count] = frozenset()
+    damaged: frozenset[Count] = frozenset()  # scans whose published file is damaged
 
 
 @with_config(extra="forbid")
 @dataclass(frozen=True)
 class MetadataFile:
-    """The table that tells of the scans: a csv, tsv or xlsx file.
+    """The table that tells of the scans: a csv, tsv or xlsx file."""
 
-    Parameters
-    ----------
-    files, official_file : str
-        Pattern of its name, with ``*``; the name that is preferred where several files fit.
-    id_column : str
-        Column of the scans' numbers or ids.
-    columns : mapping of str to str
-        Field of `Metadata` -> column.
-    mr_rows_may_be_shifted : bool
-        Whether MR scan N may stand in row N - 1, as in AMOS22.
-    """
-
-    files: Text
-    id_column: Annotated[Text, Field(alias="id")]
-    official_file: str = ""
-    columns: Mapping[MetadataField, Text] = field(default_factory=dict)
+    files: Text  # pattern of its name, with ``*``
+    id_column: Annotated[Text, Field(alias="id")]  # of the scans' numbers or ids
+    official_file: str = ""  # the name that is preferred where several files fit
+    columns: Mapping[MetadataField, Text] = field(default_factory=dict)  # field -> column
+    # Whether MR scan N may stand in row N - 1, as in AMOS22.
     mr_rows_may_be_shifted: bool = False
 
     def is_name_of(self, name: str) -> bool:
@@ -126,98 +95,59 @@ class MetadataFile:
 class DatasetDefinition:
     """Names, labels, modality rule, metadata and official counts of a dataset.
 
-    Parameters
-    ----------
-    name : str
-        For messages and exports.
-    prefix : str
-        Before the number in the ids of samples; in capitals, before the modality in the names of
-        folders.
-    label_map : LabelMap
-        Its labels, unless somebody gives another map.
-    volumes, masks : mapping of str or None to tuple of str
-        Subset -> places of its scans or masks; None for all subsets.
-    digits : int
-        The least number of digits in their names.
-    channels : mapping of str to tuple of str
-        Name of a channel -> what stands for it in names of files; nothing where channels are the
-        fourth axis of one file. Empty or one: scans have one channel.
-    report_channel : str
-        The channel that the report shows; empty for the first.
-    subset_numbers, subset_column, subset_lists
-        What tells a scan's subset, where its place does not: subset -> numbers, a column of the
-        metadata, or a JSON or YAML file of the archive that lists the ids of each.
-    subsets_with_masks : frozenset of str
-        Subsets in which every scan ought to have a mask.
-    dataset_json : mapping of str to str
-        Section of ``dataset.json`` -> subset; empty where it does not tell subsets.
-    modality_numbers, scanners : mapping of str to tuple
-        Modality -> numbers of its scans, scanner models.
-    unlabelled_mr_scanners : frozenset of str
-        MR scanners that no labelled scan was made with.
-    official_counts : mapping
-        Subset -> modality -> number of scans; empty when unknown.
-    metadata : MetadataFile or None
-        The table of metadata; None for a dataset that has none.
-    label_values : mapping of int to int
-        Value in the archive's masks -> label; a value that is not listed stands for itself.
-    precedence : {"later", "earlier"} or tuple of str
-        Of masks with a file for each label: which label a voxel of several gets. The later one of
-        the label map, the earlier one, or the later one of these names.
-    denoised : {"all", "none"} or tuple of str
-        Names of the labels that denoising may change.
-    splits_prostate_uterus : bool
-        Whether label 15 becomes 16 for female patients.
-    mask_geometry : {"stored", "world"}
-        Which order of voxels is right where a mask's grid is its scan's turned over and the scan's
-        values do not tell: that in the file, or that which the mask's affine gives.
-    published_zip : PublishedFile or None
-        The download, where it is one zip file.
-    unlabelled : Unlabelled
-        Its scans without labels.
-    case_names : {"sample_id", "id"}
-        What an export calls a scan: by the id of its sample, or as the archive does.
-    nnunet_id : int or None
-        Number of its dataset for nnU-Net; the next two are those of CT and of MR alone.
-    other_files : tuple of str
-        Patterns of paths, with ``*``, of files that are no scans and nothing to be told of.
-    url, licence, cite : str
-        Where it is published, what it may be used for, what to cite; for people and exports.
-    content : mapping
-        What its file says.
+    The README tells what people write; here stands what it means in the program.
     """
 
     name: DatasetName
+    # Before the number in ids of samples; in capitals, before the modality in names of folders.
     prefix: Prefix
-    label_map: Annotated[Labels, Field(alias="labels")]
+    label_map: Annotated[Labels, Field(alias="labels")]  # unless somebody gives another map
+    # Subset -> places of its scans or masks; None for all subsets.
     volumes: Places
     masks: Places = field(default_factory=dict)
-    digits: Annotated[int, Field(ge=1, le=9)] = 1
+    digits: Annotated[int, Field(ge=1, le=9)] = 1  # the least number of them in names
+    # Name of a channel -> what stands for it in names of files; nothing where channels are the
+    # fourth axis of one file. Empty or one: scans have one channel.
     channels: Channels = field(default_factory=dict)
-    report_channel: Text = ""
+    report_channel: Text = ""  # that the report shows; empty for the first
+    # What tells a scan's subset where its place does not: its number, a column of the metadata, or
+    # a JSON or YAML file of the archive that lists the ids of each.
     subset_numbers: Annotated[Subsets, Field(alias="subsets")] = field(default_factory=dict)
     subset_column: Text = ""
     subset_lists: Text = ""
+    # In which every scan ought to have a mask.
     subsets_with_masks: Annotated[frozenset[Subset], Field(alias="with_masks")] = frozenset()
+    # Section of ``dataset.json`` -> subset; empty where it does not tell subsets.
     dataset_json: Mapping[Text, Subset] = field(default_factory=dict)
     modality_numbers: Annotated[Modalities, Field(alias="modality")] = field(default_factory=dict)
     scanners: Mapping[Modality, tuple[Text, ...]] = field(default_factory=dict)
+    # MR scanners that no labelled scan was made with.
     unlabelled_mr_scanners: Annotated[frozenset[Text], Field(alias="mr_scanners_without_masks")] = (
         frozenset()
     )
     official_counts: Mapping[Subset, Mapping[Modality, Count]] = field(default_factory=dict)
     metadata: MetadataFile | None = None
+    # Value in the archive's masks -> label; a value that is not listed stands for itself.
     label_values: LabelValues = field(default_factory=dict)
+    # Of masks with a file for each label: which label a voxel of several gets. The later one of
+    # the label map, the earlier one, or the later one of these names.
     precedence: Literal["later", "earlier"] | tuple[Text, ...] = "later"
+    # The labels that denoising may change.
     denoised: Annotated[Literal["all", "none"] | tuple[Text, ...], Field(alias="denoise")] = "all"
+    # Whether label 15 becomes 16 for female patients.
     splits_prostate_uterus: Annotated[bool, Field(alias="split_prostate_uterus")] = False
+    # Which order of voxels is right where a mask's grid is its scan's turned over and the scan's
+    # values do not tell: that in the file, or that which the mask's affine gives.
     mask_geometry: MaskGeometry = "world"
-    published_zip: PublishedFile | None = None
+    published_zip: PublishedFile | None = None  # the download, where it is one zip file
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
+    # What an export calls a scan: by the id of its sample, or as the archive does.
     case_names: Literal["sample_id", "id"] = "sample_id"
+    # For nnU-Net; the next two are those of CT and of MR alone.
     nnunet_id: Annotated[int, Field(ge=1)] | None = None
+    # Patterns of paths, with ``*``, of files that are no scans and nothing to be told of.
     other_files: tuple[Text, ...] = ()
-    # Version 0.1.0 called it `reference`.
+    # For people and exports. Version 0.1.0 called it `reference`.
     url: Annotated[Text, Field(validation_alias=AliasChoices("url", "reference"))] = ""
     licence: Text = ""
     cite: Text = ""

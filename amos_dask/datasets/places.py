@@ -48,53 +48,25 @@ Places = Annotated[
 
 
 class ScanFile(NamedTuple):
-    """What the path of a scan's file tells.
+    """What the path of a scan's file tells."""
 
-    Parameters
-    ----------
-    seq : str
-        The scan's number with at least four digits, or its id.
-    kind : {"volume", "mask"}
-        What the file is.
-    subset : str or None
-        Its official subset; None where its place does not tell.
-    part : int
-        Of a volume the channel, from 0; of a mask its only label, or 0 where it holds all.
-    """
-
-    seq: str
+    seq: str  # the scan's number with at least four digits, or its id
     kind: Kind
-    subset: Subset | None
-    part: int
+    subset: Subset | None  # None where its place does not tell
+    part: int  # of a volume the channel, from 0; of a mask its only label, or 0 where it holds all
 
 
 class FileRule(NamedTuple):
-    """Files of one kind and one subset.
-
-    Parameters
-    ----------
-    kind, subset
-        As of `ScanFile`.
-    place : str
-        Their folders and name, with placeholders.
-    path, name : re.Pattern
-        Their paths, as far as the place tells them, and their names alone.
-    spellings : mapping of str to int
-        What stands for ``{channel}`` or ``{label}`` -> channel or label.
-    folder : str
-        The innermost folder they lie in; empty for any, or where its name tells the scan.
-    example : str
-        Such a file, for messages.
-    """
+    """Files of one kind and one subset; None where something else tells it."""
 
     kind: Kind
     subset: Subset | None
-    place: str
-    path: re.Pattern[str]
-    name: re.Pattern[str]
-    spellings: Mapping[str, int]
-    folder: str
-    example: str
+    place: str  # their folders and name, with placeholders
+    path: re.Pattern[str]  # as far as the place tells it
+    name: re.Pattern[str]  # alone
+    spellings: Mapping[str, int]  # what stands for {channel} or {label} -> channel or label
+    folder: str  # the innermost; empty for any, or where its name tells the scan
+    example: str  # such a file, for messages
 
     @property
     def n_literal(self) -> int:
