@@ -40,19 +40,11 @@ _LABELS: Final = np.array([tissue.label for tissue in TISSUES.values()], np.uint
 class Scan:
     """One synthetic scan, stored RAS: x to the patient's right, y forward, z up.
 
-    Attributes
-    ----------
-    volume
-        CT in HU or MR in arbitrary units, int16 (x, y, z), Fortran order.
-    mask
-        Labels 0..15 before the prostate/uterus split (15 is either), uint8 (x, y, z), Fortran
-        order.
-    spacing_mm
-        Voxel size in millimetres, (x, y, z).
+    Arrays are (x, y, z), in Fortran order.
     """
 
-    volume: npt.NDArray[np.int16]
-    mask: npt.NDArray[np.uint8]
+    volume: npt.NDArray[np.int16]  # CT in HU or MR in arbitrary units
+    mask: npt.NDArray[np.uint8]  # labels 0..15 before the split: 15 is prostate or uterus
     spacing_mm: tuple[float, float, float]
 
 

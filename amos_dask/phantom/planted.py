@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from datetime import date, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -134,35 +135,20 @@ def metadata_csv(patients: Iterable[Patient]) -> bytes:
 
 @dataclass(frozen=True)
 class PlantedSample(Patient):
-    """What was planted for one scan, and the patient of its row in the csv.
-
-    Attributes
-    ----------
-    anatomy
-        "F" or "M": whether label 15 is a uterus or a prostate, also when the csv is silent.
-    image, mask_name
-        Names inside the archive's root, POSIX; `mask_name` is "" without mask.
-    mask
-        Data type of the mask file, "none" without mask.
-    shape, spacing_mm
-        As stored, (x, y, z): voxels of the volume without a trailing frame axis, and their size.
-    quirks
-        Names of what is odd, see `quirks.CT_QUIRKS`; none where none were asked for.
-    defect
-        One of `DEFECTS`, or "".
-    """
+    """What was planted for one scan, and the patient of its row in the csv."""
 
     seq: str
     subset: str
     modality: str
-    anatomy: str
-    image: str
-    mask_name: str
-    mask: str
+    anatomy: str  # "F" or "M": label 15 is a uterus or a prostate, also when the csv is silent
+    image: str  # POSIX, inside the archive's root
+    mask_name: str  # likewise; "" without mask
+    mask: str  # data type of the mask file, "none" without mask
+    # As stored, (x, y, z): voxels of the volume without a trailing frame axis, and their size.
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
-    quirks: tuple[str, ...]
-    defect: str
+    quirks: tuple[str, ...]  # what is odd, see `quirks.CT_QUIRKS`
+    defect: str  # one of `DEFECTS`, or ""
 
     @property
     def sample_id(self) -> str:
@@ -197,17 +183,12 @@ def plan_samples(
             **_files(number, "train" if defect else subsets[number], names),
             modality=modality,
             anatomy=anatomy,
-            shape=_stored(shapes[place % len(shapes)], names),
-            spacing_mm=_stored(spacings[place % len(spacings)], names),
+            shape=itemgetter(*ras_axes(names))(shapes[place % len(shapes)]),
+            spacing_mm=itemgetter(*ras_axes(names))(spacings[place % len(spacings)]),
             defect=defect,
         )
         samples.append(sample if quirks else replace(sample, quirks=()))
     return tuple(sorted(samples, key=lambda sample: sample.seq)), patients
-
-
-def _stored(numbers: tuple[Any, Any, Any], names: tuple[str, ...]) -> tuple[Any, Any, Any]:
-    i, j, k = ras_axes(names)
-    return numbers[i], numbers[j], numbers[k]
 
 
 def _files(number: int, subset: str, names: tuple[str, ...]) -> dict[str, Any]:
