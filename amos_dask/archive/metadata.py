@@ -204,7 +204,7 @@ def read_metadata(
     for n, (seq, cells) in enumerate(told):
         row = {name: texts[n] for name, texts in columns.items()}
         rows.setdefault(seq, []).append(Metadata(**row))
-        subset = of_subset and cells[header.index(of_subset)].strip().lower()
+        subset = cells[header.index(of_subset)].strip().lower() if of_subset else ""
         if subset in SUBSETS_AS_WRITTEN:
             subsets.setdefault(seq, SUBSETS_AS_WRITTEN[subset])
     return MetadataTable(definition, rows, path=ref.path, subsets=subsets), issues

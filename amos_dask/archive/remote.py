@@ -223,7 +223,7 @@ def find_etag(url: str) -> str | None:
     Raises `OSError` when it tells nothing of the file.
     """
     filesystem, path = _connect(url)
-    return _etag(persist(lambda: filesystem.info(path)))
+    return _etag(persist(partial(filesystem.info, path)))
 
 
 def _etag(entry: Mapping[str, Any]) -> str | None:

@@ -20,15 +20,8 @@ from amos_dask.errors import DatasetError
 from amos_dask.labels import LabelMap, label_key
 from amos_dask.strict_yaml import read_yaml
 
-PACKAGED = {
-    "amos22": "amos22.yaml",
-    "ct-org": "ct_org.yaml",
-    "decathlon": "decathlon.yaml",
-    "brats": "brats.yaml",
-    "totalsegmentator": "totalsegmentator.yaml",
-    "kits23": "kits23.yaml",
-    "nnunet": "nnunet.yaml",
-}
+_NAMES = ("amos22", "ct-org", "decathlon", "brats", "totalsegmentator", "kits23", "nnunet")
+PACKAGED = {name: f"{name.replace('-', '_')}.yaml" for name in _NAMES}
 DEFAULT = "amos22"  # where nobody says which
 _PARTS = ("{channel}", "{label}")  # of volumes, of masks
 _RECORD = TypeAdapter(DatasetDefinition)
