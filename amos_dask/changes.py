@@ -13,8 +13,9 @@ from amos_dask.records import Step
 from amos_dask.root.choices import Remembered
 from amos_dask.root.export_mark import find_exports_of, path_from
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.ownership import Ownership, find_set_aside
+from amos_dask.root.own_files import Ownership
 from amos_dask.root.receipts import Output, Receipt, Receipts
+from amos_dask.root.replaced import find_set_aside
 from amos_dask.root.staging import find_journals_of
 from amos_dask.sample.publish import remove_files
 from amos_dask.sample.todo import Reason

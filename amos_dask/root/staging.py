@@ -36,7 +36,8 @@ class Staging:
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
-        self._staged: dict[Path, Path] = {}
+        self.staged: dict[Path, Path] = {}  # final -> temporary name of what is not published yet
+        self.published: dict[Path, str] = {}  # identities of what the journal has listed
         self._folders: set[Path] = set()
         self._made: list[Path] = []
 
@@ -49,10 +50,10 @@ class Staging:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for temporary in self._staged.values():
+        for temporary in self.staged.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        if self._staged:  # nothing was published: no empty folder stays behind
+        if self.staged:  # nothing was published: no empty folder stays behind
             remove_if_empty(*reversed(self._made))
 
     def path_for(self, final: Path) -> Path:
@@ -65,39 +66,29 @@ class Staging:
         fresh = {
             final: final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
             for final in finals
-            if final not in self._staged
+            if final not in self.staged
         }
         for folder in {final.parent for final in fresh} - self._folders:
-            self._make_folder(folder)
+            missing = [path for path in (folder, *folder.parents) if not path.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            self._made += reversed(missing)
             self._folders.add(folder)
         if self._journal is not None and fresh:
             self._journal.add_temporaries(fresh.values())
-        self._staged |= fresh
-        return [self._staged[final] for final in finals]
-
-    def _make_folder(self, folder: Path) -> None:
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        for path in reversed(missing):
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue  # another sample made it
-            except FileNotFoundError:  # another sample's failure removed the empty parent
-                path.mkdir(parents=True, exist_ok=True)
-            self._made.append(path)
+        self.staged |= fresh
+        return [self.staged[final] for final in finals]
 
     def write_text(self, final: Path, text: str) -> None:
         """Stage a text file."""
         self.path_for(final).write_text(text, encoding="utf-8")
 
-    @property
-    def staged(self) -> dict[Path, Path]:
-        """Final name -> temporary name of what is not published yet."""
-        return dict(self._staged)
-
     def drop(self, final: Path) -> None:
         """Give up a staged file."""
-        self._staged.pop(final).unlink(missing_ok=True)
+        self.staged.pop(final).unlink(missing_ok=True)
+
+    def identity_of(self, final: Path) -> str:
+        """Return the identity that a staged file is going to have."""
+        return identity(self.staged[final], final.name)
 
     def publish(self, last: Path | None = None) -> None:
         """Flush all staged files to disk and give them their final names.
@@ -108,12 +99,13 @@ class Staging:
             The final name to appear last: the file that tells that the others are in place.
         """
         if self._journal is not None:
-            self._journal.add_published(self._staged)
-        for temporary in self._staged.values():
+            self.published = {final: self.identity_of(final) for final in self.staged}
+            self._journal.add_published(self.published)
+        for temporary in self.staged.values():
             flush_to_disk(temporary)
-        for final, temporary in sorted(self._staged.items(), key=lambda item: item[0] == last):
+        for final, temporary in sorted(self.staged.items(), key=lambda item: item[0] == last):
             temporary.replace(final)
-        self._staged.clear()
+        self.staged.clear()
         for folder in self._folders:
             flush_to_disk(folder)
         self._folders.clear()
@@ -174,14 +166,12 @@ class Journal:
         """List temporary files, before they are made."""
         self._append({"temporary": key} for key in self._layout.keys(paths))
 
-    def add_published(self, staged: Mapping[Path, Path]) -> None:
-        """List the files that are about to get their final names: final -> temporary path."""
-        if not staged:
-            return
-        identities = [identity(temporary, final.name) for final, temporary in staged.items()]
-        keys = self._layout.keys(staged)
-        self._append({"file": k, "identity": i} for k, i in zip(keys, identities, strict=True))
-        flush_to_disk(self.path)
+    def add_published(self, identities: Mapping[Path, str]) -> None:
+        """List the files that are about to get their final names; wait until that is on disk."""
+        told = zip(self._layout.keys(identities), identities.values(), strict=True)
+        self._append({"file": key, "identity": known} for key, known in told)
+        if identities:
+            flush_to_disk(self.path)
 
     def files(self) -> Identities:
         """Return path relative to ROOT_DIR -> identities of what was to appear there."""
@@ -244,17 +234,7 @@ class Journal:
 
 
 def journal_of(layout: Layout, sample_id: str, folder: Path | None) -> Journal:
-    """Return the journal of a sample; several folders of one sample have one each.
-
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    sample_id : str
-        The sample.
-    folder : Path or None
-        The sample's folder, where a step works on just that one.
-    """
+    """Return a sample's journal, or that of one of its folders where a step works on just that."""
     if folder is None:
         return Journal(layout, sample_id)
     return Journal(layout, f"{sample_id}+{zlib.crc32(layout.key(folder).encode()):08x}")
@@ -273,14 +253,9 @@ def find_journals(layout: Layout) -> list[Journal]:
 
 
 def remove_temporaries(layout: Layout, *, forget: bool = True) -> None:
-    """Remove the temporary files that killed runs have left under ROOT_DIR.
+    """Remove the temporary files that killed runs have left under ROOT_DIR, and forget them.
 
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    forget : bool
-        Forget those that are gone; not after a failure, as they may only be out of reach.
+    They are not forgotten after a failure, as they may only be out of reach.
     """
     for journal in find_journals(layout):
         journal.remove_temporaries(forget=forget)
@@ -291,17 +266,7 @@ def remove_temporaries(layout: Layout, *, forget: bool = True) -> None:
 
 
 def require_room(folder: Path, n_bytes: int, what: str = "to be written") -> None:
-    """Raise `AmosDaskError` unless so many bytes can be written below a folder, made or not.
-
-    Parameters
-    ----------
-    folder : Path
-        Where they go.
-    n_bytes : int
-        How many.
-    what : str
-        What becomes of them, for the message.
-    """
+    """Raise `AmosDaskError` unless so many bytes can be written below a folder, made or not."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     n_free = shutil.disk_usage(existing).free
     if n_bytes > n_free:
