@@ -39,15 +39,7 @@ class Difference:
         )
 
     def of_slice(self, k: int, size: int) -> Difference:
-        """Return the part in slice ``k`` across z; positions count from its first voxel.
-
-        Parameters
-        ----------
-        k : int
-            Number of the slice, from 0.
-        size : int
-            Voxels of a slice.
-        """
+        """Return the part in slice ``k`` across z of so many voxels, counted from its first."""
         part = slice(*np.searchsorted(self.voxels, [k * size, (k + 1) * size]))
         return Difference(self.voxels[part] - k * size, self.before[part], self.after[part])
 

@@ -20,20 +20,11 @@ from amos_dask.root.staging import Journal, Staging
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """A file that an export wrote.
+    """A file that an export wrote."""
 
-    Parameters
-    ----------
-    identity : str
-        Of the file, as `identity_of` tells it.
-    source : str
-        The file of ROOT_DIR that it was made from, POSIX and relative to the mark's folder; empty
-        for lists of samples.
-    source_identity : str
-        Of that file, when this one was made.
-    """
-
-    identity: str
+    identity: str  # as `identity_of` tells it
+    # The file of ROOT_DIR that it was made from, POSIX and relative to the mark's folder, and its
+    # identity then; empty for lists of samples.
     source: str = ""
     source_identity: str = ""
 
@@ -156,9 +147,6 @@ def identity_of(path: Path) -> str:
     return ""
 
 
-# ---------------------------------------------------------------- what ROOT_DIR knows of them
-
-
 def remember_export(layout: Layout, folder: Path) -> None:
     """Note in ROOT_DIR where an export is, if anything is kept and can be written there."""
     line = json.dumps(path_from(layout.root, folder)) + "\n"
@@ -174,18 +162,16 @@ def find_exports(layout: Layout) -> list[Path]:
         lines = layout.exports.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return []
-    found = []
+    folders = dict[Path, None]()
     for line in lines:
         with suppress(ValueError, TypeError):
-            found.append(path_told(layout.root, json.loads(line)))
-    return [folder for folder in dict.fromkeys(found) if _is_export_of(layout, folder)]
-
-
-def _is_export_of(layout: Layout, folder: Path) -> bool:
-    """Return whether there is an export, and not that of a ROOT_DIR of which this is a copy."""
-    if not is_export(folder):
-        return False
-    return Path(read_mark(folder).root_dir).is_relative_to(layout.root)
+            folders[path_told(layout.root, json.loads(line))] = None
+    # Not the export of a ROOT_DIR of which this is a copy.
+    return [
+        folder
+        for folder in folders
+        if is_export(folder) and Path(read_mark(folder).root_dir).is_relative_to(layout.root)
+    ]
 
 
 def find_exports_of(layout: Layout, sample_ids: Collection[str]) -> dict[Path, list[str]]:

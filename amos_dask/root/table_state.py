@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -76,15 +75,11 @@ def read_table_state(layout: Layout) -> TableState | None:
     with suppress(OSError, ValueError, LookupError, TypeError):
         content = json.loads(layout.tables.read_bytes())
         if isinstance(content["tables"], dict):  # of version 0.1.0, which kept identities here
-            content |= {"made_from": _made_from(content)}
+            if not isinstance(content["made_from"], dict):  # it had one checksum first
+                content["made_from"] = {}
             content |= {name: tuple(content[name]) for name in ("tables", "others")}
         return _STATE.validate_python(content)
     return None
-
-
-def _made_from(content: Any) -> Any:
-    """Return what version 0.1.0 made everything from; it had one checksum first, then several."""
-    return content["made_from"] if isinstance(content["made_from"], dict) else {}
 
 
 def read_earlier_identities(layout: Layout) -> dict[str, str]:
