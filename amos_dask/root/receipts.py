@@ -59,33 +59,17 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is known of a finished sample.
+    """What is known of a finished sample."""
 
-    Parameters
-    ----------
-    origin : Origin
-        What it was made from.
-    made_with : mapping of Output to JSON value
-        Parameters and versions that the output depends on; None where single steps made it.
-    outputs : mapping of Output to mapping of str to str
-        Path relative to ROOT_DIR -> identity of the file.
-    record : SampleRecord
-        What it adds to the tables.
-    headers : HeaderCheck or None
-        What the headers of the archive's files said.
-    seconds : mapping of str to float
-        Wall time by what was done, of the last time the sample was made as a whole.
-    edited : tuple of Edit
-        What was corrected by hand.
-    """
-
-    origin: Origin
+    origin: Origin  # what it was made from
+    # Parameters and versions that an output depends on; None where single steps made it.
     made_with: Mapping[Output, Any]
-    outputs: Mapping[Output, Mapping[str, str]]
-    record: SampleRecord
-    headers: HeaderCheck | None = None
+    outputs: Mapping[Output, Mapping[str, str]]  # path relative to ROOT_DIR -> identity
+    record: SampleRecord  # what it adds to the tables
+    headers: HeaderCheck | None = None  # what the headers of the archive's files said
+    # Wall time by what was done, of the last time the sample was made as a whole.
     seconds: Mapping[str, float] = field(default_factory=dict)
-    edited: tuple[Edit, ...] = ()
+    edited: tuple[Edit, ...] = ()  # what was corrected by hand
 
     @property
     def digest(self) -> str:

@@ -17,44 +17,25 @@ from amos_dask.root.staging import write_text
 
 @dataclass(frozen=True, slots=True)
 class TableCounts:
-    """What the manifests of a ROOT_DIR hold.
+    """What the manifests of a ROOT_DIR hold."""
 
-    Parameters
-    ----------
-    n_files, n_samples : int
-        Rows of the archive manifest and of the dataset manifest.
-    n_regions : tuple of (float, int, int)
-        Volume threshold in mm3, and the small regions below it before and after denoising.
-    """
-
-    n_files: int
-    n_samples: int
+    n_files: int  # rows of the archive manifest
+    n_samples: int  # and of the dataset manifest
+    # Volume threshold in mm3, and the small regions below it before and after denoising.
     n_regions: tuple[tuple[float, int, int], ...]
 
 
 @dataclass(frozen=True)
 class TableState:
-    """What is remembered of the manifests.
+    """What is remembered of the manifests."""
 
-    Parameters
-    ----------
-    made_from : mapping of str to str
-        ``tables``, ``statistics``, ``report`` -> checksum of everything that they depend on; empty
-        where they are to be made again.
-    tables, others : tuple of str
-        Paths relative to ROOT_DIR of the manifests, in the order of writing, and of the files of
-        issues.
-    counts : TableCounts
-        What they hold.
-    definition, exclusions : str
-        Checksums of the dataset's definition, and of the file of exclusions; empty where they are
-        not remembered.
-    """
-
+    # ``tables``, ``statistics``, ``report`` -> checksum of everything that they depend on; empty
+    # where they are to be made again.
     made_from: Mapping[str, str]
-    tables: tuple[str, ...]
-    others: tuple[str, ...]
+    tables: tuple[str, ...]  # paths relative to ROOT_DIR of the manifests, in order of writing
+    others: tuple[str, ...]  # and of the files of issues
     counts: TableCounts
+    # Checksums of the dataset's definition and the file of exclusions; empty where not remembered.
     definition: str = ""
     exclusions: str = ""
 
