@@ -14,18 +14,10 @@ Mask = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where two masks differ, and how.
+    """Where two masks differ, and how; each array has shape (n,)."""
 
-    Parameters
-    ----------
-    voxels : (n,) int64
-        Positions in file order (x fastest), ascending.
-    before, after : (n,) uint8
-        The labels there.
-    """
-
-    voxels: NDArray[np.int64]
-    before: NDArray[np.uint8]
+    voxels: NDArray[np.int64]  # positions in file order (x fastest), ascending
+    before: NDArray[np.uint8]  # the labels there
     after: NDArray[np.uint8]
 
     @property

@@ -55,14 +55,9 @@ class KeptFiles:
 
     A file is named after the sample and the gzip trailer of the mask (checksum and length of
     header and voxels), so that its content never meets a mask it does not belong to.
-
-    Parameters
-    ----------
-    folder : Path
-        ``.amos-dask/restore`` under ROOT_DIR.
     """
 
-    folder: Path
+    folder: Path  # ``.amos-dask/restore`` under ROOT_DIR
 
     def path_for(self, sample_id: str, mask_file: Path) -> Path:
         """Return where the arrays of a mask file are kept."""

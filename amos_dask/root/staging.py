@@ -148,14 +148,7 @@ class Journal:
     """Lists files before they appear: temporary names, then final names and identities.
 
     It is removed once what it lists is told elsewhere: in a sample's receipt, or among the files
-    of ROOT_DIR. Lines of several killed runs add up.
-
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    name : str
-        A sample's id, or what else writes.
+    of ROOT_DIR. Lines of several killed runs add up. It is named after a sample, or what writes.
     """
 
     def __init__(self, layout: Layout, name: str) -> None:
@@ -220,17 +213,14 @@ class Journal:
 
     def _read(self) -> Iterator[dict[str, str]]:
         """Yield what the lines say; one that a kill has cut off says nothing."""
-        try:
+        lines = list[str]()
+        with contextlib.suppress(FileNotFoundError):
             lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-        except FileNotFoundError:
-            return
         for line in lines:
-            try:
+            with contextlib.suppress(ValueError):
                 entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict):
-                yield entry
+                if isinstance(entry, dict):
+                    yield entry
 
 
 def journal_of(layout: Layout, sample_id: str, folder: Path | None) -> Journal:
