@@ -5,23 +5,26 @@ from __future__ import annotations
 import filecmp
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-from pydantic import TypeAdapter
+from typing import NamedTuple, Self
 
 from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.root.identity import identity, look_at
 from amos_dask.root.layout import Layout
 from amos_dask.root.replaced import find_set_aside, set_aside
-from amos_dask.root.staging import Identities, Journal, Staging, remove_if_empty, write_text
-from amos_dask.root.table_state import read_earlier_identities
+from amos_dask.root.staging import Identities, Journal, Staging, remove_if_empty
+from amos_dask.root.table_state import (
+    OwnFile,
+    read_earlier_identities,
+    read_own_files,
+    write_own_files,
+)
 
 # Whether an existing file holds what a new one would: voxels and geometry, cells, text.
 IsSame = Callable[[Path, Path], bool]
@@ -38,7 +41,7 @@ class Ownership:
         Path relative to ROOT_DIR -> identities under which we wrote it, from a receipt, the list
         of ROOT_DIR's own files, or the journal.
     adopt : bool
-        A file in the way that is not ours goes to ``replaced/``.
+        What is in the way and not ours goes to ``replaced/``.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Ownership:
     def is_as_written(self, path: Path, at: Path | None = None) -> bool:
         """Return whether a file, now at its path or another, is what we wrote, by its identity."""
         at = at or path
-        is_there = path in self.known and (at.is_symlink() or at.is_file())
+        is_there = self.lists(path) and (at.is_symlink() or at.is_file())
         return is_there and look_at(at) in self.known[path]
 
     def make_way_to(self, path: Path, *, adopt: bool) -> list[Path]:
@@ -92,7 +95,7 @@ class Ownership:
         superseded: Collection[Path] = (),
         carried: Collection[Path] = (),
     ) -> list[Path]:
-        """Publish staged files; what is in their way is kept, set aside or the reason to stop.
+        """Publish staged files; return what was in their way and was set aside.
 
         Parameters
         ----------
@@ -106,11 +109,6 @@ class Ownership:
             Files that go to ``replaced/`` although they are as we wrote them.
         carried : collection of Path
             Files of which the staged ones hold everything that others put there.
-
-        Returns
-        -------
-        list of Path
-            What was set aside, under the path it had.
 
         Raises
         ------
@@ -167,42 +165,12 @@ def find_obstacle(layout: Layout, path: Path) -> Path | None:
     return next((folder for folder in above if folder.is_symlink() or folder.is_file()), None)
 
 
-@dataclass(frozen=True, slots=True)
-class OwnSheet:
-    """A worksheet that we wrote."""
+class _Written(NamedTuple):
+    """What there is to know of a staged file; see `OwnFiles.write`."""
 
-    columns: tuple[str, ...]  # ours
-    # Of their cells, whatever the order of the rows and the last digits of numbers, which other
-    # programs do not save; then with all digits, empty where a program may have left some out.
-    checksum: str
-    exact: str = ""
-
-    def is_like(self, other: OwnSheet) -> bool:
-        """Return whether another one says the same, as far as programs save it."""
-        return (self.columns, self.checksum) == (other.columns, other.checksum)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexOf:
-    """What an index workbook is of."""
-
-    manifest: str  # the workbook, as files are listed
-    split: str  # its worksheet
-    subsets: tuple[str, ...]  # whose rows the index workbook has
-
-
-@dataclass(frozen=True, slots=True)
-class OwnFile:
-    """What is known of a file that we wrote."""
-
-    identity: str = ""  # when we wrote it, or last found that others changed nothing of ours
-    is_of_run: bool = False  # `run` wrote it, not a single command
-    sheets: Mapping[str, OwnSheet] = field(default_factory=dict)  # ours, by title; if known
-    is_shared: bool = False  # a workbook that may hold what others put there
-    index_of: IndexOf | None = None
-
-
-_FILES = TypeAdapter(dict[str, OwnFile])
+    is_same: IsSame
+    carried: bool
+    told: OwnFile | None  # None where it is not to be listed
 
 
 class OwnFiles:
@@ -224,19 +192,14 @@ class OwnFiles:
     """
 
     def __init__(
-        self,
-        layout: Layout,
-        *,
-        adopt: bool = False,
-        is_run: bool = False,
-        collects: bool = False,
+        self, layout: Layout, *, adopt: bool = False, is_run: bool = False, collects: bool = False
     ) -> None:
         self.layout = layout
         self.set_aside: list[Path] = []
         self.failed: list[Issue] = []
         self._is_run, self._collects = is_run, is_run or collects
         self._journal = Journal(layout, "files")
-        killed, listed = self._journal.files(), _read_list(layout)
+        killed, listed = self._journal.files(), read_own_files(layout)
         earlier = read_earlier_identities(layout)
         self.ownership = Ownership(layout, killed, earlier, adopt=adopt)
         self.files = {layout.root / key: file for key, file in listed.items()}
@@ -245,6 +208,8 @@ class OwnFiles:
         self._killed = {layout.root / key: known for key, known in killed.items()}
         self._earlier = {layout.root / key: known for key, known in earlier.items()}
         self._changes: dict[Path, OwnFile | None] = {}
+        self._together = Staging()  # of what appears at the end of a block
+        self._written: dict[Path, _Written] = {}  # what is staged, and not listed yet
 
     def __enter__(self) -> Self:
         ours = {**self._earlier, **self.files}
@@ -258,11 +223,10 @@ class OwnFiles:
         traceback: TracebackType | None,
     ) -> None:
         changes = zip(self.layout.keys(self._changes), self._changes.values(), strict=True)
-        before = _read_list(self.layout)  # with what others in this process wrote
+        before = read_own_files(self.layout)  # with what others in this process wrote
         files = {k: file for k, file in {**before, **dict(changes)}.items() if file is not None}
         if files != before:
-            content = _FILES.dump_json(files, exclude_defaults=True)
-            write_text(self.layout.own_files, content.decode())
+            write_own_files(self.layout, files)
         if exc_type is None:
             self._journal.remove()
             remove_if_empty(self.layout.journals)
@@ -319,24 +283,69 @@ class OwnFiles:
         WorkbookLockedError
             When the file that is there may not be replaced.
         """
-        self.make_way_to(final)
-        with Staging(self._journal if lists else None) as staging:
-            write(staging.path_for(final))
+        staging, waits = self._together, lists and final in self._together.staged
+        if not waits:
+            self.make_way_to(final)
+            staging = Staging(self._journal if lists else None)
+        with nullcontext() if waits else staging:
+            write(staging.staged[final] if waits else staging.path_for(final))
             if aside and final.exists():
                 set_aside(self.layout, final, leave=True)
                 self.set_aside.append(final)
                 carried = True
-            holds_same = is_same or partial(filecmp.cmp, shallow=False)
-            over = (final,) if carried else ()
+            is_same = is_same or partial(filecmp.cmp, shallow=False)
+            told = (told or OwnFile()) if lists else None
+            self._written[final] = _Written(is_same, carried, told)
+            if not waits:
+                self._publish(staging)
+
+    @contextmanager
+    def together(self, finals: Iterable[Path]) -> Iterator[None]:
+        """Have those files that are written in the ``with`` block appear together at its end.
+
+        What cannot appear is an issue, in a run; the others appear.
+        """
+        paths, before = list(finals), self._together
+        folders = {path.parent: path for path in paths}.items()
+        clear = {folder for folder, path in folders if not find_obstacle(self.layout, path)}
+        with Staging(self._journal) as staging:
+            staging.paths_for([path for path in paths if path.parent in clear])
+            self._together, self._written = staging, {}
             try:
-                self.set_aside += self.ownership.publish(staging, holds_same, carried=over)
-            except PermissionError as error:
-                raise WorkbookLockedError(final, error.strerror or str(error)) from error
-        if lists:
-            self.note(final, told or OwnFile(), staging.published.get(final))
+                yield
+            finally:
+                self._together = before
+            for final in staging.staged.keys() - self._written.keys():
+                staging.drop(final)  # what is there holds what was to be written
+            while staging.staged:
+                with self.trying():
+                    self._publish(staging)
+
+    def _publish(self, staging: Staging) -> None:
+        """Publish what is staged, and list it; raise for one that cannot appear, and give it up."""
+        finals, written, failed = list(staging.staged), self._written, None
+        carried = [final for final in finals if written[final].carried]
+        try:
+            self.set_aside += self.ownership.publish(
+                staging, lambda there, new: written[there].is_same(there, new), carried=carried
+            )
+        except ForeignFileError as error:
+            failed = error.path
+            raise
+        except PermissionError as error:
+            refused = (final for final in finals if str(final) == str(error.filename2))
+            failed = next(refused, finals[0])
+            raise WorkbookLockedError(failed, error.strerror or str(error)) from error
+        finally:
+            for final in finals:
+                told = written[final].told
+                if final not in staging.staged and told is not None:
+                    self.note(final, told, staging.published.get(final))
+                elif final in staging.staged and final == failed:
+                    staging.drop(final)
 
     def make_way_to(self, final: Path) -> None:
-        """Look for what stands where a folder above a file goes; see `Ownership.make_way_to`."""
+        """Have what stands where a folder above a file goes make way, or raise."""
         self.set_aside += self.ownership.make_way_to(final, adopt=self.ownership.adopt)
 
     def write_text(self, final: Path, text: str, *, aside: bool = False) -> None:
@@ -370,11 +379,10 @@ class OwnFiles:
         except (ForeignFileError, WorkbookLockedError) as error:
             if not self._collects:
                 raise
-            code, why = "foreign_file", error.why
-            action = "move it, or give --adopt"
+            code, why, action = "foreign_file", error.why, "move it, or give --adopt"
             if isinstance(error, WorkbookLockedError):
-                code, why = "workbook_locked", f"is open in another program ({why})"
-                action = "close it there and run again"
+                code, action = "workbook_locked", "close it there and run again"
+                why = f"is open in another program ({why})"
             shown = self.layout.shown(error.path)
             self.failed.append(make_issue(code, why, file=shown, action=action))
 
@@ -390,9 +398,3 @@ class OwnFiles:
             for path in dict.fromkeys(self.set_aside)
         )
         return [*dict.fromkeys(self.failed), *said]
-
-
-def _read_list(layout: Layout) -> dict[str, OwnFile]:
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        return _FILES.validate_json(layout.own_files.read_bytes())
-    return {}

@@ -99,13 +99,14 @@ class Staging:
             The final name to appear last: the file that tells that the others are in place.
         """
         if self._journal is not None:
-            self.published = {final: self.identity_of(final) for final in self.staged}
-            self._journal.add_published(self.published)
+            identities = {final: identity(path, final.name) for final, path in self.staged.items()}
+            self._journal.add_published(identities)
+            self.published |= identities
         for temporary in self.staged.values():
             flush_to_disk(temporary)
-        for final, temporary in sorted(self.staged.items(), key=lambda item: item[0] == last):
-            temporary.replace(final)
-        self.staged.clear()
+        for final in sorted(self.staged, key=lambda final: final == last):
+            self.staged[final].replace(final)
+            del self.staged[final]
         for folder in self._folders:
             flush_to_disk(folder)
         self._folders.clear()

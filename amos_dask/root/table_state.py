@@ -1,4 +1,4 @@
-"""What the manifests of ROOT_DIR were made from, so that nothing is rewritten without need."""
+"""What is remembered of our files but samples', and what the manifests were made from."""
 
 from __future__ import annotations
 
@@ -6,13 +6,63 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSheet:
+    """A worksheet that we wrote."""
+
+    columns: tuple[str, ...]  # ours
+    # Of their cells, whatever the order of the rows and the last digits of numbers, which other
+    # programs do not save; then with all digits, empty where a program may have left some out.
+    checksum: str
+    exact: str = ""
+
+    def is_like(self, other: OwnSheet) -> bool:
+        """Return whether another one says the same, as far as programs save it."""
+        return (self.columns, self.checksum) == (other.columns, other.checksum)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOf:
+    """What an index workbook is of."""
+
+    manifest: str  # the workbook, as files are listed
+    split: str  # its worksheet
+    subsets: tuple[str, ...]  # whose rows the index workbook has
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFile:
+    """What is known of a file that we wrote."""
+
+    identity: str = ""  # when we wrote it, or last found that others changed nothing of ours
+    is_of_run: bool = False  # `run` wrote it, not a single command
+    sheets: Mapping[str, OwnSheet] = field(default_factory=dict)  # ours, by title; if known
+    is_shared: bool = False  # a workbook that may hold what others put there
+    index_of: IndexOf | None = None
+
+
+_FILES = TypeAdapter(dict[str, OwnFile])
+
+
+def read_own_files(layout: Layout) -> dict[str, OwnFile]:
+    """Return what is listed as ours, by path; nothing where that cannot be understood."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return _FILES.validate_json(layout.own_files.read_bytes())
+    return {}
+
+
+def write_own_files(layout: Layout, files: Mapping[str, OwnFile]) -> None:
+    """List what is ours."""
+    write_text(layout.own_files, _FILES.dump_json(dict(files), exclude_defaults=True).decode())
 
 
 @dataclass(frozen=True, slots=True)
