@@ -173,11 +173,7 @@ def test_one_that_may_not_be_replaced_keeps_no_other_from_it(
 
 def test_a_failure_leaves_nothing_of_what_waits(layout: Layout) -> None:
     path = layout.descriptor / "new/a.txt"
-    with (
-        pytest.raises(RuntimeError),
-        OwnFiles(layout, collects=True) as own,
-        own.together([path]),
-    ):
+    with pytest.raises(RuntimeError), OwnFiles(layout) as own, own.together([path]):  # noqa: PT012
         own.write_text(path, "ours")
         raise RuntimeError
     assert list(layout.descriptor.iterdir()) == []
