@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from amos_dask.errors import ForeignFileError, WorkbookLockedError
@@ -216,12 +215,7 @@ class OwnFiles:
         self.set_aside += find_set_aside(self.layout, ours)  # before a kill
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         changes = zip(self.layout.keys(self._changes), self._changes.values(), strict=True)
         before = read_own_files(self.layout)  # with what others in this process wrote
         files = {k: file for k, file in {**before, **dict(changes)}.items() if file is not None}
