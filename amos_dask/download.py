@@ -15,14 +15,7 @@ from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
 from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.datasets import AMOS22, PublishedFile
-from amos_dask.engine.events import (
-    BytesDone,
-    Listener,
-    Notice,
-    TaskEnded,
-    WorkEnded,
-    WorkStarted,
-)
+from amos_dask.engine.events import BytesDone, Listener, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, ArchiveError, raise_on_sigterm
 from amos_dask.results import CommandResult

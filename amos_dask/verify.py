@@ -26,11 +26,7 @@ from amos_dask.errors import (
     ManifestError,
     raise_on_sigterm,
 )
-from amos_dask.export.verify_export import (
-    find_exports_at,
-    verify_exports,
-    with_outdated_exports,
-)
+from amos_dask.export.verify_export import find_exports_at, verify_exports, with_outdated_exports
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.params import Params
 from amos_dask.records import by_number
@@ -44,13 +40,7 @@ from amos_dask.root.staging import find_journals, is_leftover
 from amos_dask.root.table_state import TableCounts, read_table_state
 from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.soundness import (
-    RootSample,
-    Verified,
-    issue_of,
-    verify_outputs,
-    verify_sample,
-)
+from amos_dask.sample.soundness import RootSample, Verified, issue_of, verify_outputs, verify_sample
 from amos_dask.sample.todo import other_choices
 from amos_dask.tables.issue_files import read_issues
 from amos_dask.tables.own_workbooks import find_altered_files
@@ -174,10 +164,7 @@ def _verify_archive(
     full: bool,
 ) -> CommandResult:
     conclude = partial(
-        _conclude,
-        shown(location),
-        unsound="not sound",
-        advice="download those files again",
+        _conclude, shown(location), unsound="not sound", advice="download those files again"
     )
     issues = []
     if published is not None:

@@ -49,12 +49,7 @@ from amos_dask.sample.task import SampleTask
 from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
 from amos_dask.tables.own_workbooks import put_workbook
-from amos_dask.tables.workbook import (
-    read_sheet,
-    require_columns,
-    require_title,
-    sheet_names,
-)
+from amos_dask.tables.workbook import read_sheet, require_columns, require_title, sheet_names
 
 _KINDS: Mapping[str, Kind] = {FILE_TYPES[kind]: kind for kind in get_args(Kind)}
 _Known = tuple[tuple[Kind, int] | None, FileRef]  # a file, and what its name says it is

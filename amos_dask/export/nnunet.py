@@ -112,13 +112,7 @@ def export_nnunet(
         mark, tasks = find_wanted(asked)
         form = _plan_dataset(mark, tasks[0].layout, absolute(directory), dataset_id)
         return bring_up_to_date(
-            form,
-            tasks,
-            link,
-            adopt=adopt,
-            no_lock=no_lock,
-            cluster=cluster,
-            progress=progress,
+            form, tasks, link, adopt=adopt, no_lock=no_lock, cluster=cluster, progress=progress
         )
 
 

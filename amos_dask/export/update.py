@@ -42,12 +42,7 @@ from amos_dask.root.export_mark import (
     write_mark,
 )
 from amos_dask.root.identity import identity
-from amos_dask.root.staging import (
-    find_journals,
-    remove_if_empty,
-    remove_temporaries,
-    require_room,
-)
+from amos_dask.root.staging import find_journals, remove_if_empty, remove_temporaries, require_room
 from amos_dask.root.working import working_on
 
 _COLUMNS = ("ID", "subset", "modality", "image", "label")
