@@ -150,8 +150,8 @@ def make_split(
         if method.shares or not listed.empty or split_name != SPLIT_NAME:
             sheets[SPLITS_SHEET] = list_split(listed, split_name, method, split)
         add_worksheets(own, absolute(path), sheets, keep_copy=keep_copy, whole=is_theirs)
-    issues = tuple(own.issues())
-    return CommandResult((path,), len(split), _describe(split, split_name), issues, split)
+    summary = _describe(split, split_name)
+    return CommandResult((path,), len(split), summary, tuple(own.issues()), split)
 
 
 def _look_at(
@@ -229,29 +229,20 @@ def _deal(
     if not rows["ID"].is_unique:
         repeated = rows["ID"][rows["ID"].duplicated()].iloc[0]
         raise ManifestError(f"{path}: {repeated!r} has two rows.")
-    ids = [str(sample_id) for sample_id in rows["ID"]]
-    groups = dict(zip(ids, ids, strict=True))
+    strata = {}  # what each is of, such as "Prisma F mri"
+    known = rows[["ID", "manufacturer_model_name", "sex"]].fillna(UNDEFINED).astype(str)
+    for sample_id, scanner, sex in known.itertuples(index=False):
+        modality = definition.modality(sample_id.removeprefix(f"{definition.prefix}_"), scanner)
+        found = {"scanner": scanner, "sex": sex, "modality": modality}
+        strata[sample_id] = " ".join(found[name] for name in method.stratify)
+    groups = {sample_id: sample_id for sample_id in strata}
     if method.group:
         require_columns(manifest, PATIENT_COLUMNS, path)
         groups = find_patients(rows)
-    strata = dict(zip(ids, _strata(rows, method.stratify, definition), strict=True))
     try:
         return assign(groups, strata, method.shares, method.seed or 0)
     except ManifestError as error:
         raise ManifestError(f"{path}: {error}") from error
-
-
-def _strata(
-    rows: pd.DataFrame, stratify: Sequence[str], definition: DatasetDefinition
-) -> list[str]:
-    """Return what each row is of, such as ``Prisma F mri``."""
-    known = rows[["ID", "manufacturer_model_name", "sex"]].fillna(UNDEFINED).astype(str)
-    strata = []
-    for sample_id, scanner, sex in known.itertuples(index=False):
-        modality = definition.modality(sample_id.removeprefix(f"{definition.prefix}_"), scanner)
-        found = {"scanner": scanner, "sex": sex, "modality": modality}
-        strata.append(" ".join(found[name] for name in stratify))
-    return strata
 
 
 def _describe(split: pd.DataFrame, split_name: str) -> str:
@@ -358,7 +349,6 @@ def _require_workbook(path: Path) -> None:
         return
     group = path.stem.removeprefix("dataset_manifest_").replace("_", "-").upper()
     others = (path.parent / group / path.name, path.parent.parent / path.name)
-    for other in others:
-        if other.is_file():
-            raise ManifestError(f"{path}: there is no such workbook; did you mean {other}?")
-    raise ManifestError(f"{path}: there is no such workbook; run dataset-manifest first.")
+    there = [f"did you mean {other}?" for other in others if other.is_file()]
+    advice = next(iter(there), "run dataset-manifest first.")
+    raise ManifestError(f"{path}: there is no such workbook; {advice}")
