@@ -7,6 +7,7 @@ A ROOT_DIR is held against what `run` keeps of it: receipts, the record of the m
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -70,10 +71,9 @@ def verify(
 ) -> CommandResult:
     """Look whether an archive, a ROOT_DIR made by `run`, or an export is complete and sound.
 
-    Nothing is written anywhere, and no voxel is decoded unless asked for: of an archive, headers
-    are read and the ends of every file are held against them; of a ROOT_DIR, every file is held
-    against the size and checksum that `run` kept of it; of an export, every file against what its
-    mark keeps, and what it was made from against ROOT_DIR.
+    Nothing is written anywhere. Of an archive, headers are read and the ends of every file are held
+    against them; of a ROOT_DIR, every file is held against the size and checksum that `run` kept;
+    of an export likewise, and what it was made from against ROOT_DIR.
 
     Parameters
     ----------
@@ -190,27 +190,20 @@ def _verify_archive(
     issues += [i for i in archive.issues if i.code in _OF_NAMES and i.sample in chosen]
     issues += all_issues(results)
     looked_at = [result.value for result in results if result.value is not None]
-    return conclude(len(samples), issues, sound=_describe(looked_at, full=full))
+    seen = "headers and ends"
+    if n_without_end := sum(sample.n_without_end for sample in looked_at):
+        seen = f"headers, of {n_without_end} no ends as the zip packs them"
+    how = "all voxels decoded" if full else f"{seen}; --full decodes all voxels"
+    n_files = sum(sample.n_files for sample in looked_at)
+    sound = f"{len(looked_at)} samples, {n_files} files ({how})"
+    return conclude(len(samples), issues, sound=sound)
 
 
 def _damaged_zip(location: str, error: DamagedArchiveError, definition: DatasetDefinition) -> Issue:
-    message = str(error).removeprefix(f"{shown(location)}: ")
-    published = definition.published_zip
-    progress = "" if published is None else describe_progress(location, published)
-    if progress:
+    message, published = str(error).removeprefix(f"{shown(location)}: "), definition.published_zip
+    if published is not None and (progress := describe_progress(location, published)):
         message += f" If it is the published one, it {progress}."
     return make_issue("damaged_zip", message, file=file_name(location))
-
-
-def _describe(looked_at: Sequence[Verified], *, full: bool) -> str:
-    """Say what was looked at, and what was not."""
-    n_files = sum(sample.n_files for sample in looked_at)
-    n_without_end = sum(sample.n_without_end for sample in looked_at)
-    seen = "headers and ends"
-    if n_without_end:
-        seen = f"headers, of {n_without_end} no ends as the zip packs them"
-    how = "all voxels decoded" if full else f"{seen}; --full decodes all voxels"
-    return f"{len(looked_at)} samples, {n_files} files ({how})"
 
 
 # ---------------------------------------------------------------- a ROOT_DIR
@@ -235,10 +228,8 @@ def _verify_root(
         for issue in read_issues(layout.descriptor / "issues.jsonl")
         if issue.severity == "error" and (selection.is_everything or issue.sample in told)
     ]
-    n_files = sum(sample.n_files for sample in verified.values())
-    n_edited = sum(sample.n_edited for sample in verified.values())
-    written = f"{n_files} files as they were written"
-    if n_edited:
+    written = f"{sum(s.n_files for s in verified.values())} files as they were written"
+    if n_edited := sum(sample.n_edited for sample in verified.values()):
         written += f", {n_edited} of them edited by hand"
     how = "all images decoded" if full else "sizes and checksums; --full decodes all images"
     return _conclude(
@@ -265,12 +256,10 @@ def _advise(issues: Sequence[Issue]) -> str:
 
 def _say_adopt(layout: Layout, issue: Issue) -> Issue:
     """Say of what the next run does not write over what makes it do so."""
-    path = layout.root / issue.file
     if issue.code == "no_receipt":
         return replace(issue, action="run takes what is as it would write it; the rest " + _STAYS)
-    if issue.code != "altered_output" or not _is_in_the_way(path):
-        return issue
-    return replace(issue, action=_STAYS)
+    stays = issue.code == "altered_output" and _is_in_the_way(layout.root / issue.file)
+    return replace(issue, action=_STAYS) if stays else issue
 
 
 def _is_in_the_way(path: Path) -> bool:
@@ -301,16 +290,13 @@ def _verify_choices(layout: Layout, samples: Mapping[str, Verified]) -> Iterator
     others: dict[Path, list[str]] = {layout.label_map: [], layout.denoise_exclude: []}
     for name, sample in samples.items():
         params = Params(layout.dataset, label_map, excluded=exclusions.for_sample(name))
-        made_by = sample.masks_made_with
-        differs = other_choices(made_by, params, may_be_restored=may_be_restored)
-        for path, is_other in zip(others, differs, strict=True):
-            if is_other:
-                others[path].append(name)
+        differs = other_choices(sample.masks_made_with, params, may_be_restored=may_be_restored)
+        for names, is_other in zip(others.values(), differs, strict=True):
+            names += [name] if is_other else []
     for path, names in others.items():
         if names:
             n = f"{len(names)} sample{'s' if len(names) > 1 else ''} such as {names[0]}"
-            message = f"is not what {n} was made with{_TAKEN_UP}"
-            yield changed(message, file=layout.shown(path))
+            yield changed(f"is not what {n} was made with{_TAKEN_UP}", file=layout.shown(path))
 
 
 def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:
@@ -322,12 +308,11 @@ def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:
         files = None if receipt is None else receipt.record.files
         nowhere = layout.sample_folder(layout.grouped, sample_id)
         found.append(nowhere if files is None else layout.folder_of(files))
-    folders: dict[str, list[SampleFolder]] = {}
+    folders = defaultdict[str, list[SampleFolder]](list)
     for folder in selection.choose_folders(found):
-        folders.setdefault(folder.sample_id, []).append(folder)
+        folders[folder.sample_id].append(folder)
     return [
-        RootSample(sample_id, layout, tuple(folders[sample_id]))
-        for sample_id in sorted(folders, key=by_number)
+        RootSample(name, layout, tuple(folders[name])) for name in sorted(folders, key=by_number)
     ]
 
 
@@ -372,5 +357,5 @@ def _find_leftovers(layout: Layout) -> Iterator[Issue]:
                 found = make_issue("leftover", "a temporary file of a run that was killed")
                 if top != layout.state and path not in ours:
                     message = "named like a temporary file, and in no list of ours; it stays"
-                    found = make_issue("leftover", message, severity="warning")
+                    found = replace(found, message=message, severity="warning")
                 yield replace(found, file=layout.key(path))
