@@ -51,7 +51,7 @@ def download(
     source : str, optional
         Base URL of a mirror that has the files under their names.
     progress : str or callable
-        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+        As for `amos_dask.run`.
 
     Returns
     -------

@@ -129,16 +129,8 @@ def _failure(url: str, error: faults.HTTPError) -> PassingError | ArchiveError:
 def fetch(file: PublishedFile, final: Path, listener: Listener) -> None:
     """Download a file; it appears under its name when it is complete and as published.
 
-    What an earlier call left in `partial_path` is gone on with.
-
-    Parameters
-    ----------
-    file : PublishedFile
-        What to download.
-    final : Path
-        What it becomes. Its folder is made.
-    listener : callable
-        Is told of progress, in bytes, and of failed attempts.
+    Its folder is made, and what an earlier call left in `partial_path` is gone on with. The
+    listener is told of progress, in bytes, and of failed attempts.
 
     Raises
     ------

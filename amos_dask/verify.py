@@ -84,15 +84,10 @@ def verify(
         Decode everything, so that every checksum is compared.
     md5 : bool
         Compare the archive, a zip file, with the published one first.
-    dataset : str or Path, optional
-        Name of a packaged dataset, or the path of a definition (YAML); by default what
-        ROOT_DIR holds already, else AMOS22.
     selection : Selection
         Which samples; of a ROOT_DIR only their folders are looked at then.
-    cluster : ClusterOptions, distributed.Client, str or None
-        Where to run; None for a local cluster.
-    progress : str or callable
-        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
+    dataset, cluster, progress
+        As for `amos_dask.run`.
 
     Returns
     -------

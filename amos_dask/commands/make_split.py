@@ -97,7 +97,7 @@ def make_split(
         A worksheet of the split's name that this did not make is replaced; the workbook goes to
         ``replaced/`` of ROOT_DIR first.
     no_lock : bool
-        Take no lock, for a file system that has none; see `amos_dask.run`.
+        As for `amos_dask.run`.
 
     Returns
     -------
@@ -273,10 +273,8 @@ def index_manifests(
         Combinations, such as ``[["train", "val"], ["test"]]``.
     split_name : str
         The split's worksheet.
-    adopt : bool
-        A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
-    no_lock : bool
-        Take no lock, for a file system that has none; see `amos_dask.run`.
+    adopt, no_lock : bool
+        As for `amos_dask.run`.
 
     Returns
     -------

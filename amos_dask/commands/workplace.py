@@ -131,7 +131,7 @@ def working_at(
     archive : str, optional
         What the command reads, if not the folder.
     selection, cluster, progress, no_lock
-        As every command takes them.
+        As for `amos_dask.run`.
 
     Raises
     ------

@@ -111,18 +111,10 @@ class Placing:
         source: Path | None = None,
         wanted: str = "",
     ) -> None:
-        """Place a file that a function writes, unless it is there already.
+        """Place a file that a function writes under a name that it is given, unless it is there.
 
-        Parameters
-        ----------
-        final : Path
-            The file.
-        write : callable
-            Is given its temporary name.
-        source : Path, optional
-            The file of ROOT_DIR that it is made from.
-        wanted : str
-            Its identity, where that is known before.
+        The source is the file of ROOT_DIR that it is made from; ``wanted`` is its identity, where
+        that is known before.
         """
         file, key = ExportedFile(wanted), self.folder.key(final)
         of_root: tuple[str, ...] = ()

@@ -47,7 +47,6 @@ from amos_dask.root.layout import Layout, find_root
 from amos_dask.root.staging import find_journals, remove_if_empty, remove_temporaries, require_room
 from amos_dask.root.working import reading_from, working_on
 
-_COLUMNS = ("ID", "subset", "modality", "image", "label")
 # Of a sample with such an issue, what was exported earlier stays: absence is no order.
 _ABSENT = frozenset({"unreadable_volume", "unreadable_mask", "missing_mask", "sample_failed"})
 _OURS = frozenset({EXPORT_MARK, ".amos-dask", "replaced"})
@@ -307,7 +306,8 @@ class _Update:
             summary += f"; {len(self._n_bytes)} files, {sum(self._n_bytes) / 1e9:.2f} GB, written"
         if self._folder.link == "symbolic":
             summary += "; links: what is written to one is written to ROOT_DIR"
-        frame = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
+        columns = ["ID", "subset", "modality", "image", "label"]
+        frame = pd.DataFrame(rows, columns=columns, dtype=object)
         base, sign = self._form.base, self._form.sign
         output = base if sign.is_relative_to(base) else sign
         return CommandResult((output,), n_asked, summary, tuple(in_order(self._issues)), frame)
@@ -315,16 +315,12 @@ class _Update:
 
 def _find_sizes(tasks: Iterable[ExportTask]) -> list[int]:
     """Return at most how many bytes each file takes that is to be copied."""
-    files = list[tuple[Path, Path | None]]()
+    sizes = []
     for task in tasks:
-        if task.images:
-            files += zip(task.folder.volumes, task.images, strict=True)
-        if task.images or any(a != b for a, b in task.values.items()):
+        files = [*zip(task.folder.volumes, task.images, strict=False)]
+        if task.label and (task.images or any(a != b for a, b in task.values.items())):
             files.append((task.folder.mask, task.label))
-    return [
-        source.stat().st_size
-        for source, final in files
-        if final is not None
-        and source.is_file()
-        and not is_in_place(final, identity(source, final.name))
-    ]
+        for source, final in files:
+            if source.is_file() and not is_in_place(final, identity(source, final.name)):
+                sizes.append(source.stat().st_size)
+    return sizes
