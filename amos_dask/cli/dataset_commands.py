@@ -26,7 +26,7 @@ from amos_dask.cli.show import (
 _NOT_OF_A_PLAN = {"cluster", "progress", "no_lock", "performance_report", "statistics", "report"}
 
 
-@opt.command("download", "data/AMOS22")
+@opt.command("data/AMOS22")
 @opt.root
 @opt.flag("--unlabelled", help="The scans without labels as well.")
 @option(
@@ -46,7 +46,7 @@ def download(**arguments: Any) -> int:
     return close_command(amos_dask.download(**arguments), arguments)
 
 
-@opt.command("run", "data/AMOS22 --archive downloads/amos22.zip --workers 8")
+@opt.command("data/AMOS22 --archive downloads/amos22.zip --workers 8")
 @opt.root
 @option(
     "--archive",
@@ -101,7 +101,7 @@ def run(dry_run: bool, **arguments: Any) -> int:
     return close_plan(amos_dask.plan_run(**asked), arguments)
 
 
-@opt.command("verify", "downloads/amos22.zip --md5")
+@opt.command("downloads/amos22.zip --md5")
 @argument("path", metavar="PATH_OR_URL")
 @opt.flag("--full", help="Decode everything, so that all checksums are compared.")
 @opt.flag("--md5", help="Compare amos22.zip with the published one first.")
@@ -124,7 +124,7 @@ def verify(**arguments: Any) -> int:
     return close_search(amos_dask.verify(**arguments), arguments)
 
 
-@click.command(epilog="Example: amos-dask datasets totalsegmentator > mine.yaml")
+@opt.command("totalsegmentator > mine.yaml")
 @argument("name", required=False)
 @option("--json", "as_json", is_flag=True, help="JSON.")
 def datasets(name: str | None, as_json: bool) -> None:
@@ -139,7 +139,7 @@ def datasets(name: str | None, as_json: bool) -> None:
         click.echo(amos_dask.dataset_yaml(name), nl=False)
 
 
-@opt.command("leaks", "data/AMOS22")
+@opt.command("data/AMOS22")
 @opt.root
 @option("--split_name", help="Worksheet of another split than the official one.")
 @opt.working
@@ -153,7 +153,7 @@ def leaks(**arguments: Any) -> int:
     return close_search(amos_dask.leaks(**arguments), arguments, with_notes=True)
 
 
-@opt.command("stats", "data/AMOS22")
+@opt.command("data/AMOS22")
 @opt.root
 @opt.label_explanation
 @opt.writing
@@ -166,7 +166,7 @@ def stats(**arguments: Any) -> int:
     return close_command(amos_dask.stats(**arguments), arguments)
 
 
-@opt.command("report", "data/AMOS22")
+@opt.command("data/AMOS22")
 @opt.root
 @opt.label_explanation
 @opt.statistics
@@ -228,7 +228,7 @@ def monai_datalist(**arguments: Any) -> int:
     return close_export(amos_dask.export_monai(**arguments), arguments)
 
 
-@opt.command("demo", "--workers 2")
+@opt.command("--workers 2")
 @argument("directory", type=opt.FOLDER, default="amos-dask-demo")
 @opt.phantom_scans
 @opt.cluster
@@ -237,7 +237,7 @@ def demo(**arguments: Any) -> int:
     return close_demo(amos_dask.demo(**arguments), arguments)
 
 
-@opt.command("phantom", "--form zip --n_ct 8 --n_mri 4 /tmp/phantom")
+@opt.command("--form zip --n_ct 8 --n_mri 4 /tmp/phantom")
 @argument("directory", type=opt.FOLDER)
 @opt.phantom_scans
 @option(

@@ -27,10 +27,15 @@ def same_word(name: str) -> str:
 
 
 def command(
-    name: str, example: str, cls: type[click.Command] = click.Command
+    example: str, cls: type[click.Command] = click.Command
 ) -> Callable[[Callable[..., Any]], click.Command]:
-    """Return click's decorator for a command whose help ends with an example."""
-    return click.command(name, cls, epilog=f"Example: amos-dask {name} {example}")
+    """Return a decorator for a command, named as its function is, whose help has an example."""
+
+    def declare(function: Callable[..., Any]) -> click.Command:
+        name = function.__name__.replace("_", "-")
+        return click.command(name, cls, epilog=f"Example: amos-dask {name} {example}")(function)
+
+    return declare
 
 
 def _together(*options: _Declaration) -> _Declaration:

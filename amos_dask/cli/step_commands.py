@@ -13,8 +13,7 @@ from amos_dask.cli.show import close_command
 
 
 @opt.command(
-    "archive-manifest",
-    "--root_dir AMOS22/archive --output_manifest_file AMOS22/descriptor/archive_manifest.xlsx",
+    "--root_dir AMOS22/archive --output_manifest_file AMOS22/descriptor/archive_manifest.xlsx"
 )
 @opt.archive_root
 @opt.output_manifest_file
@@ -29,9 +28,8 @@ def archive_manifest(**arguments: Any) -> int:
 
 
 @opt.command(
-    "confirm-pairs",
     "--modality ct --root_dir AMOS22/archive --output_dir AMOS22/grouped/AMOS-CT "
-    "--archive_manifest AMOS22/descriptor/archive_manifest.xlsx",
+    "--archive_manifest AMOS22/descriptor/archive_manifest.xlsx"
 )
 @option("--modality", required=True, type=Choice(["ct", "mri", "und"]), help="Which samples.")
 @opt.archive_root
@@ -48,7 +46,7 @@ def confirm_pairs(**arguments: Any) -> int:
     return close_command(amos_dask.confirm_pairs(**arguments), arguments)
 
 
-@opt.command("split-prostate-uterus", "--root_dir AMOS22/grouped")
+@opt.command("--root_dir AMOS22/grouped")
 @opt.root_dir
 @opt.selection
 @opt.working
@@ -60,9 +58,7 @@ def split_prostate_uterus(**arguments: Any) -> int:
     return close_command(amos_dask.split_prostate_uterus(**arguments), arguments)
 
 
-@opt.command(
-    "binary-masks", "--root_dir AMOS22/grouped --label_explanation AMOS22/descriptor/label_map.yaml"
-)
+@opt.command("--root_dir AMOS22/grouped --label_explanation AMOS22/descriptor/label_map.yaml")
 @opt.root_dir
 @opt.label_explanation
 @opt.selection
@@ -73,9 +69,8 @@ def binary_masks(**arguments: Any) -> int:
 
 
 @opt.command(
-    "small-regions",
     "--root_dir AMOS22/grouped --region_volume_thresh 100.0 --output_manifest "
-    "AMOS22/descriptor/small_connected_region_100_manifest.xlsx",
+    "AMOS22/descriptor/small_connected_region_100_manifest.xlsx"
 )
 @opt.root_dir
 @option(
@@ -99,9 +94,8 @@ def small_regions(**arguments: Any) -> int:
 
 
 @opt.command(
-    "denoise",
     "--root_dir AMOS22/grouped --output_dir AMOS22/grouped --kernel_size 5 5 "
-    "--filter_halfedge 3 --region_area_thresh 10.0",
+    "--filter_halfedge 3 --region_area_thresh 10.0"
 )
 @opt.root_dir
 @option(
@@ -127,7 +121,7 @@ def denoise(**arguments: Any) -> int:
     return close_command(amos_dask.denoise(**arguments), arguments)
 
 
-@opt.command("restore", "--root_dir AMOS22/grouped --ids 4,507")
+@opt.command("--root_dir AMOS22/grouped --ids 4,507")
 @opt.root_dir
 @opt.selection
 @opt.working
@@ -142,8 +136,7 @@ def restore(**arguments: Any) -> int:
 
 
 @opt.command(
-    "dataset-manifest",
-    "--root_dir AMOS22/grouped --output_manifest_file AMOS22/grouped/dataset_manifest.xlsx",
+    "--root_dir AMOS22/grouped --output_manifest_file AMOS22/grouped/dataset_manifest.xlsx"
 )
 @opt.root_dir
 @opt.output_manifest_file
@@ -158,9 +151,8 @@ def dataset_manifest(**arguments: Any) -> int:
 
 
 @opt.command(
-    "make-split",
     "--manifest_file AMOS22/grouped/dataset_manifest.xlsx --kind kfold --folds 5 --seed 0 "
-    "--stratify scanner,sex,modality --group patient",
+    "--stratify scanner,sex,modality --group patient"
 )
 @option("--manifest_file", required=True, type=opt.FILE, help="Workbook of dataset-manifest.")
 @option(
@@ -208,7 +200,6 @@ def make_split(**arguments: Any) -> int:
 
 
 @opt.command(
-    "index-manifests",
     "--manifest_file AMOS22/grouped/dataset_manifest.xlsx --split_name split01_standard "
     "--output_index_manifest_dir AMOS22/grouped/splits/split01_standard --subsets train "
     "val --subsets train --subsets val --subsets test",
