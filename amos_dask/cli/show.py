@@ -166,8 +166,7 @@ def close_export(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     """Say how an export ended; what was outdated, or is not its own, is written down nowhere."""
     others = (issue for issue in result.issues if issue.severity != "error")
     notes = [f"{_described(issue)}; {issue.action}" for issue in others]
-    if len(notes) > _SHOWN_NOTES:
-        notes[_SHOWN_NOTES:] = [f"… and {len(notes) - _SHOWN_NOTES} more; --json lists all"]
+    notes = _first(notes, _SHOWN_NOTES, "; --json lists all")
     return _close_result(result, arguments, notes, outputs=result.outputs, found=_all(result))
 
 
@@ -216,19 +215,19 @@ def _paths(result: CommandResult | RunResult) -> list[str]:
 
 def _issue_lines(issues: Sequence[Issue]) -> list[str]:
     """Return the first errors and losses, then how many issues of each kind there are."""
-    errors = [issue for issue in issues if issue.severity == "error"]
-    losses = [issue for issue in issues if issue.code in _SHOWN_WARNINGS]
-    lines = [*_first_lines(errors, "errors"), *_first_lines(losses, "labels or masks gone")]
+    errors = [_described(issue) for issue in issues if issue.severity == "error"]
+    losses = [_described(issue) for issue in issues if issue.code in _SHOWN_WARNINGS]
+    lines = _first(errors, _SHOWN_ERRORS, " errors")
+    lines += _first(losses, _SHOWN_ERRORS, " labels or masks gone")
     kinds = Counter((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
     rows = [(f"{_SEVERITIES[rank]}  {code}", str(n)) for (rank, code), n in sorted(kinds.items())]
     return [*lines, *(_table(*rows) if rows else ())]
 
 
-def _first_lines(issues: Sequence[Issue], what: str) -> list[str]:
-    lines = [_described(issue) for issue in issues[:_SHOWN_ERRORS]]
-    if len(issues) > _SHOWN_ERRORS:
-        lines.append(f"… and {len(issues) - _SHOWN_ERRORS} more {what}")
-    return lines
+def _first(lines: Sequence[str], most: int, rest: str) -> list[str]:
+    """Return the first lines, then how many more there are."""
+    more = [f"… and {len(lines) - most} more{rest}"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 def _described(issue: Issue) -> str:
