@@ -135,17 +135,23 @@ def make_split(
     method = _choose_method(kind, {name: v for name, v in options.items() if v is not None})
     with _working_at(path, adopt=adopt, no_lock=no_lock) as own:
         manifest = read_sheet(path, MANIFEST_SHEET, values_of=_VALUES)
-        listed = read_splits(path)
+        listed, titles = read_splits(path), sheet_names(path)
         if split_name is None:
-            split_name = next_split_name(method, listed, sheet_names(path))
-        is_theirs, is_edited = _look_at(path, split_name, listed, adopt=adopt)
+            split_name = next_split_name(method, listed, titles)
+        same = [title for title in titles if title.casefold() == split_name.casefold()]
+        try:
+            is_theirs, is_edited = False, not all(is_own_split(path, t, listed) for t in same)
+        except ManifestError:  # it is not ours
+            if not adopt:
+                raise
+            is_theirs = is_edited = True
         if method.shares:
             assignment = _deal(manifest, method, path, own.layout.dataset)
             parts = [assignment.get(str(sample_id)) for sample_id in manifest["ID"]]
             split = with_split(manifest, split_name, parts, path)
         else:
             split = official_split(manifest, split_name, path)
-        keep_copy = is_edited or _is_other(path, split_name, split)
+        keep_copy = is_edited or (split_name in titles and _is_other(path, split_name, split))
         sheets = {split_name: split}
         if method.shares or not listed.empty or split_name != SPLIT_NAME:
             sheets[SPLITS_SHEET] = list_split(listed, split_name, method, split)
@@ -154,26 +160,8 @@ def make_split(
     return CommandResult((path,), len(split), summary, tuple(own.issues()), split)
 
 
-def _look_at(
-    path: Path, split_name: str, listed: pd.DataFrame, *, adopt: bool
-) -> tuple[bool, bool]:
-    """Return whether a worksheet that is to be replaced is somebody else's, and has their parts.
-
-    Raise if it is not ours, unless it is to be adopted.
-    """
-    titles = [name for name in sheet_names(path) if name.casefold() == split_name.casefold()]
-    try:
-        return False, not all(is_own_split(path, title, listed) for title in titles)
-    except ManifestError:
-        if not adopt:
-            raise
-        return True, True
-
-
 def _is_other(path: Path, split_name: str, split: pd.DataFrame) -> bool:
     """Return whether the split that is there puts samples into other parts."""
-    if split_name not in sheet_names(path):
-        return False
     there = read_sheet(path, split_name)
     if not {"ID", split_name} <= set(there.columns):
         return True
