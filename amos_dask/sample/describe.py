@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -10,12 +10,19 @@ from amos_dask import geometry
 from amos_dask.datasets import SUBSETS
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo
-from amos_dask.records import LabelChange, Regions, SampleRecord, Step, StepIssue, StepResult
+from amos_dask.records import (
+    LabelChange,
+    Regions,
+    SampleFiles,
+    SampleRecord,
+    Step,
+    StepIssue,
+    StepResult,
+)
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.layout import Layout, SampleFolder, safe_name
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource, OpenedMask
 from amos_dask.steps.denoise import is_denoised
-from amos_dask.steps.info_file import describe_files
 from amos_dask.steps.mask_labels import check_labels, labels_present
 from amos_dask.steps.small_regions import find_small_regions
 
@@ -34,14 +41,14 @@ def describe_sample(
     below : Path
         Folder to which the paths of the manifest are relative.
     thresholds_mm3 : tuple of float or None
-        Region volume thresholds; of None, regions and changes are left out.
+        Region volume thresholds; without them regions and changes are left out.
 
     Returns
     -------
     StepResult of SampleRecord
-        None where the info file or the volume cannot be used, which the issues explain. Issues
-        `INCONSISTENT` of the record say how files contradict each other. Regions before denoising
-        are those of the restored mask, where it is kept.
+        No record where the info file or the volume cannot be used. Its issues `INCONSISTENT` say
+        how files contradict each other. Regions before denoising are those of the restored mask,
+        where it is kept.
     """
     folder, sample_id = source.folder, source.sample_id
     info = source.read_info_file()
@@ -57,17 +64,20 @@ def describe_sample(
     found = _Found(source, volume, _compare_info(source, seq, subset, metadata.sex))
     found.look_at_channels()
     found.look_at_masks(thresholds_mm3)
-    row = describe_files(
+    row = SampleFiles(
         sample_id=sample_id,
         seq=folder.seq,
         subset=subset,
         metadata=metadata,
         folder=folder.path.relative_to(below).as_posix(),
-        volume=volume,
-        mask_dtype=found.mask_dtype,
         labels_present=found.present,
         binary_labels=found.binary_labels,
-        channels=tuple(name for name, _ in takewhile(_is_there, channels)),
+        shape=volume.shape,
+        spacing_mm=volume.spacing_mm,
+        vol_dtype=volume.dtype,
+        mask_dtype=found.mask_dtype,
+        channels=tuple(name for name, _ in takewhile(lambda one: one[1].exists(), channels)),
+        **geometry.describe(volume.affine),
     )
     inconsistent = [make_issue(INCONSISTENT, p, sample=sample_id) for p in found.problems]
     issues = [StepIssue(Step.DATASET_MANIFEST, i) for i in (*found.issues, *inconsistent)]
@@ -75,29 +85,19 @@ def describe_sample(
     return StepResult(sample_id, record, tuple(found.issues))
 
 
-def _is_there(channel: tuple[str, Path]) -> bool:
-    return channel[1].exists()
-
-
 def describe_foreign(folder: SampleFolder, layout: Layout) -> SampleRecord:
     """Return what is said of a folder that looks like a sample's and is not ours."""
-    issue = make_issue(
-        "foreign_file",
-        "looks like a sample's folder, and is none that this program made",
-        sample=folder.sample_id,
-        file=layout.shown(folder.path),
-        action="left as it is, and not counted",
-        severity="warning",
-    )
-    found = (StepIssue(Step.DATASET_MANIFEST, issue),)
-    return SampleRecord(folder.sample_id, None, issues=found)
+    message = "looks like a sample's folder, and is none that this program made"
+    of, action = layout.shown(folder.path), "left as it is, and not counted"
+    issue = make_issue("foreign_file", message, sample=folder.sample_id, file=of, action=action)
+    found = StepIssue(Step.DATASET_MANIFEST, replace(issue, severity="warning"))
+    return SampleRecord(folder.sample_id, None, issues=(found,))
 
 
 def _compare_info(source: FolderSource, seq: str, subset: str, sex: str) -> list[str]:
     """Return how the info file contradicts the folder's place, a sentence each."""
-    folder = source.folder
-    place = folder.path.parent.parent.name
-    problems = []
+    folder, problems = source.folder, []
+    place = folder.path.parents[1].name
     if seq != folder.seq:
         problems.append(f"seq is {seq!r}")
     if place in SUBSETS and place != subset:
@@ -208,10 +208,9 @@ class _Found:
 def read_changes(
     source: FolderSource,
 ) -> tuple[str, tuple[float, float, float], tuple[LabelChange, ...]] | None:
-    """Return a sample's id, its spacing in mm, and what denoising changed in its mask.
+    """Return a sample's id, its mask's spacing in mm, and what denoising changed in that.
 
-    Of the mask, the header is read. None where there is no mask that can be read, and where what
-    changed is not kept.
+    None where there is no mask whose header can be read, and where what changed is not kept.
     """
     mask, sample_id = source.folder.mask, source.sample_id
     try:
