@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from amos_dask import geometry
-from amos_dask.datasets import SUBSETS
+from amos_dask.datasets import SUBSETS, Kind
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo
 from amos_dask.records import (
@@ -62,7 +62,8 @@ def describe_sample(
     seq, subset, metadata = info
     channels = zip(folder.channels, folder.volumes, strict=False)
     found = _Found(source, volume, _compare_info(source, seq, subset, metadata.sex))
-    found.look_at_channels()
+    for path in folder.volumes[1:]:
+        found.look_at(path, "volume", volume.dtype)
     found.look_at_masks(thresholds_mm3)
     row = SampleFiles(
         sample_id=sample_id,
@@ -122,15 +123,15 @@ class _Found:
     after: Regions = ()
     changes: tuple[LabelChange, ...] = ()
 
-    def look_at_channels(self) -> None:
-        """Compare the headers of the other channels with that of the first."""
-        for path in self.source.folder.volumes[1:]:
-            try:
-                info = self.source.read_header(path)
-            except CANNOT_BE_READ as error:
-                self.issues.append(self.source.unreadable(path, "volume", error))
-            else:
-                self._compare(path, info, self.volume.dtype)
+    def look_at(self, path: Path, kind: Kind, dtype: str | None) -> bool:
+        """Compare a file's header with the volume's; return whether it can be read."""
+        try:
+            info = self.source.read_header(path)
+        except CANNOT_BE_READ as error:
+            self.issues.append(self.source.unreadable(path, kind, error))
+            return False
+        self._compare(path, info, dtype)
+        return True
 
     def look_at_masks(self, thresholds_mm3: tuple[float, ...] | None) -> None:
         """Read the multi-label mask and the headers of the binary masks."""
@@ -162,13 +163,8 @@ class _Found:
                     message = "the other binary masks are there"
                     self.issues.append(source.issue("missing_file", message, path))
                 continue
-            try:
-                info = source.read_header(path)
-            except CANNOT_BE_READ as error:
-                self.issues.append(source.unreadable(path, "mask", error))
-                continue
-            labels.append(label)
-            self._compare(path, info, self.mask_dtype)
+            if self.look_at(path, "mask", self.mask_dtype):
+                labels.append(label)
         self.binary_labels = tuple(labels)
 
     def _compare(self, path: Path, info: ImageInfo, dtype: str | None) -> None:

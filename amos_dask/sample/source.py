@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -49,10 +49,6 @@ class OpenedMask(NamedTuple):
     overlaps: tuple[Overlap, ...] = ()  # what binary masks that were merged share
 
 
-# A mask, how its grid lies on its scan's, and what was found.
-_ReadMask = tuple[OpenedMask, geometry.Turn | None, list[Issue]]
-
-
 class EarlierOutputStaysError(Exception):
     """A file could not be read for reasons outside it: what is there from earlier is not touched.
 
@@ -62,14 +58,6 @@ class EarlierOutputStaysError(Exception):
     def __init__(self, issue: Issue) -> None:
         super().__init__(issue)
         self.issue = replace(issue, action=STAYS)
-
-
-class _UnusableMaskError(Exception):
-    """A mask of the archive that cannot be used, with the issue that says why."""
-
-    def __init__(self, issue: Issue) -> None:
-        super().__init__(issue)
-        self.issue = issue
 
 
 class OpenedScan:
@@ -182,60 +170,48 @@ class ArchiveSource:
 
     def open_mask(self, scan: ImageInfo | None) -> tuple[OpenedMask | None, list[Issue]]:
         """Read the mask for a scan of this header; return it if it can be used, and issues."""
-        ref = self.sample.mask
-        if ref is None or scan is None:
+        first = self.sample.mask
+        if first is None or scan is None:
             return None, []
+        ref = first  # that is being read
+        dataset, about, issues = self.dataset, (self.sample_id, first.path), list[Issue]()
+        overlaps: tuple[Overlap, ...] = ()
         try:
-            if self.dataset.has_label_files:
-                opened, turn, issues = self._merge_masks(scan, ref)
+            if dataset.has_label_files:  # binary masks, which lie on one grid
+                info = read_info(first)
+                turn = check_pair(scan, info)
+                merger = MaskMerger(info.shape, dataset.label_values)
+                for label, ref in self.sample.masks:
+                    with open_image(ref) as image:
+                        require_same_grid(info, image.info)
+                        merger.add(label, image)
+                    issues += [self._issue(*each, ref) for each in check_tail(image)]
+                labels, n_rounded, deviation, overlaps = merger.merged(dataset.painting_order)
+                issues += ReadLabels(labels, n_rounded, deviation).check(*about)
+                rule = dataset.label_map, dataset.precedence
+                issues += check_overlaps(overlaps, scan.spacing_mm, *rule, *about)
             else:
-                opened, turn, issues = self._read_mask(scan, ref)
-        except _UnusableMaskError as error:
-            return None, [error.issue]
-        labels, found = self._in_order(scan, opened, turn, ref.path)
-        return opened._replace(labels=labels), [*found, *issues]
-
-    def _read_mask(self, scan: ImageInfo, ref: FileRef) -> _ReadMask:
-        with self._naming(ref), open_image(ref) as image:
-            turn = check_pair(scan, image.info)
-            read = read_mask(image, self.dataset.label_values)
-        issues = read.check(self.sample_id, ref.path)
-        issues += [self._issue(*each, ref) for each in check_tail(image)]
-        return OpenedMask(read.labels, image.info), turn, issues
-
-    def _merge_masks(self, scan: ImageInfo, first: FileRef) -> _ReadMask:
-        """Merge the binary masks of all labels, which lie on one grid."""
-        with self._naming(first):
-            info = read_info(first)
-            turn = check_pair(scan, info)
-        merger, issues = MaskMerger(info.shape, self.dataset.label_values), list[Issue]()
-        for label, ref in self.sample.masks:
-            with self._naming(ref), open_image(ref) as image:
-                require_same_grid(info, image.info)
-                merger.add(label, image)
-            issues += [self._issue(*each, ref) for each in check_tail(image)]
-        labels, n_rounded, deviation, overlaps = merger.merged(self.dataset.painting_order)
-        issues += ReadLabels(labels, n_rounded, deviation).check(self.sample_id, first.path)
-        rule = self.dataset.label_map, self.dataset.precedence
-        issues += check_overlaps(overlaps, scan.spacing_mm, *rule, self.sample_id, first.path)
-        return OpenedMask(labels, info, overlaps), turn, issues
-
-    @contextmanager
-    def _naming(self, ref: FileRef) -> Iterator[None]:
-        """Raise `_UnusableMaskError` that names a file where it cannot be used."""
-        try:
-            yield
+                with open_image(first) as image:
+                    info, turn = image.info, check_pair(scan, image.info)
+                    read = read_mask(image, dataset.label_values)
+                labels, issues = read.labels, read.check(*about)
+                issues += [self._issue(*each, first) for each in check_tail(image)]
         except CANNOT_BE_READ as error:
-            raise _UnusableMaskError(unreadable(self.sample, ref, "mask", error)) from error
+            return None, [unreadable(self.sample, ref, "mask", error)]
         except BadMaskError as error:
-            issue = self._issue(error.code, error.message, ref, "no mask written")
-            raise _UnusableMaskError(issue) from error
+            return None, [self._issue(error.code, error.message, ref, "no mask written")]
+        labels, found = self._in_order(scan, info, labels, turn, about)
+        return OpenedMask(labels, info, overlaps), [*found, *issues]
 
     def _in_order(
-        self, scan: ImageInfo, opened: OpenedMask, turn: geometry.Turn | None, file: str
+        self,
+        scan: ImageInfo,
+        mask: ImageInfo,
+        labels: Mask,
+        turn: geometry.Turn | None,
+        about: tuple[str, str],
     ) -> tuple[Mask, list[Issue]]:
         """Return a mask's labels in the scan's order, and what was repaired."""
-        labels, mask, about = opened.labels, opened.info, (self.sample_id, file)
         if turn is None:
             return labels, check_affine(scan, mask, *about)
         turned = geometry.turned(turn, labels)
