@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask.kernels.accelerate import Bytes, Ints, njit, njit_inline
-from amos_dask.kernels.voxelwise import read_only
+from amos_dask.kernels.voxelwise import is_uniform, read_only
 
 # Voxels looked at together, and again where any is not 0: most are, as organs are small. So many
 # are looked at together in the end, when most belong to some set.
@@ -143,15 +143,6 @@ def _unite(values: Bytes) -> np.uint8:
     return bits
 
 
-@njit_inline
-def _is_filled(numbers: NDArray[Any]) -> bool:
-    """Return whether some numbers, at least one, are all the same."""
-    differences = numbers.dtype.type(0)
-    for i in range(numbers.size):
-        differences = numbers.dtype.type(differences | (numbers[i] ^ numbers[0]))
-    return bool(differences == 0)
-
-
 @njit
 def _cover(
     values: Bytes, sets: NDArray[Any], tree: Ints, n_before: int, n_sets: int, label: int
@@ -203,7 +194,7 @@ def _look_up(sets: NDArray[Any], chosen: Bytes, labels: Bytes, n_voxels: Ints) -
     """Fill in each voxel's label, and count the voxels of each set."""
     for begin in range(0, sets.size, _SHORT):
         piece, target = sets[begin : begin + _SHORT], labels[begin : begin + _SHORT]
-        if _is_filled(piece):
+        if is_uniform(piece):
             n_voxels[piece[0]] += piece.size
             target[:] = chosen[piece[0]]
             continue
