@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_labels, count_values
-from amos_dask.nifti import Mask, in_file_order
+from amos_dask.nifti import Mask
 
 _LABELS = 256
 # What stands for every value that is not finite; it sorts behind those that are.
@@ -152,7 +152,7 @@ class ValueCounter:
     """
 
     def __init__(self, mask: Mask, present: tuple[int, ...]) -> None:
-        self._labels = in_file_order(mask)
+        self._labels = mask.ravel(order="F")
         self._counted = np.array([label for label in present if label], np.uint8)
         self._rows = np.full(_LABELS, -1, np.int64)
         self._rows[self._counted] = np.arange(self._counted.size)
