@@ -13,7 +13,7 @@ from amos_dask.leaks import find_leaks_of
 from amos_dask.organised import Organised, read_records
 from amos_dask.records import HeaderCheck, SampleRecord, Step
 from amos_dask.report.content import Findings
-from amos_dask.report.make_report import take_pictures, write_report
+from amos_dask.report.make_report import find_repaired, take_pictures, write_report
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.table_state import (
@@ -23,10 +23,15 @@ from amos_dask.root.table_state import (
     write_table_state,
 )
 from amos_dask.settings import Found, Settings
-from amos_dask.statistics.stats import Statistics, statistics_files, write_statistics
+from amos_dask.statistics.stats import (
+    FEW_SAMPLES,
+    Statistics,
+    statistics_files,
+    write_statistics,
+)
 from amos_dask.tables.issue_files import IssueLog, has_whole_log, write_issues
 from amos_dask.tables.of_root import fingerprint, write_tables
-from amos_dask.tables.own_workbooks import find_altered_files
+from amos_dask.tables.own_workbooks import Draft, Drafted, find_altered_files, write_draft
 
 
 def conclude(
@@ -70,15 +75,17 @@ def conclude(
     # Tasks first: a run that dies while it writes manifests needs no cluster to write them later.
     leaks = find_leaks_of(session, layout, records)
     log.replace(Step.LEAKS, leaks.issues)
-    tables = write_tables(own, found.params, found.archive.samples, headers, records)
+    draft = partial(_draft, session, len(records))
+    tables = write_tables(own, found.params, found.archive.samples, headers, records, draft)
     seen = _look_at_voxels(session, found, own, records)
     issues = [*_issues_of_describing(organised), *tables.issues, *seen.issues]
     issues += _name_outdated(own, settings, made_from)
     write_issues(own, log, partial(_add_issues, log, layout, issues))
     told = own.issues()
     if settings.report:
+        norms = find_repaired((name, check.mask_norm) for name, check in headers.items())
         findings = Findings(
-            records, found.params.label_map, found.exclusions, *seen.told, log.all()
+            records, found.params.label_map, found.exclusions, *seen.told, log.all(), norms
         )
         with own.trying():
             write_report(own, findings)
@@ -92,6 +99,16 @@ def conclude(
     others = (layout.issues_workbook, layout.issues_text)
     write_table_state(layout, made_from, outputs, others, tables.counts)
     return tables.counts, outputs
+
+
+def _draft(session: Session, n_samples: int, drafts: list[Draft]) -> dict[str, Drafted]:
+    """Have workers write workbooks of many samples, where there are workers at hand.
+
+    What becomes of none is written here: what is the matter with it is said then.
+    """
+    worthwhile = session.is_started and n_samples > FEW_SAMPLES
+    outcomes = session.map("tables", write_draft, drafts if worthwhile else [])
+    return {outcome.name: outcome.value for outcome in outcomes if outcome.value is not None}
 
 
 @dataclass(frozen=True)

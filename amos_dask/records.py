@@ -205,6 +205,11 @@ class HeaderCheck:
     issues: tuple[Issue, ...]
     version: int = 0
 
+    @property
+    def mask_norm(self) -> float | None:
+        """Frobenius norm of the difference of the first mask's affine, where it is known."""
+        return next((f.diff_trans_f_norm for f in self.files if f.kind == "mask"), None)
+
 
 class Region(NamedTuple):
     """A small connected region."""

@@ -97,6 +97,11 @@ class Session:
         return client
 
     @property
+    def is_started(self) -> bool:
+        """Whether there are workers at hand."""
+        return "client" in vars(self) or options_of(self.cluster) is None
+
+    @property
     def is_elsewhere(self) -> bool:
         """Whether tasks ran on other machines, whose files may take a while to be seen here."""
         return "client" in vars(self) and not _is_on_this_machine(self.client)

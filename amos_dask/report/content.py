@@ -46,6 +46,8 @@ class Findings:
         Sample -> slices that are shown, in the order in which samples are shown.
     issues : sequence of Issue
         All of ROOT's.
+    repair_norms : mapping of str to float
+        Sample -> Frobenius norm of the difference of its mask's affine, where it was repaired.
     """
 
     records: Sequence[SampleRecord]
@@ -54,6 +56,7 @@ class Findings:
     statistics: Statistics | None
     n_pictures: Mapping[str, int]
     issues: Sequence[Issue]
+    repair_norms: Mapping[str, float]
 
     @property
     def files(self) -> dict[str, SampleFiles]:
@@ -61,9 +64,7 @@ class Findings:
         return {r.sample_id: r.files for r in self.records if r.files is not None}
 
 
-def make_content(
-    layout: Layout, findings: Findings, repair_norms: Mapping[str, float]
-) -> dict[str, Any]:
+def make_content(layout: Layout, findings: Findings) -> dict[str, Any]:
     """Return everything but pictures and times.
 
     Parameters
@@ -72,8 +73,6 @@ def make_content(
         ROOT_DIR.
     findings : Findings
         What is told of it.
-    repair_norms : mapping of str to float
-        Sample -> Frobenius norm of the difference of its mask's affine, where it was repaired.
     """
     volumes = _volumes_cm3(findings)
     samples = [
@@ -81,7 +80,7 @@ def make_content(
             **_sample(record, record.files),
             "modality": layout.modality_of(record.files.folder) or "und",
             "volumes_cm3": _rounded(volumes.get(record.sample_id)),
-            "repair_norm": repair_norms.get(record.sample_id),
+            "repair_norm": findings.repair_norms.get(record.sample_id),
             "n_pictures": findings.n_pictures.get(record.sample_id, 0),
         }
         for record in findings.records

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,9 @@ def make_report(
             n_pictures, found = take_pictures(session, layout, label_map, records)
             issues += [*found, *(() if counted is None else counted.issues)]
             known = dict.fromkeys([*IssueLog(layout.issue_log).all(), *issues])
-            findings = Findings(records, label_map, exclusions, counted, n_pictures, list(known))
+            findings = Findings(
+                records, label_map, exclusions, counted, n_pictures, list(known), read_norms(layout)
+            )
             write_report(own, findings)
     issues += own.issues()
     outputs = (layout.report, *(() if counted is None else counted.outputs))
@@ -117,7 +119,7 @@ def _records(
     return sorted(records, key=lambda record: by_number(record.sample_id)), issues
 
 
-def _read_norms(layout: Layout) -> dict[str, float]:
+def read_norms(layout: Layout) -> dict[str, float]:
     """Return sample -> norm of the difference of its mask's affine, where it was repaired.
 
     As the archive manifest tells; nothing where there is none, or where it was edited.
@@ -126,12 +128,16 @@ def _read_norms(layout: Layout) -> dict[str, float]:
         frame = read_sheet(layout.archive_manifest, MANIFEST_SHEET)
         masks = frame[frame["type"] == FILE_TYPES["mask"]].drop_duplicates("seq")
         names = [layout.dataset.sample_id(str(seq)) for seq in masks["seq"]]
-        norms = dict(zip(names, masks["diff_trans_f_norm"], strict=True))
+        return find_repaired(zip(names, masks["diff_trans_f_norm"], strict=True))
     except (ManifestError, KeyError, ValueError):
         return {}
+
+
+def find_repaired(norms: Iterable[tuple[str, Any]]) -> dict[str, float]:
+    """Return the norms of samples whose masks have another affine than their volumes."""
     return {
         name: round(float(norm), 6)
-        for name, norm in norms.items()
+        for name, norm in norms
         if isinstance(norm, (int, float)) and norm > geometry.SAME_AFFINE_NORM
     }
 
@@ -152,7 +158,7 @@ def write_report(own: OwnFiles, findings: Findings) -> None:
         When a page that is not ours is in the way.
     """
     layout = own.layout
-    content = make_content(layout, findings, _read_norms(layout))
+    content = make_content(layout, findings)
     times = make_times(_read_times(layout, findings))
     files, label_map = findings.files, findings.label_map
     sources = (

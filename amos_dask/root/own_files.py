@@ -174,6 +174,11 @@ class OwnFiles:
         """Return whether a file is as we wrote it, as far as its identity tells."""
         return path.is_file() and not path.is_symlink() and self.ownership.is_as_written(path)
 
+    def sheets_of(self, path: Path) -> Mapping[str, OwnSheet]:
+        """Return the worksheets of a workbook that is as we wrote it; none of any other."""
+        known = self.find(path) if self.is_as_written(path) else None
+        return {} if known is None else known.sheets
+
     def is_of_earlier_version(self, path: Path) -> bool:
         """Return whether a file is as version 0.1.0 wrote it."""
         return path.is_file() and identity(path) == self._earlier.get(path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -162,10 +162,7 @@ def write_statistics(
         for row in rows
         if row.labels_present is not None
     }
-    counted = {}
-    if len(sources) <= FEW_SAMPLES:
-        known = {name: known_voxels(source) for name, source in sources.items()}
-        counted = {name: n_voxels for name, n_voxels in known.items() if n_voxels is not None}
+    counted = _find_counted(session, list(sources.values()))
     todo = [source for name, source in sources.items() if name not in counted]
     if todo:
         session.prepare_kernels()
@@ -194,6 +191,19 @@ def write_statistics(
 def statistics_files(layout: Layout) -> tuple[Path, Path]:
     """Return where the workbook and the JSON file are."""
     return layout.descriptor / "statistics.xlsx", layout.descriptor / "statistics.json"
+
+
+def _find_counted(
+    session: Session, sources: Sequence[FolderSource]
+) -> dict[str, Mapping[int, int]]:
+    """Return sample -> label -> voxels of those whose values are counted; many samples a task."""
+    if len(sources) <= FEW_SAMPLES:
+        return tell_voxels(Batch("all", sources)).value or {}
+    starts = range(0, len(sources), FEW_SAMPLES)
+    batches = [Batch(sources[i].name, sources[i : i + FEW_SAMPLES]) for i in starts]
+    outcomes = session.map("known", tell_voxels, batches)
+    found = [outcome.value.value or {} for outcome in outcomes if outcome.value is not None]
+    return dict(chain.from_iterable(counted.items() for counted in found))
 
 
 def _describe(
@@ -247,6 +257,19 @@ def known_voxels(source: FolderSource) -> dict[int, int] | None:
     except (OSError, LookupError):
         return None
     return n_voxels
+
+
+class Batch(NamedTuple):
+    """Samples whose counts are looked for in one task, named by the first."""
+
+    name: str
+    sources: Sequence[FolderSource]
+
+
+def tell_voxels(batch: Batch) -> StepResult[dict[str, Mapping[int, int]]]:
+    """Return sample -> label -> voxels of those samples whose values are counted."""
+    known = {source.name: known_voxels(source) for source in batch.sources}
+    return StepResult(batch.name, {name: n for name, n in known.items() if n is not None})
 
 
 def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
