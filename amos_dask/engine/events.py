@@ -110,7 +110,7 @@ _WORDS = {
     "restore": "undoing denoising",
     "describe": "describing samples",
     "tables": "writing workbooks",
-    "known": "looking for counted values",
+    "known": "looking for what is known",
     "count": "counting values",
     "sum": "adding up counts",
     "pictures": "taking pictures",

@@ -26,7 +26,7 @@ from amos_dask.root.receipts import Receipts
 from amos_dask.root.working import working_on
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import written_record
-from amos_dask.statistics.stats import FEW_SAMPLES, write_statistics
+from amos_dask.statistics.stats import write_statistics
 from amos_dask.steps.count_values import of_channel
 from amos_dask.steps.pictures import PICTURE_ARRAY, PictureTaker, pack_pictures, unpack_pictures
 from amos_dask.tables.issue_files import IssueLog
@@ -214,18 +214,23 @@ def take_pictures(
         for record in changed[:MOST_PICTURED]
         if record.files is not None
     ]
-    found = {}
-    if len(sources) <= FEW_SAMPLES:
-        kept = {source.name: read_pictures(source) for source in sources}
-        found = {name: len(json.loads(text)) for name, text in kept.items() if text is not None}
-    todo = [source for source in sources if source.name not in found]
+    numbers = session.look("known", count_pictures, sources)
+    todo = [source for source, n in zip(sources, numbers, strict=True) if n is None]
     results = step_results(session.map("pictures", picture_sample, todo))
-    found |= {r.sample_id: r.value for r in results if r.value is not None}
-    return {s.name: found[s.name] for s in sources if s.name in found}, all_issues(results)
+    taken = {result.sample_id: result.value for result in results}
+    pairs = zip(sources, numbers, strict=True)
+    known = {s.name: taken.get(s.name) if n is None else n for s, n in pairs}
+    return {name: n for name, n in known.items() if n is not None}, all_issues(results)
+
+
+def count_pictures(source: FolderSource) -> int | None:
+    """Return how many pictures are kept of a sample; None where it was not pictured."""
+    text = read_pictures(source)
+    return None if text is None else len(json.loads(text))
 
 
 def picture_sample(source: FolderSource) -> StepResult[int]:
-    """Take pictures of a sample and keep them, unless they are there.
+    """Take pictures of a sample and keep them.
 
     Returns
     -------
@@ -233,9 +238,6 @@ def picture_sample(source: FolderSource) -> StepResult[int]:
         How many; None when volume or mask cannot be read, or where what denoising changed is not
         kept.
     """
-    known = read_pictures(source)
-    if known is not None:
-        return StepResult(source.name, len(json.loads(known)))
     opened, issues = source.open_mask()
     if opened is None:
         return StepResult(source.name, None, tuple(issues))

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from amos_dask.engine.events import Listener
-from amos_dask.engine.session import Session, open_session
+from amos_dask.engine.session import FEW, Session, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
@@ -48,8 +48,6 @@ from amos_dask.steps.count_values import (
 from amos_dask.steps.mask_labels import labels_present
 from amos_dask.tables.own_workbooks import put_workbook
 
-# What is kept of so few samples is read at once: that takes less time than to start a cluster.
-FEW_SAMPLES = 32
 # So many rows of counts are held before they are added to the sum, and so many of the sum: more
 # than all usual whole numbers under each label of AMOS22.
 _HELD_ROWS = 1 << 19
@@ -162,7 +160,8 @@ def write_statistics(
         for row in rows
         if row.labels_present is not None
     }
-    counted = _find_counted(session, list(sources.values()))
+    known = session.look("known", known_voxels, list(sources.values()))
+    counted = {name: n for name, n in zip(sources, known, strict=True) if n is not None}
     todo = [source for name, source in sources.items() if name not in counted]
     if todo:
         session.prepare_kernels()
@@ -193,19 +192,6 @@ def statistics_files(layout: Layout) -> tuple[Path, Path]:
     return layout.descriptor / "statistics.xlsx", layout.descriptor / "statistics.json"
 
 
-def _find_counted(
-    session: Session, sources: Sequence[FolderSource]
-) -> dict[str, Mapping[int, int]]:
-    """Return sample -> label -> voxels of those whose values are counted; many samples a task."""
-    if len(sources) <= FEW_SAMPLES:
-        return tell_voxels(Batch("all", sources)).value or {}
-    starts = range(0, len(sources), FEW_SAMPLES)
-    batches = [Batch(sources[i].name, sources[i : i + FEW_SAMPLES]) for i in starts]
-    outcomes = session.map("known", tell_voxels, batches)
-    found = [outcome.value.value or {} for outcome in outcomes if outcome.value is not None]
-    return dict(chain.from_iterable(counted.items() for counted in found))
-
-
 def _describe(
     session: Session, pools: Mapping[Group, tuple[FolderSource, ...]], channels: Sequence[str]
 ) -> dict[Group, list[Mapping[int, Mapping[str, float]]]]:
@@ -219,7 +205,7 @@ def _describe(
     }
     every = list(chain.from_iterable(tasks.values()))
     found: dict[str, Mapping[int, Mapping[str, float]]] = {}
-    if len({source.name for sources in pools.values() for source in sources}) <= FEW_SAMPLES:
+    if len({source.name for sources in pools.values() for source in sources}) <= FEW:
         found = {task.name: describe_pool(task).value or {} for task in every}
     else:
         for outcome in session.map("sum", describe_pool, every):
@@ -257,19 +243,6 @@ def known_voxels(source: FolderSource) -> dict[int, int] | None:
     except (OSError, LookupError):
         return None
     return n_voxels
-
-
-class Batch(NamedTuple):
-    """Samples whose counts are looked for in one task, named by the first."""
-
-    name: str
-    sources: Sequence[FolderSource]
-
-
-def tell_voxels(batch: Batch) -> StepResult[dict[str, Mapping[int, int]]]:
-    """Return sample -> label -> voxels of those samples whose values are counted."""
-    known = {source.name: known_voxels(source) for source in batch.sources}
-    return StepResult(batch.name, {name: n for name, n in known.items() if n is not None})
 
 
 def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
