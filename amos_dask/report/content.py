@@ -30,32 +30,15 @@ _MOST_OVERLAPS = 20
 
 @dataclass(frozen=True)
 class Findings:
-    """What the report tells of.
+    """What the report tells of."""
 
-    Parameters
-    ----------
-    records : sequence of SampleRecord
-        All organised samples, by number.
-    label_map : LabelMap
-        Names of the labels.
-    exclusions : Exclusions
-        What denoising leaves as it was.
-    statistics : Statistics or None
-        Voxels of labels and intensities, where they were counted.
-    n_pictures : mapping of str to int
-        Sample -> slices that are shown, in the order in which samples are shown.
-    issues : sequence of Issue
-        All of ROOT's.
-    repair_norms : mapping of str to float
-        Sample -> Frobenius norm of the difference of its mask's affine, where it was repaired.
-    """
-
-    records: Sequence[SampleRecord]
+    records: Sequence[SampleRecord]  # of all organised samples, by number
     label_map: LabelMap
     exclusions: Exclusions
-    statistics: Statistics | None
-    n_pictures: Mapping[str, int]
-    issues: Sequence[Issue]
+    statistics: Statistics | None  # where voxels were counted
+    n_pictures: Mapping[str, int]  # sample -> slices that are shown, in the order of the page
+    issues: Sequence[Issue]  # all of ROOT's
+    # Sample -> Frobenius norm of the difference of its mask's affine, where it was repaired.
     repair_norms: Mapping[str, float]
 
     @property

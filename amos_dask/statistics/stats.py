@@ -56,24 +56,12 @@ _MOST_ROWS = 1 << 21
 
 @dataclass(frozen=True)
 class Statistics:
-    """What was written.
+    """What was written."""
 
-    Parameters
-    ----------
-    sheets : mapping of str to DataFrame
-        ``Intensities``, ``Organs``, ``Geometry``.
-    outputs : tuple of Path
-        The workbook, and the same as JSON.
-    issues : tuple of Issue
-        Samples that could not be counted.
-    label_voxels : mapping of str to mapping of int to int
-        Sample -> label -> voxels, the background left out.
-    """
-
-    sheets: Mapping[str, pd.DataFrame]
-    outputs: tuple[Path, ...]
-    issues: tuple[Issue, ...]
-    label_voxels: Mapping[str, Mapping[int, int]]
+    sheets: Mapping[str, pd.DataFrame]  # ``Intensities``, ``Organs``, ``Geometry``
+    outputs: tuple[Path, ...]  # the workbook, and the same as JSON
+    issues: tuple[Issue, ...]  # samples that could not be counted
+    label_voxels: Mapping[str, Mapping[int, int]]  # sample -> label -> voxels, no background
 
 
 def stats(
@@ -273,20 +261,10 @@ def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class PoolTask:
-    """A channel of a group of samples, described together.
+    """A channel of a group of samples, described together."""
 
-    Parameters
-    ----------
-    name : str
-        The group's and the channel's, for the task.
-    sources : tuple of FolderSource
-        The samples, counted.
-    channel : int
-        The channel, from 0.
-    """
-
-    name: str
-    sources: tuple[FolderSource, ...]
+    name: str  # the group's and the channel's, for the task
+    sources: tuple[FolderSource, ...]  # the samples, counted
     channel: int = 0
 
 

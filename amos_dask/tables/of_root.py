@@ -51,21 +51,11 @@ Workbooks = dict[Path, dict[str, pd.DataFrame]]
 
 @dataclass(frozen=True)
 class Tables:
-    """What was written.
-
-    Parameters
-    ----------
-    counts : TableCounts
-        Rows.
-    issues : tuple of Issue
-        Samples and modalities that are missing.
-    outputs : tuple of Path
-        The workbooks.
-    """
+    """What was written."""
 
     counts: TableCounts
-    issues: tuple[Issue, ...]
-    outputs: tuple[Path, ...]
+    issues: tuple[Issue, ...]  # samples and modalities that are missing, or in no part of a split
+    outputs: tuple[Path, ...]  # the workbooks
 
 
 def fingerprint(*sources: object) -> str:

@@ -23,24 +23,12 @@ Sheets = Mapping[str, pd.DataFrame]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A workbook that a worker is to write under a temporary name.
+    """A workbook that a worker is to write under a temporary name."""
 
-    Parameters
-    ----------
-    name : str
-        Of the task: the workbook as ROOT_DIR lists it.
-    sheets : mapping of str to DataFrame
-        Worksheet title -> frame.
-    known : mapping of str to OwnSheet
-        What the workbook that is there holds; one that holds the same is not written.
-    folder : Path
-        Where to write it.
-    """
-
-    name: str
+    name: str  # as ROOT_DIR lists it
     sheets: Sheets
-    known: Mapping[str, OwnSheet]
-    folder: Path
+    known: Mapping[str, OwnSheet]  # what is there holds; it is not written if that is the same
+    folder: Path  # where to write it
 
 
 @dataclass(frozen=True, slots=True)
