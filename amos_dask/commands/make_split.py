@@ -15,7 +15,8 @@ from amos_dask.errors import AmosDaskError, ManifestError, WorkbookLockedError
 from amos_dask.records import UNDEFINED
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME, Layout, absolute, find_root
-from amos_dask.root.own_files import IndexOf, OwnFiles
+from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.table_state import IndexOf
 from amos_dask.root.working import working_where_possible
 from amos_dask.tables.assignments import (
     PATIENT_COLUMNS,

@@ -16,7 +16,7 @@ from amos_dask.errors import AmosDaskError, ForeignFileError
 from amos_dask.root.export_mark import ExportedFile, identity_of, path_from
 from amos_dask.root.identity import identity, link_identity
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import Ownership
+from amos_dask.root.own_files import Ownership
 from amos_dask.root.staging import Identities, Journal, Staging
 
 LINKS = ("copy", "symbolic")
@@ -154,7 +154,7 @@ class Placing:
         ours = self.folder.ownership(final, *of_root)
         with Staging(Journal(ours.layout, self.name)) as staging:
             try:
-                ours.make_way_to([final], adopt=self.folder.adopt)
+                ours.make_way_to(final, adopt=self.folder.adopt)
                 if not is_in_place(final, wanted):
                     temporary = staging.path_for(final)
                     write(temporary)

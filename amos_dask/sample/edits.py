@@ -13,7 +13,7 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, open_image, read_info
 from amos_dask.records import Metadata, Sample
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.ownership import Ownership
+from amos_dask.root.own_files import Ownership
 from amos_dask.root.receipts import Edit, Receipt, Receipts
 from amos_dask.root.staging import find_journals_of
 from amos_dask.sample.source import CANNOT_BE_READ

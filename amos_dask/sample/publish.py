@@ -17,14 +17,9 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import open_image
 from amos_dask.root.identity import identity
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import (
-    Ownership,
-    find_obstacle,
-    find_set_aside,
-    place_in_replaced,
-    set_aside,
-)
+from amos_dask.root.own_files import Ownership, find_obstacle
 from amos_dask.root.receipts import Edit, Origin, Receipt, Receipts
+from amos_dask.root.replaced import find_set_aside, place_in_replaced, set_aside
 from amos_dask.root.staging import Journal, Staging, find_journals_of, journal_of, remove_if_empty
 from amos_dask.sample.edits import why_not_taken
 from amos_dask.sample.task import SampleTask
@@ -66,7 +61,7 @@ class Publication:
         """
         task = self._task
         adopt = task.adopt and task.folder is None
-        self._aside += self._ownership.make_way_to([task.target.mask], adopt=adopt)
+        self._aside += self._ownership.make_way_to(task.target.mask, adopt=adopt)
 
     def publish(self, staging: Staging, origin: Origin) -> None:
         """Give the staged files their names, the mask last: its description tells of the others.
@@ -99,10 +94,10 @@ class Publication:
         return [
             final
             for final, edit in candidates.items()
-            if (staged := staging.staged.get(final)) is not None
+            if final in staging.staged
             and (edit in earlier.edited or (has_changed and final != target.info))
             and final.is_file()
-            and identity(final) != identity(staged, final.name)
+            and identity(final) != staging.identity_of(final)
         ]
 
     def end(self) -> None:
@@ -127,7 +122,7 @@ class Publication:
         """Return the warning that files had to make way, in this run or before it was killed."""
         task, target = self._task, self._task.target
         finals = {target.info, *target.volumes, target.mask, *target.binary_masks()}
-        finals |= set(self._ownership.paths)
+        finals |= self._ownership.known.keys()
         aside = sorted({*self._aside, *find_set_aside(task.layout, finals)})
         if not aside:
             return []
@@ -146,7 +141,7 @@ class Publication:
         target, layout = self._task.target, self._task.layout
         kept = place_in_replaced(layout, target.mask)
         is_edit = self._task.folder is None and not self._task.discard_edits
-        if not is_edit or self._ownership.knows(target.mask, kept):
+        if not is_edit or self._ownership.is_as_written(target.mask, at=kept):
             return ""
         return why_not_taken(kept, target.volume, layout)
 

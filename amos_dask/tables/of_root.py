@@ -171,11 +171,12 @@ def _write(own: OwnFiles, books: Workbooks) -> list[Issue]:
         for path in (layout.dataset_manifest(modality), *indexes):
             if path not in books:
                 own.remove(path)
-    for path, sheets in books.items():
-        if SPLIT_NAME in sheets:
-            issues += put_manifest(own, path, sheets.pop(MANIFEST_SHEET), sheets)
-        else:
-            put_workbook(own, path, sheets)
+    with own.together(books):
+        for path, sheets in books.items():
+            if SPLIT_NAME in sheets:
+                issues += put_manifest(own, path, sheets.pop(MANIFEST_SHEET), sheets)
+            else:
+                put_workbook(own, path, sheets)
     return issues
 
 
