@@ -43,9 +43,9 @@ from amos_dask.root.layout import (
 )
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import working_on
-from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.todo import SampleTask
 from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
 from amos_dask.tables.own_workbooks import put_workbook

@@ -27,7 +27,7 @@ from amos_dask.sample.describe import read_changes
 from amos_dask.sample.edits import is_stale_mask
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.todo import SampleTask
 from amos_dask.steps.denoise import denoising_mark, is_denoised
 from amos_dask.tables.manifests import changes_frame, region_frames
 from amos_dask.tables.own_workbooks import put_workbook

@@ -26,7 +26,7 @@ from amos_dask.root.working import working_on
 from amos_dask.sample.make import make_sample
 from amos_dask.sample.selection import Selection
 from amos_dask.sample.source import FolderSource
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.todo import SampleTask
 from amos_dask.tables.issue_files import record_issues
 
 _NOTHING_EXCLUDED = Exclusions()
