@@ -16,8 +16,8 @@ from amos_dask.engine.check import (
     USABLE_MEMORY,
     WorkerView,
     find_problems,
+    forwarding_line,
     look_at_workers,
-    ssh_line,
 )
 from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Listener, Notice
@@ -109,7 +109,7 @@ def check_cluster(
             problems += _find_shortages(views, samples, layout)
         link = client.dashboard_link
     frame = pd.DataFrame([asdict(view) for view in views])
-    return ClusterReport(link, ssh_line(link), frame, tuple(problems))
+    return ClusterReport(link, forwarding_line(link), frame, tuple(problems))
 
 
 def _find_locations(layout: Layout | None, archive: str | Path | None) -> tuple[str, ...]:

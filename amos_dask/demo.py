@@ -33,11 +33,6 @@ def demo(
     cluster, progress
         As for `run`.
 
-    Returns
-    -------
-    RunResult
-        As from `run`.
-
     Raises
     ------
     AmosDaskError

@@ -25,8 +25,8 @@ from amos_dask.params import Params
 from amos_dask.records import Sample
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Staging
-from amos_dask.sample.archive_source import ArchiveSource
-from amos_dask.sample.task import EVERY_STEP, SampleTask
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.todo import EVERY_STEP, SampleTask
 from amos_dask.tables.workbook import save_workbook
 
 

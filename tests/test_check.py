@@ -8,8 +8,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,14 @@ from distributed import Client, LocalCluster
 
 import amos_dask
 from amos_dask import cluster_check as pipeline_check
-from amos_dask.engine.check import WorkerView, find_problems, look_at_workers, ssh_line, versions
+from amos_dask.engine import check as engine_check
+from amos_dask.engine.check import (
+    WorkerView,
+    find_problems,
+    forwarding_line,
+    look_at_workers,
+    versions,
+)
 from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Event, Notice
 from amos_dask.engine.options import ClusterOptions
@@ -132,6 +141,63 @@ def test_a_worker_says_what_it_sees(tmp_path: Path) -> None:
     assert view.free_bytes > 0
 
 
+def test_a_folder_of_the_same_name_elsewhere_is_not_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def probes(folders: Any) -> Iterator[dict[str, str]]:
+        yield {str(tmp_path): str(tmp_path / "on another disk")}
+
+    monkeypatch.setattr(engine_check, "_probes", probes)
+    with Client(processes=False, dashboard_address="127.0.0.1:0", set_as_default=False) as client:
+        views = look_at_workers(client, (), (str(tmp_path),))
+    (problem,) = find_problems(views)
+    assert problem.endswith(f" does not see what this machine writes to {tmp_path}")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may start a worker as somebody else")
+@pytest.mark.parametrize(
+    ("user", "umask", "is_fine"), [(10001, 0o022, False), (10001, 0, True), (0, 0o022, True)]
+)
+def test_who_cannot_write_to_the_others_folders_is_told_before_work(
+    lone_cluster: LocalCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    user: int,
+    umask: int,
+    is_fine: bool,
+) -> None:
+    def look_as_another(*arguments: Any) -> Any:
+        from amos_dask.engine.check import _look
+
+        before = os.umask(umask)
+        os.setegid(user)
+        os.seteuid(user)
+        try:
+            return _look(*arguments)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+            os.umask(before)
+
+    monkeypatch.setattr(engine_check, "_look", look_as_another)
+    before = os.umask(umask)
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Client(lone_cluster, set_as_default=False) as client,
+        ):
+            Path(folder).chmod(0o777)  # unlike pytest's, one that others may enter
+            problems = find_problems(look_at_workers(client, (), (folder,)))
+            assert list(Path(folder).iterdir()) == []
+    finally:
+        os.umask(before)
+    words = (
+        f"{socket.gethostname()} (user {user}:{user}) and this machine (user 0:0) cannot write to "
+        f"each other's folders in {folder}"
+    )
+    assert problems == ([] if is_fine else [words])
+
+
 def test_a_cluster_without_workers_is_given_up() -> None:
     with (
         Client(
@@ -207,15 +273,16 @@ def test_how_many_workers_are_asked_for(options: ClusterOptions, count: int | No
         ),
     ],
 )
-def test_the_ssh_line_leads_to_the_dashboard_from_outside(
+def test_the_forwarding_line_leads_to_the_dashboard_from_outside(
     monkeypatch: pytest.MonkeyPatch, link: str, environment: dict[str, str], line: str
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "here")
-    for name in ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "LSB_SUB_HOST", "SGE_O_HOST"):
+    hosts = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "LSB_SUB_HOST", "SGE_O_HOST")
+    for name in (*hosts, "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert ssh_line(link) == line
+    assert forwarding_line(link) == line
 
 
 def test_what_must_be_seen_are_absolute_paths_and_no_urls(

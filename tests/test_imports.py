@@ -30,7 +30,8 @@ LIBRARY_ROOMS = {
     "distributed": {"engine"},
     "dask": {"engine", "loader"},  # the loader gives dask arrays to whoever asks; it runs nothing
     "dask_jobqueue": {"engine"},
-    "dask_kubernetes": {"engine"},
+    "anyio": {"engine"},
+    "kr8s": {"engine"},
     "openpyxl": {"tables", "archive"},
     "fsspec": {"archive"},
     "urllib3": {"transfer"},

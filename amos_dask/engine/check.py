@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,9 @@ _SUBMIT_HOSTS = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "LSB_SUB_HOST", "SGE_O_HOST"
 # Results and pickles must agree between client and workers on these.
 _PACKAGES = ("amos-dask", "dask", "distributed", "numpy", "numba", "nibabel", "isal", "pandas")
 _MISSING = "missing"
+_PROBE = ".amos-dask-probe"
+# NAME.NAMESPACE, and what may follow.
+_SERVICE = re.compile(r"([a-z][a-z0-9-]*)\.([a-z0-9-]+)(?:\.svc(?:\..*)?)?")
 # Dask gives a worker no more tasks when it has used so much of its limit.
 USABLE_MEMORY = 0.8
 
@@ -41,8 +46,13 @@ class WorkerView:
         Paths that do not exist there.
     unwritable : tuple of str
         Folders in which it cannot write.
+    unshared : tuple of str
+        Folders in which it cannot write to what this machine makes there, or this machine not to
+        what it makes.
     free_bytes : int
         Free disk under the first folder to write to; 0 also when that is not known.
+    user : str
+        Numbers of its user and group, as ``1000:1000``.
     failure : str
         Why it cannot tell; empty when it can.
     """
@@ -53,7 +63,9 @@ class WorkerView:
     memory_bytes: int
     unseen: tuple[str, ...] = ()
     unwritable: tuple[str, ...] = ()
+    unshared: tuple[str, ...] = ()
     free_bytes: int = 0
+    user: str = ""
     failure: str = ""
 
 
@@ -107,7 +119,12 @@ def look_at_workers(
     # What was pickled here is not to be run by other code, not even for a look.
     same = dict(_versions_of(found["client"])[:2])
     to_ask = [address for address, others in theirs.items() if dict(others[:2]) == same]
-    answers = client.run(_look, to_read, to_write, workers=to_ask, on_error="return")
+    with _probes(to_write) as probes:
+        answers = client.run(_look, to_read, to_write, probes, workers=to_ask, on_error="return")
+        for answer in filter(lambda answer: isinstance(answer, dict), answers.values()):
+            answer["unshared"] += tuple(
+                folder for folder, made in answer.pop("made").items() if not _may_make(made)
+            )
     views = []
     for address, worker in workers.items():
         answer = answers.get(address)
@@ -123,17 +140,64 @@ def look_at_workers(
     return views
 
 
-def _look(to_read: Sequence[str], to_write: Sequence[str]) -> dict[str, Any]:
+@contextmanager
+def _probes(folders: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Make a folder in each of those that are there, for workers to write to; remove it again."""
+    with ExitStack() as stack:
+        probes = {}
+        for folder in folders:
+            probe = f"{folder}/{_PROBE}-{secrets.token_hex(4)}"
+            with suppress(OSError):
+                Path(probe).mkdir()
+                stack.callback(shutil.rmtree, probe, ignore_errors=True)
+                probes[folder] = probe
+        yield probes
+
+
+def _may_make(folder: str) -> bool:
+    """Make a folder, with the rights that those of results get; return whether one may."""
+    try:
+        Path(folder).mkdir()
+    except PermissionError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _look(
+    to_read: Sequence[str], to_write: Sequence[str], probes: Mapping[str, str]
+) -> dict[str, Any]:
     """Return what a worker, on which this runs, sees of the shared folders."""
     try:
         free_bytes = shutil.disk_usage(to_write[0]).free if to_write else 0
     except OSError:
         free_bytes = 0
+    unseen = tuple(path for path in (*to_read, *to_write) if not Path(path).exists())
+    unwritable = tuple(path for path in to_write if not os.access(path, os.W_OK))
+    made, unshared = {}, []
+    for folder, probe in probes.items():
+        ours = f"{probe}/{secrets.token_hex(4)}"
+        if folder in (*unseen, *unwritable):
+            continue
+        if not Path(probe).exists():
+            unseen += (f"what this machine writes to {folder}",)
+        elif _may_make(ours):
+            made[folder] = f"{ours}/{_PROBE}"
+        else:
+            unshared.append(folder)
     return {
-        "unseen": tuple(path for path in (*to_read, *to_write) if not Path(path).exists()),
-        "unwritable": tuple(path for path in to_write if not os.access(path, os.W_OK)),
+        "unseen": unseen,
+        "unwritable": unwritable,
+        "unshared": tuple(unshared),
         "free_bytes": free_bytes,
+        "user": _user(),
+        "made": made,
     }
+
+
+def _user() -> str:
+    return f"{os.geteuid()}:{os.getegid()}"
 
 
 def _versions_of(found: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -182,13 +246,19 @@ def find_problems(views: Sequence[WorkerView]) -> list[str]:
             for path in view.unwritable
             if path not in view.unseen
         ]
+        problems += [
+            f"{view.host} (user {view.user}) and this machine (user {_user()}) cannot write to "
+            f"each other's folders in {path}"
+            for path in view.unshared
+        ]
     return list(dict.fromkeys(problems))
 
 
-def ssh_line(dashboard_link: str) -> str:
+def forwarding_line(dashboard_link: str) -> str:
     """Return the command that brings a dashboard on a cluster to one's own browser.
 
-    From within a batch job it goes through the machine that the job was submitted from.
+    From within a batch job it goes through the machine that the job was submitted from, from
+    within a pod through Kubernetes.
 
     Parameters
     ----------
@@ -196,7 +266,11 @@ def ssh_line(dashboard_link: str) -> str:
         As Dask gives it, with host and port.
     """
     place = urlsplit(dashboard_link)
+    host, port = str(place.hostname), place.port
     through = socket.gethostname()
-    if place.hostname != LOOPBACK:
+    if host != LOOPBACK:
+        if "KUBERNETES_SERVICE_HOST" in os.environ and (service := _SERVICE.fullmatch(host)):
+            name, namespace = service.groups()
+            return f"kubectl port-forward --namespace {namespace} service/{name} {port}:{port}"
         through = next(filter(None, map(os.environ.get, _SUBMIT_HOSTS)), through)
-    return f"ssh -L {place.port}:{place.hostname}:{place.port} {through}"
+    return f"ssh -L {port}:{host}:{port} {through}"

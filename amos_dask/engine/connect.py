@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -43,13 +44,17 @@ _PRELOAD = "amos_dask.engine.options"
 
 
 @contextmanager
-def connect(options: ClusterOptions) -> Iterator[Any]:
+def connect(
+    options: ClusterOptions, tell: Callable[[str], None] = lambda message: None
+) -> Iterator[Any]:
     """Yield a `distributed.Client` and close what was started for it.
 
     Parameters
     ----------
     options : ClusterOptions
         Where to run.
+    tell : callable
+        Is told what is waited for.
 
     Yields
     ------
@@ -63,6 +68,7 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
     """
     import dask
     from distributed import Client
+    from distributed.versions import VersionMismatchWarning
 
     options = complete(options)
     kind = str(options.cluster)
@@ -79,10 +85,19 @@ def connect(options: ClusterOptions) -> Iterator[Any]:
             ],
         }
     with dask.config.set(config), ExitStack() as stack:
-        if kind in (LOCAL, KUBERNETES, *BATCH_SYSTEMS):
-            client = Client(stack.enter_context(_start(options)), set_as_default=False)
-        else:
-            client = _client_at(kind, _security(options))
+        with warnings.catch_warnings():
+            # `find_problems` tells of versions that matter.
+            warnings.simplefilter("ignore", VersionMismatchWarning)
+            if kind in (LOCAL, *BATCH_SYSTEMS):
+                client = Client(stack.enter_context(_start(options)), set_as_default=False)
+            elif kind == KUBERNETES:
+                from amos_dask.engine.kubernetes import start_kubernetes
+
+                address, link = stack.enter_context(start_kubernetes(options, tell))
+                stack.enter_context(dask.config.set({"distributed.dashboard.link": link}))
+                client = _client_at(address, None, tell)
+            else:
+                client = _client_at(kind, _security(options), tell)
         yield stack.enter_context(client)
 
 
@@ -93,7 +108,7 @@ def count_workers(options: ClusterOptions) -> int | None:
         return options.workers or usable_cores()
     least = configured("kubernetes.minimum-workers")
     if options.cluster == KUBERNETES and least is not None:
-        return int(least)
+        return max(1, int(least))
     if options.cluster in (KUBERNETES, *BATCH_SYSTEMS):
         return options.workers or DEFAULT_WORKERS
     return None
@@ -102,10 +117,6 @@ def count_workers(options: ClusterOptions) -> int | None:
 def _start(options: ClusterOptions) -> Any:
     if options.cluster == LOCAL:
         return _start_local(options)
-    if options.cluster == KUBERNETES:
-        from amos_dask.engine.kubernetes import start_kubernetes
-
-        return start_kubernetes(options)
     from amos_dask.engine.batch import start_batch
 
     return start_batch(options, _security(options))
@@ -167,7 +178,7 @@ def _require_names(local_directory: str | None, n_workers: int) -> None:
         ) from error
 
 
-def _client_at(address: str, security: Any) -> Any:
+def _client_at(address: str, security: Any, tell: Callable[[str], None]) -> Any:
     from distributed import Client
 
     if not _ADDRESS.fullmatch(address):
@@ -183,6 +194,8 @@ def _client_at(address: str, security: Any) -> Any:
         except (OSError, TimeoutError, ValueError) as error:
             if not left or isinstance(error, ValueError):
                 raise ClusterError(f"{address}: no Dask scheduler answers there.") from error
+        if left == attempts - 1:
+            tell(f"waiting for the scheduler at {address}")
     raise AssertionError
 
 

@@ -1,40 +1,51 @@
-"""A cluster of pods, through the Dask operator."""
+"""A cluster of pods, which the Dask operator makes: asked for, waited for, reached, deleted."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
-import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from importlib.resources import files
+import warnings
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from amos_dask.engine.options import (
     DEFAULT_WORKERS,
+    KUBERNETES,
+    LOOPBACK,
+    SECONDS_OF_SILENCE,
     ClusterOptions,
     configured,
     free_port,
-    memory_bytes,
     needing,
+    patience_seconds,
 )
+from amos_dask.engine.pods import OPERATORS_API, cluster_spec, resource
 from amos_dask.errors import ClusterError
 
-_SMALLEST_MEMORY = "512MiB"
-# Of the pod's memory: the rest is for the nanny, which watches over the worker.
-_WORKERS_PART = 0.9
 # For a node to be added and the image to be pulled; and for the operator to take notice.
 _START_SECONDS = 600
 _OPERATOR_SECONDS = 60
 _LOOK_SECONDS = 1.0
 _ANSWER_SECONDS = 10.0
-_OPERATORS_API = "kubernetes.dask.org/v1"
-_CLUSTERS = "daskclusters"
-_FORBIDDEN, _NOT_FOUND = 403, 404
+_REVIEWS_API, _REVIEWS = "authorization.k8s.io/v1", "selfsubjectaccessreviews"
+_SCHEDULER_PORT, _DASHBOARD_PORT = 8786, 8787
+_NOT_FOUND = 404
+# What a client must be allowed to do, as deploy/README.md lists it. To forward a port, kr8s opens a
+# websocket: that is a GET, where kubectl's way is a POST.
+_RIGHTS = (
+    "create daskclusters",
+    "get daskclusters",
+    "delete daskclusters",
+    "get pods",
+    "list pods",
+    "get services",
+    "get persistentvolumeclaims",
+)
+_RIGHTS_TO_FORWARD = ("get pods/portforward", "create pods/portforward")
+_RIGHTS_TO_SCALE = ("create daskautoscalers",)
 # What a waiting container does not get over by itself. A first failed pull may be the network's.
 _OBSTACLES = {
     "CrashLoopBackOff",
@@ -44,21 +55,30 @@ _OBSTACLES = {
     "ImagePullBackOff",
     "InvalidImageName",
 }
+Tell = Callable[[str], None]
 
 
-def start_kubernetes(options: ClusterOptions) -> Any:
-    """Return a started `dask_kubernetes.operator.KubeCluster`; closing it deletes its pods.
+@contextmanager
+def start_kubernetes(options: ClusterOptions, tell: Tell) -> Iterator[tuple[str, str]]:
+    """Yield the addresses of a scheduler in a pod and of its dashboard; delete all pods in the end.
 
     Parameters
     ----------
     options : ClusterOptions
         Complete.
+    tell : callable
+        Is told what is waited for.
+
+    Yields
+    ------
+    tuple of (str, str)
+        The scheduler's and the dashboard's; a worker's pod runs as well.
 
     Raises
     ------
     ClusterError
-        When dask-kubernetes is missing, no Kubernetes with the operator can be reached, or the
-        scheduler's pod does not start.
+        When kr8s is missing, no Kubernetes with the operator can be reached, a right is missing,
+        or the pods do not start.
     """
     if options.tls:
         raise ClusterError(
@@ -66,111 +86,219 @@ def start_kubernetes(options: ClusterOptions) -> Any:
             "keeps others away."
         )
     with needing("--cluster kubernetes", "kubernetes"):
-        from dask_kubernetes.operator import KubeCluster
+        import kr8s  # noqa: F401
+        from anyio.from_thread import start_blocking_portal
     spec = cluster_spec(options)
-    name = spec["metadata"]["name"]
-    namespace = _Namespace(configured("kubernetes.namespace"))
-    try:
-        # KubeCluster itself would wait for ever for an image that cannot be pulled.
-        _create(namespace, spec)
+    # An event loop in a thread of its own, since the caller's may have one already (a notebook).
+    with start_blocking_portal() as portal, ExitStack() as stack:
         try:
-            _wait_for_scheduler(namespace, name)
-            cluster = KubeCluster(
-                custom_cluster_spec=spec,
-                namespace=namespace.name,
-                shutdown_on_close=True,
-                # Outside Kubernetes, looking up the service's name would take twenty seconds.
-                port_forward_cluster_ip=None if "KUBERNETES_SERVICE_HOST" in os.environ else True,
-                scheduler_forward_port=free_port(options.dashboard_port or 0) or None,
-                quiet=True,
-            )
-            least = configured("kubernetes.minimum-workers")
-            if least is not None:
-                cluster.adapt(minimum=least, maximum=options.workers or DEFAULT_WORKERS)
-        except BaseException:
-            with suppress(Exception):
-                namespace.ask("DELETE", f"{_CLUSTERS}/{name}")
-            raise
-    except Exception as error:  # the libraries below raise their own kinds
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise ClusterError(f"no Dask cluster can be started on Kubernetes: {reason}.") from error
-    return cluster
+            api, namespace = portal.call(_log_in)
+            cluster = _Cluster(portal, api, namespace, spec["metadata"]["name"], tell)
+            cluster.require_rights()
+            # Before it is made: a Ctrl-C may come meanwhile.
+            stack.callback(cluster.delete)
+            cluster.create(spec, options.workers or DEFAULT_WORKERS)
+            cluster.wait_for_pod("scheduler", _START_SECONDS)
+            cluster.wait_for_pod("worker", patience_seconds(KUBERNETES))
+            if _is_inside():
+                host = f"{cluster.name}-scheduler.{cluster.namespace}"
+                ports = [_SCHEDULER_PORT, _DASHBOARD_PORT]
+            else:
+                host, wanted = LOOPBACK, free_port(options.dashboard_port or 0)
+                ports = [
+                    stack.enter_context(cluster.forwarding(_SCHEDULER_PORT, 0)),
+                    stack.enter_context(cluster.forwarding(_DASHBOARD_PORT, wanted)),
+                ]
+        except Exception as error:  # the libraries below raise their own kinds
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise ClusterError(
+                f"no Dask cluster can be started on Kubernetes: {reason}."
+            ) from error
+        yield f"tcp://{host}:{ports[0]}", f"http://{host}:{ports[1]}/status"
 
 
-class _Namespace:
-    """Where the pods go, by its name or, of the current context, None: questions to the API."""
+def _is_inside() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ
 
-    def __init__(self, name: str | None) -> None:
-        self.name = name
 
-    def ask(self, method: str, path: str, **options: Any) -> Any:
-        """Return the API's response, whatever its status, within a time limit.
+async def _log_in() -> tuple[Any, str]:
+    """Return a connection to Kubernetes' API, and the namespace."""
+    import kr8s.asyncio
 
-        In a thread of its own, since the caller's may have an event loop already (a notebook).
+    # What breaks connections that are forwarded is told by those who use them.
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a version of Kubernetes that kr8s does not know
+            api = await _within(kr8s.asyncio.api(), _ANSWER_SECONDS)
+    except RuntimeError:
+        raise
+    except ValueError as error:  # from kr8s: no file, no context in it, not inside a pod
+        raise RuntimeError(
+            f"there is no kubeconfig that can be used here ({error}); 'kubectl version' must work"
+        ) from error
+    except Exception as error:
+        raise RuntimeError(f"its API does not answer ({error})") from error
+    return api, configured("kubernetes.namespace") or api.namespace
+
+
+async def _within(answer: Coroutine[Any, Any, Any], seconds: float) -> Any:
+    try:
+        return await asyncio.wait_for(answer, seconds)
+    except TimeoutError as error:
+        raise RuntimeError(f"its API does not answer within {seconds:.0f} s") from error
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """A DaskCluster in a namespace; the API's loop runs in the portal."""
+
+    portal: Any
+    api: Any
+    namespace: str
+    name: str
+    tell: Tell
+
+    def ask(self, method: str, path: str, missing: str = "", **options: Any) -> Any:
+        """Return what the API says, within a time limit.
+
+        Raises `RuntimeError` with the API's words of refusal, or with ``missing`` where it does
+        not know the path.
         """
-        with ThreadPoolExecutor(1) as pool:
-            answer = asyncio.wait_for(self._answer(method, path, options), _ANSWER_SECONDS)
-            try:
-                return pool.submit(asyncio.run, answer).result()
-            except TimeoutError as error:
-                reason = f"its API does not answer within {_ANSWER_SECONDS:.0f} s"
-                raise RuntimeError(reason) from error
+        future = self.portal.start_task_soon(self._answer, method, path, options)
+        try:
+            response = future.result()
+        except KeyboardInterrupt:  # what was asked for is made all the same
+            with suppress(Exception):
+                future.result()
+            raise
+        if missing and response.status_code == _NOT_FOUND:
+            raise RuntimeError(missing)
+        if response.is_error:
+            with suppress(ValueError, KeyError):
+                raise RuntimeError(response.json()["message"])
+            response.raise_for_status()
+        return response.json()
 
     async def _answer(self, method: str, path: str, options: dict[str, Any]) -> Any:
-        import kr8s.asyncio
+        import kr8s
 
-        try:
-            api = await kr8s.asyncio.api()
-        except TimeoutError:
-            raise
-        except ValueError as error:  # from kr8s: no file, no context in it, not inside a pod
+        if path == _REVIEWS:
+            where = {"version": _REVIEWS_API, "url": path}
+        else:
+            version = OPERATORS_API if path.startswith("dask") else "v1"
+            where = {"version": version, "namespace": self.namespace, "url": path}
+
+        async def ask() -> Any:
+            try:
+                async with self.api.call_api(method, **where, **options) as response:
+                    return response
+            except kr8s.ServerError as error:  # after logging in anew, where that was the matter
+                return error.response
+
+        return await _within(ask(), _ANSWER_SECONDS)
+
+    def require_rights(self) -> None:
+        """Raise `RuntimeError` with all rights that lack, before anything is made."""
+        lacking = []
+        scaling = configured("kubernetes.minimum-workers") is not None
+        for right in (
+            *_RIGHTS,
+            *(() if _is_inside() else _RIGHTS_TO_FORWARD),
+            *(_RIGHTS_TO_SCALE if scaling else ()),
+        ):
+            verb, resource = right.split()
+            resource, _, subresource = resource.partition("/")
+            asked = {"namespace": self.namespace, "verb": verb, "resource": resource}
+            asked["group"] = OPERATORS_API.partition("/")[0] if resource.startswith("dask") else ""
+            review = {
+                "apiVersion": _REVIEWS_API,
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": asked | {"subresource": subresource}},
+            }
+            if not self.ask("POST", _REVIEWS, json=review)["status"]["allowed"]:
+                lacking.append(right)
+        if lacking:
             raise RuntimeError(
-                f"there is no kubeconfig that can be used here ({error}); 'kubectl version' must "
-                "work"
-            ) from error
-        except Exception as error:
-            raise RuntimeError(f"its API does not answer ({error})") from error
-        self.name = self.name or api.namespace
-        where = {"version": _OPERATORS_API if path.startswith(_CLUSTERS) else "v1"}
-        where |= {"namespace": self.name, "url": path}
-        async with api.call_api(method, **where, raise_for_status=False, **options) as response:
-            return response
+                f"you lack rights in namespace {self.namespace}: {', '.join(lacking)}"
+            )
 
-
-def _create(namespace: _Namespace, spec: dict[str, Any]) -> None:
-    """Make a DaskCluster; raise `RuntimeError` with the reason where none can be."""
-    claim = configured("kubernetes.claim")
-    if namespace.ask("GET", f"persistentvolumeclaims/{claim}").status_code == _NOT_FOUND:
-        raise RuntimeError(
-            f"namespace {namespace.name} has no volume claim {claim} (kubernetes.claim in "
-            "amos-dask's configuration)"
+    def create(self, spec: dict[str, Any], n_workers: int) -> None:
+        """Make it, and with ``minimum-workers`` what scales it."""
+        claim = configured("kubernetes.claim")
+        self.ask(
+            "GET",
+            f"persistentvolumeclaims/{claim}",
+            f"namespace {self.namespace} has no volume claim {claim} (kubernetes.claim in "
+            "amos-dask's configuration)",
         )
-    response = namespace.ask("POST", _CLUSTERS, json=spec)
-    if response.status_code == _NOT_FOUND:
-        raise RuntimeError("the Dask operator is not installed there")
-    if response.status_code == _FORBIDDEN:
-        raise RuntimeError(f"you may not use {_CLUSTERS} in namespace {namespace.name}")
-    response.raise_for_status()
+        self.ask("POST", "daskclusters", "the Dask operator is not installed there", json=spec)
+        if (least := configured("kubernetes.minimum-workers")) is not None:
+            limits = {"cluster": self.name, "minimum": max(1, least), "maximum": n_workers}
+            scaler = resource("DaskAutoscaler", self.name, limits)
+            self.ask("POST", "daskautoscalers", json=scaler)
 
+    def delete(self) -> None:
+        """Delete it with its pods; say so where that cannot be."""
+        gone = "it is gone"
+        try:
+            self.ask("DELETE", f"daskclusters/{self.name}", gone)
+        except Exception as error:
+            if str(error) != gone:
+                self.tell(
+                    f"the cluster is not deleted ({' '.join(str(error).split())}); 'kubectl delete "
+                    f"daskcluster {self.name} --namespace {self.namespace}' does it"
+                )
 
-def _wait_for_scheduler(namespace: _Namespace, name: str) -> None:
-    """Return when the scheduler is ready; a lasting obstacle is raised with its reason."""
-    started = time.monotonic()
-    labels = f"dask.org/cluster-name={name},dask.org/component=scheduler"
-    while True:
-        response = namespace.ask("GET", "pods", params={"labelSelector": labels})
-        pods = response.raise_for_status().json()["items"]
-        reason = _why_not_ready(pods[0]) if pods else "there is no pod"
-        waited = time.monotonic() - started
-        if not reason:
-            return
-        if reason.partition(":")[0] in _OBSTACLES:
-            raise RuntimeError(f"the scheduler's pod does not start: {reason}")
-        if not pods and waited > _OPERATOR_SECONDS:
+    def wait_for_pod(self, component: str, seconds: float) -> None:
+        """Return when one of the component is ready; raise with the reason where that is late."""
+        labels = f"dask.org/cluster-name={self.name},dask.org/component={component}"
+        started, told = time.monotonic(), ""
+        while True:
+            pods = self.ask("GET", "pods", params={"labelSelector": labels})["items"]
+            reasons = sorted((_why_not_ready(pod) for pod in pods), key=_is_passing)
+            waited = time.monotonic() - started
+            if "" in reasons:
+                if not _is_passing(reasons[0]):
+                    self.tell(f"some pods of the {component}s do not start: {reasons[0]}")
+                return
+            reason = reasons[0] if reasons else self._why_no_pod(waited)
+            if reason.partition(":")[0] in _OBSTACLES:
+                raise RuntimeError(f"the {component}'s pod does not start: {reason}")
+            if waited > seconds:
+                raise RuntimeError(f"the {component}'s pod is still not ready: {reason}")
+            if waited > SECONDS_OF_SILENCE and reason != told:
+                told = reason
+                self.tell(f"waiting for the {component}'s pod: {reason}")
+            time.sleep(_LOOK_SECONDS)
+
+    def _why_no_pod(self, waited: float) -> str:
+        """Return what keeps pods from being made; raise where that lasts."""
+        deleted = "its cluster was deleted, perhaps after kubernetes.idle-timeout"
+        found = self.ask("GET", f"daskclusters/{self.name}", deleted)
+        if found.get("status", {}).get("phase"):
+            return "it is not made; is there a quota? 'kubectl get events' says why"
+        if waited > _OPERATOR_SECONDS:
             raise RuntimeError("the Dask operator does not act; is it running?")
-        if waited > _START_SECONDS:
-            raise RuntimeError(f"the scheduler's pod is still not ready: {reason}")
-        time.sleep(_LOOK_SECONDS)
+        return "the Dask operator has not acted yet"
+
+    @contextmanager
+    def forwarding(self, port: int, local_port: int) -> Iterator[int]:
+        """Yield the port of this machine that leads to the scheduler's, any one for 0."""
+        service = self.ask("GET", f"services/{self.name}-scheduler")
+        future, found = self.portal.start_task(self._forward, service, port, local_port)
+        try:
+            yield int(found)
+        finally:
+            future.cancel()
+
+    async def _forward(self, service: Any, port: int, local_port: int, *, task_status: Any) -> None:
+        from kr8s.asyncio.objects import Service
+
+        pods = Service(service, namespace=self.namespace, api=self.api)
+        async with pods.portforward(port, local_port or "auto") as found:
+            task_status.started(found)
+            await asyncio.Event().wait()
 
 
 def _why_not_ready(pod: dict[str, Any]) -> str:
@@ -188,83 +316,13 @@ def _why_not_ready(pod: dict[str, Any]) -> str:
     ]
     waiting.sort(key=lambda found: found.get("reason") not in _OBSTACLES)
     reasons = [
-        ": ".join(found[key] for key in ("reason", "message") if found.get(key))
+        ": ".join(found[key] for key in ("reason", "message") if found.get(key)).rstrip(".")
         for found in (*waiting, *unready)
         if found.get("reason")
     ]
     return reasons[0] if reasons else str(status.get("phase", "unknown"))
 
 
-def cluster_spec(options: ClusterOptions) -> dict[str, Any]:
-    """Return the DaskCluster resource: the pods of ``deploy/kubernetes/job.yaml``, as configured.
-
-    Parameters
-    ----------
-    options : ClusterOptions
-        Number of workers, their memory and local directory.
-
-    Returns
-    -------
-    dict
-        As YAML would have it, under a name of its own.
-
-    Raises
-    ------
-    ClusterError
-        When the memory cannot be understood, or no worker could start with it.
-    """
-    kubernetes = configured("kubernetes")
-    text = files("amos_dask.engine").joinpath("job.yaml").read_text(encoding="utf-8")
-    spec: dict[str, Any] = yaml.safe_load(text)["spec"]["cluster"]["spec"]
-    scheduler, worker = spec["scheduler"], spec["worker"]
-    name = f"amos-dask-{secrets.token_hex(4)}"
-    scheduler["service"]["selector"]["dask.org/cluster-name"] = name
-    least = kubernetes["minimum-workers"]
-    worker["replicas"] = (options.workers or DEFAULT_WORKERS) if least is None else least
-    for kind, pod in (("scheduler", scheduler["spec"]), ("worker", worker["spec"])):
-        _configure(pod, kubernetes, kubernetes[f"{kind}-selector"])
-    [container] = worker["spec"]["containers"]
-    if options.memory not in (None, "auto"):
-        _resize(worker["spec"], str(options.memory))
-    if options.local_directory:
-        container["args"] += ["--local-directory", options.local_directory]
-    return {
-        "apiVersion": _OPERATORS_API,
-        "kind": "DaskCluster",
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "amos-dask"}},
-        "spec": spec | {"idleTimeout": kubernetes["idle-timeout"]},
-    }
-
-
-def _configure(pod: dict[str, Any], kubernetes: dict[str, Any], selector: dict[str, str]) -> None:
-    """Put what is configured in place of what the job's manifest has."""
-    for container in _containers(pod):
-        container["image"] = kubernetes["image"]
-        for mount in container["volumeMounts"]:
-            if mount["name"] == "data":
-                mount["mountPath"] = kubernetes["mount"]
-    for volume in pod["volumes"]:
-        if volume["name"] == "data":
-            volume["persistentVolumeClaim"]["claimName"] = kubernetes["claim"]
-    if kubernetes["image-pull-secret"]:
-        pod["imagePullSecrets"] = [{"name": kubernetes["image-pull-secret"]}]
-    if selector:
-        pod["nodeSelector"] = dict(selector)
-
-
-def _resize(pod: dict[str, Any], memory: str) -> None:
-    """Give a worker's pod so much memory, and its worker what the nanny leaves of it."""
-    n_bytes = memory_bytes(memory)
-    if n_bytes < memory_bytes(_SMALLEST_MEMORY):
-        raise ClusterError(
-            f"memory {memory!r} is too little for a pod; at least {_SMALLEST_MEMORY}."
-        )
-    for container in _containers(pod):
-        for amounts in container["resources"].values():
-            amounts["memory"] = f"{math.ceil(n_bytes / 2**20)}Mi"
-    args = pod["containers"][0]["args"]
-    args[args.index("--memory-limit") + 1] = f"{math.floor(_WORKERS_PART * n_bytes / 2**20)}MiB"
-
-
-def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*pod.get("initContainers", ()), *pod["containers"]]
+def _is_passing(reason: str) -> bool:
+    """Return whether it is neither an obstacle nor a pod that no node takes."""
+    return reason.partition(":")[0] not in _OBSTACLES | {"Unschedulable"}

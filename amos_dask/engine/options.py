@@ -27,6 +27,8 @@ KUBERNETES = "kubernetes"
 LOCAL = "local"
 # Of batch jobs and pods, when it is not said how many.
 DEFAULT_WORKERS = 4
+# What takes longer says what it waits for.
+SECONDS_OF_SILENCE = 15
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def configured(section: str) -> Any:
 
 def patience_seconds(kind: str) -> float:
     """Return how long a kind of cluster may be without workers: batch jobs are queued for days."""
-    return float(configured("patience") or (600 if kind == LOCAL else 7 * 86400))
+    usual = {LOCAL: 600, KUBERNETES: 3600}.get(kind, 7 * 86400)
+    return float(configured("patience") or usual)
 
 
 def memory_bytes(memory: str) -> int:

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from amos_dask.engine.check import USABLE_MEMORY, find_problems, look_at_workers, ssh_line
+from amos_dask.engine.check import USABLE_MEMORY, find_problems, forwarding_line, look_at_workers
 from amos_dask.engine.connect import connect
 from amos_dask.engine.events import STYLES, Listener, Notice, Outcome, report_to
 from amos_dask.engine.options import options_of, patience_seconds
@@ -92,22 +92,27 @@ class Session:
             When it cannot be reached, or its workers do not see what they need.
         """
         options = options_of(self.cluster)
-        client = self.cluster if options is None else self.opened.enter_context(connect(options))
+        client = self.cluster
+        if options is not None:
+            client = self.opened.enter_context(connect(options, self._tell))
         if self.performance_report is not None:
             from distributed import performance_report
 
             self.opened.enter_context(client.as_current())
             self.opened.enter_context(performance_report(filename=str(self.performance_report)))
-        self.listener(Notice(f"dashboard: {client.dashboard_link}"))
+        self._tell(f"dashboard: {client.dashboard_link}")
         if self.needs is not None and not _is_on_this_machine(client):
-            self.listener(Notice(f"from elsewhere: {ssh_line(client.dashboard_link)}"))
-            self.listener(Notice("waiting for the first worker"))
+            self._tell(f"from elsewhere: {forwarding_line(client.dashboard_link)}")
+            self._tell("waiting for the first worker")
             patience = patience_seconds("elsewhere")
             views = look_at_workers(client, self.needs.to_read, self.needs.to_write, patience)
             problems = find_problems(views)
             if problems:
                 raise ClusterError("; ".join(problems) + ".")
         return client
+
+    def _tell(self, message: str) -> None:
+        self.listener(Notice(message))
 
     @property
     def is_started(self) -> bool:

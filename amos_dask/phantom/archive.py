@@ -52,21 +52,11 @@ Files = Iterator[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Archive:
-    """A written archive and what is in it.
+    """A written archive and what is in it."""
 
-    Attributes
-    ----------
-    path
-        The folder ``amos22`` or the file ``amos22.zip``.
-    metadata_path
-        The csv: inside the folder, or beside the zip.
-    samples
-        By seq.
-    """
-
-    path: Path
-    metadata_path: Path
-    samples: tuple[PlantedSample, ...]
+    path: Path  # the folder ``amos22`` or the file ``amos22.zip``
+    metadata_path: Path  # the csv: inside the folder, or beside the zip
+    samples: tuple[PlantedSample, ...]  # by seq
 
 
 def write_archive(
@@ -80,10 +70,7 @@ def write_archive(
     quirks: bool = True,
     defects: bool = False,
 ) -> Archive:
-    """Write a synthetic archive.
-
-    The files of the scans are the same bytes in both forms, and for every run with the same
-    arguments.
+    """Write a synthetic archive; the same arguments give the same bytes of its scans, in any form.
 
     Parameters
     ----------
@@ -102,11 +89,6 @@ def write_archive(
         Plant what is odd in the real archive, and junk files.
     defects
         Add four CT scans that cannot be processed, one for each of `DEFECTS`.
-
-    Returns
-    -------
-    Archive
-        Where it is and what was planted.
 
     Raises
     ------
@@ -154,8 +136,8 @@ def _require_free(path: Path, metadata: Path, csv: bytes) -> None:
     """Raise when something is where an archive is to be, or another csv where its csv is to be."""
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already; choose another folder")
-    is_there = os.path.lexists(metadata)
-    if is_there and not (metadata.is_file() and metadata.read_bytes() == csv):
+    is_same = metadata.is_file() and metadata.read_bytes() == csv
+    if os.path.lexists(metadata) and not is_same:
         raise FileExistsError(
             f"{metadata} is there already and is another; choose another folder or move it away"
         )

@@ -84,15 +84,8 @@ def add_counts(found: Iterable[ValueCounts]) -> ValueCounts:
 class CountedValues:
     """The values of a volume under each label: rows of counts, a block at a time.
 
-    Values that are no usual whole numbers may be as many as there are voxels: they are held as they
-    are, four bytes each, and turned into rows when these are asked for.
-
-    Parameters
-    ----------
-    whole : ValueCounts
-        Of the usual whole numbers.
-    others : mapping of int to (n,) float32
-        Label -> all other values, ascending; infinity stands for those that are not finite.
+    Values that are no usual whole numbers may be as many as there are voxels: they are held by
+    label as they are, ascending, four bytes each, and turned into rows when these are asked for.
     """
 
     def __init__(self, whole: ValueCounts, others: Mapping[int, NDArray[np.float32]]) -> None:
@@ -153,14 +146,9 @@ def _merge(
 
 
 class ValueCounter:
-    """Counts the values of a volume under each label while the volume streams by.
+    """Counts the values of a volume under each label of its mask while the volume streams by.
 
-    Parameters
-    ----------
-    mask : (x, y, z) uint8
-        The final mask.
-    present : tuple of int
-        Labels that occur in it; all but the background are counted.
+    The labels are those that occur in the mask; all but the background are counted.
     """
 
     def __init__(self, mask: Mask, present: tuple[int, ...]) -> None:

@@ -165,10 +165,11 @@ def _write(
             own.remove(path)
     drafts = [Draft(layout.key(p), s, own.sheets_of(p), layout.state) for p, s in books.items()]
     drafted = draft(drafts)
-    for (path, sheets), known in zip(books.items(), drafts, strict=True):
-        put_workbook(own, path, sheets, drafted=drafted.get(known.name))
-        if path in manifests:
-            renew_indexes(own, path, sheets)
+    with own.together(books):
+        for (path, sheets), known in zip(books.items(), drafts, strict=True):
+            put_workbook(own, path, sheets, drafted=drafted.get(known.name))
+            if path in manifests:
+                renew_indexes(own, path, sheets)
 
 
 def _missing(layout: Layout, frame: pd.DataFrame, modality: str | None) -> list[Issue]:

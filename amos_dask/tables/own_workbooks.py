@@ -13,8 +13,9 @@ from openpyxl import Workbook
 
 from amos_dask.errors import ForeignFileError, ManifestError, WorkbookLockedError
 from amos_dask.root.identity import AlteredFile, Change, find_altered
-from amos_dask.root.own_files import IndexOf, OwnFile, OwnFiles, OwnSheet
+from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.staging import temporary_name
+from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import loses_something, restore_titles, write_into
 from amos_dask.tables.workbook import describe, describe_worksheet, load, save_workbook
 

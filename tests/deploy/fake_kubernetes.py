@@ -18,6 +18,7 @@ from deploy.manifests import Resource, made_by_operator
 
 NAMESPACE = "team"
 _OPERATORS = f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/"
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _BUILT_IN = f"/api/v1/namespaces/{NAMESPACE}/"
 READY: Resource = {
     "phase": "Running",
@@ -71,10 +72,11 @@ class FakeKubernetes:
         self.claims = {"amos-data"}
         self.has_operator = True
         self.operator_acts = True
-        self.may_use_operator = True
+        self.denied: set[str] = set()
+        self.refusal = ""
         self.answers = threading.Event()
         self.answers.set()
-        self.pod_status = READY
+        self.pod_status = {"scheduler": READY, "worker": READY}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -113,12 +115,16 @@ class FakeKubernetes:
         """Return the status and what is said."""
         if path in _ABOUT:
             return 200, _ABOUT[path]
+        if path == _REVIEWS:
+            asked = body["spec"]["resourceAttributes"]
+            resource = f"{asked['resource']}/{asked['subresource']}".rstrip("/")
+            return 201, {"status": {"allowed": f"{asked['verb']} {resource}" not in self.denied}}
         options = {key: values[0] for key, values in parse_qs(query).items()}
         if path.startswith(_OPERATORS):
             if not self.has_operator:
                 return 404, "404 page not found"
-            if not self.may_use_operator:
-                return 403, {"message": "tester may not"}
+            if method == "POST" and self.refusal:
+                return 403, {"message": self.refusal}
             return self._custom(method, path.removeprefix(_OPERATORS), options, body)
         if method == "GET" and path.startswith(_BUILT_IN):
             return self._built_in(path.removeprefix(_BUILT_IN), options)
@@ -151,29 +157,18 @@ class FakeKubernetes:
         items: list[Resource] = []
         if self.operator_acts:
             for cluster in self.objects["daskclusters"].values():
-                scheduler, service, *_ = made_by_operator(cluster)
-                items.append(self._pod(scheduler) if kind == "pods" else self._service(service))
+                scheduler, service, _, worker = made_by_operator(cluster)
+                pods = [self._pod(scheduler, "scheduler"), self._pod(worker, "worker")]
+                items += pods if kind == "pods" else [service]
         if name:
             items = [i for i in items if i["metadata"]["name"] == name]
             return (200, items[0]) if items else (404, {"message": f"{name} not found"})
         return 200, {"kind": "List", "items": _selected(items, options)}
 
-    def _pod(self, deployment: Resource) -> Resource:
+    def _pod(self, deployment: Resource, component: str) -> Resource:
         metadata = deployment["spec"]["template"]["metadata"] | {"namespace": NAMESPACE}
         spec = deployment["spec"]["template"]["spec"]
-        return {"metadata": metadata, "spec": spec, "status": self.pod_status}
-
-    def _service(self, service: Resource) -> Resource:
-        """Return it as one that is reached without forwarding its ports."""
-        host, port, dashboard = self.scheduler
-        ports = [{"name": "tcp-comm", "port": port}, {"name": "http-dashboard", "port": dashboard}]
-        status = {"loadBalancer": {"ingress": [{"ip": host}]}}
-        metadata = service["metadata"] | {"namespace": NAMESPACE}
-        return service | {
-            "metadata": metadata,
-            "spec": service["spec"] | {"type": "LoadBalancer", "ports": ports},
-            "status": status,
-        }
+        return {"metadata": metadata, "spec": spec, "status": self.pod_status[component]}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         api = self

@@ -244,8 +244,10 @@ def _errors_of_container(container: Resource) -> Iterator[str]:
     resources = container.get("resources", {})
     if not resources.get("limits", {}).keys() >= {"cpu", "memory"}:
         yield "no limits"
-    if resources.get("requests") != resources.get("limits"):
-        yield "requests are not its limits"
+    if resources.get("requests", {}).get("memory") != resources.get("limits", {}).get("memory"):
+        yield "may be evicted for memory that it has not requested"
+    if "cpu" not in resources.get("requests", {}):
+        yield "requests no cpu"
     amounts = resources.get("limits", {}).values()
     yield from (f"{amount} is no amount" for amount in amounts if not _QUANTITY.fullmatch(amount))
     ports = {port["name"] for port in container.get("ports", [])}

@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 import amos_dask
-from amos_dask.engine.kubernetes import cluster_spec
+from amos_dask.engine import kubernetes as ours
 from amos_dask.engine.options import WORKER_ENVIRONMENT, ClusterOptions, configured, load_defaults
+from amos_dask.engine.pods import cluster_spec
 from amos_dask.errors import ClusterError
 
 _WHY = "the validation needs amos-dask[test]"
@@ -30,6 +31,7 @@ from deploy.manifests import (  # noqa: E402
     Resource,
     containers_of,
     find_errors,
+    find_schema_errors,
     made_by_operator,
     matches,
     pods_of,
@@ -80,6 +82,18 @@ def test_the_policy_lets_in_the_operator_by_the_label_of_its_chart() -> None:
     assert peer["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": name}}
     schedulers = [labels for name, labels, _ in all_pods(manifests()) if "scheduler" in name]
     assert [matches(policy["spec"]["podSelector"], labels) for labels in schedulers] == [True]
+
+
+def test_the_clients_role_has_the_rights_that_are_asked_for_and_no_others() -> None:
+    [role] = read_documents(FOLDER / "client" / "role.yaml")
+    assert find_schema_errors(role) == []
+    given = {
+        f"{verb} {resource}"
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert given == {*ours._RIGHTS, *ours._RIGHTS_TO_FORWARD, *ours._RIGHTS_TO_SCALE}
 
 
 # ---------------------------------------------------------------- the kustomization
@@ -162,6 +176,7 @@ OPTIONS = {
     "local directory": (ClusterOptions(local_directory="/data/scratch"), {}),
     "adaptive": (ClusterOptions(workers=8), {"minimum_workers": 1}),
     "adaptive from nothing": (ClusterOptions(workers=8), {"minimum_workers": 0}),
+    "another user": (ClusterOptions(), {"user": "1000:100"}),
     "selectors": (
         ClusterOptions(),
         {"scheduler_selector": {"pool": "stable"}, "worker_selector": {"pool": "spot"}},
