@@ -20,7 +20,6 @@ from amos_dask.root.replaced import find_set_aside, set_aside
 from amos_dask.root.staging import Identities, Journal, Staging, remove_if_empty
 from amos_dask.root.table_state import (
     OwnFile,
-    OwnSheet,
     read_earlier_identities,
     read_own_files,
     write_own_files,
@@ -237,10 +236,9 @@ class OwnFiles:
         """Return whether a file is as we wrote it, as far as its identity tells."""
         return not path.is_symlink() and self.ownership.is_as_written(path)
 
-    def sheets_of(self, path: Path) -> Mapping[str, OwnSheet]:
-        """Return the worksheets of a workbook that is as we wrote it; none of any other."""
-        known = self.find(path) if self.is_as_written(path) else None
-        return {} if known is None else known.sheets
+    def find_written(self, path: Path) -> OwnFile | None:
+        """Return what is known of a file that is as we wrote it; None of any other."""
+        return self.find(path) if self.is_as_written(path) else None
 
     def is_of_earlier_version(self, path: Path) -> bool:
         """Return whether a file is as version 0.1.0 wrote it."""

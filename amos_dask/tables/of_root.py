@@ -163,7 +163,7 @@ def _write(
     for path in (layout.overlaps, *manifests, *(f / name for f in folders for name in names)):
         if path not in books:
             own.remove(path)
-    drafts = [Draft(layout.key(p), s, own.sheets_of(p), layout.state) for p, s in books.items()]
+    drafts = [Draft(layout.key(p), s, own.find_written(p), layout.state) for p, s in books.items()]
     drafted = draft(drafts)
     with own.together(books):
         for (path, sheets), known in zip(books.items(), drafts, strict=True):

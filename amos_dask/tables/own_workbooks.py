@@ -28,7 +28,7 @@ class Draft:
 
     name: str  # as ROOT_DIR lists it
     sheets: Sheets
-    known: Mapping[str, OwnSheet]  # what is there holds; it is not written if that is the same
+    known: OwnFile | None  # what is there; it is not written if that holds the same
     folder: Path  # where to write it
 
 
@@ -43,7 +43,7 @@ class Drafted:
 def write_draft(draft: Draft) -> Drafted:
     """Describe a workbook, and write it unless the one that is there holds the same."""
     described = _describe(draft.sheets)
-    if described == draft.known:
+    if draft.known is not None and described == draft.known.sheets:
         return Drafted(described, None)
     path = draft.folder / temporary_name(Path(draft.name).name)
     save_workbook(path, draft.sheets)
@@ -99,8 +99,8 @@ def put_workbook(
         told = OwnFile(
             sheets=_describe(sheets) if drafted is None else drafted.sheets, index_of=index_of
         )
-        before = own.find(path)
-        if before is None or not own.is_as_written(path):
+        before = own.find_written(path)
+        if before is None:
             _look_into(own, path, sheets, told, save)
         elif before.sheets == told.sheets:
             own.note(path, replace(before, index_of=index_of))
@@ -211,7 +211,7 @@ def add_worksheets(
         When it is open in another program.
     """
     require_closed(path)
-    before = own.find(path) if own.is_as_written(path) else None
+    before = own.find_written(path)
     told = None
     if before is not None:
         told = replace(before, sheets={**before.sheets, **_describe(sheets)}, is_shared=True)
