@@ -143,6 +143,11 @@ class HeaderCheck:
     issues: tuple[Issue, ...]
     version: int = 0  # of what looked at them; 0 where nobody could
 
+    @property
+    def mask_norm(self) -> float | None:
+        """Frobenius norm of the difference of the first mask's affine, where it is known."""
+        return next((f.diff_trans_f_norm for f in self.files if f.kind == "mask"), None)
+
 
 class Region(NamedTuple):
     """A small connected region."""

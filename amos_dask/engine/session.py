@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from amos_dask.engine.check import USABLE_MEMORY, find_problems, forwarding_line, look_at_workers
 from amos_dask.engine.connect import connect
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from amos_dask.engine.graph import Item
 
 Value = TypeVar("Value")
+# So many items that take little time are looked at at once: in one task, or without any workers.
+FEW = 32
 _SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
 _SECONDS_FOR_COMPILING = 300
 _TITLE_OF_DASKS_REPORT, _FIRST_BYTES = b"<title>Dask Performance Report", 400
@@ -47,6 +49,17 @@ class Needs:
             for places in (to_read, to_write)
         )
         return Needs(*paths)
+
+
+class Batch(NamedTuple):
+    """Items that are looked at in one task, named by the first."""
+
+    name: str
+    items: Sequence[Any]
+
+
+def _look_at(function: Callable[[Item], Value], batch: Batch) -> list[Value]:
+    return [function(item) for item in batch.items]
 
 
 @dataclass
@@ -102,6 +115,11 @@ class Session:
         self.listener(Notice(message))
 
     @property
+    def is_started(self) -> bool:
+        """Whether there are workers at hand."""
+        return "client" in vars(self) or options_of(self.cluster) is None
+
+    @property
     def is_elsewhere(self) -> bool:
         """Whether tasks ran on other machines, whose files may take a while to be seen here."""
         return "client" in vars(self) and not _is_on_this_machine(self.client)
@@ -131,6 +149,22 @@ class Session:
             from amos_dask.engine.graph import run_tasks
 
             yield from run_tasks(self.client, work, function, items, self.listener)
+
+    def look(
+        self, work: str, function: Callable[[Item], Value], items: Sequence[Item]
+    ) -> list[Value | None]:
+        """Return what a function that takes little time says of each item, in order.
+
+        Few items are looked at here, and many where there are no workers at hand; else many of
+        them are one task, as `map` has it. None where a task failed.
+        """
+        batches = [Batch(items[i].name, items[i : i + FEW]) for i in range(0, len(items), FEW)]
+        if len(batches) <= 1 or not self.is_started:
+            return [function(item) for item in items]
+        outcomes = self.map(work, partial(_look_at, function), batches)
+        found = {outcome.name: outcome.value for outcome in outcomes}
+        unknown = [None] * FEW
+        return [v for b in batches for v in (found[b.name] or unknown[: len(b.items)])]
 
     def require_memory(self, n_bytes: int) -> None:
         """Raise `ClusterError` when a worker has less memory than a scan needs.

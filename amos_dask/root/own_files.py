@@ -236,6 +236,10 @@ class OwnFiles:
         """Return whether a file is as we wrote it, as far as its identity tells."""
         return not path.is_symlink() and self.ownership.is_as_written(path)
 
+    def find_written(self, path: Path) -> OwnFile | None:
+        """Return what is known of a file that is as we wrote it; None of any other."""
+        return self.find(path) if self.is_as_written(path) else None
+
     def is_of_earlier_version(self, path: Path) -> bool:
         """Return whether a file is as version 0.1.0 wrote it."""
         return path.is_file() and identity(path) == self._earlier.get(path)

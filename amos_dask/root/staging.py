@@ -58,7 +58,7 @@ class Staging:
         """Return the temporary paths of several files; makes their folders."""
         finals = list(finals)
         fresh = {
-            final: final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
+            final: final.with_name(temporary_name(final.name))
             for final in finals
             if final not in self.staged
         }
@@ -113,6 +113,11 @@ def write_text(final: Path, text: str) -> None:
         staging.publish()
 
 
+def temporary_name(name: str) -> str:
+    """Return the name of a new temporary file that is to get another name."""
+    return f".{name}.{secrets.token_hex(4)}{_SUFFIX}"
+
+
 def is_leftover(name: str) -> bool:
     """Return whether a file's name is that of a temporary file, which only a killed run leaves."""
     return name.startswith(".") and name.endswith(_SUFFIX)
@@ -134,8 +139,9 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-# Names of what is kept between runs end so; temporary files of it are in no journal.
-_OF_STATE = (".json", ".jsonl", ".npz", ".log", ".run")
+# Names of what is kept between runs, and of workbooks that workers write, end so; their temporary
+# files are in no journal.
+_OF_STATE = (".json", ".jsonl", ".npz", ".log", ".run", ".xlsx")
 Identities = Mapping[str, frozenset[str]]
 
 
