@@ -567,6 +567,7 @@ def test_a_root_dir_of_amos22_is_none_of_another_dataset(
         amos_dask.plan_run(processed_root, write_ct_org(tmp_path).path, dataset="ct-org")
 
 
+@pytest.mark.integration  # as in tests/datasets/test_phantoms.py
 def test_phantoms_are_the_same_bytes_for_the_same_seed(tmp_path: Path) -> None:
     for write in (write_ct_org, write_decathlon):
         first = snapshot(write(tmp_path / "1").path)
