@@ -114,7 +114,14 @@ def undo_labels(before: Mask, after: Mask, labels: frozenset[int]) -> Mask:
 
     A voxel whose label before or after denoising is one of ``labels`` gets its label before back,
     every other voxel keeps its label after. So the voxels of such a label are exactly those that
-    it had before. The masks, (x, y, z) uint8, are not changed.
+    it had before, and with every label the mask is as before.
+
+    Parameters
+    ----------
+    before, after : (x, y, z) uint8
+        The mask before and after denoising; not changed.
+    labels : frozenset of int
+        The excluded labels.
     """
     if not labels:
         return after

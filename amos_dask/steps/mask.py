@@ -143,9 +143,19 @@ class FittedMask(NamedTuple):
 
 
 def fit_to_volume(labels: Mask, mask: ImageInfo, volume: ImageInfo) -> FittedMask | None:
-    """Return labels, as stored, in the order of the volume's voxels, axes turned by the affine.
+    """Return labels in the order of the volume's voxels, axes turned over by the affine.
 
-    None when the mask lies on another grid than its volume.
+    Parameters
+    ----------
+    labels : (x, y, z) uint8
+        As stored.
+    mask, volume : ImageInfo
+        The mask's own header, and that of the written volume.
+
+    Returns
+    -------
+    FittedMask or None
+        None when the mask lies on another grid than its volume.
     """
     if not geometry.is_usable(mask.affine):
         return None

@@ -38,9 +38,16 @@ def check_labels(
 
 
 def split_prostate_uterus(mask: Mask, sex: str, present: tuple[int, ...]) -> Mask:
-    """Return an (x, y, z) uint8 mask with label 15 as 16 for the female sex, else itself.
+    """Return the mask with label 15 as 16 when the sex is female, else the mask itself.
 
-    The sex is ``F``, ``M``, a word for either, or anything else (unknown).
+    Parameters
+    ----------
+    mask : (x, y, z) uint8
+        Multi-label mask; not changed.
+    sex : str
+        ``F``, ``M``, a word for either, or anything else (unknown).
+    present : tuple of int
+        Labels that occur in the mask.
     """
     if find_sex(sex) != "F" or PROSTATE not in present:
         return mask
