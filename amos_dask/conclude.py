@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from amos_dask.engine.session import FEW, Session
+from amos_dask.errors import ClusterError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.leaks import find_leaks_of
 from amos_dask.organised import Organised, read_records
@@ -65,7 +67,6 @@ def conclude(
     if state is not None and _is_current(own, state, made_from):
         return state.counts, tuple(layout.root / path for path in state.tables)
     records = list(read_records(session, layout, organised))
-    # Tasks first: a run that dies while it writes manifests needs no cluster to write them later.
     leaks = find_leaks_of(session, layout, records)
     log.replace(Step.LEAKS, leaks.issues)
     draft = partial(_draft, session, len(records))
@@ -107,11 +108,14 @@ def conclude(
 def _draft(session: Session, n_samples: int, drafts: list[Draft]) -> dict[str, Drafted]:
     """Have workers write workbooks of many samples, where there are workers at hand.
 
-    What becomes of none is written here: what is the matter with it is said then.
+    A workbook whose task failed is written by the client, which then says what is wrong.
     """
-    worthwhile = session.is_started and n_samples > FEW
-    outcomes = session.map("tables", write_draft, drafts if worthwhile else [])
-    return {outcome.name: outcome.value for outcome in outcomes if outcome.value is not None}
+    worthwhile, found = session.is_started and n_samples > FEW, dict[str, Drafted]()
+    with suppress(ClusterError):
+        for outcome in session.map("tables", write_draft, drafts if worthwhile else []):
+            if outcome.value is not None:
+                found[outcome.name] = outcome.value
+    return found
 
 
 def _fingerprint(

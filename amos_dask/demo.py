@@ -33,6 +33,11 @@ def demo(
     cluster, progress
         As for `run`.
 
+    Returns
+    -------
+    RunResult
+        As from `run`.
+
     Raises
     ------
     AmosDaskError

@@ -51,7 +51,7 @@ def download(
     source : str, optional
         Base URL of a mirror that has the files under their names.
     progress : str or callable
-        As for `amos_dask.run`.
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
 
     Returns
     -------

@@ -224,7 +224,7 @@ class SampleRecord:
 
     sample_id: str
     files: SampleFiles | None  # its row of the dataset manifest; None when nothing was written
-    before: Regions = ()  # before denoising
+    before: Regions = ()  # small regions before denoising, and after it
     after: Regions = ()
     changes: tuple[LabelChange, ...] = ()  # by denoising; by label before, then label after
     issues: tuple[StepIssue, ...] = ()

@@ -71,9 +71,10 @@ def verify(
 ) -> CommandResult:
     """Look whether an archive, a ROOT_DIR made by `run`, or an export is complete and sound.
 
-    Nothing is written anywhere. Of an archive, headers are read and the ends of every file are held
-    against them; of a ROOT_DIR, every file is held against the size and checksum that `run` kept;
-    of an export likewise, and what it was made from against ROOT_DIR.
+    Nothing is written anywhere, and no voxel is decoded unless asked for: of an archive, headers
+    are read and the ends of every file are held against them; of a ROOT_DIR, every file is held
+    against the size and checksum that `run` kept of it; of an export, every file against what its
+    mark keeps, and what it was made from against ROOT_DIR.
 
     Parameters
     ----------
@@ -84,10 +85,15 @@ def verify(
         Decode everything, so that every checksum is compared.
     md5 : bool
         Compare the archive, a zip file, with the published one first.
+    dataset : str or Path, optional
+        Name of a packaged dataset, or the path of a definition (YAML); by default what
+        ROOT_DIR holds already, else AMOS22.
     selection : Selection
         Which samples; of a ROOT_DIR only their folders are looked at then.
-    dataset, cluster, progress
-        As for `amos_dask.run`.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
 
     Returns
     -------

@@ -43,8 +43,12 @@ def dataset_manifest(
         Folder with sample folders anywhere below it; paths in the manifest are relative to it.
     output_manifest_file : str or Path
         The workbook to write.
-    label_explanation, adopt, no_lock, cluster, progress
-        As for `amos_dask.run`.
+    label_explanation : str or Path, optional
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    adopt : bool
+        A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
+    no_lock, cluster, progress
+        How to run; as for `amos_dask.run`.
 
     Returns
     -------

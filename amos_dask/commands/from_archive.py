@@ -81,8 +81,10 @@ def archive_manifest(
         Title of the worksheet.
     dataset, labeled_data_meta, metadata_encoding, mr_metadata_offset
         What the archive is and how its csv is read; as for `amos_dask.run`.
-    adopt, no_lock, cluster, progress
-        As for `amos_dask.run`.
+    adopt : bool
+        A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
+    no_lock, cluster, progress
+        How to run; as for `amos_dask.run`.
 
     Returns
     -------
@@ -153,8 +155,13 @@ def confirm_pairs(
         The workbook that `archive_manifest` wrote.
     modality : {"ct", "mri", "und"}
         Which samples.
-    selection, adopt, no_lock, cluster, progress
-        As for `amos_dask.run`; a further choice of samples.
+    selection : Selection
+        Further choice of samples.
+    adopt : bool
+        A file in the way that is not ours goes to ROOT's ``replaced/``; otherwise it is the error
+        ``foreign_file``.
+    no_lock, cluster, progress
+        As for `archive_manifest`.
 
     Returns
     -------

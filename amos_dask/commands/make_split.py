@@ -98,7 +98,7 @@ def make_split(
         A worksheet of the split's name that this did not make is replaced; the workbook goes to
         ``replaced/`` of ROOT_DIR first.
     no_lock : bool
-        As for `amos_dask.run`.
+        Take no lock, for a file system that has none; see `amos_dask.run`.
 
     Returns
     -------
@@ -262,8 +262,10 @@ def index_manifests(
         Combinations, such as ``[["train", "val"], ["test"]]``.
     split_name : str
         The split's worksheet.
-    adopt, no_lock : bool
-        As for `amos_dask.run`.
+    adopt : bool
+        A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
 
     Returns
     -------

@@ -48,7 +48,7 @@ def split_prostate_uterus(
     root_dir : str or Path
         Folder with sample folders anywhere below it, such as ``root_dir/grouped``.
     selection, no_lock, cluster, progress
-        As for `amos_dask.run`.
+        Which samples, and how to run; as for `amos_dask.run`.
 
     Returns
     -------
@@ -93,8 +93,10 @@ def binary_masks(
     ----------
     root_dir : str or Path
         Folder with sample folders anywhere below it.
-    label_explanation, selection, no_lock, cluster, progress
-        As for `amos_dask.run`.
+    label_explanation : str or Path, optional
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    selection, no_lock, cluster, progress
+        As for `split_prostate_uterus`.
 
     Returns
     -------
@@ -141,8 +143,10 @@ def small_regions(
         The workbook to write: ``Manifest`` (a row a sample) and ``Regions`` (a row a region).
     region_volume_thresh : float
         Regions strictly below this volume in mm3 are listed.
-    label_explanation, selection, adopt, no_lock, cluster, progress
-        As for `amos_dask.run`.
+    adopt : bool
+        A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
+    label_explanation, selection, no_lock, cluster, progress
+        As for `binary_masks`.
 
     Returns
     -------
@@ -203,8 +207,11 @@ def denoise(
         The same folder to work in place, or another, which gets masks and binary masks only.
     kernel_size, filter_halfedge, region_area_thresh, exclude
         How slices are denoised, and what is left as it was; as for `amos_dask.run`.
-    label_explanation, selection, adopt, no_lock, cluster, progress
-        As for `amos_dask.run`.
+    adopt : bool
+        A file in the way in another ``output_dir`` that is not ours goes to ROOT's ``replaced/``;
+        otherwise it is the error ``foreign_file``.
+    label_explanation, selection, no_lock, cluster, progress
+        As for `amos_dask.binary_masks`.
 
     Returns
     -------
@@ -284,7 +291,7 @@ def restore(
     root_dir : str or Path
         Folder with sample folders anywhere below it, such as ``root_dir/grouped``.
     selection, no_lock, cluster, progress
-        As for `amos_dask.run`.
+        As for `amos_dask.split_prostate_uterus`.
 
     Returns
     -------

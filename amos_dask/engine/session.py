@@ -74,6 +74,8 @@ class Session:
         Is told every event.
     opened : ExitStack
         Closes in the end what is opened here.
+    is_lost : bool
+        The cluster, or all its workers, have gone.
     """
 
     cluster: Any
@@ -81,6 +83,7 @@ class Session:
     needs: Needs | None
     performance_report: str | Path | None
     opened: ExitStack
+    is_lost: bool = False
 
     @cached_property
     def client(self) -> Any:
@@ -117,7 +120,8 @@ class Session:
     @property
     def is_started(self) -> bool:
         """Whether there are workers at hand."""
-        return "client" in vars(self) or options_of(self.cluster) is None
+        is_given = options_of(self.cluster) is None
+        return ("client" in vars(self) or is_given) and not self.is_lost
 
     @property
     def is_elsewhere(self) -> bool:
@@ -148,7 +152,11 @@ class Session:
         if items:
             from amos_dask.engine.graph import run_tasks
 
-            yield from run_tasks(self.client, work, function, items, self.listener)
+            try:
+                yield from run_tasks(self.client, work, function, items, self.listener)
+            except ClusterError:
+                self.is_lost = True
+                raise
 
     def look(
         self, work: str, function: Callable[[Item], Value], items: Sequence[Item]
@@ -159,12 +167,13 @@ class Session:
         them are one task, as `map` has it. None where a task failed.
         """
         batches = [Batch(items[i].name, items[i : i + FEW]) for i in range(0, len(items), FEW)]
-        if len(batches) <= 1 or not self.is_started:
-            return [function(item) for item in items]
-        outcomes = self.map(work, partial(_look_at, function), batches)
-        found = {outcome.name: outcome.value for outcome in outcomes}
-        unknown = [None] * FEW
-        return [v for b in batches for v in (found[b.name] or unknown[: len(b.items)])]
+        if len(batches) > 1 and self.is_started:
+            with suppress(ClusterError):  # then it is done here
+                outcomes = self.map(work, partial(_look_at, function), batches)
+                found = {outcome.name: outcome.value for outcome in outcomes}
+                failed = [None] * FEW
+                return [v for b in batches for v in (found[b.name] or failed[: len(b.items)])]
+        return [function(item) for item in items]
 
     def require_memory(self, n_bytes: int) -> None:
         """Raise `ClusterError` when a worker has less memory than a scan needs.

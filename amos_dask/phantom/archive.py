@@ -70,7 +70,10 @@ def write_archive(
     quirks: bool = True,
     defects: bool = False,
 ) -> Archive:
-    """Write a synthetic archive; the same arguments give the same bytes of its scans, in any form.
+    """Write a synthetic archive.
+
+    The files of the scans are the same bytes in both forms, and for every run with the same
+    arguments.
 
     Parameters
     ----------
@@ -89,6 +92,11 @@ def write_archive(
         Plant what is odd in the real archive, and junk files.
     defects
         Add four CT scans that cannot be processed, one for each of `DEFECTS`.
+
+    Returns
+    -------
+    Archive
+        Where it is and what was planted.
 
     Raises
     ------

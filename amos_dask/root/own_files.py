@@ -5,12 +5,12 @@ from __future__ import annotations
 import filecmp
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.issues import Issue, make_issue
@@ -164,14 +164,6 @@ def find_obstacle(layout: Layout, path: Path) -> Path | None:
     return next((folder for folder in above if folder.is_symlink() or folder.is_file()), None)
 
 
-class _Written(NamedTuple):
-    """What there is to know of a staged file; see `OwnFiles.write`."""
-
-    is_same: IsSame
-    carried: bool
-    told: OwnFile | None  # None where it is not to be listed
-
-
 class OwnFiles:
     """Writes and removes workbooks, texts and the report, and lists them as ours.
 
@@ -207,8 +199,6 @@ class OwnFiles:
         self._killed = {layout.root / key: known for key, known in killed.items()}
         self._earlier = {layout.root / key: known for key, known in earlier.items()}
         self._changes: dict[Path, OwnFile | None] = {}
-        self._together = Staging()  # of what appears at the end of a block
-        self._written: dict[Path, _Written] = {}  # what is staged, and not listed yet
 
     def __enter__(self) -> Self:
         ours = {**self._earlier, **self.files}
@@ -281,66 +271,23 @@ class OwnFiles:
         WorkbookLockedError
             When the file that is there may not be replaced.
         """
-        staging, waits = self._together, lists and final in self._together.staged
-        if not waits:
-            self.make_way_to(final)
-            staging = Staging(self._journal if lists else None)
-        with nullcontext() if waits else staging:
-            write(staging.staged[final] if waits else staging.path_for(final))
-            if aside and final.exists():
+        self.make_way_to(final)
+        with Staging(self._journal if lists else None) as staging:
+            write(staging.path_for(final))
+            is_there = final.exists()
+            if aside and is_there:
                 set_aside(self.layout, final, leave=True)
                 self.set_aside.append(final)
-                carried = True
-            is_same = is_same or partial(filecmp.cmp, shallow=False)
-            told = (told or OwnFile()) if lists else None
-            self._written[final] = _Written(is_same, carried, told)
-            if not waits:
-                self._publish(staging)
-
-    @contextmanager
-    def together(self, finals: Iterable[Path]) -> Iterator[None]:
-        """Have those files that are written in the ``with`` block appear together at its end.
-
-        What cannot appear is an issue, in a run; the others appear.
-        """
-        paths, before = list(finals), self._together
-        folders = {path.parent: path for path in paths}.items()
-        clear = {folder for folder, path in folders if not find_obstacle(self.layout, path)}
-        with Staging(self._journal) as staging:
-            staging.paths_for([path for path in paths if path.parent in clear])
-            self._together, self._written = staging, {}
             try:
-                yield
-            finally:
-                self._together = before
-            for final in staging.staged.keys() - self._written.keys():
-                staging.drop(final)  # what is there holds what was to be written
-            while staging.staged:
-                with self.trying():
-                    self._publish(staging)
-
-    def _publish(self, staging: Staging) -> None:
-        """Publish what is staged, and list it; raise for one that cannot appear, and give it up."""
-        finals, written, failed = list(staging.staged), self._written, None
-        carried = [final for final in finals if written[final].carried]
-        try:
-            self.set_aside += self.ownership.publish(
-                staging, lambda there, new: written[there].is_same(there, new), carried=carried
-            )
-        except ForeignFileError as error:
-            failed = error.path
-            raise
-        except PermissionError as error:
-            refused = (final for final in finals if str(final) == str(error.filename2))
-            failed = next(refused, finals[0])
-            raise WorkbookLockedError(failed, error.strerror or str(error)) from error
-        finally:
-            for final in finals:
-                told = written[final].told
-                if final not in staging.staged and told is not None:
-                    self.note(final, told, staging.published.get(final))
-                elif final in staging.staged and final == failed:
-                    staging.drop(final)
+                self.set_aside += self.ownership.publish(
+                    staging,
+                    is_same or partial(filecmp.cmp, shallow=False),
+                    carried=(final,) if carried or (aside and is_there) else (),
+                )
+            except PermissionError as error:
+                raise WorkbookLockedError(final, error.strerror or str(error)) from error
+        if lists:
+            self.note(final, told or OwnFile(), staging.published.get(final))
 
     def make_way_to(self, final: Path) -> None:
         """Have what stands where a folder above a file goes make way, or raise."""

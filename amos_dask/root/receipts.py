@@ -88,9 +88,9 @@ class Receipt:
         return any(files and self.origin.inputs[output] for output, files in self.outputs.items())
 
     def compare_inputs(self, origin: Origin) -> list[bool]:
-        """Return of each file of the archive that outputs are of, and is there, if it is the same.
+        """Return of each file of the archive that outputs were made from whether it is the same.
 
-        As far as size and checksum tell.
+        Of those that are there, as far as size and checksum tell.
         """
         same = []
         for output, files in self.outputs.items():

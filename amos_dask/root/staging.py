@@ -47,8 +47,7 @@ class Staging:
         for temporary in self.staged.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        if self.staged:  # nothing was published: no empty folder stays behind
-            remove_if_empty(*reversed(self._made))
+        remove_if_empty(*reversed(self._made))  # of what was given up
 
     def path_for(self, final: Path) -> Path:
         """Return the temporary path that will become ``final``; makes its folder."""
@@ -63,14 +62,23 @@ class Staging:
             if final not in self.staged
         }
         for folder in {final.parent for final in fresh} - self._folders:
-            missing = [path for path in (folder, *folder.parents) if not path.exists()]
-            folder.mkdir(parents=True, exist_ok=True)
-            self._made += reversed(missing)
+            self._make_folder(folder)
             self._folders.add(folder)
         if self._journal is not None and fresh:
             self._journal.add_temporaries(fresh.values())
         self.staged |= fresh
         return [self.staged[final] for final in finals]
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue  # another sample made it
+            except FileNotFoundError:  # another sample's failure removed the empty parent
+                path.mkdir(parents=True, exist_ok=True)
+            self._made.append(path)
 
     def write_text(self, final: Path, text: str) -> None:
         """Stage a text file."""

@@ -165,11 +165,12 @@ def _write(
             own.remove(path)
     drafts = [Draft(layout.key(p), s, own.find_written(p), layout.state) for p, s in books.items()]
     drafted = draft(drafts)
-    with own.together(books):
-        for (path, sheets), known in zip(books.items(), drafts, strict=True):
-            put_workbook(own, path, sheets, drafted=drafted.get(known.name))
-            if path in manifests:
-                renew_indexes(own, path, sheets)
+    for (path, sheets), known in zip(books.items(), drafts, strict=True):
+        put_workbook(own, path, sheets, drafted=drafted.get(known.name))
+        if path in manifests:
+            renew_indexes(own, path, sheets)
+    for path in (found.path for found in drafted.values() if found.path is not None):
+        path.unlink(missing_ok=True)
 
 
 def _missing(layout: Layout, frame: pd.DataFrame, modality: str | None) -> list[Issue]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -90,10 +90,11 @@ def put_workbook(
     """
 
     def save(to: Path) -> None:
-        if drafted is not None and drafted.path is not None and drafted.path.exists():
-            drafted.path.replace(to)
-        else:
-            save_workbook(to, sheets)
+        if drafted is not None and drafted.path is not None:
+            with suppress(OSError):  # its place is on another disk, or it cannot be seen from here
+                drafted.path.replace(to)
+                return
+        save_workbook(to, sheets)
 
     with own.trying():
         told = OwnFile(
@@ -109,8 +110,6 @@ def put_workbook(
         else:
             require_closed(path)
             own.write(path, save, told=told)
-    if drafted is not None and drafted.path is not None:
-        drafted.path.unlink(missing_ok=True)
 
 
 def require_closed(path: Path) -> None:

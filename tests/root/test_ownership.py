@@ -111,72 +111,10 @@ def test_after_a_kill_what_was_written_is_still_ours(layout: Layout) -> None:
     assert find_journals(layout) == []
 
 
-def test_what_is_written_together_appears_at_the_end(layout: Layout) -> None:
-    one, other, kept = (layout.descriptor / name for name in ("a.txt", "b/b.txt", "c.txt"))
-    with OwnFiles(layout) as own:
-        own.write_text(kept, "as it was")
-    with OwnFiles(layout) as own:
-        with own.together([one, other, kept]):
-            own.write_text(one, "first")
-            own.write_text(one, "one")
-            own.write_text(other, "other")
-            own.write_text(kept, "as it was")
-            assert not one.exists()
-            assert own.find(one) is None
-        assert [one.read_text(), other.read_text(), kept.read_text()] == [
-            "one",
-            "other",
-            "as it was",
-        ]
-        assert own.is_as_written(one)
-    assert write(layout, "two") == []
-    assert sorted(p.name for p in layout.descriptor.rglob("*")) == ["a.txt", "b", "b.txt", "c.txt"]
-
-
-def test_one_that_cannot_appear_keeps_no_other_from_it(layout: Layout) -> None:
-    paths = [layout.descriptor / f"{name}.txt" for name in "abcd"]
-    paths[0].write_text("mine")
-    paths[2].mkdir()
-    with OwnFiles(layout, collects=True) as own, own.together(paths):
-        for path in paths:
-            own.write_text(path, "ours")
-    assert [(i.code, i.file) for i in own.issues()] == [
-        ("foreign_file", "descriptor/a.txt"),
-        ("foreign_file", "descriptor/c.txt"),
-    ]
-    assert [paths[0].read_text(), paths[1].read_text(), paths[3].read_text()] == [
-        "mine",
-        "ours",
-        "ours",
-    ]
-    assert OwnFiles(layout).files.keys() == {paths[1], paths[3]}
-
-
-def test_one_that_may_not_be_replaced_keeps_no_other_from_it(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths, rename = [layout.descriptor / f"{name}.txt" for name in "abc"], Path.replace
-
-    def refuse(self: Path, target: Path) -> Path:
-        if target == paths[1]:
-            raise PermissionError(1, "not permitted", str(self), None, str(target))
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "replace", refuse)
-    with OwnFiles(layout, collects=True) as own, own.together(paths):
-        for path in paths:
-            own.write_text(path, "ours")
-    assert [(i.code, i.file) for i in own.issues()] == [("workbook_locked", "descriptor/b.txt")]
-    assert sorted(p.name for p in layout.descriptor.iterdir()) == ["a.txt", "c.txt"]
-    assert OwnFiles(layout).files.keys() == {paths[0], paths[2]}
-
-
-def test_a_failure_leaves_nothing_of_what_waits(layout: Layout) -> None:
-    path = layout.descriptor / "new/a.txt"
-    with pytest.raises(RuntimeError), OwnFiles(layout) as own, own.together([path]):  # noqa: PT012
-        own.write_text(path, "ours")
-        raise RuntimeError
-    assert list(layout.descriptor.iterdir()) == []
+def test_what_is_given_up_leaves_no_empty_folder(layout: Layout) -> None:
+    with Staging() as staging:
+        staging.path_for(layout.descriptor / "new/a.txt")
+    assert not layout.descriptor.exists()
 
 
 def test_temporary_files_of_a_kill_go_and_those_of_others_stay(layout: Layout) -> None:
