@@ -114,7 +114,7 @@ def test_after_a_kill_what_was_written_is_still_ours(layout: Layout) -> None:
 def test_what_is_given_up_leaves_no_empty_folder(layout: Layout) -> None:
     with Staging() as staging:
         staging.path_for(layout.descriptor / "new/a.txt")
-    assert not layout.descriptor.exists()
+    assert not (layout.descriptor / "new").exists()
 
 
 def test_temporary_files_of_a_kill_go_and_those_of_others_stay(layout: Layout) -> None:
