@@ -72,6 +72,10 @@ def with_version(name: str, version: str) -> WorkerView:
         (with_version("amos-dask", "missing"), "node1 has no amos-dask, this machine "),
         (replace(GOOD, unseen=("/shared",), unwritable=("/shared",)), "node1 does not see /shared"),
         (replace(GOOD, unwritable=("/shared",)), "node1 cannot write to /shared"),
+        (
+            replace(GOOD, unwritable=("/shared",), user="7:8"),
+            "node1 cannot write to /shared as user 7:8",
+        ),
         (replace(GOOD, versions=(("python", "3.9"),)), "node1 has python 3.9, this machine "),
         (replace(GOOD, versions=(), failure="is gone"), "node1 cannot be used: is gone"),
     ],

@@ -52,7 +52,8 @@ def start_batch(options: ClusterOptions, security: Any) -> Any:
         When dask-jobqueue is missing or the batch system takes no job.
     """
     system = str(options.cluster)
-    kind = _cluster_class(system)
+    with needing(f"--cluster {system}", "slurm"):
+        import dask_jobqueue
     import dask
 
     n_jobs = math.ceil((options.workers or DEFAULT_WORKERS) / configured("batch.workers-per-job"))
@@ -65,6 +66,7 @@ def start_batch(options: ClusterOptions, security: Any) -> Any:
         shared = dask.config.get(f"jobqueue.{system}.shared-temp-directory", None)
         arguments["shared_temp_directory"] = shared or str(Path.cwd())
     try:
+        kind = getattr(dask_jobqueue, BATCH_SYSTEMS[system])
         cluster = kind(**arguments, security=security)
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"{system}: no jobs can be started here: {_words(error)}.") from error
@@ -140,12 +142,6 @@ def walltime_seconds(system: str, walltime: str) -> int:
     if total < _SHORTEST_WALLTIME_SECONDS:
         raise ClusterError(f"walltime {walltime!r} is too short for a worker to start.")
     return total
-
-
-def _cluster_class(system: str) -> Any:
-    with needing(f"--cluster {system}", "slurm"):
-        import dask_jobqueue
-    return getattr(dask_jobqueue, BATCH_SYSTEMS[system])
 
 
 def _named_by_system(system: str, options: ClusterOptions) -> dict[str, Any]:

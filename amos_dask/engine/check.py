@@ -242,7 +242,7 @@ def find_problems(views: Sequence[WorkerView]) -> list[str]:
         ]
         problems += [f"{view.host} does not see {path}" for path in view.unseen]
         problems += [
-            f"{view.host} cannot write to {path}"
+            f"{view.host} cannot write to {path}" + f" as user {view.user}" * bool(view.user)
             for path in view.unwritable
             if path not in view.unseen
         ]

@@ -84,20 +84,25 @@ def connect(
                 _PRELOAD,
             ],
         }
-    with dask.config.set(config), ExitStack() as stack:
-        with warnings.catch_warnings():
-            # `find_problems` tells of versions that matter.
-            warnings.simplefilter("ignore", VersionMismatchWarning)
-            if kind in (LOCAL, *BATCH_SYSTEMS):
-                client = Client(stack.enter_context(_start(options)), set_as_default=False)
-            elif kind == KUBERNETES:
-                from amos_dask.engine.kubernetes import start_kubernetes
+    with dask.config.set(config), warnings.catch_warnings(), ExitStack() as stack:
+        # `find_problems` tells of versions that matter; Dask of all, also when it connects again.
+        warnings.simplefilter("ignore", VersionMismatchWarning)
+        if kind == LOCAL:
+            cluster = stack.enter_context(_start_local(options))
+            client = Client(cluster, set_as_default=False)
+        elif kind in BATCH_SYSTEMS:
+            from amos_dask.engine.batch import start_batch
 
-                address, link = stack.enter_context(start_kubernetes(options, tell))
-                stack.enter_context(dask.config.set({"distributed.dashboard.link": link}))
-                client = _client_at(address, None, tell)
-            else:
-                client = _client_at(kind, _security(options), tell)
+            cluster = stack.enter_context(start_batch(options, _security(options)))
+            client = Client(cluster, set_as_default=False)
+        elif kind == KUBERNETES:
+            from amos_dask.engine.kubernetes import start_kubernetes
+
+            address, link = stack.enter_context(start_kubernetes(options, tell))
+            stack.enter_context(dask.config.set({"distributed.dashboard.link": link}))
+            client = _client_at(address, None, tell)
+        else:
+            client = _client_at(kind, _security(options), tell)
         yield stack.enter_context(client)
 
 
@@ -112,14 +117,6 @@ def count_workers(options: ClusterOptions) -> int | None:
     if options.cluster in (KUBERNETES, *BATCH_SYSTEMS):
         return options.workers or DEFAULT_WORKERS
     return None
-
-
-def _start(options: ClusterOptions) -> Any:
-    if options.cluster == LOCAL:
-        return _start_local(options)
-    from amos_dask.engine.batch import start_batch
-
-    return start_batch(options, _security(options))
 
 
 def _start_local(options: ClusterOptions) -> Any:

@@ -24,7 +24,6 @@ import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
-from distributed.scheduler import WorkerState
 
 from amos_dask.engine.events import Listener, Notice, Outcome, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.errors import AmosDaskError, ClusterError
@@ -260,26 +259,22 @@ class _Window(Generic[Item, Value]):
         return outcomes
 
     def _failed(self, future: Future, name: str) -> Outcome[Value]:
+        """Return why, with what the worker that died last, and its nanny, had logged."""
         error = future.exception()
         if not isinstance(error, KilledWorker):
             return Outcome(name, None, _describe(error))
         worker = error.last_worker
-        return Outcome(name, None, self._cause_of_death(worker), details=self._last_words(worker))
-
-    def _cause_of_death(self, worker: WorkerState) -> str:
-        out_of_memory = self._client.get_events(_KILLED_BY_NANNY)
-        if any(event["worker"] == worker.address for _, event in out_of_memory):
-            return f"it takes more memory than a worker has; {_MORE_MEMORY}"
-        return f"the worker died each time it ran, perhaps out of memory; {_MORE_MEMORY}"
-
-    def _last_words(self, worker: WorkerState) -> str:
-        """Return what the worker that died last, and its nanny, had logged."""
+        why = "the worker died each time it ran, perhaps out of memory"
+        killed = self._client.get_events(_KILLED_BY_NANNY)
+        if any(event["worker"] == worker.address for _, event in killed):
+            why = "it takes more memory than a worker has"
+        details = f"{worker.name} at {worker.address} died"
         with suppress(Exception):  # it is dead, after all
             # Asked as a worker is: Dask finds only the nannies of workers that it still has.
             logs = self._client.get_worker_logs(n=_LOG_LINES, workers=[worker.nanny])
             lines = [line for found in logs.values() for _, line in reversed(found)]
-            return "\n".join([f"{worker.name} at {worker.address} died; its nanny said:", *lines])
-        return f"{worker.name} at {worker.address} died"
+            details = "\n".join([f"{details}; its nanny said:", *lines])
+        return Outcome(name, None, f"{why}; {_MORE_MEMORY}", details=details)
 
     def _submit_more(self) -> list[Future]:
         free = _window(self._client) - len(self._running)

@@ -203,27 +203,24 @@ class Session:
         from amos_dask.engine.graph import noticing_the_end_of
 
         with noticing_the_end_of(self.client):
-            self._compile_kernels()
-
-    def _compile_kernels(self) -> None:
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        one_per_host = {info["host"]: address for address, info in workers.items()}
-        futures = [
-            self.client.submit(
-                _warm_up,
-                key=f"prepare-kernels-{host}",
-                workers=[address],
-                allow_other_workers=True,  # it may be gone by now
-            )
-            for host, address in one_per_host.items()
-        ]
-        for future in futures:
-            try:
-                future.result(timeout=_SECONDS_BEFORE_COMPILING_IS_SAID)
-            except TimeoutError:
-                self.listener(Notice("compiling kernels (once per machine, about 15 s)"))
-                with suppress(TimeoutError):  # then the samples' tasks do it
-                    future.result(timeout=_SECONDS_FOR_COMPILING)
+            workers = self.client.scheduler_info(n_workers=-1)["workers"]
+            one_per_host = {info["host"]: address for address, info in workers.items()}
+            futures = [
+                self.client.submit(
+                    _warm_up,
+                    key=f"prepare-kernels-{host}",
+                    workers=[address],
+                    allow_other_workers=True,  # it may be gone by now
+                )
+                for host, address in one_per_host.items()
+            ]
+            for future in futures:
+                try:
+                    future.result(timeout=_SECONDS_BEFORE_COMPILING_IS_SAID)
+                except TimeoutError:
+                    self._tell("compiling kernels (once per machine, about 15 s)")
+                    with suppress(TimeoutError):  # then the samples' tasks do it
+                        future.result(timeout=_SECONDS_FOR_COMPILING)
 
 
 def _is_on_this_machine(client: Any) -> bool:
