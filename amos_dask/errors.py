@@ -57,7 +57,7 @@ class ClusterError(AmosDaskError):
 
 
 class _FileInTheWayError(AmosDaskError):
-    """A file of the user's is where an output would go; nothing was touched.
+    """A file may not be written over; nothing was touched.
 
     Parameters
     ----------

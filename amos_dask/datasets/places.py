@@ -57,10 +57,10 @@ class ScanFile(NamedTuple):
 
 
 class FileRule(NamedTuple):
-    """Files of one kind and one subset; None where something else tells it."""
+    """Files of one kind and one subset."""
 
     kind: Kind
-    subset: Subset | None
+    subset: Subset | None  # None where something else tells it
     place: str  # their folders and name, with placeholders
     path: re.Pattern[str]  # as far as the place tells it
     name: re.Pattern[str]  # alone

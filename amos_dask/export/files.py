@@ -113,8 +113,8 @@ class Placing:
     ) -> None:
         """Place a file that a function writes under a name that it is given, unless it is there.
 
-        The source is the file of ROOT_DIR that it is made from; ``wanted`` is its identity, where
-        that is known before.
+        The source is the file of ROOT_DIR that it is made from; ``wanted`` is the identity of the
+        placed file, where that is known before.
         """
         file, key = ExportedFile(wanted), self.folder.key(final)
         of_root: tuple[str, ...] = ()

@@ -72,11 +72,19 @@ def export_nnunet(
         One label for both, as in the archive.
     mr_without_14_16 : bool
         Leave bladder, prostate and uterus out of MR masks, as the tutorial advises.
+    label_explanation : str or Path, optional
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    selection : Selection
+        Choice of samples, such as one modality.
     adopt : bool
         A file in the way that is not as an export wrote it goes to ``replaced/`` in the dataset's
         folder; otherwise it stays and is the warning or error ``foreign_file``.
-    label_explanation, selection, no_lock, cluster, progress
-        As for `amos_dask.run`; the lock is on the dataset's folder.
+    no_lock : bool
+        Take no lock on the dataset's folder, for a file system that has none.
+    cluster : ClusterOptions, distributed.Client, str or None
+        Where to run; None for a local cluster.
+    progress : str or callable
+        ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
 
     Returns
     -------

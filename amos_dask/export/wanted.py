@@ -104,7 +104,7 @@ def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
 
 def _subset_and_modality(layout: Layout, folder: SampleFolder) -> tuple[str, str]:
     """Return the subset that a sample's place tells, and its modality, else told by its number."""
-    group, subset = folder.path.parents[2].name, folder.path.parents[1].name
+    group, subset = folder.path.parent.parent.parent.name, folder.path.parent.parent.name
     if subset not in SUBSETS:
         raise AmosDaskError(f"{folder.path}: not in a folder train, val or test.")
     return subset, layout.modality_of(group) or layout.dataset.modality(folder.seq, "")

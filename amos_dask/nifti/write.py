@@ -156,6 +156,8 @@ def write_labels(
 ) -> tuple[int, ...]:
     """Write an image of zeros and ones for each label of a mask.
 
+    Where other bytes come of it, `BINARY_MASKS_VERSION` of the step is raised.
+
     Parameters
     ----------
     paths : mapping of int to Path

@@ -98,7 +98,7 @@ def describe_foreign(folder: SampleFolder, layout: Layout) -> SampleRecord:
 def _compare_info(source: FolderSource, seq: str, subset: str, sex: str) -> list[str]:
     """Return how the info file contradicts the folder's place, a sentence each."""
     folder, problems = source.folder, []
-    place = folder.path.parents[1].name
+    place = folder.path.parent.parent.name
     if seq != folder.seq:
         problems.append(f"seq is {seq!r}")
     if place in SUBSETS and place != subset:

@@ -81,7 +81,8 @@ def note_edit(receipts: Receipts, receipt: Receipt, *edits: Edit) -> Receipt:
 def read_edited_mask(task: SampleTask, earlier: Receipt, volume: ImageInfo) -> FittedMask | None:
     """Read the mask in a sample's folder, if it was edited by hand, now or before.
 
-    None where the mask is ours, or does not fit to its written volume: then it is made anew.
+    None where the mask is ours, cannot be used, or does not fit its written volume: then it is
+    made anew.
     """
     if task.discard_edits:
         return None

@@ -74,8 +74,11 @@ class Selection:
             folder
             for folder in folders
             if is_chosen(folder.seq)
-            and self.subset in (None, folder.path.parents[1].name)
-            and (not modality or folder.path.parents[2].name == group_name(folder.prefix, modality))
+            and self.subset in (None, folder.path.parent.parent.name)
+            and (
+                not modality
+                or folder.path.parent.parent.parent.name == group_name(folder.prefix, modality)
+            )
         ]
 
     def _by_id(self, existing: set[tuple[str, str]]) -> Callable[[str], bool]:
