@@ -17,109 +17,71 @@ from typing import TYPE_CHECKING, Any
 from amos_dask.version import __version__ as __version__
 
 _HOMES = {
-    "download": "amos_dask.download",
-    "run": "amos_dask.run",
-    "plan_run": "amos_dask.dry_run",
-    "verify": "amos_dask.verify",
-    "demo": "amos_dask.demo",
-    "list_datasets": "amos_dask.known_datasets",
-    "dataset_yaml": "amos_dask.known_datasets",
-    "stats": "amos_dask.statistics.stats",
-    "make_report": "amos_dask.report.make_report",
-    "archive_manifest": "amos_dask.commands.from_archive",
-    "confirm_pairs": "amos_dask.commands.from_archive",
-    "split_prostate_uterus": "amos_dask.commands.single_steps",
-    "binary_masks": "amos_dask.commands.single_steps",
-    "small_regions": "amos_dask.commands.single_steps",
-    "denoise": "amos_dask.commands.single_steps",
-    "restore": "amos_dask.commands.single_steps",
-    "dataset_manifest": "amos_dask.commands.dataset_manifest",
-    "make_split": "amos_dask.commands.make_split",
-    "index_manifests": "amos_dask.commands.make_split",
-    "leaks": "amos_dask.leaks",
-    "export_nnunet": "amos_dask.export.nnunet",
-    "export_monai": "amos_dask.export.monai",
-    "AMOS": "amos_dask.loader",
-    "check_cluster": "amos_dask.cluster_check",
-    "ClusterReport": "amos_dask.cluster_check",
-    "CommandResult": "amos_dask.results",
-    "RunPlan": "amos_dask.results",
-    "RunResult": "amos_dask.results",
-    "Selection": "amos_dask.sample.selection",
-    "ClusterOptions": "amos_dask.engine.options",
-    "write_archive": "amos_dask.phantom",
-    "AmosDaskError": "amos_dask.errors",
-    "ExitCode": "amos_dask.errors",
-    "Issue": "amos_dask.issues",
+    name: f"amos_dask.{module}"
+    for module, names in {
+        "download": "download",
+        "run": "run",
+        "dry_run": "plan_run",
+        "verify": "verify",
+        "demo": "demo",
+        "known_datasets": "list_datasets dataset_yaml",
+        "statistics.stats": "stats",
+        "report.make_report": "make_report",
+        "commands.from_archive": "archive_manifest confirm_pairs",
+        "commands.single_steps": "split_prostate_uterus binary_masks small_regions denoise restore",
+        "commands.dataset_manifest": "dataset_manifest",
+        "commands.make_split": "make_split index_manifests",
+        "leaks": "leaks",
+        "export.nnunet": "export_nnunet",
+        "export.monai": "export_monai",
+        "loader": "AMOS",
+        "cluster_check": "check_cluster ClusterReport",
+        "results": "CommandResult RunPlan RunResult",
+        "sample.selection": "Selection",
+        "engine.options": "ClusterOptions",
+        "phantom": "write_archive",
+        "errors": "AmosDaskError ExitCode",
+        "issues": "Issue",
+    }.items()
+    for name in names.split()
 }
+__all__ = sorted(_HOMES)
 
-if TYPE_CHECKING:
-    from amos_dask.cluster_check import ClusterReport, check_cluster
-    from amos_dask.commands.dataset_manifest import dataset_manifest
-    from amos_dask.commands.from_archive import archive_manifest, confirm_pairs
-    from amos_dask.commands.make_split import index_manifests, make_split
-    from amos_dask.commands.single_steps import (
-        binary_masks,
-        denoise,
-        restore,
-        small_regions,
-        split_prostate_uterus,
-    )
-    from amos_dask.demo import demo
-    from amos_dask.download import download
-    from amos_dask.dry_run import plan_run
-    from amos_dask.engine.options import ClusterOptions
-    from amos_dask.errors import AmosDaskError, ExitCode
-    from amos_dask.export.monai import export_monai
-    from amos_dask.export.nnunet import export_nnunet
-    from amos_dask.issues import Issue
-    from amos_dask.known_datasets import dataset_yaml, list_datasets
-    from amos_dask.leaks import leaks
-    from amos_dask.loader import AMOS
-    from amos_dask.phantom import write_archive
-    from amos_dask.report.make_report import make_report
-    from amos_dask.results import CommandResult, RunPlan, RunResult
-    from amos_dask.run import run
-    from amos_dask.sample.selection import Selection
-    from amos_dask.statistics.stats import stats
-    from amos_dask.verify import verify
-
-__all__ = [
-    "AMOS",
-    "AmosDaskError",
-    "ClusterOptions",
-    "ClusterReport",
-    "CommandResult",
-    "ExitCode",
-    "Issue",
-    "RunPlan",
-    "RunResult",
-    "Selection",
-    "archive_manifest",
-    "binary_masks",
-    "check_cluster",
-    "confirm_pairs",
-    "dataset_manifest",
-    "dataset_yaml",
-    "demo",
-    "denoise",
-    "download",
-    "export_monai",
-    "export_nnunet",
-    "index_manifests",
-    "leaks",
-    "list_datasets",
-    "make_report",
-    "make_split",
-    "plan_run",
-    "restore",
-    "run",
-    "small_regions",
-    "split_prostate_uterus",
-    "stats",
-    "verify",
-    "write_archive",
-]
+if TYPE_CHECKING:  # what type checkers see; `as` says that it is for others
+    from amos_dask.cluster_check import ClusterReport as ClusterReport
+    from amos_dask.cluster_check import check_cluster as check_cluster
+    from amos_dask.commands.dataset_manifest import dataset_manifest as dataset_manifest
+    from amos_dask.commands.from_archive import archive_manifest as archive_manifest
+    from amos_dask.commands.from_archive import confirm_pairs as confirm_pairs
+    from amos_dask.commands.make_split import index_manifests as index_manifests
+    from amos_dask.commands.make_split import make_split as make_split
+    from amos_dask.commands.single_steps import binary_masks as binary_masks
+    from amos_dask.commands.single_steps import denoise as denoise
+    from amos_dask.commands.single_steps import restore as restore
+    from amos_dask.commands.single_steps import small_regions as small_regions
+    from amos_dask.commands.single_steps import split_prostate_uterus as split_prostate_uterus
+    from amos_dask.demo import demo as demo
+    from amos_dask.download import download as download
+    from amos_dask.dry_run import plan_run as plan_run
+    from amos_dask.engine.options import ClusterOptions as ClusterOptions
+    from amos_dask.errors import AmosDaskError as AmosDaskError
+    from amos_dask.errors import ExitCode as ExitCode
+    from amos_dask.export.monai import export_monai as export_monai
+    from amos_dask.export.nnunet import export_nnunet as export_nnunet
+    from amos_dask.issues import Issue as Issue
+    from amos_dask.known_datasets import dataset_yaml as dataset_yaml
+    from amos_dask.known_datasets import list_datasets as list_datasets
+    from amos_dask.leaks import leaks as leaks
+    from amos_dask.loader import AMOS as AMOS
+    from amos_dask.phantom import write_archive as write_archive
+    from amos_dask.report.make_report import make_report as make_report
+    from amos_dask.results import CommandResult as CommandResult
+    from amos_dask.results import RunPlan as RunPlan
+    from amos_dask.results import RunResult as RunResult
+    from amos_dask.run import run as run
+    from amos_dask.sample.selection import Selection as Selection
+    from amos_dask.statistics.stats import stats as stats
+    from amos_dask.verify import verify as verify
 
 
 def __getattr__(name: str) -> Any:

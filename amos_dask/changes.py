@@ -13,8 +13,9 @@ from amos_dask.records import Step
 from amos_dask.root.choices import Remembered
 from amos_dask.root.export_mark import find_exports_of, path_from
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.ownership import Ownership, find_set_aside
+from amos_dask.root.own_files import Ownership
 from amos_dask.root.receipts import Output, Receipt, Receipts
+from amos_dask.root.replaced import find_set_aside
 from amos_dask.root.staging import find_journals_of
 from amos_dask.sample.publish import remove_files
 from amos_dask.sample.todo import Reason
@@ -30,13 +31,6 @@ def require_same_archive(found: Found, plan: Plan) -> None:
     At least one of the files that are remembered and there must be the same, and nine tenths of
     them; a single other file is no other archive, however few there are.
 
-    Parameters
-    ----------
-    found : Found
-        What the run goes by.
-    plan : Plan
-        Which files are the same.
-
     Raises
     ------
     ArchiveError
@@ -47,18 +41,15 @@ def require_same_archive(found: Found, plan: Plan) -> None:
     is_same = n_same > 0 and n_there - n_same <= may_be_others
     if is_same or found.settings.switch_archive or not _has_finished(found):
         return
-    location, before = found.archive.shown, found.before.archive
-    other = "the archive of the last run"
-    if before not in (None, found.now.archive):
+    other, root = "the archive of the last run", found.layout.root
+    if found.before.archive not in (None, found.now.archive):
         other = " and ".join(found.before.archives)
-    told = (
-        f"of the {n_there} files here that {found.layout.root} was made from, {n_same} are the same"
-    )
+    told = f"of the {n_there} files here that {root} was made from, {n_same} are the same"
     if n_there == 0:
-        told = f"holds none of the files that {found.layout.root} was made from"
+        told = f"holds none of the files that {root} was made from"
     raise ArchiveError(
-        f"{location}: {told}, so it is not {other} as it was; choose another ROOT_DIR, or give "
-        "--switch_archive to go on with this archive."
+        f"{found.archive.shown}: {told}, so it is not {other} as it was; choose another ROOT_DIR, "
+        "or give --switch_archive to go on with this archive."
     )
 
 
@@ -77,38 +68,32 @@ def describe_changes(found: Found, plan: Plan) -> str:
     before, now = found.before, found.now
     if before.archive is None:  # nothing is remembered
         return ""
-    changes = [f"{name} {old} -> {new}" for name, old, new in _pairs(before, now) if old != new]
+    was, is_now = _options(before), _options(now)
+    changes = [f"{name} {was[name]} -> {new}" for name, new in is_now.items() if was[name] != new]
     if before.exclusions != now.exclusions:
         changes.append("other exclusions from denoising")
     if not changes:
         return ""
     changed = [planned for planned in plan.samples if planned.todo.reason == Reason.CHANGED]
-    is_whole = [Output.VOLUME in planned.todo.outputs for planned in changed]
-    n_masks = sum(  # a mask that the archive lacks now stays as it is
-        planned.sample.mask is not None
-        for planned, whole in zip(changed, is_whole, strict=True)
-        if not whole
-    )
-    return f"{', '.join(changes)}: {_describe_made(sum(is_whole), n_masks)}"
+    in_part = [planned for planned in changed if Output.VOLUME not in planned.todo.outputs]
+    # A mask that the archive lacks now stays as it is.
+    n_masks = sum(planned.sample.mask is not None for planned in in_part)
+    return f"{', '.join(changes)}: {_describe_made(len(changed) - len(in_part), n_masks)}"
 
 
-def _pairs(before: Remembered, now: Remembered) -> Iterable[tuple[str, str, str]]:
-    """Yield the name of an option with what it was and what it is."""
-    yield "archive", " and ".join(before.archives), " and ".join(now.archives)
-    yield "labeled_data_meta", _csv(before), _csv(now)
-    recognised = "recognised"
-    was, is_now = before.metadata_encoding or recognised, now.metadata_encoding or recognised
-    yield "metadata_encoding", was, is_now
-    yield "mr_metadata_offset", str(before.mr_metadata_offset), str(now.mr_metadata_offset)
-    ours, theirs = now.denoise or DenoiseParams(), before.denoise or DenoiseParams()
-    yield "kernel_size", "{} {}".format(*theirs.kernel_size), "{} {}".format(*ours.kernel_size)
-    yield "filter_halfedge", str(theirs.filter_halfedge), str(ours.filter_halfedge)
-    yield "region_area_thresh", str(theirs.region_area_thresh), str(ours.region_area_thresh)
-
-
-def _csv(remembered: Remembered) -> str:
+def _options(remembered: Remembered) -> dict[str, str]:
+    """Return what is remembered by the name of its option, in words."""
     own = "the archive's own" if remembered.has_metadata else "none"
-    return remembered.labeled_data_meta or own
+    denoise = remembered.denoise or DenoiseParams()
+    return {
+        "archive": " and ".join(remembered.archives),
+        "labeled_data_meta": remembered.labeled_data_meta or own,
+        "metadata_encoding": remembered.metadata_encoding or "recognised",
+        "mr_metadata_offset": str(remembered.mr_metadata_offset),
+        "kernel_size": "{} {}".format(*denoise.kernel_size),
+        "filter_halfedge": str(denoise.filter_halfedge),
+        "region_area_thresh": str(denoise.region_area_thresh),
+    }
 
 
 def _describe_made(n_whole: int, n_masks: int) -> str:
@@ -131,30 +116,14 @@ _MOST_OF_TEN = 1
 
 @dataclass(frozen=True)
 class Absent:
-    """Samples with a receipt of which the archive has no file.
-
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    withdrawn : tuple of Receipt
-        Organised samples that the archive's ``dataset.json`` does not list.
-    listed : tuple of Receipt
-        Organised samples that it lists: their files are missing for the moment.
-    unfinished : tuple of Receipt
-        Samples of which nothing is organised.
-    n_finished : int
-        All organised samples that have a receipt, also those of the archive.
-    removed : tuple of Issue
-        What is said of those that were removed.
-    """
+    """Samples with a receipt of which the archive has no file."""
 
     layout: Layout
-    withdrawn: tuple[Receipt, ...]
-    listed: tuple[Receipt, ...]
-    unfinished: tuple[Receipt, ...]
-    n_finished: int
-    removed: tuple[Issue, ...] = ()
+    withdrawn: tuple[Receipt, ...]  # organised, and the archive's ``dataset.json`` lists them not
+    listed: tuple[Receipt, ...]  # organised, and it does: their files are missing for the moment
+    unfinished: tuple[Receipt, ...]  # of which nothing is organised
+    n_finished: int  # all organised samples that have a receipt, also those of the archive
+    removed: tuple[Issue, ...] = ()  # what is said of those that were removed
 
     @property
     def issues(self) -> list[Issue]:
@@ -195,15 +164,7 @@ class Absent:
 
 
 def find_absent(found: Found, folders: Iterable[SampleFolder]) -> Absent:
-    """Return the samples with a receipt of which the archive has no file.
-
-    Parameters
-    ----------
-    found : Found
-        What the run goes by.
-    folders : iterable of SampleFolder
-        The samples that are organised.
-    """
+    """Return the samples with a receipt of which the archive has no file, by what is organised."""
     receipts, archive = Receipts(found.layout), found.archive
     known, there = receipts.sample_ids(), {sample.sample_id for sample in archive.samples}
     organised = {folder.sample_id for folder in folders}

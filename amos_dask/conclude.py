@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from amos_dask.engine.session import Session
+from amos_dask.engine.session import FEW, Session
+from amos_dask.errors import ClusterError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.leaks import find_leaks_of
 from amos_dask.organised import Organised, read_records
-from amos_dask.records import HeaderCheck, SampleRecord, Step
+from amos_dask.records import HeaderCheck, Step
 from amos_dask.report.content import Findings
-from amos_dask.report.make_report import take_pictures, write_report
-from amos_dask.root.layout import Layout
+from amos_dask.report.make_report import find_repaired, take_pictures, write_report
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.table_state import (
     TableCounts,
@@ -23,10 +23,10 @@ from amos_dask.root.table_state import (
     write_table_state,
 )
 from amos_dask.settings import Found, Settings
-from amos_dask.statistics.stats import Statistics, statistics_files, write_statistics
+from amos_dask.statistics.stats import statistics_files, write_statistics
 from amos_dask.tables.issue_files import IssueLog, has_whole_log, write_issues
 from amos_dask.tables.of_root import fingerprint, write_tables
-from amos_dask.tables.own_workbooks import find_altered_files
+from amos_dask.tables.own_workbooks import Draft, Drafted, find_altered_files, write_draft
 
 
 def conclude(
@@ -67,26 +67,37 @@ def conclude(
     if state is not None and _is_current(own, state, made_from):
         return state.counts, tuple(layout.root / path for path in state.tables)
     records = list(read_records(session, layout, organised))
-    # Tasks first: a run that dies while it writes manifests needs no cluster to write them later.
     leaks = find_leaks_of(session, layout, records)
     log.replace(Step.LEAKS, leaks.issues)
-    tables = write_tables(own, found.params, found.archive.samples, headers, records)
-    seen = _look_at_voxels(session, found, own, records)
-    issues = [*_issues_of_describing(organised), *tables.issues, *seen.issues]
+    draft = partial(_draft, session, len(records))
+    tables = write_tables(own, found.params, found.archive.samples, headers, records, draft)
+    label_map, outputs = found.params.label_map, tables.outputs
+    counted, n_pictures, unseen = None, dict[str, int](), list[Issue]()
+    if settings.statistics:
+        rows = [record.files for record in records if record.files is not None]
+        counted = write_statistics(session, own, label_map, rows)
+        unseen, outputs = [*counted.issues], (*outputs, *counted.outputs)
+    if settings.report:
+        n_pictures, not_pictured = take_pictures(session, layout, label_map, records)
+        unseen, outputs = [*unseen, *not_pictured], (*outputs, layout.report)
+    issues = [*_issues_of_describing(organised), *tables.issues, *dict.fromkeys(unseen)]
     issues += _name_outdated(own, settings, made_from)
-    write_issues(own, log, partial(_add_issues, log, layout, issues))
+
+    def add_issues(more: Sequence[Issue]) -> None:
+        log.replace(Step.DATASET_MANIFEST, [*issues, *more], scope=layout.grouped.name)
+
+    write_issues(own, log, add_issues)
     told = own.issues()
     if settings.report:
-        findings = Findings(
-            records, found.params.label_map, found.exclusions, *seen.told, log.all()
-        )
+        norms = find_repaired((name, check.mask_norm) for name, check in headers.items())
+        exclusions = found.exclusions
         with own.trying():
-            write_report(own, findings)
+            findings = (records, label_map, exclusions, counted, n_pictures, log.all(), norms)
+            write_report(own, Findings(*findings))
         if own.issues() != told:  # of the report itself
-            write_issues(own, log, partial(_add_issues, log, layout, issues))
-    outputs = (*tables.outputs, *seen.outputs)
+            write_issues(own, log, add_issues)
     # What could not be compared, counted, pictured or written now is tried again.
-    is_whole = leaks.is_complete and not seen.issues and not own.failed
+    is_whole = leaks.is_complete and not unseen and not own.failed
     known = {} if state is None else state.made_from
     made_from = {**known, **made_from} if is_whole else {}
     others = (layout.issues_workbook, layout.issues_text)
@@ -94,55 +105,17 @@ def conclude(
     return tables.counts, outputs
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What was found by looking at voxels.
+def _draft(session: Session, n_samples: int, drafts: list[Draft]) -> dict[str, Drafted]:
+    """Have workers write workbooks of many samples, where there are workers at hand.
 
-    Parameters
-    ----------
-    counted : Statistics or None
-        Statistics, where they were asked for.
-    n_pictures : mapping of str to int
-        Sample -> number of its pictures.
-    issues : tuple of Issue
-        Samples that could not be counted or pictured.
-    outputs : tuple of Path
-        Statistics, and the report that is to come.
+    A workbook whose task failed is written by the client, which then says what is wrong.
     """
-
-    counted: Statistics | None
-    n_pictures: Mapping[str, int]
-    issues: tuple[Issue, ...]
-    outputs: tuple[Path, ...]
-
-    @property
-    def told(self) -> tuple[Statistics | None, Mapping[str, int]]:
-        """What the report tells of it."""
-        return self.counted, self.n_pictures
-
-
-def _look_at_voxels(
-    session: Session, found: Found, own: OwnFiles, records: Sequence[SampleRecord]
-) -> _Seen:
-    layout, settings, label_map = found.layout, found.settings, found.params.label_map
-    counted, n_pictures, issues = None, dict[str, int](), list[Issue]()
-    outputs: tuple[Path, ...] = ()
-    if settings.statistics:
-        rows = [record.files for record in records if record.files is not None]
-        counted = write_statistics(session, own, label_map, rows)
-        issues += counted.issues
-        outputs += counted.outputs
-    if settings.report:
-        n_pictures, not_pictured = take_pictures(session, layout, label_map, records)
-        issues += not_pictured
-        outputs += (layout.report,)
-    return _Seen(counted, n_pictures, tuple(dict.fromkeys(issues)), outputs)
-
-
-def _add_issues(
-    log: IssueLog, layout: Layout, issues: Sequence[Issue], more: Sequence[Issue]
-) -> None:
-    log.replace(Step.DATASET_MANIFEST, [*issues, *more], scope=layout.grouped.name)
+    worthwhile, found = session.is_started and n_samples > FEW, dict[str, Drafted]()
+    with suppress(ClusterError):
+        for outcome in session.map("tables", write_draft, drafts if worthwhile else []):
+            if outcome.value is not None:
+                found[outcome.name] = outcome.value
+    return found
 
 
 def _fingerprint(

@@ -34,16 +34,10 @@ _ENOUGH_BYTES, _MOST_BYTES, _LONGEST_WORD = 400, 1 << 16, 40
 
 
 class Decoded(NamedTuple):
-    """The text of a csv file.
+    """The text of a csv file, without byte order mark.
 
-    Parameters
-    ----------
-    text : str
-        Without byte order mark.
-    recognised : str
-        The encoding, where it was recognised by what it makes of the words: they may be others.
-    word : str
-        One of these words.
+    Where its encoding was recognised by what it makes of the words, which may be others: the
+    encoding, and one of these words.
     """
 
     text: str
@@ -52,27 +46,20 @@ class Decoded(NamedTuple):
 
 
 def decode(content: bytes, encoding: str | None = None) -> Decoded:
-    """Return the text of a csv file that people have made.
+    """Return the text of a csv file that people have made, in the encoding that they name.
 
-    UTF-8 and UTF-16, with or without byte order mark, are told for certain; another encoding is
-    recognised by the words beyond ASCII.
-
-    Parameters
-    ----------
-    content : bytes
-        The file.
-    encoding : str, optional
-        Its encoding, where people say so, such as ``gb18030``.
-
-    Raises
-    ------
-    ValueError
-        When it cannot be decoded; the message says why.
+    Without one, UTF-8 and UTF-16, with or without byte order mark, are told for certain; another is
+    recognised by the words beyond ASCII. Raises `ValueError`, which says why, where that fails.
     """
     if encoding is None:
         encoding = next((name for bom, name in BOMS if content.startswith(bom)), None)
     if encoding is not None:
-        return Decoded(_decode_as(content, encoding))
+        try:
+            return Decoded(content.decode(encoding).removeprefix("\ufeff"))
+        except LookupError as error:
+            raise ValueError(f"{encoding!r} is no encoding that Python knows") from error
+        except UnicodeError as error:
+            raise ValueError(f"not a text in {encoding}") from error
     with suppress(UnicodeDecodeError):
         if text := _as_utf_16(content):
             return Decoded(text)
@@ -85,22 +72,10 @@ def decode(content: bytes, encoding: str | None = None) -> Decoded:
     raise ValueError("its encoding is not recognised")
 
 
-def _decode_as(content: bytes, encoding: str) -> str:
-    try:
-        return content.decode(encoding).removeprefix("\ufeff")
-    except LookupError as error:
-        raise ValueError(f"{encoding!r} is no encoding that Python knows") from error
-    except UnicodeError as error:
-        raise ValueError(f"not a text in {encoding}") from error
-
-
 def read_text(path: Path) -> str:
     r"""Return the text of a file as `decode` does, with ``\n`` at the ends of its lines.
 
-    Raises
-    ------
-    OSError, ValueError
-        When it cannot be read, or not be decoded.
+    Raises `OSError` or `ValueError` when it cannot be read, or not be decoded.
     """
     return io.StringIO(decode(path.read_bytes()).text, newline=None).read()
 
@@ -143,15 +118,8 @@ def _recognise(content: bytes) -> Iterator[str]:
 
 
 def split_rows(text: str) -> list[list[str]]:
-    """Return the rows of a csv file, the header first.
-
-    Raises
-    ------
-    csv.Error
-        Where they are not those of a csv file.
-    """
-    delimiter = find_delimiter(text)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False))
+    """Return the rows of a csv file, the header first; `csv.Error` where it is none."""
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=find_delimiter(text)))
     return rows[1:] if rows and is_about_delimiter(rows[0]) else rows
 
 

@@ -14,18 +14,10 @@ Mask = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where two masks differ, and how.
+    """Where two masks differ, and how; each array has shape (n,)."""
 
-    Parameters
-    ----------
-    voxels : (n,) int64
-        Positions in file order (x fastest), ascending.
-    before, after : (n,) uint8
-        The labels there.
-    """
-
-    voxels: NDArray[np.int64]
-    before: NDArray[np.uint8]
+    voxels: NDArray[np.int64]  # positions in file order (x fastest), ascending
+    before: NDArray[np.uint8]  # the labels there
     after: NDArray[np.uint8]
 
     @property
@@ -39,15 +31,7 @@ class Difference:
         )
 
     def of_slice(self, k: int, size: int) -> Difference:
-        """Return the part in slice ``k`` across z; positions count from its first voxel.
-
-        Parameters
-        ----------
-        k : int
-            Number of the slice, from 0.
-        size : int
-            Voxels of a slice.
-        """
+        """Return the part in slice ``k`` across z of so many voxels, counted from its first."""
         part = slice(*np.searchsorted(self.voxels, [k * size, (k + 1) * size]))
         return Difference(self.voxels[part] - k * size, self.before[part], self.after[part])
 

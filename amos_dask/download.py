@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
@@ -15,14 +16,7 @@ from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
 from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.datasets import AMOS22, PublishedFile
-from amos_dask.engine.events import (
-    BytesDone,
-    Listener,
-    Notice,
-    TaskEnded,
-    WorkEnded,
-    WorkStarted,
-)
+from amos_dask.engine.events import BytesDone, Listener, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, ArchiveError, raise_on_sigterm
 from amos_dask.results import CommandResult
@@ -87,8 +81,15 @@ def download(
         files = _find_files(source, unlabelled, session.listener)
         missing = [file for file in files if not _is_there(file, root, session.listener)]
         require_room(root, sum(_n_bytes_to_come(file, root) for file in missing), TO_COME)
-        _fetch_all(missing, root, session.listener)
-    return _result(root, files, missing)
+        if missing:
+            _fetch_all(missing, root, session.listener)
+    summary = f"{root}: {len(files)} files complete"
+    if n_there := len(files) - len(missing):
+        summary += f", {n_there} of them from before"
+    if unchecked := [file.name for file in files if file.md5 is None]:
+        summary += f"; no checksum was to be had of {', '.join(unchecked)}"
+    outputs = tuple(root / file.name for file in missing)
+    return CommandResult(outputs, len(files), f"{summary}.")
 
 
 def _find_files(mirror: str | None, unlabelled: bool, listener: Listener) -> list[PublishedFile]:
@@ -140,21 +141,16 @@ def _read_record(page: str, pauses_seconds: Sequence[float]) -> dict[str, Publis
             if pause is None:
                 raise ArchiveError(f"{shown(page)}: {error}.") from error
             sleep(pause)
+    files = {}
     try:
-        files = [_listed_file(entry) for entry in json.loads(content)["files"]]
+        for entry in json.loads(content)["files"]:
+            name, size = str(entry["key"]), entry.get("size")
+            md5 = _MD5.fullmatch(str(entry.get("checksum")))
+            n_bytes = size if type(size) is int and size >= 0 else 0
+            files[name] = PublishedFile("", md5 and md5[1].lower(), n_bytes, name=name)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ArchiveError(f"{shown(page)}: its list of files is not understood.") from error
-    return {file.name: file for file in files}
-
-
-def _listed_file(entry: Mapping[str, object]) -> PublishedFile:
-    md5, size = _MD5.fullmatch(str(entry.get("checksum"))), entry.get("size")
-    return PublishedFile(
-        where="",
-        md5=None if md5 is None else md5[1].lower(),
-        n_bytes=size if type(size) is int and size >= 0 else 0,
-        name=str(entry["key"]),
-    )
+    return files
 
 
 def _api(page: str) -> str:
@@ -164,12 +160,12 @@ def _api(page: str) -> str:
 
 def _require_base(url: str) -> None:
     """Raise `ArchiveError` unless names of files can be added to this http or https URL."""
-    try:
+    usable = False
+    with suppress(ValueError):
         parts = urlsplit(url)
         usable = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.scheme not in ("http", "https"):
+        usable = usable and parts.scheme in ("http", "https")
+    if not usable:
         raise ArchiveError(
             f"{shown(url)}: only http:// and https:// URLs without user names can be downloaded."
         )
@@ -205,23 +201,9 @@ def _n_bytes_to_come(file: PublishedFile, root: Path) -> int:
 
 
 def _fetch_all(files: list[PublishedFile], root: Path, listener: Listener) -> None:
-    if not files:
-        return
     listener(WorkStarted("download", len(files)))
     for file in files:
         start = time.perf_counter()
         fetch(file, root / file.name, listener)
         listener(TaskEnded("download", file.name, False, 0, time.perf_counter() - start))
     listener(WorkEnded("download"))
-
-
-def _result(root: Path, files: list[PublishedFile], fetched: list[PublishedFile]) -> CommandResult:
-    n_there = len(files) - len(fetched)
-    summary = f"{root}: {len(files)} files complete"
-    if n_there:
-        summary += f", {n_there} of them from before"
-    unchecked = [file.name for file in files if file.md5 is None]
-    if unchecked:
-        summary += f"; no checksum was to be had of {', '.join(unchecked)}"
-    outputs = tuple(root / file.name for file in fetched)
-    return CommandResult(outputs, len(files), f"{summary}.")

@@ -114,32 +114,23 @@ def _inputs(sample: Sample, output: Output) -> list[FileRef]:
     return [ref for kind, ref in sample.files if (kind == "volume") == (output == Output.VOLUME)]
 
 
-def _row(planned: Planned, made: list[Output], n_voxels: int) -> dict[str, Any]:
-    sample, task = planned.sample, planned.task
-    n_bytes = n_voxels * sum(written_bytes_a_voxel(sample, output) for output in made)
-    return {
-        "ID": sample.sample_id,
-        "subset": sample.subset,
-        "modality": sample.modality,
-        "reason": str(planned.todo.reason),
-        "todo": "+".join(made) or ("kept" if planned.todo.outputs else ""),  # its file is missing
-        "read_bytes": sum(ref.n_bytes for output in made for ref in _inputs(sample, output)),
-        "write_bytes": round(n_bytes),
-        "folder": task.target.path.relative_to(task.layout.root).as_posix(),
-    }
+def _row(planned: Planned, made: list[Output], n_voxels: int) -> tuple[Any, ...]:
+    sample, task, todo = planned.sample, planned.task, planned.todo
+    return (
+        sample.sample_id,
+        sample.subset,
+        sample.modality,
+        str(todo.reason),
+        "+".join(made) or ("kept" if todo.outputs else ""),  # its file is missing
+        sum(ref.n_bytes for output in made for ref in _inputs(sample, output)),
+        round(n_voxels * sum(written_bytes_a_voxel(sample, output) for output in made)),
+        task.target.path.relative_to(task.layout.root).as_posix(),
+    )
 
 
-def _row_of_absent(absent: Absent, receipt: Receipt, todo: str) -> dict[str, Any]:
+def _row_of_absent(absent: Absent, receipt: Receipt, todo: str) -> tuple[Any, ...]:
     """Return the row of a sample of which the archive has no file."""
-    files = receipt.record.files
-    folder = "" if files is None else files.folder
-    return {
-        "ID": receipt.record.sample_id,
-        "subset": "" if files is None else files.subset,
-        "modality": absent.layout.modality_of(folder),
-        "reason": "absent",
-        "todo": todo,
-        "read_bytes": 0,
-        "write_bytes": 0,
-        "folder": absent.folder(receipt),
-    }
+    name, files = receipt.record.sample_id, receipt.record.files
+    subset, folder = ("", "") if files is None else (files.subset, files.folder)
+    modality = absent.layout.modality_of(folder)
+    return (name, subset, modality, "absent", todo, 0, 0, absent.folder(receipt))

@@ -56,8 +56,8 @@ class ClusterError(AmosDaskError):
     """The Dask cluster could not be reached or started."""
 
 
-class ForeignFileError(AmosDaskError):
-    """A file of the user's is where an output would go; nothing was touched.
+class _FileInTheWayError(AmosDaskError):
+    """A file may not be written over; nothing was touched.
 
     Parameters
     ----------
@@ -67,29 +67,24 @@ class ForeignFileError(AmosDaskError):
         What is the matter with it, without its name.
     """
 
+    sentence: str
+
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} {why}; move it elsewhere, or give --adopt to have it replaced.")
+        super().__init__(self.sentence.format(path=path, why=why))
         self.path = path
         self.why = why
 
 
-class WorkbookLockedError(AmosDaskError):
-    """A workbook that is to be written anew is open in another program; nothing was touched.
+class ForeignFileError(_FileInTheWayError):
+    """A file that is not ours is where an output would go; nothing was touched."""
 
-    Parameters
-    ----------
-    path : Path
-        The workbook.
-    why : str
-        What tells so, without its name.
-    """
+    sentence = "{path} {why}; move it elsewhere, or give --adopt to have it replaced."
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            f"{path} is open in another program ({why}); close it there and try again."
-        )
-        self.path = path
-        self.why = why
+
+class WorkbookLockedError(_FileInTheWayError):
+    """A workbook that is to be written anew is open in another program; nothing was touched."""
+
+    sentence = "{path} is open in another program ({why}); close it there and try again."
 
 
 class Terminated(KeyboardInterrupt):
@@ -97,14 +92,9 @@ class Terminated(KeyboardInterrupt):
 
 
 class BadMaskError(Exception):
-    """A readable mask that cannot be used; caught in the sample's task and turned into an Issue.
+    """A readable mask that cannot be used, by an issue's code and what is wrong with it.
 
-    Parameters
-    ----------
-    code : str
-        The issue code.
-    message : str
-        What is wrong with the mask, without its name.
+    Caught in the sample's task and turned into an Issue.
     """
 
     def __init__(self, code: str, message: str) -> None:

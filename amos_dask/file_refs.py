@@ -7,71 +7,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """Where a member lies in its zip file, from the zip's directory.
+    """Where a member lies in its zip file, and how it is packed, from the zip's directory."""
 
-    Parameters
-    ----------
-    header_offset : int
-        Byte where its local header begins.
-    compressed_size : int
-        Bytes as packed.
-    method : int
-        How it is packed: 0 stored, 8 deflated, others are refused.
-    flags : int
-        General purpose bits; the lowest says that it is encrypted.
-    """
-
-    header_offset: int
-    compressed_size: int
-    method: int
-    flags: int
+    header_offset: int  # byte where its local header begins
+    compressed_size: int  # bytes as packed
+    method: int  # 0 stored, 8 deflated, others are refused
+    flags: int  # the lowest bit says that it is encrypted
 
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """Where a member's content lies in its tar file.
+    """Where a member's content lies in its tar file, or why it cannot be read."""
 
-    Parameters
-    ----------
-    offset : int
-        Byte where it begins.
-    fault : str
-        Why it cannot be read, where it cannot: a link to nothing, a sparse file.
-    """
-
-    offset: int
-    fault: str = ""
+    offset: int  # byte where it begins
+    fault: str = ""  # such as a link to nothing
 
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file that can be read: on disk, at a URL, or a member of a zip or tar at either.
+    """A file that can be read: on disk, at a URL, or a member of a zip or tar at either."""
 
-    Parameters
-    ----------
-    path : str
-        POSIX path relative to the archive (inside it, for a zip or tar) or to ROOT_DIR; for people.
-    location : str
-        Path or URL of the file, or of the zip or tar that holds it.
-    size : int
-        Bytes of the file (unpacked, for a zip member).
-    crc32 : int or None
-        The zip directory's checksum of the file; None outside zips.
-    member : ZipMember, TarMember or None
-        Place in the zip or tar; None outside them.
-    etag : str or None
-        What the server of a URL says identifies the content.
-    pair : FileRef or None
-        Of the header of an ``.hdr/.img`` pair, the ``.img`` that holds the voxels.
-    """
-
-    path: str
-    location: str
-    size: int
-    crc32: int | None = None
-    member: ZipMember | TarMember | None = None
-    etag: str | None = None
-    pair: FileRef | None = None
+    path: str  # POSIX, relative to the archive (inside it, for a zip or tar) or to ROOT_DIR
+    location: str  # path or URL of the file, or of the zip or tar that holds it
+    size: int  # bytes; unpacked, for a zip member
+    crc32: int | None = None  # the zip directory's checksum of the file
+    member: ZipMember | TarMember | None = None  # place in the zip or tar
+    etag: str | None = None  # what the server of a URL says identifies the content
+    pair: FileRef | None = None  # of an ``.hdr``, the ``.img`` that holds the voxels
 
     @property
     def is_gzip(self) -> bool:

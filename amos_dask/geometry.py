@@ -67,9 +67,8 @@ UNUSABLE = "the affine is not finite or cannot be inverted"
 
 def is_usable(affine: Affine) -> bool:
     """Return whether the affine is finite, also as float32, and invertible."""
-    columns = affine[:3, :3]
+    columns, norms = affine[:3, :3], np.array(spacing_mm(affine))
     with np.errstate(all="ignore"):
-        norms = np.sqrt(np.sum(columns**2, axis=0)).astype(np.float32)
         is_finite = np.isfinite(affine.astype(np.float32)).all()
     if not (is_finite and (norms > 0).all()):
         return False

@@ -60,14 +60,17 @@ def dataset_yaml(name: str) -> str:
 
 
 def _describe(name: str, known: DatasetDefinition) -> dict[str, str]:
+    def places(of: Mapping[Any, Sequence[str]]) -> str:
+        return ", ".join(dict.fromkeys(place for each in of.values() for place in each))
+
     of_json = dict.fromkeys(known.open_questions, "as dataset.json says")
     labels = [label for index, label in known.label_map.names().items() if index]
     denoised = [known.denoised] if isinstance(known.denoised, str) else known.denoised
     return {
         "name": name,
         "title": of_json.get("name", known.name),
-        "scans": _places(known.volumes),
-        "masks": _places(known.masks),
+        "scans": places(known.volumes),
+        "masks": places(known.masks),
         "channels": of_json.get("channels", ", ".join(known.channel_names)),
         "labels": of_json.get("labels", _some(labels)),
         "denoises": _some(denoised),
@@ -76,10 +79,6 @@ def _describe(name: str, known: DatasetDefinition) -> dict[str, str]:
         "licence": known.licence,
         "cite": known.cite,
     }
-
-
-def _places(places: Mapping[Any, Sequence[str]]) -> str:
-    return ", ".join(dict.fromkeys(place for each in places.values() for place in each))
 
 
 def _some(names: Sequence[str]) -> str:

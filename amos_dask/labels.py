@@ -30,10 +30,7 @@ def label_key(name: str) -> str:
 class LabelMap:
     """Names of the labels a mask may hold, in ascending order of index.
 
-    Parameters
-    ----------
-    entries : tuple of (int, str)
-        Pairs of label index (0..255) and name. Index 0, the background, is always there.
+    Indexes are 0..255; 0, the background, is always there.
     """
 
     entries: tuple[tuple[int, str], ...]
@@ -84,18 +81,10 @@ def read_label_map(path: Path) -> LabelMap:
 
 
 def make_label_map(content: object) -> LabelMap:
-    """Return the label map that a mapping of text to text stands for.
+    """Return the label map that a mapping of index to name, both text, stands for.
 
-    Parameters
-    ----------
-    content : object
-        Label index -> name.
-
-    Raises
-    ------
-    ValueError
-        When it is not a mapping of whole indexes 0..255 to distinct names; the message says what
-        is wrong, without a full stop.
+    Raises `ValueError` when it is not a mapping of whole indexes 0..255 to distinct names; the
+    message says what is wrong, without a full stop.
     """
     if not isinstance(content, dict) or not content:
         raise ValueError("expected lines such as '1: spleen'")

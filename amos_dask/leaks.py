@@ -49,18 +49,10 @@ _ACTIONS = {
 
 @dataclass(frozen=True)
 class Leak:
-    """Scans that belong together and are in different parts of a split.
+    """Scans that belong together and are in different parts of a split."""
 
-    Parameters
-    ----------
-    code : str
-        ``patient_crosses_split`` or ``duplicate_scan``.
-    members : tuple of (str, str)
-        ID and part of all scans that belong together, by ID.
-    """
-
-    code: str
-    members: tuple[tuple[str, str], ...]
+    code: str  # ``patient_crosses_split`` or ``duplicate_scan``
+    members: tuple[tuple[str, str], ...]  # ID and part of all scans that belong together, by ID
 
     def to_issue(self, file: str = "") -> Issue:
         """Return what there is to say of it; the issue is of the first of its scans."""
@@ -72,17 +64,10 @@ class Leak:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What crosses a split.
+    """What crosses a split."""
 
-    Parameters
-    ----------
-    found : tuple of Leak
-        Patients, then duplicate scans.
-    issues : tuple of Issue
-        One for each of them, for information, and errors of volumes that could not be compared.
-    """
-
-    found: tuple[Leak, ...]
+    found: tuple[Leak, ...]  # patients, then duplicate scans
+    # One for each of them, for information, and errors of volumes that could not be compared.
     issues: tuple[Issue, ...]
 
     @property
@@ -251,28 +236,19 @@ def leaks_frame(leaks: Iterable[Leak]) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A volume to compare with others.
+    """A volume to compare with others."""
 
-    Parameters
-    ----------
-    name : str
-        The id of its sample.
-    path : Path
-        Its file.
-    shown_as : str
-        The file for issues, POSIX and relative to ROOT_DIR.
-    """
-
-    name: str
+    name: str  # the id of its sample
     path: Path
-    shown_as: str
+    shown_as: str  # in issues: POSIX, relative to ROOT_DIR
 
 
 def _find_same_voxels(
     session: Session, volumes: Sequence[Volume]
 ) -> tuple[dict[str, str], list[Issue]]:
     """Return ID -> what only scans with the same voxels have, and what could not be compared."""
-    told = {volume.name: tell_checksum(volume) for volume in volumes}  # needs no cluster
+    checks = session.look("known", tell_checksum, volumes)
+    told = {volume.name: check for volume, check in zip(volumes, checks, strict=True)}
     unknown = [volume for volume in volumes if told[volume.name] is None]
     unpacked = step_results(session.map("checksum", checksum_voxels, unknown))
     checksums = told | {result.sample_id: result.value for result in unpacked}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from amos_dask.errors import (
     UnreadableImageError,
 )
 from amos_dask.file_refs import FileRef
-from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image, read_info
+from amos_dask.nifti import ImageInfo, Mask, open_image, read_info
 from amos_dask.records import UNDEFINED, Sample
 from amos_dask.root.layout import channel_columns
 from amos_dask.scans import find_scans
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MODALITIES = {"ct": "CT", "mri": "MRI"}
-# Fields of the metadata whose methods have other names.
-_METHODS = {"manufacturer_model_name": "manufacturer_model"}
 
 
 class AMOS:
@@ -141,9 +139,7 @@ class AMOS:
                 f"{self.root}: {sample.sample_id} has no file of {', '.join(absent)}; name a "
                 "channel that it has."
             )
-        if not parts or not lazy:
-            return _read_scan(parts) if parts else None
-        return _later(_read_scan, parts, *_describe(parts))
+        return _read_scan(parts, lazy=lazy) if parts else None
 
     def mask(self, i: str | int, *, lazy: bool = False) -> Any:
         """Return the labels of a scan's voxels in the order of the file, or None without a mask.
@@ -160,13 +156,13 @@ class AMOS:
         sample, definition = self._scan(i), self._definition
         if sample.mask is None:
             return None
-        if sample.masks[0][0] or definition.label_values:
-            files = _LabelFiles(sample.masks, definition.painting_order, definition.label_values)
-            if not lazy:
-                return _read_labels(files)
-            return _later(_read_labels, files, files.first.shape, "uint8")
-        part = _Part(sample.mask, self._published_damaged(sample))
-        return _later(_read_scan, (part,), *_describe([part])) if lazy else _read_scan([part])
+        first = _Part(sample.masks[0][1], self._published_damaged(sample))
+        if not (sample.masks[0][0] or definition.label_values):
+            return _read_scan([first], lazy=lazy)
+        read = partial(
+            _read_labels, sample.masks, definition.painting_order, definition.label_values
+        )
+        return _later(read, first.header.shape, "uint8") if lazy else read()
 
     def affine(self, i: str | int) -> NDArray[np.float64] | None:
         """Return the (4, 4) matrix from voxel index to RAS+ mm, or None without a scan.
@@ -229,7 +225,8 @@ class AMOS:
             i: {
                 "image_modality": self.image_modality(i),
                 "subset": self.subset(i),
-                **{_METHODS.get(name, name): self._metadata(i, name) for name in METADATA_FIELDS},
+                # Named as the methods are.
+                **{f.removesuffix("_name"): self._metadata(i, f) for f in METADATA_FIELDS},
                 "image": None if sample.volume is None else sample.volume.path,
                 **self._channel_files(sample),
                 "mask": None if sample.mask is None else sample.mask.path,
@@ -300,20 +297,6 @@ class _Part:
             return read_info(self.ref, self.n_channels)
 
 
-@dataclass(frozen=True, slots=True)
-class _LabelFiles:
-    """Files of a mask whose values are not labels yet."""
-
-    masks: tuple[tuple[int, FileRef], ...]  # as of `Sample`
-    painting_order: tuple[int, ...]
-    label_values: Mapping[int, int]
-
-    @property
-    def first(self) -> ImageInfo:
-        """What the header of the first of them says."""
-        return _Part(self.masks[0][1], "").header
-
-
 def _describe(parts: Sequence[_Part]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return shape and type of a scan's voxels; raise where its files are on several grids."""
     headers = [part.header for part in parts]
@@ -325,7 +308,10 @@ def _describe(parts: Sequence[_Part]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, np.result_type(*(header.dtype for header in headers))
 
 
-def _read_scan(parts: Sequence[_Part]) -> NDArray[Any]:
+def _read_scan(parts: Sequence[_Part], *, lazy: bool) -> Any:
+    """Return a scan's voxels, or a dask array of them; raise where its files do not fit."""
+    if lazy:
+        return _later(partial(_read_scan, parts, lazy=False), *_describe(parts))
     if len(parts) == 1:
         return _read_voxels(parts[0])
     _describe(parts)
@@ -333,13 +319,12 @@ def _read_scan(parts: Sequence[_Part]) -> NDArray[Any]:
     return np.stack([_read_voxels(part).T for part in parts]).transpose(0, 3, 2, 1)
 
 
-def _later(read: Callable[[Any], Any], what: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def _later(read: Callable[[], Any], shape: tuple[int, ...], dtype: Any) -> Any:
     """Return a dask array of one chunk, which a function reads when it is computed."""
     import dask.array
     from dask import delayed
 
-    voxels = delayed(read, pure=True)(what)
-    return dask.array.from_delayed(voxels, shape, np.dtype(dtype))
+    return dask.array.from_delayed(delayed(read, pure=True)(), shape, np.dtype(dtype))
 
 
 def _read_voxels(part: _Part) -> NDArray[Any]:
@@ -349,34 +334,32 @@ def _read_voxels(part: _Part) -> NDArray[Any]:
         numbers = range(part.n_channels) if part.channel is None else (part.channel,)
         values = np.empty((len(numbers), info.n_voxels), info.dtype)
         for number, one in enumerate(image.channels()):
-            if number in numbers:
-                _fill(values[number - numbers[0]], one)
+            start = 0
+            for chunk in one.chunks() if number in numbers else ():
+                if info.is_scaled:
+                    with np.errstate(all="ignore"):
+                        chunk = chunk.astype(np.float64) * info.slope + info.inter
+                values[number - numbers[0], start : start + chunk.size] = chunk
+                start += chunk.size
     shaped = values.reshape((-1, *info.shape[::-1])).transpose(0, 3, 2, 1)
     return shaped if len(numbers) > 1 else shaped[0]
 
 
-def _fill(values: NDArray[Any], image: ImageReader) -> None:
-    """Fill in the values of an image of one channel, in file order."""
-    info, start = image.info, 0
-    for chunk in image.chunks():
-        if info.is_scaled:
-            with np.errstate(all="ignore"):
-                chunk = chunk.astype(np.float64) * info.slope + info.inter
-        values[start : start + chunk.size] = chunk
-        start += chunk.size
-
-
-def _read_labels(files: _LabelFiles) -> Mask:
+def _read_labels(
+    masks: Sequence[tuple[int, FileRef]],
+    painting_order: tuple[int, ...],
+    label_values: Mapping[int, int],
+) -> Mask:
     """Return labels as `run` reads them."""
-    first = files.first
-    merger = MaskMerger(first.shape, files.label_values)
-    for label, ref in files.masks:
+    first = _Part(masks[0][1], "").header
+    merger = MaskMerger(first.shape, label_values)
+    for label, ref in masks:
         with _saying_where(ref, ""), open_image(ref) as image:
             if not label:  # one file has all
-                return read_mask(image, files.label_values).labels
+                return read_mask(image, label_values).labels
             require_same_grid(first, image.info)
             merger.add(label, image)
-    return merger.merged(files.painting_order).labels
+    return merger.merged(painting_order).labels
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import datetime
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import Enum
 from typing import NamedTuple
 
@@ -29,20 +30,10 @@ class Order(Enum):
 
 
 class Understood(NamedTuple):
-    """What the texts of a column mean.
+    """What the texts of a column mean."""
 
-    Parameters
-    ----------
-    forms : dict of str to str
-        Text -> the form that is kept of it, where it is understood.
-    ambiguous : tuple of str
-        Dates that depend on the order of day and month, which the column does not tell.
-    unknown : tuple of str
-        Texts that are not understood.
-    """
-
-    forms: dict[str, str]
-    ambiguous: tuple[str, ...]
+    forms: dict[str, str]  # text -> the form that is kept of it, where it is understood
+    ambiguous: tuple[str, ...]  # dates whose order of day and month the column does not tell
     unknown: tuple[str, ...]
 
 
@@ -72,8 +63,8 @@ def find_days(text: str) -> dict[Order, str]:
     """
     text = text.strip()
     if match := _COMPACT.fullmatch(text) or _CHINESE.fullmatch(text):
-        year, *month_day = match.groups()
-        readings = dict.fromkeys(Order, tuple(month_day))
+        year, month, day = match.groups()
+        readings = dict.fromkeys(Order, (month, day))
     elif match := _YEAR_FIRST.fullmatch(text):
         year = match[1]
         readings = dict.fromkeys(Order, (match[3], match[4]))
@@ -84,15 +75,12 @@ def find_days(text: str) -> dict[Order, str]:
             readings[Order.MONTH_FIRST] = (match[1], match[3])
     else:
         return {}
-    days = {order: _day(year, *month_day) for order, month_day in readings.items()}
-    return {order: day for order, day in days.items() if day}
-
-
-def _day(year: str, month: str, day: str) -> str:
-    try:
-        return datetime.date(int(year), int(month), int(day)).isoformat().replace("-", "")
-    except ValueError:
-        return ""
+    days = {}
+    for order, (month, day) in readings.items():
+        with suppress(ValueError):  # no day of the calendar
+            found = datetime.date(int(year), int(month), int(day))
+            days[order] = found.isoformat().replace("-", "")
+    return days
 
 
 def read_dates(texts: Iterable[str]) -> Understood:
@@ -100,13 +88,11 @@ def read_dates(texts: Iterable[str]) -> Understood:
     found = {text: find_days(text) for text in texts}
     orders = {order for days in found.values() if len(days) == 1 for order in days}
     order = orders.pop() if len(orders) == 1 else None
-    clear, ambiguous = {}, []
+    clear, ambiguous, unknown = {}, list[str](), list[str]()
     for text, days in found.items():
-        if order in days:
-            clear[text] = days[order]
-        elif len(set(days.values())) == 1:
-            clear[text] = next(iter(days.values()))
-        elif days:
-            ambiguous.append(text)
-    unknown = tuple(text for text, days in found.items() if not days)
-    return Understood(clear, tuple(ambiguous), unknown)
+        meant = {days[order]} if order in days else set(days.values())
+        if len(meant) == 1:
+            clear[text] = meant.pop()
+        else:
+            (ambiguous if meant else unknown).append(text)
+    return Understood(clear, tuple(ambiguous), tuple(unknown))

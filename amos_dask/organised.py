@@ -33,21 +33,11 @@ _SECONDS_UNTIL_SEEN = 90.0
 
 @dataclass(frozen=True)
 class Organised:
-    """A sample under ``grouped`` and where its record is.
-
-    Parameters
-    ----------
-    sample_id : str
-        The sample.
-    digest : str
-        Checksum of what it adds to the tables.
-    record : SampleRecord or None
-        What it adds; None while it is in its receipt.
-    """
+    """A sample under ``grouped`` and where its record is."""
 
     sample_id: str
-    digest: str
-    record: SampleRecord | None = None
+    digest: str  # of what it adds to the tables
+    record: SampleRecord | None = None  # what it adds; None while it is in its receipt
 
 
 def find_organised(

@@ -18,21 +18,11 @@ from amos_dask.labels import BACKGROUND, LabelMap, label_key
 
 @dataclass(frozen=True, slots=True)
 class DenoiseParams:
-    """Parameters of the denoising step.
+    """Parameters of the denoising step."""
 
-    Parameters
-    ----------
-    kernel_size : (int, int)
-        Pixels of the structuring element along x and y.
-    filter_halfedge : int
-        Half-width h of the voting box, which is 2h + 1 pixels wide.
-    region_area_thresh : float
-        Slice regions below this area in mm2 are small.
-    """
-
-    kernel_size: tuple[int, int] = (5, 5)
-    filter_halfedge: int = 3
-    region_area_thresh: float = 10.0
+    kernel_size: tuple[int, int] = (5, 5)  # pixels of the structuring element along x and y
+    filter_halfedge: int = 3  # half-width h of the voting box, which is 2h + 1 pixels wide
+    region_area_thresh: float = 10.0  # slice regions below this area in mm2 are small
 
     @classmethod
     def of(
@@ -50,27 +40,13 @@ class DenoiseParams:
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """What the outcome of a sample depends on besides its files and metadata.
+    """What the outcome of a sample depends on besides its files and metadata."""
 
-    Parameters
-    ----------
-    dataset : DatasetDefinition
-        How its files are read, and what its labels mean.
-    label_map : LabelMap
-        The labels a mask may hold.
-    denoise : DenoiseParams
-        Of the denoising step.
-    region_volume_thresh : tuple of float
-        Regions below these volumes in mm3 are listed.
-    excluded : frozenset of int
-        Labels that denoising leaves as they were in this sample.
-    """
-
-    dataset: DatasetDefinition
-    label_map: LabelMap
+    dataset: DatasetDefinition  # how its files are read, and what its labels mean
+    label_map: LabelMap  # the labels a mask may hold
     denoise: DenoiseParams = field(default_factory=DenoiseParams)
-    region_volume_thresh: tuple[float, ...] = (100.0,)
-    excluded: frozenset[int] = frozenset()
+    region_volume_thresh: tuple[float, ...] = (100.0,)  # mm3; smaller regions are listed
+    excluded: frozenset[int] = frozenset()  # labels that denoising leaves as they were
 
 
 def require_threshold(name: str, value: float) -> float:
@@ -90,24 +66,12 @@ _LARGEST_FILE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
-    """The labels that denoising leaves as they were.
+    """The labels that denoising leaves as they were; `EVERY_LABEL` stands for all of them."""
 
-    Parameters
-    ----------
-    everywhere : frozenset of int
-        Labels excluded in every sample; `EVERY_LABEL` where no sample is denoised.
-    by_sample : mapping of str to frozenset of int
-        Sample id -> labels excluded in that sample besides; `EVERY_LABEL` for all of it.
-    text : str
-        The file that says so.
-    of_dataset : frozenset of int
-        Labels that the dataset's definition leaves as they were; `EVERY_LABEL` for all.
-    """
-
-    everywhere: frozenset[int] = frozenset()
-    by_sample: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    text: str = field(default="", repr=False, compare=False)
-    of_dataset: frozenset[int] = frozenset()
+    everywhere: frozenset[int] = frozenset()  # in every sample
+    by_sample: Mapping[str, frozenset[int]] = field(default_factory=dict)  # besides
+    text: str = field(default="", repr=False, compare=False)  # the file that says so
+    of_dataset: frozenset[int] = frozenset()  # by the dataset's definition
 
     @property
     def checksum(self) -> str:
@@ -128,18 +92,11 @@ class Exclusions:
         return replace(self, of_dataset=EVERY_LABEL if every else left)
 
     def find_ended(self, earlier: Exclusions, names: Mapping[int, str]) -> list[str]:
-        """Return what an earlier list excluded and this one does not, in words.
-
-        Parameters
-        ----------
-        earlier : Exclusions
-            The list before.
-        names : mapping of int to str
-            Label -> name.
-        """
+        """Return what an earlier list excluded and this one does not, in words."""
         found = [("every sample", earlier.everywhere - self.everywhere)]
-        for sample, labels in sorted(earlier.by_sample.items()):
-            found.append((sample, labels - self.for_sample(sample)))
+        found += [
+            (s, labels - self.for_sample(s)) for s, labels in sorted(earlier.by_sample.items())
+        ]
         return [f"{sample} {_in_words(labels, names)}" for sample, labels in found if labels]
 
 
@@ -152,19 +109,11 @@ NO_EXCLUSIONS = Exclusions()
 
 
 def read_exclusions(path: Path, label_map: LabelMap, dataset: DatasetDefinition) -> Exclusions:
-    """Read a file of exclusions.
+    """Read a csv file with the columns ``sample`` and ``label``, in any encoding and delimiter.
 
-    Parameters
-    ----------
-    path : Path
-        A csv file with the columns ``sample`` and ``label``, in any encoding and with any delimiter
-        that are told or recognised. A sample is ``amos_0004`` or ``4``, a label a number or a name
-        of the label map; ``*`` or nothing stands for all of them. Blank rows and lines that begin
-        with ``#`` are left aside.
-    label_map : LabelMap
-        Labels and their names.
-    dataset : DatasetDefinition
-        How ids of its samples are written.
+    A sample is ``amos_0004`` or ``4``, as the dataset writes ids, a label a number or a name of the
+    label map; ``*`` or nothing stands for all. Blank rows and lines that begin with ``#`` are left
+    aside.
 
     Raises
     ------

@@ -10,35 +10,23 @@ from amos_dask.archive.discover import Discovery
 from amos_dask.engine.events import Notice
 from amos_dask.engine.session import Session
 from amos_dask.issues import Issue
-from amos_dask.records import HeaderCheck, Sample, Step, StepIssue
+from amos_dask.records import HeaderCheck, Sample
 from amos_dask.results import failure_issue
 from amos_dask.root.receipts import Origin, Receipt, Receipts
-from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.sample.edits import find_edited_metadata, with_metadata
-from amos_dask.sample.source import UNKNOWN
-from amos_dask.sample.task import EVERY_STEP, SampleTask
-from amos_dask.sample.todo import Reason, ToDo, find_misread, find_todo
+from amos_dask.sample.source import UNKNOWN, ArchiveSource
+from amos_dask.sample.todo import EVERY_STEP, Reason, SampleTask, ToDo, find_misread, find_todo
 from amos_dask.settings import Found
 from amos_dask.steps.header_check import RESULT_VERSION, check_headers, unchecked_headers
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A sample of a run.
+    """A sample of a run."""
 
-    Parameters
-    ----------
-    sample : Sample
-        As it lies in the archive.
-    task : SampleTask
-        What makes it.
-    todo : ToDo
-        What is left to do.
-    """
-
-    sample: Sample
-    task: SampleTask
-    todo: ToDo
+    sample: Sample  # as it lies in the archive
+    task: SampleTask  # what makes it
+    todo: ToDo  # what is left to do
 
     @property
     def bytes_to_read(self) -> int:
@@ -48,24 +36,12 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is going to do.
+    """What a run is going to do."""
 
-    Parameters
-    ----------
-    samples : tuple of Planned
-        The chosen samples that have a volume.
-    headers : mapping of str to HeaderCheck
-        What headers said before, of all samples of the archive whose files are the same.
-    same_inputs : tuple of bool
-        Of each file of the archive that is remembered and there, whether it is the same.
-    missing : tuple of StepIssue
-        The chosen samples that were finished and whose volume is gone from the archive.
-    """
-
-    samples: tuple[Planned, ...]
-    headers: Mapping[str, HeaderCheck]
-    same_inputs: tuple[bool, ...] = ()
-    missing: tuple[StepIssue, ...] = ()
+    samples: tuple[Planned, ...]  # the chosen ones that have a volume
+    headers: Mapping[str, HeaderCheck]  # of all samples whose files are the same, from receipts
+    same_inputs: tuple[bool, ...]  # of each remembered file that is there, whether it is the same
+    missing: tuple[Issue, ...]  # chosen and finished, and the volume is gone from the archive
 
     @property
     def bytes_to_keep(self) -> int:
@@ -101,61 +77,47 @@ class Plan:
 
         What is complete, but was made of the same headers otherwise, is made again.
         """
-        samples = (
-            planned
-            if planned.todo.outputs or planned.task.name in self.headers
-            else _hold_against(planned, headers[planned.task.name], receipts)
-            for planned in self.samples
-        )
+        samples = []
+        for planned in self.samples:
+            receipt = None
+            if not planned.todo.outputs and planned.task.name not in self.headers:
+                receipt = receipts.read(planned.task.name)
+            if receipt is not None:
+                misread = find_misread(receipt.record, headers[planned.task.name])
+                todo = ToDo(Reason.CHANGED, misread) if misread else planned.todo
+                planned = replace(planned, todo=todo)
+            samples.append(planned)
         return replace(self, samples=tuple(samples))
 
 
-def _hold_against(planned: Planned, headers: HeaderCheck, receipts: Receipts) -> Planned:
-    receipt = receipts.read(planned.task.name)
-    misread = find_misread(receipt.record, headers) if receipt is not None else None
-    return replace(planned, todo=ToDo(Reason.CHANGED, misread)) if misread else planned
-
-
 def make_plan(found: Found) -> Plan:
-    """Hold every sample's receipt against the archive, the parameters and the files.
-
-    Parameters
-    ----------
-    found : Found
-        What the run goes by.
-    """
-    receipts, chosen = Receipts(found.layout), found.chosen
-    planned, headers, missing = [], {}, []
+    """Hold every sample's receipt against the archive, the parameters and the files."""
+    layout, settings, receipts = found.layout, found.settings, Receipts(found.layout)
+    planned, missing, headers = list[Planned](), list[Issue](), dict[str, HeaderCheck]()
     same_inputs = list[bool]()
     for sample in found.archive.samples:
-        receipt = receipts.read(sample.sample_id)
-        edited = None
-        if not found.settings.discard_edits:
+        receipt, edited = receipts.read(sample.sample_id), None
+        if not settings.discard_edits:
             edited = find_edited_metadata(receipts, receipt)
+        files = None if receipt is None else receipt.record.files
         source = ArchiveSource(
-            sample if edited is None else with_metadata(sample, edited, found.layout.dataset),
-            found.layout.dataset,
-            _has_volume(receipts, receipt),
+            sample if edited is None else with_metadata(sample, edited, layout.dataset),
+            layout.dataset,
+            files is not None and layout.folder_of(files).volume.exists(),
         )
         origin = source.find_origin()
-        same_inputs += receipt.compare_inputs(origin) if receipt is not None else ()
-        if receipt is not None and _has_same_headers(sample, receipt, origin):
-            headers[sample.sample_id] = receipt.headers
-        if sample.sample_id in chosen and sample.volume is not None:
+        if receipt is not None:
+            same_inputs += receipt.compare_inputs(origin)
+            known = receipt.headers
+            if known is not None and _tells_of(known, sample, receipt, origin):
+                headers[sample.sample_id] = known
+        if sample.sample_id in found.chosen and sample.volume is not None:
             task = _make_task(found, source, origin, keeps_info=edited is not None)
-            is_forced = found.settings.force
-            todo = ToDo(Reason.FORCED) if is_forced else find_todo(task, receipt, origin)
+            todo = ToDo(Reason.FORCED) if settings.force else find_todo(task, receipt, origin)
             planned.append(Planned(sample, task, todo))
-        elif sample.sample_id in chosen and source.has_earlier_output:
-            missing.append(StepIssue(Step.CONFIRM_PAIRS, source.missing_file("scan")))
-    known = {name: found for name, found in headers.items() if found is not None}
-    return Plan(tuple(planned), known, tuple(same_inputs), tuple(missing))
-
-
-def _has_volume(receipts: Receipts, receipt: Receipt | None) -> bool:
-    """Return whether there is a finished volume of a sample."""
-    files = None if receipt is None else receipt.record.files
-    return files is not None and receipts.layout.folder_of(files).volume.exists()
+        elif sample.sample_id in found.chosen and source.has_earlier_output:
+            missing.append(source.missing_file("scan"))
+    return Plan(tuple(planned), headers, tuple(same_inputs), tuple(missing))
 
 
 def _make_task(
@@ -178,14 +140,12 @@ def _make_task(
     )
 
 
-def _has_same_headers(sample: Sample, receipt: Receipt, origin: Origin) -> bool:
-    """Return whether a receipt tells what the headers of these files say."""
-    known, inputs = receipt.headers, origin.inputs
+def _tells_of(known: HeaderCheck, sample: Sample, receipt: Receipt, origin: Origin) -> bool:
+    """Return whether a receipt's headers are what those of a sample's files would say."""
     return (
-        known is not None
-        and known.version == RESULT_VERSION
-        and inputs == receipt.origin.inputs
-        and UNKNOWN not in inputs.values()
+        known.version == RESULT_VERSION
+        and origin.inputs == receipt.origin.inputs
+        and UNKNOWN not in origin.inputs.values()
         and [file.file_path for file in known.files] == [ref.path for _, ref in sample.files]
     )
 
@@ -199,16 +159,7 @@ def describe_reasons(reasons: Mapping[str, int]) -> str:
 def read_headers(
     session: Session, archive: Discovery, known: Mapping[str, HeaderCheck] | None = None
 ) -> tuple[dict[str, HeaderCheck], list[Issue]]:
-    """Read all headers that are not known.
-
-    Parameters
-    ----------
-    session : Session
-        Where to read them; not asked when all are known.
-    archive : Discovery
-        The archive.
-    known : mapping of str to HeaderCheck, optional
-        Sample id -> what was said before by files that are still the same.
+    """Read all headers that are not known from files that are still the same.
 
     Returns
     -------

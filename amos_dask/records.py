@@ -39,66 +39,32 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """A row of the metadata csv, all text; ``UND`` where nothing is known.
+    """A row of the metadata csv, all text; ``UND`` where nothing is known."""
 
-    Parameters
-    ----------
-    birth_date, acquisition_date : str
-        ``YYYYMMDD``.
-    sex : str
-        ``F`` or ``M``.
-    age : str
-        Such as ``062Y``.
-    manufacturer_model_name, manufacturer : str
-        The scanner's.
-    site : str
-        Where the scan was made.
-    """
-
-    birth_date: str = UNDEFINED
-    sex: str = UNDEFINED
-    age: str = UNDEFINED
+    birth_date: str = UNDEFINED  # dates are ``YYYYMMDD``
+    sex: str = UNDEFINED  # ``F`` or ``M``
+    age: str = UNDEFINED  # such as ``062Y``
     manufacturer_model_name: str = UNDEFINED
     manufacturer: str = UNDEFINED
     acquisition_date: str = UNDEFINED
-    site: str = UNDEFINED
+    site: str = UNDEFINED  # where the scan was made
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One scan of the archive, with or without a mask.
+    """One scan of the archive, with or without a mask."""
 
-    Parameters
-    ----------
-    seq : str
-        The scan's number with at least four digits, such as ``0001``, or its id.
-    prefix : str
-        The dataset's.
-    subset : {"train", "val", "test"}
-        Official subset.
-    modality : {"ct", "mri", "und"}
-        Decides between such as ``AMOS-CT`` and ``AMOS-MRI``.
-    scanner : str
-        Name of the scanner's folder: a known scanner model, or ``UND``.
-    metadata : Metadata
-        The scan's row of the metadata.
-    volumes : tuple of FileRef or None
-        The file of each channel, None where it is missing; a single one where it has all channels.
-    masks : tuple of (int, FileRef)
-        Labels and their binary masks, by label; label 0 alone where one file has all.
-    channels : tuple of str
-        Names of the channels; none where there is but one.
-    """
-
-    seq: str
-    prefix: str
-    subset: str
-    modality: str
-    scanner: str
+    seq: str  # the scan's number with at least four digits, such as ``0001``, or its id
+    prefix: str  # the dataset's
+    subset: str  # ``train``, ``val`` or ``test``, as officially
+    modality: str  # ``ct``, ``mri`` or ``und``: decides between such as ``AMOS-CT``, ``AMOS-MRI``
+    scanner: str  # name of the scanner's folder: a known model, or ``UND``
     metadata: Metadata
+    # The file of each channel, None where it is missing; a single one where it has all channels.
     volumes: tuple[FileRef | None, ...] = ()
+    # Labels and their binary masks, by label; label 0 alone where one file has all.
     masks: tuple[tuple[int, FileRef], ...] = ()
-    channels: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()  # their names; none where there is but one
 
     @property
     def sample_id(self) -> str:
@@ -153,57 +119,34 @@ class Sample:
 class FileHeader:
     """What a file's header says: a row of the archive manifest.
 
-    Parameters
-    ----------
-    file_path : str
-        POSIX, relative to the archive.
-    kind : {"volume", "mask"}
-        What the file is.
-    shape : (int, int, int) or None
-        Voxels along x, y, z. This and what follows is None when the header cannot be read.
-    pixdim_mm : (float, float, float) or None
-        The header's own voxel size along x, y, z.
-    orientation_from, orientation_to : str or None
-        Such as ``RPI`` and ``LAS``: where the axes come from, and where they point to.
-    dtype : str or None
-        Type of the voxels as numpy would load them: float64 where the header scales values.
-    affine_json : str or None
-        The (4, 4) best affine, voxel index to RAS+ mm, as a nested JSON list.
-    diff_trans_f_norm : float or None
-        Of a mask with a volume: Frobenius norm of the difference of their affines.
+    From the shape on everything is None when the header cannot be read.
     """
 
-    file_path: str
+    file_path: str  # POSIX, relative to the archive
     kind: Kind
-    shape: tuple[int, int, int] | None = None
-    pixdim_mm: tuple[float, float, float] | None = None
-    orientation_from: str | None = None
-    orientation_to: str | None = None
-    dtype: str | None = None
-    affine_json: str | None = None
+    shape: tuple[int, int, int] | None = None  # voxels along x, y, z
+    pixdim_mm: tuple[float, float, float] | None = None  # the header's own voxel size
+    orientation_from: str | None = None  # such as ``RPI``: where the axes come from
+    orientation_to: str | None = None  # such as ``LAS``: where they point to
+    dtype: str | None = None  # as numpy would load it: float64 where the header scales values
+    affine_json: str | None = None  # (4, 4) best affine, voxel index to RAS+ mm, a nested list
+    # Of a mask with a volume: Frobenius norm of the difference of their affines.
     diff_trans_f_norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderCheck:
-    """What the headers of one sample's files say.
-
-    Parameters
-    ----------
-    sample_id : str
-        The sample.
-    files : tuple of FileHeader
-        Its volumes, then its masks, as far as it has them.
-    issues : tuple of Issue
-        What was found.
-    version : int
-        Of what looked at them; 0 where nobody could.
-    """
+    """What the headers of one sample's files say."""
 
     sample_id: str
-    files: tuple[FileHeader, ...]
+    files: tuple[FileHeader, ...]  # its volumes, then its masks, as far as it has them
     issues: tuple[Issue, ...]
-    version: int = 0
+    version: int = 0  # of what looked at them; 0 where nobody could
+
+    @property
+    def mask_norm(self) -> float | None:
+        """Frobenius norm of the difference of the first mask's affine, where it is known."""
+        return next((f.diff_trans_f_norm for f in self.files if f.kind == "mask"), None)
 
 
 class Region(NamedTuple):
@@ -239,60 +182,28 @@ class Overlap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SampleFiles:
-    """The files of one organised sample as one row of the dataset manifest describes them.
-
-    Parameters
-    ----------
-    sample_id, seq, subset, metadata
-        As of the `Sample`.
-    folder : str
-        POSIX, relative to the folder that the manifest is about, such as ``grouped``.
-    labels_present : tuple of int or None
-        Labels in the mask, in order; None without a mask.
-    binary_labels : tuple of int
-        Labels that have a binary mask file.
-    shape : (int, int, int)
-        Voxels along x, y, z.
-    spacing_mm : (float, float, float)
-        Voxel size along x, y, z.
-    orientation_from, orientation_to : str
-        As of `FileHeader`.
-    vol_dtype, mask_dtype : str
-        Types of the voxels; None without a mask.
-    affine_json : str
-        The (4, 4) affine, voxel index to RAS+ mm, as a nested JSON list.
-    channels : tuple of str
-        Names of the channels that were written; none where there is but one.
-    """
+    """The files of one organised sample as one row of the dataset manifest describes them."""
 
     sample_id: str
     seq: str
     subset: str
     metadata: Metadata
-    folder: str
-    labels_present: tuple[int, ...] | None
-    binary_labels: tuple[int, ...]
-    shape: tuple[int, int, int]
+    folder: str  # POSIX, relative to the folder that the manifest is about, such as ``grouped``
+    labels_present: tuple[int, ...] | None  # in the mask, in order; None without one
+    binary_labels: tuple[int, ...]  # that have a binary mask file
+    shape: tuple[int, int, int]  # voxels along x, y, z
     spacing_mm: tuple[float, float, float]
-    orientation_from: str
+    orientation_from: str  # this and what follows as of `FileHeader`
     orientation_to: str
     vol_dtype: str
-    mask_dtype: str | None
+    mask_dtype: str | None  # None without a mask
     affine_json: str
-    channels: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()  # that were written; none where there is but one
 
 
 @dataclass(frozen=True, slots=True)
 class StepIssue:
-    """An issue with the step that found it.
-
-    Parameters
-    ----------
-    step : Step
-        Which replaces its issues when it runs again.
-    issue : Issue
-        What was found.
-    """
+    """An issue with the step that found it, which replaces its issues when it runs again."""
 
     step: Step
     issue: Issue
@@ -300,50 +211,24 @@ class StepIssue:
 
 @dataclass(frozen=True, slots=True)
 class StepResult(Generic[T]):
-    """What a single command's step did with one sample.
-
-    Parameters
-    ----------
-    sample_id : str
-        The sample.
-    value : T or None
-        The step's result; None when there is none, which the issues explain.
-    issues : tuple of Issue
-        What was found.
-    """
+    """What a single command's step did with one sample."""
 
     sample_id: str
-    value: T | None
+    value: T | None  # the step's result; None when there is none, which the issues explain
     issues: tuple[Issue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRecord:
-    """What one sample contributes to the tables.
-
-    Parameters
-    ----------
-    sample_id : str
-        The sample.
-    files : SampleFiles or None
-        Its row of the dataset manifest; None when nothing was written.
-    before, after : Regions
-        Small regions by volume threshold in mm3, before and after denoising.
-    changes : tuple of LabelChange
-        Voxels that denoising changed, by label before, then label after.
-    issues : tuple of StepIssue
-        What the sample's steps found.
-    overlaps : tuple of Overlap
-        What binary masks of labels shared, that its mask was merged of.
-    """
+    """What one sample contributes to the tables."""
 
     sample_id: str
-    files: SampleFiles | None
-    before: Regions = ()
+    files: SampleFiles | None  # its row of the dataset manifest; None when nothing was written
+    before: Regions = ()  # small regions before denoising, and after it
     after: Regions = ()
-    changes: tuple[LabelChange, ...] = ()
+    changes: tuple[LabelChange, ...] = ()  # by denoising; by label before, then label after
     issues: tuple[StepIssue, ...] = ()
-    overlaps: tuple[Overlap, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()  # of binary masks of labels that its mask was merged of
 
     @property
     def n_changed(self) -> int:
@@ -353,33 +238,13 @@ class SampleRecord:
 
 @dataclass(frozen=True, slots=True)
 class SampleResult:
-    """How one sample ended: what the client keeps of it, the rest is in its receipt.
-
-    Parameters
-    ----------
-    sample_id : str
-        The sample.
-    folder : str or None
-        Its folder, POSIX and relative to ``grouped``; None when nothing was written.
-    digest : str
-        Checksum of its record; empty without a receipt.
-    n_changed : int
-        Voxels that denoising changed.
-    issues : tuple of StepIssue
-        What the sample's steps found.
-    is_changed : bool
-        Whether the multi-label mask was changed.
-    n_binary_masks : int
-        Binary masks that were written.
-    regions : Regions
-        Small regions of the mask, where no receipt keeps them.
-    """
+    """How one sample ended: what the client keeps of it, the rest is in its receipt."""
 
     sample_id: str
-    folder: str | None
-    digest: str
-    n_changed: int
+    folder: str | None  # POSIX and relative to ``grouped``; None when nothing was written
+    digest: str  # checksum of its record; empty without a receipt
+    n_changed: int  # voxels that denoising changed
     issues: tuple[StepIssue, ...]
-    is_changed: bool = False
-    n_binary_masks: int = 0
-    regions: Regions = ()
+    is_changed: bool = False  # whether the multi-label mask was changed
+    n_binary_masks: int = 0  # that were written
+    regions: Regions = ()  # small ones of the mask, where no receipt keeps them

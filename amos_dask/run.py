@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from amos_dask.root.choices import (
 )
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.ownership import replaced_bytes, run_number
 from amos_dask.root.receipts import Receipts
+from amos_dask.root.replaced import replaced_bytes, run_number
 from amos_dask.root.staging import remove_temporaries, require_room, write_text
 from amos_dask.root.table_state import TableCounts
 from amos_dask.root.working import working_on
@@ -173,24 +173,15 @@ def run(
     with working_on(Layout(settings.root), no_lock=no_lock):
         found = find(settings)
         needs = Needs.of(list(found.archive.locations), [str(found.layout.root)])
-        with (
-            open_session(cluster, progress, needs, performance_report) as session,
-            _saying_how_to_go_on(session),
-            OwnFiles(found.layout, adopt=settings.adopt, is_run=True) as own,
-        ):
-            made, counts, outputs = _run(session, found, own)
+        with open_session(cluster, progress, needs, performance_report) as session:
+            try:
+                with OwnFiles(found.layout, adopt=settings.adopt, is_run=True) as own:
+                    made, counts, outputs = _run(session, found, own)
+            except KeyboardInterrupt:
+                how = "interrupted; what is complete stays, the same command goes on from there"
+                session.listener(Notice(how))
+                raise
     return _result(found, made, counts, outputs, time.perf_counter() - start)
-
-
-@contextmanager
-def _saying_how_to_go_on(session: Session) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        session.listener(
-            Notice("interrupted; what is complete stays, the same command goes on from there")
-        )
-        raise
 
 
 def _run(
@@ -208,8 +199,8 @@ def _run(
     made = _make_samples(session, found, plan, headers)
     # Only now: a run that could not start must not change what the next one goes by.
     keep_label_map(own, found.params.label_map, replace=True)
-    _name_ended(session, found)
     if settings.exclude is not None:
+        _name_ended(session, found)
         keep_exclusions(own, found.exclusions)
     write_remembered(layout, found.now)
     if settings.prune:
@@ -230,21 +221,11 @@ def _run(
 
 @dataclass(frozen=True)
 class _Made:
-    """How the chosen samples ended.
+    """How the chosen samples ended."""
 
-    Parameters
-    ----------
-    results : tuple of SampleResult
-        Of all samples that did not fail outside the data's own errors, complete ones included.
-    failures : tuple of Issue
-        Of those that did.
-    reasons : mapping of str to int
-        How many samples were complete, new, changed, …
-    """
-
-    results: tuple[SampleResult, ...]
-    failures: tuple[Issue, ...]
-    reasons: Mapping[str, int]
+    results: tuple[SampleResult, ...]  # of all that did not fail outside the data's own errors
+    failures: tuple[Issue, ...]  # of those that did
+    reasons: Mapping[str, int]  # how many samples were complete, new, changed, …
 
     def issues_of(self, step: Step) -> list[Issue]:
         """Return the issues of a step; tasks that failed count as the first one's."""
@@ -255,17 +236,7 @@ class _Made:
 def _check_headers(
     session: Session, found: Found, plan: Plan
 ) -> tuple[Plan, dict[str, HeaderCheck], list[Issue]]:
-    """Read the headers that no receipt tells.
-
-    Returns
-    -------
-    plan : Plan
-        Held against them.
-    headers : dict of str to HeaderCheck
-        Those of all samples.
-    issues : list of Issue
-        Of the archive.
-    """
+    """Read the headers that no receipt tells; return the plan held against those of all samples."""
     headers, issues = read_headers(session, found.archive, plan.headers)
     receipts = Receipts(found.layout)
     plan = plan.held_against(headers, receipts)
@@ -285,7 +256,7 @@ def _make_samples(
     if set(reasons) - {Reason.NEW}:
         session.listener(Notice(describe_reasons(reasons)))
     results = [p.todo.result for p in plan.samples if p.todo.result is not None]
-    failures, tasks = [found.issue for found in plan.missing], plan.tasks(headers)
+    failures, tasks = list(plan.missing), plan.tasks(headers)
     if tasks:
         left = [planned.sample for planned in plan.samples if planned.todo.outputs]
         session.require_memory(largest_scan_bytes(left))
@@ -331,8 +302,7 @@ def _result(
 
 def _say_what_is_otherwise(session: Session, found: Found, plan: Plan) -> None:
     """Say what changes of what is remembered, and which exclusions speak of no sample."""
-    changes = describe_changes(found, plan)
-    if changes:
+    if changes := describe_changes(found, plan):
         session.listener(Notice(changes))
     label_map = found.params.label_map
     if left := found.layout.dataset.not_denoised(label_map):
@@ -340,18 +310,15 @@ def _say_what_is_otherwise(session: Session, found: Found, plan: Plan) -> None:
         whose = f"{found.layout.dataset.name}'s definition"
         session.listener(Notice(f"denoising leaves as they are, as {whose} says: {names}"))
     there = {sample.sample_id for sample in found.archive.samples}
-    absent = sorted(found.exclusions.by_sample.keys() - there)
-    if absent:
-        names = ", ".join(absent)
+    if absent := found.exclusions.by_sample.keys() - there:
+        names = ", ".join(sorted(absent))
         session.listener(Notice(f"excluded from denoising, but not in the archive: {names}"))
 
 
 def _name_ended(session: Session, found: Found) -> None:
     """Say what was excluded from denoising and is not by the list that was given."""
     kept = find_exclusions(found.layout, None, found.params.label_map)
-    names = found.params.label_map.names()
-    ended = found.exclusions.find_ended(kept, names)
-    if found.settings.exclude is not None and ended:
+    if ended := found.exclusions.find_ended(kept, found.params.label_map.names()):
         session.listener(Notice(f"no longer excluded from denoising: {'; '.join(ended)}"))
 
 
@@ -359,14 +326,8 @@ def _name_denoised_otherwise(session: Session, found: Found) -> None:
     """Say how many samples that were not chosen were denoised with other parameters."""
     others = {sample.sample_id for sample in found.archive.samples} - found.chosen
     receipts = (Receipts(found.layout).read(name) for name in others)
-    n_others = sum(
-        receipt is not None and is_denoised_otherwise(receipt, found.params) for receipt in receipts
-    )
+    n_others = sum(r is not None and is_denoised_otherwise(r, found.params) for r in receipts)
     if n_others:
         were = "sample was" if n_others == 1 else "samples were"
-        session.listener(
-            Notice(
-                f"{n_others} other {were} denoised with other parameters; run without a choice of "
-                "samples to make all alike"
-            )
-        )
+        told = f"{n_others} other {were} denoised with other parameters"
+        session.listener(Notice(f"{told}; run without a choice of samples to make all alike"))

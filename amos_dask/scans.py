@@ -59,13 +59,12 @@ def find_scans(
     AmosDaskError
         When there is nothing usable.
     """
-    root, found, around = roots[0], list[Sample](), list[FileRef]()
-    inside = [] if len(roots) > 1 or is_one_file(root) else _files_inside(root)
-    for place in roots:
-        around += list_beside(place)
-    around = list({ref.location: ref for ref in (*inside, *around)}.values())
-    is_local = not (len(roots) > 1 or is_one_file(root) or is_url(root))
-    manifest = _find_manifest(absolute(root)) if is_local else None
+    root, found = roots[0], list[Sample]()
+    is_folder = len(roots) == 1 and not is_one_file(root)
+    inside = _files_inside(root) if is_folder else []
+    beside = [ref for place in roots for ref in list_beside(place)]
+    around = list({ref.location: ref for ref in (*inside, *beside)}.values())
+    manifest = _find_manifest(absolute(root)) if is_folder and not is_url(root) else None
     if manifest is not None:
         definition = replace(Layout.of(find_root(manifest.parent)).dataset, label_values={})
         found += _from_manifest(manifest, definition)
@@ -148,13 +147,12 @@ def _from_manifest(path: Path, definition: DatasetDefinition) -> Iterator[Sample
 def _from_unlabelled_zips(
     around: Iterable[FileRef], definition: DatasetDefinition, encoding: str | None
 ) -> Iterator[Sample]:
-    rows = _unlabelled_metadata(around, definition, encoding)
-    table = MetadataTable(definition, rows)
-    zips = definition.unlabelled.zips
-    for zip_ref, kind in [(ref, zips.fullmatch(file_name(ref.path))) for ref in around]:
+    table = MetadataTable(definition, _unlabelled_metadata(around, definition, encoding))
+    for place in around:
+        kind = definition.unlabelled.zips.fullmatch(file_name(place.path))
         if kind is None:
             continue
-        for ref in list_files(zip_ref.location):
+        for ref in list_files(place.location):
             path = PurePosixPath(ref.path)
             seq = definition.seq_in(path.name)
             if seq is not None and "__MACOSX" not in path.parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,37 +91,21 @@ class Settings:
 
 @dataclass(frozen=True)
 class Found:
-    """What a run has found, and goes by.
+    """What a run has found, and goes by."""
 
-    Parameters
-    ----------
-    settings : Settings
-        What was asked for.
-    layout : Layout
-        ROOT_DIR.
-    archive : Discovery
-        The archive.
-    samples : tuple of Sample
-        The chosen ones.
-    params : Params
-        Label map, denoising and region parameters.
-    exclusions : Exclusions
-        What denoising leaves as it was.
-    chosen : frozenset of str
-        Ids of the chosen samples.
-    before, now : Remembered
-        What ROOT_DIR remembers, and what it is to remember of this run.
-    """
-
-    settings: Settings
+    settings: Settings  # what was asked for
     layout: Layout
     archive: Discovery
-    samples: tuple[Sample, ...]
-    params: Params
-    exclusions: Exclusions
-    chosen: frozenset[str]
+    samples: tuple[Sample, ...]  # the chosen ones
+    params: Params  # of all samples; see `params_for`
+    exclusions: Exclusions  # what denoising leaves as it was
     before: Remembered
-    now: Remembered
+    now: Remembered  # what ROOT_DIR is to remember of this run
+
+    @cached_property
+    def chosen(self) -> frozenset[str]:
+        """Ids of the chosen samples."""
+        return frozenset(sample.sample_id for sample in self.samples)
 
     def params_for(self, sample_id: str) -> Params:
         """Return the parameters of one sample, with its exclusions."""
@@ -144,16 +129,16 @@ def find(settings: Settings) -> Found:
     layout = settle_dataset(layout, archive.definition)
     archive = _keep_subsets(layout, archive)
     samples = tuple(settings.selection.choose(archive.samples))
-    params = Params(
-        layout.dataset,
-        _choose_label_map(layout, settings),
-        choose_denoising(
-            layout, settings.kernel_size, settings.filter_halfedge, settings.region_area_thresh
-        ),
-        _choose_thresholds(layout, settings.region_volume_thresh),
+    label_map = _choose_label_map(layout, settings)
+    denoise = choose_denoising(
+        layout, settings.kernel_size, settings.filter_halfedge, settings.region_area_thresh
     )
-    chosen = frozenset(sample.sample_id for sample in samples)
-    others = [sample for sample in archive.samples if sample.sample_id not in chosen]
+    # Region manifests that are there already are written for their thresholds as well.
+    asked = {require_threshold("region_volume_thresh", t) for t in settings.region_volume_thresh}
+    thresholds = tuple(sorted(asked | set(layout.region_thresholds())))
+    params = Params(layout.dataset, label_map, denoise, thresholds)
+    chosen = {sample.sample_id for sample in samples}
+    others = [s for s in archive.samples if s.sample_id not in chosen]
     exclusions = _choose_exclusions(layout, settings.exclude, params.label_map, others)
     now = Remembered(
         _places_of(layout, archive.locations),
@@ -164,7 +149,7 @@ def find(settings: Settings) -> Found:
         params.denoise,
         exclusions.checksum,
     )
-    return Found(settings, layout, archive, samples, params, exclusions, chosen, before, now)
+    return Found(settings, layout, archive, samples, params, exclusions, before, now)
 
 
 def _places_of(layout: Layout, locations: Sequence[str]) -> str | tuple[str, ...]:
@@ -188,8 +173,7 @@ def _choose_csv(layout: Layout, settings: Settings, before: Remembered) -> _Csv:
     if settings.switch_archive or is_other:
         before = Remembered()
     else:
-        goes_on = settings.without_metadata
-        named = find_metadata_csv(layout, named, without_metadata=goes_on)
+        named = find_metadata_csv(layout, named, without_metadata=settings.without_metadata)
     return _Csv(
         None if named is None else str(named),
         settings.metadata_encoding or before.metadata_encoding,
@@ -252,12 +236,6 @@ def _require_same_names(layout: Layout, label_map: LabelMap) -> None:
                 f"definition of {layout.dataset.name}, whose masks are merged by these names; make "
                 "them agree."
             )
-
-
-def _choose_thresholds(layout: Layout, asked: Sequence[float]) -> tuple[float, ...]:
-    """Return the thresholds asked for, and those of region manifests that are there already."""
-    thresholds = {require_threshold("region_volume_thresh", threshold) for threshold in asked}
-    return tuple(sorted(thresholds | set(layout.region_thresholds())))
 
 
 def _choose_exclusions(

@@ -38,15 +38,7 @@ class _PlainDumper(yaml.SafeDumper):
 def parse_yaml(text: str) -> object:
     """Return the content of a YAML, or JSON, text: mappings, lists and text only.
 
-    Parameters
-    ----------
-    text : str
-        One document.
-
-    Raises
-    ------
-    ValueError
-        When it is none.
+    Raises `ValueError` when it is none.
     """
     try:
         return _StrictLoader(text).get_single_data()
@@ -59,10 +51,8 @@ def read_yaml(path: Path, what: str, refusal: type[Exception]) -> object:
 
     Parameters
     ----------
-    path : Path
-        The file.
-    what : str
-        What it ought to be, for the message.
+    path, what
+        The file, and what it ought to be, for the message.
     refusal : type of exception
         Is raised when it cannot be read; the message is a sentence that names the file.
     """

@@ -129,16 +129,8 @@ def _failure(url: str, error: faults.HTTPError) -> PassingError | ArchiveError:
 def fetch(file: PublishedFile, final: Path, listener: Listener) -> None:
     """Download a file; it appears under its name when it is complete and as published.
 
-    What an earlier call left in `partial_path` is gone on with.
-
-    Parameters
-    ----------
-    file : PublishedFile
-        What to download.
-    final : Path
-        What it becomes. Its folder is made.
-    listener : callable
-        Is told of progress, in bytes, and of failed attempts.
+    Its folder is made, and what an earlier call left in `partial_path` is gone on with. The
+    listener is told of progress, in bytes, and of failed attempts.
 
     Raises
     ------
@@ -166,10 +158,8 @@ class _Transfer:
     def __init__(
         self, file: PublishedFile, partial: FileIO, final: Path, listener: Listener
     ) -> None:
-        self._file = file
-        self._partial = partial
-        self._final = final
-        self._listener = listener
+        self._file, self._partial = file, partial
+        self._final, self._listener = final, listener
         # What the whole has, 0 where that is not known; what of it is there, and by which ETag.
         self._n_bytes = 0 if file.n_bytes_uncertain else file.n_bytes
         self._n_there = partial.seek(0, os.SEEK_END)
@@ -254,23 +244,20 @@ class _Transfer:
                     f"the server sends more than the {self._n_bytes} bytes it should have; choose "
                     "another source"
                 )
-            self._append(block)
+            rest = memoryview(block)
+            try:
+                while rest:  # a file without buffer may take less than all
+                    rest = rest[self._partial.write(rest) or 0 :]
+            except OSError as error:
+                error.filename = self._final  # where there is no space left, for example
+                raise
+            self._n_there += len(block)
             self._tell("download", self._n_there, self._n_bytes)
         # Where the reply does not tell its end, what is known of the size has to.
         n_least = self._n_bytes or max(1, self._file.n_bytes - self._file.n_bytes_uncertain)
         if self._n_there < n_least:
             raise PassingError("the connection was cut")
         self._tell("download", self._n_there, self._n_bytes, now=True)
-
-    def _append(self, block: bytes) -> None:
-        rest = memoryview(block)
-        try:
-            while rest:  # a file without buffer may take less than all
-                rest = rest[self._partial.write(rest) or 0 :]
-        except OSError as error:
-            error.filename = self._final  # where there is no space left, for example
-            raise
-        self._n_there += len(block)
 
     def _restart(self) -> None:
         self._partial.seek(0)
@@ -302,14 +289,12 @@ class _Transfer:
 def _read_headers(reply: urllib3.BaseHTTPResponse) -> tuple[int, int | None, str]:
     """Return where a reply begins, -1 for nowhere; the size of the whole; and its strong ETag."""
     etag = reply.headers.get("ETag", "").strip()
-    start: str | None = "0"
-    size: str | None = reply.headers.get("Content-Length")
+    start, size = "0", reply.headers.get("Content-Length", "")
     if reply.status != _WHOLE:
         match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
-        start, size = match.groups() if match else (None, None)
-    n_bytes = int(size) if size and size.isdecimal() else None
-    strong = etag if _STRONG_ETAG.fullmatch(etag) else ""
-    return -1 if start is None else int(start), n_bytes, strong
+        start, size = match.groups("-1") if match else ("-1", "")
+    n_bytes = int(size) if size.isdecimal() else None
+    return int(start), n_bytes, etag if _STRONG_ETAG.fullmatch(etag) else ""
 
 
 @contextmanager

@@ -7,6 +7,7 @@ A ROOT_DIR is held against what `run` keeps of it: receipts, the record of the m
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,11 +27,7 @@ from amos_dask.errors import (
     ManifestError,
     raise_on_sigterm,
 )
-from amos_dask.export.verify_export import (
-    find_exports_at,
-    verify_exports,
-    with_outdated_exports,
-)
+from amos_dask.export.verify_export import find_exports_at, verify_exports, with_outdated_exports
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.params import Params
 from amos_dask.records import by_number
@@ -44,13 +41,7 @@ from amos_dask.root.staging import find_journals, is_leftover
 from amos_dask.root.table_state import TableCounts, read_table_state
 from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.soundness import (
-    RootSample,
-    Verified,
-    issue_of,
-    verify_outputs,
-    verify_sample,
-)
+from amos_dask.sample.soundness import RootSample, Verified, issue_of, verify_outputs, verify_sample
 from amos_dask.sample.todo import other_choices
 from amos_dask.tables.issue_files import read_issues
 from amos_dask.tables.own_workbooks import find_altered_files
@@ -174,10 +165,7 @@ def _verify_archive(
     full: bool,
 ) -> CommandResult:
     conclude = partial(
-        _conclude,
-        shown(location),
-        unsound="not sound",
-        advice="download those files again",
+        _conclude, shown(location), unsound="not sound", advice="download those files again"
     )
     issues = []
     if published is not None:
@@ -203,27 +191,20 @@ def _verify_archive(
     issues += [i for i in archive.issues if i.code in _OF_NAMES and i.sample in chosen]
     issues += all_issues(results)
     looked_at = [result.value for result in results if result.value is not None]
-    return conclude(len(samples), issues, sound=_describe(looked_at, full=full))
+    seen = "headers and ends"
+    if n_without_end := sum(sample.n_without_end for sample in looked_at):
+        seen = f"headers, of {n_without_end} no ends as the zip packs them"
+    how = "all voxels decoded" if full else f"{seen}; --full decodes all voxels"
+    n_files = sum(sample.n_files for sample in looked_at)
+    sound = f"{len(looked_at)} samples, {n_files} files ({how})"
+    return conclude(len(samples), issues, sound=sound)
 
 
 def _damaged_zip(location: str, error: DamagedArchiveError, definition: DatasetDefinition) -> Issue:
-    message = str(error).removeprefix(f"{shown(location)}: ")
-    published = definition.published_zip
-    progress = "" if published is None else describe_progress(location, published)
-    if progress:
+    message, published = str(error).removeprefix(f"{shown(location)}: "), definition.published_zip
+    if published is not None and (progress := describe_progress(location, published)):
         message += f" If it is the published one, it {progress}."
     return make_issue("damaged_zip", message, file=file_name(location))
-
-
-def _describe(looked_at: Sequence[Verified], *, full: bool) -> str:
-    """Say what was looked at, and what was not."""
-    n_files = sum(sample.n_files for sample in looked_at)
-    n_without_end = sum(sample.n_without_end for sample in looked_at)
-    seen = "headers and ends"
-    if n_without_end:
-        seen = f"headers, of {n_without_end} no ends as the zip packs them"
-    how = "all voxels decoded" if full else f"{seen}; --full decodes all voxels"
-    return f"{len(looked_at)} samples, {n_files} files ({how})"
 
 
 # ---------------------------------------------------------------- a ROOT_DIR
@@ -248,10 +229,8 @@ def _verify_root(
         for issue in read_issues(layout.descriptor / "issues.jsonl")
         if issue.severity == "error" and (selection.is_everything or issue.sample in told)
     ]
-    n_files = sum(sample.n_files for sample in verified.values())
-    n_edited = sum(sample.n_edited for sample in verified.values())
-    written = f"{n_files} files as they were written"
-    if n_edited:
+    written = f"{sum(s.n_files for s in verified.values())} files as they were written"
+    if n_edited := sum(sample.n_edited for sample in verified.values()):
         written += f", {n_edited} of them edited by hand"
     how = "all images decoded" if full else "sizes and checksums; --full decodes all images"
     return _conclude(
@@ -278,12 +257,10 @@ def _advise(issues: Sequence[Issue]) -> str:
 
 def _say_adopt(layout: Layout, issue: Issue) -> Issue:
     """Say of what the next run does not write over what makes it do so."""
-    path = layout.root / issue.file
     if issue.code == "no_receipt":
         return replace(issue, action="run takes what is as it would write it; the rest " + _STAYS)
-    if issue.code != "altered_output" or not _is_in_the_way(path):
-        return issue
-    return replace(issue, action=_STAYS)
+    stays = issue.code == "altered_output" and _is_in_the_way(layout.root / issue.file)
+    return replace(issue, action=_STAYS) if stays else issue
 
 
 def _is_in_the_way(path: Path) -> bool:
@@ -314,16 +291,13 @@ def _verify_choices(layout: Layout, samples: Mapping[str, Verified]) -> Iterator
     others: dict[Path, list[str]] = {layout.label_map: [], layout.denoise_exclude: []}
     for name, sample in samples.items():
         params = Params(layout.dataset, label_map, excluded=exclusions.for_sample(name))
-        made_by = sample.masks_made_with
-        differs = other_choices(made_by, params, may_be_restored=may_be_restored)
-        for path, is_other in zip(others, differs, strict=True):
-            if is_other:
-                others[path].append(name)
+        differs = other_choices(sample.masks_made_with, params, may_be_restored=may_be_restored)
+        for names, is_other in zip(others.values(), differs, strict=True):
+            names += [name] if is_other else []
     for path, names in others.items():
         if names:
             n = f"{len(names)} sample{'s' if len(names) > 1 else ''} such as {names[0]}"
-            message = f"is not what {n} was made with{_TAKEN_UP}"
-            yield changed(message, file=layout.shown(path))
+            yield changed(f"is not what {n} was made with{_TAKEN_UP}", file=layout.shown(path))
 
 
 def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:
@@ -335,12 +309,11 @@ def _find_samples(layout: Layout, selection: Selection) -> list[RootSample]:
         files = None if receipt is None else receipt.record.files
         nowhere = layout.sample_folder(layout.grouped, sample_id)
         found.append(nowhere if files is None else layout.folder_of(files))
-    folders: dict[str, list[SampleFolder]] = {}
+    folders = defaultdict[str, list[SampleFolder]](list)
     for folder in selection.choose_folders(found):
-        folders.setdefault(folder.sample_id, []).append(folder)
+        folders[folder.sample_id].append(folder)
     return [
-        RootSample(sample_id, layout, tuple(folders[sample_id]))
-        for sample_id in sorted(folders, key=by_number)
+        RootSample(name, layout, tuple(folders[name])) for name in sorted(folders, key=by_number)
     ]
 
 
@@ -385,5 +358,5 @@ def _find_leftovers(layout: Layout) -> Iterator[Issue]:
                 found = make_issue("leftover", "a temporary file of a run that was killed")
                 if top != layout.state and path not in ours:
                     message = "named like a temporary file, and in no list of ours; it stays"
-                    found = make_issue("leftover", message, severity="warning")
+                    found = replace(found, message=message, severity="warning")
                 yield replace(found, file=layout.key(path))

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from amos_dask.archive.listing import file_ref
 from amos_dask.file_refs import FileRef
-from amos_dask.nifti import ImageInfo, open_image, read_info, write_mask
+from amos_dask.nifti import ImageInfo, mask_header, open_image, read_info, write_labels, write_mask
 from amos_dask.records import Overlap
-from amos_dask.steps.mask_labels import write_binary_masks
 from amos_dask.steps.merge_masks import MaskMerger
 from benchmarks.harness import (
     Claim,
@@ -148,7 +147,8 @@ def _floor(refs: Mapping[int, FileRef], written: Path, mask: Mask, *, binary: bo
 def _write(written: Path, info: ImageInfo, mask: Mask, labels: Iterable[int]) -> None:
     """Write the mask, and a binary mask of each of some labels."""
     write_mask(written / "mask.nii.gz", info, mask)
-    write_binary_masks({i: written / f"{i:03d}.nii.gz" for i in labels}, mask, info)
+    paths = {i: written / f"{i:03d}.nii.gz" for i in labels}
+    write_labels(paths, mask_header(info), mask)
 
 
 def _dataobj(image: Any) -> NDArray[Any]:

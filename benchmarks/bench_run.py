@@ -15,7 +15,7 @@ from amos_dask.engine.options import ClusterOptions
 from amos_dask.records import Sample
 from amos_dask.root.receipts import Receipts
 from amos_dask.sample.make import make_sample
-from amos_dask.sample.task import Clock
+from amos_dask.sample.masks import Clock
 from benchmarks import straightforward
 from benchmarks.floor import Plan, plan, run_floor
 from benchmarks.harness import (

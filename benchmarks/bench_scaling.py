@@ -18,7 +18,7 @@ from amos_dask.engine.events import ignore
 from amos_dask.engine.graph import run_tasks
 from amos_dask.engine.options import ClusterOptions
 from amos_dask.sample.make import make_sample
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.todo import SampleTask
 from benchmarks.harness import (
     Claim,
     Comparison,

@@ -18,7 +18,7 @@ from amos_dask.engine.options import ClusterOptions
 from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import Metadata, Sample, SampleResult, Step, StepIssue
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.todo import SampleTask
 from benchmarks.harness import (
     Claim,
     Comparison,

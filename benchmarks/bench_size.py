@@ -13,7 +13,7 @@ from amos_dask.engine.events import ignore
 from amos_dask.engine.graph import run_tasks
 from amos_dask.engine.options import ClusterOptions
 from amos_dask.sample.make import make_sample
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.todo import SampleTask
 from benchmarks.harness import Claim, Report, Table, benchmark, median_of
 from benchmarks.outputs import FreshRoot, archive_task, fresh_root, samples_of
 from benchmarks.scans import CT_SHAPE, Shape, sized_archive

@@ -31,7 +31,7 @@ from amos_dask.kernels import (
 from amos_dask.nifti import ImageInfo, make_header, read_info
 from amos_dask.params import DenoiseParams
 from amos_dask.records import Sample
-from amos_dask.sample.task import Clock
+from amos_dask.sample.masks import Clock
 from benchmarks.scans import N_LABELS, Mask
 
 _CHUNK_VOXELS = 1 << 18  # of float32: one MB, which stays in the cache from scaling to packing

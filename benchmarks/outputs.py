@@ -12,8 +12,8 @@ from amos_dask.datasets import AMOS22
 from amos_dask.params import Params
 from amos_dask.records import Sample
 from amos_dask.root.layout import Layout
-from amos_dask.sample.archive_source import ArchiveSource
-from amos_dask.sample.task import EVERY_STEP, SampleTask
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.todo import EVERY_STEP, SampleTask
 from benchmarks.settings import Settings
 
 _IN_MEMORY = Path("/dev/shm")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from amos_dask.phantom import Archive, write_archive
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from mini import Own
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +28,23 @@ def cluster_address() -> Iterator[str]:
         silence_logs=50,
     ) as cluster:
         yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def client(cluster_address: str) -> Iterator[Client]:
+    """Return a client of that cluster."""
+    from distributed import Client
+
+    with Client(cluster_address, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture
+def own(tmp_path: Path, client: Client) -> Callable[[str], Own]:
+    """Return what makes an archive and ROOT_DIR for a definition of one's own."""
+    from mini import Own
+
+    return lambda definition: Own(tmp_path, client, definition)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import csv
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,12 @@ from amos_dask.params import Params
 from amos_dask.records import Sample
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Staging
-from amos_dask.sample.archive_source import ArchiveSource
-from amos_dask.sample.task import EVERY_STEP, SampleTask
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.todo import EVERY_STEP, SampleTask
 from amos_dask.tables.workbook import save_workbook
+
+# What costs half of a small run, where nothing of it is looked at.
+BARE = ("--no_report", "--no_statistics")
 
 
 def contents(root: Path, *folders: str) -> dict[str, Any]:
@@ -45,10 +50,14 @@ def _content(path: Path) -> Any:
         told = report_data(path)
         known = told.get("content", {})  # none where a test has spoilt it
         return {**told, "content": {**known, "root": ""}, "times": None}
-    if path.suffix != ".xlsx":
-        return path.read_bytes()
-    workbook = load_workbook(path)
-    return {sheet.title: [list(row) for row in sheet.values] for sheet in workbook}
+    content = path.read_bytes()
+    return _cells(content) if path.suffix == ".xlsx" else content
+
+
+@lru_cache(maxsize=500)  # the same workbooks are compared again and again, and openpyxl is slow
+def _cells(workbook: bytes) -> dict[str, tuple[tuple[Any, ...], ...]]:
+    """Return the rows of each worksheet."""
+    return {sheet.title: tuple(sheet.values) for sheet in load_workbook(BytesIO(workbook))}
 
 
 def report_data(page: Path) -> dict[str, Any]:
@@ -116,7 +125,7 @@ def _without_times(path: Path) -> bytes:
 
 def table(workbook: Path, title: str = "Manifest") -> dict[str, dict[str, Any]]:
     """Return ID -> row of a worksheet with an ``ID`` column."""
-    header, *rows = load_workbook(workbook)[title].values
+    header, *rows = _cells(workbook.read_bytes())[title]
     return {str(row["ID"]): row for row in (dict(zip(header, r, strict=True)) for r in rows)}
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from roots import contents, errors, issues, program, sample_dir, snapshot, table
+from mini import QUIET
+from roots import BARE, contents, errors, issues, program, sample_dir, snapshot, table
 
 import amos_dask
 
@@ -26,7 +27,7 @@ def made(source: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address
     """Return a ROOT_DIR after a run that no test changes, with its archive inside."""
     root = tmp_path_factory.mktemp("made") / "AMOS22"
     shutil.copytree(source, root / "archive")
-    program("run", root, "--cluster", cluster_address, "--quiet")
+    program("run", root, "--cluster", cluster_address, "--quiet", *BARE)
     return root
 
 
@@ -39,7 +40,7 @@ class Place:
 
     def run(self, *words: str | Path, exit_code: int = 0) -> str:
         """Run, and return what was said in one line."""
-        done = program("run", self.root, *words, *self._cluster, exit_code=exit_code)
+        done = program("run", self.root, *words, *self._cluster, *BARE, exit_code=exit_code)
         return " ".join(done.output.split())
 
     def withdraw(self, *names: str, listing: bool = True) -> None:
@@ -186,7 +187,8 @@ def test_prune_names_the_exports_that_hold_a_sample(place: Place, tmp_path: Path
         program("export", "nnunet", tmp_path / name, *words)
     place.withdraw("amos_0009")
     said: list[object] = []
-    amos_dask.run(place.root, prune=True, cluster=place._cluster[1], progress=said.append)
+    how = QUIET | {"cluster": place._cluster[1], "progress": said.append}
+    amos_dask.run(place.root, prune=True, **how)
     assert any("amos_0009: removed" in str(e) and "exports ../holder/" in str(e) for e in said)
     (issue,) = (i for i in issues(place.root) if i["code"] == "replaced")
     assert "exports ../holder/" in issue["action"]
@@ -216,7 +218,7 @@ def test_a_dry_run_says_what_is_absent_and_what_would_go(place: Place) -> None:
 
 def test_pruning_keeps_what_was_edited_by_hand(tmp_path: Path, cluster_address: str) -> None:
     archive = amos_dask.write_archive(tmp_path / "ph", n_ct=3, n_mri=0, size="tiny", seed=1).path
-    root, words = tmp_path / "R", ("--cluster", cluster_address, "--quiet")
+    root, words = tmp_path / "R", ("--cluster", cluster_address, "--quiet", *BARE)
     program("run", root, "--archive", archive, *words)
     (info,) = root.rglob("amos_0001_info.yaml")
     edited = info.read_text(encoding="utf-8").replace("site: '", "site: 'ward ")
@@ -233,7 +235,7 @@ def test_pruning_keeps_what_was_edited_by_hand(tmp_path: Path, cluster_address: 
 
 def test_a_damaged_dataset_json_prunes_nothing(tmp_path: Path, cluster_address: str) -> None:
     archive = amos_dask.write_archive(tmp_path / "ph", n_ct=3, n_mri=0, size="tiny", seed=1).path
-    root, words = tmp_path / "R", ("--cluster", cluster_address, "--quiet")
+    root, words = tmp_path / "R", ("--cluster", cluster_address, "--quiet", *BARE)
     program("run", root, "--archive", archive, *words)
     before = snapshot(root / "grouped" / "AMOS-CT" / "train")
     for path in archive.rglob("amos_0001.nii.gz"):

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
+from roots import program
 
 import amos_dask
 from amos_dask import cluster_check as pipeline_check
@@ -371,20 +372,9 @@ def test_too_little_memory_is_a_problem(
 # ---------------------------------------------------------------- the command
 
 
-def command(*options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "amos_dask", "cluster", "check", *map(str, options)],
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_the_command_tells_as_json(cluster_address: str, root: Path, phantom: Archive) -> None:
-    done = command(
-        *("--cluster", cluster_address, "--root_dir", root, "--archive", phantom.path, "--json")
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
+    words = ("--cluster", cluster_address, "--root_dir", root, "--archive", phantom.path)
+    report = json.loads(program("cluster", "check", *words, "--json").stdout.splitlines()[-1])
     assert report["problems"] == []
     assert len(report["workers"]) == 2
     assert {worker["failure"] for worker in report["workers"]} == {""}
@@ -392,6 +382,5 @@ def test_the_command_tells_as_json(cluster_address: str, root: Path, phantom: Ar
 
 
 def test_the_command_fails_with_the_problems(cluster_address: str) -> None:
-    done = command("--cluster", cluster_address, "--archive", "/nowhere/amos22.zip")
-    assert done.returncode == 1
-    assert "/nowhere/amos22.zip" in done.stdout + done.stderr
+    words = ("--cluster", cluster_address, "--archive", "/nowhere/amos22.zip")
+    assert "/nowhere/amos22.zip" in program("cluster", "check", *words, exit_code=1).output

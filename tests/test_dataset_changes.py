@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,6 @@ def definition(name: str, folder: Path) -> str:
     path = folder / "nine.yaml"
     path.write_text(dump_yaml(content | {"labels": labels, "denoise": ["liver", "stomach"]}))
     return str(path)
-
-
-@pytest.fixture(scope="module")
-def client(cluster_address: str) -> Iterator[Client]:
-    with Client(cluster_address, set_as_default=False) as client:
-        yield client
 
 
 class Place:

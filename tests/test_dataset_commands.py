@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,6 @@ WRITE: dict[str, Callable[[Path], OtherArchive]] = {
     "nnunet": partial(write_nnunet, regions=True, ignore=True),
     "totalsegmentator": partial(write_totalsegmentator, n_scans=3, n_labels=9, shape=(20, 25, 12)),
 }
-
-
-@pytest.fixture(scope="module")
-def client(cluster_address: str) -> Iterator[Client]:
-    with Client(cluster_address, set_as_default=False) as client:
-        yield client
 
 
 def of_nine_labels(folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,6 @@ from amos_dask.errors import AmosDaskError
 LABELS = "labels: {0: background, 1: liver, 2: spleen, 3: cyst}"
 PARTS = 'volumes: "{id}/ct"\nmasks: "{id}/organs/{label}"\nsubsets: train\ndenoise: none'
 CHANNELS = 'volumes: "{id}/{id}_{channel}"\nmasks: "{id}/{id}_seg"\nsubsets: train\ndenoise: none'
-
-
-@pytest.fixture(scope="module")
-def client(cluster_address: str) -> Iterator[Client]:
-    with Client(cluster_address, set_as_default=False) as client:
-        yield client
-
-
-@pytest.fixture
-def own(tmp_path: Path, client: Client) -> Callable[[str], Own]:
-    return lambda definition: Own(tmp_path, client, definition)
 
 
 def change(own: Own, old: str, new: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ _NNUNET = partial(Case, dataset="nnunet", labels=("organ", "lesion"), codes=("ju
 CASES = {
     "brats 2021": Case(partial(write_brats, year=2021), "brats", "BRATS-MRI", _BRATS, _CONTRASTS),
     "brats 2023": Case(partial(write_brats, year=2023), "brats", "BRATS-MRI", _BRATS, _CONTRASTS),
-    "totalsegmentator": _total(12, 4),
+    "totalsegmentator": _total(12, 5),
     "kits23": Case(
         write_kits23,
         "kits23",
@@ -209,19 +209,17 @@ def make(case: Case, folder: Path, client: Client) -> Made:
 
 
 @pytest.fixture(scope="module")
-def client(cluster_address: str) -> Iterator[Client]:
-    with Client(cluster_address, set_as_default=False) as client:
-        yield client
+def made_of(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """Return what makes a case; what it made no test changes."""
+    return cache(lambda name: make((CASES | WHOLE)[name], tmp_path_factory.mktemp("made"), client))
 
 
 @pytest.fixture(
     scope="module",
     params=[*CASES, *(pytest.param(name, marks=pytest.mark.integration) for name in WHOLE)],
 )
-def made(
-    request: pytest.FixtureRequest, client: Client, tmp_path_factory: pytest.TempPathFactory
-) -> Made:
-    return make((CASES | WHOLE)[request.param], tmp_path_factory.mktemp("made"), client)
+def made(request: pytest.FixtureRequest, made_of: Callable[[str], Made]) -> Made:
+    return made_of(request.param)
 
 
 def test_every_channel_is_float32_and_the_values_are_those_of_its_file(made: Made) -> None:
@@ -357,9 +355,9 @@ def test_verify_finds_result_and_archive_sound(made: Made, cluster_address: str)
     [("brats 2021", "zip"), ("brain", "tar"), ("totalsegmentator", "zip"), ("nnunet", "tar")],
 )
 def test_a_zip_or_tar_gives_the_same_tree(
-    name: str, form: str, client: Client, tmp_path: Path
+    name: str, form: str, client: Client, made_of: Callable[[str], Made], tmp_path: Path
 ) -> None:
-    made = make(CASES[name], tmp_path, client)
+    made = made_of(name)
     folder = made.archive.path
     packed = shutil.make_archive(str(tmp_path / folder.name), form, folder)
     root = tmp_path / "of the packed"
@@ -367,9 +365,8 @@ def test_a_zip_or_tar_gives_the_same_tree(
     assert_same(contents(made.root), contents(root))
 
 
-def test_totalsegmentator_s_csv_tells_subset_sex_and_age(client: Client, tmp_path: Path) -> None:
-    made = make(_total(12, 5), tmp_path, client)
-    rows = table(made.root / "grouped" / "dataset_manifest.xlsx")
+def test_totalsegmentator_s_csv_tells_subset_sex_and_age(made_of: Callable[[str], Made]) -> None:
+    rows = table(made_of("totalsegmentator").root / "grouped" / "dataset_manifest.xlsx")
     told = ["subset", "sex", "age", "manufacturer_model_name", "manufacturer", "site"]
     siemens = ("SOMATOM Force", "siemens")
     assert [tuple(row[name] for name in told) for row in rows.values()] == [
@@ -381,8 +378,10 @@ def test_totalsegmentator_s_csv_tells_subset_sex_and_age(client: Client, tmp_pat
     ]
 
 
-def test_brats_may_lie_in_two_archives(client: Client, tmp_path: Path) -> None:
-    made = make(CASES["brats 2023"], tmp_path, client)
+def test_brats_may_lie_in_two_archives(
+    client: Client, made_of: Callable[[str], Made], tmp_path: Path
+) -> None:
+    made = made_of("brats 2023")
     folders = sorted(path for path in made.archive.path.iterdir() if path.is_dir())
     zips = [shutil.make_archive(str(tmp_path / path.name), "zip", path) for path in folders]
     root = tmp_path / "of two"

@@ -34,7 +34,7 @@ def test_an_example_gives_what_it_shows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @contextmanager
-    def connect(options: Any) -> Iterator[Client]:
+    def connect(*_: Any) -> Iterator[Client]:
         with Client(cluster_address) as client:
             yield client
 

@@ -100,12 +100,6 @@ def by_name(outcomes: Iterator[Outcome[Any]]) -> dict[str, Outcome[Any]]:
     return found
 
 
-@pytest.fixture
-def client(cluster_address: str) -> Iterator[Client]:
-    with Client(cluster_address, set_as_default=False) as client:
-        yield client
-
-
 @pytest.fixture(scope="module")
 def fragile() -> Iterator[LocalCluster]:
     """A cluster of its own, whose workers may die and whose scheduler can be looked into."""

@@ -37,8 +37,7 @@ def test_a_code_has_the_promised_severity(code: str) -> None:
 def test_a_catalogue_row_is_complete(code: str) -> None:
     assert code == code.lower()
     assert code.replace("_", "").isalnum()
-    assert CATALOGUE[code].severity in ("info", "warning", "error")
-    assert CATALOGUE[code].meaning.strip()
+    assert CATALOGUE[code] in ("info", "warning", "error")
 
 
 def test_an_issue_has_the_six_columns_in_order() -> None:

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mini import QUIET
 from numpy.typing import NDArray
 from roots import issues, program, sample_dir, snapshot, table, truncate, voxels
 
@@ -110,7 +111,7 @@ DUPLICATES = {("amos_0001", "amos_0050"), ("amos_0009", "amos_0222", "amos_0501"
 def made(planted: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
     """Return a ROOT_DIR of it that no test changes."""
     root = tmp_path_factory.mktemp("made") / "AMOS22"
-    amos_dask.run(root, planted, cluster=cluster_address, progress="none")
+    amos_dask.run(root, planted, cluster=cluster_address, **QUIET)
     return root
 
 
@@ -168,7 +169,7 @@ def test_an_issue_names_all_scans_and_their_subsets(made: Path, cluster_address:
 def test_a_clean_archive_has_no_leaks(tmp_path: Path, cluster_address: str) -> None:
     archive = amos_dask.write_archive(tmp_path / "clean", n_ct=8, n_mri=4, size="tiny", seed=3)
     root = tmp_path / "AMOS22"
-    amos_dask.run(root, archive.path, cluster=cluster_address, progress="none")
+    amos_dask.run(root, archive.path, cluster=cluster_address, **QUIET)
     result = amos_dask.leaks(root, cluster=cluster_address, progress="none")
     assert result.issues == ()
     assert result.frame is not None
@@ -274,7 +275,8 @@ def test_a_run_with_nothing_to_do_compares_no_scans(
     copied: Path, planted: Path, cluster_address: str
 ) -> None:
     before, events = snapshot(copied), list[Event]()
-    amos_dask.run(copied, planted, cluster=cluster_address, progress=events.append)
+    how = QUIET | {"cluster": cluster_address, "progress": events.append}
+    amos_dask.run(copied, planted, **how)
     assert phases(events) == []
     assert snapshot(copied) == before
 
@@ -288,7 +290,8 @@ def test_only_scans_with_the_same_checksum_are_unpacked(
     image = nib.load(path)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), path)
     events = list[Event]()
-    amos_dask.run(copied, archive, cluster=cluster_address, progress=events.append)
+    how = QUIET | {"cluster": cluster_address, "progress": events.append}
+    amos_dask.run(copied, archive, **how)
     unpacked = {e.name for e in events if isinstance(e, TaskEnded) and e.work == "compare"}
     assert unpacked == {f"amos_{n:04d}" for n in (9, 222, 501, 111, 507)}  # no more 1 and 50
     assert len(leak_issues(copied)) == 4
@@ -302,10 +305,10 @@ def test_scans_that_could_not_be_compared_are_compared_by_the_next_run(
         patched.setattr(
             sys.modules["amos_dask.leaks"], "_find_same_voxels", lambda *_: ({}, [error])
         )
-        first = amos_dask.run(root, planted, cluster=cluster_address, progress="none")
+        first = amos_dask.run(root, planted, cluster=cluster_address, **QUIET)
     assert first.exit_code == 3
     assert len(leak_issues(root)) == 3
-    second = amos_dask.run(root, planted, cluster=cluster_address, progress="none")
+    second = amos_dask.run(root, planted, cluster=cluster_address, **QUIET)
     assert second.exit_code == 0
     assert len(leak_issues(root)) == 5
 
@@ -317,7 +320,7 @@ def test_a_leak_that_was_mended_is_not_told_any_more(
     shutil.copytree(planted, archive)
     path = archive / METADATA_NAME
     path.write_text(path.read_text().replace("19500101", "19500109", 1))
-    amos_dask.run(copied, archive, cluster=cluster_address, progress="none")
+    amos_dask.run(copied, archive, cluster=cluster_address, **QUIET)
     found = leak_issues(copied)
     assert [i for i in found if i["sample"] == "amos_0001"] == [
         i for i in found if i["code"] == "duplicate_scan" and i["sample"] == "amos_0001"

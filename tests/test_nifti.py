@@ -41,7 +41,7 @@ from amos_dask.nifti import write as nifti_write
 
 Array = NDArray[Any]
 
-quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 DTYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
 LAS = from_matvec(np.diag([-0.8, 0.8, 5.0]), [100, -120, -300])
 GARBAGE = b"\xffnot gzip\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,12 @@ import numpy as np
 import oracle
 import pytest
 from distributed import Client
+from mini import QUIET
 from numpy.typing import NDArray
 from openpyxl import load_workbook
 from phantoms import OtherArchive, OtherSample, write_ct_org, write_decathlon
 from roots import (
+    BARE,
     assert_same,
     contents,
     errors,
@@ -75,12 +76,6 @@ class Finished:
     @property
     def masked(self) -> list[OtherSample]:
         return [sample for sample in self.archive.samples if sample.mask_name]
-
-
-@pytest.fixture(scope="module")
-def client(cluster_address: str) -> Iterator[Client]:
-    with Client(cluster_address, set_as_default=False) as client:
-        yield client
 
 
 @pytest.fixture(scope="module", params=["ct-org", "decathlon"])
@@ -480,7 +475,7 @@ def test_half_labels_and_several_channels_are_issues_of_their_samples(
 def test_a_decathlon_s_label_names_become_names_of_files(client: Client, tmp_path: Path) -> None:
     colon = write_decathlon(tmp_path, "colon")
     root = tmp_path / "root"
-    amos_dask.run(root, colon.path, dataset="decathlon", cluster=client, progress="none")
+    amos_dask.run(root, colon.path, dataset="decathlon", cluster=client, **QUIET)
     names = {p.name for p in root.rglob("colon_0001_mask_*")}
     assert names == {
         f"colon_0001_mask_{label}.nii.gz"
@@ -488,7 +483,9 @@ def test_a_decathlon_s_label_names_become_names_of_files(client: Client, tmp_pat
     }
 
 
-def test_a_definition_of_ones_own_is_kept_and_gone_by(client: Client, tmp_path: Path) -> None:
+def test_a_definition_of_ones_own_is_kept_and_gone_by(
+    client: Client, cluster_address: str, tmp_path: Path
+) -> None:
     archive = write_ct_org(tmp_path)
     own = tmp_path / "own.yaml"
     own.write_text(
@@ -497,11 +494,12 @@ def test_a_definition_of_ones_own_is_kept_and_gone_by(client: Client, tmp_path: 
         "labels: {0: background, 1: liver, 2: b, 3: c, 4: d, 5: e}\n"
     )
     root = tmp_path / "root"
-    program("run", root, "--archive", archive.path, "--dataset", own, "--quiet")
+    words = ("--archive", archive.path, "--dataset", own, "--cluster", cluster_address)
+    program("run", root, *words, "--quiet", *BARE)
     own.unlink()
     ids = [f"ours_{sample.sample_id[-4:]}" for sample in archive.samples]
     assert list(table(root / "grouped" / "dataset_manifest.xlsx")) == ids
-    again = amos_dask.run(root, archive.path, cluster=client, progress="none")
+    again = amos_dask.run(root, archive.path, cluster=client, **QUIET)
     assert again.reasons == {"complete": len(ids)}
 
 
@@ -514,7 +512,7 @@ def test_a_metadata_csv_of_ones_own_tells_of_the_patients(client: Client, tmp_pa
         "metadata: {files: about*.csv, id: case, columns: {sex: Sex, site: City}}\n"
     )
     root = tmp_path / "root"
-    run = {"dataset": own, "cluster": client, "progress": "none"}
+    run = QUIET | {"dataset": own, "cluster": client}
     amos_dask.run(root, archive.path, **run)
     codes = {i["code"] for i in issues(root)}
     assert "metadata_missing" in codes
@@ -537,7 +535,7 @@ def test_a_zip_of_a_task_is_read_in_place(client: Client, tmp_path: Path) -> Non
     archive = write_decathlon(tmp_path)
     zipped = shutil.make_archive(str(tmp_path / "Task09"), "zip", tmp_path, archive.path.name)
     for place, root in ((zipped, "a"), (archive.path, "b")):
-        amos_dask.run(tmp_path / root, place, dataset="decathlon", cluster=client, progress="none")
+        amos_dask.run(tmp_path / root, place, dataset="decathlon", cluster=client, **QUIET)
     assert_same(contents(tmp_path / "a", "grouped"), contents(tmp_path / "b", "grouped"))
 
 
@@ -569,6 +567,7 @@ def test_a_root_dir_of_amos22_is_none_of_another_dataset(
         amos_dask.plan_run(processed_root, write_ct_org(tmp_path).path, dataset="ct-org")
 
 
+@pytest.mark.integration  # as in tests/datasets/test_phantoms.py
 def test_phantoms_are_the_same_bytes_for_the_same_seed(tmp_path: Path) -> None:
     for write in (write_ct_org, write_decathlon):
         first = snapshot(write(tmp_path / "1").path)

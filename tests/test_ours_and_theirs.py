@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from roots import change_sex, program, sample_dir, snapshot, truncate
+from roots import BARE, change_sex, program, sample_dir, snapshot, truncate
 
 import amos_dask
 from amos_dask.phantom import METADATA_NAME
@@ -25,7 +25,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(source: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
     """Return a finished ROOT_DIR that no test changes."""
     root = tmp_path_factory.mktemp("made") / "AMOS22"
-    program("run", root, "--archive", source, "--cluster", cluster_address, "--quiet")
+    program("run", root, "--archive", source, "--cluster", cluster_address, "--quiet", *BARE)
     return root
 
 
@@ -49,7 +49,7 @@ def planted(source: Path, made: Path, tmp_path: Path) -> tuple[Path, dict[str, b
 
 def _run(folder: Path, cluster: str, *words: str, exit_code: int = 0) -> None:
     where = ("run", folder / "AMOS22", "--archive", folder / "archive")
-    program(*where, *words, "--cluster", cluster, "--quiet", exit_code=exit_code)
+    program(*where, *words, "--cluster", cluster, "--quiet", *BARE, exit_code=exit_code)
 
 
 def _lost(theirs: dict[str, bytes]) -> list[str]:
@@ -96,7 +96,7 @@ def test_a_link_or_file_where_a_folder_goes_is_named_and_makes_way(
     _run(tmp_path, cluster_address, "--adopt")
     assert [p.read_text() for p in (root / "replaced").rglob("AMOS-CT")] == ["mine"]
     assert list(elsewhere.iterdir()) == []
-    program("verify", root)
+    program("verify", root, "--cluster", cluster_address)
 
 
 @pytest.mark.parametrize("words", [(), ("--adopt",)])
@@ -256,7 +256,7 @@ def test_a_step_that_has_nothing_to_do_leaves_a_sound_result(
 ) -> None:
     root = shutil.copytree(made, tmp_path / "AMOS22")
     program(command, "--root_dir", root / "grouped", "--cluster", cluster_address, "--quiet")
-    program("verify", root)
+    program("verify", root, "--cluster", cluster_address)
 
 
 def sample_dir_of_receipt(root: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
-from distributed import Client
 from mini import AFFINE, SHAPE, Own, mask, scan, write
 from phantoms.planting import plant_scan, relabel, vary_channels
 from roots import snapshot, table, voxels
@@ -31,17 +30,6 @@ volumes: "{{id}}/ct"
 masks: "{{id}}/organs/{{label}}"
 with_masks: [train]
 denoise: none"""
-
-
-@pytest.fixture(scope="module")
-def client(cluster_address: str) -> Iterator[Client]:
-    with Client(cluster_address, set_as_default=False) as client:
-        yield client
-
-
-@pytest.fixture
-def own(tmp_path: Path, client: Client) -> Callable[[str], Own]:
-    return lambda definition: Own(tmp_path, client, definition)
 
 
 # ---------------------------------------------------------------- values and subsets

@@ -13,7 +13,7 @@ from threading import Thread
 
 import nibabel as nib
 import pytest
-from roots import change_sex, issues, program, sample_dir, snapshot, table, voxels
+from roots import BARE, change_sex, issues, program, sample_dir, snapshot, table, voxels
 
 import amos_dask
 from amos_dask.phantom import METADATA_NAME
@@ -35,7 +35,7 @@ def made(source: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address
     folder = tmp_path_factory.mktemp("made")
     shutil.copytree(source, folder / "amos22")
     words = ("--archive", folder / "amos22", *DENOISE, "--cluster", cluster_address, "--quiet")
-    program("run", folder / "AMOS22", *words)
+    program("run", folder / "AMOS22", *words, *BARE)
     return folder
 
 
@@ -48,7 +48,7 @@ class Place:
 
     def run(self, *words: str | Path, exit_code: int = 0) -> str:
         """Run, and return what was said in one line."""
-        done = program("run", self.root, *words, *self._cluster, exit_code=exit_code)
+        done = program("run", self.root, *words, *self._cluster, *BARE, exit_code=exit_code)
         return " ".join(done.output.split())
 
     def command(self, *words: str | Path, exit_code: int = 0) -> str:

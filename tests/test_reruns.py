@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from openpyxl import load_workbook
 from roots import (
+    BARE,
     archive_task,
     assert_same,
     change_sex,
@@ -44,8 +45,8 @@ from amos_dask.sample.make import make_sample
 
 # Seen on 16x14 slices; the tutorial's own 10 mm2 is less than a pixel of these.
 DENOISE = ("--region_area_thresh", "100")
-DENOISE_OTHERWISE = ("--region_area_thresh", "300")
-DENOISE_NOTHING = (*DENOISE, "--kernel_size", "1", "1")
+DENOISE_OTHERWISE = (*BARE, "--region_area_thresh", "300")
+DENOISE_NOTHING = (*BARE, *DENOISE, "--kernel_size", "1", "1")
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]
 MASKED = ["amos_0001", "amos_0004", "amos_0507", "amos_0508"]
 REGIONS = "small_connected_region_{}{}_manifest.xlsx"
@@ -64,7 +65,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(source: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
     """Return a ROOT_DIR after a good run that no test changes."""
     root = tmp_path_factory.mktemp("made") / "AMOS22"
-    program("run", root, "--archive", source, *DENOISE, "--cluster", cluster_address, "--quiet")
+    words = ("run", root, "--archive", source, *DENOISE, "--cluster", cluster_address)
+    program(*words, "--quiet", *BARE)
     return root
 
 
@@ -87,11 +89,11 @@ class Place:
         self._cluster = cluster
 
     def run(
-        self, *words: str | Path, exit_code: int = 0, denoise: Sequence[str] = DENOISE
+        self, *words: str | Path, exit_code: int = 0, how: Sequence[str] = (*DENOISE, *BARE)
     ) -> Result:
         """Run everything, or what is chosen."""
         where = ("run", self.root, "--archive", self.archive)
-        return program(*where, *denoise, "--cluster", self._cluster, *words, exit_code=exit_code)
+        return program(*where, *how, "--cluster", self._cluster, *words, exit_code=exit_code)
 
     def command(self, *words: str | Path, exit_code: int = 0) -> Result:
         """Run a single command on the cluster."""
@@ -155,17 +157,18 @@ def test_a_file_out_of_reach_costs_no_earlier_output(place: Place, made: Path, n
 
 def test_a_sample_out_of_reach_stays_in_the_manifests(place: Place) -> None:
     make_inaccessible(place.archive / VOLUME_4)
-    place.run("--quiet", exit_code=3, denoise=DENOISE_OTHERWISE)
+    place.run("--quiet", exit_code=3, how=DENOISE_OTHERWISE)
     assert list(place.dataset()) == ALL
     assert_paths_exist(place)
 
 
 def test_other_voxels_of_the_same_geometry_are_in_the_statistics(place: Place) -> None:
     statistics, volume = place.descriptor / "statistics.json", place.archive / VOLUME_4
+    place.run("--quiet", how=DENOISE)
     before = statistics.read_bytes()
     image = nib.load(volume)
     nib.save(nib.Nifti1Image(voxels(volume) + 50, image.affine, image.header), volume)
-    place.run("--quiet")
+    place.run("--quiet", how=DENOISE)
     assert statistics.read_bytes() != before
 
 
@@ -331,7 +334,7 @@ def test_a_full_run_mends_deleted_masks(place: Place, made: Path) -> None:
 
 
 def test_region_manifests_tell_of_the_masks_as_they_are(place: Place, made: Path) -> None:
-    place.run("--quiet", denoise=DENOISE_NOTHING)
+    place.run("--quiet", how=DENOISE_NOTHING)
     work = ("--root_dir", place.grouped)
     place.command(
         "denoise", *work, "--output_dir", place.grouped, *DENOISE, "--kernel_size", "5", "5"
@@ -339,7 +342,7 @@ def test_region_manifests_tell_of_the_masks_as_they_are(place: Place, made: Path
     now = place.descriptor / "now.xlsx"
     where = ("--region_volume_thresh", "100", "--output_manifest", now)
     place.command("small-regions", *work, *where)
-    place.run("--ids", "1", "--quiet", denoise=DENOISE_NOTHING)
+    place.run("--ids", "1", "--quiet", how=DENOISE_NOTHING)
     before, after = table(place.regions(after=False)), table(place.regions(after=True))
     assert before == table(made / "descriptor" / REGIONS.format("100", ""))
     assert after == {**table(now), "amos_0001": before["amos_0001"]}
@@ -389,11 +392,11 @@ def test_a_good_part_beside_earlier_failures_is_not_called_a_success(empty: Plac
 def test_region_manifests_of_earlier_thresholds_are_refreshed(place: Place, tmp_path: Path) -> None:
     both = ("--region_volume_thresh", "100", "--region_volume_thresh", "300")
     place.run(*both, "--quiet")
-    place.run("--quiet", denoise=DENOISE_OTHERWISE)
+    place.run("--quiet", how=DENOISE_OTHERWISE)
     refreshed = contents(place.root)
     assert f"descriptor/{REGIONS.format('300', AFTER)}" in refreshed
     shutil.rmtree(place.root)
-    place.run(*both, "--quiet", denoise=DENOISE_OTHERWISE)
+    place.run(*both, "--quiet", how=DENOISE_OTHERWISE)
     assert_same(contents(place.root), refreshed)
 
 
@@ -570,13 +573,13 @@ def test_an_empty_archive_folder_does_not_hide_the_zip(
     amos_dask.write_archive(root, n_ct=3, n_mri=3, size="tiny", seed=7, form="zip")
     (root / "archive").mkdir()
     assert str(root / "amos22.zip") in program("run", root, "--dry_run").stdout
-    program("run", root, *DENOISE, "--cluster", cluster_address, "--quiet")
+    program("run", root, *DENOISE, "--cluster", cluster_address, "--quiet", *BARE)
     assert_same(contents(made, "grouped"), contents(root, "grouped"))
 
 
 def test_a_root_that_holds_the_zip_stands_for_it(root: Path, cluster_address: str) -> None:
     amos_dask.write_archive(root, n_ct=1, n_mri=0, size="tiny", seed=7, form="zip")
-    program("run", root, "--archive", root, "--cluster", cluster_address, "--quiet")
+    program("run", root, "--archive", root, "--cluster", cluster_address, "--quiet", *BARE)
     assert sample_dir(root / "grouped", "0001").is_dir()
 
 

@@ -124,3 +124,10 @@ def test_ids_are_sorted_as_people_do() -> None:
     ids = ["x_10", "x_9", "x_a", "x_a1b2", "x_a1", "x_B", "x_", "x_09", "x_a10", "x_a9"]
     ordered = ["x_", "x_09", "x_9", "x_10", "x_a", "x_a1", "x_a1b2", "x_a9", "x_a10", "x_B"]
     assert sorted(ids, key=by_number) == ordered
+
+
+def test_a_folder_near_the_root_of_the_disk_tells_no_modality() -> None:
+    folder = SampleFolder(Path("/data/amos_0001_F"), "0001", "amos")
+    assert Selection(modality="ct").choose_folders([folder]) == []
+    assert Selection(subset="train").choose_folders([folder]) == []
+    assert Selection().choose_folders([folder]) == [folder]

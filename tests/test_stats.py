@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from distributed import Client
 from roots import assert_same, contents, program, voxels
 
 import amos_dask
@@ -224,8 +225,8 @@ def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: P
 def test_of_many_samples_tasks_read_what_is_kept(
     root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("statistics.stats", "report.make_report"):
-        monkeypatch.setattr(f"amos_dask.{module}.FEW_SAMPLES", 0)
+    for module in ("engine.session", "statistics.stats", "conclude"):
+        monkeypatch.setattr(f"amos_dask.{module}.FEW", 1)
     copy, events = tmp_path / "R", list[Event]()
     shutil.copytree(root, copy)
     for path in (copy / "descriptor").glob("statistics.*"):
@@ -233,7 +234,24 @@ def test_of_many_samples_tasks_read_what_is_kept(
     amos_dask.make_report(copy, cluster=cluster_address, progress=events.append)
     assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
     works = [event.work for event in events if isinstance(event, WorkStarted)]
-    assert works == ["count", "sum", "pictures"]
+    assert works == ["sum", "known"]
+
+
+def test_workers_write_the_workbooks_of_many_samples(
+    root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("engine.session", "conclude"):
+        monkeypatch.setattr(f"amos_dask.{module}.FEW", 1)
+    copy, events = tmp_path / "R", list[Event]()
+    shutil.copytree(root, copy)
+    for path in copy.rglob("*.xlsx"):
+        path.unlink()
+    with Client(cluster_address) as client:
+        amos_dask.run(copy, cluster=client, progress=events.append)
+    works = [event.work for event in events if isinstance(event, WorkStarted)]
+    assert "tables" in works
+    assert_same(contents(root), contents(copy))
+    assert list(copy.rglob("*.part~")) == []
 
 
 def test_of_few_samples_what_is_kept_is_read_without_a_cluster(root: Path, tmp_path: Path) -> None:

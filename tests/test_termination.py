@@ -37,17 +37,20 @@ main(sys.argv[1:])
 """
 
 
+_TASKS, _ZIP = "engine.graph.run_tasks", "phantom.archive._write_zip"
+
+
 @pytest.mark.parametrize(
-    ("words", "patch"),
+    ("words", "patch", "number"),
     [
-        ("export nnunet {tmp}/raw --root_dir {made}/AMOS22", "engine.graph.run_tasks"),
-        ("export monai {tmp}/a.json --root_dir {made}/AMOS22", "engine.graph.run_tasks"),
-        ("verify {made}/amos22", "engine.graph.run_tasks"),
-        ("verify {made}/AMOS22", "engine.graph.run_tasks"),
-        ("phantom {tmp}/ph --form zip", "phantom.archive._write_zip"),
+        ("export nnunet {tmp}/raw --root_dir {made}/AMOS22", _TASKS, signal.SIGTERM),
+        ("export monai {tmp}/a.json --root_dir {made}/AMOS22", _TASKS, signal.SIGINT),
+        ("verify {made}/amos22", _TASKS, signal.SIGINT),
+        ("verify {made}/AMOS22", _TASKS, signal.SIGTERM),
+        ("phantom {tmp}/ph --form zip", _ZIP, signal.SIGTERM),
+        ("phantom {tmp}/ph --form zip", _ZIP, signal.SIGINT),
     ],
 )
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_command_in_order(
     words: str, patch: str, number: signal.Signals, made: Path, tmp_path: Path, cluster_address: str
 ) -> None:

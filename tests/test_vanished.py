@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from roots import issues, program, sample_dir, snapshot, voxels
+from roots import BARE, issues, program, sample_dir, snapshot, voxels
 
 from amos_dask.datasets import AMOS22
 from amos_dask.difference import find_difference
@@ -62,7 +62,8 @@ class Place:
         self._cluster = ("--cluster", cluster, "--quiet")
 
     def run(self, *options: str | Path) -> str:
-        return program("run", self.root, "--archive", self.archive, *options, *self._cluster).output
+        where = ("--archive", self.archive, *self._cluster, *BARE)
+        return program("run", self.root, *where, *options).output
 
     def step(self, name: str, *options: str | Path) -> str:
         return program(name, "--root_dir", self.grouped, *options, *self._cluster).output

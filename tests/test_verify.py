@@ -18,6 +18,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from mini import QUIET
 from roots import program, sample_dir, snapshot
 from samples import discover_one
 
@@ -668,7 +669,7 @@ def test_roots_of_other_runs_are_sound_too(
     verify: Callable[..., CommandResult],
     cluster_address: str,
 ) -> None:
-    where: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
+    where = QUIET | {"cluster": cluster_address}
     root = tmp_path / "AMOS22"
     result = run(root, damaged_phantom.path, **where)
     recorded = {(i.code, i.sample, i.file) for i in result.issues if i.severity == "error"}

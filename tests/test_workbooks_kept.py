@@ -114,7 +114,7 @@ def test_additions_stay_and_are_no_alteration(place: Place) -> None:
         path = place.root / f"descriptor/{name}.xlsx"
         edit(path, lambda book: book.create_sheet("my review").append(["done"]))
     before = snapshot(place.root)
-    program("verify", place.root)
+    place.command("verify", place.root)
     assert snapshot(place.root) == before
     for _ in range(2):
         place.run()
@@ -126,7 +126,7 @@ def test_additions_stay_and_are_no_alteration(place: Place) -> None:
     assert next(iter(table(place.manifest).values()))["my_quality"] == "bad"
     assert load_workbook(place.root / "descriptor/issues.xlsx").sheetnames[-1] == "my review"
     assert load_workbook(place.root / "descriptor/statistics.xlsx").sheetnames[-1] == "my review"
-    program("verify", place.root)
+    place.command("verify", place.root)
     assert place.codes() == []
 
 
@@ -247,7 +247,7 @@ def test_an_edited_label_map_is_kept_when_another_is_given(place: Place) -> None
     path = place.root / "descriptor/label_map.yaml"
     path.write_text(f"# mine\n{path.read_text()}")
     place.run()
-    program("verify", place.root)
+    place.command("verify", place.root)
     other = place.archive.parent / "labels.yaml"
     other.write_text(path.read_text().replace("spleen", "milt"))
     place.run("--label_explanation", other)
@@ -270,7 +270,7 @@ def test_splits_of_ones_own_follow_the_manifest(place: Place) -> None:
     edit(place.manifest, lambda book: add_column(_only(book, FOLDS)))
     name = correct_a_sex(place)
     place.run()
-    program("verify", place.root)
+    place.command("verify", place.root)
     after = table(place.manifest, FOLDS)
     assert {n: row[FOLDS] for n, row in after.items()} == {n: r[FOLDS] for n, r in before.items()}
     assert after[name]["volume"] != before[name]["volume"]

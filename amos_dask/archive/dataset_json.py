@@ -13,12 +13,7 @@ from typing import Any
 from amos_dask.archive.locations import file_name
 from amos_dask.archive.sources import read_bytes
 from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, make_definition
-from amos_dask.errors import (
-    ArchiveError,
-    DatasetError,
-    InaccessibleFileError,
-    UnreadableImageError,
-)
+from amos_dask.errors import ArchiveError, DatasetError, InaccessibleFileError, UnreadableImageError
 from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import label_key
@@ -35,10 +30,7 @@ _PREFIX = r"[A-Za-z][A-Za-z0-9-]{0,29}"
 
 
 def complete_definition(
-    definition: DatasetDefinition,
-    files: Sequence[FileRef],
-    found: Sequence[FileRef],
-    shown_as: str,
+    definition: DatasetDefinition, files: Sequence[FileRef], found: Sequence[FileRef], shown_as: str
 ) -> DatasetDefinition:
     """Return a definition in which what ``dataset.json`` is to tell is said.
 
@@ -46,10 +38,8 @@ def complete_definition(
     ----------
     definition : DatasetDefinition
         With or without open questions.
-    files : sequence of FileRef
-        All files of the archive.
-    found : sequence of FileRef
-        The outermost ``dataset.json`` among them.
+    files, found : sequence of FileRef
+        All files of the archive, and the outermost ``dataset.json`` among them.
     shown_as : str
         The archive, for messages.
 
@@ -86,15 +76,18 @@ def _answers(
 ) -> dict[str, object]:
     """Return what a definition leaves open, as its file would say it."""
     listed = [name for _, name in _entries(content, definition.dataset_json)]
-    name = _name(content.get("name")) or _folder_name(ref)
+    name = _plain(content.get("name") or "", " .-").strip(" .-")[:50] or _folder_name(ref)
     labels = _labels(content)
+    # As the Decathlon or nnU-Net v2 tells them: number -> name.
+    channels = content.get("channel_names") or content.get("modality")
     common = "" if listed else _common_prefix(files)
+    made_up = re.sub(r"[^a-z0-9-]", "", name.lower()).lstrip("0123456789-") or "case"
     answers: dict[str, Callable[[], object]] = {
         "name": lambda: name or _prefix(listed),
-        "prefix": lambda: _prefix(listed) if listed else common or _made_up_prefix(name),
+        "prefix": lambda: _prefix(listed) if listed else common or made_up,
         "labels": lambda: labels,
-        "modality": lambda: _modality(_channels(content)),
-        "channels": lambda: _told_channels(content, definition),
+        "modality": lambda: _modality(channels),
+        "channels": lambda: _told_channels(channels, content, definition),
     }
     told = {key: answers[key]() for key in definition.open_questions}
     if "prefix" in told and not (listed or common):
@@ -105,16 +98,16 @@ def _answers(
     return told
 
 
-def _name(name: object) -> str:
-    """Return the task's name without what folders and definitions cannot have in names."""
-    return "".join(c for c in str(name or "") if c.isalnum() or c in " .-").strip(" .-")[:50]
+def _plain(name: object, besides: str) -> str:
+    """Return a name without what folders and definitions cannot have in names."""
+    return "".join(c for c in str(name) if c.isalnum() or c in besides)
 
 
 def _folder_name(ref: FileRef) -> str:
     """Return what its folder, or else its zip or tar, calls the dataset, as nnU-Net names them."""
     inside = PurePosixPath(ref.location if ref.member is None else ref.path).parent.name
     match = re.fullmatch(r"Dataset\d{3}_(.+?)(?:\.zip|\.tar)?", inside or file_name(ref.location))
-    return _name(match[1] if match else "")
+    return _plain(match[1], " .-").strip(" .-")[:50] if match else ""
 
 
 def _prefix(names: Sequence[str]) -> str:
@@ -137,10 +130,6 @@ def _common_prefix(files: Sequence[FileRef]) -> str:
     return first if re.fullmatch(_PREFIX, first) else ""
 
 
-def _made_up_prefix(name: str) -> str:
-    return re.sub(r"[^a-z0-9-]", "", name.lower()).lstrip("0123456789-") or "case"
-
-
 def _labels(content: Mapping[str, Any]) -> object:
     """Return label -> name; nnU-Net v2 has it the other way round, and regions of several."""
     labels = content.get("labels")
@@ -154,29 +143,21 @@ def _labels(content: Mapping[str, Any]) -> object:
     return {**{label: f"label {label}" for label in sorted(parts - names.keys())}, **names}
 
 
-def _channels(content: Mapping[str, Any]) -> object:
-    """Return number -> name of the channels, as the Decathlon or nnU-Net v2 tells them."""
-    return content.get("channel_names") or content.get("modality")
-
-
-def _told_channels(content: Mapping[str, Any], definition: DatasetDefinition) -> object:
+def _told_channels(
+    found: object, content: Mapping[str, Any], definition: DatasetDefinition
+) -> object:
     """Return the channels as a definition says them: files of their own, or a fourth axis."""
     if (ending := str(content.get("file_ending", ".nii.gz"))) not in _ENDINGS:
         raise ValueError(f"its files end in {ending}, and {' and '.join(_ENDINGS)} are read")
-    found = _channels(content)
     if not isinstance(found, dict):
         found = {"0": found}
-    names = [_channel_name(name) for name in found.values()]
+    names = [_plain(name, " _.+-")[:40] or "channel" for name in found.values()]
     if len(set(names)) < len(names):
         names = [f"{name} {number}" for number, name in zip(found, names, strict=True)]
     has_files = any("{channel}" in place for each in definition.volumes.values() for place in each)
     if has_files:
         return {name: f"{int(k):04d}" for k, name in zip(found, names, strict=True)}
     return names
-
-
-def _channel_name(name: object) -> str:
-    return "".join(c for c in str(name) if c.isalnum() or c in " _.+-")[:40] or "channel"
 
 
 def _modality(channels: object) -> str:
@@ -189,19 +170,9 @@ def _modality(channels: object) -> str:
 
 
 def read_subset_lists(ref: FileRef, definition: DatasetDefinition) -> dict[str, str]:
-    """Return seq -> subset as a file of the archive lists them.
+    """Return seq -> subset as a JSON or YAML file of the archive, subset -> list of ids, tells.
 
-    Parameters
-    ----------
-    ref : FileRef
-        A JSON or YAML file: subset -> list of ids.
-    definition : DatasetDefinition
-        How ids are written.
-
-    Raises
-    ------
-    ArchiveError
-        When it cannot be read, or is no such list.
+    Raises `ArchiveError` when it cannot be read, or is no such list.
     """
     try:
         content = parse_yaml(read_bytes(ref, _LARGEST_JSON).decode())  # which reads JSON too
@@ -244,14 +215,7 @@ def find_subsets(
 ) -> tuple[dict[str, str], list[Issue]]:
     """Return seq -> subset of the scans that are there, and what is odd.
 
-    Parameters
-    ----------
-    ref : FileRef
-        ``dataset.json``.
-    by_name : dict of str to str
-        Seq -> subset of the scans that are there, as folder or number tell it.
-    definition : DatasetDefinition
-        Which section of it is which subset.
+    ``by_name`` is what folder or number tell of each; ``dataset.json`` overrides it.
     """
     try:
         listed = _read_subsets(ref, definition)

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from amos_dask.archive.dataset_json import (
-    complete_definition,
-    find_subsets,
-    read_subset_lists,
-)
+from amos_dask.archive.dataset_json import complete_definition, find_subsets, read_subset_lists
 from amos_dask.archive.listing import file_ref, list_all, list_beside
 from amos_dask.archive.locations import file_name, is_url, shown
 from amos_dask.archive.metadata import MetadataTable, read_metadata
@@ -29,27 +25,13 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found in an archive.
+    """What was found in an archive."""
 
-    Parameters
-    ----------
-    locations : tuple of str
-        Paths or URLs of the archive; several where it is in several files or folders.
-    samples : tuple of Sample
-        By number or id; a sample has at least one of volume and mask.
-    issues : tuple of Issue
-        Oddities of names, subsets and metadata.
-    definition : DatasetDefinition
-        The dataset, with what the archive itself tells of it.
-    without_subset : frozenset of str
-        Ids of the samples whose subset is not told.
-    """
-
-    locations: tuple[str, ...]
-    samples: tuple[Sample, ...]
-    issues: tuple[Issue, ...]
-    definition: DatasetDefinition
-    without_subset: frozenset[str] = frozenset()
+    locations: tuple[str, ...]  # several where it is in several files or folders
+    samples: tuple[Sample, ...]  # by number or id; each has at least one of volume and mask
+    issues: tuple[Issue, ...]  # oddities of names, subsets and metadata
+    definition: DatasetDefinition  # with what the archive itself tells of it
+    without_subset: frozenset[str] = frozenset()  # ids of samples whose subset is not told
 
     @property
     def shown(self) -> str:
@@ -88,7 +70,7 @@ def discover(
     mr_metadata_offset : {"auto", "0", "-1"}
         Which row of the metadata MR scans take.
     metadata_encoding : str, optional
-        That of a csv, such as ``gb18030``; by default it is recognised.
+        That of a csv; by default it is recognised.
 
     Raises
     ------
@@ -105,8 +87,9 @@ def discover(
             f"name another dataset than {definition.name} with --dataset."
         )
     _require_distinct(names, said)
-    ref = _find_metadata(names, locations, labeled_data_meta)
-    table = _read_table(names, ref, mr_metadata_offset, metadata_encoding)
+    table = _read_metadata(
+        names, locations, labeled_data_meta, mr_metadata_offset, metadata_encoding
+    )
     subsets, untold = _find_subsets(names, table)
     samples = []
     for seq in sorted(names.scans, key=by_number):
@@ -117,9 +100,13 @@ def discover(
         names.issues += check_files(sample, definition)
         samples.append(sample)
     names.issues += _check_counts(samples, definition)
-    without_subset = frozenset(map(definition.sample_id, untold))
-    found_issues = tuple(names.issues)
-    return Discovery(tuple(locations), tuple(samples), found_issues, definition, without_subset)
+    return Discovery(
+        tuple(locations),
+        tuple(samples),
+        tuple(names.issues),
+        definition,
+        frozenset(map(definition.sample_id, untold)),
+    )
 
 
 def _require_distinct(names: Names, shown_as: str) -> None:
@@ -148,7 +135,12 @@ def _find_subsets(names: Names, table: MetadataTable) -> tuple[dict[str, str], l
         told, found = find_subsets(names.dataset_json, told, definition)
         names.issues += found
     elif definition.subset_lists:
-        listed = _read_lists(names)
+        if names.subset_lists is None:
+            raise ArchiveError(
+                f"there is no {definition.subset_lists}, which tells the subsets of "
+                f"{definition.name}; put it into the archive."
+            )
+        listed = read_subset_lists(names.subset_lists, definition)
         told = listed | told
         for seq in sorted(listed.keys() - names.scans.keys(), key=by_number):
             message = f"listed as {listed[seq]}, but there is no file of it"
@@ -167,15 +159,6 @@ def _find_subsets(names: Names, table: MetadataTable) -> tuple[dict[str, str], l
     return {**dict.fromkeys(untold, "train"), **told}, untold
 
 
-def _read_lists(names: Names) -> dict[str, str]:
-    if names.subset_lists is None:
-        name, whose = names.definition.subset_lists, names.definition.name
-        raise ArchiveError(
-            f"there is no {name}, which tells the subsets of {whose}; put it into the archive."
-        )
-    return read_subset_lists(names.subset_lists, names.definition)
-
-
 def _require_metadata(
     definition: DatasetDefinition, labeled_data_meta: str | None, mr_metadata_offset: str
 ) -> None:
@@ -191,13 +174,28 @@ def _require_metadata(
         )
 
 
-def _read_table(
-    names: Names, ref: FileRef | None, mr_metadata_offset: str, encoding: str | None
+def _read_metadata(
+    names: Names,
+    locations: Sequence[str],
+    labeled_data_meta: str | None,
+    mr_metadata_offset: str,
+    encoding: str | None,
 ) -> MetadataTable:
-    """Read the metadata; a table without rows where there are none."""
-    definition = names.definition
-    form = definition.metadata
-    if form is None or ref is None:
+    """Read the metadata; a table without rows where there are none, which is said."""
+    definition, form = names.definition, names.definition.metadata
+    if form is None:
+        return MetadataTable(definition)
+    ref = names.metadata if labeled_data_meta is None else _ref_of(labeled_data_meta)
+    if ref is None:
+        around = (ref for location in locations for ref in list_beside(location))
+        beside = [ref for ref in around if form.is_name_of(ref.path)]
+        ref = min(beside, key=lambda ref: ref.path != form.official_file, default=None)
+    if ref is None:
+        names.say(
+            "metadata_missing",
+            f"no {form.files} inside or beside the archive",
+            action="all metadata UND; name the csv with --labeled_data_meta",
+        )
         return MetadataTable(definition)
     table, found = read_metadata(ref, definition, encoding)
     names.issues += found
@@ -212,55 +210,19 @@ def _read_table(
     return table
 
 
-def _find_metadata(
-    names: Names, locations: Sequence[str], labeled_data_meta: str | None
-) -> FileRef | None:
-    """Return the metadata, and say where there are none though there should be."""
-    form = names.definition.metadata
-    if form is None:
-        return None
-    if labeled_data_meta is not None:
-        if is_url(labeled_data_meta):
-            return FileRef(file_name(labeled_data_meta), labeled_data_meta, 0)
-        if not Path(labeled_data_meta).is_file():
-            absent = find_annex_link(labeled_data_meta) or "there is no such metadata csv"
-            raise ArchiveError(f"{labeled_data_meta}: {absent}.")
-        return file_ref(Path(labeled_data_meta), Path(labeled_data_meta).name)
-    if names.metadata is not None:
-        return names.metadata
-    around = (ref for location in locations for ref in list_beside(location))
-    beside = [ref for ref in around if form.is_name_of(ref.path)]
-    if not beside:
-        names.say(
-            "metadata_missing",
-            f"no {form.files} inside or beside the archive",
-            action="all metadata UND; name the csv with --labeled_data_meta",
-        )
-    return min(beside, key=lambda ref: ref.path != form.official_file, default=None)
+def _ref_of(csv: str) -> FileRef:
+    """Return the reference to a csv that somebody names."""
+    if is_url(csv):
+        return FileRef(file_name(csv), csv, 0)
+    if not Path(csv).is_file():
+        raise ArchiveError(f"{csv}: {find_annex_link(csv) or 'there is no such metadata csv'}.")
+    return file_ref(Path(csv), Path(csv).name)
 
 
 def new_sample(
-    seq: str,
-    subset: str,
-    metadata: Metadata,
-    files: Files,
-    definition: DatasetDefinition,
+    seq: str, subset: str, metadata: Metadata, files: Files, definition: DatasetDefinition
 ) -> Sample:
-    """Return a Sample, applying the dataset's modality and scanner rules.
-
-    Parameters
-    ----------
-    seq : str
-        The scan's number with at least four digits, or its id.
-    subset : {"train", "val", "test"}
-        Official subset.
-    metadata : Metadata
-        The scan's row of the metadata.
-    files : mapping of (kind, int) to FileRef
-        The scan's, by kind and channel or label.
-    definition : DatasetDefinition
-        The dataset.
-    """
+    """Return a Sample of a scan's files by kind and channel or label, by the dataset's rules."""
     scanner = metadata.manufacturer_model_name
     channels = range(len(definition.channels) if definition.has_channel_files else 1)
     volumes = tuple(files.get(("volume", channel)) for channel in channels)

@@ -35,27 +35,17 @@ _A_FILE = "a file, and an archive is a folder, a .zip or a .tar"
 def list_all(locations: Sequence[str]) -> list[FileRef]:
     """List every file of an archive that may lie in several places, sorted by path.
 
-    Paths in one of several begin with its own name.
-
-    Parameters
-    ----------
-    locations : sequence of str
-        Folders, zips, tars, or URLs of any.
-
-    Raises
-    ------
-    ArchiveError
-        As `list_files`; and when two have the same name.
+    Paths in one of several begin with its own name. Two of one name are an `ArchiveError`.
     """
     if len(locations) == 1:
         return list_files(locations[0])
-    names = Counter(file_name(location.rstrip("/")) for location in locations)
-    for name, n in names.items():
+    names = [file_name(location.rstrip("/")) for location in locations]
+    for name, n in Counter(names).items():
         if n > 1:
             raise ArchiveError(f"{name}: {n} archives have this name; rename all but one.")
     files = [
-        replace(ref, path=f"{file_name(location.rstrip('/'))}/{ref.path}")
-        for location in locations
+        replace(ref, path=f"{name}/{ref.path}")
+        for name, location in zip(names, locations, strict=True)
         for ref in list_files(location)
     ]
     return sorted(files, key=lambda ref: ref.path)
@@ -77,7 +67,7 @@ def list_files(location: str) -> list[FileRef]:
     Raises
     ------
     ArchiveError
-        When there is nothing at the location, or something else, or it cannot be read.
+        When there is nothing, or something else, or it cannot be read.
     """
     if is_one_file(location):
         files = _list_one_file(location)
@@ -137,13 +127,13 @@ def _walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
 
 def list_beside(location: str) -> list[FileRef]:
     """List the files in the folder that holds an archive; none where that cannot be listed."""
-    if not is_url(location):
-        folder = Path(location).absolute().parent
-        try:
-            return [file_ref(path, path.name) for path in sorted(folder.iterdir())]
-        except OSError:
-            return []
-    return remote.list_beside(location)
+    if is_url(location):
+        return remote.list_beside(location)
+    try:
+        beside = sorted(Path(location).absolute().parent.iterdir())
+    except OSError:
+        return []
+    return [file_ref(path, path.name) for path in beside]
 
 
 def file_ref(path: Path, shown_as: str) -> FileRef:
@@ -160,10 +150,9 @@ def file_ref(path: Path, shown_as: str) -> FileRef:
 
 def _list_one_file(location: str) -> list[FileRef]:
     """List a zip or a tar."""
-    form, part, read = "tar", "tar's headers", list_tar
+    etag, form, part, read = None, "tar", "tar's headers", list_tar
     if is_zip(location):
         form, part, read = "zip", "zip's directory", list_zip
-    etag = None
     with open_archive(location, form) as file:
         try:
             found = read(file, location if is_url(location) else str(Path(location).absolute()))

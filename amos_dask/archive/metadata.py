@@ -7,20 +7,27 @@ the two numberings a csv has is decided from the csv itself and said in an issue
 from __future__ import annotations
 
 import csv
+import datetime
+import io
 import reprlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
-from amos_dask.archive.metadata_lines import read_lines
-from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, MetadataFile, number_seq
-from amos_dask.errors import ArchiveError
+from amos_dask.archive.sources import read_bytes
+from amos_dask.csv_text import decode, split_rows
+from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, number_seq
+from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.metadata_forms import Understood, read_dates, read_sexes
 from amos_dask.records import UNDEFINED, Metadata
 
 OFFSETS = ("auto", "0", "-1")
+_LARGEST_FILE, _LARGEST_UNPACKED = 16 << 20, 256 << 20  # of a worksheet, unpacked
+_UNREADABLE = (zipfile.BadZipFile, ValueError, KeyError, IndexError, OSError, SyntaxError)
 _MISSING = frozenset({"", "nan", "none", "null", "n/a"})
 _MOST_NAMED = 100  # rows or columns in issues and messages
 _MOST_SHOWN = 5  # values of a column
@@ -36,27 +43,13 @@ Rows = dict[str, list[Metadata]]
 
 @dataclass(frozen=True)
 class MetadataTable:
-    """The rows of the metadata by seq, and the offset that MR scans take.
+    """The rows of the metadata by seq, and the offset that MR scans take."""
 
-    Parameters
-    ----------
-    definition : DatasetDefinition
-        Which scanners are MR, and where MR numbers begin and end.
-    rows : dict of str to list of Metadata
-        Rows by seq, in file order.
-    mr_offset : int
-        0 or -1: what is added to an MR scan's number to find its row.
-    path : str
-        The file, for messages; empty when there is none.
-    subsets : dict of str to str
-        Seq -> subset, where a column tells it.
-    """
-
-    definition: DatasetDefinition
-    rows: Rows = field(default_factory=dict)
-    mr_offset: int = 0
-    path: str = ""
-    subsets: Mapping[str, str] = field(default_factory=dict)
+    definition: DatasetDefinition  # which scanners are MR, and where MR numbers begin and end
+    rows: Rows = field(default_factory=dict)  # in file order
+    mr_offset: int = 0  # 0 or -1: what is added to an MR scan's number to find its row
+    path: str = ""  # of the file, for messages; empty when there is none
+    subsets: Mapping[str, str] = field(default_factory=dict)  # by seq, where a column tells it
 
     def find_row(self, seq: str) -> tuple[Metadata, list[Issue]]:
         """Return the metadata of a scan, and an issue where its row is missing or ambiguous."""
@@ -91,10 +84,8 @@ class MetadataTable:
 
         Returns
         -------
-        table : MetadataTable
-            The same with the offset.
-        issues : list of Issue
-            The evidence, or that there is none.
+        MetadataTable, list of Issue
+            The same with the offset; the evidence, or that there is none.
 
         Raises
         ------
@@ -105,15 +96,16 @@ class MetadataTable:
             raise ArchiveError(
                 f"mr_metadata_offset {requested!r} is not one of {', '.join(OFFSETS)}."
             )
-        if requested != "auto":
-            offset, evidence = int(requested), "chosen by the user"
-        else:
+        if requested == "auto":
             labelled = [int(seq) for seq, has_mask in mr_scans.items() if has_mask]
             offset, evidence = self._find_offset(labelled)
-        row = "N" if offset == 0 else f"N{offset}"
-        message = f"MR scan N takes row {row} of the metadata: {evidence}"
-        issue = make_issue("mr_metadata_offset", message, file=self.path)
-        if not evidence:
+        else:
+            offset, evidence = int(requested), "chosen by the user"
+        if evidence:
+            row = f"N{offset or ''}"
+            message = f"MR scan N takes row {row} of the metadata: {evidence}"
+            issue = make_issue("mr_metadata_offset", message, file=self.path)
+        else:
             issue = make_issue(
                 "mr_metadata_offset_unknown",
                 "the metadata does not tell whether MR scan N stands in row N or N-1",
@@ -165,67 +157,76 @@ def read_metadata(
     Parameters
     ----------
     ref : FileRef
-        A csv, tsv or xlsx file.
+        A csv, tsv or xlsx file of at most 16 MiB.
     definition : DatasetDefinition
-        Whose metadata; its columns.
+        Tells its columns.
     encoding : str, optional
-        The csv's, such as ``gb18030``; by default it is recognised.
+        The csv's, such as ``gb18030``; by default it is recognised, which is said.
 
     Raises
     ------
     ArchiveError
         When the file cannot be read or lacks a column.
     """
-    form = definition.metadata
+    form, of_subset = definition.metadata, definition.subset_column
     if form is None:
         raise ArchiveError(f"{ref.path}: {definition.name} has no metadata.")
-    try:
-        lines, issues = read_lines(ref, encoding)
-        table, bad = _read_table(lines, definition, form, ref.path)
-    except csv.Error as error:
-        raise ArchiveError(f"{ref.path}: not a readable csv ({error}).") from error
-    issues += _name_bad(bad, ref.path)
-    rows, found = _in_one_form(table.rows, form, ref.path)
-    return replace(table, rows=rows), issues + found
-
-
-def _read_table(
-    lines: Iterator[list[str]], definition: DatasetDefinition, form: MetadataFile, path: str
-) -> tuple[MetadataTable, list[str]]:
-    """Return the table, and the rows that tell of no scan."""
-    header = [name.strip() for name in next(lines, [])]
-    of_subset = definition.subset_column
-    needed = (form.id_column, *form.columns.values(), *((of_subset,) if of_subset else ()))
-    missing = [name for name in needed if name not in header]
-    if missing:
-        found = ", ".join(map(reprlib.repr, header[:_MOST_NAMED]))
-        raise ArchiveError(f"{path}: column {missing[0]!r} is missing; found {found or 'none'}.")
-    where = {name: header.index(name) for name in needed}
-    rows, subsets, bad = Rows(), dict[str, str](), list[str]()
-    for number, line in enumerate(lines, start=2):
-        if not any(cell.strip() for cell in line):
-            continue
-        cells = line + [""] * (len(header) - len(line))
-        told = {name: cells[index] for name, index in where.items()}
-        cell = told[form.id_column]
-        seq = definition.find_seq(cell.strip())
-        if seq is None:
-            what = "a number" if definition.has_numbers else "an id"
-            bad.append(f"row {number}: {form.id_column} {reprlib.repr(cell)} is not {what}")
-            continue
-        row = {name: _text(told[column]) for name, column in form.columns.items()}
-        rows.setdefault(seq, []).append(Metadata(**row))
-        subset = SUBSETS_AS_WRITTEN.get(told.get(of_subset, "").strip().lower())
-        if subset is not None:
-            subsets.setdefault(seq, subset)
-    return MetadataTable(definition, rows, path=path, subsets=subsets), bad
-
-
-def _name_bad(bad: list[str], path: str) -> list[Issue]:
+    lines, issues = _read_lines(ref, encoding)
+    header = [name.strip() for name in lines[0]] if lines else []
+    for name in (form.id_column, *form.columns.values(), *([of_subset] if of_subset else [])):
+        if name not in header:
+            found = ", ".join(map(reprlib.repr, header[:_MOST_NAMED])) or "none"
+            raise ArchiveError(f"{ref.path}: column {name!r} is missing; found {found}.")
+    numbered = [
+        (number, line + [""] * (len(header) - len(line)))
+        for number, line in enumerate(lines[1:], start=2)
+        if any(cell.strip() for cell in line)
+    ]
+    at_id = header.index(form.id_column)
+    seqs = definition.find_seqs(cells[at_id].strip() for _, cells in numbered)
+    what = "a number" if definition.has_numbers else "an id"
+    bad = [
+        f"row {number}: {form.id_column} {reprlib.repr(cells[at_id])} is not {what}"
+        for seq, (number, cells) in zip(seqs, numbered, strict=True)
+        if seq is None
+    ]
     if len(bad) > _MOST_NAMED:
-        bad = [*bad[:_MOST_NAMED], f"{len(bad) - _MOST_NAMED} more rows without a number"]
-    left_aside = partial(make_issue, "bad_metadata_row", file=path, action="left aside")
-    return [left_aside(message) for message in bad]
+        bad[_MOST_NAMED:] = [f"{len(bad) - _MOST_NAMED} more rows without a number"]
+    left_aside = partial(make_issue, "bad_metadata_row", file=ref.path, action="left aside")
+    issues += map(left_aside, bad)
+    told = [(seq, cells) for seq, (_, cells) in zip(seqs, numbered, strict=True) if seq is not None]
+    columns = {}
+    for name, title in form.columns.items():
+        texts = [_text(cells[header.index(title)]) for _, cells in told]
+        columns[name], found_issues = _in_one_form(texts, name, title, ref.path)
+        issues += found_issues
+    rows, subsets = Rows(), dict[str, str]()
+    for n, (seq, cells) in enumerate(told):
+        row = {name: texts[n] for name, texts in columns.items()}
+        rows.setdefault(seq, []).append(Metadata(**row))
+        subset = cells[header.index(of_subset)].strip().lower() if of_subset else ""
+        if subset in SUBSETS_AS_WRITTEN:
+            subsets.setdefault(seq, SUBSETS_AS_WRITTEN[subset])
+    return MetadataTable(definition, rows, path=ref.path, subsets=subsets), issues
+
+
+def _in_one_form(
+    texts: list[str], name: str, title: str, path: str
+) -> tuple[list[str], list[Issue]]:
+    """Return a column's sexes or dates in the form that is kept, and what is not understood."""
+    read = _READ_COLUMN.get(name)
+    if read is None:
+        return texts, []
+    found = read(set(texts) - {UNDEFINED})
+    left = partial(make_issue, file=path, action="left as it is")
+    issues = []
+    if found.ambiguous:
+        message = f"{title}: no row tells whether day or month is first: {_some(found.ambiguous)}"
+        issues.append(left("ambiguous_date", message))
+    if found.unknown:
+        message = f"{title}: not understood: {_some(found.unknown)}"
+        issues.append(left("unknown_metadata_value", message))
+    return [found.forms.get(text, text) for text in texts], issues
 
 
 def _text(cell: str) -> str:
@@ -233,36 +234,56 @@ def _text(cell: str) -> str:
     return UNDEFINED if cell.lower() in _MISSING else cell
 
 
-def _in_one_form(rows: Rows, form: MetadataFile, path: str) -> tuple[Rows, list[Issue]]:
-    """Return rows with each sex and date in the form that is kept, and what is not understood."""
-    left = partial(make_issue, file=path, action="left as it is")
-    forms: dict[str, dict[str, str]] = {}
-    issues = []
-    for name, title in form.columns.items():
-        read = _READ_COLUMN.get(name)
-        if read is None:
-            continue
-        texts = {getattr(row, name) for same_id in rows.values() for row in same_id}
-        found = read(texts - {UNDEFINED})
-        forms[name] = found.forms
-        if found.ambiguous:
-            message = (
-                f"{title}: no row tells whether day or month is first: {_some(found.ambiguous)}"
-            )
-            issues.append(left("ambiguous_date", message))
-        if found.unknown:
-            message = f"{title}: not understood: {_some(found.unknown)}"
-            issues.append(left("unknown_metadata_value", message))
-    rows = {number: [_changed(row, forms) for row in found] for number, found in rows.items()}
-    return rows, issues
-
-
-def _changed(row: Metadata, forms: Mapping[str, Mapping[str, str]]) -> Metadata:
-    found = {name: getattr(row, name) for name in forms}
-    return replace(row, **{name: forms[name].get(text, text) for name, text in found.items()})
-
-
 def _some(texts: Iterable[str]) -> str:
     shown = [reprlib.repr(text) for text in sorted(texts)]
     more = f" and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
     return ", ".join(shown[:_MOST_SHOWN]) + more
+
+
+def _read_lines(ref: FileRef, encoding: str | None) -> tuple[list[list[str]], list[Issue]]:
+    """Return the lines, the header first, and an issue where the encoding was recognised."""
+    try:
+        content = read_bytes(ref, _LARGEST_FILE)
+    except (UnreadableImageError, InaccessibleFileError) as error:
+        raise ArchiveError(f"{ref.path}: {error}.") from error
+    if ref.path.lower().endswith(".xlsx"):
+        return _read_worksheet(content, ref.path), []
+    try:
+        decoded = decode(content, encoding)
+    except ValueError as error:
+        raise ArchiveError(
+            f"{ref.path}: {error}; name the right one with --metadata_encoding, such as gb18030."
+        ) from error
+    message = f"read as {decoded.recognised}, as in {decoded.word!r}"
+    action = "if that is wrong, name the encoding with --metadata_encoding"
+    issue = make_issue("metadata_encoding", message, file=ref.path, action=action)
+    try:
+        return split_rows(decoded.text), [issue] if decoded.recognised else []
+    except csv.Error as error:
+        raise ArchiveError(f"{ref.path}: not a readable csv ({error}).") from error
+
+
+def _read_worksheet(content: bytes, path: str) -> list[list[str]]:
+    """Return the rows of the first worksheet, as texts."""
+    import openpyxl  # takes as long as all else
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            if sum(member.file_size for member in packed.infolist()) > _LARGEST_UNPACKED:
+                raise ValueError(f"larger than {_LARGEST_UNPACKED >> 20} MiB unpacked")
+        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        lines = book.worksheets[0].iter_rows(values_only=True)
+        return [[_shown(cell) for cell in line] for line in lines]
+    except _UNREADABLE as error:
+        raise ArchiveError(f"{path}: not a readable workbook ({error}).") from error
+
+
+def _shown(cell: Any) -> str:
+    """Return what a cell shows: whole numbers without a point, days without hours."""
+    if cell is None:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, datetime.datetime):
+        return cell.strftime("%Y%m%d")
+    return str(cell)

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import PurePosixPath
 
 from amos_dask.datasets import DatasetDefinition, Kind, ScanFile, fits
@@ -19,33 +18,17 @@ _HEADER = re.compile(r"\.hdr((?:\.gz)?)$")
 _JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
 _EXPECTED_NAMES = (_DATASET_JSON, "readme.md", "readme.txt", "readme", "license", "license.txt")
-
-
-# Kind and channel or label -> file, of one scan.
+# Kind and channel or label (see `ScanFile`) -> file, of one scan.
 Files = Mapping[tuple[Kind, int], FileRef]
 
 
 @dataclass
 class Names:
-    """The archive's files by what their names say.
-
-    Parameters
-    ----------
-    definition : DatasetDefinition
-        The dataset.
-    scans : dict of str to dict
-        Seq -> kind and part of its files (see `ScanFile`) -> file.
-    subsets : dict of str to str
-        Seq -> its subset, as far as folder or number tell it.
-    dataset_json, subset_lists, metadata : FileRef or None
-        What describes them.
-    issues : list of Issue
-        Oddities.
-    """
+    """The archive's files by what their names say."""
 
     definition: DatasetDefinition
-    scans: dict[str, dict[tuple[Kind, int], FileRef]] = field(default_factory=dict)
-    subsets: dict[str, str] = field(default_factory=dict)
+    scans: dict[str, dict[tuple[Kind, int], FileRef]] = field(default_factory=dict)  # by seq
+    subsets: dict[str, str] = field(default_factory=dict)  # by seq, as folder or number tell them
     dataset_json: FileRef | None = None
     subset_lists: FileRef | None = None
     metadata: FileRef | None = None
@@ -60,13 +43,21 @@ class Names:
 
 def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names:
     """Sort an archive's files by what their names say."""
-    names = Names(definition)
-    junk: Counter[str] = Counter()
-    form = definition.metadata
-    files = list(files)
+    names, junk, files = Names(definition), Counter[str](), list(files)
     pairs = _find_pairs(files)
     of_pairs = {ref.path for ref in pairs.values()}
-    for ref in sorted(files, key=partial(_precedence, "" if form is None else form.official_file)):
+    official_csv = "" if definition.metadata is None else definition.metadata.official_file
+
+    def precedence(ref: FileRef) -> tuple[bool, bool, int, str]:
+        """Return what comes first where several files stand for one thing.
+
+        Images of the form that can be read, and the official csv; then shallow paths: of two
+        dataset.json the outer one is the archive's.
+        """
+        is_official = ref.path.rpartition("/")[2] == official_csv
+        return not ref.path.endswith(".nii.gz"), not is_official, ref.path.count("/"), ref.path
+
+    for ref in sorted(files, key=precedence):
         path = PurePosixPath(ref.path)
         if what := _junk(path):
             junk[what] += 1
@@ -97,16 +88,6 @@ def find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:
     found = [ref for path, ref in paths if path.name == _DATASET_JSON and not _junk(path)]
     depth = min((ref.path.count("/") for ref in found), default=0)
     return [ref for ref in found if ref.path.count("/") == depth]
-
-
-def _precedence(official_csv: str, ref: FileRef) -> tuple[bool, bool, int, str]:
-    """Return what comes first where several files stand for one thing.
-
-    Images of the form that can be read, and the official csv; then shallow paths: of two
-    dataset.json the outer one is the archive's.
-    """
-    depth, is_official = ref.path.count("/"), ref.path.rpartition("/")[2] == official_csv
-    return (not ref.path.endswith(".nii.gz"), not is_official, depth, ref.path)
 
 
 def _junk(path: PurePosixPath) -> str | None:
@@ -144,7 +125,7 @@ def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
         first = names.subset_lists = names.subset_lists or ref
     elif form is not None and form.is_name_of(name):
         first = names.metadata = names.metadata or ref
-    elif name.lower() in _EXPECTED_NAMES or definition.is_passed_over(path):
+    elif name.lower() in _EXPECTED_NAMES or any(fits(it, path) for it in definition.other_files):
         return
     else:
         why = f"not a file of {definition.name}"

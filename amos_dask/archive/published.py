@@ -18,26 +18,9 @@ BLOCK_BYTES = 1 << 24
 def compare_with_published(
     location: str, published: PublishedFile, tell: Callable[[int, int | None], None]
 ) -> Issue | None:
-    """Compare a zip file with the published one: its size, then its MD5.
+    """Return in what a zip differs from the published one: in its size, else in its MD5.
 
-    Parameters
-    ----------
-    location : str
-        Path or URL of the zip.
-    published : PublishedFile
-        What it should be.
-    tell : callable
-        As for `read_md5`.
-
-    Returns
-    -------
-    Issue or None
-        None when the MD5 is the published one. A zip that is too small is not read.
-
-    Raises
-    ------
-    ArchiveError
-        When the zip cannot be read.
+    Raises `ArchiveError` when the zip cannot be read.
     """
     issue = partial(make_issue, file=file_name(location))
     if progress := describe_progress(location, published):
@@ -53,10 +36,7 @@ def compare_with_published(
 def describe_progress(location: str, published: PublishedFile) -> str:
     """Return how far the download of a zip is, for people; empty where it may be complete.
 
-    Raises
-    ------
-    ArchiveError
-        When the zip cannot be read.
+    Raises `ArchiveError` when the zip cannot be read.
     """
     with open_archive(location, "zip") as file:
         n_bytes = count_bytes(file)
@@ -72,13 +52,7 @@ def describe_progress(location: str, published: PublishedFile) -> str:
 def read_md5(file: BinaryIO, tell: Callable[[int, int | None], None]) -> str:
     """Return the MD5 of an open file.
 
-    Parameters
-    ----------
-    file : binary file
-        It is read from its beginning.
-    tell : callable
-        Is told how many bytes have been read, and of how many as far as that is known, block by
-        block.
+    After each block ``tell`` is told how many bytes were read, and of how many if that is known.
     """
     digest = hashlib.md5(usedforsecurity=False)  # what the publishers chose
     n_read, n_bytes = 0, count_bytes(file)

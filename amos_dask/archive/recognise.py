@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from amos_dask.csv_text import BOMS
@@ -38,17 +39,12 @@ _PACKED = (
 def find_substitute(head: bytes) -> str:
     """Return what a file is that lies in the place of another, and what to do; else nothing.
 
-    Parameters
-    ----------
-    head : bytes
-        Its first `HEAD_BYTES`, or all of it.
-
-    Returns
-    -------
-    str
-        Such as ``a Git LFS pointer; 'git lfs pull' brings the file``.
+    ``head`` is its first `HEAD_BYTES`, or all of it.
     """
-    text = _as_text(head[:HEAD_BYTES])
+    head = head[:HEAD_BYTES]
+    found = ((bom, encoding) for bom, encoding in BOMS if head.startswith(bom))
+    bom, encoding = next(found, (b"", "latin-1"))
+    text = head[len(bom) :].decode(encoding, "replace")
     if _GIT_LFS.match(text):
         return "a Git LFS pointer; 'git lfs pull' brings the file"
     if _GIT_ANNEX.match(text.lstrip()):
@@ -82,17 +78,7 @@ def describe_link(target: str) -> str:
 def find_other_form(head: bytes, name: str) -> str:
     """Return what a file is that cannot be read in place as an archive, and what to do.
 
-    Parameters
-    ----------
-    head : bytes
-        Its first `HEAD_BYTES`, or all of it.
-    name : str
-        Its name.
-
-    Returns
-    -------
-    str
-        Empty where nothing is known of it.
+    ``head`` is its first `HEAD_BYTES`, or all of it. Nothing is returned where nothing is known.
     """
     is_tar = head[257:262] == b"ustar"  # as all but the oldest programs write it
     if not is_tar and (what := find_substitute(head)):
@@ -124,13 +110,6 @@ def describe_part(*, cut_by_bytes: bool = False) -> str:
     return f"one part of a split zip; put the parts together ({join}) and name the whole"
 
 
-def _as_text(head: bytes) -> str:
-    for bom, encoding in BOMS:
-        if head.startswith(bom):
-            return head[len(bom) :].decode(encoding, "replace")
-    return head.decode("latin-1")
-
-
 # In every folder of scans that an export of ours made: it is no archive.
 EXPORT_MARK = "amos-dask.json"
 _MOST_LOOKED_AT = 32  # folders of scans, of which one is enough
@@ -139,15 +118,9 @@ _MOST_LOOKED_AT = 32  # folders of scans, of which one is enough
 def require_outside_archives(path: Path, definition: DatasetDefinition | None = None) -> None:
     """Raise `AmosDaskError` when an output would lie in a folder in which scans would be found.
 
-    The folder is the one that holds ``imagesTr`` and the like with images in them, or, where a
-    dataset has no such folders, its scans. An export of ours carries a mark and is none.
-
-    Parameters
-    ----------
-    path : Path
-        What is to be written: a file or folder, made or not.
-    definition : DatasetDefinition, optional
-        The dataset whose names of scans count besides those of the datasets known here.
+    The folder is the one that holds ``imagesTr`` and the like with images in them, or, where the
+    dataset (the definition's, besides those known here) has no such folders, its scans. An export
+    of ours carries a mark and is none.
     """
     real = Path(os.path.realpath(path))
     for folder in (real, *real.parents):
@@ -155,9 +128,15 @@ def require_outside_archives(path: Path, definition: DatasetDefinition | None = 
             raise AmosDaskError(f"{path} lies inside the archive {folder}; write somewhere else.")
 
 
+@cache
+def _known_folders() -> frozenset[str]:
+    """Return the names of folders of scans, such as ``imagesTr``, in the datasets known here."""
+    rules = (rule for name in PACKAGED for rule in find_definition(name).files)
+    return frozenset(rule.folder for rule in rules if rule.folder)
+
+
 def _holds_scans(folder: Path, definition: DatasetDefinition | None) -> bool:
-    rules = [rule for name in PACKAGED for rule in find_definition(name).files if rule.folder]
-    if any(_names(folder / place, ".nii.gz") for place in {rule.folder for rule in rules}):
+    if any(_names(folder / known, ".nii.gz") for known in _known_folders()):
         return True
     if definition is None:
         return False

@@ -10,7 +10,7 @@ import errno
 import io
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -34,18 +34,14 @@ _PASSWORD = re.compile(r"://[^/?#@:]*:[^/?#]*@")
 _LONGEST_MESSAGE = 200
 _URL = re.compile(r"\w+://[^\s'\"()<>]+")
 # By name, as the libraries behind fsspec's drivers are not all here.
-_BROKEN_OFF = frozenset(
-    {
-        *("ConnectionError", "TimeoutError"),
-        *("HTTPClientError", "IncompleteReadError", "ResponseParserError"),  # botocore
-        *("ClientConnectionError", "ClientPayloadError"),  # aiohttp
-        *("ServiceRequestError", "ServiceResponseError"),  # Azure
-        *("TransportError", "IncompleteRead"),  # Google, http.client
-    }
-)
-_NO_CREDENTIALS = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
-)
+_BROKEN_OFF = {
+    *("ConnectionError", "TimeoutError"),
+    *("HTTPClientError", "IncompleteReadError", "ResponseParserError"),  # botocore
+    *("ClientConnectionError", "ClientPayloadError"),  # aiohttp
+    *("ServiceRequestError", "ServiceResponseError"),  # Azure
+    *("TransportError", "IncompleteRead"),  # Google, http.client
+}
+_NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
 
 _T = TypeVar("_T")
 
@@ -66,10 +62,8 @@ def persist(action: Callable[[], _T], *, only_once: bool = False) -> _T:
 
     Raises
     ------
-    TransientError
-        When it fails in passing as often as it may be tried.
     OSError
-        When it fails otherwise; ``strerror`` says why, without URLs.
+        When it fails, a `TransientError` in passing; ``strerror`` says why, without URLs.
     ArchiveError
         As the action raises it.
     """
@@ -94,10 +88,13 @@ def persist(action: Callable[[], _T], *, only_once: bool = False) -> _T:
 
 def _as_oserror(error: BaseException) -> OSError:
     """Return an error of the operating system's kind that says in a few words what happened."""
-    chain, status = list(_causes(error)), None
-    names = set[str]().union(*map(_names, chain))
-    for cause in chain:
-        if _names(cause) & _BROKEN_OFF:
+    chain, status = [error], None
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    names_of_each = [{kind.__name__ for kind in type(cause).__mro__} for cause in chain]
+    names = set[str]().union(*names_of_each)
+    for cause, its_names in zip(chain, names_of_each, strict=True):
+        if its_names & _BROKEN_OFF:
             is_late = any("Timeout" in name for name in names)
             what = "the server does not answer in time" if is_late else "the connection fails"
             return TransientError(errno.EIO, what)
@@ -117,16 +114,6 @@ def _as_oserror(error: BaseException) -> OSError:
     if isinstance(error, ValueError) and "range" in str(error):
         return _no_parts()
     return OSError(errno.EIO, scrubbed(error))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _names(error: BaseException) -> set[str]:
-    return {kind.__name__ for kind in type(error).__mro__}
 
 
 def _status(error: BaseException) -> int | None:
@@ -163,7 +150,7 @@ class RemoteFile(io.RawIOBase):
     ArchiveError
         When there is no driver for this kind of URL.
     OSError
-        When the file cannot be opened; ``strerror`` says why, without the URL.
+        When the file cannot be opened or, later, read; ``strerror`` says why, without the URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -182,25 +169,13 @@ class RemoteFile(io.RawIOBase):
         return int(self._file.tell())
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place in the file.
-
-        Raises
-        ------
-        io.UnsupportedOperation
-            When the server sends files only from the beginning.
-        """
+        """Go to a place in the file; `io.UnsupportedOperation` where it cannot seek."""
         if self._size is None:
             raise _no_parts()
         return int(self._file.seek(offset, whence))
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return that many bytes, fewer only at the end of the file or where it is streamed.
-
-        Raises
-        ------
-        OSError
-            When they cannot be had; ``strerror`` says why, without the URL.
-        """
+        """Return that many bytes, fewer only at the end of the file or where it is streamed."""
         wanted = -1 if size is None else size
         if self._size is not None:
             left = max(0, self._size - self.tell())
@@ -245,13 +220,10 @@ def _open(url: str, read_ahead_bytes: int) -> Any:
 def find_etag(url: str) -> str | None:
     """Return what the server says identifies a file's content, if it says so.
 
-    Raises
-    ------
-    OSError
-        When it tells nothing of the file.
+    Raises `OSError` when it tells nothing of the file.
     """
     filesystem, path = _connect(url)
-    return _etag(persist(lambda: filesystem.info(path)))
+    return _etag(persist(partial(filesystem.info, path)))
 
 
 def _etag(entry: Mapping[str, Any]) -> str | None:
@@ -260,23 +232,11 @@ def _etag(entry: Mapping[str, Any]) -> str | None:
 
 
 def list_folder(url: str) -> list[FileRef]:
-    """Return every file below a folder.
-
-    Raises
-    ------
-    ArchiveError
-        When the folder cannot be listed.
-    """
+    """Return every file below a folder; `ArchiveError` when it cannot be listed."""
     filesystem, root = _connect(url)
-
-    def find() -> Mapping[str, Mapping[str, Any]]:
-        """Return name -> description of the files that are there now."""
-        filesystem.invalidate_cache()
-        found: Mapping[str, Mapping[str, Any]] = filesystem.find(root, detail=True)
-        return found
-
+    filesystem.invalidate_cache()  # what an earlier run in this process has seen
     try:
-        found = persist(find)
+        found = persist(partial(filesystem.find, root, detail=True))
     except OSError as error:
         raise ArchiveError(f"{shown(url)}: cannot be listed ({error.strerror}).") from error
     prefix = root.rstrip("/") + "/"
@@ -295,21 +255,13 @@ def list_folder(url: str) -> list[FileRef]:
 def list_beside(url: str) -> list[FileRef]:
     """Return the files beside one, by name alone; none where there are no listings.
 
-    Raises
-    ------
-    ArchiveError
-        When the server fails.
+    Raises `ArchiveError` when the server fails.
     """
     filesystem, path = _connect(url)
     folder = path.rstrip("/").rpartition("/")[0]
-
-    def list_names() -> list[str]:
-        """Return what is there now."""
-        filesystem.invalidate_cache()
-        return sorted(filesystem.ls(folder, detail=False))
-
+    filesystem.invalidate_cache()
     try:
-        names = persist(list_names)
+        names = persist(partial(filesystem.ls, folder, detail=False))
     except TransientError as error:  # not "there is nothing": it would change the result
         raise ArchiveError(
             f"{shown(url)}: what lies beside it cannot be listed ({error.strerror}); name the "
@@ -317,8 +269,10 @@ def list_beside(url: str) -> list[FileRef]:
         ) from error
     except OSError:
         return []
-    urls = {name: str(filesystem.unstrip_protocol(name)) for name in names}
-    return [FileRef(name.rpartition("/")[2], location, 0) for name, location in urls.items()]
+    return [
+        FileRef(name.rpartition("/")[2], str(filesystem.unstrip_protocol(name)), 0)
+        for name in sorted(names)
+    ]
 
 
 def _connect(url: str) -> tuple[Any, str]:

@@ -1,6 +1,8 @@
 """Bytes of archive files, wherever they lie: in a folder, in a zip or tar in place, or at a URL.
 
-Also what the ends of a file tell without unpacking it: its place in the zip, its length.
+Also what the ends of a file tell without unpacking it: its place in the zip, its length. Functions
+here that take a `FileRef` raise `InaccessibleFileError` where the file cannot be read, and
+`UnreadableImageError` where the zip or tar is damaged there, or holds no content of it.
 """
 
 from __future__ import annotations
@@ -31,22 +33,15 @@ _TRAILER_BYTES = 8
 _MODULUS = 1 << 32  # of the length in a gzip trailer
 # sizeof_hdr of NIfTI -> places and types of dim, bitpix and vox_offset, as nifti1.h and nifti2.h of
 # https://nifti.nimh.nih.gov tell.
-_FIELDS = {
-    348: ((40, "8h"), (72, "h"), (108, "f")),
-    540: ((16, "8q"), (14, "h"), (168, "q")),
-}
+_FIELDS = {348: ((40, "8h"), (72, "h"), (108, "f")), 540: ((16, "8q"), (14, "h"), (168, "q"))}
 _BEGINNINGS = {struct.pack(f"{order}i", n): (n, order) for n in _FIELDS for order in "<>"}
 
 
 def open_location(location: str) -> BinaryIO:
     """Open a path or URL for reading bytes.
 
-    Raises
-    ------
-    ArchiveError
-        When there is no driver for this kind of URL, or the URL holds a password.
-    OSError
-        When it cannot be opened, or the path is that of a pipe, a device or a folder.
+    Raises `OSError` when it cannot be opened, or the path is that of a pipe, a device or a folder,
+    and `ArchiveError` when there is no driver for this kind of URL, or the URL holds a password.
     """
     if not is_url(location):
         return cast(BinaryIO, open(location, "rb", 0, opener=_open_file))
@@ -66,10 +61,7 @@ def _open_file(path: str, flags: int) -> int:
 def open_archive(location: str, form: str) -> Iterator[BinaryIO]:
     """Open an archive that is one file, a zip or tar as the form says.
 
-    Raises
-    ------
-    ArchiveError
-        When it is not there, or cannot be read, in the ``with`` block as well.
+    Raises `ArchiveError` when it is not there, or cannot be read, in the ``with`` block as well.
     """
     try:
         with open_location(location) as file:
@@ -115,13 +107,7 @@ def _find_place(file: BinaryIO, ref: FileRef) -> tuple[int, int | None]:
 
 
 def read_bytes(ref: FileRef, limit: int) -> bytes:
-    """Read a small file whole, refusing more than ``limit`` bytes, and what only stands for it.
-
-    Raises
-    ------
-    InaccessibleFileError, UnreadableImageError
-        When the file cannot be read, is larger than the limit, or is such as a web page.
-    """
+    """Read a small file whole, refusing more than ``limit`` bytes, and such as a web page."""
     content = b""
     for block in read_blocks(ref):
         content += block
@@ -133,17 +119,7 @@ def read_bytes(ref: FileRef, limit: int) -> bytes:
 
 
 def read_blocks(ref: FileRef) -> Generator[bytes, None, None]:
-    """Yield the bytes of a file in blocks of bounded size.
-
-    Of a zip member, size and checksum are verified.
-
-    Raises
-    ------
-    InaccessibleFileError
-        When the file cannot be read.
-    UnreadableImageError
-        When the zip or tar is damaged there, or holds no content of the file.
-    """
+    """Yield the bytes of a file in blocks of bounded size; a zip's checksum of it is verified."""
     with _opened(ref) as file:
         start, n_bytes = _find_place(file, ref)
         if start:
@@ -169,40 +145,24 @@ def _read_stored(file: BinaryIO, n_bytes: int | None) -> Iterator[bytes]:
 
 
 class Ends(NamedTuple):
-    """What was found at the ends of a file.
+    """What was found at the ends of a file."""
 
-    Parameters
-    ----------
-    zip_fault : str
-        What is wrong with its place in the zip; empty when nothing is, and outside zips.
-    length : int or None
-        Its unpacked length modulo 2**32, of a gzip file as its last four bytes say; of a pair that
-        of the ``.img``. None where it cannot be had without unpacking all of it.
-    """
-
-    zip_fault: str = ""
+    zip_fault: str = ""  # what is wrong with its place in the zip
+    # Its unpacked length modulo 2**32, of a gzip file as its last four bytes say; of a pair that of
+    # the ``.img``. None where only unpacking would tell.
     length: int | None = None
 
     def agree_with(self, n_bytes: int) -> bool:
-        """Return whether a file that unpacks to so many bytes may end like this.
+        """Return whether a file that unpacks to so many bytes may end like this, if that is told.
 
         Gzip files that end otherwise may be sound too: several gzip members, padding, bytes after
-        the image. Only unpacking tells those from a damaged file. Where nothing can be told, that
-        is taken for good.
+        the image. Only unpacking tells those from a damaged file.
         """
         return self.length is None or self.length == n_bytes % _MODULUS
 
 
 def read_ends(ref: FileRef) -> Ends:
-    """Look at the ends of a file, or of both of a pair, and at what a zip says just before it.
-
-    Raises
-    ------
-    InaccessibleFileError
-        When the file cannot be read.
-    UnreadableImageError
-        When the zip or tar holds no content of it.
-    """
+    """Look at the ends of a file, or of both of a pair, and at what a zip says just before it."""
     member = ref.member
     with _opened(ref) as file:
         if isinstance(member, ZipMember) and (fault := find_member_fault(file, ref, member)):
@@ -227,13 +187,6 @@ def read_gzip_identity(ref: FileRef) -> str:
 
     They are those of its last gzip member. Where that is not the whole of an image, as its header
     tells, a digest of the whole file is added; only then is all of it read.
-
-    Raises
-    ------
-    InaccessibleFileError
-        When the file cannot be read.
-    UnreadableImageError
-        When the tar does not hold it.
     """
     with _opened(ref) as file:
         start, n_bytes = _find_place(file, ref)

@@ -22,10 +22,7 @@ _UNUSABLE = (tarfile.TarError, ValueError, OverflowError, LookupError, Recursion
 def list_tar(file: BinaryIO, location: str) -> list[FileRef]:
     """Return the files of a tar, links inside it followed; of two of one name the later counts.
 
-    Raises
-    ------
-    ValueError
-        When it is damaged, or none.
+    Raises `ValueError` when it is damaged, or none.
     """
     files: dict[str, FileRef] = {}
     links: dict[str, str] = {}  # name -> target, as paths in the tar or out of it

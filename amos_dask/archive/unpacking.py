@@ -28,10 +28,7 @@ class TrailingBytesError(UnreadableImageError):
 def inflate(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the unpacked bytes of a zip's deflated member, in bounded pieces.
 
-    Raises
-    ------
-    UnreadableImageError
-        When they are damaged, or end early.
+    Raises `UnreadableImageError` when they are damaged, or end early.
     """
     unpacker = isal_zlib.decompressobj(wbits=_RAW_DEFLATE)
     try:
@@ -53,10 +50,8 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
     UnreadableImageError
         When the stream is not gzip, is damaged, or ends early.
     """
-    unpacker = isal_zlib.decompressobj(wbits=_GZIP)
-    n_members = 0
+    unpacker, n_members, head = isal_zlib.decompressobj(wbits=_GZIP), 0, b""
     is_begun = False  # something of the current member has been seen
-    head = b""
     for block in blocks:
         is_first, head = not head, head or block
         while block:

@@ -29,12 +29,7 @@ _IN_EXTRA_FIELD = 0xFFFFFFFF
 def list_zip(file: BinaryIO, location: str) -> list[FileRef]:
     r"""Return the files of a zip; ``\`` in their names, which some programs write, is ``/``.
 
-    Raises
-    ------
-    ArchiveError
-        When it is one part of a zip.
-    zipfile.BadZipFile, ValueError, NotImplementedError
-        When its directory cannot be read.
+    Raises `ArchiveError` when it is one part of a zip, and as zipfile does.
     """
     if _is_part(file):
         raise ArchiveError(f"{shown(location)}: {describe_part()}.")
@@ -69,13 +64,7 @@ def _is_part(file: BinaryIO) -> bool:
 
 
 def find_start(file: BinaryIO, ref: FileRef, member: ZipMember) -> int:
-    """Return where a member's packed bytes begin.
-
-    Raises
-    ------
-    UnreadableImageError
-        When no member begins where the directory says, or it cannot be unpacked.
-    """
+    """Return where a member's packed bytes begin; `UnreadableImageError` where none can be had."""
     if member.flags & _ENCRYPTED:
         raise UnreadableImageError("encrypted in the zip")
     if ref.size > member.compressed_size * LARGEST_RATIO:
@@ -100,13 +89,7 @@ def is_packed(ref: FileRef) -> bool:
 
 
 def unpack_member(blocks: Iterator[bytes], ref: FileRef) -> Iterator[bytes]:
-    """Yield what a member's packed bytes hold.
-
-    Raises
-    ------
-    UnreadableImageError
-        When they are damaged, or have not the size and checksum that the directory tells.
-    """
+    """Yield what a member's packed bytes hold; size and checksum are held against the directory."""
     n_bytes = found = 0
     for block in inflate(blocks) if is_packed(ref) else blocks:
         n_bytes += len(block)

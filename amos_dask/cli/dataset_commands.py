@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click import Choice, FloatRange, IntRange, argument, option
 
 import amos_dask
 from amos_dask.cli import shared_options as opt
@@ -25,10 +26,10 @@ from amos_dask.cli.show import (
 _NOT_OF_A_PLAN = {"cluster", "progress", "no_lock", "performance_report", "statistics", "report"}
 
 
-@opt.command("download", "data/AMOS22")
+@opt.command("data/AMOS22")
 @opt.root
 @opt.flag("--unlabelled", help="The scans without labels as well.")
-@click.option(
+@option(
     "--from",
     "source",
     metavar="URL",
@@ -45,9 +46,9 @@ def download(**arguments: Any) -> int:
     return close_command(amos_dask.download(**arguments), arguments)
 
 
-@opt.command("run", "data/AMOS22 --archive downloads/amos22.zip --workers 8")
+@opt.command("data/AMOS22 --archive downloads/amos22.zip --workers 8")
 @opt.root
-@click.option(
+@option(
     "--archive",
     metavar="PATH_OR_URL",
     multiple=True,
@@ -58,9 +59,9 @@ def download(**arguments: Any) -> int:
 @opt.labeled_data_meta
 @opt.mr_metadata_offset
 @opt.label_explanation
-@click.option(
+@option(
     "--region_volume_thresh",
-    type=click.FloatRange(0),
+    type=FloatRange(0),
     multiple=True,
     default=(100.0,),
     show_default=True,
@@ -76,9 +77,9 @@ def download(**arguments: Any) -> int:
 @opt.flag("--switch_archive", help="Go on with another archive than before.")
 @opt.flag("--without_metadata", help="Go on though the csv is gone.")
 @opt.statistics
-@click.option("--report/--no_report", default=True, help="Write report.html as well.")
+@option("--report/--no_report", default=True, help="Write report.html as well.")
 @opt.no_lock
-@click.option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
+@option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
 @opt.flag("--dry_run", help="Say what would be done; write nothing.")
 @opt.cluster
 def run(dry_run: bool, **arguments: Any) -> int:
@@ -100,8 +101,8 @@ def run(dry_run: bool, **arguments: Any) -> int:
     return close_plan(amos_dask.plan_run(**asked), arguments)
 
 
-@opt.command("verify", "downloads/amos22.zip --md5")
-@click.argument("path", metavar="PATH_OR_URL")
+@opt.command("downloads/amos22.zip --md5")
+@argument("path", metavar="PATH_OR_URL")
 @opt.flag("--full", help="Decode everything, so that all checksums are compared.")
 @opt.flag("--md5", help="Compare amos22.zip with the published one first.")
 @opt.dataset
@@ -123,11 +124,9 @@ def verify(**arguments: Any) -> int:
     return close_search(amos_dask.verify(**arguments), arguments)
 
 
-@click.command(
-    epilog="Example: amos-dask datasets totalsegmentator > mine.yaml",
-)
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="JSON.")
+@opt.command("totalsegmentator > mine.yaml")
+@argument("name", required=False)
+@option("--json", "as_json", is_flag=True, help="JSON.")
 def datasets(name: str | None, as_json: bool) -> None:
     """List known datasets, or print one's definition.
 
@@ -140,9 +139,9 @@ def datasets(name: str | None, as_json: bool) -> None:
         click.echo(amos_dask.dataset_yaml(name), nl=False)
 
 
-@opt.command("leaks", "data/AMOS22")
+@opt.command("data/AMOS22")
 @opt.root
-@click.option("--split_name", help="Worksheet of another split than the official one.")
+@option("--split_name", help="Worksheet of another split than the official one.")
 @opt.working
 def leaks(**arguments: Any) -> int:
     """List patients and duplicates that cross a split.
@@ -154,7 +153,7 @@ def leaks(**arguments: Any) -> int:
     return close_search(amos_dask.leaks(**arguments), arguments, with_notes=True)
 
 
-@opt.command("stats", "data/AMOS22")
+@opt.command("data/AMOS22")
 @opt.root
 @opt.label_explanation
 @opt.writing
@@ -167,7 +166,7 @@ def stats(**arguments: Any) -> int:
     return close_command(amos_dask.stats(**arguments), arguments)
 
 
-@opt.command("report", "data/AMOS22")
+@opt.command("data/AMOS22")
 @opt.root
 @opt.label_explanation
 @opt.statistics
@@ -189,17 +188,17 @@ def export_group() -> None:
 
 
 @export_group.command(epilog="Example: amos-dask export nnunet nnUNet_raw --root_dir data/AMOS22")
-@click.argument("directory", type=opt.FOLDER)
+@argument("directory", type=opt.FOLDER)
 @opt.exported_root
-@click.option(
+@option(
     "--dataset_id",
-    type=click.IntRange(1, 999),
+    type=IntRange(1, 999),
     metavar="N",
     help="Number of the dataset.  [default: of AMOS22 622, 623 for CT alone, 624 for MR alone]",
 )
-@click.option(
+@option(
     "--link",
-    type=click.Choice(["copy", "symbolic"]),
+    type=Choice(["copy", "symbolic"]),
     default="copy",
     show_default=True,
     help="How unchanged files get there. What is written to a link is written to ROOT_DIR.",
@@ -216,7 +215,7 @@ def nnunet(**arguments: Any) -> int:
 
 
 @export_group.command("monai", epilog="Example: amos-dask export monai data/AMOS22/monai.json")
-@click.argument("file", type=opt.FILE)
+@argument("file", type=opt.FILE)
 @opt.exported_root
 @opt.exporting
 def monai_datalist(**arguments: Any) -> int:
@@ -229,8 +228,8 @@ def monai_datalist(**arguments: Any) -> int:
     return close_export(amos_dask.export_monai(**arguments), arguments)
 
 
-@opt.command("demo", "--workers 2")
-@click.argument("directory", type=opt.FOLDER, default="amos-dask-demo")
+@opt.command("--workers 2")
+@argument("directory", type=opt.FOLDER, default="amos-dask-demo")
 @opt.phantom_scans
 @opt.cluster
 def demo(**arguments: Any) -> int:
@@ -238,19 +237,19 @@ def demo(**arguments: Any) -> int:
     return close_demo(amos_dask.demo(**arguments), arguments)
 
 
-@opt.command("phantom", "--form zip --n_ct 8 --n_mri 4 /tmp/phantom")
-@click.argument("directory", type=opt.FOLDER)
+@opt.command("--form zip --n_ct 8 --n_mri 4 /tmp/phantom")
+@argument("directory", type=opt.FOLDER)
 @opt.phantom_scans
-@click.option(
+@option(
     "--size",
-    type=click.Choice(["tiny", "small", "full"]),
+    type=Choice(["tiny", "small", "full"]),
     default="small",
     show_default=True,
     help="full: 512x512x90 CT, 320x260x72 MR.",
 )
-@click.option("--form", type=click.Choice(["folder", "zip"]), default="folder", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
-@click.option("--quirks/--no-quirks", default=True, help="The oddities of the real archive.")
+@option("--form", type=Choice(["folder", "zip"]), default="folder", show_default=True)
+@option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
+@option("--quirks/--no-quirks", default=True, help="The oddities of the real archive.")
 @opt.flag("--defects", help="Add four damaged samples.")
 def phantom(directory: Path, **arguments: Any) -> int:
     """Make a synthetic AMOS22 archive to try things on."""
@@ -268,8 +267,8 @@ def cluster_group() -> None:
 @cluster_group.command(
     epilog="Example: amos-dask cluster check --cluster slurm --root_dir data/AMOS22"
 )
-@click.option("--root_dir", type=opt.FOLDER, help="ROOT_DIR: must be seen and written by all.")
-@click.option("--archive", metavar="PATH_OR_URL", help="The archive: must be seen by all.")
+@option("--root_dir", type=opt.FOLDER, help="ROOT_DIR: must be seen and written by all.")
+@option("--archive", metavar="PATH_OR_URL", help="The archive: must be seen by all.")
 @opt.dataset
 @opt.cluster
 def check(**arguments: Any) -> int:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click import Choice, FloatRange, IntRange, argument, option
 
 import amos_dask
 
-Declaration = Callable[[Callable[..., Any]], Callable[..., Any]]
+_Declaration = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
@@ -26,36 +27,31 @@ def same_word(name: str) -> str:
 
 
 def command(
-    name: str, example: str, cls: type[click.Command] = click.Command
+    example: str, cls: type[click.Command] = click.Command
 ) -> Callable[[Callable[..., Any]], click.Command]:
-    """Return click's decorator for a command whose help ends with an example."""
-    return click.command(name, cls, epilog=f"Example: amos-dask {name} {example}")
+    """Return a decorator for a command, named as its function is, whose help has an example."""
+
+    def declare(function: Callable[..., Any]) -> click.Command:
+        name = function.__name__.replace("_", "-")
+        return click.command(name, cls, epilog=f"Example: amos-dask {name} {example}")(function)
+
+    return declare
 
 
-def together(*options: Declaration) -> Declaration:
+def _together(*options: _Declaration) -> _Declaration:
     """Return one decorator that declares several options, in this order."""
 
     def declare(command: Callable[..., Any]) -> Callable[..., Any]:
         """Declare the options of a command."""
-        for option in reversed(options):
-            command = option(command)
+        for declaration in reversed(options):
+            command = declaration(command)
         return command
 
     return declare
 
 
-def as_one(name: str, make: Callable[..., Any], **options: Declaration) -> Declaration:
-    """Return a decorator that declares options which a command takes as one argument.
-
-    Parameters
-    ----------
-    name : str
-        The command's argument.
-    make : callable
-        Makes it of the options' values, given by keyword.
-    **options : decorator
-        The options, by the keywords.
-    """
+def _as_one(name: str, make: Callable[..., Any], **options: _Declaration) -> _Declaration:
+    """Return a decorator that declares options of which a function makes a command's argument."""
 
     def declare(command: Callable[..., Any]) -> Callable[..., Any]:
         """Declare the options of a command."""
@@ -65,7 +61,7 @@ def as_one(name: str, make: Callable[..., Any], **options: Declaration) -> Decla
             values = {key: arguments.pop(key) for key in options}
             return command(**{name: make(**values)}, **arguments)
 
-        return together(*options.values())(with_one)
+        return _together(*options.values())(with_one)
 
     return declare
 
@@ -81,7 +77,7 @@ def comma_separated(kind: Any) -> Callable[[str], tuple[Any, ...]]:
     return split
 
 
-flag = partial(click.option, is_flag=True)
+flag = partial(option, is_flag=True)
 
 
 class RepeatedValues(click.Command):
@@ -98,89 +94,85 @@ class RepeatedValues(click.Command):
 
 
 # ROOT_DIR, the archive and what is read besides.
-root = click.argument("root_dir", type=FOLDER)
-root_dir = click.option(
+root = argument("root_dir", type=FOLDER)
+root_dir = option(
     "--root_dir", required=True, type=EXISTING_FOLDER, help="Folder with sample folders below it."
 )
-exported_root = click.option(
+exported_root = option(
     "--root_dir",
     default=".",
     show_default="this folder",
     type=EXISTING_FOLDER,
     help="ROOT_DIR that 'run' made, or a folder with sample folders below it.",
 )
-archive_root = click.option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
-label_explanation = click.option(
+archive_root = option("--root_dir", required=True, metavar="PATH_OR_URL", help="The archive.")
+label_explanation = option(
     "--label_explanation",
     type=EXISTING_FILE,
     help="Label map (YAML); default: ROOT's descriptor/label_map.yaml, else the dataset's.",
 )
-dataset = click.option(
+dataset = option(
     "--dataset",
     metavar="NAME|FILE",
     help="What 'amos-dask datasets' lists, or a definition (YAML); default: what ROOT_DIR holds, "
     "else amos22.",
 )
-labeled_data_meta = together(
-    click.option(
+labeled_data_meta = _together(
+    option(
         "--labeled_data_meta",
         metavar="CSV",
         help="Metadata csv; default: that of the last run, else the one inside or beside the "
         "archive.",
     ),
-    click.option(
+    option(
         "--metadata_encoding",
         metavar="NAME",
         help="Encoding of the metadata csv, such as gb18030; default: as in the last run, "
         "else it is recognised.",
     ),
 )
-mr_metadata_offset = click.option(
+mr_metadata_offset = option(
     "--mr_metadata_offset",
-    type=click.Choice(["auto", "0", "-1"]),
+    type=Choice(["auto", "0", "-1"]),
     help="Which csv row MR scan N takes: N + offset (the official csv is shifted by one).  "
     "[default: as in the last run, else auto]",
 )
 
 # What is written.
-output_manifest_file = click.option(
+output_manifest_file = option(
     "--output_manifest_file", required=True, type=FILE, help="Workbook to write."
 )
-statistics = click.option(
+statistics = option(
     "--statistics/--no_statistics", default=True, help="Write statistics.xlsx as well."
 )
 adopt = flag("--adopt", help="Move what is in the way and not ours to ROOT_DIR/replaced.")
 no_lock = flag("--no_lock", help="For a file system without locks: be alone there.")
-phantom_scans = together(
-    click.option(
-        "--n_ct", type=click.IntRange(0, 500), default=8, show_default=True, help="CT scans."
-    ),
-    click.option(
-        "--n_mri", type=click.IntRange(0, 100), default=4, show_default=True, help="MR scans."
-    ),
+phantom_scans = _together(
+    option("--n_ct", type=IntRange(0, 500), default=8, show_default=True, help="CT scans."),
+    option("--n_mri", type=IntRange(0, 100), default=4, show_default=True, help="MR scans."),
 )
 
 # How masks are denoised.
-denoise_parameters = together(
-    click.option(
+denoise_parameters = _together(
+    option(
         "--kernel_size",
-        type=click.IntRange(1, 1000),
+        type=IntRange(1, 1000),
         nargs=2,
         metavar="X Y",
         help="Pixels of the structuring element.  [default: as in the last run, else 5 5]",
     ),
-    click.option(
+    option(
         "--filter_halfedge",
-        type=click.IntRange(0, 1000),
+        type=IntRange(0, 1000),
         help="Votes are counted in a box of 2n+1 pixels.  [default: as in the last run, else 3]",
     ),
-    click.option(
+    option(
         "--region_area_thresh",
-        type=click.FloatRange(0),
+        type=FloatRange(0),
         metavar="MM2",
         help="Slice regions smaller than this may change.  [default: as in the last run, else 10]",
     ),
-    click.option(
+    option(
         "--exclude",
         type=EXISTING_FILE,
         help="What denoising leaves as it was (csv: sample,label); default: ROOT's "
@@ -189,18 +181,14 @@ denoise_parameters = together(
 )
 
 # Which samples.
-_ids = click.option(
+_ids = option(
     "--ids",
     multiple=True,
     metavar="IDS",
     help="Only these samples: 4, amos_0004, 1-20, or several with commas.",
 )
-_subset = click.option(
-    "--subset", type=click.Choice(["train", "val", "test"]), help="Only this subset."
-)
-_modality = click.option(
-    "--modality", type=click.Choice(["ct", "mri", "und"]), help="Only this modality."
-)
+_subset = option("--subset", type=Choice(["train", "val", "test"]), help="Only this subset.")
+_modality = option("--modality", type=Choice(["ct", "mri", "und"]), help="Only this modality.")
 
 
 def _select(
@@ -209,8 +197,8 @@ def _select(
     return amos_dask.Selection(ids or None, subset, modality)
 
 
-selection = as_one("selection", _select, ids=_ids, subset=_subset, modality=_modality)
-selection_of_modality = as_one("selection", _select, ids=_ids, subset=_subset)
+selection = _as_one("selection", _select, ids=_ids, subset=_subset, modality=_modality)
+selection_of_modality = _as_one("selection", _select, ids=_ids, subset=_subset)
 
 
 # Where to run, and how to show progress.
@@ -218,55 +206,53 @@ def _style(json_lines: bool, quiet: bool) -> str:
     return "json" if json_lines else "none" if quiet else "auto"
 
 
-progress = as_one(
+progress = _as_one(
     "progress",
     _style,
     json_lines=flag("--json", "json_lines", help="Progress and result as JSON lines."),
     quiet=flag("--quiet", help="No progress."),
 )
-cluster = together(
-    as_one(
+cluster = _together(
+    _as_one(
         "cluster",
         lambda **given: amos_dask.ClusterOptions(**given),
-        cluster=click.option(
+        cluster=option(
             "--cluster",
             metavar="KIND|ADDRESS",
             help="local, slurm, pbs, lsf, sge, …, kubernetes, or the address of a Dask scheduler.  "
             "[default: local, or as configured]",
         ),
-        workers=click.option(
-            "--workers",
-            type=click.IntRange(1),
-            help="Processes; default: one a core of this machine.",
+        workers=option(
+            "--workers", type=IntRange(1), help="Processes; default: one a core of this machine."
         ),
-        memory=click.option(
+        memory=option(
             "--memory",
             "--memory_limit",
             metavar="SIZE",
             help="Memory of each worker, such as 4GB; default: its share of this machine.",
         ),
-        dashboard_port=click.option(
+        dashboard_port=option(
             "--dashboard_port",
-            type=click.IntRange(0, 65535),
+            type=IntRange(0, 65535),
             help="Port of the dashboard; a free one if taken.  [default: 8787]",
         ),
-        local_directory=click.option(
+        local_directory=option(
             "--local_directory",
             type=click.Path(file_okay=False),
             help="For workers' temporary files.",
         ),
-        queue=click.option("--queue", help="Queue or partition of batch jobs."),
-        walltime=click.option("--walltime", metavar="HH:MM:SS", help="Walltime of batch jobs."),
-        account=click.option("--account", help="Account of batch jobs."),
+        queue=option("--queue", help="Queue or partition of batch jobs."),
+        walltime=option("--walltime", metavar="HH:MM:SS", help="Walltime of batch jobs."),
+        account=option("--account", help="Account of batch jobs."),
         tls=flag("--tls", default=None, help="Encrypt between the processes."),
     ),
     progress,
 )
 
 # What many commands take, in this order.
-working = together(no_lock, cluster)
-writing = together(adopt, working)
-exporting = together(
+working = _together(no_lock, cluster)
+writing = _together(adopt, working)
+exporting = _together(
     flag("--merge_prostate_uterus", help="One label for both, as in the archive."),
     flag(
         "--mr_without_14_16",

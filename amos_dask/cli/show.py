@@ -151,44 +151,37 @@ def close_check(report: ClusterReport, arguments: Mapping[str, Any]) -> int:
 
 def close_command(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     """Say how a single command ended; return its exit code."""
-    content = {**_common(result), "outputs": result.outputs}
-    return _close(arguments, result.exit_code, content, _command_lines(result))
+    return _close_result(result, arguments, outputs=result.outputs)
 
 
 def close_search(
     result: CommandResult, arguments: Mapping[str, Any], *, with_notes: bool = False
 ) -> int:
     """Say what was found; as JSON all of it, as it may be written down nowhere else."""
-    content = {**_common(result), "found": [asdict(issue) for issue in result.issues]}
     notes = [f"{i.code}: {i.message}" for i in result.issues if i.severity == "info" and with_notes]
-    return _close(arguments, result.exit_code, content, [*notes, *_command_lines(result)])
+    return _close_result(result, arguments, notes, found=_all(result))
 
 
 def close_export(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     """Say how an export ended; what was outdated, or is not its own, is written down nowhere."""
-    content = {**_common(result), "outputs": result.outputs}
-    content["found"] = [asdict(issue) for issue in result.issues]
-    notes = [
-        f"{_described(issue)}; {issue.action}"
-        for issue in result.issues
-        if issue.severity != "error"
-    ]
-    if len(notes) > _SHOWN_NOTES:
-        notes[_SHOWN_NOTES:] = [f"… and {len(notes) - _SHOWN_NOTES} more; --json lists all"]
-    return _close(arguments, result.exit_code, content, [*notes, *_command_lines(result)])
+    others = (issue for issue in result.issues if issue.severity != "error")
+    notes = [f"{_described(issue)}; {issue.action}" for issue in others]
+    notes = _first(notes, _SHOWN_NOTES, "; --json lists all")
+    return _close_result(result, arguments, notes, outputs=result.outputs, found=_all(result))
 
 
-def _common(result: CommandResult) -> dict[str, Any]:
-    return {
+def _close_result(
+    result: CommandResult, arguments: Mapping[str, Any], notes: Sequence[str] = (), **told: Any
+) -> int:
+    content = {
         "exit_code": int(result.exit_code),
         "n_samples": result.n_samples,
         "summary": result.summary,
         "issues": _codes(result.issues),
+        **told,
     }
-
-
-def _command_lines(result: CommandResult) -> list[str]:
-    return [*_issue_lines(result.issues), result.summary, *_paths(result)]
+    lines = [*notes, *_issue_lines(result.issues), result.summary, *_paths(result)]
+    return _close(arguments, result.exit_code, content, lines)
 
 
 def close_phantom(archive: Archive, arguments: Mapping[str, Any]) -> int:
@@ -208,6 +201,10 @@ def _close(
     return int(exit_code)
 
 
+def _all(result: CommandResult) -> list[dict[str, Any]]:
+    return [asdict(issue) for issue in result.issues]
+
+
 def _codes(issues: Iterable[Issue]) -> dict[str, int]:
     return dict(Counter(issue.code for issue in issues))
 
@@ -218,19 +215,19 @@ def _paths(result: CommandResult | RunResult) -> list[str]:
 
 def _issue_lines(issues: Sequence[Issue]) -> list[str]:
     """Return the first errors and losses, then how many issues of each kind there are."""
-    errors = [issue for issue in issues if issue.severity == "error"]
-    losses = [issue for issue in issues if issue.code in _SHOWN_WARNINGS]
-    lines = [*_first_lines(errors, "errors"), *_first_lines(losses, "labels or masks gone")]
+    errors = [_described(issue) for issue in issues if issue.severity == "error"]
+    losses = [_described(issue) for issue in issues if issue.code in _SHOWN_WARNINGS]
+    lines = _first(errors, _SHOWN_ERRORS, " errors")
+    lines += _first(losses, _SHOWN_ERRORS, " labels or masks gone")
     kinds = Counter((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
     rows = [(f"{_SEVERITIES[rank]}  {code}", str(n)) for (rank, code), n in sorted(kinds.items())]
     return [*lines, *(_table(*rows) if rows else ())]
 
 
-def _first_lines(issues: Sequence[Issue], what: str) -> list[str]:
-    lines = [_described(issue) for issue in issues[:_SHOWN_ERRORS]]
-    if len(issues) > _SHOWN_ERRORS:
-        lines.append(f"… and {len(issues) - _SHOWN_ERRORS} more {what}")
-    return lines
+def _first(lines: Sequence[str], most: int, rest: str) -> list[str]:
+    """Return the first lines, then how many more there are."""
+    more = [f"… and {len(lines) - most} more{rest}"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 def _described(issue: Issue) -> str:

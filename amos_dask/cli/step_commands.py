@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click import Choice, FloatRange, IntRange, option
 
 import amos_dask
 from amos_dask.cli import shared_options as opt
@@ -12,14 +13,13 @@ from amos_dask.cli.show import close_command
 
 
 @opt.command(
-    "archive-manifest",
-    "--root_dir AMOS22/archive --output_manifest_file AMOS22/descriptor/archive_manifest.xlsx",
+    "--root_dir AMOS22/archive --output_manifest_file AMOS22/descriptor/archive_manifest.xlsx"
 )
 @opt.archive_root
 @opt.output_manifest_file
 @opt.dataset
 @opt.labeled_data_meta
-@click.option("--sheet_name", default="Manifest", show_default=True, help="Worksheet to write.")
+@option("--sheet_name", default="Manifest", show_default=True, help="Worksheet to write.")
 @opt.mr_metadata_offset
 @opt.writing
 def archive_manifest(**arguments: Any) -> int:
@@ -28,18 +28,13 @@ def archive_manifest(**arguments: Any) -> int:
 
 
 @opt.command(
-    "confirm-pairs",
     "--modality ct --root_dir AMOS22/archive --output_dir AMOS22/grouped/AMOS-CT "
-    "--archive_manifest AMOS22/descriptor/archive_manifest.xlsx",
+    "--archive_manifest AMOS22/descriptor/archive_manifest.xlsx"
 )
-@click.option(
-    "--modality", required=True, type=click.Choice(["ct", "mri", "und"]), help="Which samples."
-)
+@option("--modality", required=True, type=Choice(["ct", "mri", "und"]), help="Which samples.")
 @opt.archive_root
-@click.option("--output_dir", required=True, type=opt.FOLDER, help="Such as grouped/AMOS-CT.")
-@click.option(
-    "--archive_manifest", required=True, type=opt.FILE, help="Workbook of archive-manifest."
-)
+@option("--output_dir", required=True, type=opt.FOLDER, help="Such as grouped/AMOS-CT.")
+@option("--archive_manifest", required=True, type=opt.FILE, help="Workbook of archive-manifest.")
 @opt.selection_of_modality
 @opt.writing
 def confirm_pairs(**arguments: Any) -> int:
@@ -51,7 +46,7 @@ def confirm_pairs(**arguments: Any) -> int:
     return close_command(amos_dask.confirm_pairs(**arguments), arguments)
 
 
-@opt.command("split-prostate-uterus", "--root_dir AMOS22/grouped")
+@opt.command("--root_dir AMOS22/grouped")
 @opt.root_dir
 @opt.selection
 @opt.working
@@ -63,10 +58,7 @@ def split_prostate_uterus(**arguments: Any) -> int:
     return close_command(amos_dask.split_prostate_uterus(**arguments), arguments)
 
 
-@opt.command(
-    "binary-masks",
-    "--root_dir AMOS22/grouped --label_explanation AMOS22/descriptor/label_map.yaml",
-)
+@opt.command("--root_dir AMOS22/grouped --label_explanation AMOS22/descriptor/label_map.yaml")
 @opt.root_dir
 @opt.label_explanation
 @opt.selection
@@ -77,19 +69,18 @@ def binary_masks(**arguments: Any) -> int:
 
 
 @opt.command(
-    "small-regions",
     "--root_dir AMOS22/grouped --region_volume_thresh 100.0 --output_manifest "
-    "AMOS22/descriptor/small_connected_region_100_manifest.xlsx",
+    "AMOS22/descriptor/small_connected_region_100_manifest.xlsx"
 )
 @opt.root_dir
-@click.option(
+@option(
     "--region_volume_thresh",
     required=True,
-    type=click.FloatRange(0),
+    type=FloatRange(0),
     metavar="MM3",
     help="List regions smaller than this.",
 )
-@click.option("--output_manifest", required=True, type=opt.FILE, help="Workbook to write.")
+@option("--output_manifest", required=True, type=opt.FILE, help="Workbook to write.")
 @opt.label_explanation
 @opt.selection
 @opt.writing
@@ -103,12 +94,11 @@ def small_regions(**arguments: Any) -> int:
 
 
 @opt.command(
-    "denoise",
     "--root_dir AMOS22/grouped --output_dir AMOS22/grouped --kernel_size 5 5 "
-    "--filter_halfedge 3 --region_area_thresh 10.0",
+    "--filter_halfedge 3 --region_area_thresh 10.0"
 )
 @opt.root_dir
-@click.option(
+@option(
     "--output_dir",
     required=True,
     type=opt.FOLDER,
@@ -131,7 +121,7 @@ def denoise(**arguments: Any) -> int:
     return close_command(amos_dask.denoise(**arguments), arguments)
 
 
-@opt.command("restore", "--root_dir AMOS22/grouped --ids 4,507")
+@opt.command("--root_dir AMOS22/grouped --ids 4,507")
 @opt.root_dir
 @opt.selection
 @opt.working
@@ -146,8 +136,7 @@ def restore(**arguments: Any) -> int:
 
 
 @opt.command(
-    "dataset-manifest",
-    "--root_dir AMOS22/grouped --output_manifest_file AMOS22/grouped/dataset_manifest.xlsx",
+    "--root_dir AMOS22/grouped --output_manifest_file AMOS22/grouped/dataset_manifest.xlsx"
 )
 @opt.root_dir
 @opt.output_manifest_file
@@ -162,41 +151,38 @@ def dataset_manifest(**arguments: Any) -> int:
 
 
 @opt.command(
-    "make-split",
     "--manifest_file AMOS22/grouped/dataset_manifest.xlsx --kind kfold --folds 5 --seed 0 "
-    "--stratify scanner,sex,modality --group patient",
+    "--stratify scanner,sex,modality --group patient"
 )
-@click.option("--manifest_file", required=True, type=opt.FILE, help="Workbook of dataset-manifest.")
-@click.option(
+@option("--manifest_file", required=True, type=opt.FILE, help="Workbook of dataset-manifest.")
+@option(
     "--split_name",
     help="Worksheet of the split; default: split01_standard, for others the one made in the same "
     "way before, else the next free number, such as split02_kfold5.",
 )
-@click.option(
+@option(
     "--kind",
-    type=click.Choice(["official", "kfold", "holdout"]),
+    type=Choice(["official", "kfold", "holdout"]),
     default="official",
     show_default=True,
     help="What to make; the options below are for kfold and holdout.",
 )
-@click.option("--folds", type=click.IntRange(2), help="Of kfold: how many.  [default: 5]")
-@click.option(
+@option("--folds", type=IntRange(2), help="Of kfold: how many.  [default: 5]")
+@option(
     "--fractions",
     metavar="X,Y[,Z]",
     type=opt.comma_separated(float),
     help="Of holdout: train,val or train,val,test.  [default: 0.7,0.1,0.2]",
 )
-@click.option("--seed", type=int, help="Another seed, another split.  [default: 0]")
-@click.option(
+@option("--seed", type=int, help="Another seed, another split.  [default: 0]")
+@option(
     "--stratify",
     metavar="scanner,sex,modality",
     default="",
-    type=opt.comma_separated(click.Choice(["scanner", "sex", "modality"])),
+    type=opt.comma_separated(Choice(["scanner", "sex", "modality"])),
     help="Any of these: every part gets its share of each combination.",
 )
-@click.option(
-    "--group", type=click.Choice(["patient"]), help="Keep the scans of a patient together."
-)
+@option("--group", type=Choice(["patient"]), help="Keep the scans of a patient together.")
 @opt.flag("--unlabelled", help="Deal out the samples without masks as well.")
 @opt.adopt
 @opt.no_lock
@@ -214,20 +200,17 @@ def make_split(**arguments: Any) -> int:
 
 
 @opt.command(
-    "index-manifests",
     "--manifest_file AMOS22/grouped/dataset_manifest.xlsx --split_name split01_standard "
     "--output_index_manifest_dir AMOS22/grouped/splits/split01_standard --subsets train "
     "val --subsets train --subsets val --subsets test",
     cls=opt.RepeatedValues,
 )
-@click.option("--manifest_file", required=True, type=opt.FILE, help="Workbook with the split.")
-@click.option(
+@option("--manifest_file", required=True, type=opt.FILE, help="Workbook with the split.")
+@option(
     "--split_name", default="split01_standard", show_default=True, help="Worksheet of the split."
 )
-@click.option(
-    "--output_index_manifest_dir", required=True, type=opt.FOLDER, help="Folder to write to."
-)
-@click.option(
+@option("--output_index_manifest_dir", required=True, type=opt.FOLDER, help="Folder to write to.")
+@option(
     "--subsets",
     required=True,
     multiple=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from amos_dask.errors import InconsistentDatasetError
 from amos_dask.records import Step
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_label_map, require_sample_folders
-from amos_dask.root.layout import SampleFolder, absolute
+from amos_dask.root.layout import absolute
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.sample.describe import INCONSISTENT, describe_sample
 from amos_dask.sample.selection import EVERYTHING
@@ -78,7 +77,13 @@ def dataset_manifest(
         root, layout = place.folder, place.layout
         label_map = find_label_map(layout, label_explanation)
         folders = require_sample_folders(root, layout)
-        problems = _doubles(folders, root)
+        n_of = Counter(folder.sample_id for folder in folders)
+        problems = [
+            f"{f.path.relative_to(root).as_posix()}: one of {n_of[f.sample_id]} folders of "
+            f"{f.sample_id}"
+            for f in folders
+            if n_of[f.sample_id] > 1
+        ]
         with open_session(cluster, progress) as session:
             session.prepare_kernels()
             sources = [FolderSource(folder, layout, label_map) for folder in folders]
@@ -100,13 +105,3 @@ def dataset_manifest(
         issues += own.issues()
         issues += record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
     return CommandResult((output,), len(folders), f"{len(frame)} samples", tuple(issues), frame)
-
-
-def _doubles(folders: Iterable[SampleFolder], root: Path) -> list[str]:
-    count = Counter(folder.sample_id for folder in folders)
-    return [
-        f"{folder.path.relative_to(root).as_posix()}: one of {count[folder.sample_id]} folders "
-        f"of {folder.sample_id}"
-        for folder in folders
-        if count[folder.sample_id] > 1
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -43,18 +43,13 @@ from amos_dask.root.layout import (
 )
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import working_on
-from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.todo import SampleTask
 from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
 from amos_dask.tables.own_workbooks import put_workbook
-from amos_dask.tables.workbook import (
-    read_sheet,
-    require_columns,
-    require_title,
-    sheet_names,
-)
+from amos_dask.tables.workbook import read_sheet, require_columns, require_title, sheet_names
 
 _KINDS: Mapping[str, Kind] = {FILE_TYPES[kind]: kind for kind in get_args(Kind)}
 _Known = tuple[tuple[Kind, int] | None, FileRef]  # a file, and what its name says it is
@@ -231,51 +226,34 @@ def _pair_tasks(
 
 
 def _read_samples(manifest: Path, root_dir: str, definition: DatasetDefinition) -> list[Sample]:
+    """Return the samples that a manifest lists, with their files in the archive."""
     titles = sheet_names(manifest)
-    title = MANIFEST_SHEET if MANIFEST_SHEET in titles else titles[0]
-    frame = read_sheet(manifest, title)
+    frame = read_sheet(manifest, MANIFEST_SHEET if MANIFEST_SHEET in titles else titles[0])
     require_columns(frame, ARCHIVE_COLUMNS, manifest)
     files = list_files(root_dir)
-    scans = sort_names(files, definition).scans.values()
     known: dict[str, _Known] = {ref.path: (None, ref) for ref in files}
-    known |= {ref.path: (part, ref) for scan in scans for part, ref in scan.items()}
-    rows: dict[str, list[Any]] = {}
-    for row in frame.dropna(how="all").itertuples(index=False):
-        rows.setdefault(str(row.seq), []).append(row)
-    return [
-        _read_sample(seq, group, known, manifest, root_dir, definition)
-        for seq, group in rows.items()
-    ]
-
-
-def _read_sample(
-    seq: str,
-    rows: Sequence[Any],
-    known: Mapping[str, _Known],
-    manifest: Path,
-    root_dir: str,
-    definition: DatasetDefinition,
-) -> Sample:
-    found: dict[tuple[Kind, int], FileRef] = {}
-    for row in rows:
-        if str(row.file_path) not in known:
-            raise ManifestError(
-                f"{manifest}: {row.file_path} is not in {root_dir}; run archive-manifest again."
-            )
-        part, ref = known[str(row.file_path)]
-        kind = _KINDS.get(row.type)
-        if kind is not None:
-            found[part if part is not None and part[0] == kind else (kind, 0)] = ref
-    if definition.find_seq(seq) != seq:
-        what = "number" if definition.has_numbers else "id"
-        raise ManifestError(f"{manifest}: seq {seq!r} is not a {what} of {definition.name}.")
-    subset = str(rows[0].subset)
-    if subset not in SUBSETS:  # it becomes a folder
-        raise ManifestError(f"{manifest}: subset {subset!r} of seq {seq} is not known.")
-    told = {name: _cell(getattr(row, name)) for name in METADATA_FIELDS}
-    told["sex"] = find_sex(told["sex"]) or told["sex"]  # other scripts write the csv's word
-    return new_sample(seq, subset, Metadata(**told), found, definition)
-
-
-def _cell(value: Any) -> str:
-    return UNDEFINED if value is None or pd.isna(value) else str(value)
+    for scan in sort_names(files, definition).scans.values():
+        known |= {ref.path: (part, ref) for part, ref in scan.items()}
+    rows, samples = frame.dropna(how="all"), []
+    for seq, group in rows.groupby(rows["seq"].map(str), sort=False):
+        found: dict[tuple[Kind, int], FileRef] = {}
+        for path, name in zip(group["file_path"].map(str), group["type"], strict=True):
+            if path not in known:
+                raise ManifestError(
+                    f"{manifest}: {path} is not in {root_dir}; run archive-manifest again."
+                )
+            part, ref = known[path]
+            kind = _KINDS.get(name)
+            if kind is not None:
+                found[part if part is not None and part[0] == kind else (kind, 0)] = ref
+        if definition.find_seq(str(seq)) != seq:
+            what = "number" if definition.has_numbers else "id"
+            raise ManifestError(f"{manifest}: seq {seq!r} is not a {what} of {definition.name}.")
+        subset = str(group["subset"].iloc[0])
+        if subset not in SUBSETS:  # it becomes a folder
+            raise ManifestError(f"{manifest}: subset {subset!r} of seq {seq} is not known.")
+        last = group.iloc[-1]
+        told = {n: UNDEFINED if pd.isna(last[n]) else str(last[n]) for n in METADATA_FIELDS}
+        told["sex"] = find_sex(told["sex"]) or told["sex"]  # other scripts write the csv's word
+        samples.append(new_sample(str(seq), subset, Metadata(**told), found, definition))
+    return samples

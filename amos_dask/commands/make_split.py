@@ -15,7 +15,8 @@ from amos_dask.errors import AmosDaskError, ManifestError, WorkbookLockedError
 from amos_dask.records import UNDEFINED
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME, Layout, absolute, find_root
-from amos_dask.root.own_files import IndexOf, OwnFiles
+from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.table_state import IndexOf
 from amos_dask.root.working import working_where_possible
 from amos_dask.tables.assignments import (
     PATIENT_COLUMNS,
@@ -135,45 +136,33 @@ def make_split(
     method = _choose_method(kind, {name: v for name, v in options.items() if v is not None})
     with _working_at(path, adopt=adopt, no_lock=no_lock) as own:
         manifest = read_sheet(path, MANIFEST_SHEET, values_of=_VALUES)
-        listed = read_splits(path)
+        listed, titles = read_splits(path), sheet_names(path)
         if split_name is None:
-            split_name = next_split_name(method, listed, sheet_names(path))
-        is_theirs, is_edited = _look_at(path, split_name, listed, adopt=adopt)
+            split_name = next_split_name(method, listed, titles)
+        same = [title for title in titles if title.casefold() == split_name.casefold()]
+        try:
+            is_theirs, is_edited = False, not all(is_own_split(path, t, listed) for t in same)
+        except ManifestError:  # it is not ours
+            if not adopt:
+                raise
+            is_theirs = is_edited = True
         if method.shares:
             assignment = _deal(manifest, method, path, own.layout.dataset)
             parts = [assignment.get(str(sample_id)) for sample_id in manifest["ID"]]
             split = with_split(manifest, split_name, parts, path)
         else:
             split = official_split(manifest, split_name, path)
-        keep_copy = is_edited or _is_other(path, split_name, split)
+        keep_copy = is_edited or (split_name in titles and _is_other(path, split_name, split))
         sheets = {split_name: split}
         if method.shares or not listed.empty or split_name != SPLIT_NAME:
             sheets[SPLITS_SHEET] = list_split(listed, split_name, method, split)
         add_worksheets(own, absolute(path), sheets, keep_copy=keep_copy, whole=is_theirs)
-    issues = tuple(own.issues())
-    return CommandResult((path,), len(split), _describe(split, split_name), issues, split)
-
-
-def _look_at(
-    path: Path, split_name: str, listed: pd.DataFrame, *, adopt: bool
-) -> tuple[bool, bool]:
-    """Return whether a worksheet that is to be replaced is somebody else's, and has their parts.
-
-    Raise if it is not ours, unless it is to be adopted.
-    """
-    titles = [name for name in sheet_names(path) if name.casefold() == split_name.casefold()]
-    try:
-        return False, not all(is_own_split(path, title, listed) for title in titles)
-    except ManifestError:
-        if not adopt:
-            raise
-        return True, True
+    summary = _describe(split, split_name)
+    return CommandResult((path,), len(split), summary, tuple(own.issues()), split)
 
 
 def _is_other(path: Path, split_name: str, split: pd.DataFrame) -> bool:
     """Return whether the split that is there puts samples into other parts."""
-    if split_name not in sheet_names(path):
-        return False
     there = read_sheet(path, split_name)
     if not {"ID", split_name} <= set(there.columns):
         return True
@@ -229,29 +218,20 @@ def _deal(
     if not rows["ID"].is_unique:
         repeated = rows["ID"][rows["ID"].duplicated()].iloc[0]
         raise ManifestError(f"{path}: {repeated!r} has two rows.")
-    ids = [str(sample_id) for sample_id in rows["ID"]]
-    groups = dict(zip(ids, ids, strict=True))
+    strata = {}  # what each is of, such as "Prisma F mri"
+    known = rows[["ID", "manufacturer_model_name", "sex"]].fillna(UNDEFINED).astype(str)
+    for sample_id, scanner, sex in known.itertuples(index=False):
+        modality = definition.modality(sample_id.removeprefix(f"{definition.prefix}_"), scanner)
+        found = {"scanner": scanner, "sex": sex, "modality": modality}
+        strata[sample_id] = " ".join(found[name] for name in method.stratify)
+    groups = {sample_id: sample_id for sample_id in strata}
     if method.group:
         require_columns(manifest, PATIENT_COLUMNS, path)
         groups = find_patients(rows)
-    strata = dict(zip(ids, _strata(rows, method.stratify, definition), strict=True))
     try:
         return assign(groups, strata, method.shares, method.seed or 0)
     except ManifestError as error:
         raise ManifestError(f"{path}: {error}") from error
-
-
-def _strata(
-    rows: pd.DataFrame, stratify: Sequence[str], definition: DatasetDefinition
-) -> list[str]:
-    """Return what each row is of, such as ``Prisma F mri``."""
-    known = rows[["ID", "manufacturer_model_name", "sex"]].fillna(UNDEFINED).astype(str)
-    strata = []
-    for sample_id, scanner, sex in known.itertuples(index=False):
-        modality = definition.modality(sample_id.removeprefix(f"{definition.prefix}_"), scanner)
-        found = {"scanner": scanner, "sex": sex, "modality": modality}
-        strata.append(" ".join(found[name] for name in stratify))
-    return strata
 
 
 def _describe(split: pd.DataFrame, split_name: str) -> str:
@@ -358,7 +338,6 @@ def _require_workbook(path: Path) -> None:
         return
     group = path.stem.removeprefix("dataset_manifest_").replace("_", "-").upper()
     others = (path.parent / group / path.name, path.parent.parent / path.name)
-    for other in others:
-        if other.is_file():
-            raise ManifestError(f"{path}: there is no such workbook; did you mean {other}?")
-    raise ManifestError(f"{path}: there is no such workbook; run dataset-manifest first.")
+    there = [f"did you mean {other}?" for other in others if other.is_file()]
+    advice = next(iter(there), "run dataset-manifest first.")
+    raise ManifestError(f"{path}: there is no such workbook; {advice}")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amos_dask.commands.workplace import Workplace, count_as_they_were, working_at
+from amos_dask.commands.workplace import Workplace, working_at
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
 from amos_dask.labels import LabelMap
 from amos_dask.params import Params, require_threshold
-from amos_dask.records import Step
+from amos_dask.records import SampleResult, Step
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import choose_denoising, find_exclusions, find_label_map
 from amos_dask.root.kept import KeptFiles
@@ -27,7 +27,7 @@ from amos_dask.sample.describe import read_changes
 from amos_dask.sample.edits import is_stale_mask
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.todo import SampleTask
 from amos_dask.steps.denoise import denoising_mark, is_denoised
 from amos_dask.tables.manifests import changes_frame, region_frames
 from amos_dask.tables.own_workbooks import put_workbook
@@ -244,10 +244,9 @@ def denoise(
         _require_restorable(tasks)
         results = place.make("denoise", tasks)
         n_denoised = sum(result.is_changed for result in results)
-        n_before = count_as_they_were(results)
         n_voxels = sum(result.n_changed for result in results)
         summary = f"{n_voxels} voxels changed in {n_denoised} masks"
-        if n_before:
+        if n_before := _count_as_they_were(results):
             summary += f"; {n_before} were denoised before"
         written = _write_changes(place, label_map) if output == place.folder else ()
         return place.finish(Step.DENOISE, results, summary, output, *written)
@@ -255,12 +254,8 @@ def denoise(
 
 def _require_restorable(tasks: Sequence[SampleTask]) -> None:
     """Raise when a mask was denoised another way and cannot be had back; reads no voxels."""
-    lost = [
-        task.source.folder.mask
-        for task in tasks
-        if isinstance(task.source, FolderSource) and not _is_restorable(task.source, task.params)
-    ]
-    if lost:
+    sources = [(t.source, t.params) for t in tasks if isinstance(t.source, FolderSource)]
+    if lost := [s.folder.mask for s, params in sources if not _is_restorable(s, params)]:
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         raise AmosDaskError(
             f"{tasks[0].layout.shown(lost[0])}{more}: denoised with other parameters, "
@@ -322,17 +317,22 @@ def restore(
         params = Params(layout.dataset, label_map, region_volume_thresh=())
         results = place.make("restore", place.tasks({Step.RESTORE, Step.BINARY_MASKS}, params))
         n_restored = sum(result.is_changed for result in results)
-        n_others = count_as_they_were(results)
         summary = f"{n_restored} masks are as they were before denoising"
-        if n_others:
+        if n_others := _count_as_they_were(results):
             summary += f"; {n_others} were not denoised"
         if n_restored:
-            summary += (
-                "; the next 'amos-dask run' denoises them again, except those that "
-                f"{layout.denoise_exclude} lists"
-            )
+            summary += "; the next 'amos-dask run' denoises them again, except those that "
+            summary += f"{layout.denoise_exclude} lists"
         written = _write_changes(place, label_map)
         return place.finish(Step.DENOISE, results, summary, place.folder, *written)
+
+
+def _count_as_they_were(results: Sequence[SampleResult]) -> int:
+    """Return how many samples there was nothing to do for."""
+    return sum(
+        not (result.is_changed or any(f.issue.severity == "error" for f in result.issues))
+        for result in results
+    )
 
 
 def _write_changes(place: Workplace, label_map: LabelMap) -> tuple[Path, ...]:
@@ -341,8 +341,8 @@ def _write_changes(place: Workplace, label_map: LabelMap) -> tuple[Path, ...]:
     if not (folder.is_relative_to(layout.grouped) or layout.grouped.is_relative_to(folder)):
         return ()
     samples = (FolderSource(sample, layout, label_map) for sample in find_samples_of(layout))
-    found = (read_changes(sample) for sample in samples)
-    frame = changes_frame((changes for changes in found if changes is not None), label_map)
+    found = (changes for sample in samples if (changes := read_changes(sample)) is not None)
+    frame = changes_frame(found, label_map)
     with OwnFiles(layout) as own:
         put_workbook(own, layout.denoise_changes, {CHANGES_SHEET: frame})
     return (layout.denoise_changes,)

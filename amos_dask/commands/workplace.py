@@ -21,12 +21,12 @@ from amos_dask.root.choices import (
     require_sample_folders,
 )
 from amos_dask.root.layout import Layout, absolute, find_root, find_root_beside_archive
-from amos_dask.root.ownership import run_number
+from amos_dask.root.replaced import run_number
 from amos_dask.root.working import working_on
 from amos_dask.sample.make import make_sample
 from amos_dask.sample.selection import Selection
 from amos_dask.sample.source import FolderSource
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.todo import SampleTask
 from amos_dask.tables.issue_files import record_issues
 
 _NOTHING_EXCLUDED = Exclusions()
@@ -34,22 +34,10 @@ _NOTHING_EXCLUDED = Exclusions()
 
 @dataclass(frozen=True)
 class Workplace:
-    """The samples that a command works on, and where and how it does.
+    """The samples that a command works on, and where and how it does."""
 
-    Parameters
-    ----------
-    folder : Path
-        Samples lie anywhere below it; absolute.
-    layout : Layout
-        ROOT_DIR.
-    selection : Selection
-        Choice of samples.
-    cluster, progress
-        As every command takes them.
-    """
-
-    folder: Path
-    layout: Layout
+    folder: Path  # samples lie anywhere below it; absolute
+    layout: Layout  # of ROOT_DIR
     selection: Selection
     cluster: Any
     progress: str | Listener
@@ -70,8 +58,7 @@ class Workplace:
         AmosDaskError
             When there are no samples at all below the folder.
         """
-        found = self.selection.choose_folders(require_sample_folders(self.folder, self.layout))
-        place = output or self.folder
+        found, place = require_sample_folders(self.folder, self.layout), output or self.folder
         return [
             SampleTask(
                 FolderSource(folder, self.layout, params.label_map),
@@ -81,19 +68,14 @@ class Workplace:
                 replace(params, excluded=exclusions.for_sample(folder.sample_id)),
                 adopt=adopt,
             )
-            for folder in found
+            for folder in self.selection.choose_folders(found)
             if folder.mask.exists()
         ]
 
     def make(self, name: str, tasks: Sequence[SampleTask]) -> list[SampleResult]:
         """Do the steps of every task; return the results by sample, with an issue for a failure.
 
-        Parameters
-        ----------
-        name : str
-            First word of the task names.
-        tasks : sequence of SampleTask
-            One a sample.
+        The names of the tasks begin with ``name``.
         """
         results: list[SampleResult] = []
         if not tasks:
@@ -149,7 +131,7 @@ def working_at(
     archive : str, optional
         What the command reads, if not the folder.
     selection, cluster, progress, no_lock
-        As every command takes them.
+        As for `amos_dask.run`.
 
     Raises
     ------
@@ -167,11 +149,3 @@ def working_at(
         layout = Layout.of(root)
         require_no_archive(layout, *outputs)
         yield Workplace(folder, layout, selection, cluster, progress)
-
-
-def count_as_they_were(results: Sequence[SampleResult]) -> int:
-    """Return how many samples there was nothing to do for."""
-    return sum(
-        not (result.is_changed or any(f.issue.severity == "error" for f in result.issues))
-        for result in results
-    )

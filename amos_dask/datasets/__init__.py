@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from amos_dask.datasets.definition import DatasetDefinition
-from amos_dask.datasets.described import MetadataFile, PublishedFile
+from amos_dask.datasets.definition import DatasetDefinition, MetadataFile, PublishedFile
 from amos_dask.datasets.forms import (
     METADATA_FIELDS,
     MODALITIES,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, with_config
 
-from amos_dask.datasets.described import MetadataFile, PublishedFile, Unlabelled
 from amos_dask.datasets.forms import (
+    EVERY_NUMBER,
     MODALITIES,
+    NEVER,
     SUBSETS,
     Channels,
     Count,
@@ -22,16 +22,17 @@ from amos_dask.datasets.forms import (
     Labels,
     LabelValues,
     MaskGeometry,
+    MetadataField,
     Modalities,
     Modality,
-    Places,
+    NamePattern,
     Prefix,
     Subset,
     Subsets,
     Text,
-    is_every,
+    name_pattern,
 )
-from amos_dask.datasets.places import ID, FileRule, Kind, ScanFile, fits, make_rule, number_seq
+from amos_dask.datasets.places import ID, SEQ_DIGITS, FileRule, Kind, Places, ScanFile, make_rule
 from amos_dask.labels import LabelMap, label_key
 from amos_dask.strict_yaml import dump_yaml
 
@@ -40,8 +41,53 @@ FROM_DATASET_JSON = "from dataset.json"
 FROM_ARCHIVE = ("name", "prefix", "labels", "modality", "channels")
 WHOLE_FILE = "(the whole file)"  # no key of it
 _Key = TypeVar("_Key")
-_PARTS = ("{channel}", "{label}")  # of volumes, of masks
 _NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?")
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file, such as the dataset's zip, as its publishers describe it."""
+
+    where: Text  # the page it is downloaded from, or its own URL
+    md5: Text | None  # None when nobody tells
+    # Its size, 0 when nobody tells, and by how much that may be off: the page shows three digits.
+    n_bytes: Count = 0
+    n_bytes_uncertain: Count = 0
+    name: Text = field(kw_only=True)  # a plain name, never a path
+
+    def fits(self, n_bytes: int) -> bool:
+        """Return whether a file of this size can be the published one."""
+        return not self.n_bytes or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class Unlabelled:
+    """Files of scans without labels, which lie beside the archive."""
+
+    published: tuple[Text, ...] = ()  # their names, as they are published
+    # Match the name of such a zip, whose first group is the modality, and of its metadata.
+    zips: NamePattern = NEVER
+    csvs: NamePattern = NEVER
+    damaged: frozenset[Count] = frozenset()  # scans whose published file is damaged
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class MetadataFile:
+    """The table that tells of the scans: a csv, tsv or xlsx file."""
+
+    files: Text  # pattern of its name, with ``*``
+    id_column: Annotated[Text, Field(alias="id")]  # of the scans' numbers or ids
+    official_file: str = ""  # the name that is preferred where several files fit
+    columns: Mapping[MetadataField, Text] = field(default_factory=dict)  # field -> column
+    # Whether MR scan N may stand in row N - 1, as in AMOS22.
+    mr_rows_may_be_shifted: bool = False
+
+    def is_name_of(self, name: str) -> bool:
+        """Return whether a file name fits, in upper or lower case."""
+        return name_pattern(self.files).fullmatch(name) is not None
 
 
 @with_config(extra="forbid")
@@ -49,181 +95,65 @@ _NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?")
 class DatasetDefinition:
     """Names, labels, modality rule, metadata and official counts of a dataset.
 
-    Parameters
-    ----------
-    name : str
-        For messages and exports.
-    prefix : str
-        Before the number in the ids of samples; in capitals, before the modality in the names of
-        folders.
-    label_map : LabelMap
-        Its labels, unless somebody gives another map.
-    volumes, masks : mapping of str or None to tuple of str
-        Subset -> places of its scans or masks; None for all subsets.
-    digits : int
-        The least number of digits in their names.
-    channels : mapping of str to tuple of str
-        Name of a channel -> what stands for it in names of files; nothing where channels are the
-        fourth axis of one file. Empty or one: scans have one channel.
-    report_channel : str
-        The channel that the report shows; empty for the first.
-    subset_numbers : mapping of str to tuple of range
-        Subset -> numbers of its scans, where that is the rule.
-    subset_column : str
-        Column of the metadata that tells a scan's subset; empty where none does.
-    subset_lists : str
-        JSON or YAML file of the archive that lists the ids of each subset; empty without one.
-    subsets_with_masks : frozenset of str
-        Subsets in which every scan ought to have a mask.
-    dataset_json : mapping of str to str
-        Section of ``dataset.json`` -> subset; empty where it does not tell subsets.
-    modality_numbers : mapping of str to tuple of range
-        Modality -> numbers of its scans.
-    scanners : mapping of str to tuple of str
-        Modality -> scanner models.
-    unlabelled_mr_scanners : frozenset of str
-        MR scanners that no labelled scan was made with.
-    official_counts : mapping
-        Subset -> modality -> number of scans; empty when unknown.
-    metadata : MetadataFile or None
-        The table of metadata; None for a dataset that has none.
-    label_values : mapping of int to int
-        Value in the archive's masks -> label; a value that is not listed stands for itself.
-    precedence : {"later", "earlier"} or tuple of str
-        Of masks with a file for each label: which label a voxel of several gets. The later one of
-        the label map, the earlier one, or the later one of these names.
-    denoised : {"all", "none"} or tuple of str
-        Names of the labels that denoising may change.
-    splits_prostate_uterus : bool
-        Whether label 15 becomes 16 for female patients.
-    mask_geometry : {"stored", "world"}
-        Which order of voxels is right where a mask's grid is its scan's turned over and the scan's
-        values do not tell: that in the file, or that which the mask's affine gives.
-    published_zip : PublishedFile or None
-        The download, where it is one zip file.
-    unlabelled : Unlabelled
-        Its scans without labels.
-    case_names : {"sample_id", "id"}
-        What an export calls a scan: by the id of its sample, or as the archive does.
-    nnunet_id : int or None
-        Number of its dataset for nnU-Net; the next two are those of CT and of MR alone.
-    other_files : tuple of str
-        Patterns of paths, with ``*``, of files that are no scans and nothing to be told of.
-    url, licence, cite : str
-        Where it is published, what it may be used for, what to cite; for people and exports.
-    content : mapping
-        What its file says.
-
-    Raises
-    ------
-    ValueError
-        When what several keys say does not go together.
+    The README tells what people write; here stands what it means in the program.
     """
 
     name: DatasetName
+    # Before the number in ids of samples; in capitals, before the modality in names of folders.
     prefix: Prefix
-    label_map: Annotated[Labels, Field(alias="labels")]
+    label_map: Annotated[Labels, Field(alias="labels")]  # unless somebody gives another map
+    # Subset -> places of its scans or masks; None for all subsets.
     volumes: Places
     masks: Places = field(default_factory=dict)
-    digits: Annotated[int, Field(ge=1, le=9)] = 1
+    digits: Annotated[int, Field(ge=1, le=9)] = 1  # the least number of them in names
+    # Name of a channel -> what stands for it in names of files; nothing where channels are the
+    # fourth axis of one file. Empty or one: scans have one channel.
     channels: Channels = field(default_factory=dict)
-    report_channel: Text = ""
+    report_channel: Text = ""  # that the report shows; empty for the first
+    # What tells a scan's subset where its place does not: its number, a column of the metadata, or
+    # a JSON or YAML file of the archive that lists the ids of each.
     subset_numbers: Annotated[Subsets, Field(alias="subsets")] = field(default_factory=dict)
     subset_column: Text = ""
     subset_lists: Text = ""
+    # In which every scan ought to have a mask.
     subsets_with_masks: Annotated[frozenset[Subset], Field(alias="with_masks")] = frozenset()
+    # Section of ``dataset.json`` -> subset; empty where it does not tell subsets.
     dataset_json: Mapping[Text, Subset] = field(default_factory=dict)
     modality_numbers: Annotated[Modalities, Field(alias="modality")] = field(default_factory=dict)
     scanners: Mapping[Modality, tuple[Text, ...]] = field(default_factory=dict)
+    # MR scanners that no labelled scan was made with.
     unlabelled_mr_scanners: Annotated[frozenset[Text], Field(alias="mr_scanners_without_masks")] = (
         frozenset()
     )
     official_counts: Mapping[Subset, Mapping[Modality, Count]] = field(default_factory=dict)
     metadata: MetadataFile | None = None
+    # Value in the archive's masks -> label; a value that is not listed stands for itself.
     label_values: LabelValues = field(default_factory=dict)
+    # Of masks with a file for each label: which label a voxel of several gets. The later one of
+    # the label map, the earlier one, or the later one of these names.
     precedence: Literal["later", "earlier"] | tuple[Text, ...] = "later"
+    # The labels that denoising may change.
     denoised: Annotated[Literal["all", "none"] | tuple[Text, ...], Field(alias="denoise")] = "all"
+    # Whether label 15 becomes 16 for female patients.
     splits_prostate_uterus: Annotated[bool, Field(alias="split_prostate_uterus")] = False
+    # Which order of voxels is right where a mask's grid is its scan's turned over and the scan's
+    # values do not tell: that in the file, or that which the mask's affine gives.
     mask_geometry: MaskGeometry = "world"
-    published_zip: PublishedFile | None = None
+    published_zip: PublishedFile | None = None  # the download, where it is one zip file
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
+    # What an export calls a scan: by the id of its sample, or as the archive does.
     case_names: Literal["sample_id", "id"] = "sample_id"
+    # For nnU-Net; the next two are those of CT and of MR alone.
     nnunet_id: Annotated[int, Field(ge=1)] | None = None
+    # Patterns of paths, with ``*``, of files that are no scans and nothing to be told of.
     other_files: tuple[Text, ...] = ()
-    # Version 0.1.0 called it `reference`.
+    # For people and exports. Version 0.1.0 called it `reference`.
     url: Annotated[Text, Field(validation_alias=AliasChoices("url", "reference"))] = ""
     licence: Text = ""
     cite: Text = ""
     content: Annotated[Mapping[str, object], Field(alias=WHOLE_FILE)] = field(
         default_factory=dict, repr=False
     )
-
-    def __post_init__(self) -> None:
-        for mistake in self._mistakes():
-            raise ValueError(mistake)
-
-    def _mistakes(self) -> Iterator[str]:
-        """Yield what in several keys does not go together."""
-        if not self.volumes:
-            yield "volumes are missing"
-        tells_subset = self.subset_numbers or self.subset_column or self.subset_lists
-        for key, places in (("volumes", self.volumes), ("masks", self.masks)):
-            if None in places and not tells_subset:
-                yield (
-                    f"{key} name one place for all, so subsets must say which numbers are in "
-                    "train, val and test, or subset_column or subset_lists who tells"
-                )
-        yield from self._mistakes_of_places()
-        if self.subset_column and self.metadata is None:
-            yield "subset_column needs metadata, whose column it names"
-        if not (self.modality_numbers or self.scanners or "modality" in self.open_questions):
-            yield "modality is missing"
-        for scanner in self.unlabelled_mr_scanners:
-            if self.scanner_modality(scanner) is None:
-                yield f"{scanner!r} in mr_scanners_without_masks is none of the scanners"
-        is_shifted = self.metadata is not None and self.metadata.mr_rows_may_be_shifted
-        if is_shifted and not self.modality_numbers.get("mri"):
-            yield "mr_rows_may_be_shifted needs the numbers of mri in modality"
-        if self.splits_prostate_uterus and self.label_map.unknown((15, 16)):
-            yield "split_prostate_uterus needs the labels 15 and 16"
-        yield from self._mistakes_of_labels()
-
-    def _mistakes_of_places(self) -> Iterator[str]:
-        for one, other in combinations(self.files, 2):
-            if one.path.pattern == other.path.pattern:
-                yield (
-                    f"{one.example} would be two things; volumes and masks of each subset need "
-                    "places of their own"
-                )
-        for rule in self.files:
-            part, wrong = _PARTS if rule.kind == "volume" else _PARTS[::-1]
-            where = f"{rule.place!r} in {rule.kind}s"
-            if wrong in rule.place:
-                yield f"{where} has {wrong}, which is for the others"
-            if rule.kind == "mask" or "channels" in self.open_questions:
-                continue
-            if part in rule.place and not rule.spellings:
-                yield f"{where} has {part}, so channels must say what stands there"
-            if part not in rule.place and rule.spellings:
-                yield f"{where} needs {part}, as channels have files of their own"
-        if self.has_numbers and any("{id}" in rule.place for rule in self.files):
-            yield "volumes and masks have {number} in some places and {id} in others"
-        of_masks = [rule.place for rule in self.files if rule.kind == "mask"]
-        if self.has_label_files and not all("{label}" in place for place in of_masks):
-            yield "masks have {label} in some places only; each label has a file, or none has"
-
-    def _mistakes_of_labels(self) -> Iterator[str]:
-        if "labels" in self.open_questions:
-            return
-        known = {label_key(name) for name in self.label_map.names().values()}
-        for key, names in (("precedence", self.precedence), ("denoise", self.denoised)):
-            for name in names if isinstance(names, tuple) else ():
-                if label_key(name) not in known:
-                    yield f"{key} names {name!r}, which is none of the labels"
-        for label in self.label_map.unknown(self.label_values.values()):
-            yield f"label_values name the label {label}, which is none of the labels"
-        if self.report_channel and self.report_channel not in self.channels:
-            yield f"report_channel {self.report_channel!r} is none of the channels"
 
     @property
     def open_questions(self) -> tuple[str, ...]:
@@ -252,9 +182,12 @@ class DatasetDefinition:
     @cached_property
     def files(self) -> tuple[FileRule, ...]:
         """Its scans and masks."""
+        channels = {s: n for n, each in enumerate(self.channels.values()) for s in each}
+        names = self.label_map.names().items()
+        labels = {name.replace(" ", "_"): label for label, name in names if label}
         of_kind: tuple[tuple[Kind, Places, dict[str, int]], ...] = (
-            ("volume", self.volumes, self._channel_spellings),
-            ("mask", self.masks, self._label_spellings),
+            ("volume", self.volumes, channels),
+            ("mask", self.masks, labels),
         )
         return tuple(
             make_rule(kind, subset, place, spellings, prefix=self.prefix, digits=self.digits)
@@ -266,16 +199,6 @@ class DatasetDefinition:
     @cached_property
     def _by_precision(self) -> list[FileRule]:
         return sorted(self.files, key=lambda rule: -rule.n_literal)
-
-    @property
-    def _channel_spellings(self) -> dict[str, int]:
-        channels = enumerate(self.channels.values())
-        return {name: channel for channel, names in channels for name in names}
-
-    @property
-    def _label_spellings(self) -> dict[str, int]:
-        names = self.label_map.names().items()
-        return {name.replace(" ", "_"): label for label, name in names if label}
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -339,11 +262,15 @@ class DatasetDefinition:
 
     def find_seq(self, text: str) -> str | None:
         """Return the seq that such as ``amos_0004``, ``4`` or ``4.0`` means; None for others."""
-        seq = text.removeprefix(f"{self.prefix}_")
+        return self.find_seqs([text])[0]
+
+    def find_seqs(self, texts: Iterable[str]) -> list[str | None]:
+        """Return the seq of each of such texts; None for others."""
+        bare = [text.removeprefix(f"{self.prefix}_") for text in texts]
         if not self.has_numbers:
-            return seq if re.fullmatch(ID, seq) else None
-        match = _NUMBER.fullmatch(seq)
-        return None if match is None else number_seq(int(match[1]))
+            return [text if re.fullmatch(ID, text) else None for text in bare]
+        found = [_NUMBER.fullmatch(text) for text in bare]
+        return [None if match is None else f"{int(match[1]):0{SEQ_DIGITS}d}" for match in found]
 
     def scan_file(self, path: PurePosixPath) -> ScanFile | None:
         """Return what a file is by its name and folders; None for any other file."""
@@ -353,10 +280,6 @@ class DatasetDefinition:
             return found
         subset = _find(found.seq, self.subset_numbers)
         return None if subset is None else found._replace(subset=subset)
-
-    def is_passed_over(self, path: PurePosixPath) -> bool:
-        """Return whether a file is one that the publishers put there besides."""
-        return any(fits(place, path) for place in self.other_files)
 
     def seq_in(self, name: str) -> str | None:
         """Return the seq of the scan that a file name speaks of, wherever the file lies."""
@@ -380,12 +303,14 @@ class DatasetDefinition:
         return dump_yaml(dict(self.content))
 
 
-def _is_number(seq: str) -> bool:
-    return re.fullmatch(r"[0-9]{1,9}", seq) is not None
-
-
 def _find(seq: str, numbers: Mapping[_Key, tuple[range, ...]]) -> _Key | None:
-    number = int(seq) if _is_number(seq) else None
+    """Return whose numbers a scan's is among."""
+    number = int(seq) if re.fullmatch(r"[0-9]{1,9}", seq) else None
     return next(
-        (k for k, each in numbers.items() if any(is_every(r) or number in r for r in each)), None
+        (
+            key
+            for key, ranges in numbers.items()
+            if EVERY_NUMBER in ranges or any(number in each for each in ranges)
+        ),
+        None,
     )

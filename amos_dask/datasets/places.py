@@ -5,74 +5,68 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from amos_dask.datasets.forms import Subset
+from pydantic import AfterValidator, BeforeValidator
+
+from amos_dask.datasets.forms import Subset, made_of_text, of_form
 
 Kind = Literal["volume", "mask"]
+SEQ_DIGITS = 4  # at least, of a scan's number in its id
 # An id that is no number; it begins and ends as names of files may, on every system.
 ID = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}?[A-Za-z0-9_-])?"
 # nnU-Net's names of images end in the channel's number.
 _CHANNEL_0 = r"(?:_0000)?"
+# Forms of images that cannot be read match too: such a scan is an error and not a stray file.
 _ENDING = r"\.(?:nii|hdr|img)(?:\.gz)?"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_EXAMPLES = {"number": "1", "id": "case-1"}
+_PIECE = r"(?:[\w.+() *-]|\{(?:prefix|number|id|channel|label)\})+"
+
+
+def _require_id(place: str) -> str:
+    if ".." in place.split("/"):
+        raise ValueError(f"{place!r} leads out of the archive")
+    if ("{number}" in place) == ("{id}" in place):
+        raise ValueError(f"{place!r} needs either {{number}} or {{id}}, which tells scans apart")
+    return place
+
+
+_Place = Annotated[
+    str,
+    of_form(
+        rf"(?a:(?:{_PIECE}/)*{_PIECE})",
+        "such as 'imagesTr/amos_{number}' or '{id}/{id}_seg': folders and a name, of letters, "
+        "digits, . _ + - ( ) * and {prefix}, {number}, {id}, {channel}, {label}",
+    ),
+    AfterValidator(_require_id),
+]
+# Subset -> places of its files. What is no mapping is for all: something else tells the subset.
+Places = Annotated[
+    Mapping[Subset | None, Annotated[tuple[_Place, ...], made_of_text(lambda place: (place,))]],
+    BeforeValidator(lambda it: it if isinstance(it, Mapping) else {None: it}),
+]
 
 
 class ScanFile(NamedTuple):
-    """What the path of a scan's file tells.
+    """What the path of a scan's file tells."""
 
-    Parameters
-    ----------
-    seq : str
-        The scan's number with at least four digits, or its id.
-    kind : {"volume", "mask"}
-        What the file is.
-    subset : str or None
-        Its official subset; None where its place does not tell.
-    part : int
-        Of a volume the channel, from 0; of a mask its only label, or 0 where it holds all.
-    """
-
-    seq: str
+    seq: str  # the scan's number with at least four digits, or its id
     kind: Kind
-    subset: Subset | None
-    part: int
+    subset: Subset | None  # None where its place does not tell
+    part: int  # of a volume the channel, from 0; of a mask its only label, or 0 where it holds all
 
 
 class FileRule(NamedTuple):
-    """Files of one kind, and of one subset.
-
-    Parameters
-    ----------
-    kind : {"volume", "mask"}
-        What they are.
-    subset : str or None
-        Their subset; None where something else tells it.
-    place : str
-        Their folders and name, with placeholders.
-    path, name : re.Pattern
-        Their paths, as far as the place tells them, and their names alone. Forms of images that
-        cannot be read match too: such a scan is an error and not a stray file.
-    spellings : mapping of str to int
-        What stands for ``{channel}`` or ``{label}`` -> channel or label.
-    example : str
-        Such a file, for messages.
-    """
+    """Files of one kind and one subset."""
 
     kind: Kind
-    subset: Subset | None
-    place: str
-    path: re.Pattern[str]
-    name: re.Pattern[str]
-    spellings: Mapping[str, int]
-    example: str
-
-    @property
-    def folder(self) -> str:
-        """The innermost folder they lie in; empty for any, or where its name tells the scan."""
-        folder = self.place.rpartition("/")[0].rpartition("/")[2]
-        return "" if "{" in folder else folder
+    subset: Subset | None  # None where something else tells it
+    place: str  # their folders and name, with placeholders
+    path: re.Pattern[str]  # as far as the place tells it
+    name: re.Pattern[str]  # alone
+    spellings: Mapping[str, int]  # what stands for {channel} or {label} -> channel or label
+    folder: str  # the innermost; empty for any, or where its name tells the scan
+    example: str  # such a file, for messages
 
     @property
     def n_literal(self) -> int:
@@ -81,33 +75,29 @@ class FileRule(NamedTuple):
 
     def find(self, path: PurePosixPath) -> ScanFile | None:
         """Return what a file is; None where it is none of these."""
-        parts = path.parts[-1 - self.place.count("/") :]
-        match = self.path.fullmatch("/".join(parts))
-        return None if match is None else self._told(match)
+        return self._told(self.path.fullmatch(_end(path, self.place)))
 
     def find_by_name(self, name: str) -> ScanFile | None:
-        """Return what a file is, wherever it lies."""
-        match = self.name.fullmatch(name)
-        tells = match is not None and {"number", "id"} & match.groupdict().keys()
-        return self._told(match) if match is not None and tells else None
+        """Return what a file is, wherever it lies; None where its name does not tell."""
+        return self._told(self.name.fullmatch(name))
 
-    def _told(self, match: re.Match[str]) -> ScanFile:
-        told = match.groupdict()
+    def _told(self, match: re.Match[str] | None) -> ScanFile | None:
+        told = match.groupdict() if match is not None else {}
+        if not told.keys() & {"number", "id"}:
+            return None
+        seq = told["id"] if "id" in told else number_seq(int(told["number"]))
         part = self.spellings[told["part"]] if "part" in told else 0
-        number = told.get("number")
-        seq = told["id"] if number is None else number_seq(int(number))
         return ScanFile(seq, self.kind, self.subset, part)
 
 
 def fits(place: str, path: PurePosixPath) -> bool:
     """Return whether a path ends as a place without placeholders says; ``*`` is no ``/``."""
-    end = "/".join(path.parts[-1 - place.count("/") :])
-    return re.fullmatch(_literal(place), end) is not None
+    return re.fullmatch(_literal(place), _end(path, place)) is not None
 
 
 def number_seq(number: int) -> str:
     """Return how a scan's number is written in its id: with at least four digits."""
-    return f"{number:04d}"
+    return f"{number:0{SEQ_DIGITS}d}"
 
 
 def make_rule(
@@ -119,37 +109,15 @@ def make_rule(
     prefix: str,
     digits: int,
 ) -> FileRule:
-    """Return what a place stands for.
-
-    Parameters
-    ----------
-    kind : {"volume", "mask"}
-        What lies there.
-    subset : str or None
-        The subset whose files lie there.
-    place : str
-        Folders and a name, with ``{number}`` or ``{id}`` and other placeholders.
-    spellings : mapping of str to int
-        What may stand for ``{channel}`` or ``{label}``.
-    prefix : str
-        Stands for ``{prefix}``.
-    digits : int
-        The least number of digits in ``{number}``.
-    """
+    """Return what a place stands for; at least so many digits are in ``{number}``."""
     place = place.replace("{prefix}", prefix)
-    index = "|".join(sorted(map(re.escape, spellings), key=len, reverse=True))
-    patterns = {
-        "number": f"[0-9]{{{digits},9}}",
-        "id": ID,
-        "channel": index,
-        "label": index,
-    }
-    examples = {**_EXAMPLES, "number": f"{1:0{digits}d}", **dict.fromkeys(("channel", "label"), "")}
-    for spelling in spellings:
-        examples |= {"channel": spelling, "label": spelling}
-        break
+    folder, _, name = place.rpartition("/")
+    folder = folder.rpartition("/")[2]
+    part = "|".join(sorted(map(re.escape, spellings), key=len, reverse=True))
+    patterns = {"number": f"[0-9]{{{digits},9}}", "id": ID, "channel": part, "label": part}
+    first = next(iter(spellings), "")
+    examples = {"number": "1".zfill(digits), "id": "case-1", "channel": first, "label": first}
     ending = (_CHANNEL_0 if place.endswith("{number}") else "") + _ENDING
-    name = place.rpartition("/")[2]
     return FileRule(
         kind,
         subset,
@@ -157,21 +125,29 @@ def make_rule(
         re.compile(_pattern(place, patterns) + ending, re.ASCII),
         re.compile(_pattern(name, patterns) + ending, re.ASCII),
         spellings,
+        "" if "{" in folder else folder,
         _PLACEHOLDER.sub(lambda found: examples[found[1]], place) + ".nii.gz",
     )
 
 
 def _pattern(place: str, patterns: Mapping[str, str]) -> str:
     """Return a pattern with a group for each placeholder, which is the same wherever it stands."""
-    pattern, at, known = "", 0, set[str]()
-    for found in _PLACEHOLDER.finditer(place):
-        what = found[1]
-        group = what if what in ("number", "id") else "part"
-        pattern += _literal(place[at : found.start()])
-        pattern += f"(?P={group})" if group in known else f"(?P<{group}>{patterns[what]})"
-        known.add(group)
-        at = found.end()
-    return pattern + _literal(place[at:])
+    pattern, known = "", set[str]()
+    for n, piece in enumerate(_PLACEHOLDER.split(place)):  # every second is a placeholder's name
+        group = piece if piece in ("number", "id") else "part"
+        if n % 2 == 0:
+            pattern += _literal(piece)
+        elif group in known:
+            pattern += f"(?P={group})"
+        else:
+            pattern += f"(?P<{group}>{patterns[piece]})"
+            known.add(group)
+    return pattern
+
+
+def _end(path: PurePosixPath, place: str) -> str:
+    """Return as much of a path as a place tells."""
+    return "/".join(path.parts[-1 - place.count("/") :])
 
 
 def _literal(text: str) -> str:

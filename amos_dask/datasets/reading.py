@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterator
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,19 +17,13 @@ from amos_dask.datasets.definition import (
     DatasetDefinition,
 )
 from amos_dask.errors import DatasetError
-from amos_dask.labels import LabelMap
+from amos_dask.labels import LabelMap, label_key
 from amos_dask.strict_yaml import read_yaml
 
-PACKAGED = {
-    "amos22": "amos22.yaml",
-    "ct-org": "ct_org.yaml",
-    "decathlon": "decathlon.yaml",
-    "brats": "brats.yaml",
-    "totalsegmentator": "totalsegmentator.yaml",
-    "kits23": "kits23.yaml",
-    "nnunet": "nnunet.yaml",
-}
+_NAMES = ("amos22", "ct-org", "decathlon", "brats", "totalsegmentator", "kits23", "nnunet")
+PACKAGED = {name: f"{name.replace('-', '_')}.yaml" for name in _NAMES}
 DEFAULT = "amos22"  # where nobody says which
+_PARTS = ("{channel}", "{label}")  # of volumes, of masks
 _RECORD = TypeAdapter(DatasetDefinition)
 # What stands for what dataset.json has not told yet.
 _UNTOLD = {
@@ -54,17 +50,9 @@ _PLAIN_WORDS = {
 
 
 def find_definition(dataset: str | Path) -> DatasetDefinition:
-    """Return a dataset's definition.
+    """Return the definition of one of `PACKAGED`, or that in a YAML file of this path.
 
-    Parameters
-    ----------
-    dataset : str or Path
-        One of `PACKAGED`, or the path of a YAML file.
-
-    Raises
-    ------
-    DatasetError
-        When there is no such dataset, or its file is not usable.
+    Raises `DatasetError` when there is no such dataset, or its file is not usable.
     """
     name = str(dataset)
     if name in PACKAGED:
@@ -83,17 +71,9 @@ def _read_packaged(file_name: str) -> DatasetDefinition:
 
 
 def read_definition(path: Path) -> DatasetDefinition:
-    """Read a dataset's definition.
+    """Read a dataset's definition from a YAML file; the README says what stands in it.
 
-    Parameters
-    ----------
-    path : Path
-        A YAML file; the README says what stands in it.
-
-    Raises
-    ------
-    DatasetError
-        When it cannot be read, or something in it is not understood.
+    Raises `DatasetError` when it cannot be read, or something in it is not understood.
     """
     return make_definition(read_yaml(path, "dataset definition", DatasetError), str(path))
 
@@ -117,9 +97,12 @@ def make_definition(content: object, where: str) -> DatasetDefinition:
         raise DatasetError(f"{where}: expected lines such as 'name: AMOS22'.")
     untold = {key: _UNTOLD[key] for key in FROM_ARCHIVE if content.get(key) == FROM_DATASET_JSON}
     try:
-        return _RECORD.validate_python({**content, **untold, WHOLE_FILE: content})
+        definition = _RECORD.validate_python({**content, **untold, WHOLE_FILE: content})
     except ValidationError as error:
         raise DatasetError(_first_mistake(error, where)) from error
+    for mistake in _find_contradictions(definition):
+        raise DatasetError(f"{where}: {mistake}.")
+    return definition
 
 
 def _first_mistake(error: ValidationError, where: str) -> str:
@@ -139,3 +122,65 @@ def _first_mistake(error: ValidationError, where: str) -> str:
         words = _PLAIN_WORDS.get(what, words.removeprefix("Input "))
         words = f"{reprlib.repr(mistake['input'])} {words}"
     return f"{', '.join([where, *keys])}: {words}."
+
+
+def _find_contradictions(made: DatasetDefinition) -> Iterator[str]:
+    """Yield what in several keys does not go together."""
+    if not made.volumes:
+        yield "volumes are missing"
+    tells_subset = made.subset_numbers or made.subset_column or made.subset_lists
+    for key, places in (("volumes", made.volumes), ("masks", made.masks)):
+        if None in places and not tells_subset:
+            yield (
+                f"{key} name one place for all, so subsets must say which numbers are in "
+                "train, val and test, or subset_column or subset_lists who tells"
+            )
+    yield from _find_contradicting_places(made)
+    if made.subset_column and made.metadata is None:
+        yield "subset_column needs metadata, whose column it names"
+    if not (made.modality_numbers or made.scanners or "modality" in made.open_questions):
+        yield "modality is missing"
+    for scanner in made.unlabelled_mr_scanners:
+        if made.scanner_modality(scanner) is None:
+            yield f"{scanner!r} in mr_scanners_without_masks is none of the scanners"
+    is_shifted = made.metadata is not None and made.metadata.mr_rows_may_be_shifted
+    if is_shifted and not made.modality_numbers.get("mri"):
+        yield "mr_rows_may_be_shifted needs the numbers of mri in modality"
+    if made.splits_prostate_uterus and made.label_map.unknown((15, 16)):
+        yield "split_prostate_uterus needs the labels 15 and 16"
+    if "labels" in made.open_questions:
+        return
+    known = {label_key(name) for name in made.label_map.names().values()}
+    for key, names in (("precedence", made.precedence), ("denoise", made.denoised)):
+        for name in names if isinstance(names, tuple) else ():
+            if label_key(name) not in known:
+                yield f"{key} names {name!r}, which is none of the labels"
+    for label in made.label_map.unknown(made.label_values.values()):
+        yield f"label_values name the label {label}, which is none of the labels"
+    if made.report_channel and made.report_channel not in made.channels:
+        yield f"report_channel {made.report_channel!r} is none of the channels"
+
+
+def _find_contradicting_places(made: DatasetDefinition) -> Iterator[str]:
+    for one, other in combinations(made.files, 2):
+        if one.path.pattern == other.path.pattern:
+            yield (
+                f"{one.example} would be two things; volumes and masks of each subset need "
+                "places of their own"
+            )
+    for rule in made.files:
+        part, wrong = _PARTS if rule.kind == "volume" else _PARTS[::-1]
+        where = f"{rule.place!r} in {rule.kind}s"
+        if wrong in rule.place:
+            yield f"{where} has {wrong}, which is for the others"
+        if rule.kind == "mask" or "channels" in made.open_questions:
+            continue
+        if part in rule.place and not rule.spellings:
+            yield f"{where} has {part}, so channels must say what stands there"
+        if part not in rule.place and rule.spellings:
+            yield f"{where} needs {part}, as channels have files of their own"
+    if made.has_numbers and any("{id}" in rule.place for rule in made.files):
+        yield "volumes and masks have {number} in some places and {id} in others"
+    of_masks = [rule.place for rule in made.files if rule.kind == "mask"]
+    if made.has_label_files and not all("{label}" in place for place in of_masks):
+        yield "masks have {label} in some places only; each label has a file, or none has"

@@ -109,6 +109,8 @@ _WORDS = {
     "denoise": "denoising",
     "restore": "undoing denoising",
     "describe": "describing samples",
+    "tables": "writing workbooks",
+    "known": "looking for what is known",
     "count": "counting values",
     "sum": "adding up counts",
     "pictures": "taking pictures",

@@ -283,14 +283,16 @@ class _Window(Generic[Item, Value]):
     def _submit(self, items: list[Item]) -> list[Future]:
         if not items:
             return []
-        futures: list[Future] = self._client.map(
-            _measured,
-            [self._function] * len(items),
-            items,
-            key=[f"{self._work}-{item.name}-{self._token}-{next(self._numbers)}" for item in items],
-            retries=RETRIES,
-            pure=False,
-        )
+        names = (f"{self._work}-{item.name}-{self._token}" for item in items)
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"}):
+            futures: list[Future] = self._client.map(  # tables are sent whole
+                _measured,
+                [self._function] * len(items),
+                items,
+                key=[f"{name}-{next(self._numbers)}" for name in names],
+                retries=RETRIES,
+                pure=False,
+            )
         self._running.update(zip(futures, items, strict=True))
         return futures
 

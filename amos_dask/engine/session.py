@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from amos_dask.engine.check import USABLE_MEMORY, find_problems, forwarding_line, look_at_workers
 from amos_dask.engine.connect import connect
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from amos_dask.engine.graph import Item
 
 Value = TypeVar("Value")
+# So many items that take little time are looked at at once: in one task, or without any workers.
+FEW = 32
 _SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
 _SECONDS_FOR_COMPILING = 300
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -51,6 +53,17 @@ class Needs:
         return Needs(*paths)
 
 
+class Batch(NamedTuple):
+    """Items that are looked at in one task, named by the first."""
+
+    name: str
+    items: Sequence[Any]
+
+
+def _look_at(function: Callable[[Item], Value], batch: Batch) -> list[Value]:
+    return [function(item) for item in batch.items]
+
+
 @dataclass
 class Session:
     """A client, connected when there is something to do, and who listens to progress.
@@ -63,6 +76,8 @@ class Session:
         Is told every event.
     opened : ExitStack
         Closes in the end what is opened here.
+    is_lost : bool
+        The cluster, or all its workers, have gone.
     """
 
     cluster: Any
@@ -70,6 +85,7 @@ class Session:
     needs: Needs | None
     performance_report: str | Path | None
     opened: ExitStack
+    is_lost: bool = False
 
     @cached_property
     def client(self) -> Any:
@@ -104,6 +120,12 @@ class Session:
         self.listener(Notice(message))
 
     @property
+    def is_started(self) -> bool:
+        """Whether there are workers at hand."""
+        is_given = options_of(self.cluster) is None
+        return ("client" in vars(self) or is_given) and not self.is_lost
+
+    @property
     def is_elsewhere(self) -> bool:
         """Whether tasks ran on other machines, whose files may take a while to be seen here."""
         return "client" in vars(self) and not _is_on_this_machine(self.client)
@@ -132,7 +154,28 @@ class Session:
         if items:
             from amos_dask.engine.graph import run_tasks
 
-            yield from run_tasks(self.client, work, function, items, self.listener)
+            try:
+                yield from run_tasks(self.client, work, function, items, self.listener)
+            except ClusterError:
+                self.is_lost = True
+                raise
+
+    def look(
+        self, work: str, function: Callable[[Item], Value], items: Sequence[Item]
+    ) -> list[Value | None]:
+        """Return what a function that takes little time says of each item, in order.
+
+        Few items are looked at here, and many where there are no workers at hand; else many of
+        them are one task, as `map` has it. None where a task failed.
+        """
+        batches = [Batch(items[i].name, items[i : i + FEW]) for i in range(0, len(items), FEW)]
+        if len(batches) > 1 and self.is_started:
+            with suppress(ClusterError):  # then it is done here
+                outcomes = self.map(work, partial(_look_at, function), batches)
+                found = {outcome.name: outcome.value for outcome in outcomes}
+                failed = [None] * FEW
+                return [v for b in batches for v in (found[b.name] or failed[: len(b.items)])]
+        return [function(item) for item in items]
 
     def require_memory(self, n_bytes: int) -> None:
         """Raise `ClusterError` when a worker has less memory than a scan needs.

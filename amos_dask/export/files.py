@@ -1,4 +1,4 @@
-"""Files of an export: which are ours and as we wrote them; copies, clones and links."""
+"""Files of an export: which are ours; a sample's put in their places: copies, clones, links."""
 
 from __future__ import annotations
 
@@ -7,20 +7,30 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from amos_dask.errors import AmosDaskError, ForeignFileError
+from amos_dask.issues import Issue
+from amos_dask.kernels import remap_labels
+from amos_dask.nifti import ImageInfo, write_mask
+from amos_dask.records import StepResult
 from amos_dask.root.export_mark import ExportedFile, identity_of, path_from
 from amos_dask.root.identity import identity, link_identity
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import Ownership
+from amos_dask.root.own_files import Ownership
 from amos_dask.root.staging import Identities, Journal, Staging
+from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
+from amos_dask.steps.header_check import require_same_grid
+from amos_dask.steps.mask import FittedMask, fit_to_volume
+from amos_dask.steps.mask_labels import check_labels, labels_present
 
 LINKS = ("copy", "symbolic")
 OWN_KEY = "amos_dask"  # in JSON files of others' forms
+_LEFT_OUT = "left out of the export"
 _FICLONE = 0x40049409  # of linux/fs.h: the file shares another's blocks until either is written
 
 
@@ -34,39 +44,21 @@ class ExportLayout(Layout):
 
 @dataclass(frozen=True, slots=True)
 class ExportFolder:
-    """What of an export is ours: what it wrote earlier, and nobody changed.
+    """What of an export is ours: what it wrote earlier, and nobody changed."""
 
-    Parameters
-    ----------
-    base : Path
-        The folder with the export's mark, to which paths are relative.
-    known : mapping of str to frozenset of str
-        Path -> identities under which we wrote it, from the mark and from journals of killed
-        exports.
-    adopt : bool
-        What is in the way and not ours goes to ``replaced/`` in the folder.
-    link : {"copy", "symbolic"}
-        How files get there.
-    """
-
-    base: Path
-    known: Identities
-    adopt: bool = False
-    link: str = "copy"
+    base: Path  # the folder with the export's mark, to which paths are relative
+    known: Identities  # under which we wrote files: of the mark, and journals of killed exports
+    adopt: bool = False  # what is in the way and not ours goes to replaced/ in the folder
+    link: str = "copy"  # or "symbolic": how files get there
 
     def key(self, path: Path) -> str:
         """Return a file's path as the mark tells it."""
         return path_from(self.base, path)
 
     def ownership(self, path: Path, *of_root: str) -> Ownership:
-        """Return what is ours of the place of a file: what somebody changed is theirs.
+        """Return what is ours of a file's place: what somebody changed is theirs.
 
-        Parameters
-        ----------
-        path : Path
-            The file.
-        *of_root : str
-            Identities of what ROOT_DIR has itself, which is as good as ours.
+        What has one of the identities of ROOT_DIR's own is as good as ours.
         """
         layout = ExportLayout(self.base)
         known = self.known.get(self.key(path), frozenset()) | frozenset(of_root)
@@ -90,27 +82,13 @@ def is_in_place(path: Path, wanted: str) -> bool:
 
 @dataclass
 class Placing:
-    """Files that are put in their places, where those are free or ours.
-
-    Parameters
-    ----------
-    folder : ExportFolder
-        The export.
-    name : str
-        Of a sample, or what else they are of.
-    files : dict of str to ExportedFile
-        What the mark is to tell of them.
-    in_the_way : list of str
-        Those of which the place is somebody's, who keeps it.
-    n_bytes : list of int
-        Of each file that was written.
-    """
+    """Files that are put in their places, where those are free or ours."""
 
     folder: ExportFolder
-    name: str
-    files: dict[str, ExportedFile] = field(default_factory=dict)
-    in_the_way: list[str] = field(default_factory=list)
-    n_bytes: list[int] = field(default_factory=list)
+    name: str  # of a sample, or what else they are of
+    files: dict[str, ExportedFile] = field(default_factory=dict)  # as the mark is to tell them
+    in_the_way: list[str] = field(default_factory=list)  # whose place somebody has, and keeps
+    n_bytes: list[int] = field(default_factory=list)  # of each file that was written
 
     def place(self, source: Path, final: Path) -> None:
         """Place a file of ROOT_DIR as it is: a copy that shares its blocks if it can, or a link."""
@@ -133,18 +111,10 @@ class Placing:
         source: Path | None = None,
         wanted: str = "",
     ) -> None:
-        """Place a file that a function writes, unless it is there already.
+        """Place a file that a function writes under a name that it is given, unless it is there.
 
-        Parameters
-        ----------
-        final : Path
-            The file.
-        write : callable
-            Is given its temporary name.
-        source : Path, optional
-            The file of ROOT_DIR that it is made from.
-        wanted : str
-            Its identity, where that is known before.
+        The source is the file of ROOT_DIR that it is made from; ``wanted`` is the identity of the
+        placed file, where that is known before.
         """
         file, key = ExportedFile(wanted), self.folder.key(final)
         of_root: tuple[str, ...] = ()
@@ -154,7 +124,7 @@ class Placing:
         ours = self.folder.ownership(final, *of_root)
         with Staging(Journal(ours.layout, self.name)) as staging:
             try:
-                ours.make_way_to([final], adopt=self.folder.adopt)
+                ours.make_way_to(final, adopt=self.folder.adopt)
                 if not is_in_place(final, wanted):
                     temporary = staging.path_for(final)
                     write(temporary)
@@ -207,6 +177,117 @@ def carries_own_key(file: Path) -> bool:
     return isinstance(content, dict) and OWN_KEY in content
 
 
-def to_json(content: Any) -> str:
-    """Return JSON for people and programs."""
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+@dataclass(frozen=True, slots=True)
+class ExportTask(FolderSource):
+    """An organised sample to export: what it is of, and where its files are to be, or are.
+
+    Without places for images, its volume stays in ROOT_DIR, as does a mask whose values stay.
+    """
+
+    subset: str
+    modality: str  # of its group's folder, else of its number
+    values: Mapping[int, int]  # label of the mask -> value in the export
+    has_non_finite_voxels: bool  # NaN or infinite, as far as that is known
+    export: ExportFolder | None = None  # what of the export is ours of its files
+    images: tuple[Path, ...] = ()  # a file a channel
+    label: Path | None = None
+
+    @property
+    def places(self) -> list[Path]:
+        """Where files of the export may be."""
+        return [*self.images, *([] if self.label is None else [self.label])]
+
+    @property
+    def case(self) -> str:
+        """What the export calls the sample."""
+        return self.layout.dataset.case_name(self.folder.seq)
+
+
+class _LeftOutError(Exception):
+    """A sample that cannot be used, with the issues that say why."""
+
+    def __init__(self, *issues: Issue) -> None:
+        super().__init__(*issues)
+        self.issues = issues
+
+
+_Exported = tuple[tuple[Path, ...], Path | None, Placing]
+
+
+def export_sample(task: ExportTask) -> StepResult[_Exported]:
+    """Place one sample's volume and mask, on a worker.
+
+    Returns
+    -------
+    StepResult of (tuple of Path, Path or None, Placing)
+        Where the volume's channels and the mask are now, and the export's files of the sample.
+        Without a value when it cannot be used, which the issues explain.
+    """
+    if task.export is None:
+        raise ValueError(f"{task.name}: the export is not known")
+    try:
+        volume = _check_volume(task)
+        has_mask = task.subset != "test" or task.folder.mask.exists()  # test scans may have none
+        mask = _read_mask(task, volume) if has_mask else None
+    except _LeftOutError as error:
+        return StepResult(task.name, None, error.issues)
+    placing = Placing(task.export, task.name)
+    label = None if mask is None else _place_mask(task, mask, volume, placing)
+    if task.images:
+        for source, image in zip(task.folder.volumes, task.images, strict=True):
+            placing.place(source, image)
+    return StepResult(task.name, (task.images or task.folder.volumes, label, placing))
+
+
+def _check_volume(task: ExportTask) -> ImageInfo:
+    """Return the header of the first channel, on whose grid the others have to lie."""
+    headers = list[ImageInfo]()
+    for path in task.folder.volumes:
+        try:
+            headers.append(task.read_header(path))
+            require_same_grid(headers[0], headers[-1])
+        except CANNOT_BE_READ as error:
+            raise _LeftOutError(task.unreadable(path, "volume", error)) from error
+    if task.has_non_finite_voxels:  # nnU-Net refuses NaN, and neither can be trained on
+        message = "the scan holds NaN or infinite voxels"
+        issue = task.issue("non_finite_voxels", message, task.folder.volume, _LEFT_OUT)
+        raise _LeftOutError(replace(issue, severity="error"))
+    return headers[0]
+
+
+def _read_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
+    """Return the mask on its volume's grid, as it may have been edited since the last run."""
+    path = task.folder.mask
+    if not path.exists():
+        message = "there is no mask to train on"
+        raise _LeftOutError(task.issue("missing_mask", message, path, _LEFT_OUT))
+    opened, issues = task.open_mask()
+    if opened is None:
+        raise _LeftOutError(*issues)
+    fitted = fit_to_volume(opened.labels, opened.info, volume)
+    if fitted is None:
+        message, shape = "the mask lies on another grid than its scan", opened.info.shape
+        if shape != volume.shape:
+            message = f"the mask has the shape {shape}, its scan {volume.shape}"
+        raise _LeftOutError(task.issue("inconsistent", message, path, _LEFT_OUT))
+    present, shown = labels_present(opened.labels), task.layout.shown(path)
+    if unknown := check_labels(present, task.label_map, task.name, shown):
+        raise _LeftOutError(*unknown)
+    return fitted
+
+
+def _place_mask(task: ExportTask, fitted: FittedMask, volume: ImageInfo, placing: Placing) -> Path:
+    """Place a mask under the export's labels; one that keeps its values may stay where it is."""
+    source, mask = task.folder.mask, fitted.labels
+    is_same = all(task.values[label] == label for label in labels_present(mask))
+    is_same = is_same and fitted.is_as_written
+    if task.label is None or (is_same and not task.images):
+        return source
+    if is_same:
+        placing.place(source, task.label)
+        return task.label
+    lookup = np.zeros(256, np.uint8)
+    lookup[list(task.values)] = list(task.values.values())
+    changed = remap_labels(mask, lookup)
+    placing.write(task.label, lambda path: write_mask(path, volume, changed), source)
+    return task.label

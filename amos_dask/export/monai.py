@@ -8,19 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from amos_dask.engine.events import Listener
 from amos_dask.errors import ForeignFileError
-from amos_dask.export.files import OWN_KEY, carries_own_key
-from amos_dask.export.update import Form, bring_up_to_date
-from amos_dask.export.wanted import ExportTask, asked_for, find_wanted
+from amos_dask.export.files import OWN_KEY, ExportTask, carries_own_key
+from amos_dask.export.update import Form, export
+from amos_dask.export.wanted import asked_for
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import require_no_archive
-from amos_dask.root.export_mark import is_export, path_from
-from amos_dask.root.layout import Layout, absolute, find_root
-from amos_dask.root.working import reading_from
+from amos_dask.root.export_mark import ExportMark, is_export, path_from
+from amos_dask.root.layout import Layout, absolute
 from amos_dask.sample.selection import EVERYTHING, Selection
 
 OFFICIAL_FOLDS = {"val": 0, "train": 1}
@@ -77,21 +77,24 @@ def export_monai(
     asked = asked_for(
         "monai", root_dir, selection, label_explanation, merge_prostate_uterus, mr_without_14_16
     )
-    with reading_from(Layout(find_root(Path(asked.root_dir)))):
-        (mark, tasks), target = find_wanted(asked), absolute(file)
-        layout, base = tasks[0].layout, find_base(target)
-        require_no_archive(layout, target)
-        if not (is_export(base) or adopt or carries_own_key(target)) and os.path.lexists(target):
-            raise ForeignFileError(target, "is there already, and no export of amos-dask")
-        return bring_up_to_date(
-            _Datalist(mark, layout.dataset, base, target),
-            tasks,
-            "copy",
-            adopt=adopt,
-            no_lock=no_lock,
-            cluster=cluster,
-            progress=progress,
-        )
+    return export(
+        asked,
+        partial(_plan_datalist, target=absolute(file), adopt=adopt),
+        adopt=adopt,
+        no_lock=no_lock,
+        cluster=cluster,
+        progress=progress,
+    )
+
+
+def _plan_datalist(mark: ExportMark, layout: Layout, target: Path, adopt: bool) -> Form:
+    """Return where the datalist is to be; raise where that is taken."""
+    base = find_base(target)
+    require_no_archive(layout, target)
+    if not (is_export(base) or adopt or carries_own_key(target)) and os.path.lexists(target):
+        raise ForeignFileError(target, "is there already, and no export of amos-dask")
+    modalities = (_CHANNELS.get(modality, "UND") for modality in mark.label_values)
+    return _Datalist(mark, layout.dataset, base, target, "_or_".join(modalities))
 
 
 def find_base(datalist: Path) -> Path:
@@ -112,17 +115,11 @@ class _Datalist(Form):
             if task.subset != "test"
         ]
         testing = [self._entry(task) for task in placed if task.subset == "test"]
-        modalities = (_CHANNELS.get(modality, "UND") for modality in self.mark.label_values)
-        channels = self.name_channels("_or_".join(modalities))
+        folds = "; fold 0 is the official validation set, fold 1 the training set"
         content = {
-            "name": self.dataset.name,
-            "description": f"{self.description}; fold 0 is the official validation set, fold 1 the "
-            "training set",
-            "reference": self.dataset.url,
-            "licence": self.dataset.licence,
-            "citation": self.dataset.cite,
-            "tensorImageSize": "3D" if len(channels) == 1 else "4D",
-            "modality": {str(number): name for number, name in enumerate(channels)},
+            **self.describe(self.dataset.name, folds),
+            "tensorImageSize": "3D" if len(self.channels) == 1 else "4D",
+            "modality": {str(number): name for number, name in enumerate(self.channels)},
             "labels": {str(value): name for value, name in enumerate(self.mark.label_names)},
             "numTraining": len(training),
             "numTest": len(testing),

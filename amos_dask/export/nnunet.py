@@ -7,20 +7,20 @@ apart as fold 0. nnU-Net takes that file over when it plans the experiment.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.files import OWN_KEY, require_link
-from amos_dask.export.update import Form, bring_up_to_date
-from amos_dask.export.wanted import ExportTask, asked_for, find_wanted
+from amos_dask.export.files import OWN_KEY, ExportTask, require_link
+from amos_dask.export.update import Form, export
+from amos_dask.export.wanted import asked_for
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import require_no_archive
 from amos_dask.root.export_mark import ExportMark
-from amos_dask.root.layout import Layout, absolute, find_root
-from amos_dask.root.working import reading_from
+from amos_dask.root.layout import Layout, absolute
 from amos_dask.sample.selection import EVERYTHING, Selection
 
 FILE_ENDING = ".nii.gz"
@@ -108,24 +108,21 @@ def export_nnunet(
     asked = asked_for(
         "nnunet", root_dir, selection, label_explanation, merge_prostate_uterus, mr_without_14_16
     )
-    with reading_from(Layout(find_root(Path(asked.root_dir)))):
-        mark, tasks = find_wanted(asked)
-        form = _plan_dataset(mark, tasks[0].layout, absolute(directory), dataset_id)
-        return bring_up_to_date(
-            form,
-            tasks,
-            link,
-            adopt=adopt,
-            no_lock=no_lock,
-            cluster=cluster,
-            progress=progress,
-        )
+    return export(
+        asked,
+        partial(_plan_dataset, directory=absolute(directory), dataset_id=dataset_id),
+        link=link,
+        adopt=adopt,
+        no_lock=no_lock,
+        cluster=cluster,
+        progress=progress,
+    )
 
 
 def _plan_dataset(
     mark: ExportMark, layout: Layout, directory: Path, dataset_id: int | None
-) -> _NnUNetDataset:
-    """Return where the dataset is to be, and its only channel; raise where that is taken."""
+) -> Form:
+    """Return where the dataset is to be; raise where that is taken."""
     definition = layout.dataset
     modality, step, channel = _KINDS.get(frozenset(mark.label_values), _BOTH)
     name = "".join(filter(str.isalnum, definition.name))
@@ -144,15 +141,7 @@ def _plan_dataset(
     return _NnUNetDataset(mark, definition, folder, folder / "dataset.json", channel)
 
 
-@dataclass(frozen=True)
 class _NnUNetDataset(Form):
-    only_channel: str  # its name, where the dataset has none
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the channels."""
-        return self.name_channels(self.only_channel)
-
     def place(self, task: ExportTask) -> ExportTask:
         suffix = _SUFFIX[task.subset]
         stem = self.base / f"images{suffix}" / task.case
@@ -167,11 +156,7 @@ class _NnUNetDataset(Form):
         images = (self.base / "imagesTr").glob(f"*{FILE_ENDING}")
         n_training = len({path.name[: -len(f"_0000{FILE_ENDING}")] for path in images})
         content = {
-            "name": self.base.name.partition("_")[2],
-            "description": self.description,
-            "reference": self.dataset.url,
-            "licence": self.dataset.licence,
-            "citation": self.dataset.cite,
+            **self.describe(self.base.name.partition("_")[2]),
             "channel_names": {str(number): name for number, name in enumerate(self.channels)},
             "labels": {name: value for value, name in enumerate(self.mark.label_names)},
             "numTraining": n_training,
@@ -179,6 +164,5 @@ class _NnUNetDataset(Form):
             OWN_KEY: self.mark.record,  # nnU-Net leaves it alone
         }
         # Without both, nnU-Net makes folds of its own.
-        folds = [{"train": train, "val": val}] if train and val else None
-        splits = {self.base / "splits_final.json": folds} if folds else {}
-        return {**splits, self.sign: content}
+        folds = {self.base / "splits_final.json": [{"train": train, "val": val}]}
+        return {**(folds if train and val else {}), self.sign: content}

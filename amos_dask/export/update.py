@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,14 +22,14 @@ from amos_dask.errors import AmosDaskError
 from amos_dask.export.files import (
     ExportFolder,
     ExportLayout,
+    ExportTask,
     Placing,
     can_clone,
     carries_own_key,
+    export_sample,
     is_in_place,
-    to_json,
 )
-from amos_dask.export.place import export_sample
-from amos_dask.export.wanted import ExportTask
+from amos_dask.export.wanted import find_wanted
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.results import CommandResult, step_results
 from amos_dask.root.export_mark import (
@@ -42,15 +43,10 @@ from amos_dask.root.export_mark import (
     write_mark,
 )
 from amos_dask.root.identity import identity
-from amos_dask.root.staging import (
-    find_journals,
-    remove_if_empty,
-    remove_temporaries,
-    require_room,
-)
-from amos_dask.root.working import working_on
+from amos_dask.root.layout import Layout, find_root
+from amos_dask.root.staging import find_journals, remove_if_empty, remove_temporaries, require_room
+from amos_dask.root.working import reading_from, working_on
 
-_COLUMNS = ("ID", "subset", "modality", "image", "label")
 # Of a sample with such an issue, what was exported earlier stays: absence is no order.
 _ABSENT = frozenset({"unreadable_volume", "unreadable_mask", "missing_mask", "sample_failed"})
 _OURS = frozenset({EXPORT_MARK, ".amos-dask", "replaced"})
@@ -59,36 +55,30 @@ _SHOWN_NAMES = 5
 
 @dataclass(frozen=True)
 class Form(ABC):
-    """How a training program wants samples.
+    """How a training program wants samples."""
 
-    Parameters
-    ----------
-    mark : ExportMark
-        What the export is to be, yet without files.
-    dataset : DatasetDefinition
-        Of ROOT_DIR.
-    base : Path
-        The folder with the mark.
-    sign : Path
-        The JSON file that says that the export is complete.
-    """
-
-    mark: ExportMark
-    dataset: DatasetDefinition
-    base: Path
-    sign: Path
+    mark: ExportMark  # what the export is to be, yet without files
+    dataset: DatasetDefinition  # of ROOT_DIR
+    base: Path  # the folder with the mark
+    sign: Path  # the JSON file that says that the export is complete
+    only_channel: str  # its name, where the archive has none
 
     @property
-    def description(self) -> str:
-        """What the export is, for its lists."""
-        done = "organised" if self.dataset.denoised == "none" else "organised and denoised"
-        return f"{self.dataset.name}, {done} by amos-dask"
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        has_names = self.dataset.has_channel_files or self.dataset.channel_names
+        return tuple(self.dataset.channels) if has_names else (self.only_channel,)
 
-    def name_channels(self, only: str) -> tuple[str, ...]:
-        """Return the names of the channels; the only one has a name if the archive has it so."""
-        dataset = self.dataset
-        has_names = dataset.has_channel_files or dataset.channel_names
-        return tuple(dataset.channels) if has_names else (only,)
+    def describe(self, name: str, more: str = "") -> dict[str, Any]:
+        """Return what the lists of all programs begin with."""
+        done = "organised" if self.dataset.denoised == "none" else "organised and denoised"
+        return {
+            "name": name,
+            "description": f"{self.dataset.name}, {done} by amos-dask{more}",
+            "reference": self.dataset.url,
+            "licence": self.dataset.licence,
+            "citation": self.dataset.cite,
+        }
 
     @abstractmethod
     def place(self, task: ExportTask) -> ExportTask:
@@ -99,11 +89,11 @@ class Form(ABC):
         """Return path -> content of the JSON files about the samples in it; the sign comes last."""
 
 
-def bring_up_to_date(
-    form: Form,
-    tasks: Sequence[ExportTask],
-    link: str,
+def export(
+    asked: ExportMark,
+    plan: Callable[[ExportMark, Layout], Form],
     *,
+    link: str = "copy",
     adopt: bool,
     no_lock: bool,
     cluster: Any,
@@ -113,10 +103,10 @@ def bring_up_to_date(
 
     Parameters
     ----------
-    form : Form
-        What it is to be, and where.
-    tasks : sequence of ExportTask
-        The samples that it is to hold, at least one.
+    asked : ExportMark
+        What was asked for, as a mark tells it.
+    plan : callable
+        Returns what the export is to be, and where, from its mark and ROOT_DIR.
     link, adopt, no_lock, cluster, progress
         As for `export_nnunet`.
 
@@ -130,34 +120,35 @@ def bring_up_to_date(
     AmosDaskError
         When the folder holds something that no export made, or another export works there.
     """
-    base, mark, layout = form.base, form.mark, ExportLayout(form.base)
-    is_new = not is_export(base)
-    if is_new and _is_taken(base):
-        raise AmosDaskError(
-            f"{base}: there already, and no export of amos-dask; choose another place or move it "
-            "away."
-        )
-    with working_on(layout, no_lock=no_lock):
-        if is_new:
-            write_mark(base, mark)
-        remove_temporaries(layout)
-        update = _Update(form, link, adopt=adopt)
-        try:
-            update.place(tasks, cluster, progress)
-            update.write_lists()
-        except BaseException:
-            if is_new and {path.name for path in base.iterdir()} <= _OURS:
-                (base / EXPORT_MARK).unlink()  # nothing was written
-                _forget_journals(layout)
-            raise
-        update.say_strangers()
-        placed, files = {task.name for task in update.placed}, dict(sorted(update.files.items()))
-        left_out = tuple(name for name in mark.samples if name not in placed)
-        write_mark(base, replace(mark, files=files, left_out=left_out))
-        _forget_journals(layout)
-    remove_if_empty(layout.state)  # a killed export has left it
-    remember_export(tasks[0].layout, base)
-    return update.result(len(tasks))
+    with reading_from(Layout(find_root(Path(asked.root_dir)))):
+        mark, tasks = find_wanted(asked)
+        form = plan(mark, tasks[0].layout)
+        base, layout = form.base, ExportLayout(form.base)
+        is_new = not is_export(base)
+        if is_new and _is_taken(base):
+            raise AmosDaskError(
+                f"{base}: there already, and no export of amos-dask; choose another place or move "
+                "it away."
+            )
+        with working_on(layout, no_lock=no_lock):
+            if is_new:
+                write_mark(base, mark)
+            remove_temporaries(layout)
+            update = _Update(form, link, adopt=adopt)
+            try:
+                update.place(tasks, cluster, progress)
+                update.write_lists()
+            except BaseException:
+                if is_new and {path.name for path in base.iterdir()} <= _OURS:
+                    (base / EXPORT_MARK).unlink()  # nothing was written
+                    _forget_journals(layout)
+                raise
+            update.say_strangers()
+            write_mark(base, update.mark())
+            _forget_journals(layout)
+        remove_if_empty(layout.state)  # a killed export has left it
+        remember_export(tasks[0].layout, base)
+        return update.result(len(tasks))
 
 
 def _is_taken(base: Path) -> bool:
@@ -177,17 +168,17 @@ class _Update:
     """What is known of an export while it is made or brought up to date."""
 
     def __init__(self, form: Form, link: str, *, adopt: bool) -> None:
-        base = form.base
-        journals = (journal.files() for journal in find_journals(ExportLayout(base)))
-        begun = ((path_from(base, base / p), of) for files in journals for p, of in files.items())
+        base, told = form.base, defaultdict[str, set[str]](set)
         self._earlier = read_mark(base).files
-        told = {key: {file.identity} - {""} for key, file in self._earlier.items()}
-        for key, identities in begun:
-            told.setdefault(key, set()).update(identities)
+        for key, file in self._earlier.items():
+            told[key] |= {file.identity} - {""}
+        for journal in find_journals(ExportLayout(base)):
+            for path, identities in journal.files().items():
+                told[path_from(base, base / path)] |= set(identities)
         known = {key: frozenset(identities) for key, identities in told.items()}
         self._form, self._folder = form, ExportFolder(base, known, adopt, link)
-        self.placed: list[ExportTask] = []  # that are in it, by number, with where files are
-        self.files: dict[str, ExportedFile] = {}
+        self._placed: list[ExportTask] = []  # that are in it, by number, with where files are
+        self._files: dict[str, ExportedFile] = {}
         self._issues: list[Issue] = []
         self._n_bytes: list[int] = []  # of each file of a sample that was written
 
@@ -217,7 +208,7 @@ class _Update:
                 self._keep_earlier(task, result.issues)
             else:
                 images, label, placing = result.value
-                self.placed.append(replace(task, images=images, label=label))
+                self._placed.append(replace(task, images=images, label=label))
                 self._n_bytes += placing.n_bytes
                 self._note(placing, task.name)
         self._remove_outdated(".nii.gz")
@@ -231,10 +222,10 @@ class _Update:
             action = "what was exported earlier stays"
             issues = [replace(issue, severity="error", action=action) for issue in issues]
         self._issues += issues
-        self.files |= {key: self._earlier[key] for key in keys}
+        self._files |= {key: self._earlier[key] for key in keys}
         has_images = bool(task.images) and set(task.images) <= set(there)
         if has_images and (task.label in there or task.subset == "test"):
-            self.placed.append(replace(task, label=task.label if task.label in there else None))
+            self._placed.append(replace(task, label=task.label if task.label in there else None))
 
     def _note(self, placing: Placing, sample: str = "") -> None:
         """Note files that were placed, and what was outdated or is somebody's."""
@@ -251,12 +242,13 @@ class _Update:
                 message = f"was made from another {Path(file.source).name} than there is now"
                 found = issue("outdated_export", message, action="brought up to date")
                 self._issues.append(replace(found, severity="info"))
-            self.files[key] = file
+            self._files[key] = file
 
     def write_lists(self) -> None:
         """Write the export's JSON files, and take away those that are no longer made."""
-        for path, content in self._form.lists(self.placed).items():
-            folder, text = self._folder, to_json(content)
+        for path, content in self._form.lists(self._placed).items():
+            folder = self._folder
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             if not self._earlier and carries_own_key(path):
                 folder = replace(folder, adopt=True)  # version 0.1.0, whose marks tell no files
             placing = Placing(folder, "lists")
@@ -266,19 +258,18 @@ class _Update:
 
     def _remove_outdated(self, ending: str) -> None:
         """Remove files that are no longer part of the export; those that were altered stay."""
-        for key in sorted(self._folder.known.keys() - self.files.keys()):
+        for key in sorted(self._folder.known.keys() - self._files.keys()):
             path = path_told(self._folder.base, key)
             if not key.endswith(ending) or key == EXPORT_MARK:
                 continue
             self._folder.ownership(path).remove(path)
             if os.path.lexists(path):
-                message = "is no longer part of the export, but is not as it was written"
-                self._warn(message, key)
+                self._warn("is no longer part of the export, but is not as it was written", key)
 
     def say_strangers(self) -> None:
         """Warn of each folder of the export with files that are not ours."""
         base, found = self._folder.base, defaultdict(list)
-        known = {*self.files, *self._earlier, *(issue.file for issue in self._issues)}
+        known = {*self._files, *self._earlier, *(issue.file for issue in self._issues)}
         for path in sorted(base.rglob("*")):
             inside = path.relative_to(base)
             is_hidden = any(name.startswith(".") for name in inside.parts)
@@ -294,22 +285,29 @@ class _Update:
         issue = make_issue("foreign_file", message, file=file, action="left as it is")
         self._issues.append(replace(issue, severity="warning"))
 
+    def mark(self) -> ExportMark:
+        """Return what the export is now."""
+        mark, placed = self._form.mark, {task.name for task in self._placed}
+        left_out = tuple(name for name in mark.samples if name not in placed)
+        return replace(mark, files=dict(sorted(self._files.items())), left_out=left_out)
+
     def result(self, n_asked: int) -> CommandResult:
         """Return the command's result."""
         rows = [
             (t.name, t.subset, t.modality, str(t.images[0]), t.label and str(t.label))
-            for t in self.placed
+            for t in self._placed
         ]
-        n_of = Counter(task.subset for task in self.placed)
+        n_of = Counter(task.subset for task in self._placed)
         train, val, test = (n_of[subset] for subset in SUBSETS)
         summary = f"{train} training, {val} validation and {test} test scans"
-        if n_asked > len(self.placed):
-            summary += f"; {n_asked - len(self.placed)} left out"
+        if n_asked > len(self._placed):
+            summary += f"; {n_asked - len(self._placed)} left out"
         if self._n_bytes:
             summary += f"; {len(self._n_bytes)} files, {sum(self._n_bytes) / 1e9:.2f} GB, written"
         if self._folder.link == "symbolic":
             summary += "; links: what is written to one is written to ROOT_DIR"
-        frame = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
+        columns = ["ID", "subset", "modality", "image", "label"]
+        frame = pd.DataFrame(rows, columns=columns, dtype=object)
         base, sign = self._form.base, self._form.sign
         output = base if sign.is_relative_to(base) else sign
         return CommandResult((output,), n_asked, summary, tuple(in_order(self._issues)), frame)
@@ -317,16 +315,12 @@ class _Update:
 
 def _find_sizes(tasks: Iterable[ExportTask]) -> list[int]:
     """Return at most how many bytes each file takes that is to be copied."""
-    files = list[tuple[Path, Path | None]]()
+    sizes = []
     for task in tasks:
-        if task.images:
-            files += zip(task.folder.volumes, task.images, strict=True)
-        if task.images or any(a != b for a, b in task.values.items()):
+        files = [*zip(task.folder.volumes, task.images, strict=False)]
+        if task.label and (task.images or any(a != b for a, b in task.values.items())):
             files.append((task.folder.mask, task.label))
-    return [
-        source.stat().st_size
-        for source, final in files
-        if final is not None
-        and source.is_file()
-        and not is_in_place(final, identity(source, final.name))
-    ]
+        for source, final in files:
+            if source.is_file() and not is_in_place(final, identity(source, final.name)):
+                sizes.append(source.stat().st_size)
+    return sizes

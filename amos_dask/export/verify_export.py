@@ -36,11 +36,8 @@ _ADOPT = "stays at the next export, unless --adopt moves it to replaced/ in the 
 def find_exports_at(path: Path) -> list[Path]:
     """Return the folders with the marks of the exports that a path stands for.
 
-    Parameters
-    ----------
-    path : Path
-        A dataset's folder, a datalist, or ``nnUNet_raw``, which holds exports and is neither a
-        ROOT_DIR nor where a downloaded zip lies.
+    It is a dataset's folder, a datalist, or ``nnUNet_raw``, which holds exports and is neither a
+    ROOT_DIR nor where a downloaded zip lies.
     """
     base = find_base(path) if path.suffix == ".json" else path
     if is_export(base):
@@ -61,11 +58,6 @@ def verify_exports(path: Path, bases: Sequence[Path], *, full: bool = False) -> 
         The folders with the marks; of one, or of all in a folder.
     full : bool
         Decode their images.
-
-    Returns
-    -------
-    CommandResult
-        Files that are missing, altered or outdated are errors.
 
     Raises
     ------
@@ -108,19 +100,18 @@ def verify_export(base: Path, *, full: bool = False) -> CommandResult:
 
 def with_outdated_exports(result: CommandResult, layout: Layout) -> CommandResult:
     """Return the result of a ROOT_DIR with a warning for each of its exports that is outdated."""
-    outdated = []
+    issues, outdated = list(result.issues), []
     for base in find_exports(layout):
         with suppress(AmosDaskError):  # somebody is writing to it
-            codes = {issue.code for issue in verify_export(base).issues}
-            outdated += [base] if "outdated_export" in codes else []
+            if any(issue.code == "outdated_export" for issue in verify_export(base).issues):
+                outdated.append(str(base))
+                message = "was made from other files than there are now"
+                issue = _outdated(message, layout.shown(base))
+                issues.append(replace(issue, severity="warning"))
     if not outdated:
         return result
-    message = "was made from other files than there are now"
-    issues = [
-        replace(_outdated(message, layout.shown(base)), severity="warning") for base in outdated
-    ]
-    summary = f"{result.summary} Outdated exports: {', '.join(map(str, outdated))}."
-    return replace(result, summary=summary, issues=(*result.issues, *issues))
+    summary = f"{result.summary} Outdated exports: {', '.join(outdated)}."
+    return replace(result, summary=summary, issues=tuple(issues))
 
 
 def _find_altered(base: Path, mark: ExportMark, *, full: bool) -> Iterator[Issue]:
@@ -144,8 +135,11 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
     for key, own in mark.files.items():
         if own.is_link and not mark.changes_labels:
             continue  # it is what ROOT_DIR has
-        if own.source and _identity(path_told(base, own.source), key) != own.source_identity:
-            yield _outdated(f"{Path(own.source).name} is another now, or gone", key)
+        source = path_told(base, own.source)
+        with suppress(OSError):
+            if not own.source or identity(source, Path(key).name) == own.source_identity:
+                continue
+        yield _outdated(f"{source.name} is another now, or gone", key)
     if mark.result_version != RESULT_VERSION:
         yield _outdated("another version of this program would make it otherwise", EXPORT_MARK)
     datalist = base.with_name(f"{base.name.removesuffix('_labels')}.json")
@@ -176,13 +170,6 @@ def _find_listed(datalist: Path) -> Iterator[Path]:
         return  # altered, which is said
     for path in named:
         yield path_told(datalist.parent, str(path))
-
-
-def _identity(source: Path, key: str) -> str:
-    try:
-        return identity(source, Path(key).name)
-    except OSError:
-        return ""
 
 
 def _outdated(message: str, file: str) -> Issue:

@@ -3,67 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from amos_dask.datasets import SUBSETS
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.files import ExportFolder
+from amos_dask.export.files import ExportTask
 from amos_dask.labels import BACKGROUND, PROSTATE, UTERUS, LabelMap
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.export_mark import ExportMark
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
 from amos_dask.sample.selection import Selection
-from amos_dask.sample.source import FolderSource
 from amos_dask.tables.issue_files import IssueLog
 
 # Version of how files are made from those of ROOT_DIR: where it is another, they are outdated.
 RESULT_VERSION = 1
 # Bladder, prostate, uterus: in MR too few are annotated to train on, as the tutorial says.
 RARE_IN_MR = (14, PROSTATE, UTERUS)
-
-
-@dataclass(frozen=True, slots=True)
-class ExportTask(FolderSource):
-    """An organised sample to export.
-
-    Parameters
-    ----------
-    subset : {"train", "val", "test"}
-        Official subset.
-    modality : {"ct", "mri", "und"}
-        Of its group's folder, else of its number.
-    values : mapping of int to int
-        Label of the mask -> value in the export.
-    has_non_finite_voxels : bool
-        Whether the volume is known to hold NaN or infinite voxels.
-    export : ExportFolder or None
-        What of the export is ours of its files.
-    images : tuple of Path
-        Where the volume, a file a channel, is to be, or is; empty: it stays in ROOT_DIR, as does
-        a mask whose values do not change.
-    label : Path or None
-        Where the mask is to be, or is.
-    """
-
-    subset: str
-    modality: str
-    values: Mapping[int, int]
-    has_non_finite_voxels: bool
-    export: ExportFolder | None = None
-    images: tuple[Path, ...] = ()
-    label: Path | None = None
-
-    @property
-    def places(self) -> list[Path]:
-        """Where files of the export may be."""
-        return [*self.images, *([] if self.label is None else [self.label])]
-
-    @property
-    def case(self) -> str:
-        """What the export calls the sample."""
-        return self.layout.dataset.case_name(self.folder.seq)
 
 
 def asked_for(
@@ -90,15 +47,10 @@ def asked_for(
 def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
     """Find the chosen samples and plan their labels; nothing is written.
 
-    Parameters
-    ----------
-    asked : ExportMark
-        What was asked for, as a mark tells it.
-
     Returns
     -------
     mark : ExportMark
-        The same with samples, names and values of labels; yet without files.
+        What was asked for with samples, names and values of labels; yet without files.
     tasks : list of ExportTask
         The samples, by number, yet without places for their files; at least one.
 
@@ -152,7 +104,7 @@ def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
 
 def _subset_and_modality(layout: Layout, folder: SampleFolder) -> tuple[str, str]:
     """Return the subset that a sample's place tells, and its modality, else told by its number."""
-    group, subset = folder.path.parents[2].name, folder.path.parents[1].name
+    group, subset = folder.path.parent.parent.parent.name, folder.path.parent.parent.name
     if subset not in SUBSETS:
         raise AmosDaskError(f"{folder.path}: not in a folder train, val or test.")
     return subset, layout.modality_of(group) or layout.dataset.modality(folder.seq, "")
@@ -173,11 +125,8 @@ def plan_labels(
         Labels of the masks.
     modalities : collection of str
         Of the samples to be exported, at least one.
-    merge_prostate_uterus : bool
-        Prostate and uterus become one label, as in the archive.
-    mr_without_14_16 : bool
-        Labels 14 to 16 become background in MR masks; where there is only MR, they have no value
-        at all.
+    merge_prostate_uterus, mr_without_14_16 : bool
+        As for `export_nnunet`. Where there is only MR, labels 14 to 16 have no value at all.
 
     Returns
     -------
@@ -192,12 +141,9 @@ def plan_labels(
     if merge_prostate_uterus and {PROSTATE, UTERUS} <= names.keys():
         merged[UTERUS] = PROSTATE
         names[PROSTATE] = f"{names[PROSTATE]}/{names[UTERUS]}"
-    kept = {
-        modality: [x for x in label_map if x not in RARE_IN_MR]
-        if mr_without_14_16 and modality == "mri"
-        else list(label_map)
-        for modality in sorted(modalities)
-    }
+    kept = {modality: list(label_map) for modality in sorted(modalities)}
+    if mr_without_14_16 and "mri" in kept:
+        kept["mri"] = [label for label in label_map if label not in RARE_IN_MR]
     exported = sorted({merged[label] for labels in kept.values() for label in labels})
     value_of = {label: value for value, label in enumerate(exported)}
     values = {

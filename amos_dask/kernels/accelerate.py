@@ -44,16 +44,6 @@ def njit(function: _Function) -> _Function:
     The machine code is cached on disk and runs without the GIL. A kernel uses and slices the
     arrays it is given; it makes none and returns none. With ``NUMBA_DISABLE_JIT=1`` the function
     comes back as it is.
-
-    Parameters
-    ----------
-    function : callable
-        A function of numbers, arrays and named tuples of these.
-
-    Returns
-    -------
-    callable
-        The compiled function, typed as the one given.
     """
     try:
         return cast(_Function, numba.njit(cache=True, **_DEFAULTS)(function))
@@ -65,16 +55,6 @@ def njit_inline(function: _Function) -> _Function:
     """Compile a part of a kernel into its callers; only these are cached.
 
     For what runs once a row, a run or a pixel: a real call hands over every array as seven words.
-
-    Parameters
-    ----------
-    function : callable
-        As `njit` takes it.
-
-    Returns
-    -------
-    callable
-        The compiled function, typed as the one given.
     """
     return cast(_Function, numba.njit(cache=False, forceinline=True, **_DEFAULTS)(function))
 

@@ -266,7 +266,10 @@ def _add_row(runs: Runs, y: int, z: int, shape: Shape, table: Table, n: int) -> 
         component_id = component_ids[i]
         if component_id == _UNSEEN:
             component_id = component_ids[i] = n
-            _start_component(table, n, label[i], first_voxel)
+            table.parent[n] = n
+            for column in range(_FIRST_VOXEL):
+                rows[n, column] = 0
+            rows[n, _FIRST_VOXEL], rows[n, _LABEL] = first_voxel, label[i]
             n += 1
         rows[component_id, _N_VOXELS] += end - begin
         rows[component_id, _SUM_X] += (begin + end - 1) * (end - begin) // 2
@@ -275,15 +278,6 @@ def _add_row(runs: Runs, y: int, z: int, shape: Shape, table: Table, n: int) -> 
         if first_voxel < rows[component_id, _FIRST_VOXEL]:
             rows[component_id, _FIRST_VOXEL] = first_voxel
     return n
-
-
-@njit_inline
-def _start_component(table: Table, n: int, label: int, first_voxel: int) -> None:
-    table.parent[n] = n
-    for column in range(_FIRST_VOXEL):
-        table.rows[n, column] = 0
-    table.rows[n, _FIRST_VOXEL] = first_voxel
-    table.rows[n, _LABEL] = label
 
 
 @njit

@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask.kernels.accelerate import Bytes, Ints, njit, njit_inline
-from amos_dask.kernels.voxelwise import read_only
+from amos_dask.kernels.voxelwise import is_uniform, read_only
 
-# Voxels looked at together, and again where any is not 0: most are, as organs are small.
-_BLOCK, _PIECE = 2048, 128
+# Voxels looked at together, and again where any is not 0: most are, as organs are small. So many
+# are looked at together in the end, when most belong to some set.
+_BLOCK, _PIECE, _SHORT = 2048, 128, 32
 _N_NARROW = 1 << 16  # sets that uint16 can number
+
+# Columns of the tree, a row a set: the set it grew from, by which label, and the last set that grew
+# from it.
+_PARENT, _ADDED, _LAST, _N_COLUMNS = 0, 1, 2, 3
 
 
 class LabelSets:
@@ -39,11 +44,8 @@ class LabelSets:
 
     def __init__(self, n_voxels: int) -> None:
         self._sets: NDArray[Any] = np.zeros(n_voxels, np.uint16)
-        # Of each set but those that the present label made.
-        self._parents = self._added = np.zeros(1, np.int64)
-        # The present label, and for each of those sets the one that has this label too, or 0.
-        self._label, self._n_sets = 0, 1
-        self._grown = np.zeros(1, np.int64)
+        self._tree = np.zeros((256, _N_COLUMNS), np.int64)
+        self._n_sets, self._n_before, self._label = 1, 1, 0  # before the present label
 
     def begin(self, label: int) -> None:
         """Begin with the voxels of another label.
@@ -58,15 +60,17 @@ class LabelSets:
         ValueError
             When it is no label, or has covered voxels before.
         """
-        self._settle()
-        if not 0 < label < 256 or label in self._added:
+        n_sets = self._n_sets
+        if not 0 < label < 256 or label in self._tree[:n_sets, _ADDED]:
             raise ValueError(f"{label} is no label in 1..255 that is new")
-        n_sets = self._parents.size  # at most twice as many when the label is done
+        self._label, self._n_before = label, n_sets
+        # At most twice as many when the label is done.
+        if 2 * n_sets > len(self._tree):
+            self._tree = np.concatenate((self._tree, np.zeros_like(self._tree)))
         if 2 * n_sets > _N_NARROW:
             self._sets = self._sets.astype(np.uint32, copy=False)
-        self._label, self._grown = label, np.zeros(n_sets, np.int64)
 
-    def cover(self, start: int, values: Bytes) -> int:
+    def cover(self, start: int, values: Bytes) -> bool:
         """Add the present label to the sets of voxels where a value is 1.
 
         Parameters
@@ -78,8 +82,8 @@ class LabelSets:
 
         Returns
         -------
-        int
-            How many values are above 1; they do not count.
+        bool
+            Whether values are above 1; they do not count.
 
         Raises
         ------
@@ -89,8 +93,9 @@ class LabelSets:
         target = self._sets[start : start + values.size]
         if values.dtype != np.uint8 or values.shape != target.shape:
             raise ValueError(f"{values.dtype} {values.shape} from voxel {start} do not fit")
-        self._n_sets, n_bad = _cover(read_only(values), target, self._grown, self._n_sets)
-        return int(n_bad)
+        known = self._tree, self._n_before, self._n_sets, self._label
+        self._n_sets, bits = _cover(read_only(values), target, *known)
+        return bits > 1
 
     def resolve(self, order: Sequence[int]) -> tuple[Bytes, Ints]:
         """Choose a label for each voxel, and count the voxels that pairs of labels share.
@@ -113,86 +118,83 @@ class LabelSets:
         ValueError
             When ``order`` lacks a label that covers voxels.
         """
-        self._settle()
         rank = np.full(256, -1, np.int64)
         rank[list(order)] = np.arange(len(order))
-        if np.any(rank[self._added[1:]] < 0):
+        tree = self._tree[: self._n_sets]
+        if np.any(rank[tree[1:, _ADDED]] < 0):
             raise ValueError("the order lacks a label that covers voxels")
-        n_sets = self._parents.size
-        chosen, n_voxels = np.zeros(n_sets, np.uint8), np.zeros(n_sets, np.int64)
-        _choose(self._parents, self._added, rank, chosen)
+        chosen, n_voxels = np.zeros(len(tree), np.uint8), np.zeros(len(tree), np.int64)
+        _choose(tree, rank, chosen)
         labels = np.empty(self._sets.size, np.uint8)
         _look_up(self._sets, chosen, labels, n_voxels)
         n_shared = np.zeros((256, 256), np.int64)
-        _count_pairs(self._parents, self._added, n_voxels, n_shared)
+        _count_pairs(tree, n_voxels, n_shared)
         n_shared = np.triu(n_shared + n_shared.T)
         lower, higher = np.nonzero(n_shared)
         return labels, np.stack((lower, higher, n_shared[lower, higher]), axis=1)
 
-    def _settle(self) -> None:
-        """File the sets that the present label made."""
-        numbers = self._grown.nonzero()[0]
-        parents = numbers[self._grown[numbers].argsort()]
-        self._parents = np.concatenate((self._parents, parents))
-        self._added = np.concatenate((self._added, np.full(parents.size, self._label)))
-        self._grown = self._grown[:0]
-
 
 @njit_inline
-def _is_filled(values: NDArray[Any], value: Any) -> bool:
-    """Return whether all of some values are one value, which has their type."""
-    differences = value ^ value
+def _unite(values: Bytes) -> np.uint8:
+    """Return all bits that are set in any of some values."""
+    bits = np.uint8(0)
     for i in range(values.size):  # one type throughout, no early exit: vector instructions
-        differences = values.dtype.type(differences | (values[i] ^ value))
-    return bool(differences == 0)
+        bits = np.uint8(bits | values[i])
+    return bits
 
 
 @njit
-def _cover(values: Bytes, sets: NDArray[Any], grown: Ints, n_sets: int) -> tuple[int, int]:
-    """Return how many sets there are now, and how many values are above 1."""
-    n_bad = 0
+def _cover(
+    values: Bytes, sets: NDArray[Any], tree: Ints, n_before: int, n_sets: int, label: int
+) -> tuple[int, int]:
+    """Return how many sets there are now, ``n_before`` without the label, and all values' bits."""
+    bits = np.uint8(0)
     for begin in range(0, values.size, _BLOCK):
         block = values[begin : begin + _BLOCK]
-        if _is_filled(block, np.uint8(0)):
+        if _unite(block) == 0:
             continue
         for at in range(0, block.size, _PIECE):
             piece, target = block[at : at + _PIECE], sets[begin + at : begin + at + _PIECE]
-            if _is_filled(piece, np.uint8(0)):
-                continue
-            number = target[0]
-            if _is_filled(target, number):
-                if grown[number] == 0:
-                    grown[number], n_sets = n_sets, n_sets + 1
-                with_label = sets.dtype.type(grown[number])
-                for i in range(piece.size):  # no branches, so that these are vector instructions
-                    target[i] = with_label if piece[i] == 1 else number
-                    n_bad += piece[i] > 1
-                continue
-            for i in range(piece.size):
-                if piece[i] == 1:
-                    number = target[i]
-                    if grown[number] == 0:
-                        grown[number], n_sets = n_sets, n_sets + 1
-                    target[i] = grown[number]
-                elif piece[i] > 1:
-                    n_bad += 1
-    return n_sets, n_bad
+            found = _unite(piece)
+            bits |= found
+            while found != 0:  # once for each set that is met here; mostly there is one
+                number = _find_lowest(piece, target, sets.dtype.type(n_before))
+                if number == n_before:
+                    break
+                if tree[number, _LAST] < n_before:
+                    tree[n_sets, _PARENT], tree[n_sets, _ADDED] = number, label
+                    tree[number, _LAST], n_sets = n_sets, n_sets + 1
+                with_label = sets.dtype.type(tree[number, _LAST])
+                for i in range(piece.size):  # no branches: vector instructions
+                    is_grown = (piece[i] == 1) & (target[i] == number)
+                    target[i] = with_label if is_grown else target[i]
+    return n_sets, int(bits)
+
+
+@njit_inline
+def _find_lowest(piece: Bytes, target: NDArray[Any], limit: Any) -> Any:
+    """Return the lowest number of a set below a limit where a value is 1; the limit if none is."""
+    lowest = limit
+    for i in range(piece.size):  # no branches: vector instructions
+        number = target[i] if piece[i] == 1 else limit
+        lowest = number if number < lowest else lowest
+    return lowest
 
 
 @njit
-def _choose(parents: Ints, added: Ints, rank: Ints, chosen: Bytes) -> None:
+def _choose(tree: Ints, rank: Ints, chosen: Bytes) -> None:
     """Fill in the label of the highest rank of each set."""
-    for number in range(1, parents.size):  # a parent comes before its children
-        above, own = chosen[parents[number]], added[number]
+    for number in range(1, len(tree)):  # a parent comes before its children
+        above, own = chosen[tree[number, _PARENT]], tree[number, _ADDED]
         chosen[number] = own if above == 0 or rank[own] > rank[above] else above
 
 
 @njit
 def _look_up(sets: NDArray[Any], chosen: Bytes, labels: Bytes, n_voxels: Ints) -> None:
     """Fill in each voxel's label, and count the voxels of each set."""
-    for begin in range(0, sets.size, _PIECE):
-        piece, target = sets[begin : begin + _PIECE], labels[begin : begin + _PIECE]
-        if _is_filled(piece, piece[0]):
+    for begin in range(0, sets.size, _SHORT):
+        piece, target = sets[begin : begin + _SHORT], labels[begin : begin + _SHORT]
+        if is_uniform(piece):
             n_voxels[piece[0]] += piece.size
             target[:] = chosen[piece[0]]
             continue
@@ -202,12 +204,12 @@ def _look_up(sets: NDArray[Any], chosen: Bytes, labels: Bytes, n_voxels: Ints) -
 
 
 @njit
-def _count_pairs(parents: Ints, added: Ints, n_voxels: Ints, n_shared: Ints) -> None:
+def _count_pairs(tree: Ints, n_voxels: Ints, n_shared: Ints) -> None:
     """Count the voxels of each label and another that was added before."""
-    for number in range(parents.size - 1, 0, -1):
+    for number in range(len(tree) - 1, 0, -1):
         # Whatever was added later: its children have handed over their voxels.
-        above = parents[number]
+        above = tree[number, _PARENT]
         n_voxels[above] += n_voxels[number]
         while above > 0:
-            n_shared[added[number], added[above]] += n_voxels[number]
-            above = parents[above]
+            n_shared[tree[number, _ADDED], tree[above, _ADDED]] += n_voxels[number]
+            above = tree[above, _PARENT]

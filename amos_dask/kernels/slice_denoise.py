@@ -154,7 +154,11 @@ def _denoise_volume(
         n_small = _find_small(plane, n_floods, rule.max_pixels, work)
         n_floods += nx * ny
         if n_small > 0:
-            n_labels = _list_labels(work)
+            n_labels = ZERO
+            for label in range(256):
+                if work.votes[label] != 0:
+                    work.label[n_labels] = label
+                    n_labels += 1
             for i in range(n_small * n_labels):
                 work.chosen[i] = 0
             for i in range(n_labels):
@@ -210,17 +214,6 @@ def _add_if_small(
         work.pixel[n] = work.group[g]
         work.place[work.group[g]] = n
         n += 1
-    return n
-
-
-@njit_inline
-def _list_labels(work: Workspace) -> int:
-    """List the labels that have votes; return their number."""
-    n = ZERO
-    for label in range(256):
-        if work.votes[label] != 0:
-            work.label[n] = label
-            n += 1
     return n
 
 

@@ -25,27 +25,7 @@ _KERNEL_CODES = "bBhHiIlLqQfd"  # dtypes that numba takes as they are
 
 
 def flat_fortran(mask: Bytes) -> Bytes:
-    """Return a mask's voxels, x fastest, as a read-only flat array.
-
-    Parameters
-    ----------
-    mask : uint8 (x, y, z)
-        Copied unless it is in Fortran order.
-
-    Returns
-    -------
-    uint8 (x * y * z,)
-
-    Raises
-    ------
-    ValueError
-        When ``mask`` is not three-dimensional or not uint8.
-
-    Examples
-    --------
-    >>> flat_fortran(np.array([[[1], [2]], [[3], [4]]], np.uint8)).tolist()
-    [1, 3, 2, 4]
-    """
+    """Return a mask's voxels, x fastest, flat and read-only; copied unless in Fortran order."""
     if mask.ndim != 3 or mask.dtype != np.uint8:
         raise ValueError(f"expected a uint8 (x, y, z) mask, got {mask.dtype} {mask.shape}")
     return read_only(mask.reshape(-1, order="F"))
@@ -56,16 +36,6 @@ def read_only(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
 
     numba compiles a kernel once for arrays that may be written to and once more for those that
     may not; kernels never write to their input, so all input is made to be of the second kind.
-
-    Parameters
-    ----------
-    values : array
-        Of any type and shape; not changed.
-
-    Returns
-    -------
-    array
-        In C order.
     """
     if values.flags.c_contiguous and not values.flags.writeable:
         return values
@@ -75,11 +45,11 @@ def read_only(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
 
 
 @njit_inline
-def is_uniform(labels: Bytes) -> bool:
-    """Return whether some labels, at least one, are all the same."""
-    differences = np.uint8(0)
-    for i in range(labels.size):  # uint8 throughout, no early exit: becomes vector instructions
-        differences = np.uint8(differences | (labels[i] ^ labels[0]))
+def is_uniform(numbers: NDArray[Any]) -> bool:
+    """Return whether some whole numbers, at least one, are all the same."""
+    differences = numbers.dtype.type(0)
+    for i in range(numbers.size):  # one type throughout, no early exit: vector instructions
+        differences = numbers.dtype.type(differences | (numbers[i] ^ numbers[0]))
     return bool(differences == 0)
 
 

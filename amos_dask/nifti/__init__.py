@@ -19,7 +19,6 @@ from amos_dask.nifti.read_labels import LabelReader
 from amos_dask.nifti.write import (
     ImageWriter,
     Mask,
-    in_file_order,
     mask_header,
     told_voxel_crc32,
     voxel_crc32,
@@ -37,7 +36,6 @@ __all__ = [
     "ImageWriter",
     "LabelReader",
     "Mask",
-    "in_file_order",
     "make_header",
     "mask_header",
     "open_image",

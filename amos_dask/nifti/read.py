@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
 
@@ -154,7 +154,6 @@ class ImageReader:
     def __init__(self, info: ImageInfo, data: bytes, pieces: Iterator[bytes]) -> None:
         self.info = info
         self.has_trailing_bytes = False
-        self._n_tail = 0
         self._data = data
         self._pieces = pieces
 
@@ -175,25 +174,28 @@ class ImageReader:
         UnreadableImageError
             When the file is damaged or ends early.
         """
-        dtype = self.info.stored_dtype
-        left = self.info.n_bytes
-        rest = b""
-        for piece in self._voxel_bytes():
-            block = rest + piece if rest else piece
-            n_extra = len(block) - left
-            if n_extra > 0:
-                self._count_tail(n_extra)
-                block = block[:left]
-            n_items = len(block) // dtype.itemsize
-            if n_items:
-                values = np.frombuffer(block, dtype, n_items)
-                yield values.astype(dtype.newbyteorder("="), copy=False)
-            rest = block[n_items * dtype.itemsize :]
-            left -= n_items * dtype.itemsize
+        dtype, n_bytes = self.info.stored_dtype, self.info.n_bytes
+        skip, left, n_tail, rest = self.info.data_offset, n_bytes, 0, b""
+        try:
+            for piece in chain((self._data,), self._pieces):
+                block = rest + piece[skip:]
+                skip = max(0, skip - len(piece))
+                if len(block) > left:
+                    self.has_trailing_bytes = True
+                    n_tail += len(block) - left
+                    if n_tail > _LARGEST_TAIL:
+                        raise UnreadableImageError("more than 1 GiB follows the image in the file")
+                    block = block[:left]
+                n_items = len(block) // dtype.itemsize
+                if n_items:
+                    values = np.frombuffer(block, dtype, n_items)
+                    yield values.astype(dtype.newbyteorder("="), copy=False)
+                rest = block[n_items * dtype.itemsize :]
+                left -= n_items * dtype.itemsize
+        except TrailingBytesError:  # only met after the image's own stream has ended well
+            self.has_trailing_bytes = True
         if left:
-            raise UnreadableImageError(
-                f"holds {self.info.n_bytes - left} of {self.info.n_bytes} bytes of voxels"
-            )
+            raise UnreadableImageError(f"holds {n_bytes - left} of {n_bytes} bytes of voxels")
 
     def channels(self) -> Iterator[ImageReader]:
         """Yield each channel as an image of its own, to be read before the next one is asked for.
@@ -223,27 +225,6 @@ class ImageReader:
                 yield number, part
                 n_before += part.size
                 values = values[part.size :]
-
-    def _count_tail(self, n_bytes: int) -> None:
-        self.has_trailing_bytes = True
-        self._n_tail += n_bytes
-        if self._n_tail > _LARGEST_TAIL:
-            raise UnreadableImageError("more than 1 GiB follows the image in the file")
-
-    def _voxel_bytes(self) -> Iterator[bytes]:
-        skip = self.info.data_offset
-        for piece in self._all_bytes():
-            if skip < len(piece):
-                yield piece[skip:] if skip else piece
-            skip = max(0, skip - len(piece))
-
-    def _all_bytes(self) -> Iterator[bytes]:
-        yield self._data
-        self._data = b""
-        try:
-            yield from self._pieces
-        except TrailingBytesError:  # only met after the image's own stream has ended well
-            self.has_trailing_bytes = True
 
 
 class _Channel(ImageReader):

@@ -53,11 +53,12 @@ class LabelReader:
         UnreadableImageError
             When the file is damaged.
         """
+        info = image.info
+        if self._is_plain and not info.is_scaled and info.stored_dtype == np.uint8:
+            yield from image.chunks()
+            return
         for chunk in image.chunks():
-            values = _scale(chunk, image.info)
-            if self._is_plain and values.dtype == np.uint8:
-                yield values
-                continue
+            values = _scale(chunk, info)
             labels = np.empty(values.size, np.uint8)
             if not self._is_plain or cast_to_labels(values, labels):
                 self._find_labels(values, labels)

@@ -145,21 +145,18 @@ def _packed_zeros(n_bytes: int) -> tuple[bytes, int]:
     return packed, isal_zlib.crc32(zeros)
 
 
-def in_file_order(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the (x, y, z) array as 1-D in file order, without a copy when Fortran-ordered."""
-    return array.ravel(order="F")
-
-
 def write_image(path: Path, header: bytes, array: NDArray[Any]) -> None:
     """Write an (x, y, z) array under a header from `make_header`."""
     with ImageWriter(path, header) as writer:
-        writer.write(in_file_order(array))
+        writer.write(array.ravel(order="F"))
 
 
 def write_labels(
     paths: Mapping[int, Path], header: bytes, mask: NDArray[np.uint8]
 ) -> tuple[int, ...]:
     """Write an image of zeros and ones for each label of a mask.
+
+    Where other bytes come of it, `BINARY_MASKS_VERSION` of the step is raised.
 
     Parameters
     ----------
@@ -175,7 +172,7 @@ def write_labels(
     tuple of int
         Labels that occur in the mask, ascending.
     """
-    voxels = in_file_order(mask)
+    voxels = mask.ravel(order="F")
     # Pieces that stay in the processor's cache while they are compared and packed. Organs fill a
     # small part of a scan, so most are known to be zero without looking again.
     pieces = [voxels[at : at + _PIECE_VOXELS] for at in range(0, voxels.size, _PIECE_VOXELS)]
@@ -258,7 +255,7 @@ def voxel_crc32(image: ImageReader) -> int:
     """
     crc32 = 0
     for voxels in image.chunks():
-        crc32 = zlib.crc32(voxels.view(np.uint8).data, crc32)
+        crc32 = zlib.crc32(voxels.data, crc32)
     return crc32
 
 
@@ -272,5 +269,5 @@ def voxel_sha256(image: ImageReader) -> str:
     """
     digest = hashlib.sha256()
     for voxels in image.chunks():
-        digest.update(voxels.view(np.uint8).data)
+        digest.update(voxels.data)
     return digest.hexdigest()

@@ -33,57 +33,35 @@ _GUT: Final = (("bowel contents", 0.62), ("bowel gas", 0.56, 0.0))
 
 @dataclass(frozen=True)
 class Organ:
-    """A stack of ellipses.
-
-    Attributes
-    ----------
-    tissue
-        What it is made of.
-    keys
-        ``(z, centre x, centre y, radius x, radius y)`` in reference millimetres, by z.
-    inner
-        ``(tissue, share)``: what fills it where the squared distance from the centre, in radii,
-        is below the share; a third number is a level in radii: gas rises to the front of it.
-    over
-        The tissues that it is painted over, a group of the table.
-    tilt, bend_y
-        Millimetres forward per millimetre to the right, and per square millimetre sideways.
-    lean, bend_x
-        Millimetres to the right per millimetre forward, and per square millimetre forward.
-    wobble
-        How far the outline waves, in radii; what waves more than 0.02 differs between patients.
-    ragged_mm
-        How rough its border is, drawn afresh on each slice as a reader's hand does.
-    both
-        Painted a second time, mirrored.
-    detail
-        Left out of very small scans.
-    sex
-        "F" or "M" where only they have it.
-    """
+    """A stack of ellipses."""
 
     tissue: str
-    keys: tuple[tuple[float, ...], ...]
+    keys: tuple[tuple[float, ...], ...]  # (z, centre x, y, radius x, y), reference mm, by z
+    # (tissue, share): what fills it where the squared distance from the centre, in radii, is below
+    # the share; a third number is a level in radii: gas rises to the front of it.
     inner: tuple[tuple[Any, ...], ...] = ()
-    over: str = "soft"
+    over: str = "soft"  # the tissues that it is painted over, a group of the table
+    # Millimetres forward per millimetre to the right, and per square millimetre sideways.
     tilt: float = 0.0
     bend_y: float = 0.0
+    # Millimetres to the right per millimetre forward, and per square millimetre forward.
     lean: float = 0.0
     bend_x: float = 0.0
+    # How far the outline waves, in radii; what waves more than 0.02 differs between patients.
     wobble: float = 0.05
-    ragged_mm: float = 0.8
-    both: bool = False
-    detail: bool = False
-    sex: str = "FM"
+    ragged_mm: float = 0.8  # how rough its border is, drawn afresh on each slice as readers do
+    both: bool = False  # painted a second time, mirrored
+    detail: bool = False  # left out of very small scans
+    sex: str = "FM"  # or that of those who have it
 
     @property
     def covers(self) -> frozenset[str]:
-        """The names of the tissues that it is painted over."""
+        """Names of the tissues that it is painted over."""
         return _GROUPS[self.over]
 
 
 def organs_of(sex: str, n_loops: int, between: Callable[[float, float], float]) -> list[Organ]:
-    """List the organs of one patient in painting order.
+    """Return the organs of one patient in painting order, mirrored ones for themselves.
 
     Parameters
     ----------
@@ -93,11 +71,6 @@ def organs_of(sex: str, n_loops: int, between: Callable[[float, float], float]) 
         Loops of small bowel; 0 also leaves out what very small scans cannot show.
     between
         Draws a number between two.
-
-    Returns
-    -------
-    list of Organ
-        Mirrored ones stand for themselves.
     """
     loops = [_loop(between) for _ in range(n_loops)]
     organs = [*_rows("frame"), *loops, *_rows("organs")]
@@ -109,15 +82,11 @@ def _rows(section: str) -> Iterator[Organ]:
         first, stop, step = fields.get("repeat", (0, 1, 1))
         organ = Organ(**{name: value for name, value in fields.items() if name != "repeat"})
         for up in range(0, stop - first, step):
-            keys = tuple((z + up, *ellipse) for z, *ellipse in organ.keys)
-            yield replace(organ, keys=keys)
+            one = replace(organ, keys=tuple((z + up, *ellipse) for z, *ellipse in organ.keys))
+            yield one
             if organ.both:
-                yield _mirrored(replace(organ, keys=keys))
-
-
-def _mirrored(organ: Organ) -> Organ:
-    keys = tuple((z, -x, *rest) for z, x, *rest in organ.keys)
-    return replace(organ, keys=keys, tilt=-organ.tilt, lean=-organ.lean, bend_x=-organ.bend_x)
+                keys = tuple((z, -x, *rest) for z, x, *rest in one.keys)
+                yield replace(one, keys=keys, tilt=-one.tilt, lean=-one.lean, bend_x=-one.bend_x)
 
 
 def _loop(between: Callable[[float, float], float]) -> Organ:

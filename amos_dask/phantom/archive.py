@@ -154,8 +154,8 @@ def _require_free(path: Path, metadata: Path, csv: bytes) -> None:
     """Raise when something is where an archive is to be, or another csv where its csv is to be."""
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already; choose another folder")
-    is_there = os.path.lexists(metadata)
-    if is_there and not (metadata.is_file() and metadata.read_bytes() == csv):
+    is_same = metadata.is_file() and metadata.read_bytes() == csv
+    if os.path.lexists(metadata) and not is_same:
         raise FileExistsError(
             f"{metadata} is there already and is another; choose another folder or move it away"
         )

@@ -40,19 +40,11 @@ _LABELS: Final = np.array([tissue.label for tissue in TISSUES.values()], np.uint
 class Scan:
     """One synthetic scan, stored RAS: x to the patient's right, y forward, z up.
 
-    Attributes
-    ----------
-    volume
-        CT in HU or MR in arbitrary units, int16 (x, y, z), Fortran order.
-    mask
-        Labels 0..15 before the prostate/uterus split (15 is either), uint8 (x, y, z), Fortran
-        order.
-    spacing_mm
-        Voxel size in millimetres, (x, y, z).
+    Arrays are (x, y, z), in Fortran order.
     """
 
-    volume: npt.NDArray[np.int16]
-    mask: npt.NDArray[np.uint8]
+    volume: npt.NDArray[np.int16]  # CT in HU or MR in arbitrary units
+    mask: npt.NDArray[np.uint8]  # labels 0..15 before the split: 15 is prostate or uterus
     spacing_mm: tuple[float, float, float]
 
 
@@ -64,10 +56,9 @@ def make_scan(
     *,
     sex: str = "M",
 ) -> Scan:
-    """Make one synthetic abdomen.
+    """Make one synthetic abdomen, fitted into the field of view.
 
-    The whole abdomen is fitted into the field of view, whatever its size: on 48x40x16 voxels
-    each organ is a few voxels, on 512x512x90 it looks like one.
+    On 48x40x16 voxels each organ is a few voxels, on 512x512x90 it looks like one.
 
     Parameters
     ----------
@@ -81,11 +72,6 @@ def make_scan(
         The same arguments give the same scan.
     sex
         "F" has a uterus behind the bladder, "M" a prostate below it.
-
-    Returns
-    -------
-    Scan
-        Intensities and mask in RAS storage.
 
     Raises
     ------
@@ -123,7 +109,7 @@ def make_scan(
 def _fit_body(shape: tuple[int, ...], spacing_mm: tuple[float, ...], width: float) -> Grid:
     """Return the voxels' centres along x, y and z in reference millimetres.
 
-    The body is as wide as is said, in widths of the field of view, and as deep as fits.
+    The body's width is in widths of the field of view; it is as deep as fits.
     """
     half_width = 0.5 * width * shape[0] * spacing_mm[0]
     half_depth = min(0.74 * half_width, 0.45 * shape[1] * spacing_mm[1])
@@ -136,7 +122,7 @@ def _fit_body(shape: tuple[int, ...], spacing_mm: tuple[float, ...], width: floa
 
 
 def _make_texture(shape: tuple[int, ...], rng: np.random.Generator) -> Float32:
-    """Smooth noise of unit variance, (2y, 2x): any window of it can displace an outline."""
+    """Return smooth noise of unit variance, (2y, 2x): any window of it can displace an outline."""
     white = rng.integers(-128, 128, (2 * shape[1], 2 * shape[0]), np.int32)
     fine = _smooth(white)
     if shape[0] < _DETAIL_WIDTH:

@@ -1,8 +1,8 @@
 """Which scans a phantom archive holds, of which patients, and what is odd or broken in them.
 
-The official csv has a row for each of the 600 scans, but counts MR scans from 500 instead of
-501: scan N above 500 stands in the row of ``amos_id`` N - 1, and 500 occurs twice. Neighbouring
-MR rows made here always differ in scanner and in sex, so that reading the wrong one shows.
+The official csv counts MR scans from 500 instead of 501: scan N above 500 stands in the row of
+``amos_id`` N - 1, and 500 occurs twice. Neighbouring MR rows made here always differ in scanner
+and in sex, so that reading the wrong one shows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from datetime import date, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -87,11 +88,6 @@ class Patient:
     site: str
 
 
-def _anatomy(number: int, seed: int) -> str:
-    """Return the sex of scan `number`'s patient; neighbours differ, so that a wrong row shows."""
-    return "FM"[(number + seed) % 2]
-
-
 def _make_patients(seed: int, subset_of: Mapping[int, str]) -> dict[int, Patient]:
     """Make up a patient for each of the 600 scans, given their subsets; by number."""
     rng = np.random.default_rng([seed, 600])
@@ -104,7 +100,7 @@ def _make_patients(seed: int, subset_of: Mapping[int, str]) -> dict[int, Patient
         had_birthday = (acquired.month, acquired.day) >= (born.month, born.day)
         patients[number] = Patient(
             birth_date=f"{born:%Y%m%d}",
-            sex=_anatomy(number, seed),
+            sex="FM"[(number + seed) % 2],
             age=f"{acquired.year - born.year - (not had_birthday):03d}Y",
             scanner=scanners[number],
             manufacturer=manufacturers[scanners[number]],
@@ -139,43 +135,20 @@ def metadata_csv(patients: Iterable[Patient]) -> bytes:
 
 @dataclass(frozen=True)
 class PlantedSample(Patient):
-    """What was planted for one scan, and the patient of its row in the csv.
-
-    Attributes
-    ----------
-    seq
-        Four digits, "0001".
-    subset
-        "train", "val" or "test".
-    modality
-        "ct" or "mri".
-    anatomy
-        "F" or "M": whether label 15 is a uterus or a prostate, also when the csv is silent.
-    image, mask_name
-        Names inside the archive's root, POSIX; `mask_name` is "" without mask.
-    mask
-        Data type of the mask file, "none" without mask.
-    shape
-        Voxels of the volume as stored, (x, y, z), without a trailing frame axis.
-    spacing_mm
-        Voxel size as stored, millimetres, (x, y, z).
-    quirks
-        Names of what is odd, see `quirks.CT_QUIRKS`; none where none were asked for.
-    defect
-        One of `DEFECTS`, or "".
-    """
+    """What was planted for one scan, and the patient of its row in the csv."""
 
     seq: str
     subset: str
     modality: str
-    anatomy: str
-    image: str
-    mask_name: str
-    mask: str
+    anatomy: str  # "F" or "M": label 15 is a uterus or a prostate, also when the csv is silent
+    image: str  # POSIX, inside the archive's root
+    mask_name: str  # likewise; "" without mask
+    mask: str  # data type of the mask file, "none" without mask
+    # As stored, (x, y, z): voxels of the volume without a trailing frame axis, and their size.
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
-    quirks: tuple[str, ...]
-    defect: str
+    quirks: tuple[str, ...]  # what is odd, see `quirks.CT_QUIRKS`
+    defect: str  # one of `DEFECTS`, or ""
 
     @property
     def sample_id(self) -> str:
@@ -186,14 +159,9 @@ class PlantedSample(Patient):
 def plan_samples(
     n_ct: int, n_mri: int, size: str, seed: int, quirks: bool, defects: bool
 ) -> tuple[tuple[PlantedSample, ...], dict[int, Patient]]:
-    """Plan what to write; arguments as of `write_archive`.
+    """Return the samples to write, by seq, and all 600 patients, by number.
 
-    Returns
-    -------
-    tuple of PlantedSample
-        By seq.
-    dict of int to Patient
-        All 600 patients, by number.
+    Arguments are those of `write_archive`.
     """
     subsets = {n: _SUBSETS[place % 5] for scans in (_CT, _MRI) for place, n in enumerate(scans)}
     patients = _make_patients(seed, subsets)
@@ -206,6 +174,7 @@ def plan_samples(
         number = (_CT if modality == "ct" else _MRI)[place]
         table = CT_QUIRKS if modality == "ct" else MRI_QUIRKS
         names = table[place % len(table)] if quirks and not defect else PLAIN
+        anatomy = patients[number].sex
         missing = {name[8:]: "" for name in names if name.startswith("missing_")}
         patients[number] = replace(patients[number], **missing)
         shapes, spacings = SIZES[size][modality]
@@ -213,18 +182,13 @@ def plan_samples(
             **asdict(patients[number]),
             **_files(number, "train" if defect else subsets[number], names),
             modality=modality,
-            anatomy=_anatomy(number, seed),
-            shape=_stored(shapes[place % len(shapes)], names),
-            spacing_mm=_stored(spacings[place % len(spacings)], names),
+            anatomy=anatomy,
+            shape=itemgetter(*ras_axes(names))(shapes[place % len(shapes)]),
+            spacing_mm=itemgetter(*ras_axes(names))(spacings[place % len(spacings)]),
             defect=defect,
         )
         samples.append(sample if quirks else replace(sample, quirks=()))
     return tuple(sorted(samples, key=lambda sample: sample.seq)), patients
-
-
-def _stored(numbers: tuple[Any, Any, Any], names: tuple[str, ...]) -> tuple[Any, Any, Any]:
-    i, j, k = ras_axes(names)
-    return numbers[i], numbers[j], numbers[k]
 
 
 def _files(number: int, subset: str, names: tuple[str, ...]) -> dict[str, Any]:

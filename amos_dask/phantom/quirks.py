@@ -63,7 +63,7 @@ def ras_axes(quirks: Quirks) -> tuple[int, int, int]:
 def nifti_pair(
     scan: Scan, quirks: Quirks, corner_mm: npt.NDArray[np.float64]
 ) -> tuple[bytes, bytes]:
-    """Return the gzipped NIfTI files of a scan.
+    """Return the gzipped NIfTI files of a scan, volume and mask, without a time in them.
 
     Parameters
     ----------
@@ -73,11 +73,6 @@ def nifti_pair(
         How it is stored.
     corner_mm
         Where the first voxel in RAS is, millimetres, (3,).
-
-    Returns
-    -------
-    bytes, bytes
-        Volume and mask, without a time in them.
     """
     ornt = nib.orientations.axcodes2ornt
     turned = nib.orientations.ornt_transform(ornt("RAS"), ornt(_storage(quirks)))

@@ -27,10 +27,8 @@ def plant_specks(
 
     Parameters
     ----------
-    mask
-        Labels, (x, y, z).
-    spacing_mm
-        Voxel size in millimetres, (x, y, z).
+    mask, spacing_mm
+        Labels and voxel size in millimetres, (x, y, z).
     rng
         Draws them.
     times

@@ -30,30 +30,16 @@ _MOST_OVERLAPS = 20
 
 @dataclass(frozen=True)
 class Findings:
-    """What the report tells of.
+    """What the report tells of."""
 
-    Parameters
-    ----------
-    records : sequence of SampleRecord
-        All organised samples, by number.
-    label_map : LabelMap
-        Names of the labels.
-    exclusions : Exclusions
-        What denoising leaves as it was.
-    statistics : Statistics or None
-        Voxels of labels and intensities, where they were counted.
-    n_pictures : mapping of str to int
-        Sample -> slices that are shown, in the order in which samples are shown.
-    issues : sequence of Issue
-        All of ROOT's.
-    """
-
-    records: Sequence[SampleRecord]
+    records: Sequence[SampleRecord]  # of all organised samples, by number
     label_map: LabelMap
     exclusions: Exclusions
-    statistics: Statistics | None
-    n_pictures: Mapping[str, int]
-    issues: Sequence[Issue]
+    statistics: Statistics | None  # where voxels were counted
+    n_pictures: Mapping[str, int]  # sample -> slices that are shown, in the order of the page
+    issues: Sequence[Issue]  # all of ROOT's
+    # Sample -> Frobenius norm of the difference of its mask's affine, where it was repaired.
+    repair_norms: Mapping[str, float]
 
     @property
     def files(self) -> dict[str, SampleFiles]:
@@ -61,9 +47,7 @@ class Findings:
         return {r.sample_id: r.files for r in self.records if r.files is not None}
 
 
-def make_content(
-    layout: Layout, findings: Findings, repair_norms: Mapping[str, float]
-) -> dict[str, Any]:
+def make_content(layout: Layout, findings: Findings) -> dict[str, Any]:
     """Return everything but pictures and times.
 
     Parameters
@@ -72,8 +56,6 @@ def make_content(
         ROOT_DIR.
     findings : Findings
         What is told of it.
-    repair_norms : mapping of str to float
-        Sample -> Frobenius norm of the difference of its mask's affine, where it was repaired.
     """
     volumes = _volumes_cm3(findings)
     samples = [
@@ -81,7 +63,7 @@ def make_content(
             **_sample(record, record.files),
             "modality": layout.modality_of(record.files.folder) or "und",
             "volumes_cm3": _rounded(volumes.get(record.sample_id)),
-            "repair_norm": repair_norms.get(record.sample_id),
+            "repair_norm": findings.repair_norms.get(record.sample_id),
             "n_pictures": findings.n_pictures.get(record.sample_id, 0),
         }
         for record in findings.records

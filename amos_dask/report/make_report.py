@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from amos_dask.root.receipts import Receipts
 from amos_dask.root.working import working_on
 from amos_dask.sample.source import FolderSource
 from amos_dask.sample.todo import written_record
-from amos_dask.statistics.stats import FEW_SAMPLES, write_statistics
+from amos_dask.statistics.stats import write_statistics
 from amos_dask.steps.count_values import of_channel
 from amos_dask.steps.pictures import PICTURE_ARRAY, PictureTaker, pack_pictures, unpack_pictures
 from amos_dask.tables.issue_files import IssueLog
@@ -94,7 +94,9 @@ def make_report(
             n_pictures, found = take_pictures(session, layout, label_map, records)
             issues += [*found, *(() if counted is None else counted.issues)]
             known = dict.fromkeys([*IssueLog(layout.issue_log).all(), *issues])
-            findings = Findings(records, label_map, exclusions, counted, n_pictures, list(known))
+            findings = Findings(
+                records, label_map, exclusions, counted, n_pictures, list(known), read_norms(layout)
+            )
             write_report(own, findings)
     issues += own.issues()
     outputs = (layout.report, *(() if counted is None else counted.outputs))
@@ -117,7 +119,7 @@ def _records(
     return sorted(records, key=lambda record: by_number(record.sample_id)), issues
 
 
-def _read_norms(layout: Layout) -> dict[str, float]:
+def read_norms(layout: Layout) -> dict[str, float]:
     """Return sample -> norm of the difference of its mask's affine, where it was repaired.
 
     As the archive manifest tells; nothing where there is none, or where it was edited.
@@ -126,12 +128,16 @@ def _read_norms(layout: Layout) -> dict[str, float]:
         frame = read_sheet(layout.archive_manifest, MANIFEST_SHEET)
         masks = frame[frame["type"] == FILE_TYPES["mask"]].drop_duplicates("seq")
         names = [layout.dataset.sample_id(str(seq)) for seq in masks["seq"]]
-        norms = dict(zip(names, masks["diff_trans_f_norm"], strict=True))
+        return find_repaired(zip(names, masks["diff_trans_f_norm"], strict=True))
     except (ManifestError, KeyError, ValueError):
         return {}
+
+
+def find_repaired(norms: Iterable[tuple[str, Any]]) -> dict[str, float]:
+    """Return the norms of samples whose masks have another affine than their volumes."""
     return {
         name: round(float(norm), 6)
-        for name, norm in norms.items()
+        for name, norm in norms
         if isinstance(norm, (int, float)) and norm > geometry.SAME_AFFINE_NORM
     }
 
@@ -152,7 +158,7 @@ def write_report(own: OwnFiles, findings: Findings) -> None:
         When a page that is not ours is in the way.
     """
     layout = own.layout
-    content = make_content(layout, findings, _read_norms(layout))
+    content = make_content(layout, findings)
     times = make_times(_read_times(layout, findings))
     files, label_map = findings.files, findings.label_map
     sources = (
@@ -208,18 +214,23 @@ def take_pictures(
         for record in changed[:MOST_PICTURED]
         if record.files is not None
     ]
-    found = {}
-    if len(sources) <= FEW_SAMPLES:
-        kept = {source.name: read_pictures(source) for source in sources}
-        found = {name: len(json.loads(text)) for name, text in kept.items() if text is not None}
-    todo = [source for source in sources if source.name not in found]
+    numbers = session.look("known", count_pictures, sources)
+    todo = [source for source, n in zip(sources, numbers, strict=True) if n is None]
     results = step_results(session.map("pictures", picture_sample, todo))
-    found |= {r.sample_id: r.value for r in results if r.value is not None}
-    return {s.name: found[s.name] for s in sources if s.name in found}, all_issues(results)
+    taken = {result.sample_id: result.value for result in results}
+    pairs = zip(sources, numbers, strict=True)
+    known = {s.name: taken.get(s.name) if n is None else n for s, n in pairs}
+    return {name: n for name, n in known.items() if n is not None}, all_issues(results)
+
+
+def count_pictures(source: FolderSource) -> int | None:
+    """Return how many pictures are kept of a sample; None where it was not pictured."""
+    text = read_pictures(source)
+    return None if text is None else len(json.loads(text))
 
 
 def picture_sample(source: FolderSource) -> StepResult[int]:
-    """Take pictures of a sample and keep them, unless they are there.
+    """Take pictures of a sample and keep them.
 
     Returns
     -------
@@ -227,9 +238,6 @@ def picture_sample(source: FolderSource) -> StepResult[int]:
         How many; None when volume or mask cannot be read, or where what denoising changed is not
         kept.
     """
-    known = read_pictures(source)
-    if known is not None:
-        return StepResult(source.name, len(json.loads(known)))
     opened, issues = source.open_mask()
     if opened is None:
         return StepResult(source.name, None, tuple(issues))

@@ -27,14 +27,9 @@ from amos_dask.root.staging import write_text
 
 
 def layout_for(root: Path, dataset: str | Path | None) -> Layout:
-    """Return the layout of a ROOT_DIR for the dataset asked for, by default the one it holds.
+    """Return the layout of a ROOT_DIR, made or not, for a dataset, by default the one it holds.
 
-    Parameters
-    ----------
-    root : Path
-        ROOT_DIR, made or not.
-    dataset : str, Path or None
-        Name of a packaged definition, or the path of one.
+    The dataset is given by the name of a packaged definition, or the path of one.
 
     Raises
     ------
@@ -52,8 +47,8 @@ def layout_for(root: Path, dataset: str | Path | None) -> Layout:
 
 def settle_dataset(layout: Layout, definition: DatasetDefinition) -> Layout:
     """Return the layout for a dataset that is known; raise when ROOT_DIR holds another one."""
-    kept = Layout.of(layout.root)
-    ours, theirs = kept.dataset, definition
+    kept, theirs = Layout.of(layout.root), definition
+    ours = kept.dataset
     is_begun = any(p.exists() for p in (kept.receipts, kept.grouped, kept.archive_manifest))
     if is_begun and (ours.name, ours.prefix) != (theirs.name, theirs.prefix):
         of_ids = "" if ours.name != theirs.name else f" with ids {theirs.prefix}_…"
@@ -84,16 +79,13 @@ def find_label_map(layout: Layout, label_explanation: str | Path | None) -> Labe
 
 def keep_label_map(own: OwnFiles, label_map: LabelMap, *, replace: bool = False) -> None:
     """Write ROOT's ``label_map.yaml`` where it is absent, or is another and to be replaced."""
-    path = own.layout.label_map
-    if not path.exists() or (replace and not _says(path, label_map)):
-        _keep_text(own, path, label_map.to_yaml())
-
-
-def _says(path: Path, label_map: LabelMap) -> bool:
-    try:
-        return read_label_map(path) == label_map
-    except LabelMapError:
-        return False
+    path, said = own.layout.label_map, None
+    if path.exists():
+        with suppress(LabelMapError):
+            said = read_label_map(path)
+        if not replace or said == label_map:
+            return
+    _keep_text(own, path, label_map.to_yaml())
 
 
 def find_exclusions(layout: Layout, exclude: str | Path | None, label_map: LabelMap) -> Exclusions:
@@ -137,15 +129,7 @@ def require_outside_archive(path: Path, archive: str) -> None:
 
 
 def require_no_archive(layout: Layout, *outputs: Path) -> None:
-    """Raise when an output would lie in ROOT_DIR's archive, or in any other.
-
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    *outputs : Path
-        Files and folders that are to be written.
-    """
+    """Raise when a file or folder that is to be written would lie in ROOT_DIR's archive, or any."""
     archives = [str(layout.root / "archive")]
     with suppress(AmosDaskError):
         archives += find_archives(layout, None)
@@ -175,7 +159,10 @@ def find_archives(
         When none is given and none is found, or ROOT_DIR holds two that differ.
     """
     if archive is None:
-        archive = _find_remembered_archives(layout) or _find_archive_inside(layout)
+        places = read_remembered(layout).archives
+        archive = tuple(find_place(layout, place) for place in places)
+        if not (archive and all(map(is_there, archive))):
+            archive = _find_archive_inside(layout, places)
     given = [archive] if isinstance(archive, (str, Path)) else archive
     return tuple(_zip_of(layout, str(one)) for one in given)
 
@@ -189,35 +176,31 @@ def _zip_of(layout: Layout, location: str) -> str:
     return str(inside[0]) if inside and not any(path.glob("**/images*")) else str(path)
 
 
-def _find_remembered_archives(layout: Layout) -> tuple[str, ...]:
-    """Return the archive of the last run, if all of it is still there."""
-    places = read_remembered(layout).archives
-    locations = tuple(find_place(layout, place) for place in places)
-    return locations if all(map(is_there, locations)) else ()
-
-
-def _find_archive_inside(layout: Layout) -> Path:
+def _find_archive_inside(layout: Layout, places: Sequence[str]) -> Path:
     """Return the archive in ROOT_DIR: the folder where there is the zip as well."""
     names = ("archive/", *_zip_names(layout))
     existing = [layout.root / name for name in names if is_there(layout.root / name)]
-    if not existing:
-        places, found = read_remembered(layout).archives, " nor ".join(names)
-        neither = f"neither {found} is" if len(names) > 1 else f"no {found} is"
-        if not places:
-            raise AmosDaskError(f"{layout.root}: {neither} here; name it with --archive.")
-        gone = " and ".join(p for p in places if not is_there(find_place(layout, p)))
-        raise AmosDaskError(
-            f"{layout.root}: its archive {gone} is gone, and {neither} here; name it "
-            "with --archive (stats, report, export, verify, make-split and denoise need none)."
-        )
     if len(existing) > 1:
         _require_alike(layout, *existing)
-    return existing[0]
+    if existing:
+        return existing[0]
+    neither = f"neither {' nor '.join(names)} is" if len(names) > 1 else f"no {names[0]} is"
+    if not places:
+        raise AmosDaskError(f"{layout.root}: {neither} here; name it with --archive.")
+    gone = " and ".join(p for p in places if not is_there(find_place(layout, p)))
+    raise AmosDaskError(
+        f"{layout.root}: its archive {gone} is gone, and {neither} here; name it "
+        "with --archive (stats, report, export, verify, make-split and denoise need none)."
+    )
 
 
 def _require_alike(layout: Layout, folder: Path, zip_file: Path) -> None:
     """Raise unless a folder holds all scans and masks of a zip, by name and size."""
-    unpacked, packed = (_sizes(str(path), layout.dataset) for path in (folder, zip_file))
+    sizes = list[dict[tuple[object, ...], int]]()
+    for location in (folder, zip_file):
+        scans = sort_names(list_files(str(location)), layout.dataset).scans
+        sizes.append({(k, *part): r.size for k, refs in scans.items() for part, r in refs.items()})
+    unpacked, packed = sizes
     n_alike = len(unpacked.items() & packed.items())
     if n_alike < len(packed):
         raise AmosDaskError(
@@ -225,12 +208,6 @@ def _require_alike(layout: Layout, folder: Path, zip_file: Path) -> None:
             f"{folder.name}/ beside it holds {n_alike} with the same name and size; name one of "
             "the two with --archive."
         )
-
-
-def _sizes(location: str, definition: DatasetDefinition) -> dict[tuple[object, ...], int]:
-    """Return seq, kind and part -> size in bytes of an archive's scans and masks."""
-    scans = sort_names(list_files(location), definition).scans
-    return {(seq, *part): ref.size for seq, files in scans.items() for part, ref in files.items()}
 
 
 def _zip_names(layout: Layout) -> tuple[str, ...]:
@@ -243,19 +220,10 @@ def find_metadata_csv(
 ) -> str | None:
     """Return the metadata csv that is named, else the one that was named before; None without.
 
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    labeled_data_meta : str, Path or None
-        The csv that is named now.
-    without_metadata : bool
-        Go on where the one named before is gone.
-
     Raises
     ------
     AmosDaskError
-        When the one named before is gone.
+        When the one named before is gone, unless the run goes on without.
     """
     if labeled_data_meta is not None:
         return str(labeled_data_meta)
@@ -282,13 +250,7 @@ def choose_denoising(
     filter_halfedge: int | None,
     region_area_thresh: float | None,
 ) -> DenoiseParams:
-    """Return parameters of denoising: each as given, else as remembered, else its default.
-
-    Raises
-    ------
-    AmosDaskError
-        When they cannot be used.
-    """
+    """Return parameters of denoising: each as given, else as remembered, else its default."""
     before = read_remembered(layout).denoise or DenoiseParams()
     return DenoiseParams.of(
         before.kernel_size if kernel_size is None else kernel_size,
@@ -302,32 +264,16 @@ class Remembered:
     """What the next run goes on with, unless it is told otherwise; None: nothing is known.
 
     The dataset, the label map and the exclusions are files in ``descriptor``.
-
-    Parameters
-    ----------
-    archive : str, tuple of str or None
-        As `place_of` keeps it; several where it is in several files or folders.
-    labeled_data_meta : str or None
-        The metadata csv that was named, kept likewise; None where it was the archive's own.
-    has_metadata : bool
-        Whether there was a metadata csv.
-    metadata_encoding : str or None
-        Its encoding, where that was said.
-    mr_metadata_offset : str or None
-        What was asked for: ``auto``, ``0`` or ``-1``.
-    denoise : DenoiseParams or None
-        Parameters of denoising.
-    exclusions : str or None
-        Checksum of the list of exclusions.
     """
 
+    # As `place_of` keeps it; several where it is in several files or folders.
     archive: str | tuple[str, ...] | None = None
-    labeled_data_meta: str | None = None
-    has_metadata: bool = False
-    metadata_encoding: str | None = None
-    mr_metadata_offset: str | None = None
+    labeled_data_meta: str | None = None  # the csv that was named; None for the archive's own
+    has_metadata: bool = False  # whether there was a csv
+    metadata_encoding: str | None = None  # of the csv, where that was said
+    mr_metadata_offset: str | None = None  # what was asked for: ``auto``, ``0`` or ``-1``
     denoise: DenoiseParams | None = None
-    exclusions: str | None = None
+    exclusions: str | None = None  # checksum of the list
 
     @property
     def archives(self) -> tuple[str, ...]:

@@ -20,20 +20,11 @@ from amos_dask.root.staging import Journal, Staging
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """A file that an export wrote.
+    """A file that an export wrote."""
 
-    Parameters
-    ----------
-    identity : str
-        Of the file, as `identity_of` tells it.
-    source : str
-        The file of ROOT_DIR that it was made from, POSIX and relative to the mark's folder; empty
-        for lists of samples.
-    source_identity : str
-        Of that file, when this one was made.
-    """
-
-    identity: str
+    identity: str  # as `identity_of` tells it
+    # The file of ROOT_DIR that it was made from, POSIX and relative to the mark's folder, and its
+    # identity then; empty for lists of samples.
     source: str = ""
     source_identity: str = ""
 
@@ -49,49 +40,25 @@ class ExportedFile:
 
 @dataclass(frozen=True)
 class ExportMark:
-    """What an export was asked to be, and its files. Of version 0.1.0 it tells the labels only.
-
-    Parameters
-    ----------
-    made_by : str
-        This program's command.
-    merge_prostate_uterus, mr_without_14_16 : bool
-        How labels were changed.
-    label_values : mapping of str to mapping of int to int
-        Modality -> label -> its value in the export.
-    label_names : tuple of str
-        Name of each value; ``background`` comes first.
-    form : str
-        ``nnunet`` or ``monai``.
-    result_version : int
-        Version of how files are made from those of ROOT_DIR.
-    root_dir, label_explanation : str
-        What was given, absolute; empty for no label map. On disk relative to the mark's folder.
-    ids : tuple of str or None
-        With subset and modality, which samples were chosen; None for all.
-    subset, modality : str or None
-        See ids.
-    samples, left_out : tuple of str
-        Those that were chosen, by number, and those of them that could not be exported.
-    files : mapping of str to ExportedFile
-        Its files, by path relative to the mark's folder.
-    """
+    """What an export was asked to be, and its files. Of version 0.1.0 it tells the labels only."""
 
     made_by: str = "amos-dask export"
-    merge_prostate_uterus: bool = False
+    merge_prostate_uterus: bool = False  # this and the next: how labels were changed
     mr_without_14_16: bool = False
-    label_values: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    label_names: tuple[str, ...] = ()
-    form: str = ""
-    result_version: int = 0
+    label_values: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # by modality
+    label_names: tuple[str, ...] = ()  # of each value; ``background`` comes first
+    form: str = ""  # ``nnunet`` or ``monai``
+    result_version: int = 0  # of how files are made from those of ROOT_DIR
+    # What was given, absolute, on disk relative to the mark's folder; empty for no label map.
     root_dir: str = ""
     label_explanation: str = ""
+    # Which samples were chosen; None for all.
     ids: tuple[str, ...] | None = None
     subset: str | None = None
     modality: str | None = None
-    samples: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    files: Mapping[str, ExportedFile] = field(default_factory=dict)
+    samples: tuple[str, ...] = ()  # these, by number
+    left_out: tuple[str, ...] = ()  # those of them that could not be exported
+    files: Mapping[str, ExportedFile] = field(default_factory=dict)  # by path from the mark
 
     @property
     def record(self) -> dict[str, Any]:
@@ -156,9 +123,6 @@ def identity_of(path: Path) -> str:
     return ""
 
 
-# ---------------------------------------------------------------- what ROOT_DIR knows of them
-
-
 def remember_export(layout: Layout, folder: Path) -> None:
     """Note in ROOT_DIR where an export is, if anything is kept and can be written there."""
     line = json.dumps(path_from(layout.root, folder)) + "\n"
@@ -174,18 +138,16 @@ def find_exports(layout: Layout) -> list[Path]:
         lines = layout.exports.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return []
-    found = []
+    folders = dict[Path, None]()
     for line in lines:
         with suppress(ValueError, TypeError):
-            found.append(path_told(layout.root, json.loads(line)))
-    return [folder for folder in dict.fromkeys(found) if _is_export_of(layout, folder)]
-
-
-def _is_export_of(layout: Layout, folder: Path) -> bool:
-    """Return whether there is an export, and not that of a ROOT_DIR of which this is a copy."""
-    if not is_export(folder):
-        return False
-    return Path(read_mark(folder).root_dir).is_relative_to(layout.root)
+            folders[path_told(layout.root, json.loads(line))] = None
+    # Not the export of a ROOT_DIR of which this is a copy.
+    return [
+        folder
+        for folder in folders
+        if is_export(folder) and Path(read_mark(folder).root_dir).is_relative_to(layout.root)
+    ]
 
 
 def find_exports_of(layout: Layout, sample_ids: Collection[str]) -> dict[Path, list[str]]:

@@ -33,21 +33,11 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AlteredFile:
-    """A file that is not as it was written.
+    """A file that is not as it was written, and what became of it; the message is for people."""
 
-    Parameters
-    ----------
-    path : str
-        POSIX, relative to ROOT_DIR.
-    change : Change
-        What became of it.
-    message : str
-        The same for people, without the file's name.
-    """
-
-    path: str
+    path: str  # POSIX, relative to ROOT_DIR
     change: Change
-    message: str
+    message: str  # without the file's name
 
 
 def gzip_trailer(path: Path) -> str:
@@ -61,12 +51,7 @@ def gzip_trailer(path: Path) -> str:
 def identity(path: Path, name: str = "") -> str:
     """Return size and checksum of a file; of most gzip files without reading their content.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    name : str
-        What it is going to be called, where this is its temporary name.
+    A file under a temporary name is given the name that it is going to have.
     """
     is_gzip = (name or path.name).endswith(".gz")
     checksum = gzip_trailer(path) if is_gzip else f"{zlib.crc32(path.read_bytes()):08x}"
@@ -93,35 +78,24 @@ def look_at(path: Path) -> str:
 
 
 def find_altered(root: Path, known: Mapping[str, str]) -> list[AlteredFile]:
-    """Return the files that are not as they were written.
-
-    Parameters
-    ----------
-    root : Path
-        ROOT_DIR.
-    known : mapping of str to str
-        Path relative to ROOT_DIR -> identity of the file when it was written.
-    """
+    """Return the files of ROOT_DIR that are not as they were written: path -> identity then."""
     altered = []
     for path, then in known.items():
+        change = Change.OTHER
         try:
             now = identity(root / path)
+            if now == then:
+                continue
+            n_bytes, n_written = now.partition("-")[0], str(then).partition("-")[0]
+            message = "has another checksum than when it was written"
+            if n_bytes != n_written:
+                message = f"has {n_bytes} bytes, was written with {n_written}"
         except (FileNotFoundError, NotADirectoryError):
-            altered.append(AlteredFile(path, Change.GONE, "is gone"))
+            change, message = Change.GONE, "is gone"
         except (OSError, InaccessibleFileError) as error:
             message = f"cannot be read ({getattr(error, 'strerror', None) or error})"
-            altered.append(AlteredFile(path, Change.OTHER, message))
-        else:
-            if now != then:
-                altered.append(AlteredFile(path, Change.OTHER, _difference(now, then)))
+        altered.append(AlteredFile(path, change, message))
     return altered
-
-
-def _difference(now: str, then: str) -> str:
-    n_bytes, n_written = now.partition("-")[0], str(then).partition("-")[0]
-    if n_bytes != n_written:
-        return f"has {n_bytes} bytes, was written with {n_written}"
-    return "has another checksum than when it was written"
 
 
 def input_identity(ref: FileRef) -> str | None:
@@ -151,15 +125,8 @@ def input_identity(ref: FileRef) -> str | None:
 def join_identities(files: Mapping[str, str]) -> str | None:
     """Return what identifies all files of an input: channels, or masks of labels.
 
-    Parameters
-    ----------
-    files : mapping of str to str
-        Name of a channel or label, empty of a file that holds all -> the file's identity.
-
-    Returns
-    -------
-    str or None
-        That of a file that holds all as it is; None without any.
+    They are given by the name of the channel or label, empty of a file that holds all, whose
+    identity it then is. None without any.
     """
     each = (f"{name}\t{known}" if name else known for name, known in files.items())
     return "\n".join(each) or None
@@ -186,14 +153,11 @@ def may_be_same(now: str, then: str) -> bool:
     Checksums of one kind are compared; of a zip against a folder or a server, sizes are, and of a
     file that is not packed. What is not known may be anything.
     """
-    files = zip(_PLUS.split(now), _PLUS.split(then), strict=False)
-    return all(_may_be_same(*each) for each in files)
-
-
-def _may_be_same(now: str, then: str) -> bool:
-    (bytes_now, _, rest), (bytes_then, _, rest_then) = now.partition("-"), then.partition("-")
-    if not (rest and rest_then):
-        return True
-    checksums = [_CHECKSUM.fullmatch(text) for text in (rest, rest_then)]
-    is_one_kind = all(checksums) and len(rest) == len(rest_then)
-    return bytes_now == bytes_then and (rest == rest_then or not is_one_kind)
+    for one, other in zip(_PLUS.split(now), _PLUS.split(then), strict=False):
+        (size, _, told), (other_size, _, other_told) = one.partition("-"), other.partition("-")
+        are_checksums = all(map(_CHECKSUM.fullmatch, (told, other_told)))
+        is_one_kind = are_checksums and len(told) == len(other_told)
+        is_other = size != other_size or (is_one_kind and told != other_told)
+        if told and other_told and is_other:
+            return False
+    return True

@@ -6,11 +6,11 @@ import io
 import re
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,14 +55,9 @@ class KeptFiles:
 
     A file is named after the sample and the gzip trailer of the mask (checksum and length of
     header and voxels), so that its content never meets a mask it does not belong to.
-
-    Parameters
-    ----------
-    folder : Path
-        ``.amos-dask/restore`` under ROOT_DIR.
     """
 
-    folder: Path
+    folder: Path  # ``.amos-dask/restore`` under ROOT_DIR
 
     def path_for(self, sample_id: str, mask_file: Path) -> Path:
         """Return where the arrays of a mask file are kept."""
@@ -91,17 +86,18 @@ class KeptFiles:
         sample_id : str
             The sample.
         mask_file : Path
-            The written file of the mask, under its temporary name.
+            The mask, written under its temporary name.
         difference : Difference or None
             Of the mask as it was and as it was denoised.
         of_volume : mapping of str to array, optional
             What was found by looking at the volume under the mask.
         volume_files : sequence of Path
-            The written files of that volume, one a channel, under their temporary names.
+            The files of that volume, one a channel, written under their temporary names.
         """
         arrays: dict[str, NDArray[Any] | InBlocks] = {}
         if difference is not None:
-            arrays |= _of_difference(difference)
+            labels = np.stack([difference.before, difference.after])
+            arrays |= {"voxels": difference.voxels, "labels": labels}
         if of_volume and volume_files:
             arrays |= {**of_volume, _VOLUME: _trailers(volume_files)}
         if not arrays:
@@ -137,15 +133,6 @@ class KeptFiles:
         self, sample_id: str, mask: Path, volumes: Sequence[Path], names: Collection[str]
     ) -> Iterator[tuple[NDArray[Any], ...]]:
         """Yield columns of one length that were found by looking at just this volume, in blocks.
-
-        Parameters
-        ----------
-        sample_id : str
-            The sample.
-        mask, volumes : Path, sequence of Path
-            Its files.
-        names : collection of str
-            The columns' names.
 
         Raises
         ------
@@ -198,12 +185,9 @@ class KeptFiles:
     def undo(self, sample_id: str, mask_file: Path, denoised: Mask) -> Mask | None:
         """Return the undenoised mask, or None where nothing is kept for this file."""
         difference = self.read_difference(sample_id, mask_file)
-        if difference is None:
-            return None
-        try:
-            return difference.undo(denoised)
-        except (IndexError, ValueError):  # damaged, or of a mask of another shape
-            return None
+        with suppress(IndexError, ValueError):  # damaged, or of a mask of another shape
+            return None if difference is None else difference.undo(denoised)
+        return None
 
     def read(
         self, sample_id: str, mask_file: Path, names: Collection[str]
@@ -218,28 +202,14 @@ class KeptFiles:
             return {}
 
 
-def _of_difference(difference: Difference) -> dict[str, NDArray[Any]]:
-    labels = np.stack([difference.before, difference.after])
-    return {"voxels": difference.voxels, "labels": labels}
-
-
 def _trailers(paths: Iterable[Path]) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex("".join(map(gzip_trailer, paths))), np.uint8)
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """What lies in an ``.npz`` file under one name, as it comes.
+class _Entry(NamedTuple):
+    """What lies in an ``.npz`` file under one name: an ``.npy`` file, as it comes."""
 
-    Parameters
-    ----------
-    n_bytes : int
-        Bytes of all pieces.
-    pieces : iterable of bytes
-        An ``.npy`` file.
-    """
-
-    n_bytes: int
+    n_bytes: int  # of all pieces
     pieces: Iterable[bytes | memoryview[int]]
 
 
@@ -290,22 +260,20 @@ def _is_whole(path: Path) -> bool:
 
 
 def _read_rows(entries: Iterable[IO[bytes]]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Yield the arrays of some entries, a block of each at a time, to their ends."""
-    columns = [(entry, *_read_header(entry)) for entry in entries]
-    (left,) = {n for _, _, n in columns}
+    """Yield 1-D arrays, a block of each at a time, to the ends of their entries."""
+    columns, sizes = [], set()
+    for entry in entries:
+        np.lib.format.read_magic(entry)
+        (size,), _, dtype = np.lib.format.read_array_header_1_0(entry)
+        columns.append((entry, dtype))
+        sizes.add(size)
+    (left,) = sizes
     while left:
         n_rows = min(left, _BLOCK_ROWS)
         yield tuple(
             np.frombuffer(entry.read(n_rows * dtype.itemsize), dtype, n_rows)
-            for entry, dtype, _ in columns
+            for entry, dtype in columns
         )
         left -= n_rows
-    if any(entry.read(1) for entry, _, _ in columns):  # here their checksums are compared
+    if any(entry.read(1) for entry, _ in columns):  # here their checksums are compared
         raise ValueError("more bytes than its header says")
-
-
-def _read_header(entry: IO[bytes]) -> tuple[np.dtype[Any], int]:
-    """Return the type and the length of a 1-D array; what follows are its values."""
-    np.lib.format.read_magic(entry)
-    (size,), _, dtype = np.lib.format.read_array_header_1_0(entry)
-    return dtype, size

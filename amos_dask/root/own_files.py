@@ -1,97 +1,167 @@
-"""The files under ROOT_DIR that are ours besides those of samples, and how one is written."""
+"""Ours and theirs: what may be written over or removed; the list of ROOT_DIR's own files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import filecmp
+import os
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
-
-from pydantic import TypeAdapter
+from typing import Self
 
 from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.root.identity import identity
+from amos_dask.root.identity import identity, look_at
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import IsSame, Ownership, find_set_aside, set_aside
-from amos_dask.root.staging import Journal, Staging, remove_if_empty, write_text
-from amos_dask.root.table_state import read_earlier_identities
+from amos_dask.root.replaced import find_set_aside, set_aside
+from amos_dask.root.staging import Identities, Journal, Staging, remove_if_empty
+from amos_dask.root.table_state import (
+    OwnFile,
+    read_earlier_identities,
+    read_own_files,
+    write_own_files,
+)
 
-_JOURNAL = "files"
-
-
-@dataclass(frozen=True, slots=True)
-class OwnSheet:
-    """A worksheet that we wrote.
-
-    Parameters
-    ----------
-    columns : tuple of str
-        Our columns.
-    checksum : str
-        Of their cells, whatever the order of the rows and the last digits of numbers, which other
-        programs do not save.
-    exact : str
-        The same with all digits; empty where a program may have left some out.
-    """
-
-    columns: tuple[str, ...]
-    checksum: str
-    exact: str = ""
-
-    def is_like(self, other: OwnSheet) -> bool:
-        """Return whether another one says the same, as far as programs save it."""
-        return (self.columns, self.checksum) == (other.columns, other.checksum)
+# Whether an existing file holds what a new one would: voxels and geometry, cells, text.
+IsSame = Callable[[Path, Path], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class IndexOf:
-    """What an index workbook is of: subsets of a split, a worksheet of a manifest.
+class Ownership:
+    """What of ROOT_DIR is ours: `known`, by path the identities under which we wrote it.
 
     Parameters
     ----------
-    manifest : str
-        The workbook, as files are listed.
-    split : str
-        The worksheet.
-    subsets : tuple of str
-        The subsets whose rows it has.
+    layout : Layout
+        ROOT_DIR.
+    *listed : mapping of str to str, or to frozenset of str
+        Path relative to ROOT_DIR -> identities under which we wrote it, from a receipt, the list
+        of ROOT_DIR's own files, or the journal.
+    adopt : bool
+        What is in the way and not ours goes to ``replaced/``.
     """
 
-    manifest: str
-    split: str
-    subsets: tuple[str, ...]
+    def __init__(
+        self, layout: Layout, *listed: Mapping[str, str] | Identities, adopt: bool = False
+    ) -> None:
+        self.layout, self.adopt = layout, adopt
+        self.known = defaultdict[Path, set[str]](set)
+        for path, known in ((p, k) for source in listed for p, k in source.items()):
+            self.note(layout.root / path, *([known] if isinstance(known, str) else known))
+
+    def note(self, path: Path, *identities: str) -> None:
+        """Count a file as ours that we wrote with an identity."""
+        self.known[path].update(identities)
+
+    def lists(self, path: Path) -> bool:
+        """Return whether an absolute path is one of ours, be it as we wrote it or not."""
+        return path in self.known
+
+    def is_as_written(self, path: Path, at: Path | None = None) -> bool:
+        """Return whether a file, now at its path or another, is what we wrote, by its identity."""
+        at = at or path
+        is_there = self.lists(path) and (at.is_symlink() or at.is_file())
+        return is_there and look_at(at) in self.known[path]
+
+    def make_way_to(self, path: Path, *, adopt: bool) -> list[Path]:
+        """Set a link or file aside that stands where a folder above a file goes; return it.
+
+        Nothing may be staged before this was asked; never adopt for who reads what lies behind it.
+
+        Raises
+        ------
+        ForeignFileError
+            When it is to stay.
+        """
+        obstacle = find_obstacle(self.layout, path)
+        if obstacle is None:
+            return []
+        if not adopt:
+            what = "a link, which is not followed" if obstacle.is_symlink() else "no folder"
+            raise ForeignFileError(obstacle, f"is {what}")
+        with suppress(FileNotFoundError):  # another sample has just set it aside
+            set_aside(self.layout, obstacle)
+        return [obstacle]
+
+    def publish(
+        self,
+        staging: Staging,
+        is_same: IsSame,
+        *,
+        last: Path | None = None,
+        superseded: Collection[Path] = (),
+        carried: Collection[Path] = (),
+    ) -> list[Path]:
+        """Publish staged files; return what was in their way and was set aside.
+
+        Parameters
+        ----------
+        staging : Staging
+            The files.
+        is_same : callable
+            Whether an existing file holds what a staged one does; then it stays, and is ours.
+        last : Path, optional
+            The final name to appear last.
+        superseded : collection of Path
+            Files that go to ``replaced/`` although they are as we wrote them.
+        carried : collection of Path
+            Files of which the staged ones hold everything that others put there.
+
+        Raises
+        ------
+        ForeignFileError
+            When somebody else's file is in the way; then nothing was touched.
+        """
+        aside, taken = [], []
+        for final, temporary in staging.staged.items():
+            if final in carried or not os.path.lexists(final):
+                continue
+            goes = final in superseded
+            if not self.is_as_written(final):
+                is_file = final.is_file() and not final.is_symlink()
+                if is_file and self.lists(final):
+                    goes = True
+                elif is_file and (
+                    identity(final) == staging.identity_of(final) or is_same(final, temporary)
+                ):
+                    taken.append(final)
+                elif self.adopt:
+                    goes = True
+                else:
+                    why = "is in the way and nothing that this program wrote"
+                    raise ForeignFileError(final, why)
+            if goes:
+                aside.append(final)
+        for final in aside:
+            set_aside(self.layout, final, leave=True)
+        for final in taken:
+            staging.drop(final)
+        staging.publish(last=last)
+        return aside
+
+    def remove(self, path: Path, *, keep_copy: bool = False) -> bool:
+        """Remove a file that is ours; return whether it went to ``replaced/``, as one altered does.
+
+        With `keep_copy` it does in any case. What is not ours, or reached through a link, stays.
+        """
+        is_there = self.lists(path) and os.path.lexists(path)
+        if not is_there or find_obstacle(self.layout, path):
+            return False
+        is_aside = keep_copy or not self.is_as_written(path)
+        if is_aside:
+            set_aside(self.layout, path)
+        else:
+            path.unlink(missing_ok=True)
+        remove_if_empty(*self.layout.folders_above(path))
+        return is_aside
 
 
-@dataclass(frozen=True, slots=True)
-class OwnFile:
-    """What is known of a file that we wrote.
-
-    Parameters
-    ----------
-    identity : str
-        Of the file when we wrote it, or last found that others changed nothing of ours.
-    is_of_run : bool
-        `run` wrote it, not a single command.
-    sheets : mapping of str to OwnSheet
-        Of a workbook: our worksheets; empty where they are not known.
-    is_shared : bool
-        Of a workbook: it may hold what others put there.
-    index_of : IndexOf or None
-        Of an index workbook.
-    """
-
-    identity: str = ""
-    is_of_run: bool = False
-    sheets: Mapping[str, OwnSheet] = field(default_factory=dict)
-    is_shared: bool = False
-    index_of: IndexOf | None = None
-
-
-Value = TypeVar("Value")
-_FILES = TypeAdapter(dict[str, OwnFile])
+def find_obstacle(layout: Layout, path: Path) -> Path | None:
+    """Return the first link, or file, that stands for a folder above a path; not above the tops."""
+    above = reversed(layout.folders_above(path))
+    return next((folder for folder in above if folder.is_symlink() or folder.is_file()), None)
 
 
 class OwnFiles:
@@ -113,55 +183,37 @@ class OwnFiles:
     """
 
     def __init__(
-        self,
-        layout: Layout,
-        *,
-        adopt: bool = False,
-        is_run: bool = False,
-        collects: bool = False,
+        self, layout: Layout, *, adopt: bool = False, is_run: bool = False, collects: bool = False
     ) -> None:
         self.layout = layout
         self.set_aside: list[Path] = []
         self.failed: list[Issue] = []
-        self._is_run = is_run
-        self._collects = is_run or collects
-        self._journal = Journal(layout, _JOURNAL)
-        killed = self._journal.files()
-        self._earlier = self._by_path(read_earlier_identities(layout))
-        self._killed = self._by_path(killed)
-        self.files = self._by_path(_read_list(layout))
-        self._changes: dict[Path, OwnFile | None] = {}
-        self.ownership = Ownership(layout, killed, adopt=adopt)
+        self._is_run, self._collects = is_run, is_run or collects
+        self._journal = Journal(layout, "files")
+        killed, listed = self._journal.files(), read_own_files(layout)
+        earlier = read_earlier_identities(layout)
+        self.ownership = Ownership(layout, killed, earlier, adopt=adopt)
+        self.files = {layout.root / key: file for key, file in listed.items()}
         for path, file in self.files.items():
             self.ownership.note(path, file.identity)
-        for path, known in self._earlier.items():
-            self.ownership.note(path, known)
-
-    def _by_path(self, listed: Mapping[str, Value]) -> dict[Path, Value]:
-        return {self.layout.root / key: value for key, value in listed.items()}
+        self._killed = {layout.root / key: known for key, known in killed.items()}
+        self._earlier = {layout.root / key: known for key, known in earlier.items()}
+        self._changes: dict[Path, OwnFile | None] = {}
 
     def __enter__(self) -> Self:
         ours = {**self._earlier, **self.files}
         self.set_aside += find_set_aside(self.layout, ours)  # before a kill
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         changes = zip(self.layout.keys(self._changes), self._changes.values(), strict=True)
-        before = _read_list(self.layout)  # with what others in this process wrote
+        before = read_own_files(self.layout)  # with what others in this process wrote
         files = {k: file for k, file in {**before, **dict(changes)}.items() if file is not None}
         if files != before:
-            content = _FILES.dump_json(files, exclude_defaults=True)
-            write_text(self.layout.own_files, content.decode())
+            write_own_files(self.layout, files)
         if exc_type is None:
             self._journal.remove()
             remove_if_empty(self.layout.journals)
-
-    # ------------------------------------------------------------ what is known
 
     def find(self, path: Path) -> OwnFile | None:
         """Return what is known of a file; None where that is nothing, or speaks of an older one."""
@@ -172,13 +224,15 @@ class OwnFiles:
 
     def is_as_written(self, path: Path) -> bool:
         """Return whether a file is as we wrote it, as far as its identity tells."""
-        return path.is_file() and not path.is_symlink() and self.ownership.is_as_written(path)
+        return not path.is_symlink() and self.ownership.is_as_written(path)
+
+    def find_written(self, path: Path) -> OwnFile | None:
+        """Return what is known of a file that is as we wrote it; None of any other."""
+        return self.find(path) if self.is_as_written(path) else None
 
     def is_of_earlier_version(self, path: Path) -> bool:
         """Return whether a file is as version 0.1.0 wrote it."""
         return path.is_file() and identity(path) == self._earlier.get(path)
-
-    # ------------------------------------------------------------ writing
 
     def write(
         self,
@@ -224,19 +278,20 @@ class OwnFiles:
             if aside and is_there:
                 set_aside(self.layout, final, leave=True)
                 self.set_aside.append(final)
-            carried_over = (final,) if carried or (aside and is_there) else ()
             try:
                 self.set_aside += self.ownership.publish(
-                    staging, is_same or same_bytes, carried=carried_over
+                    staging,
+                    is_same or partial(filecmp.cmp, shallow=False),
+                    carried=(final,) if carried or (aside and is_there) else (),
                 )
             except PermissionError as error:
                 raise WorkbookLockedError(final, error.strerror or str(error)) from error
         if lists:
-            self.note(final, told or OwnFile())
+            self.note(final, told or OwnFile(), staging.published.get(final))
 
     def make_way_to(self, final: Path) -> None:
-        """Look for what stands where a folder above a file goes; see `Ownership.make_way_to`."""
-        self.set_aside += self.ownership.make_way_to([final], adopt=self.ownership.adopt)
+        """Have what stands where a folder above a file goes make way, or raise."""
+        self.set_aside += self.ownership.make_way_to(final, adopt=self.ownership.adopt)
 
     def write_text(self, final: Path, text: str, *, aside: bool = False) -> None:
         """Write a text file as `write` does, unless it says that already."""
@@ -245,9 +300,10 @@ class OwnFiles:
         else:
             self.write(final, lambda path: path.write_bytes(text.encode()), aside=aside)
 
-    def note(self, path: Path, told: OwnFile) -> None:
-        """List a file as ours, as it is now."""
-        told = replace(told, identity=identity(path), is_of_run=self._is_run or told.is_of_run)
+    def note(self, path: Path, told: OwnFile, known: str | None = None) -> None:
+        """List a file as ours, as it is now; its identity may be known."""
+        is_of_run = self._is_run or told.is_of_run
+        told = replace(told, identity=known or identity(path), is_of_run=is_of_run)
         self._changes[path] = self.files[path] = told
         self.ownership.note(path, told.identity)
 
@@ -260,8 +316,6 @@ class OwnFiles:
         if not path.exists():
             self._changes[path] = None
 
-    # ------------------------------------------------------------ what there is to say
-
     @contextmanager
     def trying(self) -> Iterator[None]:
         """Make an issue of a file that cannot be written in the ``with`` block, in a run."""
@@ -270,7 +324,12 @@ class OwnFiles:
         except (ForeignFileError, WorkbookLockedError) as error:
             if not self._collects:
                 raise
-            self.failed.append(_issue_of(error, self.layout.shown(error.path)))
+            code, why, action = "foreign_file", error.why, "move it, or give --adopt"
+            if isinstance(error, WorkbookLockedError):
+                code, action = "workbook_locked", "close it there and run again"
+                why = f"is open in another program ({why})"
+            shown = self.layout.shown(error.path)
+            self.failed.append(make_issue(code, why, file=shown, action=action))
 
     def issues(self) -> list[Issue]:
         """Return what could not be written, and what this run set aside, before a kill too."""
@@ -284,21 +343,3 @@ class OwnFiles:
             for path in dict.fromkeys(self.set_aside)
         )
         return [*dict.fromkeys(self.failed), *said]
-
-
-def _issue_of(error: ForeignFileError | WorkbookLockedError, file: str) -> Issue:
-    if isinstance(error, WorkbookLockedError):
-        why = f"is open in another program ({error.why})"
-        return make_issue("workbook_locked", why, file=file, action="close it there and run again")
-    return make_issue("foreign_file", error.why, file=file, action="move it, or give --adopt")
-
-
-def same_bytes(existing: Path, staged: Path) -> bool:
-    """Return whether two files are the same, byte for byte."""
-    return existing.read_bytes() == staged.read_bytes()
-
-
-def _read_list(layout: Layout) -> dict[str, OwnFile]:
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        return _FILES.validate_json(layout.own_files.read_bytes())
-    return {}

@@ -49,49 +49,27 @@ class Edit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a sample is made from.
+    """What a sample is made from."""
 
-    Parameters
-    ----------
-    row : tuple of str
-        Subset, modality, scanner and the metadata row: they decide the folder and the info file.
-    inputs : mapping of Output to str or None
-        Identity of the archive's volume and mask; None where there is none.
-    """
-
+    # Subset, modality, scanner and the metadata row: they decide the folder and the info file.
     row: tuple[str, ...] = ()
+    # Identity of the archive's volume and mask; None where there is none.
     inputs: Mapping[Output, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is known of a finished sample.
+    """What is known of a finished sample."""
 
-    Parameters
-    ----------
-    origin : Origin
-        What it was made from.
-    made_with : mapping of Output to JSON value
-        Parameters and versions that the output depends on; None where single steps made it.
-    outputs : mapping of Output to mapping of str to str
-        Path relative to ROOT_DIR -> identity of the file.
-    record : SampleRecord
-        What it adds to the tables.
-    headers : HeaderCheck or None
-        What the headers of the archive's files said.
-    seconds : mapping of str to float
-        Wall time by what was done, of the last time the sample was made as a whole.
-    edited : tuple of Edit
-        What was corrected by hand.
-    """
-
-    origin: Origin
+    origin: Origin  # what it was made from
+    # Parameters and versions that an output depends on; None where single steps made it.
     made_with: Mapping[Output, Any]
-    outputs: Mapping[Output, Mapping[str, str]]
-    record: SampleRecord
-    headers: HeaderCheck | None = None
+    outputs: Mapping[Output, Mapping[str, str]]  # path relative to ROOT_DIR -> identity
+    record: SampleRecord  # what it adds to the tables
+    headers: HeaderCheck | None = None  # what the headers of the archive's files said
+    # Wall time by what was done, of the last time the sample was made as a whole.
     seconds: Mapping[str, float] = field(default_factory=dict)
-    edited: tuple[Edit, ...] = ()
+    edited: tuple[Edit, ...] = ()  # what was corrected by hand
 
     @property
     def digest(self) -> str:
@@ -114,13 +92,12 @@ class Receipt:
 
         Of those that are there, as far as size and checksum tell.
         """
-        pairs = [
-            pair
-            for output, files in self.outputs.items()
-            if files
-            for pair in _pairs(origin.inputs[output], self.origin.inputs[output])
-        ]
-        return [may_be_same(now, then) for now, then in pairs]
+        same = []
+        for output, files in self.outputs.items():
+            now, then = (split_identities(of.inputs[output]) for of in (origin, self.origin))
+            if files:
+                same += [may_be_same(now[name], then[name]) for name in now if name in then]
+        return same
 
     def has_no_other_source(self, path: Path) -> bool:
         """Return whether a file is a volume, a mask, or an info file that was edited by hand."""
@@ -137,25 +114,13 @@ class Receipt:
 _NO_OTHER_SOURCE = re.compile(r"_(?:volume|volume_\d\d_[^/]+|mask)\.nii\.gz")
 
 
-def _pairs(now: str | None, then: str | None) -> list[tuple[str, str]]:
-    """Return the identities of each file that is in both of two inputs; see `join_identities`."""
-    there, known = split_identities(now), split_identities(then)
-    return [(there[name], known[name]) for name in there if name in known]
-
-
 _RECEIPT, _RECORD = TypeAdapter(Receipt), TypeAdapter(SampleRecord)
 _ORIGIN = TypeAdapter(Origin)
 
 
 @dataclass(frozen=True)
 class Receipts:
-    """The receipts of a ROOT_DIR, one JSON file for each sample, written last.
-
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    """
+    """The receipts of a ROOT_DIR, one JSON file for each sample, written last."""
 
     layout: Layout
 
@@ -222,7 +187,7 @@ class Receipts:
 
     def identities(self, *paths: Path) -> dict[str, str]:
         """Return path relative to ROOT_DIR -> identity of files."""
-        return {path.relative_to(self.layout.root).as_posix(): identity(path) for path in paths}
+        return dict(zip(self.layout.keys(paths), map(identity, paths), strict=True))
 
     def find_altered(self, receipt: Receipt) -> frozenset[Output]:
         """Return the outputs of which a file is missing or is another."""
@@ -237,21 +202,17 @@ class Receipts:
         """Return the folders but those that copy, under another name or place, what is listed."""
         found = list(folders)
         count = Counter(folder.sample_id for folder in found)
-        several = [folder for folder in found if count[folder.sample_id] > 1]
+        several = (folder for folder in found if count[folder.sample_id] > 1)
         ours = {folder.sample_id: folder.path for folder in several if self.read_for(folder)}
         return [f for f in found if ours.get(f.sample_id, f.path) == f.path]
 
 
 def _from_format_3(content: dict[str, Any]) -> dict[str, Any]:
     """Return a receipt of version 0.1.0 in today's form."""
-    record = content["record"]
+    row, inputs, record = (content.pop(name) for name in ("row", "inputs", "record"))
     issues = [{"step": issue.pop("step"), "issue": issue} for issue in record["issues"]]
-    return {
-        "origin": {"row": content["row"], "inputs": content["inputs"]},
-        "made_with": content["made_with"],
-        "outputs": content["outputs"],
-        "record": {**record, "issues": issues},
-    }
+    origin = {"row": row, "inputs": inputs}
+    return {**content, "origin": origin, "record": {**record, "issues": issues}}
 
 
 _UPGRADES = {_FORMAT: lambda content: content, 3: _from_format_3}

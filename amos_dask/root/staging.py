@@ -11,7 +11,6 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from amos_dask.errors import AmosDaskError
@@ -36,24 +35,19 @@ class Staging:
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
-        self._staged: dict[Path, Path] = {}
+        self.staged: dict[Path, Path] = {}  # final -> temporary name of what is not published yet
+        self.published: dict[Path, str] = {}  # identities of what the journal has listed
         self._folders: set[Path] = set()
         self._made: list[Path] = []
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for temporary in self._staged.values():
+    def __exit__(self, *_: object) -> None:
+        for temporary in self.staged.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        if self._staged:  # nothing was published: no empty folder stays behind
-            remove_if_empty(*reversed(self._made))
+        remove_if_empty(*reversed(self._made))  # of what was given up
 
     def path_for(self, final: Path) -> Path:
         """Return the temporary path that will become ``final``; makes its folder."""
@@ -63,17 +57,17 @@ class Staging:
         """Return the temporary paths of several files; makes their folders."""
         finals = list(finals)
         fresh = {
-            final: final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
+            final: final.with_name(temporary_name(final.name))
             for final in finals
-            if final not in self._staged
+            if final not in self.staged
         }
         for folder in {final.parent for final in fresh} - self._folders:
             self._make_folder(folder)
             self._folders.add(folder)
         if self._journal is not None and fresh:
             self._journal.add_temporaries(fresh.values())
-        self._staged |= fresh
-        return [self._staged[final] for final in finals]
+        self.staged |= fresh
+        return [self.staged[final] for final in finals]
 
     def _make_folder(self, folder: Path) -> None:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -90,14 +84,13 @@ class Staging:
         """Stage a text file."""
         self.path_for(final).write_text(text, encoding="utf-8")
 
-    @property
-    def staged(self) -> dict[Path, Path]:
-        """Final name -> temporary name of what is not published yet."""
-        return dict(self._staged)
-
     def drop(self, final: Path) -> None:
         """Give up a staged file."""
-        self._staged.pop(final).unlink(missing_ok=True)
+        self.staged.pop(final).unlink(missing_ok=True)
+
+    def identity_of(self, final: Path) -> str:
+        """Return the identity that a staged file is going to have."""
+        return identity(self.staged[final], final.name)
 
     def publish(self, last: Path | None = None) -> None:
         """Flush all staged files to disk and give them their final names.
@@ -108,12 +101,14 @@ class Staging:
             The final name to appear last: the file that tells that the others are in place.
         """
         if self._journal is not None:
-            self._journal.add_published(self._staged)
-        for temporary in self._staged.values():
+            identities = {final: identity(path, final.name) for final, path in self.staged.items()}
+            self._journal.add_published(identities)
+            self.published |= identities
+        for temporary in self.staged.values():
             flush_to_disk(temporary)
-        for final, temporary in sorted(self._staged.items(), key=lambda item: item[0] == last):
-            temporary.replace(final)
-        self._staged.clear()
+        for final in sorted(self.staged, key=lambda final: final == last):
+            self.staged[final].replace(final)
+            del self.staged[final]
         for folder in self._folders:
             flush_to_disk(folder)
         self._folders.clear()
@@ -124,6 +119,11 @@ def write_text(final: Path, text: str) -> None:
     with Staging() as staging:
         staging.write_text(final, text)
         staging.publish()
+
+
+def temporary_name(name: str) -> str:
+    """Return the name of a new temporary file that is to get another name."""
+    return f".{name}.{secrets.token_hex(4)}{_SUFFIX}"
 
 
 def is_leftover(name: str) -> bool:
@@ -147,8 +147,9 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-# Names of what is kept between runs end so; temporary files of it are in no journal.
-_OF_STATE = (".json", ".jsonl", ".npz", ".log", ".run")
+# Names of what is kept between runs, and of workbooks that workers write, end so; their temporary
+# files are in no journal.
+_OF_STATE = (".json", ".jsonl", ".npz", ".log", ".run", ".xlsx")
 Identities = Mapping[str, frozenset[str]]
 
 
@@ -156,14 +157,7 @@ class Journal:
     """Lists files before they appear: temporary names, then final names and identities.
 
     It is removed once what it lists is told elsewhere: in a sample's receipt, or among the files
-    of ROOT_DIR. Lines of several killed runs add up.
-
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    name : str
-        A sample's id, or what else writes.
+    of ROOT_DIR. Lines of several killed runs add up. It is named after a sample, or what writes.
     """
 
     def __init__(self, layout: Layout, name: str) -> None:
@@ -174,14 +168,12 @@ class Journal:
         """List temporary files, before they are made."""
         self._append({"temporary": key} for key in self._layout.keys(paths))
 
-    def add_published(self, staged: Mapping[Path, Path]) -> None:
-        """List the files that are about to get their final names: final -> temporary path."""
-        if not staged:
-            return
-        identities = [identity(temporary, final.name) for final, temporary in staged.items()]
-        keys = self._layout.keys(staged)
-        self._append({"file": k, "identity": i} for k, i in zip(keys, identities, strict=True))
-        flush_to_disk(self.path)
+    def add_published(self, identities: Mapping[Path, str]) -> None:
+        """List the files that are about to get their final names; wait until that is on disk."""
+        told = zip(self._layout.keys(identities), identities.values(), strict=True)
+        self._append({"file": key, "identity": known} for key, known in told)
+        if identities:
+            flush_to_disk(self.path)
 
     def files(self) -> Identities:
         """Return path relative to ROOT_DIR -> identities of what was to appear there."""
@@ -230,31 +222,18 @@ class Journal:
 
     def _read(self) -> Iterator[dict[str, str]]:
         """Yield what the lines say; one that a kill has cut off says nothing."""
-        try:
+        lines = list[str]()
+        with contextlib.suppress(FileNotFoundError):
             lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-        except FileNotFoundError:
-            return
         for line in lines:
-            try:
+            with contextlib.suppress(ValueError):
                 entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict):
-                yield entry
+                if isinstance(entry, dict):
+                    yield entry
 
 
 def journal_of(layout: Layout, sample_id: str, folder: Path | None) -> Journal:
-    """Return the journal of a sample; several folders of one sample have one each.
-
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    sample_id : str
-        The sample.
-    folder : Path or None
-        The sample's folder, where a step works on just that one.
-    """
+    """Return a sample's journal, or that of one of its folders where a step works on just that."""
     if folder is None:
         return Journal(layout, sample_id)
     return Journal(layout, f"{sample_id}+{zlib.crc32(layout.key(folder).encode()):08x}")
@@ -273,14 +252,9 @@ def find_journals(layout: Layout) -> list[Journal]:
 
 
 def remove_temporaries(layout: Layout, *, forget: bool = True) -> None:
-    """Remove the temporary files that killed runs have left under ROOT_DIR.
+    """Remove the temporary files that killed runs have left under ROOT_DIR, and forget them.
 
-    Parameters
-    ----------
-    layout : Layout
-        ROOT_DIR.
-    forget : bool
-        Forget those that are gone; not after a failure, as they may only be out of reach.
+    They are not forgotten after a failure, as they may only be out of reach.
     """
     for journal in find_journals(layout):
         journal.remove_temporaries(forget=forget)
@@ -291,17 +265,7 @@ def remove_temporaries(layout: Layout, *, forget: bool = True) -> None:
 
 
 def require_room(folder: Path, n_bytes: int, what: str = "to be written") -> None:
-    """Raise `AmosDaskError` unless so many bytes can be written below a folder, made or not.
-
-    Parameters
-    ----------
-    folder : Path
-        Where they go.
-    n_bytes : int
-        How many.
-    what : str
-        What becomes of them, for the message.
-    """
+    """Raise `AmosDaskError` unless so many bytes can be written below a folder, made or not."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     n_free = shutil.disk_usage(existing).free
     if n_bytes > n_free:

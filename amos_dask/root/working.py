@@ -10,14 +10,14 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.errors import AmosDaskError, raise_on_sigterm
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import end_run
+from amos_dask.root.replaced import end_run
 from amos_dask.root.staging import remove_if_empty, remove_temporaries
 
 
@@ -59,18 +59,15 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
         remove_if_empty(layout.journals, *made)
 
 
-@contextmanager
-def working_where_possible(layout: Layout, *, no_lock: bool = False) -> Iterator[None]:
-    """As `working_on`, but without a lock where ROOT_DIR cannot be written to.
+def working_where_possible(
+    layout: Layout, *, no_lock: bool = False
+) -> AbstractContextManager[None]:
+    """Return `working_on`, or `reading_from` where ROOT_DIR cannot be written to.
 
     For what need not write there: nobody else can either, as far as can be told from here.
     """
-    if os.access(layout.state if layout.state.exists() else layout.root, os.W_OK):
-        with working_on(layout, no_lock=no_lock):
-            yield
-    else:
-        with reading_from(layout):
-            yield
+    can_write = os.access(layout.state if layout.state.exists() else layout.root, os.W_OK)
+    return working_on(layout, no_lock=no_lock) if can_write else reading_from(layout)
 
 
 @contextmanager
@@ -119,7 +116,9 @@ def hold_lock(layout: Layout, *, shared: bool = False, no_lock: bool = False) ->
             descriptor = _lock_file(layout, held)
             _lock_folder(layout, fcntl.LOCK_EX, held)
             os.truncate(descriptor, 0)
-            os.write(descriptor, _describe_owner().encode())
+            now = datetime.now(UTC).isoformat(" ", "seconds")
+            owner = f"since {now} by process {os.getpid()} on {socket.gethostname()}"
+            os.write(descriptor, owner.encode())
         yield
 
 
@@ -161,12 +160,21 @@ def _lock_file(layout: Layout, held: ExitStack) -> int:
             raise AmosDaskError(f"{layout.root}: cannot be written to ({reason}).") from error
         with ExitStack() as opened:
             opened.callback(os.close, descriptor)
-            _flock_or_explain(layout, descriptor, is_new=is_new)
-            if not _is_in_place(layout.lock, descriptor):
-                continue  # whoever held it has just removed the file
-            opened.callback(layout.lock.unlink, missing_ok=True)
-            held.push(opened.pop_all())
-            return descriptor
+            try:
+                _flock(layout, descriptor, fcntl.LOCK_EX)
+            except OSError as error:
+                if is_new:
+                    layout.lock.unlink(missing_ok=True)
+                raise AmosDaskError(
+                    f"{layout.root}: its file system has no locks ({error.strerror}); with "
+                    "--no_lock, make sure that nobody else works there: two runs at once mix their "
+                    "files."
+                ) from error
+            with suppress(FileNotFoundError):  # whoever held it has just removed the file
+                if os.path.samestat(os.fstat(descriptor), layout.lock.stat()):
+                    opened.callback(layout.lock.unlink, missing_ok=True)
+                    held.push(opened.pop_all())
+                    return descriptor
 
 
 def _hide_as_root_dir_is(layout: Layout) -> None:
@@ -177,18 +185,6 @@ def _hide_as_root_dir_is(layout: Layout) -> None:
             layout.state.chmod(mode & (allowed | ~0o777))
 
 
-def _flock_or_explain(layout: Layout, descriptor: int, *, is_new: bool) -> None:
-    try:
-        _flock(layout, descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        if is_new:
-            layout.lock.unlink(missing_ok=True)
-        raise AmosDaskError(
-            f"{layout.root}: its file system has no locks ({error.strerror}); with --no_lock, make "
-            "sure that nobody else works there: two runs at once mix their files."
-        ) from error
-
-
 def _flock(layout: Layout, descriptor: int, kind: int) -> None:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -196,18 +192,6 @@ def _flock(layout: Layout, descriptor: int, kind: int) -> None:
         # Nothing is written there yet by whoever has just begun, nor ever by who only looks.
         owner = os.pread(descriptor, 1000, 0).decode(errors="replace") or "by another program"
         raise AmosDaskError(f"{layout.root}: in use {owner}; wait for it.") from error
-
-
-def _is_in_place(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _describe_owner() -> str:
-    now = datetime.now(UTC).isoformat(" ", "seconds")
-    return f"since {now} by process {os.getpid()} on {socket.gethostname()}"
 
 
 def _require_folders(*places: Path) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 
 from amos_dask import geometry
-from amos_dask.datasets import SUBSETS
+from amos_dask.datasets import SUBSETS, Kind
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo
-from amos_dask.records import LabelChange, Regions, SampleRecord, Step, StepIssue, StepResult
+from amos_dask.records import (
+    LabelChange,
+    Regions,
+    SampleFiles,
+    SampleRecord,
+    Step,
+    StepIssue,
+    StepResult,
+)
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.layout import Layout, SampleFolder, safe_name
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource, OpenedMask
 from amos_dask.steps.denoise import is_denoised
-from amos_dask.steps.info_file import describe_files
 from amos_dask.steps.mask_labels import check_labels, labels_present
 from amos_dask.steps.small_regions import find_small_regions
 
@@ -34,14 +41,14 @@ def describe_sample(
     below : Path
         Folder to which the paths of the manifest are relative.
     thresholds_mm3 : tuple of float or None
-        Region volume thresholds; of None, regions and changes are left out.
+        Region volume thresholds; without them regions and changes are left out.
 
     Returns
     -------
     StepResult of SampleRecord
-        None where the info file or the volume cannot be used, which the issues explain. Issues
-        `INCONSISTENT` of the record say how files contradict each other. Regions before denoising
-        are those of the restored mask, where it is kept.
+        No record where the info file or the volume cannot be used. Its issues `INCONSISTENT` say
+        how files contradict each other. Regions before denoising are those of the restored mask,
+        where it is kept.
     """
     folder, sample_id = source.folder, source.sample_id
     info = source.read_info_file()
@@ -55,19 +62,23 @@ def describe_sample(
     seq, subset, metadata = info
     channels = zip(folder.channels, folder.volumes, strict=False)
     found = _Found(source, volume, _compare_info(source, seq, subset, metadata.sex))
-    found.look_at_channels()
+    for path in folder.volumes[1:]:
+        found.look_at(path, "volume", volume.dtype)
     found.look_at_masks(thresholds_mm3)
-    row = describe_files(
+    row = SampleFiles(
         sample_id=sample_id,
         seq=folder.seq,
         subset=subset,
         metadata=metadata,
         folder=folder.path.relative_to(below).as_posix(),
-        volume=volume,
-        mask_dtype=found.mask_dtype,
         labels_present=found.present,
         binary_labels=found.binary_labels,
-        channels=tuple(name for name, _ in takewhile(_is_there, channels)),
+        shape=volume.shape,
+        spacing_mm=volume.spacing_mm,
+        vol_dtype=volume.dtype,
+        mask_dtype=found.mask_dtype,
+        channels=tuple(name for name, _ in takewhile(lambda one: one[1].exists(), channels)),
+        **geometry.describe(volume.affine),
     )
     inconsistent = [make_issue(INCONSISTENT, p, sample=sample_id) for p in found.problems]
     issues = [StepIssue(Step.DATASET_MANIFEST, i) for i in (*found.issues, *inconsistent)]
@@ -75,29 +86,19 @@ def describe_sample(
     return StepResult(sample_id, record, tuple(found.issues))
 
 
-def _is_there(channel: tuple[str, Path]) -> bool:
-    return channel[1].exists()
-
-
 def describe_foreign(folder: SampleFolder, layout: Layout) -> SampleRecord:
     """Return what is said of a folder that looks like a sample's and is not ours."""
-    issue = make_issue(
-        "foreign_file",
-        "looks like a sample's folder, and is none that this program made",
-        sample=folder.sample_id,
-        file=layout.shown(folder.path),
-        action="left as it is, and not counted",
-        severity="warning",
-    )
-    found = (StepIssue(Step.DATASET_MANIFEST, issue),)
-    return SampleRecord(folder.sample_id, None, issues=found)
+    message = "looks like a sample's folder, and is none that this program made"
+    of, action = layout.shown(folder.path), "left as it is, and not counted"
+    issue = make_issue("foreign_file", message, sample=folder.sample_id, file=of, action=action)
+    found = StepIssue(Step.DATASET_MANIFEST, replace(issue, severity="warning"))
+    return SampleRecord(folder.sample_id, None, issues=(found,))
 
 
 def _compare_info(source: FolderSource, seq: str, subset: str, sex: str) -> list[str]:
     """Return how the info file contradicts the folder's place, a sentence each."""
-    folder = source.folder
+    folder, problems = source.folder, []
     place = folder.path.parent.parent.name
-    problems = []
     if seq != folder.seq:
         problems.append(f"seq is {seq!r}")
     if place in SUBSETS and place != subset:
@@ -122,15 +123,15 @@ class _Found:
     after: Regions = ()
     changes: tuple[LabelChange, ...] = ()
 
-    def look_at_channels(self) -> None:
-        """Compare the headers of the other channels with that of the first."""
-        for path in self.source.folder.volumes[1:]:
-            try:
-                info = self.source.read_header(path)
-            except CANNOT_BE_READ as error:
-                self.issues.append(self.source.unreadable(path, "volume", error))
-            else:
-                self._compare(path, info, self.volume.dtype)
+    def look_at(self, path: Path, kind: Kind, dtype: str | None) -> bool:
+        """Compare a file's header with the volume's; return whether it can be read."""
+        try:
+            info = self.source.read_header(path)
+        except CANNOT_BE_READ as error:
+            self.issues.append(self.source.unreadable(path, kind, error))
+            return False
+        self._compare(path, info, dtype)
+        return True
 
     def look_at_masks(self, thresholds_mm3: tuple[float, ...] | None) -> None:
         """Read the multi-label mask and the headers of the binary masks."""
@@ -162,13 +163,8 @@ class _Found:
                     message = "the other binary masks are there"
                     self.issues.append(source.issue("missing_file", message, path))
                 continue
-            try:
-                info = source.read_header(path)
-            except CANNOT_BE_READ as error:
-                self.issues.append(source.unreadable(path, "mask", error))
-                continue
-            labels.append(label)
-            self._compare(path, info, self.mask_dtype)
+            if self.look_at(path, "mask", self.mask_dtype):
+                labels.append(label)
         self.binary_labels = tuple(labels)
 
     def _compare(self, path: Path, info: ImageInfo, dtype: str | None) -> None:
@@ -208,10 +204,9 @@ class _Found:
 def read_changes(
     source: FolderSource,
 ) -> tuple[str, tuple[float, float, float], tuple[LabelChange, ...]] | None:
-    """Return a sample's id, its spacing in mm, and what denoising changed in its mask.
+    """Return a sample's id, its mask's spacing in mm, and what denoising changed in that.
 
-    Of the mask, the header is read. None where there is no mask that can be read, and where what
-    changed is not kept.
+    None where there is no mask whose header can be read, and where what changed is not kept.
     """
     mask, sample_id = source.folder.mask, source.sample_id
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from amos_dask.archive.discover import new_sample
@@ -13,26 +14,18 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, open_image, read_info
 from amos_dask.records import Metadata, Sample
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.ownership import Ownership
+from amos_dask.root.own_files import Ownership
 from amos_dask.root.receipts import Edit, Receipt, Receipts
 from amos_dask.root.staging import find_journals_of
 from amos_dask.sample.source import CANNOT_BE_READ
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.todo import SampleTask
 from amos_dask.steps.denoise import is_denoised
 from amos_dask.steps.info_file import parse_info_yaml
 from amos_dask.steps.mask import FittedMask, fit_to_volume, read_mask
 
 
 def find_edited_metadata(receipts: Receipts, receipt: Receipt | None) -> Metadata | None:
-    """Return the metadata of an info file that was edited by hand; None where it was not.
-
-    Parameters
-    ----------
-    receipts : Receipts
-        Those of ROOT_DIR.
-    receipt : Receipt or None
-        The sample's.
-    """
+    """Return the metadata of an info file that was edited by hand; None where it was not."""
     if receipt is None or receipt.record.files is None:
         return None
     path = receipts.layout.folder_of(receipt.record.files).info
@@ -85,33 +78,19 @@ def note_edit(receipts: Receipts, receipt: Receipt, *edits: Edit) -> Receipt:
     return noted
 
 
-def read_edited_mask(
-    task: SampleTask, earlier: Receipt | None, volume: ImageInfo
-) -> FittedMask | None:
+def read_edited_mask(task: SampleTask, earlier: Receipt, volume: ImageInfo) -> FittedMask | None:
     """Read the mask in a sample's folder, if it was edited by hand, now or before.
 
-    Parameters
-    ----------
-    task : SampleTask
-        The sample, whose files lie in its target.
-    earlier : Receipt or None
-        What is known of it.
-    volume : ImageInfo
-        The header of its written volume.
-
-    Returns
-    -------
-    FittedMask or None
-        None where the mask is ours, or cannot be used: then it is made anew.
+    None where the mask is ours, cannot be used, or does not fit its written volume: then it is
+    made anew.
     """
-    receipts, path = Receipts(task.layout), task.target.mask
-    if earlier is None or task.discard_edits:
+    if task.discard_edits:
         return None
-    is_new = is_edited(receipts, earlier, Edit.MASK)
+    is_new = is_edited(Receipts(task.layout), earlier, Edit.MASK)
     if Edit.MASK not in earlier.edited and not is_new:
         return None
     try:
-        return _read_fitting(path, task.layout, volume, is_new=is_new)
+        return _read_fitting(task.target.mask, task.layout, volume, is_new=is_new)
     except (*CANNOT_BE_READ, BadMaskError):
         return None
 
@@ -158,31 +137,21 @@ def why_not_taken(mask: Path, volume: Path, layout: Layout) -> str:
 
 def describe_edited_info(task: SampleTask) -> Issue:
     """Return ``edited_info``."""
-    return make_issue(
-        "edited_info",
-        "edited by hand",
-        sample=task.name,
-        file=task.layout.shown(task.target.info),
-        action="its values are kept, but for seq and subset",
+    file, action = (
+        task.layout.shown(task.target.info),
+        "its values are kept, but for seq and subset",
     )
+    return make_issue("edited_info", "edited by hand", sample=task.name, file=file, action=action)
 
 
 def describe_edits(task: SampleTask, earlier: Receipt, *, is_source_new: bool) -> list[Issue]:
     """Return ``edited_mask``, and ``edited_source_changed`` once the archive's mask is another."""
-    shown = task.layout.shown(task.target.mask)
-    issues = [
-        make_issue(
-            "edited_mask",
-            "edited by hand",
-            sample=task.name,
-            file=shown,
-            action="its labels are kept and not denoised; --discard_edits makes it anew",
-        )
-    ]
+    of = partial(make_issue, sample=task.name, file=task.layout.shown(task.target.mask))
+    action = "its labels are kept and not denoised; --discard_edits makes it anew"
+    issues = [of("edited_mask", "edited by hand", action=action)]
     codes = {found.issue.code for found in earlier.record.issues}
     if is_source_new or "edited_source_changed" in codes:
         message = "edited by hand, and the archive's mask has changed since"
         action = "the edited mask stays; --discard_edits takes the archive's"
-        code = "edited_source_changed"
-        issues.append(make_issue(code, message, sample=task.name, file=shown, action=action))
+        issues.append(of("edited_source_changed", message, action=action))
     return issues

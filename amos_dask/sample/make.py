@@ -14,7 +14,6 @@ from amos_dask.records import SampleResult, Step, StepIssue
 from amos_dask.root.kept import InBlocks, KeptFiles
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging
-from amos_dask.sample.archive_source import ArchiveSource, OpenedScan
 from amos_dask.sample.edits import (
     describe_edited_info,
     describe_edits,
@@ -24,14 +23,12 @@ from amos_dask.sample.edits import (
 )
 from amos_dask.sample.masks import Made, make_masks
 from amos_dask.sample.publish import Publication, move_sample
-from amos_dask.sample.receipt import amend_receipt, find_intact, list_masks, make_receipt
-from amos_dask.sample.source import STAYS, EarlierOutputStaysError
-from amos_dask.sample.task import EVERY_STEP, SampleTask
-from amos_dask.sample.todo import may_keep_rest, summarise
+from amos_dask.sample.receipt import amend_receipt, list_masks, make_receipt
+from amos_dask.sample.source import STAYS, ArchiveSource, EarlierOutputStaysError, OpenedScan
+from amos_dask.sample.todo import EVERY_STEP, SampleTask, may_keep_rest, summarise
 from amos_dask.steps.count_values import of_channel
 from amos_dask.steps.header_check import check_tail
 from amos_dask.steps.info_file import info_yaml
-from amos_dask.steps.mask import FittedMask
 from amos_dask.steps.pictures import pack_pictures
 from amos_dask.steps.volume import check_values, convert_volume, written_info
 
@@ -55,7 +52,9 @@ def make_sample(task: SampleTask) -> SampleResult:
     origin = task.source.find_origin()  # before reading: what changes meanwhile is read again
     earlier = receipts.read(task.name)
     is_ours = _is_ours(task, earlier)
-    intact = None if task.folder is None else find_intact(task.folder, receipts)
+    intact = None if task.folder is None else receipts.read_for(task.folder)
+    if intact is not None and Output.MASKS in receipts.find_altered(intact):
+        intact = None  # else it speaks for the masks as they are
     if not may_keep_rest(origin, earlier, task.outputs):
         task = replace(task, outputs=EVERY_OUTPUT)
     if intact is not None:
@@ -77,13 +76,14 @@ def make_sample(task: SampleTask) -> SampleResult:
         return _leave(task, earlier, stop)
     speaks = is_ours and not made.is_lost  # the receipt is to speak for what was made
     if speaks:
-        publication.remove_others(_find_kept(task, made, earlier))
+        masks = list_masks(task, made)
+        publication.remove_others(_find_kept(task, made, masks, earlier))
     made.volume_issues += [StepIssue(task.own_step, issue) for issue in publication.find_issues()]
     if not speaks:
         publication.keep_elsewhere()
         return _summarise(task, made, None)
-    if task.folder is None:
-        receipt: Receipt | None = make_receipt(task, made, origin, earlier)
+    if isinstance(task.source, ArchiveSource):
+        receipt: Receipt | None = make_receipt(task, task.source, made, masks, origin, earlier)
     else:
         receipt = amend_receipt(task, made, intact)
     if receipt is not None:
@@ -135,13 +135,9 @@ def _leave(
     if isinstance(stop, EarlierOutputStaysError):
         issue = stop.issue
     else:
-        issue = make_issue(
-            "foreign_file",
-            f"{stop.path.name} {stop.why}",
-            sample=task.name,
-            file=task.layout.shown(stop.path),
-            action="nothing of the sample was touched; move the file elsewhere, or give --adopt",
-        )
+        message, file = f"{stop.path.name} {stop.why}", task.layout.shown(stop.path)
+        action = "nothing of the sample was touched; move the file elsewhere, or give --adopt"
+        issue = make_issue("foreign_file", message, sample=task.name, file=file, action=action)
     found = StepIssue(task.own_step, issue)
     Publication(task, earlier)  # removes what was staged
     if earlier is None or task.folder is not None:
@@ -165,14 +161,14 @@ def _make(task: SampleTask, origin: Origin, earlier: Receipt | None, staging: St
         if earlier is not None and Output.MASKS not in task.outputs:
             made.take_known(earlier.record, source)
         else:
-            edited = read_edited_mask(task, earlier, made.written)
-            _make_masks(task, source, origin, edited, earlier, staging, made)
+            _make_masks(task, source, origin, earlier, staging, made)
         if Output.VOLUME not in task.outputs:
             return
-        for channel, image in enumerate(scan.channels()):
-            path = staging.path_for(task.target.volumes[channel])
-            odd = list(check_values(convert_volume(image, path, made.watchers(channel))))
-            scan.found([*check_tail(image), *odd])
+        paths = staging.paths_for(task.target.volumes)
+        for channel, (image, path) in enumerate(zip(scan.channels(), paths, strict=True)):
+            is_pictured = channel == task.layout.dataset.pictured_channel
+            seen = convert_volume(image, path, made.watchers(is_pictured=is_pictured))
+            scan.found([*check_tail(image), *check_values(seen)])
         if not task.keeps_info:
             staging.write_text(task.target.info, info_yaml(source.sample))
         made.clock.lap("volume")
@@ -192,13 +188,12 @@ def _make_masks(
     task: SampleTask,
     source: ArchiveSource,
     origin: Origin,
-    edited: FittedMask | None,
     earlier: Receipt | None,
     staging: Staging,
     made: Made,
 ) -> None:
     """Stage the masks, or take over what is known of them where they stay."""
-    sample = source.sample
+    edited = read_edited_mask(task, earlier, made.written) if earlier and made.written else None
     made.is_edited = edited is not None
     is_finished = earlier is not None and bool(earlier.outputs[Output.MASKS])
     missing = source.check_masks_there(earlier.origin) if earlier and is_finished else []
@@ -208,7 +203,8 @@ def _make_masks(
         return
     if edited is not None:
         is_new = origin.inputs[Output.MASKS] != earlier.origin.inputs[Output.MASKS]
-        found = describe_edits(task, earlier, is_source_new=is_new and sample.mask is not None)
+        is_new = is_new and source.sample.mask is not None
+        found = describe_edits(task, earlier, is_source_new=is_new)
         made.found(Step.CONFIRM_PAIRS, [*found, *missing, *edited.issues])
         beside = KeptFiles(task.layout.restore).path_for(task.name, task.target.mask)
         made.kept = beside if beside.exists() and not made.wrote_mask else None
@@ -229,7 +225,8 @@ def _stage_kept(task: SampleTask, made: Made, staging: Staging, is_ours: bool) -
             of_volume |= of_channel(counter.result().columns(), channel)
         made.clock.lap("count values")
         if made.taker is not None:
-            of_volume |= of_channel(pack_pictures(made.taker.result()), made.pictured_channel)
+            pictured = task.layout.dataset.pictured_channel
+            of_volume |= of_channel(pack_pictures(made.taker.result()), pictured)
             made.clock.lap("pictures")
     if made.wrote_mask:
         mask, kept = staging.path_for(task.target.mask), KeptFiles(task.layout.restore)
@@ -238,11 +235,13 @@ def _stage_kept(task: SampleTask, made: Made, staging: Staging, is_ours: bool) -
         made.kept = kept.stage(staging, task.name, mask, made.difference, of_volume, volumes)
 
 
-def _find_kept(task: SampleTask, made: Made, earlier: Receipt | None) -> set[Path]:
+def _find_kept(
+    task: SampleTask, made: Made, masks: tuple[Path, ...], earlier: Receipt | None
+) -> set[Path]:
     """Return the files that stay of those that the receipt lists."""
     target = task.target
     is_anew = task.folder is None and not made.stays
-    keep = {target.info, *target.volumes, *list_masks(task, made)}
+    keep = {target.info, *target.volumes, *masks}
     if earlier is not None and (task.folder is not None or Output.VOLUME not in task.outputs):
         keep |= {task.layout.root / name for name in earlier.outputs[Output.VOLUME]}
     if not is_anew:

@@ -17,29 +17,16 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import open_image
 from amos_dask.root.identity import identity
 from amos_dask.root.layout import Layout
-from amos_dask.root.ownership import (
-    Ownership,
-    find_obstacle,
-    find_set_aside,
-    place_in_replaced,
-    set_aside,
-)
+from amos_dask.root.own_files import Ownership, find_obstacle
 from amos_dask.root.receipts import Edit, Origin, Receipt, Receipts
+from amos_dask.root.replaced import find_set_aside, place_in_replaced, set_aside
 from amos_dask.root.staging import Journal, Staging, find_journals_of, journal_of, remove_if_empty
 from amos_dask.sample.edits import why_not_taken
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.todo import SampleTask
 
 
 class Publication:
-    """The files of one sample on their way to their places.
-
-    Parameters
-    ----------
-    task : SampleTask
-        The sample.
-    earlier : Receipt or None
-        What is known of it, and lists what is ours.
-    """
+    """The files of one sample on their way to their places; its receipt lists what is ours."""
 
     def __init__(self, task: SampleTask, earlier: Receipt | None) -> None:
         self._task, self._earlier = task, earlier
@@ -57,30 +44,19 @@ class Publication:
         self._aside: list[Path] = []
 
     def make_way(self) -> None:
-        """Look for what stands where a folder goes, before anything is staged.
-
-        Raises
-        ------
-        ForeignFileError
-            When it is to stay.
-        """
+        """Look for what stands where a folder goes; raise `ForeignFileError` when it is to stay."""
         task = self._task
         adopt = task.adopt and task.folder is None
-        self._aside += self._ownership.make_way_to([task.target.mask], adopt=adopt)
+        self._aside += self._ownership.make_way_to(task.target.mask, adopt=adopt)
 
     def publish(self, staging: Staging, origin: Origin) -> None:
         """Give the staged files their names, the mask last: its description tells of the others.
 
-        Raises
-        ------
-        ForeignFileError
-            When somebody else's file is in the way; then nothing was touched.
+        Raises `ForeignFileError` when somebody else's file is in the way; then nothing was touched.
         """
-        mask = self._task.target.mask
-        superseded = self._find_superseded(staging, origin)
-        self._aside += self._ownership.publish(
-            staging, holds_the_same, last=mask, superseded=superseded
-        )
+        last, superseded = self._task.target.mask, self._find_superseded(staging, origin)
+        aside = self._ownership.publish(staging, holds_the_same, last=last, superseded=superseded)
+        self._aside += aside
 
     def _find_superseded(self, staging: Staging, origin: Origin) -> list[Path]:
         """Return the finished files that go to ``replaced/`` although they are as written.
@@ -99,10 +75,10 @@ class Publication:
         return [
             final
             for final, edit in candidates.items()
-            if (staged := staging.staged.get(final)) is not None
+            if final in staging.staged
             and (edit in earlier.edited or (has_changed and final != target.info))
             and final.is_file()
-            and identity(final) != identity(staged, final.name)
+            and identity(final) != staging.identity_of(final)
         ]
 
     def end(self) -> None:
@@ -118,8 +94,7 @@ class Publication:
 
     def remove_others(self, keep: Collection[Path]) -> None:
         """Remove what the receipt lists and is not made any more, and what was kept for it."""
-        earlier = self._earlier
-        if earlier is not None:
+        if (earlier := self._earlier) is not None:
             paths = {self._task.layout.root / name for name in earlier.files} - set(keep)
             self._aside += remove_files(self._ownership, earlier, paths)
 
@@ -127,7 +102,7 @@ class Publication:
         """Return the warning that files had to make way, in this run or before it was killed."""
         task, target = self._task, self._task.target
         finals = {target.info, *target.volumes, target.mask, *target.binary_masks()}
-        finals |= set(self._ownership.paths)
+        finals |= self._ownership.known.keys()
         aside = sorted({*self._aside, *find_set_aside(task.layout, finals)})
         if not aside:
             return []
@@ -136,17 +111,16 @@ class Publication:
             message += "; edit the multi-label mask, of which binary masks are made"
         if target.mask in aside and (why := self._find_refusal()):
             message += f"; {target.mask.name} could not be taken as edited: {why}"
-        first = target.mask if target.mask in aside else aside[0]
+        file = task.layout.shown(target.mask if target.mask in aside else aside[0])
         action = "moved to replaced/"
-        shown = task.layout.shown(first)
-        return [make_issue("replaced", message, sample=task.name, file=shown, action=action)]
+        return [make_issue("replaced", message, sample=task.name, file=file, action=action)]
 
     def _find_refusal(self) -> str:
         """Return why the mask that was set aside, if it was altered, was not kept as an edit."""
         target, layout = self._task.target, self._task.layout
         kept = place_in_replaced(layout, target.mask)
         is_edit = self._task.folder is None and not self._task.discard_edits
-        if not is_edit or self._ownership.knows(target.mask, kept):
+        if not is_edit or self._ownership.is_as_written(target.mask, at=kept):
             return ""
         return why_not_taken(kept, target.volume, layout)
 
@@ -190,11 +164,7 @@ def move_sample(task: SampleTask, earlier: Receipt | None) -> Receipt | None:
     """Rename the files of a sample that comes to lie elsewhere; return its receipt.
 
     Edited files go along, what is not ours stays. After a kill in the middle the rest follows.
-
-    Raises
-    ------
-    ForeignFileError
-        When somebody else's file is in the way; then nothing was touched.
+    Raises `ForeignFileError` when somebody else's file is in the way; then nothing was touched.
     """
     layout, target = task.layout, task.target.path
     if earlier is None or earlier.record.files is None:

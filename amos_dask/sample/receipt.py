@@ -6,26 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from amos_dask import geometry
 from amos_dask.params import EVERY_LABEL
-from amos_dask.records import SampleFiles, SampleRecord, Step
+from amos_dask.records import Sample, SampleFiles, SampleRecord, Step
 from amos_dask.root.kept import KeptFiles
-from amos_dask.root.layout import SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
-from amos_dask.sample.archive_source import ArchiveSource
 from amos_dask.sample.describe import describe_sample
 from amos_dask.sample.masks import Made
-from amos_dask.sample.source import FolderSource
-from amos_dask.sample.task import EVERY_STEP, SampleTask
-from amos_dask.sample.todo import denoised_otherwise, made_with
-from amos_dask.steps.info_file import describe_files
-
-
-def find_intact(folder: SampleFolder, receipts: Receipts) -> Receipt | None:
-    """Return the receipt that speaks for the masks in a folder as they are, if any does."""
-    receipt = receipts.read_for(folder)
-    if receipt is None or Output.MASKS in receipts.find_altered(receipt):
-        return None
-    return receipt
+from amos_dask.sample.source import ArchiveSource, FolderSource
+from amos_dask.sample.todo import EVERY_STEP, SampleTask, denoised_otherwise, made_with
 
 
 def list_masks(task: SampleTask, made: Made) -> tuple[Path, ...]:
@@ -36,15 +25,24 @@ def list_masks(task: SampleTask, made: Made) -> tuple[Path, ...]:
     return (task.target.mask, *(paths[label] for label in made.binary_labels or ()))
 
 
-def make_receipt(task: SampleTask, made: Made, origin: Origin, earlier: Receipt | None) -> Receipt:
+def make_receipt(
+    task: SampleTask,
+    source: ArchiveSource,
+    made: Made,
+    masks: tuple[Path, ...],
+    origin: Origin,
+    earlier: Receipt | None,
+) -> Receipt:
     """Return the receipt of a sample that was made from the archive.
 
     Parameters
     ----------
-    task : SampleTask
-        What was done.
+    task, source : SampleTask, ArchiveSource
+        What was done, with what.
     made : Made
         What became of the sample.
+    masks : tuple of Path
+        Its mask and binary masks.
     origin : Origin
         What it was made from.
     earlier : Receipt or None
@@ -55,7 +53,7 @@ def make_receipt(task: SampleTask, made: Made, origin: Origin, earlier: Receipt 
     beside = () if made.kept is None else (made.kept,)
     files = {
         Output.VOLUME: (target.info, *target.volumes),
-        Output.MASKS: (*list_masks(task, made), *beside),
+        Output.MASKS: (*masks, *beside),
     }
     edited = set[Edit]() if earlier is None or task.discard_edits else set(earlier.edited)
     if not made.is_edited and Output.MASKS in anew:
@@ -72,7 +70,7 @@ def make_receipt(task: SampleTask, made: Made, origin: Origin, earlier: Receipt 
     }
     if earlier is not None:
         is_gone = origin.inputs[Output.MASKS] is None
-        if made.stays or (made.is_edited and _lacks_masks(task, earlier)):
+        if made.stays or (made.is_edited and source.check_masks_there(earlier.origin)):
             inputs[Output.MASKS] = earlier.origin.inputs[Output.MASKS]
         if made.stays and not is_gone:
             made_by[Output.MASKS] = earlier.made_with[Output.MASKS]
@@ -80,63 +78,41 @@ def make_receipt(task: SampleTask, made: Made, origin: Origin, earlier: Receipt 
             seconds = dict(earlier.seconds)
     if task.steps != EVERY_STEP:  # which makes what there is of masks another thing
         made_by[Output.MASKS] = None
-    record = SampleRecord(
-        task.name,
-        _describe(task, made),
-        made.before,
-        made.after,
-        made.changes,
-        made.issues,
-        made.overlaps,
-    )
+    row, regions = _describe(task, source.sample, made), (made.before, made.after)
+    record = SampleRecord(task.name, row, *regions, made.changes, made.issues, made.overlaps)
     origin = replace(origin, inputs=inputs)
     headers = task.headers if task.planned == origin else None  # of what it is made from
     return Receipt(origin, made_by, outputs, record, headers, seconds, tuple(sorted(edited)))
 
 
-def _lacks_masks(task: SampleTask, earlier: Receipt) -> bool:
-    source = task.source
-    return isinstance(source, ArchiveSource) and bool(source.check_masks_there(earlier.origin))
-
-
-def _describe(task: SampleTask, made: Made) -> SampleFiles | None:
-    if made.written is None or not isinstance(task.source, ArchiveSource):
+def _describe(task: SampleTask, sample: Sample, made: Made) -> SampleFiles | None:
+    volume = made.written
+    if volume is None:
         return None
-    sample = task.source.sample
-    return describe_files(
-        sample_id=sample.sample_id,
+    return SampleFiles(
+        sample_id=task.name,
         seq=sample.seq,
         subset=sample.subset,
         metadata=sample.metadata,
         folder=task.target.path.relative_to(task.layout.grouped).as_posix(),
-        volume=made.written,
-        mask_dtype=None if made.present is None else "uint8",
         labels_present=made.present,
         binary_labels=made.binary_labels or (),
+        shape=volume.shape,
+        spacing_mm=volume.spacing_mm,
+        vol_dtype=volume.dtype,
+        mask_dtype=None if made.present is None else "uint8",
         channels=task.target.channels,
+        **geometry.describe(volume.affine),
     )
 
 
 def amend_receipt(task: SampleTask, made: Made, intact: Receipt | None) -> Receipt | None:
     """Return the receipt of a sample whose masks were changed in its folder.
 
-    After denoising, or undoing it, of masks that were as `run` had made them, it is the one that
-    `run` writes with these parameters. After other steps it says that `run` has to make the masks
-    anew. In both cases it lists the files that are ours.
-
-    Parameters
-    ----------
-    task : SampleTask
-        What was done.
-    made : Made
-        What became of the masks.
-    intact : Receipt or None
-        That of the masks as they were before, if they were as it says.
-
-    Returns
-    -------
-    Receipt or None
-        None when there is nothing new to keep.
+    After denoising, or undoing it, of masks that were as `run` had made them, as the ``intact``
+    receipt says, it is the one that `run` writes with these parameters. After other steps it says
+    that `run` has to make the masks anew. In both cases it lists the files that are ours. None when
+    there is nothing new to keep.
     """
     source = task.source
     wrote = made.wrote_mask or made.binary_labels is not None

@@ -75,13 +75,16 @@ class Selection:
             for folder in folders
             if is_chosen(folder.seq)
             and self.subset in (None, folder.path.parent.parent.name)
-            and (modality is None or _group(folder) == group_name(folder.prefix, modality))
+            and (
+                not modality
+                or folder.path.parent.parent.parent.name == group_name(folder.prefix, modality)
+            )
         ]
 
     def _by_id(self, existing: set[tuple[str, str]]) -> Callable[[str], bool]:
         if self.ids is None:
             return lambda seq: True
-        texts = _split(self.ids)
+        texts = [part for text in self.ids for part in re.split(r"[,\s]+", text) if part]
         if not texts:
             raise AmosDaskError("--ids names no sample.")
         prefix = min((prefix for prefix, _ in existing), default="")
@@ -96,15 +99,6 @@ class Selection:
 
 
 EVERYTHING = Selection()
-
-
-def _group(folder: SampleFolder) -> str:
-    """Return the name of the folder of a sample's modality."""
-    return folder.path.parent.parent.parent.name
-
-
-def _split(ids: Iterable[str]) -> list[str]:
-    return [part for text in ids for part in re.split(r"[,\s]+", text) if part]
 
 
 def _find(text: str, prefix: str, seqs: Collection[str]) -> set[str]:
@@ -128,8 +122,5 @@ def _why_none(text: str, prefix: str, seqs: Collection[str]) -> str:
     if match:
         seq = f"{match[1].zfill(4)}-{match[2].zfill(4)}"
     is_id = is_number and not seq.isdecimal()  # with another prefix
-    return f"there is no sample {seq if is_id else f'{prefix}_{_padded(seq)}'} to choose"
-
-
-def _padded(seq: str) -> str:
-    return seq.zfill(4) if seq.isdecimal() else seq
+    padded = seq.zfill(4) if seq.isdecimal() else seq
+    return f"there is no sample {seq if is_id else f'{prefix}_{padded}'} to choose"

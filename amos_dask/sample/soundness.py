@@ -19,7 +19,7 @@ from amos_dask.nifti import ImageInfo, ImageReader, open_image, read_info
 from amos_dask.records import Sample, StepResult
 from amos_dask.root.identity import AlteredFile, Change
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.receipts import Edit, Output, Receipt, Receipts
+from amos_dask.root.receipts import Edit, Output, Receipts
 from amos_dask.sample.edits import can_take_up
 from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.steps.header_check import check_headers, check_tail, require_same_grid, unreadable
@@ -37,27 +37,14 @@ _IGNORED = frozenset({"Thumbs.db", "desktop.ini"})
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was looked at of a sample.
-
-    Parameters
-    ----------
-    n_files : int
-        Its files.
-    n_without_end : int
-        How many of them are packed in a zip, so that their ends were not seen.
-    n_regions : mapping of float to (int, int)
-        Volume threshold in mm3 -> small regions below it before and after denoising.
-    masks_made_with : JSON value
-        What its receipt says of that; None without masks.
-    n_edited : int
-        Files that were edited by hand and taken up by a run.
-    """
+    """What was looked at of a sample."""
 
     n_files: int
-    n_without_end: int = 0
+    n_without_end: int = 0  # of them, packed in a zip so that their ends were not seen
+    # Volume threshold in mm3 -> small regions below it before and after denoising.
     n_regions: Mapping[float, tuple[int, int]] = field(default_factory=dict)
-    masks_made_with: Any = None
-    n_edited: int = 0
+    masks_made_with: Any = None  # what its receipt says of that; None without masks
+    n_edited: int = 0  # files that were edited by hand and taken up by a run
 
 
 def verify_sample(
@@ -66,22 +53,9 @@ def verify_sample(
     """Verify the files of a sample in the archive.
 
     Headers are read, and the ends of each file are held against its header and the zip's
-    directory. Voxels are unpacked when that is asked for, or where the ends do not agree: only so
-    a damaged file is told from one of several gzip members.
-
-    Parameters
-    ----------
-    sample : Sample
-        With a volume, a mask, or both.
-    full : bool
-        Unpack every voxel.
-    label_values : mapping of int to int, optional
-        What values in masks stand for, as the dataset's definition says.
-
-    Returns
-    -------
-    StepResult of Verified
-        What was looked at, and what was found.
+    directory. Voxels are unpacked when that is asked for in ``full``, or where the ends do not
+    agree: only so a damaged file is told from one of several gzip members. ``label_values`` says
+    what values in masks stand for.
     """
     headers = check_headers(sample)
     found = list(headers.issues)
@@ -122,7 +96,7 @@ def _n_channels(sample: Sample, kind: Kind) -> int:
 
 
 def _read_mask(image: ImageReader, *, label: int, values: Mapping[int, int] | None) -> None:
-    """Read an opened mask to its end: that of a label, or with 0 one that holds all of them."""
+    """Read a mask to its end: that of a label, or with 0 one that holds all of them."""
     if label:
         MaskMerger(image.info.shape, values).add(label, image)
     else:
@@ -130,12 +104,7 @@ def _read_mask(image: ImageReader, *, label: int, values: Mapping[int, int] | No
 
 
 def _verify_file(
-    sample: Sample,
-    kind: Kind,
-    ref: FileRef,
-    read: Callable[[ImageReader], None],
-    *,
-    full: bool,
+    sample: Sample, kind: Kind, ref: FileRef, read: Callable[[ImageReader], None], *, full: bool
 ) -> list[Issue]:
     """Return what is wrong with a file, of which ``read`` reads every voxel where need be."""
     issue = partial(make_issue, sample=sample.sample_id, file=ref.path)
@@ -156,21 +125,11 @@ def _verify_file(
 
 @dataclass(frozen=True, slots=True)
 class RootSample:
-    """A sample of ROOT_DIR to verify.
+    """A sample of ROOT_DIR to verify."""
 
-    Parameters
-    ----------
-    name : str
-        The sample's id.
-    layout : Layout
-        ROOT_DIR.
-    folders : tuple of SampleFolder
-        All folders of it that are there, or the one that its receipt speaks of.
-    """
-
-    name: str
+    name: str  # its id
     layout: Layout
-    folders: tuple[SampleFolder, ...]
+    folders: tuple[SampleFolder, ...]  # all that are there, or the one that its receipt speaks of
 
     def issue(self, code: str, message: str, path: Path) -> Issue:
         """Return an issue of one of the sample's files or folders."""
@@ -181,26 +140,20 @@ class RootSample:
 def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
     """Verify the files of a sample in ROOT_DIR against its receipt.
 
-    Parameters
-    ----------
-    sample : RootSample
-        What there is of it.
-    full : bool
-        Unpack every image.
-
-    Returns
-    -------
-    StepResult of Verified
-        What the receipt stands for, None without a usable one, and what was found.
+    Every image is unpacked when that is asked for in ``full``. No value without a usable receipt.
     """
     layout, receipts = sample.layout, Receipts(sample.layout)
     receipt = receipts.read(sample.name)
     if receipt is None or receipt.record.files is None:
-        return StepResult(sample.name, None, tuple(_without_receipt(sample, receipts)))
-    own = layout.folder_of(receipt.record.files).path
-    listed = {path for files in receipt.outputs.values() for path in files}
+        paths, message = [receipts.path_for(sample.name)], "the receipt cannot be understood"
+        if not paths[0].exists():
+            paths, message = [f.path for f in sample.folders], "there is no receipt of it"
+        no_receipt = tuple(sample.issue("no_receipt", message, path) for path in paths)
+        return StepResult(sample.name, None, no_receipt)
+    folder, listed = layout.folder_of(receipt.record.files), receipt.files
+    own = folder.path
     altered = [file for files in receipts.altered_files(receipt).values() for file in files]
-    altered = [_say_edited(sample, receipt, file) for file in altered]
+    altered = [_say_edited(layout, folder, file) for file in altered]
     if full:
         altered += find_damaged(layout.root, listed - {file.path for file in altered})
     altered += _find_strangers(layout.root, own, listed)
@@ -216,21 +169,14 @@ def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
         if threshold in after
     }
     made_by = receipt.made_with[Output.MASKS] if receipt.outputs[Output.MASKS] else None
-    n_edited = len(receipt.edited)
-    verified = Verified(
-        len(listed), n_regions=n_regions, masks_made_with=made_by, n_edited=n_edited
-    )
+    verified = Verified(len(listed), 0, n_regions, made_by, len(receipt.edited))
     return StepResult(sample.name, verified, tuple(issues))
 
 
-def _say_edited(sample: RootSample, receipt: Receipt, file: AlteredFile) -> AlteredFile:
+def _say_edited(layout: Layout, folder: SampleFolder, file: AlteredFile) -> AlteredFile:
     """Say of a mask or info file that was edited by hand that the next run takes it up."""
-    folder = sample.layout.folder_of(receipt.record.files) if receipt.record.files else None
-    if file.change != Change.OTHER or folder is None:
-        return file
-    edits = {folder.mask: Edit.MASK, folder.info: Edit.INFO}
-    edit = edits.get(sample.layout.root / file.path)
-    if edit is None or not can_take_up(sample.layout, folder, edit):
+    edit = {folder.mask: Edit.MASK, folder.info: Edit.INFO}.get(layout.root / file.path)
+    if file.change != Change.OTHER or edit is None or not can_take_up(layout, folder, edit):
         return file
     return replace(file, message="edited, run takes it up")
 
@@ -239,15 +185,6 @@ def issue_of(altered: AlteredFile, sample_id: str = "") -> Issue:
     """Return the issue of a file under ROOT_DIR that is not as it was written."""
     code = _CODES[altered.change]
     return make_issue(code, altered.message, sample=sample_id, file=altered.path)
-
-
-def _without_receipt(sample: RootSample, receipts: Receipts) -> Iterator[Issue]:
-    path = receipts.path_for(sample.name)
-    if path.exists():
-        yield sample.issue("no_receipt", "the receipt cannot be understood", path)
-    else:
-        for folder in sample.folders:
-            yield sample.issue("no_receipt", "there is no receipt of it", folder.path)
 
 
 def _find_strangers(root: Path, folder: Path, listed: set[str]) -> Iterator[AlteredFile]:
@@ -262,12 +199,7 @@ def _find_strangers(root: Path, folder: Path, listed: set[str]) -> Iterator[Alte
 def find_damaged(root: Path, paths: Iterable[str]) -> Iterator[AlteredFile]:
     """Yield the images that cannot be unpacked although their size and checksum are as written.
 
-    Parameters
-    ----------
-    root : Path
-        ROOT_DIR, or an export's folder.
-    paths : iterable of str
-        Files, relative to it.
+    ``paths`` are relative to ROOT_DIR or to an export's folder.
     """
     for path in sorted(paths):
         if not path.endswith(".nii.gz"):

@@ -1,24 +1,22 @@
-"""What is left to do for a sample, its files against its receipt; and what a scan costs."""
+"""What is asked for of a sample, what is left to do of that, and what a scan costs."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from amos_dask import geometry
-from amos_dask.datasets import DatasetDefinition
 from amos_dask.file_refs import FileRef
 from amos_dask.nifti import read_info
 from amos_dask.params import EVERY_LABEL, Params
 from amos_dask.records import HeaderCheck, Sample, SampleRecord, SampleResult, Step, StepIssue
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
-from amos_dask.sample.source import CANNOT_BE_READ, UNKNOWN
-from amos_dask.sample.task import SampleTask
+from amos_dask.sample.source import CANNOT_BE_READ, UNKNOWN, ArchiveSource, FolderSource
 from amos_dask.steps import (
     denoise,
     info_file,
@@ -27,6 +25,19 @@ from amos_dask.steps import (
     merge_masks,
     small_regions,
     volume,
+)
+
+Source = ArchiveSource | FolderSource
+# What `run` does with a sample.
+EVERY_STEP = frozenset(
+    {
+        Step.CONFIRM_PAIRS,
+        Step.SPLIT_PROSTATE_UTERUS,
+        Step.SMALL_REGIONS,
+        Step.DENOISE,
+        Step.BINARY_MASKS,
+        Step.DATASET_MANIFEST,
+    }
 )
 
 _VOLUME_VERSIONS = [volume.RESULT_VERSION, info_file.RESULT_VERSION]
@@ -60,6 +71,41 @@ _VALUE_BYTES_A_VOXEL = 4.0
 _USUAL_BYTES = 2
 
 
+@dataclass(frozen=True, slots=True)
+class SampleTask:
+    """A sample to make: from where, by which steps, and how."""
+
+    source: Source  # where its scan and mask come from
+    layout: Layout  # ROOT_DIR
+    target: SampleFolder  # where it goes
+    steps: frozenset[Step]
+    params: Params
+    outputs: frozenset[Output] = EVERY_OUTPUT  # the rest is complete, as the receipt says
+    count_values: bool = False  # under each label while the volume streams by, for statistics
+    take_pictures: bool = False  # of the slices that denoising changed most, for the report
+    modality: str = "und"  # ``ct`` is shown in Hounsfield units
+    adopt: bool = False  # a file in the way that is not ours goes to ``replaced/``
+    discard_edits: bool = False  # so does what was edited by hand, which is made anew
+    keeps_info: bool = False  # the info file was edited by hand, and stays
+    planned: Origin | None = None  # what it was to be made from when its headers were read
+    headers: HeaderCheck | None = None  # what these said, for the receipt
+    name: str = field(init=False)  # the sample's id
+    folder: SampleFolder | None = field(init=False)  # that it comes from; None: the archive
+
+    def __post_init__(self) -> None:
+        folder = self.source.folder if isinstance(self.source, FolderSource) else None
+        object.__setattr__(self, "name", self.source.sample_id)
+        object.__setattr__(self, "folder", folder)
+
+    @property
+    def own_step(self) -> Step:
+        """The step whose issues are replaced when the task runs again."""
+        if self.folder is None:
+            return Step.CONFIRM_PAIRS
+        steps = (Step.SPLIT_PROSTATE_UTERUS, Step.DENOISE, Step.RESTORE, Step.BINARY_MASKS)
+        return next((step for step in steps if step in self.steps), Step.SMALL_REGIONS)
+
+
 class Reason(StrEnum):
     """Why a sample is made, or why not."""
 
@@ -73,21 +119,11 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToDo:
-    """What is left to do for a sample.
-
-    Parameters
-    ----------
-    reason : Reason
-        Why.
-    outputs : frozenset of Output
-        What to make; empty when all is complete.
-    result : SampleResult or None
-        How the sample ended, when all is complete.
-    """
+    """What is left to do for a sample."""
 
     reason: Reason
-    outputs: frozenset[Output] = EVERY_OUTPUT
-    result: SampleResult | None = None
+    outputs: frozenset[Output] = EVERY_OUTPUT  # what to make; empty when all is complete
+    result: SampleResult | None = None  # how the sample ended, when all is complete
 
 
 def find_todo(task: SampleTask, receipt: Receipt | None, origin: Origin) -> ToDo:
@@ -125,8 +161,8 @@ def _find_vanished(task: SampleTask, record: SampleRecord) -> list[StepIssue]:
     files = record.files
     if files is None or files.labels_present is None:
         return []
-    mask = task.layout.shown(task.layout.folder_of(files).mask)
-    of = (files.labels_present, files.spacing_mm, task.params.label_map, task.name, mask)
+    file = task.layout.shown(task.layout.folder_of(files).mask)
+    of = (files.labels_present, files.spacing_mm, task.params.label_map, task.name, file)
     found = denoise.check_vanished(record.changes, *of)
     return [StepIssue(Step.DENOISE, issue) for issue in found]
 
@@ -153,13 +189,6 @@ def find_misread(record: SampleRecord, headers: HeaderCheck) -> frozenset[Output
 
     All, where the geometry is another than what was written, as of headers in metres; the masks
     where their grid is their scan's turned over, which was not looked at.
-
-    Parameters
-    ----------
-    record : SampleRecord
-        Of the sample, as it was made by then.
-    headers : HeaderCheck
-        What its headers say now.
     """
     grids = {
         f.kind: (geometry.from_json(f.affine_json), f.shape)
@@ -211,22 +240,18 @@ def made_with(params: Params, edited: Collection[Edit] = ()) -> Mapping[Output, 
     Masks that were edited by hand depend on the label map only.
     """
     dataset = params.dataset
-    versions = [*_MASK_VERSIONS, *(() if dataset.splits_prostate_uterus else ("not split",))]
-    versions += _read_as(dataset)
+    versions: list[Any] = list(_MASK_VERSIONS)
+    if not dataset.splits_prostate_uterus:
+        versions.append("not split")
+    if dataset.label_values:
+        versions.append([list(pair) for pair in sorted(dataset.label_values.items())])
+    if dataset.has_label_files:
+        versions.append([merge_masks.RESULT_VERSION, *dataset.painting_order])
     labels = [list(entry) for entry in params.label_map.entries]
     masks = [versions, labels, _denoised_with(params)]
     if Edit.MASK in edited:
         masks = [_EDITED_VERSIONS, labels, None]
     return {Output.VOLUME: [*_VOLUME_VERSIONS, *dataset.channel_names], Output.MASKS: masks}
-
-
-def _read_as(dataset: DatasetDefinition) -> list[Any]:
-    """Return what a dataset's definition says of reading masks; nothing for most datasets."""
-    values = [list(pair) for pair in sorted(dataset.label_values.items())]
-    merged = (
-        [merge_masks.RESULT_VERSION, *dataset.painting_order] if dataset.has_label_files else []
-    )
-    return [found for found in (values, merged) if found]
 
 
 def _denoised_with(params: Params) -> list[Any] | None:
@@ -240,14 +265,8 @@ def _denoised_with(params: Params) -> list[Any] | None:
 def other_choices(made_by: Any, params: Params, *, may_be_restored: bool) -> tuple[bool, bool]:
     """Return whether masks were made with another label map, and with other exclusions.
 
-    Parameters
-    ----------
-    made_by : JSON value
-        What a receipt says that they were made with.
-    params : Params
-        With the label map and the exclusions as they are now.
-    may_be_restored : bool
-        Whether masks that are not denoised are taken for restored ones.
+    ``made_by`` is what a receipt says of them. Masks that are not denoised are taken for restored
+    ones where they ``may_be_restored``.
     """
     asked = made_with(params)[Output.MASKS]
     if not isinstance(made_by, list) or len(made_by) != len(asked):
@@ -309,21 +328,11 @@ def _read_unaltered(folder: SampleFolder, layout: Layout) -> Receipt | None:
 
 @dataclass(frozen=True)
 class ScanSize:
-    """What the header of a scan says of its size.
+    """What the header of a scan says of its size."""
 
-    Parameters
-    ----------
-    n_voxels : int
-        Its voxels, of one channel; 0 where the header cannot be read.
-    is_whole : bool
-        Whether its values are whole numbers of 16 bits, whatever they are.
-    n_channels : int
-        How many channels it has; their values are counted until the last one is read.
-    """
-
-    n_voxels: int = 0
-    is_whole: bool = True
-    n_channels: int = 1
+    n_voxels: int = 0  # of one channel; 0 where the header cannot be read
+    is_whole: bool = True  # its values are whole numbers of 16 bits, whatever they are
+    n_channels: int = 1  # their values are counted until the last one is read
 
     @classmethod
     def of(cls, ref: FileRef | None, n_channels: int = 1) -> ScanSize:

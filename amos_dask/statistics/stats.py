@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from amos_dask.engine.events import Listener
-from amos_dask.engine.session import Session, open_session
+from amos_dask.engine.session import FEW, Session, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
@@ -48,8 +48,6 @@ from amos_dask.steps.count_values import (
 from amos_dask.steps.mask_labels import labels_present
 from amos_dask.tables.own_workbooks import put_workbook
 
-# What is kept of so few samples is read at once: that takes less time than to start a cluster.
-FEW_SAMPLES = 32
 # So many rows of counts are held before they are added to the sum, and so many of the sum: more
 # than all usual whole numbers under each label of AMOS22.
 _HELD_ROWS = 1 << 19
@@ -58,24 +56,12 @@ _MOST_ROWS = 1 << 21
 
 @dataclass(frozen=True)
 class Statistics:
-    """What was written.
+    """What was written."""
 
-    Parameters
-    ----------
-    sheets : mapping of str to DataFrame
-        ``Intensities``, ``Organs``, ``Geometry``.
-    outputs : tuple of Path
-        The workbook, and the same as JSON.
-    issues : tuple of Issue
-        Samples that could not be counted.
-    label_voxels : mapping of str to mapping of int to int
-        Sample -> label -> voxels, the background left out.
-    """
-
-    sheets: Mapping[str, pd.DataFrame]
-    outputs: tuple[Path, ...]
-    issues: tuple[Issue, ...]
-    label_voxels: Mapping[str, Mapping[int, int]]
+    sheets: Mapping[str, pd.DataFrame]  # ``Intensities``, ``Organs``, ``Geometry``
+    outputs: tuple[Path, ...]  # the workbook, and the same as JSON
+    issues: tuple[Issue, ...]  # samples that could not be counted
+    label_voxels: Mapping[str, Mapping[int, int]]  # sample -> label -> voxels, no background
 
 
 def stats(
@@ -162,10 +148,8 @@ def write_statistics(
         for row in rows
         if row.labels_present is not None
     }
-    counted = {}
-    if len(sources) <= FEW_SAMPLES:
-        known = {name: known_voxels(source) for name, source in sources.items()}
-        counted = {name: n_voxels for name, n_voxels in known.items() if n_voxels is not None}
+    known = session.look("known", known_voxels, list(sources.values()))
+    counted = {name: n for name, n in zip(sources, known, strict=True) if n is not None}
     todo = [source for name, source in sources.items() if name not in counted]
     if todo:
         session.prepare_kernels()
@@ -209,7 +193,7 @@ def _describe(
     }
     every = list(chain.from_iterable(tasks.values()))
     found: dict[str, Mapping[int, Mapping[str, float]]] = {}
-    if len({source.name for sources in pools.values() for source in sources}) <= FEW_SAMPLES:
+    if len({source.name for sources in pools.values() for source in sources}) <= FEW:
         found = {task.name: describe_pool(task).value or {} for task in every}
     else:
         for outcome in session.map("sum", describe_pool, every):
@@ -277,20 +261,10 @@ def count_sample(source: FolderSource) -> StepResult[dict[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class PoolTask:
-    """A channel of a group of samples, described together.
+    """A channel of a group of samples, described together."""
 
-    Parameters
-    ----------
-    name : str
-        The group's and the channel's, for the task.
-    sources : tuple of FolderSource
-        The samples, counted.
-    channel : int
-        The channel, from 0.
-    """
-
-    name: str
-    sources: tuple[FolderSource, ...]
+    name: str  # the group's and the channel's, for the task
+    sources: tuple[FolderSource, ...]  # the samples, counted
     channel: int = 0
 
 

@@ -18,21 +18,11 @@ _MM3_IN_CM3 = 1000.0
 
 
 class Group(NamedTuple):
-    """Samples of one modality that have something in common; the first columns of each worksheet.
+    """Samples of one modality with something in common; the first columns of each worksheet."""
 
-    Parameters
-    ----------
-    modality : str
-        Of all of them.
-    grouped_by : {"modality", "scanner", "site", "subset"}
-        What they have in common.
-    group : str
-        Its name; a scanner's is the model's full name.
-    """
-
-    modality: str
-    grouped_by: str
-    group: str
+    modality: str  # of all of them
+    grouped_by: str  # one of `GROUPINGS`: what they have in common
+    group: str  # its name; a scanner's is the model's full name
 
 
 Groups = Mapping[Group, Sequence[SampleFiles]]

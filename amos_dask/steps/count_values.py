@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_labels, count_values
-from amos_dask.nifti import Mask, in_file_order
+from amos_dask.nifti import Mask
 
 _LABELS = 256
 # What stands for every value that is not finite; it sorts behind those that are.
@@ -84,15 +84,8 @@ def add_counts(found: Iterable[ValueCounts]) -> ValueCounts:
 class CountedValues:
     """The values of a volume under each label: rows of counts, a block at a time.
 
-    Values that are no usual whole numbers may be as many as there are voxels: they are held as they
-    are, four bytes each, and turned into rows when these are asked for.
-
-    Parameters
-    ----------
-    whole : ValueCounts
-        Of the usual whole numbers.
-    others : mapping of int to (n,) float32
-        Label -> all other values, ascending; infinity stands for those that are not finite.
+    Values that are no usual whole numbers may be as many as there are voxels: they are held by
+    label as they are, ascending, four bytes each, and turned into rows when these are asked for.
     """
 
     def __init__(self, whole: ValueCounts, others: Mapping[int, NDArray[np.float32]]) -> None:
@@ -153,18 +146,13 @@ def _merge(
 
 
 class ValueCounter:
-    """Counts the values of a volume under each label while the volume streams by.
+    """Counts the values of a volume under each label of its mask while the volume streams by.
 
-    Parameters
-    ----------
-    mask : (x, y, z) uint8
-        The final mask.
-    present : tuple of int
-        Labels that occur in it; all but the background are counted.
+    The labels are those that occur in the mask; all but the background are counted.
     """
 
     def __init__(self, mask: Mask, present: tuple[int, ...]) -> None:
-        self._labels = in_file_order(mask)
+        self._labels = mask.ravel(order="F")
         self._counted = np.array([label for label in present if label], np.uint8)
         self._rows = np.full(_LABELS, -1, np.int64)
         self._rows[self._counted] = np.arange(self._counted.size)

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -23,29 +24,17 @@ _LONGEST_MARK = 79
 
 
 def denoising_mark(params: DenoiseParams, excluded: frozenset[int] = frozenset()) -> str:
-    """Return the NIfTI ``descrip`` of a mask denoised this way.
+    """Return the NIfTI ``descrip`` of a mask that was denoised but for some labels.
 
-    Parameters
-    ----------
-    params : DenoiseParams
-        How.
-    excluded : frozenset of int
-        Labels left as they were.
-
-    Returns
-    -------
-    str
-        At most 79 characters, others for other parameters or labels; a checksum stands for what is
-        too long. Empty where every label is excluded: such a mask is not denoised.
+    At most 79 characters, others for other parameters or labels; a checksum stands for what is
+    too long. Empty where every label is excluded: such a mask is not denoised.
     """
     if excluded >= EVERY_LABEL:
         return ""
     kx, ky = params.kernel_size
     step = f"amos-dask denoise v{RESULT_VERSION}"
-    mark = (
-        f"{step} kernel={kx}x{ky} "
-        f"halfedge={params.filter_halfedge} mm2={float(params.region_area_thresh)!r}"
-    )
+    mark = f"{step} kernel={kx}x{ky} halfedge={params.filter_halfedge}"
+    mark += f" mm2={float(params.region_area_thresh)!r}"
     if not excluded:
         return mark
     labels = ",".join(map(str, sorted(excluded)))
@@ -81,14 +70,8 @@ def denoise_mask(
     """
     if excluded >= EVERY_LABEL:
         return mask
-    denoised = denoise_slices(
-        mask,
-        spacing_mm[:2],
-        params.region_area_thresh,
-        params.kernel_size,
-        params.filter_halfedge,
-    )
-    return undo_labels(mask, denoised, excluded)
+    how = params.region_area_thresh, params.kernel_size, params.filter_halfedge
+    return undo_labels(mask, denoise_slices(mask, spacing_mm[:2], *how), excluded)
 
 
 def check_vanished(
@@ -107,29 +90,22 @@ def check_vanished(
         What denoising changed; of a label that is gone, that is all of it.
     present : collection of int
         Labels of the denoised mask.
-    spacing_mm : (float, float, float)
-        Voxel size along x, y, z in mm.
-    label_map : LabelMap
-        Names of labels.
-    sample_id, file : str
-        Of the mask.
+    spacing_mm, label_map, sample_id, file
+        The mask's voxel size along x, y, z, names of labels, and what the issues name.
     """
     n_voxels = Counter[int]()
     for label, _, n in changes:
         if label != BACKGROUND and label not in present:
             n_voxels[label] += n
-    sx, sy, sz = spacing_mm
-    names, issues = label_map.names(), []
+    of = partial(make_issue, sample=sample_id, file=file)
+    (sx, sy, sz), names, issues = spacing_mm, label_map.names(), list[Issue]()
     for label, n in sorted(n_voxels.items()):
         name, volume_mm3 = names.get(label, "?"), n * sx * sy * sz
         message = f"denoising took away all {volume_mm3:.2f} mm3 of label {label} ({name})"
         action = "written without it; exclude the label from denoising to keep it"
-        issues.append(
-            make_issue("label_vanished", message, sample=sample_id, file=file, action=action)
-        )
+        issues.append(of("label_vanished", message, action=action))
     if issues and not any(present):
-        message = "the mask holds background only"
-        issues.append(make_issue("empty_mask", message, sample=sample_id, file=file))
+        issues.append(of("empty_mask", "the mask holds background only"))
     return issues
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -26,11 +27,6 @@ _FORMS_APART = 0.002
 
 def check_headers(sample: Sample) -> HeaderCheck:
     """Read the headers of a sample's files and check them.
-
-    Parameters
-    ----------
-    sample : Sample
-        With a volume, a mask, or both.
 
     Returns
     -------
@@ -67,8 +63,11 @@ def _read(
     except (UnreadableImageError, InaccessibleFileError) as error:
         issues.append(unreadable(sample, ref, kind, error))
         return None
-    if is_first or not geometry.is_usable(info.affine):
-        issues.extend(_check_geometry(sample.sample_id, ref, info, kind))
+    if not geometry.is_usable(info.affine):
+        issues.append(bad_affine(sample.sample_id, ref.path, kind))
+    elif is_first:
+        of = partial(make_issue, sample=sample.sample_id, file=ref.path)
+        issues += [of(code, message, action=action) for code, message, action in _oddities(info)]
     return info
 
 
@@ -106,25 +105,20 @@ def _unusable(sample_id: str, path: str, kind: Kind, code: str, message: str) ->
     return make_issue(code, message, sample=sample_id, file=path, action=action)
 
 
-def _check_geometry(sample_id: str, ref: FileRef, info: ImageInfo, kind: Kind) -> Iterator[Issue]:
-    if not geometry.is_usable(info.affine):
-        yield bad_affine(sample_id, ref.path, kind)
-        return
-    for code, message, action in _oddities(info):
-        yield make_issue(code, message, sample=sample_id, file=ref.path, action=action)
-
-
 def _oddities(info: ImageInfo) -> Iterator[tuple[str, str, str]]:
     """Yield code, message and action of what is odd about a usable affine."""
-    if info.unit != "mm":
-        yield _describe_unit(info)
+    sizes = _shown(info.spacing_mm)
+    said = f"xyzt_units says {info.unit}"
+    if info.unit != "mm" and info.mm_per_unit == 1:
+        yield "units_implausible", f"{said}, of voxels of {sizes}", "taken as mm"
+    elif info.unit != "mm":
+        yield "units_converted", said, f"converted to voxels of {sizes} mm"
     if not geometry.same_spacing(info.pixdim_mm, info.spacing_mm):
-        theirs, ours = _shown(info.pixdim_mm), _shown(info.spacing_mm)
-        message = f"pixdim says {theirs} mm, the affine {ours} mm"
+        message = f"pixdim says {_shown(info.pixdim_mm)} mm, the affine {sizes} mm"
         yield "bad_spacing", message, "the affine's spacing is used"
     lowest, highest = _PLAUSIBLE_MM
     if not lowest <= min(info.spacing_mm) <= max(info.spacing_mm) <= highest:
-        message = f"voxels of {_shown(info.spacing_mm)} mm are none of a scan of a person"
+        message = f"voxels of {sizes} mm are none of a scan of a person"
         yield "implausible_spacing", message, "taken as they are"
     if info.other_affine is not None:
         yield from _compare_forms(info, info.other_affine)
@@ -134,14 +128,6 @@ def _oddities(info: ImageInfo) -> Iterator[tuple[str, str, str]]:
         refused = "refuse the file" if info.other_affine is None else "read the file by its qform"
         message = f"the axes are not at right angles: {readers} {refused}"
         yield "not_orthonormal", message, "kept; they read what is written by its qform"
-
-
-def _describe_unit(info: ImageInfo) -> tuple[str, str, str]:
-    said = f"xyzt_units says {info.unit}"
-    if info.mm_per_unit == 1:
-        sizes = _shown(info.spacing_mm)
-        return "units_implausible", f"{said}, of voxels of {sizes}", "taken as mm"
-    return "units_converted", f"{said}", f"converted to voxels of {_shown(info.spacing_mm)} mm"
 
 
 def _compare_forms(info: ImageInfo, other: geometry.Affine) -> Iterator[tuple[str, str, str]]:

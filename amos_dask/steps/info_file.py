@@ -1,4 +1,4 @@
-"""Describe: the row of the dataset manifest, from headers; and the sample's info file."""
+"""Info file: what is known of a sample, as YAML for people and programs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 
 import yaml
 
-from amos_dask import geometry
-from amos_dask.nifti import ImageInfo
-from amos_dask.records import UNDEFINED, Metadata, Sample, SampleFiles
+from amos_dask.records import UNDEFINED, Metadata, Sample
 
 # Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
@@ -65,52 +63,3 @@ def parse_info_yaml(text: str) -> tuple[str, str, Metadata]:
         raise ValueError("a value is not text")  # as text, aliases of lists would be endless
     values = {name: UNDEFINED if v is None else str(v) for name, v in found.items()}
     return str(content["seq"]), str(content["subset"]), Metadata(**values)
-
-
-def describe_files(
-    *,
-    sample_id: str,
-    seq: str,
-    subset: str,
-    metadata: Metadata,
-    folder: str,
-    volume: ImageInfo,
-    mask_dtype: str | None,
-    labels_present: tuple[int, ...] | None,
-    binary_labels: tuple[int, ...],
-    channels: tuple[str, ...] = (),
-) -> SampleFiles:
-    """Return the dataset manifest's row of a sample from its written headers.
-
-    Parameters
-    ----------
-    sample_id, seq, subset, metadata : str, str, str, Metadata
-        From the sample or its folder and info file.
-    folder : str
-        POSIX path of the sample's folder relative to the manifest's root.
-    volume : ImageInfo
-        Header of the written volume.
-    mask_dtype : str or None
-        Type of the masks; None without one.
-    labels_present : tuple of int or None
-        Labels that occur in the mask.
-    binary_labels : tuple of int
-        Labels that have a binary mask.
-    channels : tuple of str
-        Names of the channels; none where there is but one.
-    """
-    return SampleFiles(
-        sample_id=sample_id,
-        seq=seq,
-        subset=subset,
-        metadata=metadata,
-        folder=folder,
-        labels_present=labels_present,
-        binary_labels=binary_labels,
-        shape=volume.shape,
-        spacing_mm=volume.spacing_mm,
-        vol_dtype=volume.dtype,
-        mask_dtype=mask_dtype,
-        channels=channels,
-        **geometry.describe(volume.affine),
-    )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amos_dask import geometry
+from amos_dask.datasets import MaskGeometry
 from amos_dask.errors import BadMaskError
 from amos_dask.issues import Issue, make_issue
+from amos_dask.kernels import scale_to_float32
 from amos_dask.nifti import ImageInfo, ImageReader, LabelReader, Mask
 
 # Raised when what this step makes changes: samples made with an older one are made again.
@@ -19,40 +23,26 @@ EDITED_VERSION = 1  # of masks that were edited by hand
 _EXPECTED_DEVIATION = 1e-3
 # How far apart corners of one grid may lie, as a part of its diagonal.
 _SAME_CORNERS = 2e-3
+# What one order must be better by than the other, to be taken for the scan's values alone.
+_LESS, _MORE = 0.95, 1.05
+_Values = NDArray[np.float64]
 
 
 class ReadLabels(NamedTuple):
-    """A mask that was read.
+    """A mask that was read."""
 
-    Parameters
-    ----------
-    labels : (x, y, z) uint8
-        Its voxels, Fortran-ordered.
-    n_rounded : int
-        How many of its values were no whole numbers, but near.
-    deviation : float
-        How far from one they were at most.
-    """
-
-    labels: Mask
-    n_rounded: int
-    deviation: float
+    labels: Mask  # Fortran-ordered
+    n_rounded: int  # how many of its values were no whole numbers, but near
+    deviation: float  # how far from one they were at most
 
     def check(self, sample_id: str, file: str) -> list[Issue]:
         """Return ``labels_rounded`` where values were."""
         if not self.n_rounded:
             return []
         message = f"{self.n_rounded} values are up to {self.deviation:.3g} off whole numbers"
-        return [
-            make_issue(
-                "labels_rounded",
-                message,
-                sample=sample_id,
-                file=file,
-                action="rounded",
-                severity="info" if self.deviation < _EXPECTED_DEVIATION else None,
-            )
-        ]
+        issue = make_issue("labels_rounded", message, sample=sample_id, file=file, action="rounded")
+        is_expected = self.deviation < _EXPECTED_DEVIATION
+        return [replace(issue, severity="info") if is_expected else issue]
 
 
 def read_mask(image: ImageReader, label_values: Mapping[int, int] | None = None) -> ReadLabels:
@@ -107,10 +97,8 @@ def check_pair(volume: ImageInfo, mask: ImageInfo) -> geometry.Turn | None:
     if turn is not None and geometry.turned_shape(turn, mask.shape) != volume.shape:
         turn = None
     if turn is None and not is_same:
-        raise BadMaskError(
-            "shape_mismatch",
-            f"the mask has the shape {mask.shape}, its scan {volume.shape}",
-        )
+        message = f"the mask has the shape {mask.shape}, its scan {volume.shape}"
+        raise BadMaskError("shape_mismatch", message)
     if not geometry.is_usable(mask.affine):
         raise BadMaskError("bad_affine", geometry.UNUSABLE)
     return turn
@@ -121,40 +109,23 @@ def check_affine(
 ) -> list[Issue]:
     """Return ``affine_repaired`` where a mask that keeps its order takes its volume's affine.
 
-    Parameters
-    ----------
-    volume, mask : ImageInfo
-        Their own headers, of one shape.
-    sample_id, file : str
-        For the issue.
-    why : str
-        Why it keeps its order, where it might have been turned.
+    ``why`` says why it keeps its order, where it might have been turned.
     """
     if geometry.is_same(mask.affine, volume.affine):
         return []
     norm = geometry.difference_norm(mask.affine, volume.affine)
     codes = _other_axis_codes(volume, mask)
-    return [
-        make_issue(
-            "affine_repaired",
-            f"the mask's affine differs from its scan's by {norm:.6g}{codes}{why}",
-            sample=sample_id,
-            file=file,
-            action="the scan's affine was taken",
-            severity="warning" if codes else "info",
-        )
-    ]
+    message = f"the mask's affine differs from its scan's by {norm:.6g}{codes}{why}"
+    action = "the scan's affine was taken"
+    issue = make_issue("affine_repaired", message, sample=sample_id, file=file, action=action)
+    return [replace(issue, severity="warning" if codes else "info")]
 
 
 def mask_turned(volume: ImageInfo, mask: ImageInfo, sample_id: str, file: str, why: str) -> Issue:
     """Return the issue of a mask whose voxels were turned; parameters as of `check_affine`."""
-    return make_issue(
-        "mask_turned",
-        f"the mask's grid is its scan's turned over{_other_axis_codes(volume, mask)}{why}",
-        sample=sample_id,
-        file=file,
-        action="its voxels were put in the scan's order",
-    )
+    message = f"the mask's grid is its scan's turned over{_other_axis_codes(volume, mask)}{why}"
+    action = "its voxels were put in the scan's order"
+    return make_issue("mask_turned", message, sample=sample_id, file=file, action=action)
 
 
 def _other_axis_codes(volume: ImageInfo, mask: ImageInfo) -> str:
@@ -164,35 +135,22 @@ def _other_axis_codes(volume: ImageInfo, mask: ImageInfo) -> str:
 
 
 class FittedMask(NamedTuple):
-    """An edited mask on its volume's grid.
+    """An edited mask on its volume's grid."""
 
-    Parameters
-    ----------
-    labels : (x, y, z) uint8, Fortran-ordered
-        In the order of the volume's voxels.
-    is_as_written : bool
-        Whether the file has the type and header with which masks are written, so that it can stay
-        as it is.
-    issues : tuple of Issue
-        What was found when it was read.
-    """
-
-    labels: Mask
-    is_as_written: bool
-    issues: tuple[Issue, ...] = ()
+    labels: Mask  # Fortran-ordered, in the order of the volume's voxels
+    is_as_written: bool  # its type and header are those of our masks, so that the file can stay
+    issues: tuple[Issue, ...] = ()  # what was found when it was read
 
 
 def fit_to_volume(labels: Mask, mask: ImageInfo, volume: ImageInfo) -> FittedMask | None:
-    """Return the labels in the order of the volume's voxels, axes turned over by the affine.
+    """Return labels in the order of the volume's voxels, axes turned over by the affine.
 
     Parameters
     ----------
     labels : (x, y, z) uint8
         As stored.
-    mask : ImageInfo
-        The mask's own header.
-    volume : ImageInfo
-        The header of the written volume.
+    mask, volume : ImageInfo
+        The mask's own header, and that of the written volume.
 
     Returns
     -------
@@ -218,3 +176,141 @@ def _has_header_of(volume: ImageInfo, mask: ImageInfo) -> bool:
         and all(a is not None and b is not None and geometry.is_same(a, b) for a, b in forms)
         and np.allclose(mask.pixdim_mm, volume.pixdim_mm, rtol=1e-4)
     )
+
+
+# ---------------------------------------------------------------- of a grid that is turned over
+
+
+class Fit(NamedTuple):
+    """How a mask lies on its scan."""
+
+    variation: float  # sum of squares of the scan's values about the mean of their label
+    step: float  # mean absolute difference of neighbours with different labels; NaN without any
+
+    def is_better_than(self, other: Fit) -> bool:
+        """Return whether this is the right order beyond doubt."""
+        varies_less = self.variation <= _LESS * other.variation and self.variation < other.variation
+        return varies_less and self.step >= _MORE * other.step
+
+
+def choose_order(fits: tuple[Fit, Fit] | None, preferred: MaskGeometry) -> tuple[MaskGeometry, str]:
+    """Choose the order in which a mask's voxels are taken.
+
+    Parameters
+    ----------
+    fits : (Fit, Fit) or None
+        Of the voxels as they are stored, and turned as the affine says; None where the scan
+        cannot be read.
+    preferred : {"stored", "world"}
+        What the dataset's definition says, for where the scan does not tell.
+
+    Returns
+    -------
+    order : {"stored", "world"}
+        Whether to keep the voxels' order or to turn them.
+    why : str
+        The figures, to be added to a message.
+    """
+    rule = f"the dataset's mask_geometry is {preferred}"
+    if fits is None:
+        return preferred, f"; {rule}"
+    stored, world = fits
+    figures = (
+        f"; turned, the scan's values vary {_compare(world.variation, stored.variation)} within "
+        f"labels and step {_compare(world.step, stored.step)} between them"
+    )
+    if stored.is_better_than(world):
+        return "stored", figures
+    if world.is_better_than(stored):
+        return "world", figures
+    return preferred, f"{figures}, which does not decide; {rule}"
+
+
+def _compare(one: float, other: float) -> str:
+    if not (np.isfinite(one) and np.isfinite(other) and other > 0):
+        return f"by {one:.3g} instead of {other:.3g}"
+    change = one / other - 1
+    return f"{abs(change):.1%} {'less' if change < 0 else 'more'}"
+
+
+def measure_fits(volume: ImageReader, stored: Mask, world: Mask) -> tuple[Fit, Fit]:
+    """Measure how a mask lies on its scan in two orders, slice by slice.
+
+    Parameters
+    ----------
+    volume : ImageReader
+        The scan, opened; it is read to its end.
+    stored, world : (x, y, z) uint8
+        The mask's voxels in the order stored, and turned; both of the scan's shape.
+
+    Returns
+    -------
+    (Fit, Fit)
+        Of the order stored, and of the turned one. Values that are not finite are left out.
+
+    Raises
+    ------
+    UnreadableImageError
+        When the scan is damaged.
+    """
+    sums = _Sums(stored), _Sums(world)
+    before = None
+    for z, values in enumerate(_slices(volume)):
+        steps = [np.abs(np.diff(values, axis=axis)) for axis in (0, 1)]
+        across = None if before is None else np.abs(values - before)
+        for each in sums:
+            each.add(z, values, steps, across)
+        before = values
+    return sums[0].fit(), sums[1].fit()
+
+
+def _slices(volume: ImageReader) -> Iterator[_Values]:
+    """Yield the scan's values slice by slice, (x, y) each; NaN where not finite."""
+    info = volume.info
+    n_pixels, n_filled = info.shape[0] * info.shape[1], 0
+    pixels = np.empty(n_pixels, np.float32)
+    for chunk in volume.chunks():
+        while chunk.size:
+            part = chunk[: n_pixels - n_filled]
+            target = pixels[n_filled : n_filled + part.size]
+            scale_to_float32(part, info.slope, info.inter, target)
+            chunk, n_filled = chunk[part.size :], n_filled + part.size
+            if n_filled == n_pixels:
+                values = np.where(np.isfinite(pixels), pixels, np.nan).astype(np.float64)
+                yield values.reshape(info.shape[:2], order="F")
+                n_filled = 0
+
+
+class _Sums:
+    """What the fit of a mask is made of, summed up slice by slice."""
+
+    def __init__(self, labels: Mask) -> None:
+        self._labels = labels
+        self._n, self._sum, self._squares = np.zeros((3, 256))
+        self._n_steps, self._steps = 0, 0.0
+
+    def add(self, z: int, values: _Values, steps: list[_Values], across: _Values | None) -> None:
+        """Add a slice: its values, their steps along x and y, and those from the slice before."""
+        labels = self._labels[:, :, z]
+        is_finite = ~np.isnan(values)
+        here, known = labels[is_finite], values[is_finite]
+        self._n += np.bincount(here, minlength=256)
+        self._sum += np.bincount(here, known, 256)
+        self._squares += np.bincount(here, known * known, 256)
+        for axis, along in enumerate(steps):
+            self._add_steps(along, np.diff(labels, axis=axis) != 0)
+        if across is not None:
+            self._add_steps(across, labels != self._labels[:, :, z - 1])
+
+    def _add_steps(self, steps: _Values, is_border: NDArray[np.bool_]) -> None:
+        found = steps[is_border]
+        found = found[~np.isnan(found)]
+        self._n_steps += found.size
+        self._steps += float(found.sum())
+
+    def fit(self) -> Fit:
+        """Return the fit of all slices."""
+        there = self._n > 0
+        within = self._squares[there] - self._sum[there] ** 2 / self._n[there]
+        step = self._steps / self._n_steps if self._n_steps else float("nan")
+        return Fit(max(0.0, float(within.sum())), step)

@@ -1,9 +1,8 @@
-"""Labels of a mask: which occur, prostate told from uterus by the sex, a binary mask of each."""
+"""Labels of a mask: which occur, and prostate told from uterus by the patient's sex."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
@@ -11,11 +10,11 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels import count_labels, remap_labels
 from amos_dask.labels import PROSTATE, UTERUS, LabelMap
 from amos_dask.metadata_forms import find_sex
-from amos_dask.nifti import ImageInfo, Mask, mask_header, write_labels
+from amos_dask.nifti import Mask
 
 # Raised when what a step makes changes: samples made with an older one are made again.
 SPLIT_VERSION = 1
-BINARY_MASKS_VERSION = 1
+BINARY_MASKS_VERSION = 1  # of `amos_dask.nifti.write_labels`, as `amos_dask.sample.masks` calls it
 
 
 def labels_present(mask: Mask) -> tuple[int, ...]:
@@ -27,17 +26,14 @@ def check_labels(
     present: tuple[int, ...], label_map: LabelMap, sample_id: str, file: str
 ) -> list[Issue]:
     """Return ``unknown_label`` when a mask holds labels that the map lacks, and ``empty_mask``."""
-    issues = []
+    of, issues = partial(make_issue, sample=sample_id, file=file), []
     unknown = label_map.unknown(present)
     if unknown:
         message = f"labels {', '.join(map(str, unknown))} are not in the label map"
         action = "mask left as it is; no binary masks, no denoising"
-        issues.append(
-            make_issue("unknown_label", message, sample=sample_id, file=file, action=action)
-        )
+        issues.append(of("unknown_label", message, action=action))
     if present == (0,):
-        message = "the mask holds background only"
-        issues.append(make_issue("empty_mask", message, sample=sample_id, file=file))
+        issues.append(of("empty_mask", "the mask holds background only"))
     return issues
 
 
@@ -67,23 +63,3 @@ def check_sex(present: tuple[int, ...], sex: str, sample_id: str, file: str) -> 
     message = f"label {PROSTATE} is there and the patient's sex is {sex!r}"
     action = f"label {PROSTATE} left as it is"
     return [make_issue("unknown_sex", message, sample=sample_id, file=file, action=action)]
-
-
-def write_binary_masks(paths: Mapping[int, Path], mask: Mask, volume: ImageInfo) -> tuple[int, ...]:
-    """Write one uint8 mask of zeros and ones for each label.
-
-    Parameters
-    ----------
-    paths : mapping of int to Path
-        Label -> where to write (temporary names).
-    mask : (x, y, z) uint8
-        Multi-label mask.
-    volume : ImageInfo
-        Geometry of the written files.
-
-    Returns
-    -------
-    tuple of int
-        Labels that occur in the mask, ascending; all others have the same empty file.
-    """
-    return write_labels(paths, mask_header(volume), mask)

@@ -16,29 +16,14 @@ from amos_dask.records import Overlap
 # Raised when what this step makes changes: samples made with an older one are made again.
 RESULT_VERSION = 1
 
-# ``later`` or ``earlier`` in the label map, or names of labels, of which a later one wins.
-Precedence = str | Sequence[str]
-
 
 class MergedMask(NamedTuple):
-    """A mask that was merged.
+    """A mask that was merged."""
 
-    Parameters
-    ----------
-    labels : (x, y, z) uint8
-        Its voxels, Fortran-ordered.
-    n_rounded : int
-        How many values in all files were neither 0 nor 1, but near.
-    deviation : float
-        How far from one of them they were at most.
-    overlaps : tuple of Overlap
-        Every two labels that share voxels, in order.
-    """
-
-    labels: Mask
-    n_rounded: int
-    deviation: float
-    overlaps: tuple[Overlap, ...]
+    labels: Mask  # Fortran-ordered
+    n_rounded: int  # how many values in all files were neither 0 nor 1, but near
+    deviation: float  # how far from one of them they were at most
+    overlaps: tuple[Overlap, ...]  # every two labels that share voxels, in order
 
 
 class MaskMerger:
@@ -60,14 +45,7 @@ class MaskMerger:
         self._n_rounded, self._deviation = 0, 0.0
 
     def add(self, label: int, image: ImageReader) -> None:
-        """Read the mask of a label; whoever catches an error gives the merging up.
-
-        Parameters
-        ----------
-        label : int
-            In 1..255, not added before.
-        image : ImageReader
-            Its mask, opened, on the scan's grid; it is read to its end.
+        """Read the mask of a label to its end; whoever catches an error gives the merging up.
 
         Raises
         ------
@@ -92,17 +70,9 @@ class MaskMerger:
         self._deviation = max(self._deviation, reader.deviation)
 
     def merged(self, order: Sequence[int]) -> MergedMask:
-        """Return the merged mask.
+        """Return the merged mask; each label of ``order`` overwrites those before it.
 
-        Parameters
-        ----------
-        order : sequence of int
-            All labels, each of which overwrites those before it.
-
-        Raises
-        ------
-        ValueError
-            When a label is missing that was added.
+        Raises ValueError when a label is missing that was added.
         """
         labels, shared = self._sets.resolve(order)
         overlaps = tuple(Overlap(*map(int, row)) for row in shared)
@@ -114,24 +84,14 @@ def check_overlaps(
     overlaps: Sequence[Overlap],
     spacing_mm: tuple[float, float, float],
     label_map: LabelMap,
-    precedence: Precedence,
+    precedence: str | Sequence[str],
     sample_id: str,
     file: str,
 ) -> list[Issue]:
     """Return ``labels_overlap`` where labels share voxels.
 
-    Parameters
-    ----------
-    overlaps : sequence of Overlap
-        What they share.
-    spacing_mm : (float, float, float)
-        Voxel size along x, y, z in mm.
-    label_map : LabelMap
-        Names of labels.
-    precedence : str or sequence of str
-        What decided: ``later``, ``earlier``, or names of which a later one wins.
-    sample_id, file : str
-        For the issue.
+    ``precedence`` decided: ``later`` or ``earlier`` in the label map, or names of which a later
+    one wins.
     """
     if not overlaps:
         return []

@@ -37,14 +37,8 @@ def choose_slices(difference: Difference, shape: tuple[int, int, int]) -> tuple[
     """Return the slices to show, most changed voxels first.
 
     The three that changed most, and for each label that changes in none of them, those with the
-    most voxels first, the slice in which it changed most; six slices at most.
-
-    Parameters
-    ----------
-    difference : Difference
-        What changed.
-    shape : (int, int, int)
-        Of the mask; slices are counted along z.
+    most voxels first, the slice in which it changed most; six slices at most, counted along z of
+    a mask of this shape.
     """
     before, after = difference.before, difference.after
     slices = difference.voxels // (shape[0] * shape[1])
@@ -60,26 +54,13 @@ def choose_slices(difference: Difference, shape: tuple[int, int, int]) -> tuple[
 
 
 class PictureTaker:
-    """Takes pictures of slices while the volume streams by.
+    """Takes pictures of slices of a denoised mask while the volume streams by.
 
-    Parameters
-    ----------
-    mask : (x, y, z) uint8
-        The denoised mask.
-    difference : Difference
-        Of the mask before denoising and this one.
-    affine : (4, 4) float64
-        Voxel index to RAS+ mm.
-    modality : str
-        ``ct`` is shown in Hounsfield units.
+    The difference is that of the mask before denoising and this one.
     """
 
     def __init__(
-        self,
-        mask: Mask,
-        difference: Difference,
-        affine: geometry.Affine,
-        modality: str,
+        self, mask: Mask, difference: Difference, affine: geometry.Affine, modality: str
     ) -> None:
         self._view = _View.of(affine)
         self._modality = modality
@@ -97,9 +78,8 @@ class PictureTaker:
         for k, grey in self._grey.items():
             first, last = max(start, k * self._size), min(end, (k + 1) * self._size)
             if first < last:
-                grey[first - k * self._size : last - k * self._size] = chunk[
-                    first - start : last - start
-                ]
+                part = chunk[first - start : last - start]
+                grey[first - k * self._size : last - k * self._size] = part
 
     def result(self) -> list[dict[str, Any]]:
         """Return the pictures, most changed voxels first, as JSON values."""

@@ -49,29 +49,14 @@ def find_small_regions(
     for threshold in thresholds_mm3:
         small = by_label[(known & (volume_mm3 < threshold))[by_label]]
         centroids = round_half_even(components.coordinate_sums[small], components.n_voxels[small])
-        regions = tuple(
-            Region(int(label), int(x), int(y), int(z), int(size), float(volume))
-            for label, (x, y, z), size, volume in zip(
-                components.label[small],
-                centroids,
-                components.n_voxels[small],
-                volume_mm3[small],
-                strict=True,
-            )
-        )
-        found.append((float(threshold), regions))
+        sizes = components.n_voxels[small], volume_mm3[small]
+        columns = (components.label[small], *centroids.T, *sizes)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        found.append((float(threshold), tuple(Region(*row) for row in rows)))
     return tuple(found)
 
 
 def round_half_even(sums: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return ``sums / counts`` rounded half to even, in whole numbers and so exactly.
-
-    Parameters
-    ----------
-    sums : (n, 3) int64
-        Non-negative sums.
-    counts : (n,) int64
-        Positive counts.
-    """
+    """Return (n, 3) ``sums`` of at least 0 by (n,) ``counts``, exactly rounded half to even."""
     # A mean that is no half is further from one than float64 rounds sums below 2 ** 52.
     return np.rint(sums / counts[:, None]).astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,22 +31,12 @@ Watcher = Callable[[NDArray[np.float32]], None]
 
 
 class SeenValues(NamedTuple):
-    """What was seen of a volume's values while it streamed by.
+    """What was seen of a volume's values while it streamed by."""
 
-    Parameters
-    ----------
-    all_finite : bool
-        Whether none is NaN or infinite.
-    is_constant : bool
-        Whether all are one value.
-    n_first, n_last : int
-        How many slices along z, from the first and back from the last, hold one value each.
-    """
-
-    all_finite: bool
-    is_constant: bool
-    n_first: int
-    n_last: int
+    all_finite: bool  # none is NaN or infinite
+    is_constant: bool  # all are one value
+    n_first: int  # slices along z, from the first on, that hold one value each
+    n_last: int  # and back from the last
 
 
 class _FlatSlices:
@@ -93,11 +83,6 @@ def convert_volume(image: ImageReader, path: Path, watchers: Sequence[Watcher] =
     watchers : sequence of callable
         Each is shown all values in file order, chunk by chunk; a chunk is valid until it returns.
 
-    Returns
-    -------
-    SeenValues
-        What is odd about the values.
-
     Raises
     ------
     UnreadableImageError
@@ -108,22 +93,18 @@ def convert_volume(image: ImageReader, path: Path, watchers: Sequence[Watcher] =
     all_finite, slices = True, _FlatSlices(info.shape[0] * info.shape[1])
     buffer = np.empty(_CHUNK_VOXELS, np.float32)
     with ImageWriter(path, volume_header(info)) as writer:
-        for stored in _small_chunks(image):
-            values = buffer[: stored.size]
-            scale_to_float32(stored, info.slope, info.inter, values)
-            if may_be_infinite:
-                all_finite &= bool(np.isfinite(values).all())
-            slices.add(values)
-            writer.write(values)
-            for watcher in watchers:
-                watcher(values)
+        for chunk in image.chunks():
+            for start in range(0, chunk.size, _CHUNK_VOXELS):
+                stored = chunk[start : start + _CHUNK_VOXELS]
+                values = buffer[: stored.size]
+                scale_to_float32(stored, info.slope, info.inter, values)
+                if may_be_infinite:
+                    all_finite &= bool(np.isfinite(values).all())
+                slices.add(values)
+                writer.write(values)
+                for watcher in watchers:
+                    watcher(values)
     return slices.result(all_finite=all_finite)
-
-
-def _small_chunks(image: ImageReader) -> Iterator[NDArray[Any]]:
-    for chunk in image.chunks():
-        for start in range(0, chunk.size, _CHUNK_VOXELS):
-            yield chunk[start : start + _CHUNK_VOXELS]
 
 
 def _may_be_infinite(info: ImageInfo) -> bool:
@@ -136,16 +117,13 @@ def _may_be_infinite(info: ImageInfo) -> bool:
 
 
 def check_values(seen: SeenValues) -> Iterator[tuple[str, str]]:
-    """Yield code and message of the issue for all that is odd about a volume's values."""
+    """Yield code and message for all that is odd about a volume's values."""
     if not seen.all_finite:
         yield "non_finite_voxels", "NaN or infinite voxels"
     if seen.is_constant:
         yield "constant_volume", "all voxels have one value"
     elif seen.n_first or seen.n_last:
         ends = ((seen.n_first, "first"), (seen.n_last, "last"))
-        where = " and ".join(f"the {_slices(end, n)}" for n, end in ends if n)
+        slices = (f"{end} slice" if n == 1 else f"{end} {n} slices" for n, end in ends if n)
+        where = " and ".join(f"the {each}" for each in slices)
         yield "empty_slices", f"{where} along z, each of one value"
-
-
-def _slices(end: str, n: int) -> str:
-    return f"{end} slice" if n == 1 else f"{end} {n} slices"

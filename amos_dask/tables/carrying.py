@@ -154,22 +154,12 @@ class _Old:
 
 @dataclass(frozen=True)
 class _Moves:
-    """Where cells of an older worksheet go in the new one.
+    """Where cells of an older worksheet go in the new one."""
 
-    Parameters
-    ----------
-    rows, columns : mapping of int to int
-        Place there -> place in the new one.
-    keeps_rows : bool
-        All rows are there still, at their places.
-    is_shifted : bool
-        Columns are at other places, so that formulas and ranges may point to others.
-    """
-
-    rows: Mapping[int, int]
+    rows: Mapping[int, int]  # place there -> place in the new one
     columns: Mapping[int, int]
-    keeps_rows: bool
-    is_shifted: bool
+    keeps_rows: bool  # all rows are there still, at their places
+    is_shifted: bool  # columns are at other places: formulas and ranges may point to others
 
     @classmethod
     def find(cls, old: _Old, frame: pd.DataFrame) -> _Moves:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -32,8 +32,8 @@ from amos_dask.tables.manifests import (
     overlaps_frame,
     region_frames,
 )
-from amos_dask.tables.own_splits import put_manifest
-from amos_dask.tables.own_workbooks import put_workbook
+from amos_dask.tables.own_splits import renew_indexes, renew_splits
+from amos_dask.tables.own_workbooks import Draft, Drafted, put_workbook
 from amos_dask.tables.splits import (
     STANDARD_SUBSETS,
     available_subsets,
@@ -51,21 +51,11 @@ Workbooks = dict[Path, dict[str, pd.DataFrame]]
 
 @dataclass(frozen=True)
 class Tables:
-    """What was written.
-
-    Parameters
-    ----------
-    counts : TableCounts
-        Rows.
-    issues : tuple of Issue
-        Samples and modalities that are missing.
-    outputs : tuple of Path
-        The workbooks.
-    """
+    """What was written."""
 
     counts: TableCounts
-    issues: tuple[Issue, ...]
-    outputs: tuple[Path, ...]
+    issues: tuple[Issue, ...]  # samples and modalities that are missing, or in no part of a split
+    outputs: tuple[Path, ...]  # the workbooks
 
 
 def fingerprint(*sources: object) -> str:
@@ -81,7 +71,8 @@ def write_tables(
     params: Params,
     samples: Sequence[Sample],
     headers: Mapping[str, HeaderCheck],
-    records: Iterable[SampleRecord],
+    records: Sequence[SampleRecord],
+    draft: Callable[[list[Draft]], Mapping[str, Drafted]],
 ) -> Tables:
     """Write every manifest of ROOT, and remove those for which there are no samples any more.
 
@@ -93,10 +84,12 @@ def write_tables(
         Label map and thresholds.
     samples, headers
         The archive, for its manifest.
-    records : iterable of SampleRecord
+    records : sequence of SampleRecord
         All organised samples, by number.
+    draft : callable
+        Has workbooks written by workers, as many as it likes; gives them by the drafts' names.
     """
-    records, label_map, layout = list(records), params.label_map, own.layout
+    label_map, layout = params.label_map, own.layout
     archive = archive_frame(samples, headers)
     books: Workbooks = {layout.archive_manifest: {MANIFEST_SHEET: archive}}
     n_regions = []
@@ -104,11 +97,7 @@ def write_tables(
         sheets = _region_sheets(records, label_map, threshold, after=after)
         books[layout.regions_manifest(threshold, after=after)] = sheets
         n_regions.append(len(sheets[REGIONS_SHEET]))
-    books[layout.denoise_changes] = {CHANGES_SHEET: _changes(records, label_map)}
-    if layout.dataset.has_label_files:
-        books[layout.overlaps] = {OVERLAPS_SHEET: _overlaps(records, label_map)}
-    else:
-        own.remove(layout.overlaps)
+    books |= _pair_books(layout, records, label_map)
     files = [record.files for record in records if record.files is not None]
     issues: list[Issue] = []
     for modality in (None, *layout.groups):
@@ -116,8 +105,11 @@ def write_tables(
         rows = [row for row in files if row.folder.startswith(below)]
         frame = dataset_frame(rows, label_map, below, layout.dataset.channel_names)
         issues += _missing(layout, frame, modality)
-        books |= _dataset_books(layout, frame, modality)
-    issues += _write(own, books)
+        if rows:
+            of_group, unassigned = _dataset_books(own, frame, modality)
+            books |= of_group
+            issues += unassigned
+    _write(own, books, draft)
     by_threshold = zip(params.region_volume_thresh, n_regions[::2], n_regions[1::2], strict=True)
     counts = TableCounts(len(archive), len(files), tuple(by_threshold))
     return Tables(counts, tuple(issues), tuple(books))
@@ -135,48 +127,50 @@ def _region_sheets(
     return dict(zip((MANIFEST_SHEET, REGIONS_SHEET), region_frames(found, label_map), strict=True))
 
 
-def _changes(records: Iterable[SampleRecord], label_map: LabelMap) -> pd.DataFrame:
-    rows = [(r.sample_id, r.files.spacing_mm, r.changes) for r in records if r.files is not None]
-    return changes_frame(rows, label_map)
+def _pair_books(layout: Layout, records: Iterable[SampleRecord], label_map: LabelMap) -> Workbooks:
+    """Return what denoising changed, and what masks of labels share where there are such masks."""
+    found = [(r.sample_id, r.files.spacing_mm, r) for r in records if r.files is not None]
+    changes = changes_frame([(name, mm, r.changes) for name, mm, r in found], label_map)
+    books = {layout.denoise_changes: {CHANGES_SHEET: changes}}
+    if layout.dataset.has_label_files:
+        overlaps = overlaps_frame([(name, mm, r.overlaps) for name, mm, r in found], label_map)
+        books[layout.overlaps] = {OVERLAPS_SHEET: overlaps}
+    return books
 
 
-def _overlaps(records: Iterable[SampleRecord], label_map: LabelMap) -> pd.DataFrame:
-    rows = [(r.sample_id, r.files.spacing_mm, r.overlaps) for r in records if r.files is not None]
-    return overlaps_frame(rows, label_map)
-
-
-def _dataset_books(layout: Layout, frame: pd.DataFrame, modality: str | None) -> Workbooks:
-    """Return the manifest with its split, and the index manifests, of one group of samples."""
-    if frame.empty:
-        return {}
-    path = layout.dataset_manifest(modality)
+def _dataset_books(
+    own: OwnFiles, frame: pd.DataFrame, modality: str | None
+) -> tuple[Workbooks, list[Issue]]:
+    """Return the manifest of one group of samples with its splits, and the index manifests."""
+    layout = own.layout
+    path, folder = layout.dataset_manifest(modality), layout.splits(modality)
     split = official_split(frame, SPLIT_NAME, path)
     indexes = index_frames(split, SPLIT_NAME, available_subsets(split), path)
-    return {
-        path: {MANIFEST_SHEET: frame, SPLIT_NAME: split},
-        **{
-            layout.splits(modality) / f"{stem}.xlsx": {MANIFEST_SHEET: index}
-            for stem, index in indexes.items()
-        },
-    }
+    renewed = renew_splits(own, path, frame)
+    books: Workbooks = {path: {MANIFEST_SHEET: frame, SPLIT_NAME: split, **renewed.sheets}}
+    books |= {folder / f"{stem}.xlsx": {MANIFEST_SHEET: rows} for stem, rows in indexes.items()}
+    return books, renewed.issues
 
 
-def _write(own: OwnFiles, books: Workbooks) -> list[Issue]:
+def _write(
+    own: OwnFiles, books: Workbooks, draft: Callable[[list[Draft]], Mapping[str, Drafted]]
+) -> None:
     """Write workbooks; those of earlier runs that are not among them go."""
-    layout, issues = own.layout, list[Issue]()
+    layout = own.layout
     names = [f"{index_stem(SPLIT_NAME, subsets)}.xlsx" for subsets in STANDARD_SUBSETS]
-    for modality in (None, *layout.groups):
-        folder = layout.splits(modality)
-        indexes = (folder / name for name in names)
-        for path in (layout.dataset_manifest(modality), *indexes):
-            if path not in books:
-                own.remove(path)
-    for path, sheets in books.items():
-        if SPLIT_NAME in sheets:
-            issues += put_manifest(own, path, sheets.pop(MANIFEST_SHEET), sheets)
-        else:
-            put_workbook(own, path, sheets)
-    return issues
+    manifests = [layout.dataset_manifest(modality) for modality in (None, *layout.groups)]
+    folders = [layout.splits(modality) for modality in (None, *layout.groups)]
+    for path in (layout.overlaps, *manifests, *(f / name for f in folders for name in names)):
+        if path not in books:
+            own.remove(path)
+    drafts = [Draft(layout.key(p), s, own.find_written(p), layout.state) for p, s in books.items()]
+    drafted = draft(drafts)
+    for (path, sheets), known in zip(books.items(), drafts, strict=True):
+        put_workbook(own, path, sheets, drafted=drafted.get(known.name))
+        if path in manifests:
+            renew_indexes(own, path, sheets)
+    for path in (found.path for found in drafted.values() if found.path is not None):
+        path.unlink(missing_ok=True)
 
 
 def _missing(layout: Layout, frame: pd.DataFrame, modality: str | None) -> list[Issue]:

@@ -63,17 +63,11 @@ def put_manifest(
 
 @dataclass
 class OwnSplits:
-    """The splits of a workbook that `make_split` made, for a new manifest.
+    """The splits of a workbook that `make_split` made, for a new manifest."""
 
-    Parameters
-    ----------
-    sheets : dict of str to DataFrame
-        Their worksheets, and ``Splits``; no others than the workbook has.
-    issues : list of Issue
-        Samples that are in no part, though others like them are.
-    """
-
+    # Their worksheets, and ``Splits``; no others than the workbook has.
     sheets: dict[str, pd.DataFrame] = field(default_factory=dict)
+    # Samples that are in no part, though others like them are.
     issues: list[Issue] = field(default_factory=list)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,15 +13,54 @@ from openpyxl import Workbook
 
 from amos_dask.errors import ForeignFileError, ManifestError, WorkbookLockedError
 from amos_dask.root.identity import AlteredFile, Change, find_altered
-from amos_dask.root.own_files import IndexOf, OwnFile, OwnFiles, OwnSheet
+from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.staging import temporary_name
+from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import loses_something, restore_titles, write_into
 from amos_dask.tables.workbook import describe, describe_worksheet, load, save_workbook
 
 Sheets = Mapping[str, pd.DataFrame]
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A workbook that a worker is to write under a temporary name."""
+
+    name: str  # as ROOT_DIR lists it
+    sheets: Sheets
+    known: OwnFile | None  # what is there; it is not written if that holds the same
+    folder: Path  # where to write it
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """What became of a draft: what the workbook holds, and where it is if it was written."""
+
+    sheets: Mapping[str, OwnSheet]
+    path: Path | None
+
+
+def write_draft(draft: Draft) -> Drafted:
+    """Describe a workbook, and write it unless the one that is there holds the same."""
+    described = _describe(draft.sheets)
+    if draft.known is not None and described == draft.known.sheets:
+        return Drafted(described, None)
+    path = draft.folder / temporary_name(Path(draft.name).name)
+    save_workbook(path, draft.sheets)
+    return Drafted(described, path)
+
+
+def _describe(sheets: Sheets) -> dict[str, OwnSheet]:
+    return {title: describe(title, frame) for title, frame in sheets.items()}
+
+
 def put_workbook(
-    own: OwnFiles, path: Path, sheets: Sheets, *, index_of: IndexOf | None = None
+    own: OwnFiles,
+    path: Path,
+    sheets: Sheets,
+    *,
+    index_of: IndexOf | None = None,
+    drafted: Drafted | None = None,
 ) -> None:
     """Have a workbook of ours hold frames as worksheets.
 
@@ -38,6 +77,8 @@ def put_workbook(
         Worksheet title -> frame.
     index_of : IndexOf, optional
         What it is an index of.
+    drafted : Drafted, optional
+        What a worker has made of these frames.
 
     Raises
     ------
@@ -47,19 +88,28 @@ def put_workbook(
     WorkbookLockedError
         When it is open in another program; in a run it is an issue.
     """
+
+    def save(to: Path) -> None:
+        if drafted is not None and drafted.path is not None:
+            with suppress(OSError):  # its place is on another disk, or it cannot be seen from here
+                drafted.path.replace(to)
+                return
+        save_workbook(to, sheets)
+
     with own.trying():
-        described = {title: describe(title, frame) for title, frame in sheets.items()}
-        told = OwnFile(sheets=described, index_of=index_of)
-        before = own.find(path)
-        if before is None or not own.is_as_written(path):
-            _look_into(own, path, sheets, told)
+        told = OwnFile(
+            sheets=_describe(sheets) if drafted is None else drafted.sheets, index_of=index_of
+        )
+        before = own.find_written(path)
+        if before is None:
+            _look_into(own, path, sheets, told, save)
         elif before.sheets == told.sheets:
             own.note(path, replace(before, index_of=index_of))
         elif before.is_shared or before.sheets.keys() - sheets.keys():
-            _look_into(own, path, sheets, told)
+            _look_into(own, path, sheets, told, save)
         else:
             require_closed(path)
-            own.write(path, partial(save_workbook, sheets=sheets), told=told)
+            own.write(path, save, told=told)
 
 
 def require_closed(path: Path) -> None:
@@ -71,9 +121,11 @@ def require_closed(path: Path) -> None:
             raise WorkbookLockedError(path, name)
 
 
-def _look_into(own: OwnFiles, path: Path, sheets: Sheets, told: OwnFile) -> None:
+def _look_into(
+    own: OwnFiles, path: Path, sheets: Sheets, told: OwnFile, save: Callable[[Path], None]
+) -> None:
     """Write a workbook that is not there, or not known to be all ours."""
-    write_new = partial(own.write, path, partial(save_workbook, sheets=sheets), told=told)
+    write_new = partial(own.write, path, save, told=told)
     if path.is_symlink() or not path.is_file():
         write_new()  # which says what is the matter with a folder or a link
         return
@@ -158,11 +210,10 @@ def add_worksheets(
         When it is open in another program.
     """
     require_closed(path)
-    before = own.find(path) if own.is_as_written(path) else None
+    before = own.find_written(path)
     told = None
     if before is not None:
-        described = {title: describe(title, frame) for title, frame in sheets.items()}
-        told = replace(before, sheets={**before.sheets, **described}, is_shared=True)
+        told = replace(before, sheets={**before.sheets, **_describe(sheets)}, is_shared=True)
     with closing(load(path)) as workbook:
         restore_titles(workbook, sheets)
         is_lossy = loses_something(path)

@@ -30,33 +30,16 @@ _NUMBERED = re.compile(r"split(\d{1,9})_", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class SplitMethod:
-    """How a split is made: what gives the same split of the same manifest again.
+    """How a split is made: what gives the same split of the same manifest again."""
 
-    Parameters
-    ----------
-    kind : str
-        ``official``, ``kfold`` or ``holdout``.
-    shares : mapping of str to Fraction
-        Part -> its share of the samples; empty where the manifest's subsets are the parts.
-    parts : str
-        Number of folds, or fractions with commas.
-    seed : int or None
-        Seed of the shuffling.
-    stratify : tuple of str
-        By what.
-    group : str
-        What stays together: ``patient`` or nothing.
-    samples : str
-        ``labelled`` or ``all``.
-    """
-
-    kind: str = "official"
+    kind: str = "official"  # or ``kfold``, ``holdout``
+    # Part -> its share of the samples; empty where the manifest's subsets are the parts.
     shares: Mapping[str, Fraction] = field(default_factory=dict)
-    parts: str = ""
-    seed: int | None = None
-    stratify: tuple[str, ...] = ()
-    group: str = ""
-    samples: str = "all"
+    parts: str = ""  # number of folds, or fractions with commas
+    seed: int | None = None  # of the shuffling
+    stratify: tuple[str, ...] = ()  # by what
+    group: str = ""  # what stays together: ``patient`` or nothing
+    samples: str = "all"  # or ``labelled``
 
     def cells(self) -> dict[str, Any]:
         """Return its cells of worksheet ``Splits``."""

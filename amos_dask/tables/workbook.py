@@ -27,7 +27,7 @@ from openpyxl.workbook.defined_name import DefinedName
 
 from amos_dask.errors import ManifestError
 from amos_dask.root.layout import SPLIT_NAME
-from amos_dask.root.own_files import OwnSheet
+from amos_dask.root.table_state import OwnSheet
 
 LARGEST_CELL = 32_767
 LARGEST_SHEET = 1_048_576  # rows, the header included

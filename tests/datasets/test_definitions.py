@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -328,6 +329,13 @@ def test_an_archive_answers_the_open_questions(tmp_path: Path) -> None:
         assert read(tmp_path, found.to_yaml()) == found
 
 
+@pytest.fixture(scope="module")
+def spleen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Return an archive, and what its dataset.json says."""
+    path = write_decathlon(tmp_path_factory.mktemp("spleen")).path
+    return path, json.loads((path / "dataset.json").read_text())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -344,20 +352,16 @@ def test_an_archive_answers_the_open_questions(tmp_path: Path) -> None:
     ],
 )
 def test_a_dataset_json_that_does_not_tell(
-    change: dict[str, Any], message: str | None, tmp_path: Path
+    change: dict[str, Any], message: str | None, spleen: tuple[Path, dict[str, Any]]
 ) -> None:
-    import json
-
-    archive = write_decathlon(tmp_path)
-    path = archive.path / "dataset.json"
-    content = json.loads(path.read_text()) | change
-    path.write_text(json.dumps(content))
+    path, content = spleen
+    (path / "dataset.json").write_text(json.dumps(content | change))
     if message is None:
-        found = discover_one(str(archive.path), definition=find_definition("decathlon"))
+        found = discover_one(str(path), definition=find_definition("decathlon"))
         assert len(found.samples) == 5
         return
     with pytest.raises(AmosDaskError) as error:
-        discover_one(str(archive.path), definition=find_definition("decathlon"))
+        discover_one(str(path), definition=find_definition("decathlon"))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -53,25 +53,25 @@ def read(folder: Path, text: str) -> tuple[Rows, list[Issue]]:
 # ---------------------------------------------------------------- csv
 
 
-def test_a_hundred_thousand_rows_are_read_in_no_time(tmp_path: Path) -> None:
-    text = csv_of(*(row_of(n, f"value {n}") for n in range(100_000)))
+def test_twenty_thousand_rows_are_read_in_no_time(tmp_path: Path) -> None:
+    text = csv_of(*(row_of(n, f"value {n}") for n in range(20_000)))
     start = time.perf_counter()
     rows, issues = read(tmp_path, text)
-    assert time.perf_counter() - start < 30
-    assert len(rows) == 100_000
-    assert rows["99999"][0].site == "value 99999"
+    assert time.perf_counter() - start < 6
+    assert len(rows) == 20_000
+    assert rows["19999"][0].site == "value 19999"
     assert [issue.code for issue in issues] == ["unknown_metadata_value"] * 3  # a column each
     assert all(len(issue.message) < 200 for issue in issues)
 
 
-def test_a_hundred_thousand_bad_rows_are_named_as_far_as_anyone_would_read(tmp_path: Path) -> None:
-    bad = (row_of(f"scan {n}") for n in range(100_000))
+def test_twenty_thousand_bad_rows_are_named_as_far_as_anyone_would_read(tmp_path: Path) -> None:
+    bad = (row_of(f"scan {n}") for n in range(20_000))
     rows, issues = read(tmp_path, csv_of(row_of(1, "UND"), *bad, row_of(2, "UND")))
     assert list(rows) == ["0001", "0002"]
     assert {(issue.code, issue.file) for issue in issues} == {("bad_metadata_row", "meta.csv")}
     assert len(issues) == 101
     assert "row 3" in issues[0].message
-    assert "99900 more" in issues[-1].message
+    assert "19900 more" in issues[-1].message
 
 
 @pytest.mark.parametrize("cell", ["x" * 100_000, "a\nb", "=1+1\r\n", "\x1b[2J"])

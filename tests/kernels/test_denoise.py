@@ -32,7 +32,7 @@ from amos_dask.kernels import denoise_slices
 Mask = NDArray[np.uint8]
 
 N_BLOCKS = 8
-N_CASES = 3200 if JIT else 640
+N_CASES = 1600 if JIT else 640
 MAX_SIDE = 14 if JIT else 8
 HYPOTHESIS_SIDE = 12 if JIT else 7
 
@@ -52,7 +52,7 @@ def assert_matches_oracle(case: DenoiseCase, message: str = "") -> None:
 
 
 @given(case=denoise_cases(HYPOTHESIS_SIDE), layout=layouts())
-@examples(with_jit=500, without_jit=150)
+@examples(with_jit=250, without_jit=150)
 def test_any_slice_gives_the_slice_of_the_oracle(
     case: DenoiseCase, layout: Callable[[Mask], Mask]
 ) -> None:
@@ -71,7 +71,7 @@ def test_thousands_of_random_slices_give_those_of_the_oracle(block: int) -> None
 
 
 def test_random_masks_of_several_slices_give_those_of_the_oracle() -> None:
-    for seed in range(300 if JIT else 20):
+    for seed in range(150 if JIT else 20):
         rng = np.random.default_rng([seed, 1])
         assert_matches_oracle(random_denoise_case(rng, MAX_SIDE, max_slices=6), f"seed {seed}")
 

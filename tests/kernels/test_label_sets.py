@@ -25,7 +25,7 @@ def merged(
     for label, bits in binary.items():
         sets.begin(label)
         for start in range(0, n_voxels, chunk):
-            assert sets.cover(start, bits[start : start + chunk].astype(np.uint8)) == 0
+            assert not sets.cover(start, bits[start : start + chunk].astype(np.uint8))
     labels, shared = sets.resolve(order)
     assert (labels.dtype, shared.dtype, shared.shape[1:]) == (np.uint8, np.int64, (3,))
     return labels, [tuple(row) for row in shared.tolist()]
@@ -98,14 +98,14 @@ def test_more_sets_than_16_bits_can_number() -> None:
     assert {n for _, _, n in shared} == {1 << (n_labels - 2)}
 
 
-def test_values_above_1_are_counted_and_cover_nothing() -> None:
+def test_values_above_1_are_told_and_cover_nothing() -> None:
     rng = np.random.default_rng(2)
     for n_voxels in (1, 64, 150):
         sets = LabelSets(n_voxels)
         for label in (1, 2, 3):
             values = rng.choice(np.array([0, 1, 2, 3, 255], np.uint8), n_voxels)
             sets.begin(label)
-            assert sets.cover(0, values) == np.count_nonzero(values > 1)
+            assert sets.cover(0, values) == np.any(values > 1)
             covered = values == 1
         labels = sets.resolve([1, 2, 3])[0]
         np.testing.assert_array_equal(labels == 3, covered)

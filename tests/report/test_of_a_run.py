@@ -185,7 +185,7 @@ def test_the_command_makes_what_run_makes(
     result = program("report", copy, "--cluster", cluster_address)
     assert str(copy / "descriptor" / "report.html") in result.stdout
     assert_same(contents(root), contents(copy))
-    said = program("verify", copy, exit_code=3).stdout
+    said = program("verify", copy, "--cluster", cluster_address, exit_code=3).stdout
     assert "as it was written, with errors" in said
 
 

@@ -47,19 +47,19 @@ def test_what_it_made_is_complete_and_stays_as_it_is(folder: Path, cluster_addre
     assert {name: after[name] for name in before} == before
     assert (root / "grouped" / "dataset_manifest.xlsx").exists()
     assert (root / "descriptor" / "statistics.xlsx").exists()
-    program("verify", root)
+    program("verify", root, "--cluster", cluster_address)
     receipt = Receipts(Layout(root)).read("amos_0001")
     assert receipt is not None
     assert receipt.headers is not None  # learnt now, so that the next run need not read them
 
 
-def test_denoising_that_it_did_can_be_undone(folder: Path) -> None:
+def test_denoising_that_it_did_can_be_undone(folder: Path, cluster_address: str) -> None:
     (archived,) = folder.glob("amos22/labelsTr/*.nii.gz")
     before = voxels(archived)
     before[before == 15] = 16  # of a woman
     mask = sample_dir(folder / "AMOS22", "0001") / "amos_0001_mask.nii.gz"
     assert (voxels(mask) != before).any()
-    program("restore", "--root_dir", mask.parents[2])
+    program("restore", "--root_dir", mask.parents[2], "--cluster", cluster_address)
     assert (voxels(mask) == before).all()
 
 
@@ -69,4 +69,4 @@ def test_other_parameters_ask_for_its_masks_again(folder: Path, cluster_address:
     assert go_on(folder, cluster_address, 10.0) == {Reason.CHANGED}
     assert volume.stat().st_mtime_ns == changed
     assert go_on(folder, cluster_address, 10.0) == {Reason.COMPLETE}
-    program("verify", folder / "AMOS22")
+    program("verify", folder / "AMOS22", "--cluster", cluster_address)

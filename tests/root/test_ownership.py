@@ -9,7 +9,7 @@ import pytest
 from amos_dask.errors import ForeignFileError
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.ownership import end_run, find_set_aside, run_number, set_aside
+from amos_dask.root.replaced import end_run, find_set_aside, run_number, set_aside
 from amos_dask.root.staging import Journal, Staging, find_journals, remove_temporaries
 
 
@@ -109,6 +109,12 @@ def test_after_a_kill_what_was_written_is_still_ours(layout: Layout) -> None:
     assert write(layout, "two") == []
     assert path.read_text() == "two"
     assert find_journals(layout) == []
+
+
+def test_what_is_given_up_leaves_no_empty_folder(layout: Layout) -> None:
+    with Staging() as staging:
+        staging.path_for(layout.descriptor / "new/a.txt")
+    assert not (layout.descriptor / "new").exists()
 
 
 def test_temporary_files_of_a_kill_go_and_those_of_others_stay(layout: Layout) -> None:

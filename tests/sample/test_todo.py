@@ -21,8 +21,7 @@ from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import EVERY_OUTPUT, Output, Receipt, Receipts
 from amos_dask.sample import todo
 from amos_dask.sample.make import make_sample
-from amos_dask.sample.task import SampleTask
-from amos_dask.sample.todo import Reason, ToDo, current_receipt, find_todo
+from amos_dask.sample.todo import Reason, SampleTask, ToDo, current_receipt, find_todo
 from amos_dask.steps import (
     denoise,
     info_file,

@@ -11,8 +11,8 @@ from nibabel.affines import from_matvec
 
 from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
-from amos_dask.nifti import ImageInfo, make_header, parse_header
-from amos_dask.steps.mask_labels import check_labels, write_binary_masks
+from amos_dask.nifti import ImageInfo, make_header, mask_header, parse_header, write_labels
+from amos_dask.steps.mask_labels import check_labels
 
 FEW = LabelMap(((0, "background"), (1, "spleen"), (3, "liver")))
 LAS = from_matvec(np.diag([-0.8, 0.8, 5.0]), [100, -120, -300])
@@ -29,7 +29,7 @@ def test_each_label_has_its_voxels_on_the_volumes_geometry(
     mask = np.random.default_rng(0).choice([0, 1, 5, 16], (4, 3, 5)).astype(np.uint8, order="F")
     before = mask.copy()
     paths = {label: tmp_path / f"{label}.nii.gz" for label in AMOS22.label_map}
-    assert write_binary_masks(paths, mask, volume) == (0, 1, 5, 16)
+    assert write_labels(paths, mask_header(volume), mask) == (0, 1, 5, 16)
     for label, path in paths.items():
         image = nib.load(path)
         found = np.asanyarray(image.dataobj)
@@ -42,7 +42,7 @@ def test_each_label_has_its_voxels_on_the_volumes_geometry(
 def test_absent_labels_have_the_same_empty_file(tmp_path: Path, volume: ImageInfo) -> None:
     mask = np.ones((4, 3, 5), np.uint8, order="F")
     paths = {label: tmp_path / f"{label}.nii.gz" for label in (0, 1, 2, 3)}
-    assert write_binary_masks(paths, mask, volume) == (1,)
+    assert write_labels(paths, mask_header(volume), mask) == (1,)
     assert paths[0].read_bytes() == paths[2].read_bytes() == paths[3].read_bytes()
     assert paths[0].read_bytes() != paths[1].read_bytes()
     assert not np.asanyarray(nib.load(paths[2]).dataobj).any()
@@ -53,7 +53,7 @@ def test_the_files_of_all_labels_add_up_to_one_everywhere(
 ) -> None:
     mask = np.random.default_rng(1).integers(0, 17, (4, 3, 5)).astype(np.uint8, order="F")
     paths = {label: tmp_path / f"{label}.nii.gz" for label in AMOS22.label_map}
-    write_binary_masks(paths, mask, volume)
+    write_labels(paths, mask_header(volume), mask)
     total = sum(np.asanyarray(nib.load(path).dataobj).astype(int) for path in paths.values())
     np.testing.assert_array_equal(total, np.ones((4, 3, 5)))
 
@@ -69,7 +69,7 @@ def test_labels_in_few_pieces_of_a_large_mask(tmp_path: Path, volume: ImageInfo)
     for folder in (tmp_path / "first", tmp_path / "second"):
         folder.mkdir()
         paths = {label: folder / f"{label}.nii.gz" for label in range(7)}
-        assert write_binary_masks(paths, mask, large) == (0, 1, 3, 5)
+        assert write_labels(paths, mask_header(large), mask) == (0, 1, 3, 5)
         contents.append([path.read_bytes() for path in paths.values()])
     assert contents[0] == contents[1]
     for label, path in paths.items():

@@ -375,7 +375,7 @@ def test_axes_off_right_angles_are_told(tmp_path: Path, forms: dict[str, int], t
 # ---------------------------------------------------------------- any bytes
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(
     fields=st.dictionaries(
         st.sampled_from([*range(76, 92, 4), *range(256, 328, 4)]),  # pixdim, quaternion, sform

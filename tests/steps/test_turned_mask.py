@@ -25,8 +25,8 @@ from amos_dask.datasets import AMOS22, MaskGeometry, find_definition
 from amos_dask.issues import Issue
 from amos_dask.nifti import open_image, read_info
 from amos_dask.records import Metadata
-from amos_dask.sample.archive_source import ArchiveSource
-from amos_dask.steps.turned_mask import Fit, choose_order, measure_fits
+from amos_dask.sample.source import ArchiveSource
+from amos_dask.steps.mask import Fit, choose_order, measure_fits
 
 Array = NDArray[Any]
 REAL_SCANS = os.environ.get("AMOS_DASK_REAL_SCANS", "")

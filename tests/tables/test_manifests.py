@@ -333,7 +333,7 @@ def test_issue_worksheet_without_issues_keeps_its_header() -> None:
 
 @pytest.mark.parametrize("code", sorted(CATALOGUE))
 def test_an_issue_takes_the_catalogues_severity(code: str) -> None:
-    assert make_issue(code, "").severity == CATALOGUE[code].severity
+    assert make_issue(code, "").severity == CATALOGUE[code]
 
 
 # ---------------------------------------------------------------- what denoising changed
