@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import dask
@@ -13,7 +17,9 @@ from amos_dask.engine.connect import connect
 from amos_dask.engine.options import BATCH_SYSTEMS, ClusterOptions, complete, load_defaults
 from amos_dask.errors import ClusterError
 
+_handler = signal.getsignal(signal.SIGINT)
 dask_jobqueue = pytest.importorskip("dask_jobqueue")
+signal.signal(signal.SIGINT, _handler)  # it makes of Ctrl-C an end with status 0
 
 # Lines of the job of one worker with 3 GB and 90 minutes, in queue "short" for account "us".
 EXPECTED = {
@@ -52,6 +58,25 @@ def test_the_job_asks_for_what_the_options_say(system: str) -> None:
     assert "--lifetime 4590s --lifetime-stagger 540s" in text
     assert "export OMP_NUM_THREADS=1" in text
     assert "export PYTHONSAFEPATH=1" in text
+
+
+def test_ctrl_c_stays_what_it_is() -> None:
+    code = (
+        "import signal; from amos_dask import AmosDaskError, ClusterOptions;"
+        "from amos_dask.engine.connect import connect\n"
+        "try:\n  with connect(ClusterOptions('slurm', queue='none')): pass\n"
+        "except AmosDaskError as error: print(error)\n"
+        "import dask_jobqueue; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": "/nowhere"},
+        check=True,
+    ).stdout
+    assert "slurm" in said
+    assert said.splitlines()[-1] == "True"
 
 
 @pytest.mark.parametrize("system", BATCH_SYSTEMS)

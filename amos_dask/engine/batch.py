@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def start_batch(options: ClusterOptions, security: Any) -> Any:
         When dask-jobqueue is missing or the batch system takes no job.
     """
     system = str(options.cluster)
-    with needing(f"--cluster {system}", "slurm"):
+    with needing(f"--cluster {system}", "slurm"), _keeping_ctrl_c():
         import dask_jobqueue
     import dask
 
@@ -81,6 +83,15 @@ def start_batch(options: ClusterOptions, security: Any) -> Any:
             raise ClusterError(f"{system} takes no job: {_words(error)}.") from error
         raise
     return cluster
+
+
+@contextmanager
+def _keeping_ctrl_c() -> Iterator[None]:
+    """Leave Ctrl-C what it is: dask-jobqueue, when imported, makes of it an end with status 0."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    if signal.getsignal(signal.SIGINT) is not before:
+        signal.signal(signal.SIGINT, before)
 
 
 def job_arguments(options: ClusterOptions) -> dict[str, Any]:
