@@ -23,7 +23,12 @@ from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.replaced import end_run, set_aside
-from amos_dask.tables.own_workbooks import find_altered_files, put_workbook
+from amos_dask.tables.own_workbooks import (
+    Draft,
+    find_altered_files,
+    put_workbook,
+    write_draft,
+)
 from amos_dask.tables.workbook import read_sheet
 
 NAME = "grouped/book.xlsx"
@@ -442,3 +447,20 @@ def test_whatever_people_add_is_there_afterwards(
     assert aside(layout) == []
     for name in columns:
         assert after.loc[[A, B, C], name].tolist() == saved.loc[[A, B, C], name].tolist()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_draft_gets_its_place_or_is_written_anew(layout: Layout, *, is_there: bool) -> None:
+    sheets = {"Manifest": frame(A, D)}
+    with OwnFiles(layout, is_run=True) as own:
+        known = own.find_written(layout.root / NAME)
+        drafted = write_draft(Draft(NAME, sheets, known, layout.state))
+        assert drafted.path is not None
+        if not is_there:  # as where its place is on another disk, or a network disk is slow
+            drafted.path.unlink()
+        put_workbook(own, layout.root / NAME, sheets, drafted=drafted)
+        again = own.find_written(layout.root / NAME)
+        assert write_draft(Draft(NAME, sheets, again, layout.state)).path is None
+    assert own.issues() == []
+    assert read_sheet(layout.root / NAME, "Manifest")["ID"].tolist() == [A, D]
+    assert list(layout.root.rglob("*.part~")) == []
