@@ -16,8 +16,9 @@ from roots import assert_same, contents, program, voxels
 
 import amos_dask
 from amos_dask.datasets import AMOS22
+from amos_dask.engine import graph
 from amos_dask.engine.events import Event, WorkStarted
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.root.choices import require_sample_folders
 from amos_dask.root.layout import Layout
 from amos_dask.sample.source import FolderSource
@@ -252,6 +253,27 @@ def test_workers_write_the_workbooks_of_many_samples(
     assert "tables" in works
     assert_same(contents(root), contents(copy))
     assert list(copy.rglob("*.part~")) == []
+
+
+def test_workbooks_are_written_although_all_workers_have_gone(
+    root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_tasks(client: Any, work: str, *more: Any) -> Iterator[Any]:
+        if work in ("known", "tables"):
+            raise ClusterError("the cluster has had no workers")
+        yield from before(client, work, *more)
+
+    before = graph.run_tasks
+    monkeypatch.setattr(graph, "run_tasks", run_tasks)
+    for module in ("engine.session", "conclude"):
+        monkeypatch.setattr(f"amos_dask.{module}.FEW", 1)
+    copy = tmp_path / "R"
+    shutil.copytree(root, copy)
+    for path in copy.rglob("*.xlsx"):
+        path.unlink()
+    with Client(cluster_address) as client:
+        amos_dask.run(copy, cluster=client, progress="none")
+    assert_same(contents(root), contents(copy))
 
 
 def test_of_few_samples_what_is_kept_is_read_without_a_cluster(root: Path, tmp_path: Path) -> None:
