@@ -62,6 +62,7 @@ def set_aside(layout: Layout, path: Path, *, leave: bool = False) -> None:
 def _is_same(path: Path, place: Path) -> bool:
     if path.is_symlink() or not (path.is_file() and place.is_file()):
         return False
+    filecmp.clear_cache()  # which knows files by their sizes and times
     return filecmp.cmp(path, place, shallow=False)
 
 

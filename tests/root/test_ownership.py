@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_after_a_kill_what_was_written_is_still_ours(layout: Layout) -> None:
     assert write(layout, "two") == []
     assert path.read_text() == "two"
     assert find_journals(layout) == []
+
+
+def test_files_of_one_size_and_time_are_all_kept(layout: Layout) -> None:
+    path = layout.descriptor / "a.txt"
+    for text in ("one", "one", "two"):
+        path.write_text(text)
+        os.utime(path, (1, 1))  # as programs do that keep the times of what they copy
+        set_aside(layout, path)
+    kept = layout.replaced.rglob("a*.txt")
+    assert sorted(file.read_text() for file in kept) == ["one", "two"]
 
 
 def test_what_is_given_up_leaves_no_empty_folder(layout: Layout) -> None:
