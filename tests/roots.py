@@ -29,7 +29,7 @@ from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Staging
 from amos_dask.sample.source import ArchiveSource
 from amos_dask.sample.todo import EVERY_STEP, SampleTask
-from amos_dask.tables.workbook import save_workbook
+from amos_dask.tables.new_workbook import save_workbook
 
 # What costs half of a small run, where nothing of it is looked at.
 BARE = ("--no_report", "--no_statistics")

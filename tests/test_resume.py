@@ -40,7 +40,7 @@ from amos_dask.phantom import METADATA_NAME
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Journal
 from amos_dask.root.working import hold_lock
-from amos_dask.tables import own_workbooks, workbook
+from amos_dask.tables import new_workbook, own_workbooks
 
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]
 MASKED = ["amos_0001", "amos_0004", "amos_0507", "amos_0508"]
@@ -633,7 +633,7 @@ def test_a_run_interrupted_before_its_manifests_writes_them_later(
     made: Path, empty: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Path] = []
-    write = workbook.save_workbook
+    write = new_workbook.save_workbook
 
     def full(path: Path, sheets: Any) -> None:
         written.append(path)

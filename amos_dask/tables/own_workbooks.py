@@ -17,7 +17,8 @@ from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.staging import temporary_name
 from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import loses_something, restore_titles, write_into
-from amos_dask.tables.workbook import describe, describe_worksheet, load, save_workbook
+from amos_dask.tables.new_workbook import save_workbook
+from amos_dask.tables.workbook import describe, describe_worksheet, load
 
 Sheets = Mapping[str, pd.DataFrame]
 

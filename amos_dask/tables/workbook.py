@@ -9,12 +9,11 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
 import pandas as pd
@@ -41,37 +40,13 @@ _HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
 # What openpyxl lets through of its parts when a workbook is damaged.
 _DAMAGED = (
     *(OSError, LookupError, ValueError, TypeError, AttributeError),
-    *(InvalidFileException, zipfile.BadZipFile, zlib.error, ParseError),
+    *(InvalidFileException, zipfile.BadZipFile, zlib.error),
+    SyntaxError,  # of XML, whether openpyxl reads it with lxml or without
 )
 # The name that lists the worksheets in which tables go on.
 _MARK = "amos_dask_further_worksheets"
 # XML cannot hold these; openpyxl refuses them.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-
-
-def save_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
-    """Write frames as the worksheets of a new workbook.
-
-    Parameters
-    ----------
-    path : Path
-        The ``.xlsx``; written over if it exists.
-    sheets : mapping of str to DataFrame
-        Worksheet title -> frame. Missing values become blank cells, strings become text cells
-        whatever they look like (never formulas), numbers stay numbers. What is longer than a
-        worksheet can be goes on in ``title (2)`` and so on; `read_sheet` reads all of it.
-    """
-    workbook = Workbook(write_only=True)
-    try:
-        for title, frame in sheets.items():
-            add_table(workbook, title, frame)
-        workbook.save(path)
-    except BaseException:  # Ctrl-C as well
-        # Left to the garbage collector, half-written worksheets complain on stderr.
-        for sheet in workbook.worksheets:
-            with suppress(Exception):
-                sheet.close()
-        raise
 
 
 def read_sheet(path: Path, title: str, *, values_of: Collection[str] = ()) -> pd.DataFrame:
@@ -189,14 +164,37 @@ def fits_one(frame: pd.DataFrame) -> bool:
 
 def add_table(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
     """Write a table's worksheets at the end of a workbook."""
+    for sheet, part in add_worksheets_of(workbook, title, frame):
+        # Styled once: openpyxl looks a style up each time one is set.
+        text = text_like(sheet)
+        for values in cell_values(part):
+            sheet.append(
+                [
+                    _text_cell(sheet, text, v) if isinstance(v, str) else _cell(sheet, v)
+                    for v in values
+                ]
+            )
+
+
+def add_worksheets_of(
+    workbook: Workbook, title: str, frame: pd.DataFrame
+) -> list[tuple[Any, pd.DataFrame]]:
+    """Make a table's worksheets at the end of a workbook; return each with its part of the rows.
+
+    They have everything but those rows.
+    """
     n_rows = LARGEST_SHEET - 1  # without the header
-    _fill_sheet(workbook.create_sheet(title), frame.iloc[:n_rows])
-    further = []
-    for start in range(n_rows, len(frame), n_rows):
+    titles = [title]
+    sheets = [workbook.create_sheet(title)]
+    for _ in range(n_rows, len(frame), n_rows):
         free = (f"{title} ({number})" for number in count(2))
-        further.append(next(name for name in free if name not in workbook.sheetnames))
-        _fill_sheet(workbook.create_sheet(further[-1]), frame.iloc[start : start + n_rows])
-    _mark(workbook, [*_marked(workbook), *further])
+        titles.append(next(name for name in free if name not in workbook.sheetnames))
+        sheets.append(workbook.create_sheet(titles[-1]))
+    _mark(workbook, [*_marked(workbook), *titles[1:]])
+    parts = [frame.iloc[k * n_rows : (k + 1) * n_rows] for k in range(len(sheets))]
+    for sheet, part in zip(sheets, parts, strict=True):
+        _lay_out(sheet, part)
+    return list(zip(sheets, parts, strict=True))
 
 
 def remove_further(workbook: Workbook, title: str) -> None:
@@ -220,20 +218,11 @@ def _mark(workbook: Workbook, titles: list[str]) -> None:
         workbook.defined_names[_MARK] = DefinedName(_MARK, attr_text=places, hidden=True)
 
 
-def _fill_sheet(sheet: Any, frame: pd.DataFrame) -> None:
-    rows = cell_values(frame)
-    _lay_out(sheet, frame, rows)  # before the rows: a write-only sheet is streamed
-    # Styled once: openpyxl looks a style up each time one is set.
-    header, text = WriteOnlyCell(sheet), WriteOnlyCell(sheet)
-    header.font, header.fill, text.number_format = _HEADER_FONT, _HEADER_FILL, "@"
-    sheet.append([_text_cell(sheet, header, str(name)) for name in frame.columns])
-    for values in rows:
-        sheet.append(
-            [
-                _text_cell(sheet, text, value) if isinstance(value, str) else _cell(sheet, value)
-                for value in values
-            ]
-        )
+def text_like(sheet: Any) -> Any:
+    """Return a cell that looks as those with text do."""
+    cell = WriteOnlyCell(sheet)
+    cell.number_format = "@"
+    return cell
 
 
 def _text_cell(sheet: Any, like: Any, value: str) -> Any:
@@ -269,15 +258,20 @@ def _cell_value(value: Any) -> Any:
     return number if math.isfinite(number) else None
 
 
-def _lay_out(sheet: Any, frame: pd.DataFrame, rows: list[list[Any]]) -> None:
+def _lay_out(sheet: Any, frame: pd.DataFrame) -> None:
+    """Write the header, and what goes before it: a write-only sheet is streamed."""
     sheet.freeze_panes = "B2"
     narrowest, widest = _WIDTHS
+    rows = cell_values(frame.iloc[:_ROWS_THAT_SET_WIDTHS])
     for index, name in enumerate(frame.columns):
-        shown = [len(str(r[index])) for r in rows[:_ROWS_THAT_SET_WIDTHS] if r[index] is not None]
+        shown = [len(str(row[index])) for row in rows if row[index] is not None]
         width = min(max([len(str(name)), narrowest, *shown]), widest) + 2
         sheet.column_dimensions[get_column_letter(index + 1)].width = width
     if len(frame.columns):
         sheet.auto_filter.ref = f"A1:{get_column_letter(len(frame.columns))}{len(frame) + 1}"
+    header = WriteOnlyCell(sheet)
+    header.font, header.fill = _HEADER_FONT, _HEADER_FILL
+    sheet.append([_text_cell(sheet, header, str(name)) for name in frame.columns])
 
 
 def load(path: Path, *, read_only: bool = False) -> Workbook:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
-import itertools
 import math
 import sys
 import tempfile
@@ -25,10 +25,10 @@ from amos_dask.errors import ManifestError
 from amos_dask.root import staging
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.tables import workbook
 from amos_dask.tables.own_workbooks import add_worksheets
 from amos_dask.tables.workbook import (
     LARGEST_CELL,
+    add_table,
     read_sheet,
     require_columns,
     sheet_names,
@@ -472,11 +472,16 @@ FULL = OSError(28, "No space left on device")
 
 
 def break_saving(monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(book: openpyxl.Workbook, path: Path) -> None:
-        Path(path).write_bytes(b"PK half")
-        raise FULL
+    close = zipfile.ZipFile.close
 
-    monkeypatch.setattr(openpyxl.Workbook, "save", half)
+    def half(book: zipfile.ZipFile) -> None:
+        is_written = book.mode == "w" and book.filename is not None
+        close(book)
+        if is_written:
+            Path(str(book.filename)).write_bytes(b"PK half")
+            raise FULL
+
+    monkeypatch.setattr(zipfile.ZipFile, "close", half)
 
 
 def break_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -520,30 +525,69 @@ def test_a_failed_write_leaves_the_old_workbook_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
+class Interrupted:
+    """A value in the middle of which Ctrl-C is pressed."""
+
+    def __float__(self) -> float:
+        raise KeyboardInterrupt
+
+
 @gives_up
-@pytest.mark.parametrize("n_cells", [3, 700])
+@pytest.mark.parametrize("n_rows", [3, 1500])
 def test_an_interrupted_write_is_quiet_and_leaves_the_old_workbook(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_cells: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_rows: int
 ) -> None:
     path = tmp_path / "book.xlsx"
     before = valid_workbook(path)
-    cells, write_cell = itertools.count(), workbook._text_cell
-
-    def interrupt(*arguments: Any) -> Any:
-        if next(cells) > n_cells:
-            raise KeyboardInterrupt
-        return write_cell(*arguments)
-
     complaints: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", complaints.append)
-    monkeypatch.setattr(workbook, "_text_cell", interrupt)
-    frame = pd.DataFrame({"ID": ["x"] * 500})
+    frame = pd.DataFrame({"ID": pd.Series(["x"] * n_rows + [Interrupted()], dtype=object)})
     with pytest.raises(KeyboardInterrupt):
-        write_workbook(path, {"Manifest": frame, "Regions": frame})
+        write_workbook(path, {"Manifest": frame[:n_rows], "Regions": frame})
     gc.collect()  # an unclosed worksheet would complain now, at the latest
     assert complaints == []
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+times = st.one_of(
+    st.datetimes(datetime.datetime(1950, 1, 1), datetime.datetime(2090, 1, 1)),
+    st.dates(datetime.date(1950, 1, 1), datetime.date(2090, 1, 1)),
+    st.times(),
+)
+
+
+@few_examples
+@given(frame=frames(), more=st.lists(times, max_size=3))
+def test_a_new_workbook_is_the_one_that_openpyxl_alone_would_write(
+    frame: pd.DataFrame, more: list[Any]
+) -> None:
+    sheets = {"Manifest": frame, "Times": pd.DataFrame({"time": pd.Series(more, dtype=object)})}
+    with tempfile.TemporaryDirectory() as folder:
+        path, reference = Path(folder, "new.xlsx"), Path(folder, "reference.xlsx")
+        write_workbook(path, sheets)
+        book = openpyxl.Workbook(write_only=True)
+        for title, table in sheets.items():
+            add_table(book, title, table)
+        book.save(reference)
+        assert looks(path) == looks(reference)
+        assert zipfile.ZipFile(path).namelist() == zipfile.ZipFile(reference).namelist()
+
+
+def looks(path: Path) -> dict[str, Any]:
+    """Return all that is to be seen of a workbook."""
+    book = openpyxl.load_workbook(path)
+    return {
+        sheet.title: (
+            [
+                [(c.value, c.data_type, c.number_format, c.font.b, c.fill.fgColor.rgb) for c in row]
+                for row in sheet.iter_rows()
+            ],
+            {key: column.width for key, column in sheet.column_dimensions.items()},
+            (sheet.freeze_panes, sheet.auto_filter.ref, sheet.dimensions),
+        )
+        for sheet in book.worksheets
+    }
 
 
 def test_a_value_that_no_cell_can_hold_leaves_the_old_workbook(tmp_path: Path) -> None:
