@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import nibabel as nib
 import numpy as np
 import pytest
@@ -16,19 +18,20 @@ from roots import assert_same, contents, program, voxels
 
 import amos_dask
 from amos_dask.datasets import AMOS22
-from amos_dask.engine import graph
+from amos_dask.engine import graph, reduction
 from amos_dask.engine.events import Event, WorkStarted
+from amos_dask.engine.reduction import Reduction, reduction_graph
 from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.root.choices import require_sample_folders
 from amos_dask.root.layout import Layout
 from amos_dask.sample.source import FolderSource
-from amos_dask.statistics import stats as stats_module
-from amos_dask.statistics.stats import (
-    PoolTask,
+from amos_dask.statistics import pools
+from amos_dask.statistics.pools import (
+    add_pools,
     count_sample,
     describe_pool,
-    known_voxels,
     read_counts,
+    read_pool,
 )
 from amos_dask.steps.count_values import add_counts
 from amos_dask.tables.workbook import read_sheet
@@ -173,36 +176,68 @@ def test_counts_of_another_volume_are_not_taken(
         assert highest[int(label)] == 5000 + volume[mask == label].max()
 
 
+def labelled_sources(root: Path) -> list[FolderSource]:
+    layout = Layout.of(root)
+    folders = require_sample_folders(layout.grouped, layout)
+    sources = [FolderSource(folder, layout, AMOS22.label_map) for folder in folders]
+    return list(read_pool(sources)[0].sources)
+
+
 def test_many_samples_are_added_up_a_few_at_a_time(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layout = Layout.of(root)
-    folders = require_sample_folders(layout.grouped, layout)
-    sources = (FolderSource(folder, layout, AMOS22.label_map) for folder in folders)
-    task = PoolTask("all", tuple(s for s in sources if known_voxels(s) is not None))
-    whole = describe_pool(task)
-    assert whole.value is not None
-    assert max(found["n_samples"] for found in whole.value.values()) > 4
-    monkeypatch.setattr(stats_module, "_HELD_ROWS", 1)
-    assert describe_pool(task) == whole
-    monkeypatch.setattr(stats_module, "_MOST_ROWS", 1)
-    in_passes = describe_pool(task).value
-    assert in_passes is not None
-    assert in_passes.keys() == whole.value.keys()
+    sources = labelled_sources(root)
+    whole = describe_pool(read_pool(sources)[0])[0]
+    assert max(found["n_samples"] for found in whole.values()) > 4
+    monkeypatch.setattr(pools, "_HELD_ROWS", 1)
+    monkeypatch.setattr(reduction, "_ADDED_AT_ONCE", 2)
+    assert described_in_groups({"all": sources})["all"] == whole
+    monkeypatch.setattr(pools, "_MOST_ROWS", 1)
+    in_passes = described_in_groups({"all": sources})["all"]
+    assert in_passes.keys() == whole.keys()
     for label, found in in_passes.items():
-        assert found == {**whole.value[label], "std": pytest.approx(found["std"], rel=1e-15)}
+        assert found == {**whole[label], "std": pytest.approx(found["std"], rel=1e-15)}
 
 
-def test_what_cannot_be_read_any_more_is_not_left_out(root: Path, tmp_path: Path) -> None:
+def described_in_groups(groups: dict[str, list[FolderSource]]) -> dict[str, Any]:
+    graph = reduction_graph(groups, Reduction(read_pool, add_pools, describe_pool), 1)
+    found = dask.compute(*graph, scheduler="synchronous")[0]
+    return {group: of_channels[0] for group, of_channels in found.items()}
+
+
+def test_groups_that_overlap_share_what_is_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = labelled_sources(root)
+    groups = {
+        "all": sources,
+        "some": sources[::2],
+        "others": sources[1::3],
+        "one": sources[:1],
+        "none": [],
+    }
+    n_read, read = Counter[str](), pools.read_counts
+
+    def reading(source: FolderSource, channel: int = 0) -> Any:
+        n_read[source.name] += 1
+        return read(source, channel)
+
+    expected = {name: describe_pool(read_pool(of)[0])[0] for name, of in groups.items() if of}
+    monkeypatch.setattr(pools, "read_counts", reading)
+    assert described_in_groups(groups) == expected
+    assert n_read == dict.fromkeys((source.name for source in sources), 1)
+
+
+def test_what_cannot_be_read_any_more_is_not_left_out(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = tmp_path / "R"
     shutil.copytree(root, copy)
-    layout = Layout.of(copy)
-    folders = require_sample_folders(layout.grouped, layout)
-    sources = (FolderSource(folder, layout, AMOS22.label_map) for folder in folders)
-    task = PoolTask("all", tuple(s for s in sources if known_voxels(s) is not None))
-    next(layout.restore.iterdir()).write_bytes(b"no counts")
+    monkeypatch.setattr(pools, "_MOST_ROWS", 1)
+    pool = read_pool(labelled_sources(copy))[0]
+    next(Layout(copy).restore.iterdir()).write_bytes(b"no counts")
     with pytest.raises(AmosDaskError, match=r"cannot be read .* run it again"):
-        describe_pool(task)
+        describe_pool(pool)
 
 
 def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: Path) -> None:
@@ -211,10 +246,10 @@ def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: P
     layout, row = Layout.of(copy), next(masked_samples(copy))[0]
     folder = Layout(copy).sample_folder((copy / "grouped" / row["mask"]).parent, row["ID"])
     source = FolderSource(folder, layout, AMOS22.label_map)
-    known, n_voxels = add_counts(read_counts(source)), known_voxels(source)
+    known, n_voxels = add_counts(read_counts(source)), read_pool([source])[1][row["ID"]]
     shutil.rmtree(layout.restore)
     assert n_voxels is not None
-    assert known_voxels(source) is None
+    assert read_pool([source])[1] == {row["ID"]: None}
     assert count_sample(source).value == n_voxels
     assert all(map(np.array_equal, add_counts(read_counts(source)), known))
     folder.volume.write_bytes(folder.mask.read_bytes())  # of the mask's type
@@ -226,7 +261,7 @@ def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: P
 def test_of_many_samples_tasks_read_what_is_kept(
     root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("engine.session", "statistics.stats", "conclude"):
+    for module in ("engine.session", "conclude"):
         monkeypatch.setattr(f"amos_dask.{module}.FEW", 1)
     copy, events = tmp_path / "R", list[Event]()
     shutil.copytree(root, copy)
@@ -235,7 +270,7 @@ def test_of_many_samples_tasks_read_what_is_kept(
     amos_dask.make_report(copy, cluster=cluster_address, progress=events.append)
     assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
     works = [event.work for event in events if isinstance(event, WorkStarted)]
-    assert works == ["sum", "known"]
+    assert works == ["statistics", "known"]
 
 
 def test_workers_write_the_workbooks_of_many_samples(

@@ -7,12 +7,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Generic, TextIO, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
+
+
+class Named(Protocol):
+    """An item of work with a name for its task."""
+
+    @property
+    def name(self) -> str:
+        """Such as ``amos_0004``."""
+
+
+Item = TypeVar("Item", bound=Named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +123,7 @@ _WORDS = {
     "tables": "writing workbooks",
     "known": "looking for what is known",
     "count": "counting values",
-    "sum": "adding up counts",
+    "statistics": "adding up counts",
     "pictures": "taking pictures",
     "checksum": "looking for duplicate scans",
     "compare": "comparing scans",

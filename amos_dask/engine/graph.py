@@ -18,14 +18,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import dask
+from dask.delayed import Delayed
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
-from amos_dask.engine.events import Listener, Notice, Outcome, TaskEnded, WorkEnded, WorkStarted
+from amos_dask.engine.events import (
+    Item,
+    Listener,
+    Named,
+    Notice,
+    Outcome,
+    TaskEnded,
+    WorkEnded,
+    WorkStarted,
+)
 from amos_dask.errors import AmosDaskError, ClusterError
 
 # How often Dask runs a task again after the loss of its worker.
@@ -48,15 +58,6 @@ _MORE_MEMORY = "use fewer --workers or more --memory"
 _TO_BE_COMPUTED_AGAIN = ("lost", "pending")
 
 
-class Named(Protocol):
-    """An item of work with a name for its task."""
-
-    @property
-    def name(self) -> str:
-        """Such as ``amos_0004``."""
-
-
-Item = TypeVar("Item", bound=Named)
 Value = TypeVar("Value")
 
 
@@ -107,6 +108,34 @@ def run_tasks(
             listener(TaskEnded(work, outcome.name, failed, n_issues, outcome.seconds))
             yield outcome
     listener(WorkEnded(work))
+
+
+def compute_graph(
+    client: Client, work: str, values: Sequence[Delayed], listener: Listener
+) -> list[Any]:
+    """Compute delayed values, which may share tasks, and return them in order.
+
+    Raises
+    ------
+    ClusterError
+        When the cluster goes, or workers die of it.
+    Exception
+        What a task raised.
+    """
+    listener(WorkStarted(work, len(values)))
+    found = dict[Future, Any]()
+    window = _Window[Named, Any](client, work, lambda _: None, iter(()), listener)
+    with noticing_the_end_of(client):
+        futures = client.compute(list(values), retries=RETRIES)
+        try:
+            for batch in window._settled(window._completed(futures)):
+                found |= zip(batch, window._gather(batch), strict=True)
+                for future in batch:
+                    listener(TaskEnded(work, future.key, False, 0, 0.0))
+        finally:
+            client.cancel(futures)
+    listener(WorkEnded(work))
+    return [found[future] for future in futures]
 
 
 @contextmanager

@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from amos_dask.engine.check import USABLE_MEMORY, find_problems, forwarding_line, look_at_workers
 from amos_dask.engine.connect import connect
-from amos_dask.engine.events import STYLES, Listener, Notice, Outcome, report_to
+from amos_dask.engine.events import STYLES, Item, Listener, Notice, Outcome, report_to
 from amos_dask.engine.options import options_of, patience_seconds
+from amos_dask.engine.reduction import Group, Part, Reduction, Seen, reduction_graph
 from amos_dask.errors import AmosDaskError, ClusterError
-
-if TYPE_CHECKING:
-    from amos_dask.engine.graph import Item
 
 Value = TypeVar("Value")
 # So many items that take little time are looked at at once: in one task, or without any workers.
@@ -176,6 +174,43 @@ class Session:
                 failed = [None] * FEW
                 return [v for b in batches for v in (found[b.name] or failed[: len(b.items)])]
         return [function(item) for item in items]
+
+    def reduce(
+        self,
+        work: str,
+        groups: Mapping[Group, Sequence[Item]],
+        how: Reduction[Item, Part, Seen, Value],
+    ) -> tuple[dict[Group, Value], list[Seen]]:
+        """Return the value of each group that has items, and what was seen of a few items each.
+
+        Few items are read here, and all where the workers have gone.
+
+        Parameters
+        ----------
+        work : str
+            Its name.
+        groups : mapping of hashable to sequence
+            Group -> its items, which may be in several groups.
+        how : Reduction
+            What is done.
+
+        Raises
+        ------
+        ClusterError
+            When the cluster goes, or workers die of it.
+        """
+        import dask
+
+        from amos_dask.engine.graph import compute_graph
+
+        values, seen = reduction_graph(groups, how, FEW)
+        graph = [*values.values(), *seen]
+        names = {item.name for items in groups.values() for item in items}
+        if len(names) <= FEW or self.is_lost:
+            found = list(dask.compute(*graph, scheduler="synchronous"))
+        else:
+            found = compute_graph(self.client, work, graph, self.listener)
+        return dict(zip(values, found, strict=False)), found[len(values) :]
 
     def require_memory(self, n_bytes: int) -> None:
         """Raise `ClusterError` when a worker has less memory than a scan needs.
