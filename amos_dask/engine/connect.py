@@ -39,7 +39,7 @@ _ATTEMPT_SECONDS = 10
 _SHARED_MEMORY, _NO_LIMIT = "auto", "0"
 # Folders and locks that Dask makes for a worker; no more than their names need be on the disk.
 _NAMES_A_WORKER = 4
-# Where `dask_setup` is, which local workers run.
+# Where `dask_setup` and `dask_teardown` are, which local workers run.
 _PRELOAD = "amos_dask.engine.options"
 
 
