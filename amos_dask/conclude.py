@@ -25,8 +25,9 @@ from amos_dask.root.table_state import (
 from amos_dask.settings import Found, Settings
 from amos_dask.statistics.stats import statistics_files, write_statistics
 from amos_dask.tables.issue_files import IssueLog, has_whole_log, write_issues
+from amos_dask.tables.new_workbook import Draft, Drafted, write_draft
 from amos_dask.tables.of_root import fingerprint, write_tables
-from amos_dask.tables.own_workbooks import Draft, Drafted, find_altered_files, write_draft
+from amos_dask.tables.own_workbooks import find_altered_files
 
 
 def conclude(

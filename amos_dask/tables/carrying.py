@@ -15,7 +15,8 @@ from openpyxl import Workbook
 from openpyxl.formula.translate import Translator, TranslatorError
 from openpyxl.utils import get_column_letter
 
-from amos_dask.tables.workbook import add_table, cell_text, find_further, fits_one, remove_further
+from amos_dask.tables.cells import cell_text
+from amos_dask.tables.workbook import add_table, find_further, fits_one, remove_further
 
 # Number formats of cells that have none, and of text.
 _GENERAL, _TEXT = 0, 49

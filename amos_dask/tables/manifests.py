@@ -24,7 +24,7 @@ from amos_dask.records import (
     SampleFiles,
 )
 from amos_dask.root.layout import channel_columns
-from amos_dask.tables.workbook import LARGEST_CELL
+from amos_dask.tables.cells import LARGEST_CELL
 
 _GEOMETRY_COLUMNS = (
     *("szx", "szy", "szz", "spx", "spy", "spz"),

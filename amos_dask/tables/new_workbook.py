@@ -1,4 +1,4 @@
-"""A new workbook: openpyxl makes all of it but the rows, which are XML of our own."""
+"""New workbooks: openpyxl makes all of one but its rows, which are XML of our own."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import datetime
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile
 
-import pandas as pd
 from openpyxl import Workbook
 from openpyxl.cell.cell import WriteOnlyCell
 from openpyxl.utils import get_column_letter
 from openpyxl.utils.datetime import to_excel
 
-from amos_dask.tables.workbook import add_worksheets_of, cell_values, text_like
+from amos_dask.root.staging import temporary_name
+from amos_dask.root.table_state import OwnFile, OwnSheet
+from amos_dask.tables.cells import Cells, add_worksheets_of, describe, text_like
 
 _AT_ONCE = 1000  # rows
 _MANY_CELLS = 10_000_000  # which may be more XML than a zip entry holds without zip64
@@ -27,8 +29,8 @@ _DAY = datetime.datetime(2000, 1, 1)
 _Styles = Mapping[type, int]
 
 
-def save_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
-    """Write frames as the worksheets of a new workbook.
+def save_workbook(path: Path, sheets: Mapping[str, Cells]) -> None:
+    """Write tables as the worksheets of a new workbook.
 
     Its cells are those that `add_table` writes, in a tenth of the time: for many samples openpyxl's
     8 us a cell would be longer than the samples take.
@@ -37,14 +39,14 @@ def save_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
     ----------
     path : Path
         The ``.xlsx``; written over if it exists.
-    sheets : mapping of str to DataFrame
-        Worksheet title -> frame. Missing values become blank cells, strings become text cells
-        whatever they look like (never formulas), numbers stay numbers. What is longer than a
-        worksheet can be goes on in ``title (2)`` and so on; `read_sheet` reads all of it.
+    sheets : mapping of str to Cells
+        Worksheet title -> table. Strings become text cells whatever they look like (never
+        formulas), numbers stay numbers. What is longer than a worksheet can be goes on in
+        ``title (2)`` and so on; `read_sheet` reads all of it.
     """
     workbook, packed = Workbook(write_only=True), io.BytesIO()
     try:
-        made = [add_worksheets_of(workbook, title, frame) for title, frame in sheets.items()]
+        made = [add_worksheets_of(workbook, title, table) for title, table in sheets.items()]
         styles = _register_styles(workbook)
         workbook.save(packed)
     except BaseException:  # Ctrl-C as well
@@ -58,14 +60,15 @@ def save_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
         for name in without_rows.namelist():
             part = parts.get(name, _NO_ROWS)
             before, end, after = without_rows.read(name).partition(b"</sheetData>")
-            with book.open(name, "w", force_zip64=part.size > _MANY_CELLS) as file:
+            is_long = len(part.rows) * len(part.columns) > _MANY_CELLS
+            with book.open(name, "w", force_zip64=is_long) as file:
                 file.write(before)
                 for rows in _rows(part, styles):
                     file.write(rows.encode())
                 file.write(end + after)
 
 
-_NO_ROWS = pd.DataFrame()
+_NO_ROWS = Cells((), ())
 
 
 def _register_styles(workbook: Workbook) -> dict[type, int]:
@@ -75,13 +78,12 @@ def _register_styles(workbook: Workbook) -> dict[type, int]:
     return {str: text_like(sheet).style_id, **of_times}
 
 
-def _rows(frame: pd.DataFrame, styles: _Styles) -> Iterator[str]:
+def _rows(table: Cells, styles: _Styles) -> Iterator[str]:
     """Yield the XML of many rows at once, from the second on."""
-    letters = [get_column_letter(index + 1) for index in range(len(frame.columns))]
-    for start in range(0, len(frame), _AT_ONCE):
+    letters = [get_column_letter(index + 1) for index in range(len(table.columns))]
+    for start in range(0, len(table.rows), _AT_ONCE):
         rows = []
-        values_of_rows = cell_values(frame.iloc[start : start + _AT_ONCE])
-        for number, values in enumerate(values_of_rows, start + 2):
+        for number, values in enumerate(table.rows[start : start + _AT_ONCE], start + 2):
             cells = (
                 _cell(f"{letter}{number}", value, styles)
                 for letter, value in zip(letters, values, strict=True)
@@ -101,3 +103,31 @@ def _cell(place: str, value: Any, styles: _Styles) -> str:
     kind = next(kind for kind in styles if isinstance(value, kind))
     number = to_excel(value)  # type: ignore[no-untyped-call]
     return f'<c r="{place}" s="{styles[kind]}"><v>{number!r}</v></c>'
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A workbook that a worker is to write under a temporary name."""
+
+    name: str  # as ROOT_DIR lists it
+    sheets: Mapping[str, Cells]
+    known: OwnFile | None  # what is there; it is not written if that holds the same
+    folder: Path  # where to write it
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """What became of a draft: what the workbook holds, and where it is if it was written."""
+
+    sheets: Mapping[str, OwnSheet]
+    path: Path | None
+
+
+def write_draft(draft: Draft) -> Drafted:
+    """Describe a workbook, and write it unless the one that is there holds the same."""
+    described = {title: describe(title, table) for title, table in draft.sheets.items()}
+    if draft.known is not None and described == draft.known.sheets:
+        return Drafted(described, None)
+    path = draft.folder / temporary_name(Path(draft.name).name)
+    save_workbook(path, draft.sheets)
+    return Drafted(described, path)

@@ -32,8 +32,9 @@ from amos_dask.tables.manifests import (
     overlaps_frame,
     region_frames,
 )
+from amos_dask.tables.new_workbook import Draft, Drafted
 from amos_dask.tables.own_splits import renew_indexes, renew_splits
-from amos_dask.tables.own_workbooks import Draft, Drafted, put_workbook
+from amos_dask.tables.own_workbooks import cells_of_sheets, put_workbook
 from amos_dask.tables.splits import (
     STANDARD_SUBSETS,
     available_subsets,
@@ -163,7 +164,10 @@ def _write(
     for path in (layout.overlaps, *manifests, *(f / name for f in folders for name in names)):
         if path not in books:
             own.remove(path)
-    drafts = [Draft(layout.key(p), s, own.find_written(p), layout.state) for p, s in books.items()]
+    drafts = [
+        Draft(layout.key(path), cells_of_sheets(sheets), own.find_written(path), layout.state)
+        for path, sheets in books.items()
+    ]
     drafted = draft(drafts)
     for (path, sheets), known in zip(books.items(), drafts, strict=True):
         put_workbook(own, path, sheets, drafted=drafted.get(known.name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,45 +14,22 @@ from openpyxl import Workbook
 from amos_dask.errors import ForeignFileError, ManifestError, WorkbookLockedError
 from amos_dask.root.identity import AlteredFile, Change, find_altered
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.staging import temporary_name
 from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import loses_something, restore_titles, write_into
-from amos_dask.tables.new_workbook import save_workbook
-from amos_dask.tables.workbook import describe, describe_worksheet, load
+from amos_dask.tables.cells import Cells, cells_of, describe
+from amos_dask.tables.new_workbook import Drafted, save_workbook
+from amos_dask.tables.workbook import describe_worksheet, load
 
 Sheets = Mapping[str, pd.DataFrame]
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A workbook that a worker is to write under a temporary name."""
-
-    name: str  # as ROOT_DIR lists it
-    sheets: Sheets
-    known: OwnFile | None  # what is there; it is not written if that holds the same
-    folder: Path  # where to write it
-
-
-@dataclass(frozen=True, slots=True)
-class Drafted:
-    """What became of a draft: what the workbook holds, and where it is if it was written."""
-
-    sheets: Mapping[str, OwnSheet]
-    path: Path | None
-
-
-def write_draft(draft: Draft) -> Drafted:
-    """Describe a workbook, and write it unless the one that is there holds the same."""
-    described = _describe(draft.sheets)
-    if draft.known is not None and described == draft.known.sheets:
-        return Drafted(described, None)
-    path = draft.folder / temporary_name(Path(draft.name).name)
-    save_workbook(path, draft.sheets)
-    return Drafted(described, path)
+def cells_of_sheets(sheets: Sheets) -> dict[str, Cells]:
+    """Return the worksheets of a workbook as it is going to hold them."""
+    return {title: cells_of(frame) for title, frame in sheets.items()}
 
 
 def _describe(sheets: Sheets) -> dict[str, OwnSheet]:
-    return {title: describe(title, frame) for title, frame in sheets.items()}
+    return {title: describe(title, table) for title, table in cells_of_sheets(sheets).items()}
 
 
 def put_workbook(
@@ -95,7 +72,7 @@ def put_workbook(
             with suppress(OSError):  # its place is on another disk, or it cannot be seen from here
                 drafted.path.replace(to)
                 return
-        save_workbook(to, sheets)
+        save_workbook(to, cells_of_sheets(sheets))
 
     with own.trying():
         told = OwnFile(

@@ -23,12 +23,8 @@ from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.replaced import end_run, set_aside
-from amos_dask.tables.own_workbooks import (
-    Draft,
-    find_altered_files,
-    put_workbook,
-    write_draft,
-)
+from amos_dask.tables.new_workbook import Draft, write_draft
+from amos_dask.tables.own_workbooks import cells_of_sheets, find_altered_files, put_workbook
 from amos_dask.tables.workbook import read_sheet
 
 NAME = "grouped/book.xlsx"
@@ -454,13 +450,13 @@ def test_a_draft_gets_its_place_or_is_written_anew(layout: Layout, *, is_there: 
     sheets = {"Manifest": frame(A, D)}
     with OwnFiles(layout, is_run=True) as own:
         known = own.find_written(layout.root / NAME)
-        drafted = write_draft(Draft(NAME, sheets, known, layout.state))
+        drafted = write_draft(Draft(NAME, cells_of_sheets(sheets), known, layout.state))
         assert drafted.path is not None
         if not is_there:  # as where its place is on another disk, or a network disk is slow
             drafted.path.unlink()
         put_workbook(own, layout.root / NAME, sheets, drafted=drafted)
         again = own.find_written(layout.root / NAME)
-        assert write_draft(Draft(NAME, sheets, again, layout.state)).path is None
+        assert write_draft(Draft(NAME, cells_of_sheets(sheets), again, layout.state)).path is None
     assert own.issues() == []
     assert read_sheet(layout.root / NAME, "Manifest")["ID"].tolist() == [A, D]
     assert list(layout.root.rglob("*.part~")) == []

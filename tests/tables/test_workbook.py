@@ -25,9 +25,9 @@ from amos_dask.errors import ManifestError
 from amos_dask.root import staging
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
+from amos_dask.tables.cells import LARGEST_CELL
 from amos_dask.tables.own_workbooks import add_worksheets
 from amos_dask.tables.workbook import (
-    LARGEST_CELL,
     add_table,
     read_sheet,
     require_columns,
@@ -603,7 +603,7 @@ def test_a_value_that_no_cell_can_hold_leaves_the_old_workbook(tmp_path: Path) -
 def test_what_is_longer_than_a_worksheet_goes_on_in_further_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amos_dask.tables.workbook.LARGEST_SHEET", 4)
+    monkeypatch.setattr("amos_dask.tables.cells.LARGEST_SHEET", 4)
     path = tmp_path / "long.xlsx"
     frame = pd.DataFrame({"n": range(8), "text": [f"row {n}" for n in range(8)]}, dtype=object)
     write_workbook(path, {"Manifest": frame, "Other": frame[:2]})
@@ -615,7 +615,7 @@ def test_what_is_longer_than_a_worksheet_goes_on_in_further_ones(
 def test_further_worksheets_go_when_the_table_is_short_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amos_dask.tables.workbook.LARGEST_SHEET", 4)
+    monkeypatch.setattr("amos_dask.tables.cells.LARGEST_SHEET", 4)
     path = tmp_path / "long.xlsx"
     frame = pd.DataFrame({"n": range(8)}, dtype=object)
     write_workbook(path, {"Manifest": frame, "Mine": frame[:1]})
