@@ -78,6 +78,10 @@ def connect(
         config |= {
             # On a busy machine, or from a network disk, one takes longer than Dask's 15 s.
             "distributed.deploy.lost-worker-timeout": "60s",
+            # By default each process looks 50 times a second whether its loop is late and 100 times
+            # what it does, on the cores that the samples need: a twentieth of them.
+            "distributed.admin.tick.interval": "500ms",
+            "distributed.worker.profile.interval": "100ms",
             "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
             "distributed.worker.preload": [
                 *([preload] if isinstance(preload, str) else preload),
