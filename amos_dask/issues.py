@@ -9,7 +9,7 @@ from typing import Literal
 Severity = Literal["info", "warning", "error"]
 
 
-# The README's table says what each of them means.
+# docs/reference/issues.md says what each of them means.
 CATALOGUE: Mapping[str, Severity] = {
     # the archive and its metadata
     "junk_ignored": "info",

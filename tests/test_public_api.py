@@ -1,27 +1,19 @@
-"""The public API: every name resolves, is described, and the README lists every issue code."""
+"""The public API: every name resolves and is described."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 import amos_dask
-from amos_dask.issues import CATALOGUE
-
-README = Path(__file__).parents[1] / "README.md"
-_README_ROW = re.compile(
-    r"^\|\s*`([a-z0-9_]+)`\s*\|\s*(info|warning|error)\b[^|]*\|\s*(\S.*?)\s*\|$"
-)
 
 
 def all_modules() -> dict[str, ModuleType]:
@@ -175,18 +167,3 @@ def test_importing_everything_by_star_works() -> None:
     names: dict[str, Callable[..., Any]] = {}
     exec("from amos_dask import *", names)
     assert set(amos_dask.__all__) <= set(names)
-
-
-def readme_rows() -> list[tuple[str, str, str]]:
-    matches = map(_README_ROW.match, README.read_text(encoding="utf-8").splitlines())
-    return [(m[1], m[2], m[3]) for m in matches if m]
-
-
-def test_the_readme_lists_exactly_the_issue_codes() -> None:
-    codes = [code for code, _, _ in readme_rows()]
-    assert sorted(codes) == sorted(CATALOGUE)
-
-
-def test_the_readme_gives_every_code_its_severity_and_a_meaning() -> None:
-    assert {code: severity for code, severity, _ in readme_rows()} == CATALOGUE
-    assert all(meaning.strip() for _, _, meaning in readme_rows())

@@ -112,11 +112,11 @@ def verify(**arguments: Any) -> int:
     """Say whether a download or a result is sound.
 
     PATH_OR_URL is an archive (folder, amos22.zip, tar, or a URL of any), a ROOT_DIR that 'run'
-    made, or an export: DatasetXXX_…, or a datalist. Nothing is written and, without --full, no
-    voxel is decoded: of an archive, the ends of every file are held against its header; of a
-    ROOT_DIR, every file against the size and checksum that 'run' kept; of an export, every file
-    alike, and what it was made from against ROOT_DIR. The end of a file that the zip has packed
-    again is seen with --full only.
+    made, or an export: the folder of a dataset, or a datalist. Nothing is written and, without
+    --full, no voxel is decoded: of an archive, the ends of every file are held against its header;
+    of a ROOT_DIR, every file against the size and checksum that 'run' kept; of an export, every
+    file alike, and what it was made from against ROOT_DIR. The end of a file that the zip has
+    packed again is seen with --full only.
     --json lists everything that was found.
 
     Exit status: 0 sound; 3 something is wrong and named; 1 none of the three.

@@ -116,7 +116,7 @@ def denoise(**arguments: Any) -> int:
     listed in ROOT's descriptor/denoise_changes.xlsx.
 
     --exclude names a csv file of what is left exactly as it was: a first line 'sample,label', then
-    lines such as 'amos_0004,' (a whole sample), 'amos_0507,bladder' or '*,15' (in all samples).
+    lines such as 'amos_0004,' (a whole sample), 'amos_0507,bladder' or ',15' (in all samples).
     """
     return close_command(amos_dask.denoise(**arguments), arguments)
 

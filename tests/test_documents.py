@@ -1,0 +1,167 @@
+"""The documents: what they list is what there is, their commands are ours, their blocks run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import dask
+import pytest
+
+import amos_dask
+from amos_dask.cli import main
+from amos_dask.issues import CATALOGUE
+from amos_dask.leaks import LEAK_COLUMNS
+from amos_dask.phantom import Archive
+from amos_dask.statistics import worksheets
+from amos_dask.tables import manifests
+from amos_dask.tables.splits import SPLIT_COLUMNS
+
+HERE = Path(__file__).parents[1]
+PAGES = [HERE / "README.md", *sorted((HERE / "docs").rglob("*.md"))]
+_ISSUE_ROW = re.compile(
+    r"^\| <a id=\"(\w+)\"></a>`(\w+)`\s*\|\s*(info|warning|error)\b[^|]*\|\s*(\S.*?)\s*\|$", re.M
+)
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+_LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+
+
+def text_of(page: Path | str) -> str:
+    return (HERE / "docs" / page).read_text(encoding="utf-8")
+
+
+def blocks(page: Path | str, language: str) -> list[str]:
+    return [code for kind, code in _BLOCK.findall(text_of(page)) if kind == language]
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Yield what a page shows to be typed: lines of the program, continued ones joined."""
+    text = text_of(page).replace("\\\n", " ")
+    for line in text.splitlines():
+        command = line.strip().removeprefix(".venv/bin/")
+        if re.match(r"amos-dask [a-z-]+( |$)", command) and not line.startswith("amos-dask "):
+            yield command
+    for command in re.findall(r"`(amos-dask [a-z-]+ [^`…]*)`", text):
+        yield command
+    for block in blocks(page, "sh"):
+        yield from (line for line in block.splitlines() if line.startswith("amos-dask "))
+
+
+TYPED = sorted({(page.name, command) for page in PAGES for command in commands(page)})
+
+
+def test_there_are_pages_and_commands() -> None:
+    assert len(PAGES) > 20
+    assert len(TYPED) > 50
+
+
+@pytest.mark.parametrize(("page", "command"), TYPED, ids=lambda value: str(value)[:60])
+def test_a_command_in_the_documents_is_one(page: str, command: str) -> None:
+    words = shlex.split(command.partition("  #")[0].partition(" | ")[0].partition(" > ")[0])
+    words = [word.replace("$M", "manifest.xlsx") for word in words[1:] if word != "…"]
+    found: click.Command = main
+    context = click.Context(main, info_name="amos-dask")
+    while isinstance(found, click.Group):
+        name, command_found, words = found.resolve_command(context, words)
+        assert command_found is not None
+        context = click.Context(command_found, info_name=name, parent=context)
+        found = command_found
+    context.resilient_parsing = True  # paths need not be there
+    found.parse_args(context, words)
+    known = {spelled(option) for parameter in found.params for option in parameter.opts}
+    given = {spelled(word.partition("=")[0]) for word in words if re.match(r"--?[a-z]", word)}
+    assert given <= known
+
+
+def spelled(option: str) -> str:
+    """Return an option with ``_`` for ``-``, which is the same."""
+    return option[:2] + option[2:].replace("-", "_")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in _LINK.findall(text_of(page)):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_documents_list_exactly_the_issue_codes() -> None:
+    rows = _ISSUE_ROW.findall(text_of("reference/issues.md"))
+    assert [anchor for anchor, *_ in rows] == [code for _, code, *_ in rows]
+    assert len(rows) == len(CATALOGUE)
+    assert {code: severity for _, code, severity, _ in rows} == CATALOGUE
+
+
+COLUMNS: dict[str, Sequence[str]] = {
+    "archive manifest": manifests.ARCHIVE_COLUMNS,
+    "regions": manifests.REGION_COLUMNS,
+    "changes": manifests.CHANGE_COLUMNS,
+    "overlaps": manifests.OVERLAP_COLUMNS,
+    "issues": manifests.ISSUE_COLUMNS,
+    "splits": SPLIT_COLUMNS,
+    "intensities": worksheets.INTENSITY_COLUMNS,
+    "organs": worksheets.ORGAN_COLUMNS,
+    "geometry": worksheets.GEOMETRY_COLUMNS,
+    "leaks": LEAK_COLUMNS,
+}
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_every_column_is_explained(table: str) -> None:
+    told = set(re.findall(r"`([^`]+)`", text_of("reference/workbooks.md")))
+    assert set(COLUMNS[table]) <= told
+
+
+def test_every_public_name_is_documented() -> None:
+    told = re.findall(
+        r"auto(?:function|class|exception):: amos_dask\.(\w+)", text_of("reference/api.md")
+    )
+    assert sorted(told) == sorted(amos_dask.__all__)
+
+
+def test_every_page_is_in_a_table_of_contents() -> None:
+    pages = {page.relative_to(HERE / "docs").with_suffix("").as_posix() for page in PAGES[1:]}
+    listed = set()
+    for page in PAGES[1:]:
+        folder = page.parent.relative_to(HERE / "docs")
+        for block in re.findall(r"```\{toctree\}(.*?)```", text_of(page), re.S):
+            names = [line for line in block.splitlines() if line and not line.startswith(":")]
+            listed |= {
+                name.lstrip("/") if name.startswith("/") else (folder / name).as_posix()
+                for name in names
+            }
+    assert pages - {"index"} == {name for name in listed if not name.startswith("notebooks/")}
+
+
+@pytest.mark.parametrize("page", ["../README.md", "howto/python.md"])
+def test_python_in_the_documents_runs(
+    page: str,
+    phantom: Archive,
+    cluster_address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("downloads").mkdir()
+    Path("data").mkdir()
+    shutil.make_archive("downloads/amos22", "zip", phantom.path.parent, phantom.path.name)
+    found = blocks(page, "python")
+    assert found
+    with dask.config.set({"scheduler-address": cluster_address}):
+        for code in found:
+            exec(compile(code, page, "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.integration
+def test_the_tutorial_goes_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    for block in blocks("tutorial.md", "sh"):
+        done = subprocess.run(["bash", "-euc", block], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, (block, done.stdout, done.stderr)
+    assert (tmp_path / "first/R/descriptor/report.html").exists()
+    assert (tmp_path / "first/nnUNet_raw/Dataset622_AMOS22/dataset.json").exists()
