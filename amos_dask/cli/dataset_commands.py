@@ -208,8 +208,9 @@ def nnunet(**arguments: Any) -> int:
     """Make a dataset of nnU-Net v2 in DIRECTORY, nnUNet_raw.
 
     Training and validation scans are in imagesTr; splits_final.json makes the official validation
-    set fold 0. Again, it brings the dataset up to date and says what was outdated: files in it that
-    are not as they were exported stay and are named.
+    set fold 0, or has all folds of a split of yours (--split_name). Again, it brings the dataset up
+    to date and says what was outdated: files in it that are not as they were exported stay and are
+    named.
     """
     return close_export(amos_dask.export_nnunet(**arguments), arguments)
 

@@ -259,6 +259,11 @@ exporting = _together(
         help="Leave bladder, prostate and uterus out of MR masks: too few are annotated.",
     ),
     label_explanation,
+    option(
+        "--split_name",
+        help="A split of yours, such as split02_kfold5, whose folds are trained on.  "
+        "[default: the official one]",
+    ),
     selection,
     flag("--adopt", help="Move what is in the way to replaced/ in the export."),
     working,

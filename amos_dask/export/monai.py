@@ -15,6 +15,7 @@ from typing import Any
 from amos_dask.engine.events import Listener
 from amos_dask.errors import ForeignFileError
 from amos_dask.export.files import OWN_KEY, ExportTask, carries_own_key
+from amos_dask.export.folds import TEST, fold_of
 from amos_dask.export.update import Form, export
 from amos_dask.export.wanted import asked_for
 from amos_dask.results import CommandResult
@@ -23,7 +24,6 @@ from amos_dask.root.export_mark import ExportMark, is_export, path_from
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.sample.selection import EVERYTHING, Selection
 
-OFFICIAL_FOLDS = {"val": 0, "train": 1}
 _CHANNELS = {"ct": "CT", "mri": "MR"}
 
 
@@ -34,6 +34,7 @@ def export_monai(
     merge_prostate_uterus: bool = False,
     mr_without_14_16: bool = False,
     label_explanation: str | Path | None = None,
+    split_name: str | None = None,
     selection: Selection = EVERYTHING,
     adopt: bool = False,
     no_lock: bool = False,
@@ -55,6 +56,9 @@ def export_monai(
         it wrote them stay.
     merge_prostate_uterus, mr_without_14_16, label_explanation, selection
         As for `export_nnunet`.
+    split_name : str, optional
+        A split of yours, a worksheet of the dataset manifest such as ``split02_kfold5``, whose
+        folds are the fold keys; what it does not train or validate on is listed for testing.
     adopt, no_lock, cluster, progress
         As for `export_nnunet`; ``replaced/`` is in the folder with the mark.
 
@@ -75,7 +79,13 @@ def export_monai(
     '5 training, 3 validation and 4 test scans'
     """
     asked = asked_for(
-        "monai", root_dir, selection, label_explanation, merge_prostate_uterus, mr_without_14_16
+        "monai",
+        root_dir,
+        selection,
+        label_explanation,
+        merge_prostate_uterus,
+        mr_without_14_16,
+        split_name,
     )
     return export(
         asked,
@@ -97,6 +107,12 @@ def _plan_datalist(mark: ExportMark, layout: Layout, target: Path, adopt: bool) 
     return _Datalist(mark, layout.dataset, base, target, "_or_".join(modalities))
 
 
+def _fold(part: str) -> int:
+    """Return the fold key of a part: what is never validated on has a number that no fold has."""
+    fold = fold_of(part)
+    return 1 if fold is None else fold
+
+
 def find_base(datalist: Path) -> Path:
     """Return the folder with a datalist's changed masks and the mark of its export."""
     return datalist.with_name(f"{datalist.stem}_labels")
@@ -109,13 +125,18 @@ class _Datalist(Form):
 
     def lists(self, placed: Sequence[ExportTask]) -> dict[Path, Any]:
         """Return the datalist; paths are relative to its folder."""
+        taken = {task.name: self.part_of(task) for task in self.in_parts(placed)}
         training = [
-            {**self._entry(task), "fold": OFFICIAL_FOLDS[task.subset]}
+            {**self._entry(task), "fold": _fold(taken[task.name])}
             for task in placed
-            if task.subset != "test"
+            if taken.get(task.name, TEST) != TEST
         ]
-        testing = [self._entry(task) for task in placed if task.subset == "test"]
+        testing = [
+            self._entry(task) for task in placed if taken.get(task.name, task.subset) == TEST
+        ]
         folds = "; fold 0 is the official validation set, fold 1 the training set"
+        if self.mark.split_name:
+            folds = f"; folds of {self.mark.split_name}"
         content = {
             **self.describe(self.dataset.name, folds),
             "tensorImageSize": "3D" if len(self.channels) == 1 else "4D",
@@ -128,6 +149,11 @@ class _Datalist(Form):
             OWN_KEY: self.mark.record,
         }
         return {self.sign: content}
+
+    @property
+    def remark(self) -> str:
+        """What a person is to know who trains on it: nothing more."""
+        return ""
 
     def _entry(self, task: ExportTask) -> dict[str, str | list[str]]:
         images = [path_from(self.sign.parent, path) for path in task.images]

@@ -1,7 +1,7 @@
 """The form of nnU-Net v2: a folder ``DatasetXXX_AMOS22`` with images, labels and two JSON files.
 
-Official training and validation scans are both in ``imagesTr``; ``splits_final.json`` tells them
-apart as fold 0. nnU-Net takes that file over when it plans the experiment.
+Training and validation scans are both in ``imagesTr``; ``splits_final.json`` tells them apart, the
+official ones as fold 0. nnU-Net takes that file over when it plans the experiment.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
 from amos_dask.export.files import OWN_KEY, ExportTask, require_link
+from amos_dask.export.folds import make_folds
 from amos_dask.export.update import Form, export
 from amos_dask.export.wanted import asked_for
 from amos_dask.results import CommandResult
@@ -44,6 +45,7 @@ def export_nnunet(
     merge_prostate_uterus: bool = False,
     mr_without_14_16: bool = False,
     label_explanation: str | Path | None = None,
+    split_name: str | None = None,
     selection: Selection = EVERYTHING,
     adopt: bool = False,
     no_lock: bool = False,
@@ -74,6 +76,9 @@ def export_nnunet(
         Leave bladder, prostate and uterus out of MR masks, as the tutorial advises.
     label_explanation : str or Path, optional
         Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    split_name : str, optional
+        A split of yours, a worksheet of the dataset manifest such as ``split02_kfold5``: all its
+        folds are in ``splits_final.json``. By default the official split, which is fold 0.
     selection : Selection
         Choice of samples, such as one modality.
     adopt : bool
@@ -106,7 +111,13 @@ def export_nnunet(
     """
     require_link(link)
     asked = asked_for(
-        "nnunet", root_dir, selection, label_explanation, merge_prostate_uterus, mr_without_14_16
+        "nnunet",
+        root_dir,
+        selection,
+        label_explanation,
+        merge_prostate_uterus,
+        mr_without_14_16,
+        split_name,
     )
     return export(
         asked,
@@ -151,7 +162,6 @@ class _NnUNetDataset(Form):
 
     def lists(self, placed: Sequence[ExportTask]) -> dict[Path, Any]:
         """Return ``splits_final.json``, then ``dataset.json``, which says that all is in place."""
-        train, val = ([t.case for t in placed if t.subset == of] for of in ("train", "val"))
         # nnU-Net compares the number with what it finds: scans that somebody added count as well.
         images = (self.base / "imagesTr").glob(f"*{FILE_ENDING}")
         n_training = len({path.name[: -len(f"_0000{FILE_ENDING}")] for path in images})
@@ -163,6 +173,14 @@ class _NnUNetDataset(Form):
             "file_ending": FILE_ENDING,
             OWN_KEY: self.mark.record,  # nnU-Net leaves it alone
         }
-        # Without both, nnU-Net makes folds of its own.
-        folds = {self.base / "splits_final.json": [{"train": train, "val": val}]}
-        return {**(folds if train and val else {}), self.sign: content}
+        folds = make_folds({task.case: self.part_of(task) for task in self.in_parts(placed)})
+        # Without any, nnU-Net makes folds of its own.
+        lists = {self.base / "splits_final.json": folds} if folds else {}
+        return {**lists, self.sign: content}
+
+    @property
+    def remark(self) -> str:
+        """What a person is to know who trains on it."""
+        if self.mark.split_name:
+            return ""
+        return "fold 0 is the official split, there are no others (--split_name takes one of yours)"

@@ -29,6 +29,7 @@ from amos_dask.export.files import (
     export_sample,
     is_in_place,
 )
+from amos_dask.export.folds import TEST
 from amos_dask.export.wanted import find_wanted
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.results import CommandResult, step_results
@@ -79,6 +80,19 @@ class Form(ABC):
             "licence": self.dataset.licence,
             "citation": self.dataset.cite,
         }
+
+    def part_of(self, task: ExportTask) -> str:
+        """Return the part of the split that a sample is in; empty where that is none."""
+        return self.mark.parts.get(task.name, "") if self.mark.split_name else task.subset
+
+    def in_parts(self, placed: Iterable[ExportTask]) -> list[ExportTask]:
+        """Return the samples with a label that are in a part of the split."""
+        return [task for task in placed if task.subset != TEST and self.part_of(task)]
+
+    @property
+    @abstractmethod
+    def remark(self) -> str:
+        """What a person is to know who trains on it; or nothing."""
 
     @abstractmethod
     def place(self, task: ExportTask) -> ExportTask:
@@ -255,6 +269,12 @@ class _Update:
             placing.write(path, partial(Path.write_text, data=text, encoding="utf-8"))
             self._note(placing)
         self._remove_outdated(".json")
+        names = [t.name for t in self._placed if t.subset != TEST and not self._form.part_of(t)]
+        if names:
+            shown = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
+            message = f"{len(names)} in no part of {self._form.mark.split_name}: {shown}"
+            action = "in no fold; fill them in in its worksheet, or make the split anew"
+            self._issues.append(make_issue("unassigned_sample", message, action=action))
 
     def _remove_outdated(self, ending: str) -> None:
         """Remove files that are no longer part of the export; those that were altered stay."""
@@ -300,6 +320,12 @@ class _Update:
         n_of = Counter(task.subset for task in self._placed)
         train, val, test = (n_of[subset] for subset in SUBSETS)
         summary = f"{train} training, {val} validation and {test} test scans"
+        if split := self._form.mark.split_name:
+            n_parts = Counter(map(self._form.part_of, self._form.in_parts(self._placed)))
+            told = ", ".join(f"{part} {n}" for part, n in sorted(n_parts.items()))
+            summary = f"{train + val} labelled and {test} test scans; {split}: {told}"
+        if self._form.remark:
+            summary += f"; {self._form.remark}"
         if n_asked > len(self._placed):
             summary += f"; {n_asked - len(self._placed)} left out"
         if self._n_bytes:

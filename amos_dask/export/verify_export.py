@@ -153,6 +153,8 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
         return
     if (now.label_values, now.label_names) != (mark.label_values, mark.label_names):
         yield _outdated("the label map is another now", EXPORT_MARK)
+    if now.parts != mark.parts:
+        yield _outdated(f"{mark.split_name} has other parts now", EXPORT_MARK)
     for sample in sorted(set(now.samples) ^ set(mark.samples), key=by_number):
         is_new = sample in now.samples
         message = "is in ROOT_DIR and not in the export" if is_new else "is in ROOT_DIR no more"

@@ -10,6 +10,7 @@ from pathlib import Path
 from amos_dask.datasets import SUBSETS
 from amos_dask.errors import AmosDaskError
 from amos_dask.export.files import ExportTask
+from amos_dask.export.folds import read_parts
 from amos_dask.labels import BACKGROUND, PROSTATE, UTERUS, LabelMap
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.export_mark import ExportMark
@@ -30,6 +31,7 @@ def asked_for(
     label_explanation: str | Path | None,
     merge_prostate_uterus: bool,
     mr_without_14_16: bool,
+    split_name: str | None,
 ) -> ExportMark:
     """Return what was asked for, as a mark tells it; arguments as of `export_nnunet`."""
     return ExportMark(
@@ -41,6 +43,7 @@ def asked_for(
         label_explanation="" if label_explanation is None else str(absolute(label_explanation)),
         merge_prostate_uterus=merge_prostate_uterus,
         mr_without_14_16=mr_without_14_16,
+        split_name=split_name or "",
     )
 
 
@@ -57,8 +60,8 @@ def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
     Raises
     ------
     AmosDaskError
-        When there are no samples to train on, an id has two folders, or the dataset has no
-        prostate and uterus to merge or leave out.
+        When there are no samples to train on, an id has two folders, there is no such split, or the
+        dataset has no prostate and uterus to merge or leave out.
     """
     root = Path(asked.root_dir)
     layout = Layout.of(find_root(root))
@@ -90,8 +93,11 @@ def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
         )
         for folder, (subset, modality) in zip(folders, places, strict=True)
     ]
+    parts = read_parts(layout, asked.split_name, asked.modality) if asked.split_name else {}
+    names_of_samples = {task.name for task in tasks}
     mark = replace(
         asked,
+        parts={sample: part for sample, part in parts.items() if sample in names_of_samples},
         label_values=values,
         label_names=names,
         result_version=RESULT_VERSION,

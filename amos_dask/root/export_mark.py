@@ -56,6 +56,8 @@ class ExportMark:
     ids: tuple[str, ...] | None = None
     subset: str | None = None
     modality: str | None = None
+    split_name: str = ""  # worksheet of a split that folds are of; empty for the official one
+    parts: Mapping[str, str] = field(default_factory=dict)  # sample -> its part of that split
     samples: tuple[str, ...] = ()  # these, by number
     left_out: tuple[str, ...] = ()  # those of them that could not be exported
     files: Mapping[str, ExportedFile] = field(default_factory=dict)  # by path from the mark

@@ -129,8 +129,11 @@ def test_the_tree_of_nnunet(
     assert (result.exit_code, result.issues, result.outputs) == (ExitCode.DONE, (), (dataset,))
     size = sum(p.stat().st_size for p in dataset.rglob("*.nii.gz")) / 1e9
     counted = "5 training, 3 validation and 4 test scans"
-    assert result.summary == f"{counted}; 20 files, {size:.2f} GB, written"
-    assert nnunet(processed_root, tmp_path / "nnUNet_raw").summary == counted
+    assert result.summary.startswith(f"{counted}; fold 0 is the official split")
+    assert result.summary.endswith(f"; 20 files, {size:.2f} GB, written")
+    again = nnunet(processed_root, tmp_path / "nnUNet_raw").summary
+    assert again.startswith(counted)
+    assert "written" not in again
     assert result.frame is not None
     assert list(result.frame["ID"]) == [sample.sample_id for sample in phantom.samples]
     assert contents(processed_root) == before
@@ -529,6 +532,7 @@ def test_a_command_line_makes_exactly_this_call(
         "merge_prostate_uterus": False,
         "mr_without_14_16": False,
         "label_explanation": None,
+        "split_name": None,
         "selection": Selection(),
         "adopt": False,
         "no_lock": False,
