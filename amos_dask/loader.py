@@ -31,6 +31,7 @@ from amos_dask.scans import find_scans
 from amos_dask.steps.header_check import require_same_grid
 from amos_dask.steps.mask import read_mask
 from amos_dask.steps.merge_masks import MaskMerger
+from amos_dask.steps.pictures import picture_slice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,6 +180,27 @@ class AMOS:
         """Return the (3,) voxel size along x, y, z in mm, or None without a scan."""
         affine = self.affine(i)
         return None if affine is None else geometry.voxel_sizes_mm(affine)
+
+    def show(self, i: str | int, k: int | None = None, *, channel: str | int | None = None) -> Any:
+        """Return a picture of a slice with its labels, which a notebook shows.
+
+        Parameters
+        ----------
+        i, channel
+            As for `image`; of several channels by default the one that the report shows.
+        k : int, optional
+            The slice along the third axis; by default the one with most labelled voxels.
+
+        Returns
+        -------
+        PIL.Image.Image or None
+        """
+        if channel is None and self.channels:
+            channel = self._definition.pictured_channel
+        image, affine = self.image(i, channel=channel), self.affine(i)
+        if image is None or affine is None:
+            return None
+        return picture_slice(image, self.mask(i), affine, self._scan(i).modality, k)
 
     def image_modality(self, i: str | int) -> str | None:
         """Return ``CT`` or ``MRI``."""

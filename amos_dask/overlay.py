@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ _HALO = (255, 255, 255)
 _HALO_PIXELS = 2  # between what is marked and the ring around it
 _PIXELS_PER_RING = 160  # large pictures are shown smaller, and thin rings would break up
 _JPEG_QUALITY = 80
+_OPACITY, _LEAST_SHOWN = 0.55, 512
 
 
 def label_colour(label: int) -> Colour:
@@ -59,6 +61,35 @@ def grey_jpeg(image: Grey) -> bytes:
 def labels_png(labels: Grey) -> bytes:
     """Return (rows, columns) labels as PNG in their colours; the background is transparent."""
     return _palette_png(labels, [label_colour(label) for label in range(256)])
+
+
+def with_labels(grey: Grey, labels: Grey, mm: tuple[float, float]) -> Any:
+    """Return a grey slice with its labels over it, in true proportion.
+
+    Parameters
+    ----------
+    grey, labels : (rows, columns) uint8
+        Of the slice.
+    mm : (float, float)
+        Size of a pixel along columns (left to right) and rows.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Which notebooks show; at least `_LEAST_SHOWN` pixels along its longer side.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(grey).convert("RGBA")
+    colours = Image.open(io.BytesIO(labels_png(labels))).convert("RGBA")
+    opacity = colours.getchannel("A").point(lambda alpha: int(alpha * _OPACITY))
+    colours.putalpha(opacity)
+    width, height = (n * size for n, size in zip(picture.size, mm, strict=True))
+    zoom = max(_LEAST_SHOWN, *grey.shape) / max(width, height)
+    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    shown = picture.resize(size, Image.Resampling.BILINEAR)
+    over = colours.resize(size, Image.Resampling.NEAREST)
+    return Image.alpha_composite(shown, over).convert("RGB")
 
 
 def halo_png(marked: NDArray[np.bool_]) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +20,27 @@ from amos_dask.root.layout import CHANGES_SHEET, MANIFEST_SHEET, REGIONS_SHEET, 
 from amos_dask.root.table_state import TableCounts
 from amos_dask.tables.workbook import read_sheet
 
+_SHOWN_ERRORS = 10
+
 
 class _WithIssues:
     issues: tuple[Issue, ...]
+
+    def _html(self, summary: str, files: Iterable[Path]) -> str:
+        """Return what a notebook shows: a sentence, errors, how many other issues, files."""
+        errors = [issue for issue in self.issues if issue.severity == "error"]
+        shown = [f"{i.sample or i.file}: {i.message} ({i.code})" for i in errors[:_SHOWN_ERRORS]]
+        if len(errors) > len(shown):
+            shown.append(f"and {len(errors) - len(shown)} more")
+        others = Counter(issue.code for issue in self.issues if issue.severity != "error")
+        told = ", ".join(f"{code} {n}" for code, n in others.most_common())
+        rows = [("errors", shown), ("other issues", [told] if told else []), ("files", files)]
+        table = "".join(
+            f"<tr><th>{name}</th><td>{'<br>'.join(escape(str(line)) for line in lines)}</td></tr>"
+            for name, lines in ((name, list(lines)) for name, lines in rows)
+            if lines
+        )
+        return f"<p>{escape(summary)}</p><table>{table}</table>"
 
     @property
     def exit_code(self) -> ExitCode:
@@ -52,6 +72,9 @@ class CommandResult(_WithIssues):
     summary: str
     issues: tuple[Issue, ...] = ()
     frame: pd.DataFrame | None = field(default=None, repr=False)
+
+    def _repr_html_(self) -> str:
+        return self._html(self.summary, self.outputs)
 
 
 @dataclass(frozen=True)
@@ -120,6 +143,13 @@ class RunResult(_WithIssues):
     def denoise_changes(self) -> pd.DataFrame:
         """What denoising changed: a row for each sample, label before and label after."""
         return read_sheet(Layout(self.root_dir).denoise_changes, CHANGES_SHEET)
+
+    def _repr_html_(self) -> str:
+        layout = Layout(self.root_dir)
+        done = f"{self.n_processed - self.n_failed} of {self.n_processed} samples complete"
+        beside = (layout.report, layout.issues_workbook, layout.dataset_manifest())
+        there = (path for path in beside if path.exists())
+        return self._html(f"{done} in {self.seconds:.1f} s: {self.root_dir}", there)
 
     def _regions(self, *, after: bool) -> Mapping[float, pd.DataFrame]:
         layout = Layout(self.root_dir)

@@ -395,3 +395,28 @@ def test_big_endian_and_scaled_voxels(tmp_path: Path) -> None:
     image.header.set_slope_inter(0.5, -3)
     nib.save(image, path)
     assert_same_voxels(ds.image("0001"), nibabel_voxels(path))
+
+
+def test_a_slice_is_shown_with_its_labels(phantom: Archive) -> None:
+    ds = AMOS(phantom.path)
+    labelled = next(i for i in ds.ids if ds.mask(i) is not None)
+    mask = ds.mask(labelled)
+    picture = ds.show(labelled)
+    assert picture.mode == "RGB"
+    assert max(picture.size) >= 512
+    width, height = picture.size
+    spacing = ds.spacing(labelled)
+    assert width / height == pytest.approx(
+        mask.shape[0] * spacing[0] / (mask.shape[1] * spacing[1]), rel=0.02
+    )
+    fullest = int(np.argmax(np.count_nonzero(mask, axis=(0, 1))))
+    assert np.array_equal(picture, ds.show(labelled, fullest))
+    assert is_coloured(picture)
+    unlabelled = next(i for i in ds.ids if ds.mask(i) is None and ds.image(i) is not None)
+    assert not is_coloured(ds.show(unlabelled))
+    assert picture._repr_png_()[:4] == b"\x89PNG"
+
+
+def is_coloured(picture: Any) -> bool:
+    red, green, blue = np.asarray(picture, np.int16).transpose(2, 0, 1)
+    return bool((abs(red - green) + abs(green - blue) > 20).any())

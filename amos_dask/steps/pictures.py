@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from amos_dask import geometry
 from amos_dask.difference import Difference, Mask
-from amos_dask.overlay import grey_jpeg, halo_png, labels_png
+from amos_dask.overlay import grey_jpeg, halo_png, labels_png, with_labels
 
 # Raised when pictures of the same would be others: those made before are made again.
 RESULT_VERSION = 1
@@ -108,6 +108,43 @@ class PictureTaker:
             "changes": [list(change) for change in changed.changes],
             **{name: base64.b64encode(data).decode("ascii") for name, data in layers.items()},
         }
+
+
+def picture_slice(
+    volume: NDArray[Any],
+    labels: NDArray[Any] | None,
+    affine: geometry.Affine,
+    modality: str,
+    k: int | None = None,
+) -> Any:
+    """Return a picture of a slice across z with its labels, as radiologists look at it.
+
+    Parameters
+    ----------
+    volume : (x, y, z) array
+        The scan, in HU for CT.
+    labels : (x, y, z) array or None
+        The labels of its voxels; of another shape they are not shown.
+    affine : (4, 4) float64
+        Voxel index to RAS+ mm, of the scan.
+    modality : str
+        ``ct``: the soft-tissue window; others from the 0.5th to the 99.5th percentile.
+    k : int, optional
+        The slice, from 0; by default the one with most labelled voxels, else the middle one.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, in true proportion.
+    """
+    if labels is None or labels.shape != volume.shape:
+        labels = np.zeros(volume.shape, np.uint8)
+    if k is None:
+        n_labelled = np.count_nonzero(labels, axis=(0, 1))
+        k = int(np.argmax(n_labelled)) if n_labelled.any() else volume.shape[2] // 2
+    view = _View.of(affine)
+    grey = view.turn(to_grey(np.asarray(volume[:, :, k], np.float32), modality))
+    return with_labels(grey, view.turn(np.asarray(labels[:, :, k], np.uint8)), view.mm)
 
 
 def pack_pictures(pictures: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.uint8]]:
