@@ -170,7 +170,8 @@ def read_headers(
     """
     headers, issues = dict(known or {}), list(archive.issues)
     for issue in issues:
-        if issue.code in ("mr_metadata_offset", "mr_metadata_offset_unknown"):
+        is_of_dataset = issue.severity == "warning" and not issue.sample
+        if is_of_dataset or issue.code == "mr_metadata_offset":
             session.listener(Notice(issue.message))
     unread = [sample for sample in archive.samples if sample.sample_id not in headers]
     for outcome in session.map("headers", check_headers, unread):

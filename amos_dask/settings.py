@@ -129,6 +129,11 @@ def find(settings: Settings) -> Found:
     layout = settle_dataset(layout, archive.definition)
     archive = _keep_subsets(layout, archive)
     samples = tuple(settings.selection.choose(archive.samples))
+    if not samples and archive.samples:
+        raise AmosDaskError(
+            "--ids, --subset and --modality together choose none of the "
+            f"{len(archive.samples)} samples."
+        )
     label_map = _choose_label_map(layout, settings)
     denoise = choose_denoising(
         layout, settings.kernel_size, settings.filter_halfedge, settings.region_area_thresh

@@ -85,7 +85,7 @@ def test_a_sample_that_is_back_is_said_no_more(place: Place, made: Path) -> None
     place.withdraw("amos_0009")
     place.run()
     shutil.copytree(made / "archive", place.archive, dirs_exist_ok=True)
-    assert "12 of them were complete before" in place.run()
+    assert "12 samples complete before" in place.run()
     assert not place.told("not_in_archive")
     assert contents(place.root) == contents(made)
 

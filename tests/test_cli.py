@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -685,7 +686,7 @@ def test_run_is_3_exactly_when_there_is_an_error(
     library.answer("run", run_result(*issues))
     result = invoke("run", "d")
     assert result.exit_code == code
-    assert ("samples failed; see issues.xlsx" in result.stdout) is (code == 3)
+    assert ("1 sample failed; see the report and the issues." in result.stdout) is (code == 3)
 
 
 def test_a_run_with_failures_does_not_say_that_all_is_complete(library: Library) -> None:
@@ -706,7 +707,7 @@ def test_an_interrupted_run_says_how_to_go_on(
 
 def test_a_run_says_what_was_complete_before(library: Library) -> None:
     library.answer("run", run_result(reasons={"complete": 1, "new": 1}))
-    line = "1 of them were complete before; --force does them again."
+    line = "1 sample complete before; --force does them again."
     assert line in invoke("run", "d").stdout.splitlines()
     library.answer("run", run_result(reasons={"new": 2}))
     assert "complete before" not in invoke("run", "d").stdout
@@ -837,9 +838,12 @@ def test_a_commands_result_is_one_json_line(library: Library, here: Path) -> Non
     library.answer("binary_masks", command_result(WARNING, WARNING, ERROR))
     result = invoke("binary-masks", "--root_dir", "root_dir/grouped", "--json")
     assert result.exit_code == 3
-    assert json_lines(result.stdout) == [
+    (line,) = json_lines(result.stdout)
+    assert datetime.fromisoformat(line.pop("time")).tzinfo is not None
+    assert [line] == [
         {
             "event": "Result",
+            "severity": "error",
             "exit_code": 3,
             "n_samples": 3,
             "summary": "3 of 3 written",
@@ -907,3 +911,28 @@ def test_a_real_plan_lists_every_scan_and_writes_nothing(tmp_path: Path) -> None
         assert min(each) > 0
     assert {sample["reason"] for sample in line["samples"]} == {"new"}
     assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("mr", "mri"), ("MR", "mri"), ("MRI", "mri"), ("CT", "ct"), ("und", "und")]
+)
+def test_a_modality_may_be_written_as_people_do(given: str, meant: str, library: Library) -> None:
+    library.answer("run", run_result())
+    assert invoke("run", "d", "--modality", given).exit_code == 0
+    assert library.calls[-1][2]["selection"].modality == meant
+
+
+def test_warnings_of_the_dataset_are_told_in_full_after_the_errors(library: Library) -> None:
+    of_dataset = make_issue("metadata_missing", "no csv was found", file="amos22.zip")
+    library.answer("run", run_result(WARNING, of_dataset, ERROR))
+    lines = invoke("run", "d").stdout.splitlines()
+    told = [line for line in lines if line.startswith(("error: ", "warning: "))]
+    assert [line.partition(":")[0] for line in told] == ["error", "warning"]
+    assert "no csv was found" in told[1]
+
+
+def test_quiet_says_nothing_when_all_went_well(library: Library) -> None:
+    library.answer("run", run_result(WARNING))
+    assert invoke("run", "d", "--quiet").output == ""
+    library.answer("run", run_result(ERROR))
+    assert "1 sample failed" in invoke("run", "d", "--quiet").stdout

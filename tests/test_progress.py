@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -90,10 +91,10 @@ def test_in_between_there_is_a_line_every_few_seconds_with_the_time_left(
         lines(ended(number, n_issues=1))
     said = stream.getvalue().splitlines()[1:]
     assert said == [
-        "processing samples: 5 of 100, 5 issues, about 95 s left",
-        "processing samples: 10 of 100, 10 issues, about 90 s left",
-        "processing samples: 15 of 100, 15 issues, about 85 s left",
-        "processing samples: 20 of 100, 20 issues, about 80 s left",
+        "processing samples: 5 of 100, 5 issues, 5 s elapsed, about 95 s left",
+        "processing samples: 10 of 100, 10 issues, 10 s elapsed, about 90 s left",
+        "processing samples: 15 of 100, 15 issues, 15 s elapsed, about 85 s left",
+        "processing samples: 20 of 100, 20 issues, 20 s elapsed, about 80 s left",
     ]
 
 
@@ -188,6 +189,10 @@ def test_every_event_is_one_json_object_on_one_line(stream: io.StringIO) -> None
     for event in EVERY_EVENT:
         listener(event)
     found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    times = [datetime.fromisoformat(line.pop("time")) for line in found]
+    assert times == sorted(times)
+    severities = [line.pop("severity") for line in found]
+    assert severities == ["error" if line.get("failed") else "info" for line in found]
     assert found == [
         {"event": "Notice", "message": 'dashboard: "http://127.0.0.1:8787/status"\nÄ'},
         {"event": "PhaseStarted", "phase": "sample", "total": 2},
@@ -217,14 +222,15 @@ def test_lines_are_there_for_a_reader_at_once(tmp_path: Path) -> None:
     [
         ("auto", "processing samples: 2 to do\n"),  # not a terminal
         ("plain", "processing samples: 2 to do\n"),
-        ("json", '{"event": "PhaseStarted", "phase": "sample", "total": 2}\n'),
+        ("json", '{"event": "PhaseStarted", "time": "'),
         ("none", ""),
     ],
 )
 def test_style_decides_what_a_stream_gets(style: str, shown: str, stream: io.StringIO) -> None:
     with report_to(stream, style) as listener:
         listener(WorkStarted("sample", 2))
-    assert stream.getvalue() == shown
+    assert stream.getvalue().startswith(shown)
+    assert bool(stream.getvalue()) == bool(shown)
 
 
 def test_nobody_needs_to_listen(capfd: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ import amos_dask
 from amos_dask.phantom import METADATA_NAME
 
 DENOISE = ("--region_area_thresh", "100")
-GO_ON = "12 of them were complete before"
+GO_ON = "12 samples complete before"
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ class Place:
 
     def command(self, *words: str | Path, exit_code: int = 0) -> str:
         """Run another command, and return what was said in one line."""
-        done = program(*words, *self._cluster, "--quiet", exit_code=exit_code)
+        done = program(*words, *self._cluster, exit_code=exit_code)
         return " ".join(done.output.split())
 
     def remembered(self) -> dict[str, object]:

@@ -59,7 +59,7 @@ class Place:
     def __init__(self, folder: Path, cluster: str) -> None:
         self.root, self.archive = folder / "R", folder / "archive"
         self.grouped = self.root / "grouped"
-        self._cluster = ("--cluster", cluster, "--quiet")
+        self._cluster = ("--cluster", cluster)
 
     def run(self, *options: str | Path) -> str:
         where = ("--archive", self.archive, *self._cluster, *BARE)
@@ -121,7 +121,7 @@ def test_a_run_tells_what_an_earlier_version_did_not(place: Place) -> None:
         assert receipt["record"]["issues"]
         receipt["record"]["issues"] = []
         path.write_text(json.dumps(receipt), encoding="utf-8")
-    assert "2 of them were complete before" in place.run()
+    assert "2 samples complete before" in place.run()
     assert place.told() == told
     after = snapshot(place.grouped)
     assert {name: after[name] for name in files if name.endswith(".gz")} == {
@@ -149,7 +149,7 @@ def test_it_stays_told_after_a_step_and_a_run_with_the_same_parameters(place: Pl
     place.run("--region_area_thresh", "1")
     place.denoise()
     told = place.told()
-    assert "2 of them were complete before" in place.run()
+    assert "2 samples complete before" in place.run()
     assert place.told() == told
     place.run("--region_area_thresh", "1")
     assert place.told() == []

@@ -290,7 +290,7 @@ def _connect(url: str) -> tuple[Any, str]:
     except ImportError as error:
         how = str(error)
         if extra := _EXTRAS.get(protocol):
-            how = f"'pip install \".[{extra}]\"' in the checkout of amos-dask, also on the workers"
+            how = f"the extra {extra!r}, also on the workers: pip install 'amos-dask[{extra}]'"
         message = f"{shown(url)}: there is no driver for {protocol}:// here; {how}."
         raise ArchiveError(message) from error
     except ValueError as error:

@@ -187,8 +187,25 @@ _ids = option(
     metavar="IDS",
     help="Only these samples: 4, amos_0004, 1-20, or several with commas.",
 )
-_subset = option("--subset", type=Choice(["train", "val", "test"]), help="Only this subset.")
-_modality = option("--modality", type=Choice(["ct", "mri", "und"]), help="Only this modality.")
+_subset = option(
+    "--subset",
+    type=Choice(["train", "val", "test"], case_sensitive=False),
+    help="Only this subset.",
+)
+
+
+class Modality(Choice[str]):
+    """A modality in any case; ``mr`` is ``mri``."""
+
+    def __init__(self) -> None:
+        super().__init__(["ct", "mri", "und"], case_sensitive=False)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the modality as the library knows it."""
+        return super().convert("mri" if str(value).lower() == "mr" else value, param, ctx)
+
+
+_modality = option("--modality", type=Modality(), help="Only this modality.")
 
 
 def _select(
@@ -210,7 +227,7 @@ progress = _as_one(
     "progress",
     _style,
     json_lines=flag("--json", "json_lines", help="Progress and result as JSON lines."),
-    quiet=flag("--quiet", help="No progress."),
+    quiet=flag("--quiet", help="No progress; when all went well, only warnings of what is gone."),
 )
 cluster = _together(
     _as_one(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from amos_dask.engine.events import number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from amos_dask.results import CommandResult, RunPlan, RunResult
 
 _SEVERITIES = ("error", "warning", "info")
+_COLOURS = {"error": "red", "warning": "yellow"}
 _SHOWN_ERRORS = 20
 _SHOWN_NOTES = 50
 # Warnings that are told one by one: something of the data is gone.
@@ -53,10 +58,11 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
     }
     good, n_before = result.n_processed - result.n_failed, result.reasons.get("complete", 0)
     remarks = (
-        (n_before, "of them were complete before; --force does them again."),
-        (result.n_failed, "samples failed; see issues.xlsx."),
-        (result.n_failed_others, "samples of earlier runs have errors."),
+        (n_before, "complete before; --force does them again"),
+        (result.n_failed, "failed; see the report and the issues"),
+        (result.n_failed_others, "of earlier runs with errors"),
     )
+    report = result.root_dir / "descriptor" / "report.html"
     lines = [
         "",
         *_table(
@@ -70,11 +76,12 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
         ),
         *_issue_lines(result.issues),
         *_rows(
-            ("manifests", f"{result.root_dir / 'grouped' / 'dataset_manifest.xlsx'} and beside it"),
+            *((("report", report),) if report in result.outputs else ()),
             ("issues", result.root_dir / "descriptor" / "issues.xlsx"),
+            ("manifests", f"{result.root_dir / 'grouped' / 'dataset_manifest.xlsx'} and beside it"),
         ),
         f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.",
-        *(f"{number} {remark}" for number, remark in remarks if number),
+        *(f"{number_of(number, 'sample')} {remark}." for number, remark in remarks if number),
         *([_replaced_line(result.replaced_bytes)] if result.replaced_bytes else ()),
     ]
     return _close(arguments, result.exit_code, content, lines)
@@ -195,10 +202,28 @@ def _close(
 ) -> int:
     """Print what there is to say in the form that a command's options ask for."""
     if arguments.get("progress") == "json":
-        lines = [json.dumps({"event": "Result", **content}, default=str)]  # paths are text
-    for line in lines:
-        click.echo(line)
+        severity = "error" if exit_code else "info"
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        told = {"event": "Result", "time": now, "severity": severity, **content}
+        lines = [json.dumps(told, default=str)]  # paths are text
+    is_quiet = arguments.get("progress") == "none" and not (exit_code or arguments.get("dry_run"))
+    for line in filter(_is_of_loss, lines) if is_quiet else lines:
+        click.echo(_coloured(line), color=False if os.environ.get("NO_COLOR") else None)
     return int(exit_code)
+
+
+def _is_of_loss(line: str) -> bool:
+    """Return whether a line tells of something that is gone, or not known, of the data."""
+    return line.startswith(tuple(f"{severity}: " for severity in _COLOURS))
+
+
+def _coloured(line: str) -> str:
+    """Return a line with its severity in colour, which click leaves out but on a terminal."""
+    start = len(line) - len(line.lstrip())
+    word = line[start:].partition(":")[0].partition(" ")[0]
+    if word not in _COLOURS:
+        return line
+    return line[:start] + click.style(word, fg=_COLOURS[word]) + line[start + len(word) :]
 
 
 def _all(result: CommandResult) -> list[dict[str, Any]]:
@@ -217,7 +242,10 @@ def _issue_lines(issues: Sequence[Issue]) -> list[str]:
     """Return the first errors and losses, then how many issues of each kind there are."""
     errors = [_described(issue) for issue in issues if issue.severity == "error"]
     losses = [_described(issue) for issue in issues if issue.code in _SHOWN_WARNINGS]
+    warnings = (issue for issue in issues if issue.severity == "warning")
+    of_dataset = [_described(issue) for issue in warnings if not issue.sample]
     lines = _first(errors, _SHOWN_ERRORS, " errors")
+    lines += _first(of_dataset, _SHOWN_ERRORS, " warnings of the dataset")
     lines += _first(losses, _SHOWN_ERRORS, " labels or masks gone")
     kinds = Counter((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
     rows = [(f"{_SEVERITIES[rank]}  {code}", str(n)) for (rank, code), n in sorted(kinds.items())]

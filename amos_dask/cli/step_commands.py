@@ -31,7 +31,7 @@ def archive_manifest(**arguments: Any) -> int:
     "--modality ct --root_dir AMOS22/archive --output_dir AMOS22/grouped/AMOS-CT "
     "--archive_manifest AMOS22/descriptor/archive_manifest.xlsx"
 )
-@option("--modality", required=True, type=Choice(["ct", "mri", "und"]), help="Which samples.")
+@option("--modality", required=True, type=opt.Modality(), help="Which samples.")
 @opt.archive_root
 @option("--output_dir", required=True, type=opt.FOLDER, help="Such as grouped/AMOS-CT.")
 @option("--archive_manifest", required=True, type=opt.FILE, help="Workbook of archive-manifest.")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TextIO, TypeVar
 
 if TYPE_CHECKING:
@@ -139,6 +140,11 @@ def _words(work: str) -> str:
     return _WORDS.get(work, work)
 
 
+def number_of(n: int, what: str) -> str:
+    """Return such as ``1 issue`` or ``2 issues``."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def ignore(event: Event) -> None:
     """Listen to nothing."""
 
@@ -174,10 +180,17 @@ class JsonLines:
         self._stream = stream
 
     def __call__(self, event: Event) -> None:
-        """Write the event with its type's name."""
+        """Write the event with its type's name, the time, and how much it matters."""
         kind = type(event).__name__
         fields = {_NAMES_IN_JSON.get(name, name): value for name, value in asdict(event).items()}
-        line = {"event": _NAMES_IN_JSON.get(kind, kind), **fields}
+        is_error = isinstance(event, TaskEnded) and event.failed
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {
+            "event": _NAMES_IN_JSON.get(kind, kind),
+            "time": now,
+            "severity": "error" if is_error else "info",
+            **fields,
+        }
         print(json.dumps(line), file=self._stream, flush=True)
 
 
@@ -210,7 +223,7 @@ class PlainLines:
                 seconds = self._clock() - self._started
                 self._say(
                     f"{_words(work)}: {self._done} of {self._total} done "
-                    f"in {seconds:.1f} s, {self._issues} issues"
+                    f"in {seconds:.1f} s, {number_of(self._issues, 'issue')}"
                 )
             case Notice(message):
                 self._say(message)
@@ -223,7 +236,8 @@ class PlainLines:
         left = (now - self._started) / self._done * (self._total - self._done)
         self._say(
             f"{_words(work)}: {self._done} of {self._total}, "
-            f"{self._issues} issues, about {left:.0f} s left"
+            f"{number_of(self._issues, 'issue')}, {now - self._started:.0f} s elapsed, "
+            f"about {left:.0f} s left"
         )
 
     def _report_bytes_now_and_then(self, event: BytesDone) -> None:

@@ -144,7 +144,8 @@ def needing(option: str, extra: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ClusterError(
-            f"{option} needs 'pip install \".[{extra}]\"' in the checkout of amos-dask."
+            f"{option} needs the extra {extra!r}: pip install 'amos-dask[{extra}]', with the path "
+            "of the wheel or the repository for amos-dask where it came from one."
         ) from error
 
 

@@ -114,7 +114,8 @@ def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]
     if not folders:
         such = f"{layout.dataset.prefix}_XXXX_*"
         raise AmosDaskError(
-            f"{root_dir}: no sample folders ({such}) here; run confirm-pairs first."
+            f"{root_dir}: no sample folders ({such}) here; name a ROOT_DIR that 'amos-dask run' "
+            "has made, or run it first (of the single steps, confirm-pairs)."
         )
     return folders
 
@@ -184,6 +185,9 @@ def _find_archive_inside(layout: Layout, places: Sequence[str]) -> Path:
         _require_alike(layout, *existing)
     if existing:
         return existing[0]
+    folder = layout.root / "archive"
+    if folder.is_dir() and not places:
+        raise AmosDaskError(f"{folder} is empty; put the scans there, or name them with --archive.")
     neither = f"neither {' nor '.join(names)} is" if len(names) > 1 else f"no {names[0]} is"
     if not places:
         raise AmosDaskError(f"{layout.root}: {neither} here; name it with --archive.")

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from multiprocessing import current_process
 from pathlib import Path
 
 from amos_dask.archive.recognise import require_outside_archives
@@ -43,6 +44,7 @@ def working_on(layout: Layout, *outputs: Path, no_lock: bool = False) -> Iterato
         When somebody else works there, ROOT_DIR cannot be written to, or it or an output lies in an
         archive.
     """
+    _require_own_process()
     _require_folders(layout.root, layout.grouped, layout.descriptor, layout.state)
     for path in (layout.root, *outputs):
         require_outside_archives(path, layout.dataset)
@@ -183,6 +185,15 @@ def _hide_as_root_dir_is(layout: Layout) -> None:
     if mode & 0o777 & ~allowed:
         with suppress(PermissionError):  # it is another user's, who made it so
             layout.state.chmod(mode & (allowed | ~0o777))
+
+
+def _require_own_process() -> None:
+    """End a process that imports a script which runs us: it is to be a worker, not to run it."""
+    if getattr(current_process(), "_inheriting", False):
+        raise SystemExit(
+            "amos-dask: the script needs \"if __name__ == '__main__':\" around what it runs, since "
+            "workers import it."
+        )
 
 
 def _flock(layout: Layout, descriptor: int, kind: int) -> None:

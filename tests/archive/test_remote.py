@@ -32,8 +32,8 @@ def refusal(url: str) -> str:
 @pytest.mark.parametrize(
     ("url", "package"),
     [
-        ("s3://bucket/amos22.zip", '".[s3]"'),
-        ("https://example.org/amos22", '".[http]"'),
+        ("s3://bucket/amos22.zip", "amos-dask[s3]"),
+        ("https://example.org/amos22", "amos-dask[http]"),
         ("gs://bucket/amos22.zip", "gcsfs"),
     ],
 )
