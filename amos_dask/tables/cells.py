@@ -16,6 +16,7 @@ from openpyxl.cell.cell import WriteOnlyCell
 from openpyxl.styles import Font, PatternFill
 from openpyxl.utils import get_column_letter, quote_sheetname
 from openpyxl.workbook.defined_name import DefinedName
+from openpyxl.worksheet.properties import PageSetupProperties
 
 from amos_dask.root.layout import SPLIT_NAME
 from amos_dask.root.table_state import OwnSheet
@@ -33,6 +34,8 @@ _HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
 _MARK = "amos_dask_further_worksheets"
 # XML cannot hold these; openpyxl refuses them.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+# Columns of a kind, one a label, which a click folds away.
+_MANY_ALIKE = re.compile(r"mask_\d+_")
 _MISSING = ("NAType", "NaTType")  # of pandas
 
 
@@ -129,12 +132,17 @@ def add_worksheets_of(workbook: Workbook, title: str, table: Cells) -> list[tupl
 def _lay_out(sheet: Any, table: Cells) -> None:
     """Write the header, and what goes before it: a write-only sheet is streamed."""
     sheet.freeze_panes = "B2"
+    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+    sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", False
     narrowest, widest = _WIDTHS
     for index, name in enumerate(table.columns):
         cells = (row[index] for row in table.rows[:_ROWS_THAT_SET_WIDTHS])
         shown = (len(str(value)) for value in cells if value is not None)
-        width = min(max(len(name), narrowest, *shown), widest) + 2
-        sheet.column_dimensions[get_column_letter(index + 1)].width = width
+        dimension = sheet.column_dimensions[get_column_letter(index + 1)]
+        dimension.width = min(max(len(name), narrowest, *shown), widest) + 2
+        dimension.outlineLevel = int(_MANY_ALIKE.match(name) is not None)
+    if any(map(_MANY_ALIKE.match, table.columns)):
+        sheet.sheet_format.outlineLevelCol = 1
     if table.columns:
         last = get_column_letter(len(table.columns))
         sheet.auto_filter.ref = f"A1:{last}{len(table.rows) + 1}"

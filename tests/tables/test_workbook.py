@@ -583,7 +583,8 @@ def looks(path: Path) -> dict[str, Any]:
                 [(c.value, c.data_type, c.number_format, c.font.b, c.fill.fgColor.rgb) for c in row]
                 for row in sheet.iter_rows()
             ],
-            {key: column.width for key, column in sheet.column_dimensions.items()},
+            {key: (c.width, c.outlineLevel) for key, c in sheet.column_dimensions.items()},
+            (sheet.sheet_properties.pageSetUpPr.fitToPage, sheet.page_setup.fitToHeight),
             (sheet.freeze_panes, sheet.auto_filter.ref, sheet.dimensions),
         )
         for sheet in book.worksheets
