@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,9 @@ import pytest
 from peers.peers import check, python_with
 from phantoms import write_decathlon
 
-from amos_dask import export_monai, run
+from amos_dask import export_monai, make_split, run
 from amos_dask.phantom import Archive
+from amos_dask.root.layout import Layout
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,32 @@ def test_monai_accepts_the_export(
     assert found["validation"] == validation
     assert (found["training"], found["testing"], found["missing"]) == (8, 4, [])
     assert (found["n_labels"], found["strange_values"]) == (n_labels, [])
+
+
+def test_monai_reads_the_folds_of_a_split(
+    processed_root: Path, cluster_address: str, tmp_path: Path
+) -> None:
+    python_with("monai")
+    root = Path(shutil.copytree(processed_root, tmp_path / "AMOS22"))
+    make_split(Layout(root).dataset_manifest(), kind="kfold", folds=4, seed=0)
+    options: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
+    result = export_monai(root, tmp_path / "a.json", split_name="split02_kfold4", **options)
+    found, _ = check("monai", "check_monai.py", result.outputs[0])
+    assert found["folds"] == [6, 2]
+    assert (found["training"], found["testing"], found["missing"]) == (8, 4, [])
+
+
+def test_the_recipe_for_plain_pytorch_runs(processed_root: Path, tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/howto/training.md"
+    code = re.search(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    assert code is not None
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/AMOS22").symlink_to(processed_root)
+    told = code[1] + "print(len(scans), volume.dtype, mask.dtype, volume.shape[1:] == mask.shape)\n"
+    python_with("openpyxl")
+    python = python_with("torch")
+    done = subprocess.run([python, "-c", told], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["5", "torch.float32", "torch.int64", "True"], done.stderr
 
 
 def test_monai_accepts_several_channels(cluster_address: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from peers.peers import check, python_with
 from phantoms import OtherArchive, write_brats, write_decathlon
 
-from amos_dask import Selection, export_nnunet, run
+from amos_dask import Selection, export_nnunet, make_split, run
 from amos_dask.phantom import Archive
+from amos_dask.root.layout import Layout
+from amos_dask.tables.workbook import read_sheet
 
 CT, MR = Selection(modality="ct"), Selection(modality="mri")
 
@@ -56,6 +59,24 @@ def test_nnunet_takes_the_official_split_over(
     }
     assert found["splits"] == [by_subset]
     assert found["normalization"] == ["CTNormalization"]
+
+
+def test_nnunet_takes_all_folds_of_a_split_over(
+    processed_root: Path, cluster_address: str, tmp_path: Path
+) -> None:
+    python_with("nnunetv2")
+    root = Path(shutil.copytree(processed_root, tmp_path / "AMOS22"))
+    manifest = Layout(root).dataset_manifest("ct")
+    make_split(manifest, kind="kfold", folds=3, seed=0)
+    rows = read_sheet(manifest, "split02_kfold3")
+    parts = dict(zip(rows["ID"], rows["split02_kfold3"], strict=True))
+    options: dict[str, Any] = {"cluster": cluster_address, "progress": "none", "selection": CT}
+    result = export_nnunet(root, tmp_path / "nnUNet_raw", split_name="split02_kfold3", **options)
+    found, said = check("nnunetv2", "check_nnunet.py", result.outputs[0], "--plan")
+    assert "Error" not in said
+    assert [set(fold["val"]) for fold in found["splits"]] == [
+        {i for i, part in parts.items() if part == f"fold{number}"} for number in range(3)
+    ]
 
 
 @pytest.mark.parametrize(
