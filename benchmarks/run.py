@@ -24,6 +24,7 @@ MODULES = (
     "bench_nifti",
     "bench_run",
     "bench_scaling",
+    "bench_end",
     "bench_memory",
     "bench_size",
     "bench_simulated",
