@@ -146,3 +146,8 @@ def raise_on_sigterm() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def number_of(n: int, what: str) -> str:
+    """Return such as ``1 issue`` or ``2 issues``."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -42,10 +42,9 @@ def bench_end(settings: Settings) -> Report:
 
 
 _NOTE = (
-    "From the end of the last sample's task. CPU is that of all processes, up to the end of the last "
-    "kind of work. 'known' looks for what is known of scans that may be alike; what is in none of "
-    "the rows is the client's own: reading receipts, frames, putting workbooks in their places, "
-    "report."
+    "From the end of the last sample's task. CPU is that of all processes, up to the end of the "
+    "last kind of work. 'known': what is known of scans that may be alike. What is in none of the "
+    "rows is the client's own: receipts, frames, putting workbooks in their places, report."
 )
 
 

@@ -972,6 +972,9 @@ def test_the_program_speaks_json(zenodo: Zenodo, root: Path) -> None:
     require_complete(root)
     assert result.stderr == ""
     lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {line.pop("severity") for line in lines} == {"info"}
+    times = [line.pop("time") for line in lines]
+    assert times == sorted(times)
     counts = [line for line in lines if line["event"] == "BytesDone"]
     assert counts[-1] == {"event": "BytesDone", "phase": "md5", "name": "amos22.zip",
                           "n_bytes": N_BYTES, "n_bytes_total": N_BYTES}  # fmt: skip

@@ -70,7 +70,7 @@ class Place:
 
     def command(self, *words: str | Path, exit_code: int = 0) -> Result:
         address = self._client.scheduler_info(n_workers=0)["address"]
-        return program(*words, "--cluster", address, "--quiet", exit_code=exit_code)
+        return program(*words, "--cluster", address, exit_code=exit_code)
 
     def denoise(self, *words: str | Path, exit_code: int = 0) -> Result:
         """Denoise in place."""

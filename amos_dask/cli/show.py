@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from amos_dask.engine.events import number_of
+from amos_dask.errors import number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +129,7 @@ def close_plan(plan: RunPlan, arguments: Mapping[str, Any]) -> int:
         ("would take", f"about {plan.cpu_seconds / 60:.1f} minutes of one core"),
         ("memory", f"{plan.peak_memory_bytes / 1e9:.1f} GB a worker"),
     )
-    return _close(arguments, 0, content, [*samples, *rows])
+    return _close(arguments, 0, content, [*samples, *rows], is_answer=True)
 
 
 def close_check(report: ClusterReport, arguments: Mapping[str, Any]) -> int:
@@ -188,7 +188,8 @@ def _close_result(
         **told,
     }
     lines = [*notes, *_issue_lines(result.issues), result.summary, *_paths(result)]
-    return _close(arguments, result.exit_code, content, lines)
+    is_answer = not result.outputs
+    return _close(arguments, result.exit_code, content, lines, is_answer=is_answer)
 
 
 def close_phantom(archive: Archive, arguments: Mapping[str, Any]) -> int:
@@ -198,15 +199,24 @@ def close_phantom(archive: Archive, arguments: Mapping[str, Any]) -> int:
 
 
 def _close(
-    arguments: Mapping[str, Any], exit_code: int, content: Mapping[str, Any], lines: Iterable[str]
+    arguments: Mapping[str, Any],
+    exit_code: int,
+    content: Mapping[str, Any],
+    lines: Iterable[str],
+    *,
+    is_answer: bool = False,
 ) -> int:
-    """Print what there is to say in the form that a command's options ask for."""
+    """Print what there is to say in the form that a command's options ask for.
+
+    With ``--quiet`` and when all went well that is what is gone of the data; or all of it, where it
+    is what was asked for.
+    """
     if arguments.get("progress") == "json":
         severity = "error" if exit_code else "info"
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         told = {"event": "Result", "time": now, "severity": severity, **content}
         lines = [json.dumps(told, default=str)]  # paths are text
-    is_quiet = arguments.get("progress") == "none" and not (exit_code or arguments.get("dry_run"))
+    is_quiet = arguments.get("progress") == "none" and not (exit_code or is_answer)
     for line in filter(_is_of_loss, lines) if is_quiet else lines:
         click.echo(_coloured(line), color=False if os.environ.get("NO_COLOR") else None)
     return int(exit_code)

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TextIO, TypeVar
 
+from amos_dask.errors import number_of
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -138,11 +140,6 @@ _WORDS = {
 def _words(work: str) -> str:
     """Return what people are told that is being done."""
     return _WORDS.get(work, work)
-
-
-def number_of(n: int, what: str) -> str:
-    """Return such as ``1 issue`` or ``2 issues``."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def ignore(event: Event) -> None:

@@ -43,7 +43,7 @@ class Cells(NamedTuple):
     """A table as a worksheet holds it."""
 
     columns: tuple[str, ...]
-    rows: Sequence[list[Any]]  # text, whole numbers, finite floats, times; None for a blank cell
+    rows: Sequence[list[Any]]  # texts, whole numbers, finite floats, times; None for a blank cell
 
 
 def cells_of(frame: pd.DataFrame) -> Cells:
@@ -54,7 +54,7 @@ def cells_of(frame: pd.DataFrame) -> Cells:
 
 def _cell_value(value: Any) -> Any:
     if isinstance(value, str):
-        return _UNPRINTABLE.sub("\ufffd", value)[:LARGEST_CELL]
+        return _UNPRINTABLE.sub("\ufffd", value)[:LARGEST_CELL] or None
     if value is None or type(value).__name__ in _MISSING:
         return None
     if isinstance(value, (datetime.date, datetime.time)):  # a datetime is a date

@@ -549,7 +549,6 @@ def test_the_commands(
     result = program(
         "export", "nnunet", tmp_path, "--cluster", cluster_address, "--modality", "mri",
         "--mr-without-14-16", "--merge_prostate_uterus", "--link", "symbolic", "--dataset-id", "99",
-        "--quiet",
     )  # fmt: skip
     assert "2 training, 1 validation and 1 test scans" in result.output
     labels = read(tmp_path / "Dataset099_AMOS22MR" / "dataset.json")["labels"]

@@ -163,7 +163,7 @@ def test_a_folder_of_bad_images_harms_no_good_one_and_says_so_quietly(
     n_failed = sum(CATALOGUE[one.bad.code] == "error" for one in archives.planted)
     assert done.stderr == ""  # what workers write would be here too
     assert done.returncode == amos_dask.ExitCode.SAMPLES_FAILED
-    assert f"{n_failed} samples failed; see issues.xlsx." in done.stdout
+    assert f"{n_failed} samples failed; see the report and the issues." in done.stdout
     assert_good_unharmed(root, clean_root, archives)
     assert_each_is_told_once(root, archives.planted)
 

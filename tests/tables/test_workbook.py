@@ -60,7 +60,7 @@ spacings = st.floats(allow_nan=False, allow_infinity=False, width=32).map(
     lambda x: float(f"{x:.9g}")
 )
 missing = st.sampled_from([None, math.nan, pd.NA, pd.NaT, np.float32("nan")])
-cells = st.one_of(texts, formula_like, spreadsheet_words, integers, spacings, missing)
+cells = st.one_of(st.just(""), texts, formula_like, spreadsheet_words, integers, spacings, missing)
 
 
 @st.composite
@@ -82,7 +82,7 @@ def printable(text: str) -> str:
 
 def expected(value: Any) -> Any:
     if isinstance(value, str):
-        return printable(value)
+        return printable(value) or None
     return None if pd.isna(value) else value
 
 
