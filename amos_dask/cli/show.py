@@ -153,7 +153,8 @@ def close_check(report: ClusterReport, arguments: Mapping[str, Any]) -> int:
         *(("problem", problem) for problem in report.problems),
     )
     verdict = "not usable yet" if report.problems else "ready"
-    return _close(arguments, bool(report.problems), content, [*machines, *rows, verdict])
+    lines = [*machines, *rows, verdict]
+    return _close(arguments, bool(report.problems), content, lines, is_answer=True)
 
 
 def close_command(result: CommandResult, arguments: Mapping[str, Any]) -> int:

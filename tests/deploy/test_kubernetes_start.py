@@ -433,4 +433,4 @@ def test_tls_is_refused_rather_than_left_out(kubernetes: FakeKubernetes) -> None
 
 def test_without_kr8s_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kr8s", None)
-    assert 'pip install ".[kubernetes]"' in refused()
+    assert "amos-dask[kubernetes]" in refused()

@@ -147,7 +147,7 @@ def test_the_batch_script_runs_the_client_as_a_job(
 ) -> None:
     log = tmp_path / "log"
     script = ["sbatch", "--wait", "--mem=1500", f"--output={log}", str(BATCH_SCRIPT)]
-    options = ["--workers", "1", "--memory", "1GB", "--walltime", "00:20:00", "--quiet"]
+    options = ["--workers", "1", "--memory", "1GB", "--walltime", "00:20:00"]
     other = tmp_path / "amos_dask"  # such as that of a checkout; the installed one is to be used
     other.mkdir()
     (other / "__init__.py").write_text("raise SystemExit('from the folder of submission')")
