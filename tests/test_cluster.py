@@ -12,13 +12,14 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import dask
 import distributed
 import psutil
 import pytest
 from distributed import Client
 
 from amos_dask.engine.connect import connect
-from amos_dask.engine.options import ClusterOptions
+from amos_dask.engine.options import ClusterOptions, complete, find_unknown_keys
 from amos_dask.errors import ClusterError
 
 
@@ -261,3 +262,23 @@ def test_a_memory_that_is_no_amount_is_a_sentence_about_memory(memory: str) -> N
 def test_these_are_memories(settings: dict[str, Any], memory: str) -> None:
     start(ClusterOptions(memory=memory))
     assert settings["memory_limit"] == memory
+
+
+def test_unknown_keys_are_named_with_the_nearest() -> None:
+    complete(ClusterOptions())
+    assert find_unknown_keys() == []
+    misspelt = "amos-dask.kubernetes.idel-timeout"
+    keys = {
+        misspelt: 3,
+        "amos-dask.wrokers": 2,
+        "amos-dask.kubernetes.worker_selector": {"pool": "spot"},
+        "amos-dask.batch.walltime": "01:00:00",
+        "amos-dask.batch.zzz": 1,
+    }
+    with dask.config.set(keys):
+        told = sorted(find_unknown_keys())
+    assert told == [
+        "amos-dask.batch.zzz is no key of the configuration",
+        f"{misspelt} is no key of the configuration; did you mean idle-timeout?",
+        "amos-dask.wrokers is no key of the configuration; did you mean workers?",
+    ]

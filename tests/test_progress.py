@@ -278,9 +278,13 @@ def terminal() -> Iterator[tuple[io.TextIOBase, Callable[[], str]]]:
 
 
 def show_on_terminal(
-    events: Sequence[Event], monkeypatch: pytest.MonkeyPatch, pause: float = 0.0
+    events: Sequence[Event],
+    monkeypatch: pytest.MonkeyPatch,
+    pause: float = 0.0,
+    columns: int = 120,
 ) -> str:
-    for name, value in {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "24"}.items():
+    size = {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24"}
+    for name, value in size.items():
         monkeypatch.setenv(name, value)
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
@@ -301,7 +305,19 @@ def test_on_a_terminal_there_is_a_bar_with_counts_and_the_time_left(
     assert "━" in text
     assert "12/50" in text
     assert "12 issues" in text
-    assert re.search(r"left 0:00:\d\d", text), text[-400:]
+    assert re.search(r"0:00:\d\d left", text), text[-400:]
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_on_a_narrow_terminal_columns_are_left_out_and_none_is_squeezed(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [WorkStarted("sample", 600), *(ended(i, n_issues=1) for i in range(1, 13))]
+    text = show_on_terminal(events, monkeypatch, pause=0.1, columns=columns)
+    last = [line for line in re.split(r"[\r\n]+", text) if line.strip()][-1]
+    assert re.search(r"processing samples +12/600, 12 issues +left +\S+", last), text[-400:]
+    assert "…" not in text
+    assert len(last.rstrip()) <= columns
 
 
 def test_on_a_terminal_failures_and_notices_are_shown_above_the_bar(
@@ -338,4 +354,4 @@ def test_on_a_terminal_a_file_has_a_bar_with_bytes_and_the_time_left(
     text = show_on_terminal(events, monkeypatch, pause=0.1)
     assert re.search(r"computing the MD5 amos22.zip .*500.0 MB", text)
     assert re.search(r"downloading .*0/2", text)
-    assert re.search(r"\namos22.zip .*9.0 of 24.0 GB.*left 0:00:\d\d", text), text[-400:]
+    assert re.search(r"\namos22.zip .*9.0 of 24.0 GB.*0:00:\d\d left", text), text[-400:]

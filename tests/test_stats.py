@@ -134,6 +134,19 @@ def test_organs_and_geometry(root: Path) -> None:
             assert row["n_samples"] == len(expected)
 
 
+def test_all_worksheets_have_the_groups_in_one_order(root: Path) -> None:
+    orders = []
+    for title in ("Organs", "Intensities", "Geometry"):
+        rows = ((r["modality"], r["grouped_by"], r["group"]) for r in sheet(root, title))
+        orders.append(list(dict.fromkeys(rows)))
+    organs, intensities, geometry = orders
+    assert organs == intensities == [group for group in geometry if group in organs]
+    places = [("modality", "scanner", "site", "subset").index(by) for _, by, _ in geometry]
+    assert sorted(zip((m for m, *_ in geometry), places, strict=True)) == list(
+        zip((m for m, *_ in geometry), places, strict=True)
+    )
+
+
 def test_the_json_file_tells_the_same(root: Path) -> None:
     told = json.loads((root / "descriptor" / "statistics.json").read_text(encoding="utf-8"))
     assert sorted(told) == ["geometry", "intensities", "organs"]

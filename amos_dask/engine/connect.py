@@ -23,6 +23,7 @@ from amos_dask.engine.options import (
     ClusterOptions,
     complete,
     configured,
+    find_unknown_keys,
     free_port,
     memory_bytes,
     needing,
@@ -71,6 +72,8 @@ def connect(
     from distributed.versions import VersionMismatchWarning
 
     options = complete(options)
+    for line in find_unknown_keys():
+        tell(line)
     kind = str(options.cluster)
     config: dict[str, Any] = {"amos-dask.patience": patience_seconds(kind)}
     if kind == LOCAL:  # for as long as it lives, since workers are replaced

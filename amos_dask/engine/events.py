@@ -112,6 +112,8 @@ STYLES = ("auto", "bar", "plain", "json", "none")
 _SECONDS_BETWEEN_LINES = 5.0
 # Programs that read the lines know these by their first names.
 _NAMES_IN_JSON = {"WorkStarted": "PhaseStarted", "WorkEnded": "PhaseEnded", "work": "phase"}
+_WIDE = 100  # columns of a terminal that has room for a bar, a rate and the time gone by
+_SHORTEST = 0.001  # seconds
 _UNITS = ((1e9, "GB"), (1e6, "MB"))
 _WORDS = {
     "headers": "reading headers",
@@ -270,20 +272,20 @@ def _bar(stream: TextIO) -> Iterator[Listener]:
     from rich.progress import (
         BarColumn,
         Progress,
+        ProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
-    columns = (
-        TextColumn("{task.description:<26}"),
-        BarColumn(),
-        TextColumn("{task.fields[count]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(file=stream)) as progress:
+    console = Console(file=stream)
+    what, count = TextColumn("{task.description}"), TextColumn("{task.fields[count]}")
+    left = (TextColumn("left"), TimeRemainingColumn())
+    columns: tuple[ProgressColumn, ...] = (what, count, *left)  # as much as fits a narrow terminal
+    if console.width >= _WIDE:
+        elapsed = (TimeElapsedColumn(), TextColumn("elapsed,"), TimeRemainingColumn())
+        columns = (what, BarColumn(20), count, *elapsed, TextColumn("left"))
+    with Progress(*columns, console=console) as progress:
         yield _Bar(progress)
 
 
@@ -294,11 +296,13 @@ class _Bar:
         self._progress = progress
         self._bars: dict[tuple[str, str], TaskID] = {}
         self._counts: dict[str, tuple[int, int, int]] = {}
+        self._started: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
         match event:
             case WorkStarted(work, total):
                 self._counts[work] = (0, total, 0)
+                self._started[work] = time.monotonic()
                 self._bars[work, ""] = self._add(work, "", total, 0, self._count(work))
             case TaskEnded(work, name, failed, n_issues, _):
                 n_done, total, n_before = self._counts[work]
@@ -325,4 +329,8 @@ class _Bar:
 
     def _count(self, work: str) -> str:
         n_done, total, n_issues = self._counts[work]
-        return f"{n_done:{len(str(total))}}/{total} {n_issues} issues"
+        rate = n_done / max(time.monotonic() - self._started[work], _SHORTEST)
+        told = f"{n_done:{len(str(total))}}/{total}"
+        if n_done and self._progress.console.width >= _WIDE:
+            told += f", {rate:.3g} a second" if rate >= 1 else f", {60 * rate:.3g} a minute"
+        return f"{told}, {number_of(n_issues, 'issue')}"

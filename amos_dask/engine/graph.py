@@ -103,8 +103,11 @@ def run_tasks(
         for outcome in outcomes:
             if outcome.stops_run:
                 raise AmosDaskError(outcome.failure)
-            n_issues = len(getattr(outcome.value, "issues", ()))
-            failed = outcome.failure is not None
+            issues = getattr(outcome.value, "issues", ())
+            n_issues, failed = (
+                len(issues),
+                outcome.failure is not None or any(map(_is_error, issues)),
+            )
             listener(TaskEnded(work, outcome.name, failed, n_issues, outcome.seconds))
             yield outcome
     listener(WorkEnded(work))
@@ -136,6 +139,11 @@ def compute_graph(
             client.cancel(futures)
     listener(WorkEnded(work))
     return [found[future] for future in futures]
+
+
+def _is_error(found: Any) -> bool:
+    """Return whether an issue, be it with the step that found it, is an error."""
+    return getattr(getattr(found, "issue", found), "severity", "") == "error"
 
 
 @contextmanager

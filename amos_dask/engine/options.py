@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -88,6 +89,35 @@ def load_defaults() -> None:
 
     text = files("amos_dask.engine").joinpath("amos-dask.yaml").read_text(encoding="utf-8")
     dask.config.update_defaults(yaml.safe_load(text))
+
+
+def find_unknown_keys() -> list[str]:
+    """Return a sentence for each key of the configuration that there is none of, with the nearest.
+
+    Spelled with ``_`` or ``-``, as Dask takes both.
+    """
+    import dask
+    import yaml
+
+    text = files("amos_dask.engine").joinpath("amos-dask.yaml").read_text(encoding="utf-8")
+    return list(_unknown(yaml.safe_load(text), dask.config.config, ()))
+
+
+def _unknown(
+    known: Mapping[str, Any], given: Mapping[str, Any], above: tuple[str, ...]
+) -> Iterator[str]:
+    spelled = {key.replace("_", "-"): value for key, value in known.items()}
+    for key, value in given.items():
+        name, path = str(key).replace("_", "-"), (*above, str(key))
+        if not above and name not in spelled:
+            continue  # of other programs
+        if name not in spelled:
+            near = get_close_matches(name, spelled, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"{'.'.join(path)} is no key of the configuration{hint}"
+        elif isinstance(value, Mapping) and isinstance(spelled[name], Mapping) and spelled[name]:
+            # An empty one takes any, such as labels.
+            yield from _unknown(spelled[name], value, path)
 
 
 def configured(section: str) -> Any:

@@ -50,7 +50,7 @@ def reduction_graph(
     Returns
     -------
     values : dict of hashable to Delayed
-        Of each group.
+        Of each group, in the order of the groups.
     seen : list of Delayed
         Of a few items each.
     """
@@ -76,7 +76,8 @@ def reduction_graph(
         for group in whose:
             parts.setdefault(group, []).append(together)
     finish = delayed(how.finish, pure=False)
-    return {group: finish(_add_as_tree(of, add)) for group, of in parts.items()}, seen
+    values = {group: finish(_add_as_tree(parts[group], add)) for group in groups if group in parts}
+    return values, seen
 
 
 def _add_as_tree(parts: list[Delayed], add: Callable[[list[Delayed]], Delayed]) -> Delayed:
