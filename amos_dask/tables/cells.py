@@ -33,7 +33,7 @@ _HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
 # The name that lists the worksheets in which tables go on.
 _MARK = "amos_dask_further_worksheets"
 # XML cannot hold these; openpyxl refuses them.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 # Columns of a kind, one a label, which a click folds away.
 _MANY_ALIKE = re.compile(r"mask_\d+_")
 _MISSING = ("NAType", "NaTType")  # of pandas

@@ -591,6 +591,12 @@ def looks(path: Path) -> dict[str, Any]:
     }
 
 
+def test_halves_of_characters_are_marked(tmp_path: Path) -> None:
+    path = tmp_path / "book.xlsx"
+    write_one(path, ["a\ud800b", "\udcff"])
+    assert read_sheet(path, "Manifest")["value"].tolist() == [f"a{REPLACEMENT}b", REPLACEMENT]
+
+
 def test_a_value_that_no_cell_can_hold_leaves_the_old_workbook(tmp_path: Path) -> None:
     path = tmp_path / "book.xlsx"
     before = valid_workbook(path)
