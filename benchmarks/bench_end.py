@@ -49,7 +49,7 @@ _NOTE = (
 
 
 def _tiny_archive(settings: Settings) -> Path:
-    folder = settings.work / ("end-tiny" if settings.tiny else "end")
+    folder = settings.work / ("tiny-12" if settings.tiny else "tiny-600")
     path = folder / "amos22"
     if not path.exists():
         n_ct, n_mri = (8, 4) if settings.tiny else (_N_CT, _N_MRI)
