@@ -209,7 +209,11 @@ class Session:
         if len(names) <= FEW or self.is_lost:
             found = list(dask.compute(*graph, scheduler="synchronous"))
         else:
-            found = compute_graph(self.client, work, graph, self.listener)
+            try:
+                found = compute_graph(self.client, work, graph, self.listener)
+            except ClusterError:
+                self.is_lost = True
+                raise
         return dict(zip(values, found, strict=False)), found[len(values) :]
 
     def require_memory(self, n_bytes: int) -> None:

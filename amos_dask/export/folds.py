@@ -10,7 +10,7 @@ from amos_dask.errors import AmosDaskError, ManifestError
 from amos_dask.root.layout import Layout
 from amos_dask.tables.workbook import read_sheet, require_columns, sheet_names
 
-_FOLD = re.compile(r"fold(\d{1,3})")
+_FOLD = re.compile(r"fold(0|[1-9]\d{0,2})")
 TRAIN, VAL, TEST = "train", "val", "test"
 
 
@@ -103,3 +103,22 @@ def make_folds(parts: Mapping[str, str]) -> list[dict[str, list[str]]]:
         for number in numbers
     ]
     return found if all(fold["train"] for fold in found) else []
+
+
+def require_folds(parts: Mapping[str, str], split_name: str) -> None:
+    """Raise where nnU-Net would make folds of its own, or count them otherwise than the split.
+
+    Parameters
+    ----------
+    parts : mapping of str to str
+        Sample with a label -> part.
+    split_name : str
+        The split, for the message.
+    """
+    numbers = {fold for part in parts.values() if (fold := fold_of(part)) is not None}
+    if numbers != set(range(len(numbers))) or not make_folds(parts):
+        found = ", ".join(sorted(set(parts.values()))) or "none"
+        raise AmosDaskError(
+            f"{split_name}: of the chosen samples with labels there are parts {found}; nnU-Net "
+            "needs fold0, fold1, … without a gap, or val, and something to train on beside."
+        )

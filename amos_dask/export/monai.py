@@ -58,7 +58,7 @@ def export_monai(
         As for `export_nnunet`.
     split_name : str, optional
         A split of yours, a worksheet of the dataset manifest such as ``split02_kfold5``, whose
-        folds are the fold keys; what it does not train or validate on is listed for testing.
+        folds are the fold keys; part ``test`` is listed for testing, what is in no part nowhere.
     adopt, no_lock, cluster, progress
         As for `export_nnunet`; ``replaced/`` is in the folder with the mark.
 
@@ -107,10 +107,10 @@ def _plan_datalist(mark: ExportMark, layout: Layout, target: Path, adopt: bool) 
     return _Datalist(mark, layout.dataset, base, target, "_or_".join(modalities))
 
 
-def _fold(part: str) -> int:
-    """Return the fold key of a part: what is never validated on has a number that no fold has."""
+def _fold(part: str, others: int) -> int:
+    """Return the fold key of a part, or that of all others that are never validated on."""
     fold = fold_of(part)
-    return 1 if fold is None else fold
+    return others if fold is None else fold
 
 
 def find_base(datalist: Path) -> Path:
@@ -126,8 +126,11 @@ class _Datalist(Form):
     def lists(self, placed: Sequence[ExportTask]) -> dict[Path, Any]:
         """Return the datalist; paths are relative to its folder."""
         taken = {task.name: self.part_of(task) for task in self.in_parts(placed)}
+        # What is never validated on has a number that no fold has.
+        folds_of = (fold_of(part) for part in taken.values())
+        others = 1 + max((fold for fold in folds_of if fold is not None), default=0)
         training = [
-            {**self._entry(task), "fold": _fold(taken[task.name])}
+            {**self._entry(task), "fold": _fold(taken[task.name], others)}
             for task in placed
             if taken.get(task.name, TEST) != TEST
         ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from amos_dask.datasets import SUBSETS
 from amos_dask.errors import AmosDaskError
 from amos_dask.export.files import ExportTask
-from amos_dask.export.folds import read_parts
+from amos_dask.export.folds import TEST, read_parts, require_folds
 from amos_dask.labels import BACKGROUND, PROSTATE, UTERUS, LabelMap
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.export_mark import ExportMark
@@ -95,6 +95,9 @@ def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
     ]
     parts = read_parts(layout, asked.split_name, asked.modality) if asked.split_name else {}
     names_of_samples = {task.name for task in tasks}
+    if asked.split_name and asked.form == "nnunet":
+        labelled = {task.name for task in tasks if task.subset != TEST}
+        require_folds({i: p for i, p in parts.items() if i in labelled}, asked.split_name)
     mark = replace(
         asked,
         parts={sample: part for sample, part in parts.items() if sample in names_of_samples},

@@ -141,6 +141,22 @@ def test_what_is_no_split_is_said(root: Path, nnunet: Export, name: str, tmp_pat
     assert not (tmp_path / "raw").exists()
 
 
+def test_a_split_without_folds_is_refused_before_anything_is_written(
+    root: Path, nnunet: Export, tmp_path: Path
+) -> None:
+    split(root, kind="holdout", fractions=(0.5, 0.25, 0.25))
+    path = Layout(root).dataset_manifest()
+    book = openpyxl.load_workbook(path)
+    sheet = book["split02_holdout"]
+    for row in range(2, sheet.max_row + 1):
+        cell = sheet.cell(row, sheet.max_column)
+        cell.value = "train" if cell.value == "val" else cell.value
+    book.save(path)
+    with pytest.raises(AmosDaskError, match="nnU-Net needs fold0"):
+        nnunet(root, split_name="split02_holdout")
+    assert not (tmp_path / "raw").exists()
+
+
 parts_of_cases = st.dictionaries(
     st.text("abcdefgh", min_size=1, max_size=2),
     st.sampled_from(["fold0", "fold1", "fold7", "train", "val", "test"]),
