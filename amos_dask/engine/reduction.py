@@ -17,7 +17,7 @@ Group = TypeVar("Group", bound=Hashable)
 Part = TypeVar("Part")
 Seen = TypeVar("Seen")
 Value = TypeVar("Value")
-_ADDED_AT_ONCE = 16
+_ADDED_AT_ONCE = 4  # parts, which may each be large
 
 
 @dataclass(frozen=True)
