@@ -11,6 +11,7 @@ exclude_patterns = ["_build"]
 html_theme = "pydata_sphinx_theme"
 html_title = "amos-dask"
 html_show_sourcelink = False
+smartquotes = False  # they would make one dash of the two of an option
 html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
 myst_heading_anchors = 3
 nb_execution_mode = "force"
