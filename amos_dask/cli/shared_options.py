@@ -279,7 +279,7 @@ exporting = _together(
     option(
         "--split_name",
         help="A split of yours, such as split02_kfold5, whose folds are trained on.  "
-        "[default: the official one]",
+        "[default: that of an earlier export there, else the official one, split01_standard]",
     ),
     selection,
     flag("--adopt", help="Move what is in the way to replaced/ in the export."),

@@ -153,11 +153,6 @@ class _Datalist(Form):
         }
         return {self.sign: content}
 
-    @property
-    def remark(self) -> str:
-        """What a person is to know who trains on it: nothing more."""
-        return ""
-
     def _entry(self, task: ExportTask) -> dict[str, str | list[str]]:
         images = [path_from(self.sign.parent, path) for path in task.images]
         entry: dict[str, str | list[str]] = {"image": images if len(images) > 1 else images[0]}

@@ -78,7 +78,8 @@ def export_nnunet(
         Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
     split_name : str, optional
         A split of yours, a worksheet of the dataset manifest such as ``split02_kfold5``: all its
-        folds are in ``splits_final.json``. By default the official split, which is fold 0.
+        folds are in ``splits_final.json``. By default that of an earlier export there, else the
+        official one, ``split01_standard``, which is fold 0.
     selection : Selection
         Choice of samples, such as one modality.
     adopt : bool
@@ -173,14 +174,19 @@ class _NnUNetDataset(Form):
             "file_ending": FILE_ENDING,
             OWN_KEY: self.mark.record,  # nnU-Net leaves it alone
         }
-        folds = make_folds({task.case: self.part_of(task) for task in self.in_parts(placed)})
+        folds = self._folds(placed)
         # Without any, nnU-Net makes folds of its own.
         lists = {self.base / "splits_final.json": folds} if folds else {}
         return {**lists, self.sign: content}
 
-    @property
-    def remark(self) -> str:
-        """What a person is to know who trains on it."""
+    def remark(self, placed: Sequence[ExportTask]) -> str:
+        """Return which folds there are, where they are not those of a split that was asked for."""
         if self.mark.split_name:
             return ""
-        return "fold 0 is the official split, there are no others (--split_name takes one of yours)"
+        told = "fold 0 is the official split, there are no others"
+        if not self._folds(placed):
+            told = "no official split, nnU-Net makes folds of its own"
+        return f"{told} (--split_name takes one of yours)"
+
+    def _folds(self, placed: Sequence[ExportTask]) -> list[dict[str, list[str]]]:
+        return make_folds({task.case: self.part_of(task) for task in self.in_parts(placed)})

@@ -44,7 +44,7 @@ from amos_dask.root.export_mark import (
     write_mark,
 )
 from amos_dask.root.identity import identity
-from amos_dask.root.layout import Layout, find_root
+from amos_dask.root.layout import SPLIT_NAME, Layout, find_root
 from amos_dask.root.staging import find_journals, remove_if_empty, remove_temporaries, require_room
 from amos_dask.root.working import reading_from, working_on
 
@@ -89,10 +89,9 @@ class Form(ABC):
         """Return the samples with a label that are in a part of the split."""
         return [task for task in placed if task.subset != TEST and self.part_of(task)]
 
-    @property
-    @abstractmethod
-    def remark(self) -> str:
-        """What a person is to know who trains on it; or nothing."""
+    def remark(self, placed: Sequence[ExportTask]) -> str:
+        """Return what a person is to know who trains on the samples in it; or nothing."""
+        return ""
 
     @abstractmethod
     def place(self, task: ExportTask) -> ExportTask:
@@ -138,7 +137,10 @@ def export(
         mark, tasks = find_wanted(asked)
         form = plan(mark, tasks[0].layout)
         base, layout = form.base, ExportLayout(form.base)
-        is_new = not is_export(base)
+        is_new, before = not is_export(base), ""
+        if not (is_new or asked.split_name) and (before := read_mark(base).split_name):
+            mark, tasks = find_wanted(replace(asked, split_name=before))
+            form = plan(mark, tasks[0].layout)
         if is_new and _is_taken(base):
             raise AmosDaskError(
                 f"{base}: there already, and no export of amos-dask; choose another place or move "
@@ -162,7 +164,11 @@ def export(
             _forget_journals(layout)
         remove_if_empty(layout.state)  # a killed export has left it
         remember_export(tasks[0].layout, base)
-        return update.result(len(tasks))
+        result = update.result(len(tasks))
+        if before:
+            told = f"the split is that of before; the official one is --split_name {SPLIT_NAME}"
+            result = replace(result, summary=f"{result.summary}; {told}")
+        return result
 
 
 def _is_taken(base: Path) -> bool:
@@ -324,8 +330,8 @@ class _Update:
             n_parts = Counter(map(self._form.part_of, self._form.in_parts(self._placed)))
             told = ", ".join(f"{part} {n}" for part, n in sorted(n_parts.items()))
             summary = f"{train + val} labelled and {test} test scans; {split}: {told}"
-        if self._form.remark:
-            summary += f"; {self._form.remark}"
+        if remark := self._form.remark(self._placed):
+            summary += f"; {remark}"
         if n_asked > len(self._placed):
             summary += f"; {n_asked - len(self._placed)} left out"
         if self._n_bytes:

@@ -70,6 +70,29 @@ def test_all_folds_are_in_splits_final(root: Path, nnunet: Export, tmp_path: Pat
     assert result.summary.startswith("8 labelled and 4 test scans; split02_kfold4: fold0 2, ")
 
 
+def test_the_same_export_again_goes_on_with_the_split_and_says_so(
+    root: Path, nnunet: Export, tmp_path: Path
+) -> None:
+    split(root, kind="kfold", folds=4)
+    nnunet(root, split_name="split02_kfold4")
+    path = tmp_path / "raw/Dataset622_AMOS22/splits_final.json"
+    before = read(path)
+    again = nnunet(root)
+    assert read(path) == before
+    assert "split02_kfold4" in again.summary
+    assert "--split_name split01_standard" in again.summary
+    nnunet(root, split_name="split01_standard")
+    (official,) = read(path)
+    assert (len(official["train"]), len(official["val"])) == (5, 3)
+    nnunet(root)
+    assert read(path) == [official]
+
+
+def test_where_there_is_no_official_split_that_is_said(root: Path, nnunet: Export) -> None:
+    summary = nnunet(root, selection=Selection(subset="train")).summary
+    assert "no official split, nnU-Net makes folds of its own" in summary
+
+
 def test_the_official_split_alone_is_said_to_be_one_fold(root: Path, nnunet: Export) -> None:
     assert "fold 0" in nnunet(root).summary
 
