@@ -686,7 +686,7 @@ def test_run_is_3_exactly_when_there_is_an_error(
     library.answer("run", run_result(*issues))
     result = invoke("run", "d")
     assert result.exit_code == code
-    assert ("1 sample failed; see the report and the issues." in result.stdout) is (code == 3)
+    assert ("1 sample failed; see " in result.stdout) is (code == 3)
 
 
 def test_a_run_with_failures_does_not_say_that_all_is_complete(library: Library) -> None:

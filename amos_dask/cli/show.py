@@ -57,12 +57,13 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
         "replaced_bytes": result.replaced_bytes,
     }
     good, n_before = result.n_processed - result.n_failed, result.reasons.get("complete", 0)
+    report = result.root_dir / "descriptor" / "report.html"
+    places = "the report and the issues" if report in result.outputs else "the issues"
     remarks = (
         (n_before, "complete before; --force does them again"),
-        (result.n_failed, "failed; see the report and the issues"),
+        (result.n_failed, f"failed; see {places}"),
         (result.n_failed_others, "of earlier runs with errors"),
     )
-    report = result.root_dir / "descriptor" / "report.html"
     lines = [
         "",
         *_table(
@@ -167,7 +168,7 @@ def close_search(
 ) -> int:
     """Say what was found; as JSON all of it, as it may be written down nowhere else."""
     notes = [f"{i.code}: {i.message}" for i in result.issues if i.severity == "info" and with_notes]
-    return _close_result(result, arguments, notes, found=_all(result))
+    return _close_result(result, arguments, notes, is_answer=True, found=_all(result))
 
 
 def close_export(result: CommandResult, arguments: Mapping[str, Any]) -> int:
@@ -179,7 +180,12 @@ def close_export(result: CommandResult, arguments: Mapping[str, Any]) -> int:
 
 
 def _close_result(
-    result: CommandResult, arguments: Mapping[str, Any], notes: Sequence[str] = (), **told: Any
+    result: CommandResult,
+    arguments: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    *,
+    is_answer: bool = False,
+    **told: Any,
 ) -> int:
     content = {
         "exit_code": int(result.exit_code),
@@ -189,7 +195,6 @@ def _close_result(
         **told,
     }
     lines = [*notes, *_issue_lines(result.issues), result.summary, *_paths(result)]
-    is_answer = not result.outputs
     return _close(arguments, result.exit_code, content, lines, is_answer=is_answer)
 
 
