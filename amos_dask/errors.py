@@ -1,4 +1,4 @@
-"""The exceptions users meet, exit codes, and SIGTERM as one of them."""
+"""The exceptions users meet, exit codes, SIGTERM as one of them, and how numbers are told."""
 
 from __future__ import annotations
 

@@ -282,3 +282,11 @@ def test_unknown_keys_are_named_with_the_nearest() -> None:
         f"{misspelt} is no key of the configuration; did you mean idle-timeout?",
         "amos-dask.wrokers is no key of the configuration; did you mean workers?",
     ]
+
+
+def test_what_a_site_has_configured_of_dask_stays() -> None:
+    tick, profile = "distributed.admin.tick.interval", "distributed.worker.profile.interval"
+    options = ClusterOptions(workers=1, dashboard_port=0)
+    with dask.config.set({tick: "40ms"}), connect(options) as client:
+        (seen,) = client.run(lambda: (dask.config.get(tick), dask.config.get(profile))).values()
+    assert seen == ("40ms", "100ms")

@@ -19,7 +19,7 @@ from roots import assert_same, contents, program, voxels
 import amos_dask
 from amos_dask.datasets import AMOS22
 from amos_dask.engine import graph, reduction
-from amos_dask.engine.events import Event, WorkStarted
+from amos_dask.engine.events import Event, TaskEnded, WorkStarted
 from amos_dask.engine.reduction import Reduction, reduction_graph
 from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.root.choices import require_sample_folders
@@ -284,6 +284,11 @@ def test_of_many_samples_tasks_read_what_is_kept(
     assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
     works = [event.work for event in events if isinstance(event, WorkStarted)]
     assert works == ["statistics", "known"]
+    told = {e.name for e in events if isinstance(e, TaskEnded) and e.work == "statistics"}
+    assert told == {
+        "-".join((row["modality"], row["grouped_by"], row["group"]))
+        for row in sheet(root, "Organs")
+    }
 
 
 def test_workers_write_the_workbooks_of_many_samples(

@@ -81,10 +81,7 @@ def connect(
         config |= {
             # On a busy machine, or from a network disk, one takes longer than Dask's 15 s.
             "distributed.deploy.lost-worker-timeout": "60s",
-            # By default each process looks 50 times a second whether its loop is late and 100 times
-            # what it does, on the cores that the samples need: a twentieth of them.
-            "distributed.admin.tick.interval": "500ms",
-            "distributed.worker.profile.interval": "100ms",
+            **_fewer_looks(),
             "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
             "distributed.worker.preload": [
                 *([preload] if isinstance(preload, str) else preload),
@@ -111,6 +108,23 @@ def connect(
         else:
             client = _client_at(kind, _security(options), tell)
         yield stack.enter_context(client)
+
+
+def _fewer_looks() -> dict[str, str]:
+    """Return how often processes look at themselves, where nobody has configured it.
+
+    By default each looks 50 times a second whether its loop is late, and workers 100 times what
+    they do, on the cores that the samples need: a twentieth of them.
+    """
+    import dask
+
+    usual_and_ours = {
+        "distributed.admin.tick.interval": ("20ms", "500ms"),
+        "distributed.worker.profile.interval": ("10ms", "100ms"),
+    }
+    return {
+        key: ours for key, (usual, ours) in usual_and_ours.items() if dask.config.get(key) == usual
+    }
 
 
 def count_workers(options: ClusterOptions) -> int | None:

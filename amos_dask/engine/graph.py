@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -104,19 +104,33 @@ def run_tasks(
             if outcome.stops_run:
                 raise AmosDaskError(outcome.failure)
             issues = getattr(outcome.value, "issues", ())
-            n_issues, failed = (
-                len(issues),
-                outcome.failure is not None or any(map(_is_error, issues)),
-            )
-            listener(TaskEnded(work, outcome.name, failed, n_issues, outcome.seconds))
+            failed = outcome.failure is not None or any(map(_is_error, issues))
+            listener(TaskEnded(work, outcome.name, failed, len(issues), outcome.seconds))
             yield outcome
     listener(WorkEnded(work))
 
 
 def compute_graph(
-    client: Client, work: str, values: Sequence[Delayed], listener: Listener
-) -> list[Any]:
+    client: Client,
+    work: str,
+    values: Mapping[str, Delayed],
+    others: Sequence[Delayed],
+    listener: Listener,
+) -> tuple[list[Any], list[Any]]:
     """Compute delayed values, which may share tasks, and return them in order.
+
+    Parameters
+    ----------
+    client : Client
+        Where to run.
+    work : str
+        Its name.
+    values : mapping of str to Delayed
+        What is told as a task each, by name.
+    others : sequence of Delayed
+        What is wanted besides.
+    listener : callable
+        Is told of the work's start, of each named value, and of the work's end.
 
     Raises
     ------
@@ -126,19 +140,21 @@ def compute_graph(
         What a task raised.
     """
     listener(WorkStarted(work, len(values)))
-    found = dict[Future, Any]()
+    found, start = dict[Future, Any](), time.perf_counter()
     window = _Window[Named, Any](client, work, lambda _: None, iter(()), listener)
     with noticing_the_end_of(client):
-        futures = client.compute(list(values), retries=RETRIES)
+        futures = client.compute([*values.values(), *others], retries=RETRIES)
+        names = dict(zip(futures, values, strict=False))
         try:
             for batch in window._settled(window._completed(futures)):
                 found |= zip(batch, window._gather(batch), strict=True)
-                for future in batch:
-                    listener(TaskEnded(work, future.key, False, 0, 0.0))
+                for name in (names[future] for future in batch if future in names):
+                    listener(TaskEnded(work, name, False, 0, time.perf_counter() - start))
         finally:
             client.cancel(futures)
     listener(WorkEnded(work))
-    return [found[future] for future in futures]
+    results = [found[future] for future in futures]
+    return results[: len(values)], results[len(values) :]
 
 
 def _is_error(found: Any) -> bool:

@@ -85,10 +85,8 @@ def options_of(cluster: Any) -> ClusterOptions | None:
 def load_defaults() -> None:
     """Make the packaged defaults part of Dask's configuration; what is set already stays."""
     import dask
-    import yaml
 
-    text = files("amos_dask.engine").joinpath("amos-dask.yaml").read_text(encoding="utf-8")
-    dask.config.update_defaults(yaml.safe_load(text))
+    dask.config.update_defaults(_packaged_defaults())
 
 
 def find_unknown_keys() -> list[str]:
@@ -97,10 +95,16 @@ def find_unknown_keys() -> list[str]:
     Spelled with ``_`` or ``-``, as Dask takes both.
     """
     import dask
+
+    return list(_unknown(_packaged_defaults(), dask.config.config, ()))
+
+
+def _packaged_defaults() -> dict[str, Any]:
     import yaml
 
     text = files("amos_dask.engine").joinpath("amos-dask.yaml").read_text(encoding="utf-8")
-    return list(_unknown(yaml.safe_load(text), dask.config.config, ()))
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
 
 
 def _unknown(

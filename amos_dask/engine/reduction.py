@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -13,7 +13,7 @@ from amos_dask.engine.events import Item
 if TYPE_CHECKING:
     from dask.delayed import Delayed
 
-Group = TypeVar("Group", bound=Hashable)
+Group = TypeVar("Group", bound=tuple[str, ...])  # which make its name
 Part = TypeVar("Part")
 Seen = TypeVar("Seen")
 Value = TypeVar("Value")
@@ -40,7 +40,7 @@ def reduction_graph(
 
     Parameters
     ----------
-    groups : mapping of hashable to sequence
+    groups : mapping of tuple of str to sequence
         Group -> its items, known by their names.
     how : Reduction
         What is done.
@@ -49,7 +49,7 @@ def reduction_graph(
 
     Returns
     -------
-    values : dict of hashable to Delayed
+    values : dict of tuple to Delayed
         Of each group, in the order of the groups.
     seen : list of Delayed
         Of a few items each.

@@ -189,7 +189,7 @@ class Session:
         ----------
         work : str
             Its name.
-        groups : mapping of hashable to sequence
+        groups : mapping of tuple to sequence
             Group -> its items, which may be in several groups.
         how : Reduction
             What is done.
@@ -203,18 +203,18 @@ class Session:
 
         from amos_dask.engine.graph import compute_graph
 
-        values, seen = reduction_graph(groups, how, FEW)
-        graph = [*values.values(), *seen]
-        names = {item.name for items in groups.values() for item in items}
-        if len(names) <= FEW or self.is_lost:
-            found = list(dask.compute(*graph, scheduler="synchronous"))
-        else:
-            try:
-                found = compute_graph(self.client, work, graph, self.listener)
-            except ClusterError:
-                self.is_lost = True
-                raise
-        return dict(zip(values, found, strict=False)), found[len(values) :]
+        values, parts = reduction_graph(groups, how, FEW)
+        items = {item.name for of_group in groups.values() for item in of_group}
+        if len(items) <= FEW or self.is_lost:
+            found, seen = dask.compute(list(values.values()), parts, scheduler="synchronous")
+            return dict(zip(values, found, strict=True)), seen
+        named = {"-".join(map(str, group)): value for group, value in values.items()}
+        try:
+            found, seen = compute_graph(self.client, work, named, parts, self.listener)
+        except ClusterError:
+            self.is_lost = True
+            raise
+        return dict(zip(values, found, strict=True)), seen
 
     def require_memory(self, n_bytes: int) -> None:
         """Raise `ClusterError` when a worker has less memory than a scan needs.

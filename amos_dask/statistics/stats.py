@@ -137,6 +137,8 @@ def write_statistics(
         for group, samples in groups.items()
     }
     results = list[StepResult[dict[int, int]]]()
+    # What is not counted is seen when all is read; where that is nothing, as after a run, reading
+    # once is enough.
     described, voxels = _describe(session, pools)
     todo = [source for name, source in sources.items() if voxels[name] is None]
     if todo:
