@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP64_LIMIT, ZIP_DEFLATED, ZipFile
 
 from openpyxl import Workbook
 from openpyxl.cell.cell import WriteOnlyCell
@@ -19,10 +19,11 @@ from openpyxl.utils.datetime import to_excel
 
 from amos_dask.root.staging import temporary_name
 from amos_dask.root.table_state import OwnFile, OwnSheet
-from amos_dask.tables.cells import Cells, add_worksheets_of, describe, text_like
+from amos_dask.tables.cells import LARGEST_CELL, Cells, add_worksheets_of, describe, text_like
 
 _AT_ONCE = 1000  # rows
-_MANY_CELLS = 10_000_000  # which may be more XML than a zip entry holds without zip64
+_TAGS = 120  # bytes of XML around what a cell holds, at most
+_BYTES_A_CHARACTER = 5  # at most, as UTF-8 or as ``&amp;``
 _DAY = datetime.datetime(2000, 1, 1)
 
 # What is of one type looks alike; the numbers are those of the workbook's styles.
@@ -60,8 +61,7 @@ def save_workbook(path: Path, sheets: Mapping[str, Cells]) -> None:
         for name in without_rows.namelist():
             part = parts.get(name, _NO_ROWS)
             before, end, after = without_rows.read(name).partition(b"</sheetData>")
-            is_long = len(part.rows) * len(part.columns) > _MANY_CELLS
-            with book.open(name, "w", force_zip64=is_long) as file:
+            with book.open(name, "w", force_zip64=_may_be_long(part)) as file:
                 file.write(before)
                 for rows in _rows(part, styles):
                     file.write(rows.encode())
@@ -69,6 +69,15 @@ def save_workbook(path: Path, sheets: Mapping[str, Cells]) -> None:
 
 
 _NO_ROWS = Cells((), ())
+
+
+def _may_be_long(table: Cells) -> bool:
+    """Return whether the XML may be more than a zip entry holds without zip64."""
+    n_cells = len(table.rows) * len(table.columns)
+    if n_cells * (_TAGS + _BYTES_A_CHARACTER * LARGEST_CELL) < ZIP64_LIMIT:
+        return False
+    n_characters = sum(len(v) for row in table.rows for v in row if isinstance(v, str))
+    return n_cells * _TAGS + n_characters * _BYTES_A_CHARACTER > ZIP64_LIMIT
 
 
 def _register_styles(workbook: Workbook) -> dict[type, int]:

@@ -25,6 +25,7 @@ from amos_dask.errors import ManifestError
 from amos_dask.root import staging
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
+from amos_dask.tables import new_workbook
 from amos_dask.tables.cells import LARGEST_CELL
 from amos_dask.tables.own_workbooks import add_worksheets
 from amos_dask.tables.workbook import (
@@ -589,6 +590,17 @@ def looks(path: Path) -> dict[str, Any]:
         )
         for sheet in book.worksheets
     }
+
+
+def test_more_text_than_a_zip_entry_usually_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1 << 20)
+    monkeypatch.setattr(new_workbook, "ZIP64_LIMIT", 1 << 20)
+    path = tmp_path / "book.xlsx"
+    values = ["&" * 1000 + str(n) for n in range(300)]
+    write_one(path, values)
+    assert read_sheet(path, "Manifest")["value"].tolist() == values
 
 
 def test_halves_of_characters_are_marked(tmp_path: Path) -> None:
