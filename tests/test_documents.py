@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import pytest
 
 import amos_dask
 from amos_dask.cli import main
+from amos_dask.datasets import AMOS22, read_definition
 from amos_dask.issues import CATALOGUE
 from amos_dask.leaks import LEAK_COLUMNS
+from amos_dask.params import read_exclusions
 from amos_dask.phantom import Archive
 from amos_dask.statistics import worksheets
 from amos_dask.tables import manifests
@@ -136,6 +139,25 @@ def test_every_page_is_in_a_table_of_contents() -> None:
                 for name in names
             }
     assert pages - {"index"} == {name for name in listed if not name.startswith("notebooks/")}
+
+
+def test_the_exclusions_shown_are_ones(tmp_path: Path) -> None:
+    text = text_of("howto/undo_denoising.md")
+    shown = re.search(r"^```\n(sample,label\n.*?)^```", text, re.M | re.S)
+    assert shown is not None
+    path = tmp_path / "exclude.csv"
+    path.write_text(shown[1], encoding="utf-8")
+    found = read_exclusions(path, AMOS22.label_map, AMOS22)
+    assert set(found.by_sample) == {"amos_0004", "amos_0507"}
+
+
+def test_the_definition_shown_is_one(tmp_path: Path) -> None:
+    shown = re.search(r"^    name: Ours\n(?:    .*\n)+", text_of("howto/other_datasets.md"), re.M)
+    assert shown is not None
+    path = tmp_path / "mine.yaml"
+    path.write_text(textwrap.dedent(shown[0]), encoding="utf-8")
+    definition = read_definition(path)
+    assert (definition.prefix, definition.subsets) == ("ours", ("train", "test"))
 
 
 @pytest.mark.parametrize("page", ["../README.md", "howto/python.md"])

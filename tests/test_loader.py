@@ -417,6 +417,13 @@ def test_a_slice_is_shown_with_its_labels(phantom: Archive) -> None:
     assert picture._repr_png_()[:4] == b"\x89PNG"
 
 
+def test_a_slice_that_is_not_there_is_named(phantom: Archive) -> None:
+    ds = AMOS(phantom.path)
+    for k in (9999, -1):
+        with pytest.raises(AmosDaskError, match=rf"no slice {k}; there are 0 to"):
+            ds.show(ds.ids[0], k)
+
+
 def is_coloured(picture: Any) -> bool:
     red, green, blue = np.asarray(picture, np.int16).transpose(2, 0, 1)
     return bool((abs(red - green) + abs(green - blue) > 20).any())

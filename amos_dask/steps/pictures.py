@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from amos_dask import geometry
 from amos_dask.difference import Difference, Mask
+from amos_dask.errors import AmosDaskError
 from amos_dask.overlay import grey_jpeg, halo_png, labels_png, with_labels
 
 # Raised when pictures of the same would be others: those made before are made again.
@@ -136,12 +137,19 @@ def picture_slice(
     -------
     PIL.Image.Image
         RGB, in true proportion.
+
+    Raises
+    ------
+    AmosDaskError
+        When there is no such slice.
     """
     if labels is None or labels.shape != volume.shape:
         labels = np.zeros(volume.shape, np.uint8)
     if k is None:
         n_labelled = np.count_nonzero(labels, axis=(0, 1))
         k = int(np.argmax(n_labelled)) if n_labelled.any() else volume.shape[2] // 2
+    if k not in range(volume.shape[2]):
+        raise AmosDaskError(f"there is no slice {k!r}; there are 0 to {volume.shape[2] - 1}.")
     view = _View.of(affine)
     grey = view.turn(to_grey(np.asarray(volume[:, :, k], np.float32), modality))
     return with_labels(grey, view.turn(np.asarray(labels[:, :, k], np.uint8)), view.mm)
