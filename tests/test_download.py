@@ -998,7 +998,7 @@ def test_the_program_takes_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(amos_dask, "download", record)
     asked = ["download", str(tmp_path), "--unlabelled", "--from", "https://a.org/b", "--quiet"]
     result = CliRunner().invoke(main, asked)
-    assert (result.exit_code, result.stdout) == (0, "done\n")
+    assert (result.exit_code, result.stdout) == (0, "")
     expected = {"root_dir": tmp_path, "unlabelled": True, "source": "https://a.org/b",
                 "progress": "none"}  # fmt: skip
     assert calls == [(expected,)]
