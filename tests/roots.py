@@ -50,7 +50,7 @@ def _content(path: Path) -> Any:
     if path.name == "report.html":
         told = report_data(path)
         known = told.get("content", {})  # none where a test has spoilt it
-        return {**told, "content": {**known, "root": ""}, "times": None}
+        return {**told, "content": {**known, "root": "", "archive": []}, "times": None}
     content = path.read_bytes()
     return _cells(content) if path.suffix == ".xlsx" else content
 
