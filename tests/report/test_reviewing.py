@@ -176,7 +176,8 @@ def test_organs_are_named_under_the_pointer(browser: Browser, tmp_path: Path) ->
     for x, y, name in ((0.3, 0.42, "liver"), (0.67, 0.67, "left kidney")):
         page.run(
             "(() => { const at = document.querySelector('#viewer .stack').getBoundingClientRect();"
-            f"document.querySelector('#viewer .stack').dispatchEvent(new PointerEvent('pointermove',"
+            "document.querySelector('#viewer .stack').dispatchEvent("
+            "new PointerEvent('pointermove',"
             f"{{ clientX: at.left + {x} * at.width, clientY: at.top + {y} * at.height }})); }})()"
         )
         page.wait_for(f"!{tip}.hidden && {tip}.textContent === {name!r}")
