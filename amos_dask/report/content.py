@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from amos_dask.archive.locations import is_url
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.overlay import label_colour
 from amos_dask.params import EVERY_LABEL, Exclusions
 from amos_dask.records import Regions, SampleFiles, SampleRecord
+from amos_dask.report.reviews import read_reviews
+from amos_dask.root.choices import read_remembered
 from amos_dask.root.layout import Layout
 from amos_dask.statistics.stats import Statistics
 from amos_dask.version import __version__
@@ -62,6 +65,7 @@ def make_content(layout: Layout, findings: Findings) -> dict[str, Any]:
         {
             **_sample(record, record.files),
             "modality": layout.modality_of(record.files.folder) or "und",
+            **_file_names(layout, record.files),
             "volumes_cm3": _rounded(volumes.get(record.sample_id)),
             "repair_norm": findings.repair_norms.get(record.sample_id),
             "n_pictures": findings.n_pictures.get(record.sample_id, 0),
@@ -74,6 +78,7 @@ def make_content(layout: Layout, findings: Findings) -> dict[str, Any]:
     channels = dict(enumerate(dataset.channel_names))
     return {
         "program": f"amos-dask {__version__}",
+        **_made_from(layout),
         "dataset": dataset.name,
         "about": {"licence": dataset.licence, "cite": dataset.cite, "url": dataset.url},
         "root": layout.root.name,
@@ -85,6 +90,7 @@ def make_content(layout: Layout, findings: Findings) -> dict[str, Any]:
         ],
         "not_denoised": [n for n in label_map if n in findings.exclusions.of_dataset and n],
         "exclusions": _exclusions(findings.exclusions),
+        "reviews": read_reviews(findings.exclusions.text),
         "pictured_channel": channels.get(dataset.pictured_channel, ""),
         "samples": samples,
         "issues": [asdict(issue) for issue in findings.issues],
@@ -92,6 +98,30 @@ def make_content(layout: Layout, findings: Findings) -> dict[str, Any]:
         "outliers": find_outliers(modalities, volumes),
         "overlaps": find_overlaps(findings.records),
     }
+
+
+def _made_from(layout: Layout) -> dict[str, Any]:
+    """Return the archive and the parameters of denoising, as far as ROOT_DIR remembers them.
+
+    A place outside ROOT_DIR is told by its last name: the page is sent to others, and is the same
+    wherever an archive of this name lies.
+    """
+    before = read_remembered(layout)
+    return {
+        "archive": [
+            place if is_url(place) else layout.shown(layout.root / place)
+            for place in before.archives
+        ],
+        "denoising": None if before.denoise is None else asdict(before.denoise),
+    }
+
+
+def _file_names(layout: Layout, files: SampleFiles) -> dict[str, Any]:
+    """Return the names of the scan that pictures show, and of the mask where there is one."""
+    folder = layout.folder_of(files)
+    volume = folder.volumes[min(layout.dataset.pictured_channel, len(folder.volumes) - 1)]
+    has_mask = files.labels_present is not None
+    return {"volume": volume.name, "mask": folder.mask.name if has_mask else None}
 
 
 def _volumes_cm3(findings: Findings) -> dict[str, dict[int, float]]:

@@ -62,6 +62,9 @@ def make_content(n_samples: int, *, hostile: str = "", seed: int = 3) -> dict[st
             {"index": index, "name": name + (hostile if index == 16 else ""), "colour": colour}
             for (index, name), colour in zip(AMOS22.label_map.names().items(), COLOURS, strict=True)
         ],
+        "archive": ["amos22.zip" + hostile],
+        "denoising": {"kernel_size": [5, 5], "filter_halfedge": 3, "region_area_thresh": 10.0},
+        "reviews": [],
         "not_denoised": [],
         "pictured_channel": "",
         "overlaps": [],
@@ -112,6 +115,8 @@ def _sample(index: int, n_samples: int, hostile: str, rng: np.random.Generator) 
         "site": "Longgang District People's Hospital" + hostile,
         "manufacturer": ("SIEMENS" if index % 2 else "TOSHIBA") + hostile,
         "folder": f"grouped/AMOS-{modality.upper()}/{subset}/{scanner}/amos_{number:04d}{hostile}",
+        "volume": f"amos_{number:04d}_volume.nii.gz",
+        "mask": f"amos_{number:04d}_mask.nii.gz" if with_mask else None,
         "shape": [512, 512, int(rng.integers(60, 240))],
         "spacing_mm": [spacing, spacing, depth],
         "orientation": ("LAS", "LAS", "LPS", "RAS")[int(rng.integers(4))],

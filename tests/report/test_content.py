@@ -1,10 +1,11 @@
-"""What the report works out by itself: organ volumes that are far from the others, and times."""
+"""What the report works out by itself: outliers, times, and what reviewers said."""
 
 from __future__ import annotations
 
 import pytest
 
 from amos_dask.report.content import find_outliers, make_times
+from amos_dask.report.reviews import read_reviews
 
 
 def test_volumes_outside_the_fences_are_outliers_farthest_first() -> None:
@@ -38,3 +39,23 @@ def test_times_are_added_up_by_step_and_by_sample() -> None:
         {"name": "volume", "total_s": 3.0, "median_s": 3.0, "max_s": 3.0},
     ]
     assert times["samples"] == [["b", pytest.approx(6.0)], ["a", pytest.approx(4.0)]]
+
+
+def test_of_reviews_the_last_line_of_a_sample_counts_and_what_is_none_is_left_aside() -> None:
+    lines = (
+        "sample,label",
+        "# 2 of 9 reviewed",
+        '# review: amos_0009,accepted,7,"a, ""b"""',
+        "# review: amos_0001,seen,3,",
+        "# review: amos_0001,,3,later",
+        "# review: amos_0002,perfect,3,",
+        "# review: amos_0003,seen,many,",
+        '# review: amos_0004,seen,1,"open',
+        "# review: amos_0005",
+        "# a comment of somebody's",
+        "amos_0006,1",
+    )
+    assert read_reviews("\n".join(lines)) == [
+        {"sample": "amos_0001", "verdict": "", "changed_voxels": 3, "note": "later"},
+        {"sample": "amos_0009", "verdict": "accepted", "changed_voxels": 7, "note": 'a, "b"'},
+    ]

@@ -72,6 +72,23 @@ def before_and_after(root: Path, sample: dict[str, Any]) -> tuple[np.ndarray, np
     return (after if undone is None else undone), after
 
 
+def test_a_page_tells_archive_and_parameters_and_no_place_of_the_machine(
+    root: Path, archive: Archive, tmp_path: Path, cluster_address: str
+) -> None:
+    page = root / "descriptor" / "report.html"
+    content = told(root)["content"]
+    assert content["archive"] == [archive.path.name]
+    assert content["denoising"]["region_area_thresh"] == AREA
+    text = page.read_text(encoding="utf-8")
+    assert str(root.parent) not in text
+    assert str(archive.path.parent) not in text
+    copy = tmp_path / "AMOS22"
+    shutil.copytree(root, copy)
+    (copy / "descriptor" / "report.html").unlink()
+    program("report", copy, "--cluster", cluster_address)
+    assert (copy / "descriptor" / "report.html").read_bytes() == page.read_bytes()
+
+
 def test_every_sample_is_told_as_it_lies_on_disk(root: Path) -> None:
     samples = told(root)["content"]["samples"]
     folders = {path.name[:9] for path in (root / "grouped").rglob("amos_*") if path.is_dir()}

@@ -86,10 +86,14 @@ def test_what_is_rejected_in_the_browser_is_undone_by_the_next_run(
     first, second = cards(browser)[:2]
     browser.press("j", "r", "j", "1")
     label = int(browser.run("document.querySelector('.card.current [data-label]').dataset.label"))
+    n_changed = sum(
+        sample["changed_voxels"] > 0 for sample in report_data(page)["content"]["samples"]
+    )
     text = saved(browser, tmp_path)
     assert text == "".join(
-        f"{line}\n" for line in ("sample,label", *sorted([f"{first},", f"{second},{label}"]))
-    )
+        f"{line}\n" for line in ("sample,label", *sorted([f"{first},", f"{second},{label}"]),
+            f"# 2 of {n_changed} reviewed")
+    )  # fmt: skip
     run(root, archive, cluster_address, tmp_path / "denoise_exclude.csv")
     after = {one["id"]: one for one in report_data(page)["content"]["samples"]}
     assert after[first]["changed_voxels"] == 0

@@ -147,10 +147,20 @@ function tipOn(text) {
 }
 
 function showTip(target, text) {
+  placeTip(target.getBoundingClientRect(), text);
+}
+
+// Beside the pointer: above it, so that a finger does not hide it. In a dialog, within it.
+function showTipAt(x, y, text) {
+  placeTip({ left: x, width: 0, top: y - 8, bottom: y + 14 }, text);
+}
+
+function placeTip(at, text) {
   const tip = byId("tip");
+  const home = document.querySelector("dialog[open]") ?? document.body;
+  if (tip.parentNode !== home) home.append(tip);
   tip.textContent = text;
   tip.hidden = false;
-  const at = target.getBoundingClientRect();
   const half = tip.offsetWidth / 2;
   const middle = Math.min(Math.max(at.left + at.width / 2, half + 6), document.documentElement.clientWidth - half - 6);
   tip.style.left = `${middle - half}px`;

@@ -1,4 +1,4 @@
-// What the reviewer chose: filters, and rejections with the file they become.
+// What the reviewer chose: filters, rejections and reviews, with the file they become.
 
 const filters = { subset: "", modality: "", scanner: "", organ: "", text: "" };
 let chosenSamples = content.samples;
@@ -41,6 +41,39 @@ const rejected = new Set(listOf(kept.rejected).filter((key) => isRejectable(key)
 const withdrawn = new Set(listOf(kept.withdrawn).filter((key) => inForce.has(key)));
 const onReject = [];
 
+// Sample -> what was said of it: verdict, the changed voxels it had then, a note. The saved file
+// carries them as comments, and the page of the next run has them from there.
+const VERDICTS = { accepted: "Accept", seen: "Seen" };
+const LONGEST_NOTE = 200;
+const reviews = new Map(content.reviews.map((one) => [one.sample, one]));
+for (const one of Array.isArray(kept.reviews) ? kept.reviews : []) {
+  if (typeof one?.sample === "string" && typeof one.note === "string" && Number.isInteger(one.changed_voxels)
+    && (one.verdict === "" || Object.hasOwn(VERDICTS, one.verdict))) reviews.set(one.sample, one);
+}
+
+// What was said of other changes than those that are shown does not count for these.
+function verdictOf(sample) {
+  const said = reviews.get(sample.id);
+  return said?.changed_voxels === sample.changed_voxels ? said.verdict : "";
+}
+const noteOf = (sample) => reviews.get(sample.id)?.note ?? "";
+
+function say(sample, said) {
+  const before = { verdict: verdictOf(sample), note: noteOf(sample) };
+  reviews.set(sample.id, { sample: sample.id, changed_voxels: sample.changed_voxels, ...before, ...said });
+  changedRejections();
+}
+
+// To accept all and to reject all exclude each other; some labels may be rejected and the rest accepted.
+function toggleVerdict(sample, verdict) {
+  const on = verdictOf(sample) !== verdict;
+  if (on && verdict === "accepted" && isRejected(sample.id, null)) toggleRejection(sample.id, null);
+  say(sample, { verdict: on ? verdict : "" });
+}
+
+const isReviewed = (sample) => verdictOf(sample) !== "" || isLeftUndone(sample.id, null)
+  || changedLabels(sample.changes).some((label) => isRejected(sample.id, label));
+
 // Only what this page offers: what the browser kept may be older than the page.
 function isRejectable(key) {
   const [id, label] = key.split(",");
@@ -57,7 +90,9 @@ function toggleRejection(id, label) {
   const key = keyOf(id, label);
   if (inForce.has(key)) flip(withdrawn, key);
   else flip(rejected, key);
-  changedRejections();
+  const sample = sampleById.get(id);
+  if (sample && label === null && isRejected(id, null) && verdictOf(sample) === "accepted") say(sample, { verdict: "" });
+  else changedRejections();
 }
 
 function flip(set, key) {
@@ -71,7 +106,7 @@ function clearRejections() {
 }
 
 function changedRejections() {
-  remember(STORE, { rejected: [...rejected].sort(), withdrawn: [...withdrawn].sort() });
+  remember(STORE, { rejected: [...rejected].sort(), withdrawn: [...withdrawn].sort(), reviews: [...reviews.values()] });
   for (const listener of onReject) listener();
 }
 
@@ -87,8 +122,22 @@ function exclusionFile() {
   const rank = (sample) => (sample === "*" ? "" : sample);
   const sorted = [...rows.values()].sort(
     (a, b) => collator.compare(rank(a[0]), rank(b[0])) || (a[1] === "" ? -1 : a[1]) - (b[1] === "" ? -1 : b[1]));
-  return ["sample,label", ...sorted.map(([sample, label]) => `${sample},${label}`), ""].join("\n");
+  return ["sample,label", ...sorted.map(([sample, label]) => `${sample},${label}`), ...reviewLines(), ""].join("\n");
 }
+
+// Comments to whoever reads exclusions: how far the review is, and what was said of each sample.
+function reviewLines() {
+  const said = [...reviews.values()].filter((one) => one.verdict !== "" || one.note !== "")
+    .sort((a, b) => collator.compare(a.sample, b.sample));
+  const n = worstFirst.filter(isReviewed).length;
+  if (n === 0 && said.length === 0) return [];
+  const quoted = (text) => `"${oneLine(text).replaceAll('"', '""')}"`;
+  return [`# ${count(n)} of ${count(worstFirst.length)} reviewed`,
+    ...said.map((one) => `# review: ${one.sample},${one.verdict},${one.changed_voxels},${quoted(one.note)}`)];
+}
+
+// Whatever a reader may take for the end of a line.
+const oneLine = (text) => text.replace(/[\p{Cc}\u2028\u2029]+/gu, " ").trim();
 
 function saveExclusions() {
   const url = URL.createObjectURL(new Blob([exclusionFile()], { type: "text/csv" }));
@@ -102,7 +151,8 @@ function saveExclusions() {
 }
 
 function drawSaveBar() {
-  const parts = [plural(rejected.size, "rejection")];
+  const n = worstFirst.filter(isReviewed).length;
+  const parts = [`${count(n)} of ${count(worstFirst.length)} reviewed`, plural(rejected.size, "rejection")];
   if (withdrawn.size) parts.push(`${count(withdrawn.size)} withdrawn`);
   const standing = inForce.size - withdrawn.size;
   if (inForce.size) parts.push(`${count(standing)} in force`);
@@ -110,8 +160,29 @@ function drawSaveBar() {
   const changed = rejected.size + withdrawn.size > 0;
   byId("savebar").classList.toggle("idle", !changed);
   byId("save-clear").hidden = !changed;
-  byId("save").disabled = !changed && inForce.size === 0;
+  byId("save").disabled = !changed && inForce.size === 0 && reviewLines().length === 0;
   byId("save-next").hidden = true;
+}
+
+const MOST_EXCLUSIONS = 12;
+const unfolded = new Set();
+
+// A long list shows its first rows, and a button the rest; on paper all are there.
+function folded(list, rows, most, name, key = name) {
+  if (rows.length <= most + 1) return list;
+  const box = el("div", { class: "folded" }, list);
+  for (const row of rows.slice(most)) row.classList.add("rest");
+  const button = el("button", { type: "button", class: "small fold", "aria-expanded": "false" });
+  const draw = () => {
+    const open = unfolded.has(key);
+    box.classList.toggle("open", open);
+    button.setAttribute("aria-expanded", String(open));
+    button.textContent = open ? `Show the first ${most}` : `Show all ${plural(rows.length, name)}`;
+  };
+  button.addEventListener("click", () => { flip(unfolded, key); draw(); });
+  box.append(button);
+  draw();
+  return box;
 }
 
 function drawExclusions() {
@@ -132,7 +203,7 @@ function drawExclusions() {
   box.replaceChildren(el("div", { class: "panel" },
     el("h3", {}, "Exclusions in force"),
     el("p", { class: "muted" }, "Left as they were by this run. What is withdrawn is denoised again."),
-    el("ul", { class: "exclusions" }, rows)));
+    folded(el("ul", { class: "exclusions" }, rows), rows, MOST_EXCLUSIONS, "exclusion")));
   if (focused) [...box.querySelectorAll("button")].find((one) => one.dataset.key === focused)?.focus();
 }
 

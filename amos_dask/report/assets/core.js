@@ -88,6 +88,14 @@ function sampleLink(id) {
   } }, id);
 }
 
+const changedLabels = (changes) =>
+  [...new Set(changes.flatMap(([from, to]) => [from, to]))].filter((label) => label !== 0).sort((a, b) => a - b);
+
+// Samples that denoising changed, as they are reviewed.
+const worstFirst = content.samples
+  .filter((sample) => sample.changed_voxels > 0)
+  .sort((a, b) => b.changed_voxels - a.changed_voxels || collator.compare(a.id, b.id));
+
 const calm = (text) => el("p", { class: "calm" }, text);
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 

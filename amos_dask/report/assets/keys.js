@@ -10,12 +10,17 @@ const viewerKeys = {
   h: () => showHalo(!byId("halo").checked),
   z: toggleZoom,
   r: () => toggleRejection(viewer.sample.id, null),
+  a: () => toggleVerdict(viewer.sample, "accepted"),
+  e: () => toggleVerdict(viewer.sample, "seen"),
 };
 
 const pageKeys = {
   j: () => stepCard(1),
   k: () => stepCard(-1),
   r: () => { if (review.current) toggleRejection(review.current, null); },
+  a: () => { if (review.current) toggleVerdict(sampleById.get(review.current), "accepted"); },
+  e: () => { if (review.current) toggleVerdict(sampleById.get(review.current), "seen"); },
+  n: () => cardOf(review.current)?.querySelector(".note").focus(),
   b: flipView,
   v: () => showAs("pair"),
   h: () => showHalo(!byId("halo").checked),
@@ -35,6 +40,12 @@ function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !(event.target instanceof Element)) return;
   if (byId("help").open) return;
   if (event.key === "Escape" && event.target === byId("filter-text")) event.target.blur();
+  // Back to the card, where the keys are.
+  if (["Escape", "Enter"].includes(event.key) && event.target.matches(".note")) {
+    event.target.closest(".card").focus({ preventScroll: true });
+    event.preventDefault();
+    return;
+  }
   if (typing(event.target)) return;
   let action = null;
   if (byId("viewer").open) action = viewerKeys[event.key];

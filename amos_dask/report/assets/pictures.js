@@ -23,23 +23,29 @@ function makeView(slice, which) {
   const [left, top] = slice.letters;
   const stack = el("span", { class: "stack" }, layers(slice, which));
   stack.style.setProperty("--ratio", (slice.width * slice.mm[0]) / (slice.height * slice.mm[1]) || 1);
+  nameOnHover(stack, slice);
   return el("span", { class: `view ${which}` }, stack,
     [["left", left], ["top", top], ["right", OPPOSITE[left]], ["bottom", OPPOSITE[top]]].map(([edge, letter]) =>
       el("span", { class: `letter ${edge}`, "aria-hidden": "true" }, letter ?? "")),
     el("span", { class: "tag", "aria-hidden": "true" }, which));
 }
 
-const changedLabels = (changes) =>
-  [...new Set(changes.flatMap(([from, to]) => [from, to]))].filter((label) => label !== 0).sort((a, b) => a - b);
-
 const sliceTitle = (sample, slice) =>
   `${slice.plane} slice ${slice.k}${sample.shape ? ` of 0–${sample.shape[2] - 1}` : ""}${content.pictured_channel && ` · ${content.pictured_channel}`}`;
+
+const MOST_CHIPS = 6;
+
+function captionChips(found) {
+  if (found.length <= MOST_CHIPS + 1) return found.map(chip);
+  const rest = found.slice(MOST_CHIPS);
+  return [...found.slice(0, MOST_CHIPS).map(chip), el("span", { class: "muted", title: rest.map(labelName).join(", ") }, `and ${count(rest.length)} more`)];
+}
 
 function sliceCaption(sample, slice) {
   return [
     el("span", { class: "where" }, sliceTitle(sample, slice)),
     el("span", { class: "muted" }, plural(sum(slice.changes.map((change) => change[2])), "voxel")),
-    changedLabels(slice.changes).map(chip),
+    captionChips(changedLabels(slice.changes)),
   ];
 }
 
@@ -169,6 +175,8 @@ function drawViewerReject() {
   const button = byId("viewer-reject");
   button.setAttribute("aria-pressed", String(on));
   button.replaceChildren(on ? "Rejected " : "Reject sample ", el("kbd", {}, "r"));
+  const verdict = verdictOf(viewer.sample);
+  for (const one of Object.keys(VERDICTS)) byId(`viewer-${one}`).setAttribute("aria-pressed", String(one === verdict));
 }
 
 function stepViewer(by) {
@@ -226,6 +234,7 @@ function startViewer() {
   byId("viewer-flip").addEventListener("click", flipView);
   byId("viewer-zoom").addEventListener("click", toggleZoom);
   byId("viewer-close").addEventListener("click", () => dialog.close());
+  for (const one of Object.keys(VERDICTS)) byId(`viewer-${one}`).addEventListener("click", () => toggleVerdict(viewer.sample, one));
   byId("viewer-reject").addEventListener("click", () => toggleRejection(viewer.sample.id, null));
   byId("viewer-views").addEventListener("pointerdown", (event) => { if (event.button === 0) hold(true); });
   for (const name of ["pointerup", "pointercancel", "blur"]) window.addEventListener(name, () => hold(false));

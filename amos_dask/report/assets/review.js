@@ -2,14 +2,12 @@
 
 const CARDS_AT_ONCE = 20;
 const MOST_LEFT = 12;
+const MOST_ROWS = 8;
 // Keys of a card's labels, in order, without the letters that mean something else.
-const LABEL_KEYS = [..."123456789acdefgilmnopqtuwxy"];
+const LABEL_KEYS = [..."123456789cdfgilmopqtuwxy"];
+const VERDICT_KEYS = { accepted: "a", seen: "e" };
 
 const review = { samples: [], shown: 0, current: null };
-const worstFirst = content.samples
-  .filter((sample) => sample.changed_voxels > 0)
-  .sort((a, b) => b.changed_voxels - a.changed_voxels || collator.compare(a.id, b.id));
-
 const cardOf = (id) => byId(`card-${id}`);
 
 function makeCard(sample) {
@@ -43,24 +41,23 @@ function makeCard(sample) {
       el("span", { class: "spring" }),
       figureOf("changed voxels", count(sample.changed_voxels)),
       figureOf("mm³", decimal(sample.changed_mm3, 4)),
-      figureOf("regions", `${count(total(before))} → ${count(total(after))}`),
-      el("button", { type: "button", class: "reject whole",
-        "aria-label": `Reject all changes of ${sample.id}`,
-        onclick: () => toggleRejection(sample.id, null) }, el("span", {}, "Reject sample"), el("kbd", {}, "r"))),
+      figureOf("regions", `${count(total(before))} → ${count(total(after))}`)),
+    makeVerdict(sample),
     el("div", { class: "body" },
       makePictures(sample),
       el("div", { class: "tables" },
-        el("table", { class: "small" },
+        folded(el("table", { class: "small" },
           el("caption", { class: "hidden" }, `Labels changed in ${sample.id}`),
           el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Label"),
             el("th", { scope: "col", class: "number" }, "Regions"),
             el("th", { scope: "col" }, el("span", { class: "hidden" }, "Reject")))),
-          el("tbody", {}, labelRows)),
-        el("table", { class: "small" },
+          el("tbody", {}, labelRows)), labelRows, MOST_ROWS, "label", `labels of ${sample.id}`),
+        folded(el("table", { class: "small" },
           el("caption", { class: "hidden" }, `Changes in ${sample.id}`),
           el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "From"), el("th", { scope: "col" }, el("span", { class: "hidden" }, "to")),
             el("th", { scope: "col" }, "To"), el("th", { scope: "col", class: "number" }, "Voxels"))),
-          el("tbody", {}, changeRows)))));
+          el("tbody", {}, changeRows)), changeRows, MOST_ROWS, "change", `changes of ${sample.id}`),
+        makeFiles(sample))));
   watchPictures(card, sample);
   markCard(card, sample);
   return card;
@@ -69,12 +66,32 @@ function makeCard(sample) {
 const figureOf = (name, value) =>
   el("span", { class: "figure" }, el("b", {}, value), " ", el("span", { class: "muted" }, name));
 
+// What is said of the sample as a whole: accepted, seen, rejected, and a note.
+function makeVerdict(sample) {
+  return el("div", { class: "verdict", role: "group", "aria-label": `Verdict on ${sample.id}` },
+    Object.entries(VERDICTS).map(([verdict, name]) =>
+      el("button", { type: "button", class: verdict, "data-verdict": verdict, "aria-label": `${name} ${sample.id}`,
+        onclick: () => toggleVerdict(sample, verdict) }, el("span", {}, name), el("kbd", {}, VERDICT_KEYS[verdict]))),
+    el("button", { type: "button", class: "reject whole",
+      "aria-label": `Reject all changes of ${sample.id}`,
+      onclick: () => toggleRejection(sample.id, null) }, el("span", {}, "Reject sample"), el("kbd", {}, "r")),
+    el("input", { type: "text", class: "note", maxlength: LONGEST_NOTE, placeholder: "Note  n", autocomplete: "off",
+      "aria-label": `Note on ${sample.id}`, value: noteOf(sample),
+      oninput: (event) => say(sample, { note: oneLine(event.target.value) }) }));
+}
+
 function markCard(card, sample) {
   const whole = isRejected(sample.id, null) || isRejected("*", null);
   card.classList.toggle("rejected", whole);
   const button = card.querySelector("button.whole");
   button.setAttribute("aria-pressed", String(isRejected(sample.id, null)));
   button.firstChild.textContent = isRejected(sample.id, null) ? "Rejected" : "Reject sample";
+  const verdict = verdictOf(sample);
+  card.classList.toggle("accepted", verdict === "accepted");
+  card.classList.toggle("seen", verdict === "seen");
+  for (const one of card.querySelectorAll("button[data-verdict]")) {
+    one.setAttribute("aria-pressed", String(one.dataset.verdict === verdict));
+  }
   for (const one of card.querySelectorAll("button[data-label]")) {
     const on = isRejected(sample.id, Number(one.dataset.label));
     one.setAttribute("aria-pressed", String(on));
@@ -151,6 +168,8 @@ function stepCard(by) {
 
 function rejectByKey(key) {
   const button = cardOf(review.current)?.querySelector(`button[data-keys="${CSS.escape(key)}"]`);
+  const fold = button?.closest("tr.rest") && button.closest(".folded:not(.open)")?.querySelector("button.fold");
+  fold?.click();  // nothing is rejected out of sight
   button?.click();
   return Boolean(button);
 }

@@ -7,6 +7,24 @@ function tile(value, name, more = "", kind = "") {
     more ? el("small", {}, more) : null);
 }
 
+// What the page was made by and of: nothing that another run of the same would tell otherwise.
+function drawFoot() {
+  const { denoising, archive, counts } = content;
+  const facts = [
+    ["Program", content.program],
+    ["Dataset", content.dataset],
+    ["Archive", archive.length ? archive.join(", ") : "not known"],
+    ["Denoising", !denoises ? "none, by the dataset's definition" : denoising === null ? "parameters not known"
+      : `kernel_size ${denoising.kernel_size.join(" ")} · filter_halfedge ${denoising.filter_halfedge} · region_area_thresh ${denoising.region_area_thresh} mm²`],
+    ["Small regions", counts.regions.length
+      ? `region_volume_thresh ${counts.regions.map((one) => one.threshold_mm3).join(" ")} mm³` : "not listed"],
+    ["Exclusions", content.exclusions.length ? plural(content.exclusions.length, "line") : "none"],
+  ];
+  byId("foot").replaceChildren(
+    el("dl", { class: "made" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+    el("p", {}, "Everything in this page is in the file itself; it asks nothing of any network."));
+}
+
 function drawHead() {
   const { counts } = content;
   byId("brand").textContent = content.root;
@@ -15,7 +33,7 @@ function drawHead() {
   byId("about").append(...[licence && `Licence: ${licence}`, cite && `Cite: ${cite}`, /^https?:/.test(url) ? el("a", { href: url, rel: "noreferrer" }, url) : url]
     .filter(known).flatMap((one, index) => (index ? [" · ", one] : [one])));
   byId("heading").textContent = `Report of ${content.root}`;
-  byId("foot").textContent = `Made by ${content.program}. Everything in this page is in the file itself; it asks nothing of any network.`;
+  drawFoot();
   const modalities = Object.entries(counts.by_modality).map(([name, n]) => `${count(n)} ${modalityName(name)}`).join(" · ");
   byId("tiles").replaceChildren(
     tile(count(counts.samples), "samples", modalities),
@@ -47,7 +65,7 @@ function drawFailed() {
     return;
   }
   const [, code, sample, ...rest] = issueColumns;
-  const table = makeTable({ caption: "Failed samples", columns: [sample, code, ...rest], sortedBy: 0, empty: "" });
+  const table = makeTable({ caption: "Failed samples", columns: [sample, code, ...rest], sortedBy: 0, empty: "", stacked: true });
   table.setRows(failed);
   const samples = new Set(failed.map((one) => one.sample).filter(Boolean)).size;
   byId("failed-body").replaceChildren(
@@ -87,6 +105,7 @@ function startSamples() {
       textColumn("Site", (one) => one.site),
       textColumn("Manufacturer", (one) => one.manufacturer),
       textColumn("Folder", (one) => one.folder, { class: "path line" }),
+      { title: "ITK-SNAP", cell: (one) => copyButton(one) },
     ],
   });
   byId("samples-body").replaceChildren(content.samples.length
@@ -184,7 +203,7 @@ function startIssues() {
   }
   const wanted = new Set(SEVERITIES);
   let code = "";
-  const table = makeTable({ caption: "Issues", columns: issueColumns, sortedBy: 0, empty: "No issue in this selection." });
+  const table = makeTable({ caption: "Issues", columns: issueColumns, sortedBy: 0, empty: "No issue in this selection.", stacked: true });
   const shown = el("span", { class: "shown", role: "status" });
 
   // The dataset's own issues belong to every selection of severities, and to no filter of samples.

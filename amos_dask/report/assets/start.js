@@ -28,6 +28,9 @@ function startLayout() {
   new ResizeObserver(() => {
     document.documentElement.style.setProperty("--topbar", `${byId("topbar").offsetHeight}px`);
   }).observe(byId("topbar"));
+  new ResizeObserver(() => {
+    document.documentElement.style.setProperty("--savebar", `${byId("savebar").offsetHeight}px`);
+  }).observe(byId("savebar"));
   window.addEventListener("beforeprint", () => {
     for (const card of document.querySelectorAll(".card")) card.showPictures?.();
     for (const box of document.querySelectorAll(".plot")) box.draw();

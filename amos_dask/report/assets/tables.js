@@ -1,9 +1,10 @@
-// Tables that sort by a click or Enter on a header, in a scrolling box of their own.
+// Tables that sort by a click or Enter on a header, in a scrolling box of their own. Those of text are
+// stacked where a window is narrow: a row is a block, a cell a line with its title.
 
 const FIRST_ROWS = 250;
 
 // A column: title, cell(row) -> text or element, value(row) to sort by, and whether it is a number.
-function makeTable({ caption, columns, sortedBy = null, descending = false, empty, firstRows = FIRST_ROWS }) {
+function makeTable({ caption, columns, sortedBy = null, descending = false, empty, firstRows = FIRST_ROWS, stacked = false }) {
   let rows = [];
   let all = false;
   let order = { column: sortedBy, descending };
@@ -18,7 +19,7 @@ function makeTable({ caption, columns, sortedBy = null, descending = false, empt
   const box = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table);
   const foot = el("div", { class: "more" });
   const nothing = calm(empty);
-  const node = el("div", { class: "table" }, box, foot, nothing);
+  const node = el("div", { class: stacked ? "table stacked" : "table" }, box, foot, nothing);
 
   function sortBy(index) {
     const again = order.column === index;
@@ -46,7 +47,7 @@ function makeTable({ caption, columns, sortedBy = null, descending = false, empt
     body.replaceChildren(...drawn.map((row) =>
       el("tr", {}, columns.map((column, index) =>
         el(index === 0 ? "th" : "td",
-          { scope: index === 0 ? "row" : null, class: [column.number ? "number" : "", column.class ?? ""].join(" ").trim() || null },
+          { scope: index === 0 ? "row" : null, "data-title": stacked ? column.title : null, class: [column.number ? "number" : "", column.class ?? ""].join(" ").trim() || null },
           column.cell(row))))));
     box.hidden = rows.length === 0;
     nothing.hidden = rows.length > 0;
