@@ -28,6 +28,7 @@ from amos_dask.tables.issue_files import IssueLog, has_whole_log, write_issues
 from amos_dask.tables.new_workbook import Draft, Drafted, write_draft
 from amos_dask.tables.of_root import fingerprint, write_tables
 from amos_dask.tables.own_workbooks import find_altered_files
+from amos_dask.tables.twins import find_twins
 
 
 def conclude(
@@ -101,7 +102,7 @@ def conclude(
     is_whole = leaks.is_complete and not unseen and not own.failed
     known = {} if state is None else state.made_from
     made_from = {**known, **made_from} if is_whole else {}
-    others = (layout.issues_workbook, layout.issues_text)
+    others = (layout.issues_workbook, layout.issues_text, *find_twins(own))
     write_table_state(layout, made_from, outputs, others, tables.counts)
     return tables.counts, outputs
 
@@ -140,6 +141,7 @@ def _fingerprint(
         made_from["statistics"] = tables
     if settings.report:
         made_from["report"] = f"{tables} {settings.statistics}"
+    made_from |= dict.fromkeys(settings.twins, tables)
     return made_from
 
 

@@ -38,6 +38,7 @@ from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.todo import Reason, is_denoised_otherwise, largest_scan_bytes
 from amos_dask.settings import Found, Settings, find
 from amos_dask.tables.issue_files import IssueLog
+from amos_dask.tables.twins import require_twins
 
 _SAMPLE_STEPS = (
     Step.CONFIRM_PAIRS,
@@ -71,6 +72,8 @@ def run(
     without_metadata: bool = False,
     statistics: bool = True,
     report: bool = True,
+    csv: bool = False,
+    parquet: bool = False,
     no_lock: bool = False,
     performance_report: str | Path | None = None,
     cluster: Any = None,
@@ -134,6 +137,9 @@ def run(
         Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does.
     report : bool
         Write ``descriptor/report.html`` as well, as `make_report` does.
+    csv, parquet : bool
+        Write each worksheet as a csv or Parquet file beside its workbook as well. Those that are
+        there are kept up to date by later runs in any case.
     no_lock : bool
         Take no lock on ``root_dir``, for a file system that has none; two runs at once would mix
         their files there.
@@ -175,7 +181,9 @@ def run(
         needs = Needs.of(list(found.archive.locations), [str(found.layout.root)])
         with open_session(cluster, progress, needs, performance_report) as session:
             try:
-                with OwnFiles(found.layout, adopt=settings.adopt, is_run=True) as own:
+                adopt, twins = settings.adopt, settings.twins
+                with OwnFiles(found.layout, adopt=adopt, is_run=True, twins=twins) as own:
+                    require_twins(own)
                     made, counts, outputs = _run(session, found, own)
             except KeyboardInterrupt:
                 how = "interrupted; what is complete stays, the same command goes on from there"

@@ -50,7 +50,7 @@ class Settings:
         Which samples.
     adopt, discard_edits, prune, switch_archive, without_metadata
         What may happen to what is there already.
-    statistics, report
+    statistics, report, csv, parquet
         What is written besides the dataset.
     """
 
@@ -75,6 +75,13 @@ class Settings:
     without_metadata: bool = False
     statistics: bool = True
     report: bool = True
+    csv: bool = False
+    parquet: bool = False
+
+    @property
+    def twins(self) -> tuple[str, ...]:
+        """What workbooks are written as besides."""
+        return tuple(form for form in ("csv", "parquet") if getattr(self, form))
 
     @property
     def root(self) -> Path:

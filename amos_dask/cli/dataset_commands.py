@@ -23,7 +23,8 @@ from amos_dask.cli.show import (
 )
 
 # Options of run that say how it is done or what is written besides the dataset.
-_NOT_OF_A_PLAN = {"cluster", "progress", "no_lock", "performance_report", "statistics", "report"}
+_HOW = {"cluster", "progress", "no_lock", "performance_report"}
+_NOT_OF_A_PLAN = _HOW | {"statistics", "report", "csv", "parquet"}
 
 
 @opt.command("data/AMOS22")
@@ -78,6 +79,8 @@ def download(**arguments: Any) -> int:
 @opt.flag("--without_metadata", help="Go on though the csv is gone.")
 @opt.statistics
 @option("--report/--no_report", default=True, help="Write report.html as well.")
+@opt.flag("--csv", help="Write each worksheet as csv as well.")
+@opt.flag("--parquet", help="Write each worksheet as Parquet as well.")
 @opt.no_lock
 @option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
 @opt.flag("--dry_run", help="Say what would be done; write nothing.")

@@ -105,7 +105,7 @@ def keep_exclusions(own: OwnFiles, exclusions: Exclusions) -> None:
 
 def _keep_text(own: OwnFiles, path: Path, text: str, *, keep_copy: bool = False) -> None:
     """Write what people chose in place of what they chose before, which is set aside if theirs."""
-    own.write_text(path, text, aside=keep_copy or not own.is_as_written(path))
+    own.write_content(path, text.encode(), aside=keep_copy or not own.is_as_written(path))
 
 
 def require_sample_folders(root_dir: Path, layout: Layout) -> list[SampleFolder]:

@@ -180,12 +180,21 @@ class OwnFiles:
         `run` writes, not a single command.
     collects : bool
         What cannot be written is an issue, and the rest is written nevertheless; a run's always is.
+    twins : collection of str
+        ``csv`` and ``parquet``: what workbooks are to be written as besides; those that are there
+        are kept up to date in any case.
     """
 
     def __init__(
-        self, layout: Layout, *, adopt: bool = False, is_run: bool = False, collects: bool = False
+        self,
+        layout: Layout,
+        *,
+        adopt: bool = False,
+        is_run: bool = False,
+        collects: bool = False,
+        twins: Collection[str] = (),
     ) -> None:
-        self.layout = layout
+        self.layout, self.twins = layout, frozenset(twins)
         self.set_aside: list[Path] = []
         self.failed: list[Issue] = []
         self._is_run, self._collects = is_run, is_run or collects
@@ -293,12 +302,14 @@ class OwnFiles:
         """Have what stands where a folder above a file goes make way, or raise."""
         self.set_aside += self.ownership.make_way_to(final, adopt=self.ownership.adopt)
 
-    def write_text(self, final: Path, text: str, *, aside: bool = False) -> None:
-        """Write a text file as `write` does, unless it says that already."""
-        if self.is_as_written(final) and final.read_bytes() == text.encode():
-            self.note(final, self.files.get(final, OwnFile()))
+    def write_content(
+        self, final: Path, content: bytes, *, aside: bool = False, told: OwnFile | None = None
+    ) -> None:
+        """Write a file as `write` does, unless it holds that already."""
+        if self.is_as_written(final) and final.read_bytes() == content:
+            self.note(final, told or self.files.get(final, OwnFile()))
         else:
-            self.write(final, lambda path: path.write_bytes(text.encode()), aside=aside)
+            self.write(final, lambda path: path.write_bytes(content), aside=aside, told=told)
 
     def note(self, path: Path, told: OwnFile, known: str | None = None) -> None:
         """List a file as ours, as it is now; its identity may be known."""
@@ -315,6 +326,8 @@ class OwnFiles:
             self.set_aside.append(path)
         if not path.exists():
             self._changes[path] = None
+        for twin in [p for p, file in self.files.items() if file.twin_of == self.layout.key(path)]:
+            self.remove(twin)
 
     @contextmanager
     def trying(self) -> Iterator[None]:

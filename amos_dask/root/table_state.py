@@ -48,6 +48,7 @@ class OwnFile:
     sheets: Mapping[str, OwnSheet] = field(default_factory=dict)  # ours, by title; if known
     is_shared: bool = False  # a workbook that may hold what others put there
     index_of: IndexOf | None = None
+    twin_of: str = ""  # the workbook, as files are listed, that it is a csv or Parquet file of
 
 
 _FILES = TypeAdapter(dict[str, OwnFile])

@@ -156,7 +156,7 @@ def write_statistics(
     told = json.dumps(content, ensure_ascii=False, indent=1, default=float) + "\n"
     put_workbook(own, book, sheets)
     with own.trying():
-        own.write_text(text, told)
+        own.write_content(text, told.encode())
     return Statistics(sheets, (book, text), tuple(all_issues(results)), counted)
 
 

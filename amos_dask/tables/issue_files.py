@@ -69,7 +69,7 @@ def write_issues(
         add(own.issues())
         log.save()
         with own.trying():
-            own.write_text(own.layout.issues_text, _to_text(log.all()))
+            own.write_content(own.layout.issues_text, _to_text(log.all()).encode())
         put_workbook(own, own.layout.issues_workbook, {"Issues": issues_frame(log.all())})
 
 

@@ -18,6 +18,7 @@ from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import loses_something, restore_titles, write_into
 from amos_dask.tables.cells import Cells, cells_of, describe
 from amos_dask.tables.new_workbook import Drafted, save_workbook
+from amos_dask.tables.twins import put_twins
 from amos_dask.tables.workbook import describe_worksheet, load
 
 Sheets = Mapping[str, pd.DataFrame]
@@ -88,6 +89,7 @@ def put_workbook(
         else:
             require_closed(path)
             own.write(path, save, told=told)
+        put_twins(own, path, sheets, whole=True)
 
 
 def require_closed(path: Path) -> None:
@@ -205,6 +207,7 @@ def add_worksheets(
             aside=aside,
             lists=told is not None,
         )
+    put_twins(own, path, sheets, whole=False)
 
 
 def _write_into(

@@ -1,0 +1,121 @@
+"""Twins of workbooks for programs: each worksheet as a csv file, or as Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amos_dask.errors import AmosDaskError
+from amos_dask.root.layout import MANIFEST_SHEET, safe_name
+from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.table_state import OwnFile
+from amos_dask.tables.cells import LARGEST_SHEET, Cells, cells_of
+
+# What a program for spreadsheets would take for a formula when it opens a csv file.
+_FORMULA = tuple("=+-@\t\r")
+
+
+def require_twins(own: OwnFiles) -> None:
+    """Raise when there are Parquet files to write, or to keep up to date, and nothing to do so."""
+    forms = {*own.twins, *(path.suffix[1:] for path in find_twins(own))}
+    if "parquet" in forms:
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise AmosDaskError(
+                "Parquet needs pyarrow: pip install 'amos-dask[parquet]'; or leave --parquet out, "
+                "and remove the .parquet files of earlier runs."
+            ) from error
+
+
+def find_twins(own: OwnFiles, book: Path | None = None) -> list[Path]:
+    """Return the twins that are there and ours, of one workbook or of all."""
+    key = None if book is None else own.layout.key(book)
+    return [
+        path
+        for path, file in own.files.items()
+        if file.twin_of and key in (None, file.twin_of) and path.exists()
+    ]
+
+
+def put_twins(
+    own: OwnFiles, book: Path, sheets: Mapping[str, pd.DataFrame], *, whole: bool
+) -> None:
+    """Write the twins of worksheets, in the forms that are asked for or there already.
+
+    ``dataset_manifest.csv`` is the worksheet ``Manifest``, or the only one; others have their
+    title in the name: ``dataset_manifest.split01_standard.csv``. Parquet that is longer than a
+    worksheet can be is a folder of part files.
+
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR, and which twins are asked for.
+    book : Path
+        The workbook; absolute.
+    sheets : mapping of str to DataFrame
+        Worksheet title -> frame.
+    whole : bool
+        These are all worksheets of ours; other twins go.
+    """
+    there = find_twins(own, book)
+    forms = {*own.twins, *(path.suffix[1:] for path in there)}
+    twins = dict[Path, bytes]()
+    for title, frame in sheets.items() if forms else ():
+        table, is_main = cells_of(frame), title == MANIFEST_SHEET or (whole and len(sheets) == 1)
+        stem = book.stem if is_main else f"{book.stem}.{safe_name(title)}"
+        if "csv" in forms:
+            twins[book.with_name(f"{stem}.csv")] = _csv(table)
+        if "parquet" in forms:
+            twins |= _place(book.with_name(f"{stem}.parquet"), list(_parquet(table)))
+    for path in there:
+        if whole and path not in twins:
+            own.remove(path)
+    for path, content in twins.items():
+        own.write_content(path, content, told=OwnFile(twin_of=own.layout.key(book)))
+
+
+def _place(path: Path, parts: list[bytes]) -> dict[Path, bytes]:
+    if len(parts) == 1:
+        return {path: parts[0]}
+    return {path / f"part-{number:05d}.parquet": part for number, part in enumerate(parts)}
+
+
+def _csv(table: Cells) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_no_formula(value) for value in row] for row in (table.columns, *table.rows))
+    return text.getvalue().encode()
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _parquet(table: Cells) -> Iterator[bytes]:
+    """Yield a table as Parquet files, each with as many rows as a worksheet has at most."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
+    whole = pa.table(dict(zip(table.columns, map(_column, columns), strict=True)))
+    for start in range(0, whole.num_rows or 1, LARGEST_SHEET - 1):
+        packed = io.BytesIO()
+        parquet.write_table(whole.slice(start, LARGEST_SHEET - 1), packed)
+        yield packed.getvalue()
+
+
+def _column(values: tuple[Any, ...]) -> Any:
+    """Return an array of one type: that of the values, else text."""
+    import pyarrow as pa
+
+    try:
+        found = pa.array(values)
+    except pa.ArrowException:
+        found = pa.array([None if value is None else str(value) for value in values])
+    return found.cast(pa.string()) if pa.types.is_null(found.type) else found
