@@ -322,6 +322,8 @@ RUN_DEFAULTS: dict[str, Any] = {
     "without_metadata": False,
     "statistics": True,
     "report": True,
+    "csv": False,
+    "parquet": False,
     "no_lock": False,
     "performance_report": None,
     "cluster": LOCAL,
@@ -362,6 +364,7 @@ RUN_DEFAULTS: dict[str, Any] = {
         ("--no_lock", {"no_lock": True}),
         ("--no-statistics", {"statistics": False}),
         ("--no_report", {"report": False}),
+        ("--csv --parquet", {"csv": True, "parquet": True}),
         ("--force --no-lock", {"force": True, "no_lock": True}),
         ("--performance_report r.html", {"performance_report": Path("r.html")}),
         ("--json", {"progress": "json"}),
@@ -389,7 +392,7 @@ PLAN_DEFAULTS = {
     name: value
     for name, value in RUN_DEFAULTS.items()
     if name not in ("cluster", "progress", "no_lock", "performance_report")
-    and name not in ("statistics", "report")
+    and name not in ("statistics", "report", "csv", "parquet")
 }
 
 
