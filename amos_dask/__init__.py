@@ -32,6 +32,7 @@ _HOMES = {
         "commands.dataset_manifest": "dataset_manifest",
         "commands.make_split": "make_split index_manifests",
         "leaks": "leaks",
+        "card": "card",
         "export.nnunet": "export_nnunet",
         "export.monai": "export_monai",
         "loader": "AMOS",
@@ -48,6 +49,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:  # what type checkers see; `as` says that it is for others
+    from amos_dask.card import card as card
     from amos_dask.cluster_check import ClusterReport as ClusterReport
     from amos_dask.cluster_check import check_cluster as check_cluster
     from amos_dask.commands.dataset_manifest import dataset_manifest as dataset_manifest

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from amos_dask.card import card_files, has_card, write_card
 from amos_dask.engine.session import FEW, Session
 from amos_dask.errors import ClusterError
 from amos_dask.issues import Issue, make_issue
@@ -79,6 +80,9 @@ def conclude(
         rows = [record.files for record in records if record.files is not None]
         counted = write_statistics(session, own, label_map, rows)
         unseen, outputs = [*counted.issues], (*outputs, *counted.outputs)
+        if has_card(own) and not own.failed:
+            with own.trying():
+                write_card(own)
     if settings.report:
         n_pictures, not_pictured = take_pictures(session, layout, label_map, records)
         unseen, outputs = [*unseen, *not_pictured], (*outputs, layout.report)
@@ -102,7 +106,8 @@ def conclude(
     is_whole = leaks.is_complete and not unseen and not own.failed
     known = {} if state is None else state.made_from
     made_from = {**known, **made_from} if is_whole else {}
-    others = (layout.issues_workbook, layout.issues_text, *find_twins(own))
+    card = card_files(layout) if has_card(own) else ()
+    others = (layout.issues_workbook, layout.issues_text, *find_twins(own), *card)
     write_table_state(layout, made_from, outputs, others, tables.counts)
     return tables.counts, outputs
 
@@ -158,8 +163,9 @@ def _name_outdated(
     """Yield an issue of what was not asked for now, and speaks of samples as they were before."""
     layout, state = own.layout, read_table_state(own.layout)
     known = {} if state is None else state.made_from
+    of_statistics = (*statistics_files(layout), *card_files(layout))
     unwanted = {
-        "statistics": () if settings.statistics else statistics_files(layout),
+        "statistics": () if settings.statistics else of_statistics,
         "report": () if settings.report else (layout.report,),
     }
     for part, paths in unwanted.items():

@@ -31,7 +31,7 @@ from amos_dask.root.table_state import TableCounts
 LOCAL = ClusterOptions()
 COMMANDS = ["download", "run", "verify", "demo", "archive-manifest", "confirm-pairs",
             "split-prostate-uterus", "binary-masks", "small-regions", "denoise", "restore",
-            "dataset-manifest", "make-split", "index-manifests", "leaks", "stats",
+            "dataset-manifest", "make-split", "index-manifests", "leaks", "stats", "card",
             "report", "phantom"]  # fmt: skip
 FUNCTIONS = {"report": "make_report"}  # where they are not named as the command is
 

@@ -93,7 +93,7 @@ def main(debug: bool) -> None:
 for command in (  # as --help lists them
     *(on_dataset.download, on_dataset.run, on_dataset.verify, on_dataset.demo, on_dataset.datasets),
     *step_commands.ALL,
-    *(on_dataset.leaks, on_dataset.stats, on_dataset.report),
+    *(on_dataset.leaks, on_dataset.stats, on_dataset.card, on_dataset.report),
     *(on_dataset.phantom, on_dataset.export_group, on_dataset.cluster_group),
 ):
     main.add_command(command)

@@ -171,6 +171,19 @@ def stats(**arguments: Any) -> int:
 
 @opt.command("data/AMOS22")
 @opt.root
+@opt.adopt
+@opt.no_lock
+def card(**arguments: Any) -> int:
+    """Write the dataset's card, and Croissant.
+
+    ROOT_DIR/dataset_card.md has the tables of AMOS22's data card, of this dataset; croissant.json
+    is what catalogues of datasets read. 'run' keeps both up to date once they are there.
+    """
+    return close_command(amos_dask.card(**arguments), arguments)
+
+
+@opt.command("data/AMOS22")
+@opt.root
 @opt.label_explanation
 @opt.statistics
 @opt.writing

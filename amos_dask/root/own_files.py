@@ -307,7 +307,8 @@ class OwnFiles:
     ) -> None:
         """Write a file as `write` does, unless it holds that already."""
         if self.is_as_written(final) and final.read_bytes() == content:
-            self.note(final, told or self.files.get(final, OwnFile()))
+            known = self.files.get(final, OwnFile())
+            self.note(final, replace(told or known, is_of_run=known.is_of_run))
         else:
             self.write(final, lambda path: path.write_bytes(content), aside=aside, told=told)
 

@@ -1,0 +1,227 @@
+"""``card``: the dataset told to people and programs, as ``dataset_card.md`` and Croissant."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amos_dask.croissant import make_croissant
+from amos_dask.datasets import SUBSETS
+from amos_dask.errors import ManifestError, number_of
+from amos_dask.results import CommandResult
+from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
+from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.working import working_on
+from amos_dask.statistics.stats import statistics_files
+from amos_dask.tables.cells import cells_of
+from amos_dask.tables.twins import put_twins
+from amos_dask.tables.workbook import read_sheet, require_columns
+
+_SPREAD = ("min", "median", "max")
+_INTENSITIES = ("min", "p0.5", "median", "mean", "std", "p99.5", "max")
+_OF_ORGANS = ("min", "median", "mean", "max")
+_NAMES = {"ct": "CT", "mri": "MR", "und": "unknown modality"}
+_FRONT = """---
+pretty_name: {name}
+license: other
+license_name: {licence}
+task_categories: [image-segmentation]
+---"""
+_FILES = """`grouped/dataset_manifest.xlsx` and `.csv` list each sample: metadata, files, geometry. A
+volume is float32, its mask uint8 on the same grid; `descriptor/label_map.yaml` names the labels.
+`croissant.json` says the same to programs."""
+Rows = Sequence[Mapping[str, Any]]
+
+
+def card(root_dir: str | Path, *, adopt: bool = False, no_lock: bool = False) -> CommandResult:
+    """Write ``dataset_card.md`` and ``croissant.json`` into ROOT_DIR.
+
+    The card has the tables of AMOS22's own data card, of this dataset: its figures are those of
+    ``descriptor/statistics.json``. Croissant lists the dataset manifest, which is written as csv
+    for it, and the images. `run` keeps both up to date once they are there.
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        ROOT_DIR, with statistics.
+    adopt : bool
+        A file in the way that is not ours goes to ``root_dir/replaced/``.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
+
+    Returns
+    -------
+    CommandResult
+        With both files as its outputs.
+
+    Raises
+    ------
+    AmosDaskError
+        When there are no statistics or no dataset manifest, or a file that is not ours is in the
+        way.
+
+    Examples
+    --------
+    >>> result = amos_dask.card("data/AMOS22")
+    >>> [path.name for path in result.outputs]
+    ['dataset_card.md', 'croissant.json']
+    """
+    root = absolute(root_dir)
+    with (
+        working_on(Layout(root), no_lock=no_lock),
+        OwnFiles(Layout.of(root), adopt=adopt, twins=("csv",)) as own,
+    ):
+        n_samples = write_card(own)
+    outputs = card_files(own.layout)
+    summary = f"card of {number_of(n_samples, 'sample')}"
+    return CommandResult(outputs, n_samples, summary, tuple(own.issues()))
+
+
+def card_files(layout: Layout) -> tuple[Path, Path]:
+    """Return where the card and the Croissant file are."""
+    return layout.root / "dataset_card.md", layout.root / "croissant.json"
+
+
+def has_card(own: OwnFiles) -> bool:
+    """Return whether a card of ours is there."""
+    return all(own.ownership.lists(path) and path.exists() for path in card_files(own.layout))
+
+
+def write_card(own: OwnFiles) -> int:
+    """Write both files, and the manifest as csv; return how many samples they speak of."""
+    layout, manifest = own.layout, own.layout.dataset_manifest()
+    statistics, frame = _read_statistics(layout), _read_manifest(own, manifest)
+    put_twins(own, manifest, {MANIFEST_SHEET: frame}, whole=False)
+    csv, (text, croissant) = manifest.with_suffix(".csv"), card_files(layout)
+    own.write_content(text, _card(layout, frame, statistics).encode())
+    told = make_croissant(layout.dataset, layout.key(csv), csv.read_bytes(), cells_of(frame))
+    content = json.dumps(told, ensure_ascii=False, indent=1) + "\n"
+    own.write_content(croissant, content.encode())
+    return len(frame)
+
+
+def _read_statistics(layout: Layout) -> Mapping[str, Rows]:
+    _, path = statistics_files(layout)
+    try:
+        content = json.loads(path.read_bytes())
+        return {name: content[name] for name in ("geometry", "intensities", "organs")}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ManifestError(f"{path}: cannot be read; 'amos-dask stats' writes it.") from error
+
+
+def _read_manifest(own: OwnFiles, path: Path) -> pd.DataFrame:
+    """Return the dataset manifest, without columns that others have added."""
+    frame, known = read_sheet(path, MANIFEST_SHEET), own.find(path)
+    require_columns(frame, ("ID", "subset", "volume"), path)
+    sheet = None if known is None else known.sheets.get(MANIFEST_SHEET)
+    if sheet is None:
+        return frame
+    return frame[[column for column in sheet.columns if column in frame.columns]]
+
+
+# ---------------------------------------------------------------- Markdown
+
+
+def _card(layout: Layout, manifest: pd.DataFrame, statistics: Mapping[str, Rows]) -> str:
+    dataset = layout.dataset
+    by_modality = {
+        name: [row for row in rows if row["grouped_by"] == "modality"]
+        for name, rows in statistics.items()
+    }
+    modalities = list(dict.fromkeys(row["modality"] for row in by_modality["geometry"]))
+    told = [text for text in (dataset.licence, dataset.cite, dataset.url) if text]
+    parts = [
+        _FRONT.format(name=json.dumps(dataset.name), licence=json.dumps(dataset.licence)),
+        f"# {dataset.name}",
+        "Cleaned and organised by amos-dask; figures are those of `descriptor/statistics.json`.",
+        "## Dataset",
+        _table(*_about(layout, manifest, modalities, by_modality["organs"])),
+        "## Resolution",
+        _table(*_resolution(by_modality["geometry"], modalities)),
+        "## Intensities",
+        *_for_each(modalities, by_modality["intensities"], _intensities),
+        "## Labels",
+        *_for_each(modalities, by_modality["organs"], _organs),
+        "## Files",
+        _FILES,
+        "## Licence and citation",
+        "\n".join(f"- {_text(each)}" for each in told),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(
+    layout: Layout, manifest: pd.DataFrame, modalities: Iterable[str], organs: Rows
+) -> tuple[list[str], list[list[str]]]:
+    subsets = Counter(manifest["subset"].astype(str))
+    volume = ", ".join(f"{subsets[name]} {name}" for name in SUBSETS if subsets[name])
+    names = list(dict.fromkeys(str(row["label_name"]) for row in organs))
+    n_channels = max(1, len(layout.dataset.channel_names))
+    columns = ["Dimensions", "Modality", "Task", "Structures", "Labels", "Scans", "Format"]
+    told = ["3D" if n_channels == 1 else f"3D, {n_channels} channels"]
+    told += [", ".join(_NAMES[name] for name in modalities), "Segmentation"]
+    return columns, [[*told, ", ".join(names), str(len(names)), volume, ".nii.gz"]]
+
+
+def _resolution(rows: Rows, modalities: Iterable[str]) -> tuple[list[str], list[list[str]]]:
+    found = {(row["modality"], row["quantity"]): row for row in rows}
+    lines = []
+    for modality in modalities:
+        for name in _SPREAD:
+            spacing, size = (
+                ", ".join(_number(found[modality, f"{what}_{axis}"][name]) for axis in "xyz")
+                for what in ("spacing", "size")
+            )
+            lines.append([_NAMES[modality], name, f"({spacing})", f"({size})"])
+    return ["Modality", "", "Spacing (mm)", "Size (voxels)"], lines
+
+
+def _for_each(modalities: Iterable[str], rows: Rows, table: Any) -> list[str]:
+    """Return a heading and a table for each modality of which there are rows."""
+    found = {name: [row for row in rows if row["modality"] == name] for name in modalities}
+    pairs = ((f"### {_NAMES[name]}", _table(*table(of))) for name, of in found.items() if of)
+    return [part for pair in pairs for part in pair]
+
+
+def _intensities(rows: Rows) -> tuple[list[str], list[list[str]]]:
+    more = ["channel"] if "channel" in rows[0] else []
+    names = ("min", "0.5%", "median", "mean", "std", "99.5%", "max")
+    lines = [
+        [*(str(row[c]) for c in ("label_name", *more)), *(_number(row[n]) for n in _INTENSITIES)]
+        for row in rows
+    ]
+    return ["Structure", *more, *names], lines
+
+
+def _organs(rows: Rows) -> tuple[list[str], list[list[str]]]:
+    columns = [f"Share of voxels ({name})" for name in _OF_ORGANS]
+    columns += [f"Volume in cm³ ({name})" for name in _OF_ORGANS]
+    lines = [
+        [
+            str(row["label_name"]),
+            *(f"{100 * row[f'voxel_ratio_{name}']:.4g}%" for name in _OF_ORGANS),
+            *(_number(row[f"volume_cm3_{name}"]) for name in _OF_ORGANS),
+            str(row["n_instances"]),
+        ]
+        for row in rows
+    ]
+    return ["Structure", *columns, "Scans"], lines
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(_text, cells))} |" for cells in lines)
+
+
+def _text(text: str) -> str:
+    """Return a text as Markdown shows it in a cell."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,150 @@
+"""``card``: the figures of the statistics for people, and Croissant that programs can follow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import amos_dask
+from amos_dask import AmosDaskError
+from amos_dask.errors import ForeignFileError
+
+
+@pytest.fixture
+def made(processed_root: Path, root: Path) -> Path:
+    shutil.copytree(processed_root, root)
+    return root
+
+
+def tables(text: str) -> dict[str, list[dict[str, str]]]:
+    """Return the tables of a card by their headings."""
+    found: dict[str, list[dict[str, str]]] = {}
+    heading, columns = "", list[str]()
+    for line in text.splitlines():
+        if line.startswith("#"):
+            above = heading.partition("/")[0] if line.startswith("### ") else ""
+            heading, columns = f"{above}/{line.lstrip('# ')}".lstrip("/"), []
+        elif line.startswith("|"):
+            cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+            if not columns:
+                columns = cells
+            elif cells[0] != "---":
+                found.setdefault(heading, []).append(dict(zip(columns, cells, strict=True)))
+    return found
+
+
+def of_modality(root: Path, table: str, modality: str) -> list[dict[str, Any]]:
+    content = json.loads((root / "descriptor" / "statistics.json").read_text())
+    rows = (row for row in content[table] if row["grouped_by"] == "modality")
+    return [row for row in rows if row["modality"] == modality]
+
+
+@pytest.mark.parametrize(("modality", "heading"), [("ct", "CT"), ("mri", "MR")])
+def test_figures_are_those_of_the_statistics(made: Path, modality: str, heading: str) -> None:
+    result = amos_dask.card(made)
+    text = result.outputs[0].read_text(encoding="utf-8")
+    found = tables(text)
+    intensities, told = found[f"Intensities/{heading}"], of_modality(made, "intensities", modality)
+    names = ("min", "0.5%", "median", "mean", "std", "99.5%", "max")
+    columns = ("min", "p0.5", "median", "mean", "std", "p99.5", "max")
+    for row, expected in zip(intensities, told, strict=True):
+        assert row["Structure"] == expected["label_name"]
+        figures = [expected[column] for column in columns]
+        assert [float(row[name]) for name in names] == pytest.approx(figures, rel=1e-5)
+    organs = of_modality(made, "organs", modality)
+    for row, expected in zip(found[f"Labels/{heading}"], organs, strict=True):
+        assert (row["Structure"], row["Scans"]) == (
+            expected["label_name"],
+            str(expected["n_instances"]),
+        )
+        for name in ("min", "median", "mean", "max"):
+            share, volume = row[f"Share of voxels ({name})"], row[f"Volume in cm³ ({name})"]
+            ratio = expected[f"voxel_ratio_{name}"]
+            assert float(share.rstrip("%")) / 100 == pytest.approx(ratio, rel=1e-3)
+            assert float(volume) == pytest.approx(expected[f"volume_cm3_{name}"], rel=1e-5)
+    geometry = {row["quantity"]: row for row in of_modality(made, "geometry", modality)}
+    for row in (row for row in found["Resolution"] if row["Modality"] == heading):
+        for column, what in (("Spacing (mm)", "spacing"), ("Size (voxels)", "size")):
+            figures = [float(part) for part in row[column].strip("()").split(", ")]
+            expected = [geometry[f"{what}_{axis}"][row[""]] for axis in "xyz"]
+            assert figures == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_card_counts_scans_and_names_licence_and_source(made: Path) -> None:
+    text = amos_dask.card(made).outputs[0].read_text(encoding="utf-8")
+    manifest = pd.read_excel(made / "grouped" / "dataset_manifest.xlsx")
+    count = manifest["subset"].value_counts()
+    scans = ", ".join(f"{count[name]} {name}" for name in ("train", "val", "test") if name in count)
+    (row,) = tables(text)["Dataset"]
+    assert (row["Scans"], row["Modality"], row["Dimensions"]) == (scans, "CT, MR", "3D")
+    assert "CC BY 4.0" in text
+    assert "https://zenodo.org/records/7262581" in text
+
+
+def test_croissant_lists_the_manifest_and_the_images(made: Path) -> None:
+    told = json.loads(amos_dask.card(made).outputs[1].read_text(encoding="utf-8"))
+    manifest, volumes, masks = told["distribution"]
+    content = (made / manifest["contentUrl"]).read_bytes()
+    assert manifest["sha256"] == hashlib.sha256(content).hexdigest()
+    frame = pd.read_csv(made / manifest["contentUrl"])
+    (records,) = told["recordSet"]
+    columns = [field["source"]["extract"]["column"] for field in records["field"]]
+    assert columns == frame.columns.tolist()
+    kinds = dict(zip(columns, (field["dataType"] for field in records["field"]), strict=True))
+    assert (kinds["ID"], kinds["szx"], kinds["spx"]) == ("sc:Text", "sc:Integer", "sc:Float")
+    for images, column in ((volumes, "volume"), (masks, "mask")):
+        found = {str(p.relative_to(made / "grouped")) for p in made.glob(images["includes"])}
+        assert found == set(frame[column].dropna())
+
+
+def test_run_keeps_the_card_up_to_date(made: Path, cluster_address: str) -> None:
+    outputs = amos_dask.card(made).outputs
+    before = [path.read_bytes() for path in outputs]
+    amos_dask.run(made, cluster=cluster_address, progress="none")
+    assert [path.read_bytes() for path in outputs] == before
+    sample = json.loads(before[1])["recordSet"][0]["field"][0]
+    assert sample["name"] == "samples/ID"
+    labels = made / "descriptor" / "label_map.yaml"
+    labels.write_text(labels.read_text().replace("spleen", "milt"))
+    amos_dask.run(made, cluster=cluster_address, progress="none")
+    text, croissant = (path.read_text(encoding="utf-8") for path in outputs)
+    assert "spleen" not in text
+    assert "| milt |" in text
+    content = (made / "grouped" / "dataset_manifest.csv").read_bytes()
+    assert hashlib.sha256(content).hexdigest() in croissant
+    assert amos_dask.verify(made, progress="none").exit_code == 0
+
+
+def test_a_run_without_statistics_says_that_the_card_is_old(
+    made: Path, cluster_address: str
+) -> None:
+    card = amos_dask.card(made).outputs[0]
+    labels = made / "descriptor" / "label_map.yaml"
+    labels.write_text(labels.read_text().replace("spleen", "milt"))
+    result = amos_dask.run(made, statistics=False, cluster=cluster_address, progress="none")
+    assert "spleen" in card.read_text(encoding="utf-8")
+    outdated = {issue.file for issue in result.issues if issue.code == "outdated_output"}
+    assert {"dataset_card.md", "croissant.json"} <= outdated
+
+
+def test_somebody_elses_card_stays(made: Path, cluster_address: str) -> None:
+    theirs = made / "dataset_card.md"
+    theirs.write_text("mine\n")
+    with pytest.raises(ForeignFileError):
+        amos_dask.card(made)
+    assert theirs.read_text() == "mine\n"
+    assert not (made / "croissant.json").exists()
+    amos_dask.card(made, adopt=True)
+    assert [path.read_text() for path in made.glob("replaced/*/dataset_card.md")] == ["mine\n"]
+
+
+def test_without_statistics_there_is_no_card(made: Path) -> None:
+    (made / "descriptor" / "statistics.json").unlink()
+    with pytest.raises(AmosDaskError, match="amos-dask stats"):
+        amos_dask.card(made)
