@@ -32,8 +32,8 @@ license: other
 license_name: {licence}
 task_categories: [image-segmentation]
 ---"""
-_FILES = """`grouped/dataset_manifest.xlsx` and `.csv` list each sample: metadata, files, geometry. A
-volume is float32, its mask uint8 on the same grid; `descriptor/label_map.yaml` names the labels.
+_FILES = """`grouped/dataset_manifest.xlsx` and `.csv` list each sample: metadata, files, geometry.
+A volume is float32, its mask uint8 on the same grid; `descriptor/label_map.yaml` names labels.
 `croissant.json` says the same to programs."""
 Rows = Sequence[Mapping[str, Any]]
 
