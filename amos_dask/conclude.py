@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -145,7 +146,8 @@ def _fingerprint(
     if settings.statistics:
         made_from["statistics"] = tables
     if settings.report:
-        made_from["report"] = f"{tables} {settings.statistics}"
+        reviews = zlib.crc32(found.exclusions.text.encode())  # are comments in it
+        made_from["report"] = f"{tables} {settings.statistics} {reviews:08x}"
     made_from |= dict.fromkeys(settings.twins, tables)
     return made_from
 

@@ -61,7 +61,7 @@ EVERY_LABEL = frozenset(range(256))
 _COLUMNS = ("sample", "label")
 _ALL = "*"
 _INDEX = re.compile(r"[0-9]{1,3}")
-_LARGEST_FILE = 1 << 20
+_LARGEST_FILE = 1 << 24  # with notes on many samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def read_exclusions(path: Path, label_map: LabelMap, dataset: DatasetDefinition)
     """
     try:
         if path.stat().st_size > _LARGEST_FILE:
-            raise ExclusionsError(f"{path}: larger than 1 MiB, so not a list of exclusions.")
+            raise ExclusionsError(f"{path}: larger than 16 MiB, so not a list of exclusions.")
         text = read_text(path)
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())

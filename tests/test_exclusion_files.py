@@ -119,7 +119,7 @@ def test_the_text_is_kept_and_does_not_count(tmp_path: Path) -> None:
         ('sample,label\n4,"6\n', "line 2: not a line of a csv file"),
         (b"sample,label\n4,\xff\n", "line 2: the label map has no label"),
         (b"\xff\xfesample,label\n", "not a readable list of exclusions"),
-        (b"sample,label\n" + b"#" * (1 << 20), "larger than 1 MiB"),
+        (b"sample,label\n" + b"#" * (1 << 24), "larger than 16 MiB"),
     ],
 )
 def test_what_is_not_understood_is_said_in_one_sentence(

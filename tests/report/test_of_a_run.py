@@ -268,6 +268,19 @@ def test_rejecting_and_running_again_is_one_loop(
     assert (voxels(mask) == before).all()
 
 
+def test_notes_that_were_saved_are_on_the_next_page(
+    root: Path, archive: Archive, tmp_path: Path, cluster_address: str
+) -> None:
+    copy = tmp_path / "AMOS22"
+    shutil.copytree(root, copy)
+    exclude = tmp_path / "denoise_exclude.csv"
+    for note in ("a note", "another"):
+        line = f'# review: amos_0004,seen,12,"{note}"'
+        exclude.write_text(f"sample,label\n{line}\n", encoding="utf-8")
+        run(copy, archive, cluster_address, exclude=exclude)
+        assert [review["note"] for review in told(copy)["content"]["reviews"]] == [note]
+
+
 @pytest.mark.parametrize("damage", [b"", b"[{", b"{}", b"\xff"])
 def test_damaged_pictures_are_taken_again(
     root: Path, tmp_path: Path, cluster_address: str, damage: bytes
