@@ -20,7 +20,10 @@ from amos_dask.errors import DatasetError
 from amos_dask.labels import LabelMap, label_key
 from amos_dask.strict_yaml import read_yaml
 
-_NAMES = ("amos22", "ct-org", "decathlon", "brats", "totalsegmentator", "kits23", "nnunet")
+_NAMES = (
+    *("amos22", "ct-org", "decathlon", "brats", "totalsegmentator", "kits23", "abdomenatlas"),
+    *("flare22", "btcv", "word", "nnunet"),
+)
 PACKAGED = {name: f"{name.replace('-', '_')}.yaml" for name in _NAMES}
 DEFAULT = "amos22"  # where nobody says which
 _PARTS = ("{channel}", "{label}")  # of volumes, of masks
