@@ -22,7 +22,7 @@ from amos_dask.cli.show import (
     show_datasets,
 )
 
-_OF_DOWNLOADS = ["name", "title", "download", "url", "licence"]  # what --list says
+_OF_DOWNLOADS = ["name", "title", "download", "licence"]  # what --list says
 # Options of run that say how it is done or what is written besides the dataset.
 _NOT_OF_A_PLAN = {"cluster", "progress", "no_lock", "performance_report", "statistics", "report"}
 
