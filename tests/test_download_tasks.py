@@ -207,12 +207,15 @@ def test_a_tar_from_disk_and_by_ranges_gives_the_bytes_of_its_folder(
     disk, web, folder = tmp_path / "disk", tmp_path / "web", tmp_path / "folder"
     publisher.download(disk, "spleen")
     publisher.asked.clear()
+    loaded = amos_dask.AMOS(disk, dataset=publisher.definition)
+    expected = [sample.sample_id for sample in publisher.sets["spleen"].samples]
+    assert [f"spleen_{seq}" for seq in loaded.ids] == expected
     found = amos_dask.run(disk, **given)  # without being told where
     url = f"{publisher.url}/Task09_Spleen.tar"
     amos_dask.run(web, url, **given)
     amos_dask.run(folder, publisher.sets["spleen"].path, **given)
     assert found.exit_code == 0
-    assert len(found.dataset_manifest) == len(publisher.sets["spleen"].samples)
+    assert list(found.dataset_manifest["ID"]) == expected
     (disk / "Task09_Spleen.tar").unlink()
     for other in (web, folder):
         assert_same(contents(disk, "grouped"), contents(other, "grouped"))
