@@ -234,7 +234,10 @@ def test_of_two_tasks_in_one_place_one_is_to_be_named(publisher: Publisher, tmp_
         amos_dask.plan_run(tmp_path / "root", **how)
     with pytest.raises(AmosDaskError, match="name the folder of one task"):
         amos_dask.plan_run(tmp_path / "other", tmp_path / "root", **how)
-    plan = amos_dask.plan_run(
-        tmp_path / "root", tmp_path / "root" / "Task04_Hippocampus.tar", **how
-    )
+    (tmp_path / "root" / "Task09_Spleen.tar").unlink()
+    shutil.copytree(publisher.sets["spleen"].path, tmp_path / "root" / "archive")
+    with pytest.raises(AmosDaskError, match=r"archive and Task04_Hippocampus\.tar are here"):
+        amos_dask.plan_run(tmp_path / "root", **how)
+    tar = tmp_path / "root" / "Task04_Hippocampus.tar"
+    plan = amos_dask.plan_run(tmp_path / "root", tar, **how)
     assert len(plan.samples) == len(publisher.sets["hippocampus"].samples)

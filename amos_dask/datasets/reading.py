@@ -139,6 +139,8 @@ def _find_contradictions(made: DatasetDefinition) -> Iterator[str]:
                 "train, val and test, or subset_column or subset_lists who tells"
             )
     yield from _find_contradicting_places(made)
+    if made.published_zip is not None and made.published_tasks is not None:
+        yield "published_zip and published_tasks are two downloads; leave one out"
     if made.subset_column and made.metadata is None:
         yield "subset_column needs metadata, whose column it names"
     if not (made.modality_numbers or made.scanners or "modality" in made.open_questions):

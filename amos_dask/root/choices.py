@@ -181,7 +181,8 @@ def _find_archive_inside(layout: Layout, places: Sequence[str]) -> Path:
     """Return the archive in ROOT_DIR: the folder where there is the zip or tar as well."""
     published = tuple(layout.dataset.published)
     existing = [layout.root / n for n in ("archive/", *published) if is_there(layout.root / n)]
-    if len(existing) == 2 and existing[0].name == "archive":
+    is_told = not layout.dataset.open_questions  # else no names of scans are known to compare
+    if is_told and len(existing) == 2 and existing[0].name == "archive":
         _require_alike(layout, *existing)
     elif len(existing) > 1:
         named = " and ".join(path.name for path in existing)

@@ -285,6 +285,12 @@ MISTAKES = [
     ),
     (
         "modality: ct",
+        "modality: ct\npublished_tasks: {where: https://a.org, md5: {}}\n"
+        "published_zip: {where: https://a.org, md5: %s, name: a.zip}" % ("0" * 32),
+        "published_zip and published_tasks are two downloads",
+    ),
+    (
+        "modality: ct",
         "modality: ct\npublished_tasks: {where: https://a.org, md5: {a.tar: abc}}",
         "a.tar: 'abc' is not an MD5",
     ),
