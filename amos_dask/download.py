@@ -1,4 +1,4 @@
-"""``download``: the dataset's files from Zenodo or a mirror, complete or not at all."""
+"""``download``: a dataset's files from their publishers or a mirror, complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from urllib.parse import quote, urlsplit
 from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
 from amos_dask.archive.recognise import require_outside_archives
-from amos_dask.datasets import AMOS22, PublishedFile
+from amos_dask.datasets import DEFAULT, DatasetDefinition, PublishedFile, find_definition
 from amos_dask.engine.events import BytesDone, Listener, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.engine.session import open_session
-from amos_dask.errors import AmosDaskError, ArchiveError, raise_on_sigterm
+from amos_dask.errors import AmosDaskError, ArchiveError, number_of, raise_on_sigterm
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
 from amos_dask.root.staging import require_room
@@ -33,11 +33,13 @@ _MD5 = re.compile(r"(?:md5:)?([0-9a-f]{32})", re.IGNORECASE)
 def download(
     root_dir: str | Path,
     *,
+    dataset: str | Path | None = None,
+    tasks: Sequence[str] = (),
     unlabelled: bool = False,
     source: str | None = None,
     progress: str | Listener = "auto",
 ) -> CommandResult:
-    """Download AMOS22: ``amos22.zip`` and its metadata csv, from Zenodo or a mirror.
+    """Download AMOS22 (``amos22.zip`` and its metadata csv), or tasks of the Decathlon.
 
     What was begun is gone on with, by the next call as well. A file appears under its name when
     its size and MD5 are the published ones; nothing that is there is overwritten.
@@ -46,6 +48,10 @@ def download(
     ----------
     root_dir : str or Path
         Gets the files; `run` finds them there.
+    dataset : str or Path, optional
+        One of those that `list_datasets` gives, or the YAML file of a definition; default AMOS22.
+    tasks : sequence of str
+        Of a dataset with a file a task: which, by name (``liver``) or number.
     unlabelled : bool
         Download the scans without labels as well.
     source : str, optional
@@ -62,7 +68,7 @@ def download(
     ------
     AmosDaskError
         When a file cannot be had or is not as published, when a file is in the way, or the disk
-        has not enough room.
+        has not enough room. Of a dataset that is not downloaded it says where to ask.
 
     Examples
     --------
@@ -71,19 +77,24 @@ def download(
     Traceback (most recent call last):
     amos_dask.errors.ArchiveError: ftp://a.org: only http:// and https:// URLs without user ...
     """
-    root = absolute(root_dir)
+    root, dataset = absolute(root_dir), dataset or DEFAULT
+    definition = find_definition(dataset)
+    files = _choose(definition, str(dataset), tasks, unlabelled=unlabelled)
     if source is not None:
         _require_base(source)
     require_outside_archives(root)
     if root.exists() and not root.is_dir():
         raise AmosDaskError(f"{root}: is not a folder.")
     with raise_on_sigterm(), open_session(None, progress) as session:
-        files = _find_files(source, unlabelled, session.listener)
+        if (published := definition.published_zip) is not None:
+            files = _of_record(definition, published, source, unlabelled, session.listener)
+        elif source is not None:
+            files = [replace(file, where=_below(source, file.name)) for file in files]
         missing = [file for file in files if not _is_there(file, root, session.listener)]
         require_room(root, sum(_n_bytes_to_come(file, root) for file in missing), TO_COME)
         if missing:
             _fetch_all(missing, root, session.listener)
-    summary = f"{root}: {len(files)} files complete"
+    summary = f"{root}: {number_of(len(files), 'file')} complete"
     if n_there := len(files) - len(missing):
         summary += f", {n_there} of them from before"
     if unchecked := [file.name for file in files if file.md5 is None]:
@@ -92,31 +103,64 @@ def download(
     return CommandResult(outputs, len(files), f"{summary}.")
 
 
-def _find_files(mirror: str | None, unlabelled: bool, listener: Listener) -> list[PublishedFile]:
+def _choose(
+    definition: DatasetDefinition, dataset: str, tasks: Sequence[str], *, unlabelled: bool
+) -> list[PublishedFile]:
+    """Return the published files of these tasks; raise where there are none to be had."""
+    if not definition.published:
+        get = f"get it {definition.access}" if definition.access else "name what you have"
+        raise AmosDaskError(
+            f"{dataset} is not downloaded by this program; {get}, and run it with --archive."
+        )
+    if unlabelled and not definition.unlabelled.published:
+        raise AmosDaskError(f"{dataset} has no scans without labels; leave --unlabelled out.")
+    if definition.published_tasks is None:
+        if tasks:
+            raise AmosDaskError(f"{dataset} is not published by task; leave --task out.")
+        return list(definition.published.values())
+    _require_base(definition.published_tasks.where)
+    chosen = {task: definition.published_tasks.choose(task) for task in tasks}
+    strange = [task for task, name in chosen.items() if name is None]
+    if strange or not tasks:
+        what = f"has no task {strange[0]!r}" if strange else "is downloaded by task"
+        raise AmosDaskError(f"{dataset} {what}; name one or more with --task: {definition.access}.")
+    return [file for name, file in definition.published.items() if name in chosen.values()]
+
+
+def _of_record(
+    definition: DatasetDefinition,
+    published: PublishedFile,
+    mirror: str | None,
+    unlabelled: bool,
+    listener: Listener,
+) -> list[PublishedFile]:
     """Return the files to have; where the record does not answer, with what is known by heart."""
-    published, csv = AMOS22.published_zip, AMOS22.metadata
-    if published is None or csv is None:
-        raise AmosDaskError(f"{AMOS22.name} is not published as one zip file.")
-    names = [csv.official_file, published.name]
+    csv = definition.metadata
+    names = [csv.official_file] if csv is not None and csv.official_file else []
+    names.append(published.name)
     try:
         listed = _read_record(published.where, () if mirror else RECORD_PAUSES_SECONDS)
     except ArchiveError as error:
         listener(Notice(f"{error} Going by what is known of {published.name}."))
         listed = {}
     if unlabelled:
-        of_record = [name for name in AMOS22.unlabelled.published if name in listed]
+        of_record = [name for name in definition.unlabelled.published if name in listed]
         if not of_record and mirror is None:
             raise ArchiveError(
                 f"{published.where}: lists no unlabelled scans; name a mirror that has them with "
                 "--from."
             )
-        names += of_record or AMOS22.unlabelled.published
+        names += of_record or definition.unlabelled.published
     listed[published.name] = _with_known_facts(listed.get(published.name), published)
-    base, end = f"{_api(published.where)}/files", "/content"
-    if mirror is not None:
-        base, end = mirror.rstrip("/"), ""
     files = [listed.get(name, PublishedFile("", None, name=name)) for name in names]
-    return [replace(file, where=f"{base}/{quote(file.name)}{end}") for file in files]
+    if mirror is not None:
+        return [replace(file, where=_below(mirror, file.name)) for file in files]
+    base = f"{_api(published.where)}/files"
+    return [replace(file, where=f"{_below(base, file.name)}/content") for file in files]
+
+
+def _below(base: str, name: str) -> str:
+    return f"{base.rstrip('/')}/{quote(name)}"
 
 
 def _with_known_facts(listed: PublishedFile | None, known: PublishedFile) -> PublishedFile:
@@ -182,14 +226,16 @@ def _is_there(file: PublishedFile, root: Path, listener: Listener) -> bool:
         return False
     n_bytes = path.stat().st_size
     is_published = file.fits(n_bytes)
-    if is_published and file.n_bytes_uncertain:  # the size alone does not tell
+    told = f"{n_bytes} bytes; published are {file.n_bytes}"
+    is_size_enough = file.n_bytes and not file.n_bytes_uncertain
+    if is_published and file.md5 is not None and not is_size_enough:
         with path.open("rb") as opened:
             md5 = read_md5(opened, lambda *n: listener(BytesDone("md5", file.name, *n)))
-        is_published = md5 == file.md5
+        is_published, told = md5 == file.md5, f"its MD5 is {md5}; published is {file.md5}"
     if not is_published:
         raise AmosDaskError(
-            f"{path}: is there, but is not the published file ({n_bytes} bytes; published are "
-            f"{file.n_bytes}); it is not overwritten, move it away."
+            f"{path}: is there, but is not the published file ({told}); it is not overwritten, "
+            "move it away."
         )
     return True
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amos_dask import datasets
+from amos_dask import datasets as packaged
 from amos_dask.datasets import PACKAGED, DatasetDefinition, find_definition
 from amos_dask.errors import DatasetError
 
@@ -16,15 +16,26 @@ if TYPE_CHECKING:
 _MOST_LABELS = 8  # of a dataset's, that are named
 
 
-def list_datasets() -> pd.DataFrame:
+def list_datasets(*datasets: str | Path) -> pd.DataFrame:
     """Return what is known of each packaged dataset.
+
+    Parameters
+    ----------
+    *datasets : str or Path
+        Only of these, by name or the YAML file of a definition.
 
     Returns
     -------
     pandas.DataFrame
         A row a dataset: ``name`` (as for ``--dataset``), ``title``, ``scans`` and ``masks`` (such
         files), ``channels``, ``labels``, ``denoises`` (what denoising may change), ``metadata``,
-        ``url``, ``licence``, ``cite``.
+        ``download`` (files that `download` fetches, or where to ask), ``url``, ``licence``,
+        ``cite``.
+
+    Raises
+    ------
+    DatasetError
+        When there is no such dataset, or its file is not usable.
 
     Examples
     --------
@@ -33,7 +44,8 @@ def list_datasets() -> pd.DataFrame:
     """
     import pandas as pd
 
-    return pd.DataFrame([_describe(name, find_definition(name)) for name in PACKAGED])
+    asked = datasets or tuple(PACKAGED)
+    return pd.DataFrame([_describe(str(name), find_definition(name)) for name in asked])
 
 
 def dataset_yaml(name: str) -> str:
@@ -56,7 +68,7 @@ def dataset_yaml(name: str) -> str:
     """
     if name not in PACKAGED:
         raise DatasetError(f"dataset {name!r} is not known; choose from {', '.join(PACKAGED)}.")
-    return (Path(datasets.__file__).parent / PACKAGED[name]).read_text(encoding="utf-8")
+    return (Path(packaged.__file__).parent / PACKAGED[name]).read_text(encoding="utf-8")
 
 
 def _describe(name: str, known: DatasetDefinition) -> dict[str, str]:
@@ -75,6 +87,7 @@ def _describe(name: str, known: DatasetDefinition) -> dict[str, str]:
         "labels": of_json.get("labels", _some(labels)),
         "denoises": _some(denoised),
         "metadata": "" if known.metadata is None else known.metadata.files,
+        "download": known.access,
         "url": known.url,
         "licence": known.licence,
         "cite": known.cite,

@@ -96,10 +96,10 @@ def _find_archive(
     is_unlabelled = definition.unlabelled.zips.fullmatch
     if is_one_file(root):
         return [] if is_unlabelled(file_name(root)) else [root]
-    published = definition.published_zip
-    named = [ref for ref in inside if published is not None and ref.path == published.name]
+    named = [ref for ref in inside if ref.path in definition.published]
     is_of_zips = bool(named) or any(is_unlabelled(file_name(ref.path)) for ref in inside)
-    if not is_of_zips or _has_scans(root, definition):
+    is_of_several = len({ref.path for ref in named}) > 1
+    if not is_of_zips or is_of_several or _has_scans(root, definition):
         return [root]
     return [ref.location for ref in named[:1]]
 

@@ -135,11 +135,15 @@ def verify(
 
 
 def _require_published(location: str, definition: DatasetDefinition) -> PublishedFile:
-    if definition.published_zip is None:
-        raise AmosDaskError(f"{location}: {definition.name} is not published as one zip file.")
-    if not is_zip(location):
-        raise AmosDaskError(f"{shown(location)}: --md5 is for amos22.zip, and this is no zip.")
-    return definition.published_zip
+    if not definition.published:
+        raise AmosDaskError(f"{location}: of {definition.name} no file with an MD5 is known.")
+    is_whole = is_zip(location) and definition.published_zip is not None
+    found = definition.published_zip if is_whole else definition.published.get(file_name(location))
+    if found is None:
+        raise AmosDaskError(
+            f"{shown(location)}: --md5 is for {', '.join(definition.published)}, and this is none."
+        )
+    return found
 
 
 def _conclude(

@@ -90,11 +90,15 @@ class ScriptedServer:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
                 headers = ("Range", "If-Range", "Proxy-Authorization")
                 asked = Asked(path, *(self.headers[name] for name in headers))
-                server.asked.append(asked)
+                if self.command == "GET":
+                    server.asked.append(asked)
                 self.close_connection = True
                 answer(self, server, asked, server.plan_for(path))
 
@@ -115,24 +119,25 @@ def answer(
         handler.end_headers()
         return
     etag = server.etags[asked.path] if plan.etag == "same" else plan.etag
-    start = begin(asked, etag, plan, len(content))
-    if start == len(content):
+    part = begin(asked, etag, plan, len(content))
+    if part is not None and part.start == len(content):
         handler.send_error(416)
         return
-    handler.send_response(206 if start is not None else 200)
-    if start is not None:
-        true = f"bytes {start}-{len(content) - 1}/{len(content)}"
+    handler.send_response(206 if part is not None else 200)
+    if part is not None:
+        true = f"bytes {part.start}-{part.stop - 1}/{len(content)}"
         handler.send_header("Content-Range", plan.content_range or true)
-    send(handler, server, content[start or 0 :], plan, etag)
+        content = content[part.start : part.stop]
+    send(handler, server, content, plan, etag)
 
 
-def begin(asked: Asked, etag: str | None, plan: Plan, n_bytes: int) -> int | None:
-    """Return where a partial answer begins; None for the whole."""
-    match = re.fullmatch(r"bytes=(\d+)-", asked.range or "")
+def begin(asked: Asked, etag: str | None, plan: Plan, n_bytes: int) -> range | None:
+    """Return which bytes are a partial answer; None for the whole."""
+    match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.range or "")
     is_other = asked.if_range is not None and asked.if_range != etag
     if match is None or not plan.knows_ranges or (is_other and plan.heeds_if_range):
         return None
-    return min(int(match[1]), n_bytes)
+    return range(min(int(match[1]), n_bytes), min(int(match[2] or n_bytes) + 1, n_bytes))
 
 
 def send(
@@ -153,7 +158,8 @@ def send(
     for name, value in {"Connection": "close", **headers}.items():
         handler.send_header(name, value)
     handler.end_headers()
-    handler.wfile.write(body[: plan.cut_after])
+    if handler.command != "HEAD":
+        handler.wfile.write(body[: plan.cut_after])
     handler.wfile.flush()
     if plan.then_silent:
         server.is_closing.wait(20)

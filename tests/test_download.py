@@ -96,7 +96,7 @@ def zenodo(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> Iterator[Zeno
     )
     unlabelled = replace(AMOS22.unlabelled, published=UNLABELLED)
     definition = replace(AMOS22, published_zip=published, unlabelled=unlabelled)
-    monkeypatch.setattr(home, "AMOS22", definition)
+    monkeypatch.setattr(home, "find_definition", lambda _: definition)
     with server.running():
         server.publish(**{"amos22.zip": CONTENT, CSV_NAME: CSV})
         yield server
@@ -204,7 +204,7 @@ def test_run_finds_what_was_downloaded(
         f"{zenodo.url}/records/7262581", md5(content), len(content), name="amos22.zip"
     )
     definition = replace(AMOS22, published_zip=published)
-    monkeypatch.setattr(home, "AMOS22", definition)
+    monkeypatch.setattr(home, "find_definition", lambda _: definition)
     zenodo.publish(**{"amos22.zip": content, CSV_NAME: archive.metadata_path.read_bytes()})
     download(root)
     plan = amos_dask.plan_run(root)
@@ -422,7 +422,8 @@ def test_no_network_is_one_sentence_and_exit_1(
         taken.bind(("127.0.0.1", 0))
         where = f"http://127.0.0.1:{taken.getsockname()[1]}/records/7262581"
         published = PublishedFile(where, md5(CONTENT), N_BYTES, name="amos22.zip")
-        monkeypatch.setattr(home, "AMOS22", replace(AMOS22, published_zip=published))
+        definition = replace(AMOS22, published_zip=published)
+        monkeypatch.setattr(home, "find_definition", lambda _: definition)
         result = CliRunner().invoke(main, ["download", str(root), "--quiet"])
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -903,7 +904,7 @@ module = importlib.import_module("amos_dask.download")
 from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.cli import main
 published = PublishedFile(sys.argv.pop(1), sys.argv.pop(1), 300_000, name="amos22.zip")
-module.AMOS22 = replace(AMOS22, published_zip=published)
+module.find_definition = lambda _: replace(AMOS22, published_zip=published)
 main()
 """
 
@@ -999,6 +1000,6 @@ def test_the_program_takes_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path
     asked = ["download", str(tmp_path), "--unlabelled", "--from", "https://a.org/b", "--quiet"]
     result = CliRunner().invoke(main, asked)
     assert (result.exit_code, result.stdout) == (0, "")
-    expected = {"root_dir": tmp_path, "unlabelled": True, "source": "https://a.org/b",
-                "progress": "none"}  # fmt: skip
+    expected = {"root_dir": tmp_path, "dataset": None, "tasks": (), "unlabelled": True,
+                "source": "https://a.org/b", "progress": "none"}  # fmt: skip
     assert calls == [(expected,)]

@@ -17,11 +17,15 @@ from distributed import Client
 from numpy.typing import NDArray
 from openpyxl import load_workbook
 from phantoms import (
+    ABDOMENS,
+    ATLAS_NAMES,
     DECATHLON,
     TASKS,
     TOTAL_NAMES,
     OtherArchive,
     OtherSample,
+    write_abdomenatlas,
+    write_abdomens,
     write_brats,
     write_decathlon,
     write_kits23,
@@ -113,6 +117,20 @@ def _total(n_labels: int, n_scans: int) -> Case:
     )
 
 
+def _abdomens(name: str) -> Case:
+    labels = tuple(ABDOMENS[name].organs)
+    left = {"portal vein and splenic vein"}
+    return Case(
+        partial(write_abdomens, name=name),
+        name,
+        f"{name.upper()}-CT",
+        labels,
+        denoised=frozenset(n for n, label in enumerate(labels, start=1) if label not in left),
+        codes=("junk_ignored", "subset_counts"),
+    )
+
+
+_VESSELS = {"celiac_trunk", "hepatic_vessel", "portal_vein_and_splenic_vein"}
 _NNUNET = partial(Case, dataset="nnunet", labels=("organ", "lesion"), codes=("junk_ignored",))
 CASES = {
     "brats 2021": Case(partial(write_brats, year=2021), "brats", "BRATS-MRI", _BRATS, _CONTRASTS),
@@ -126,6 +144,14 @@ CASES = {
         denoised=frozenset({1}),
         codes=("junk_ignored", "subset_counts"),
     ),
+    "abdomenatlas": Case(
+        write_abdomenatlas,
+        "abdomenatlas",
+        "ABDOMENATLAS-CT",
+        ATLAS_NAMES,
+        denoised=frozenset(n for n, x in enumerate(ATLAS_NAMES, start=1) if x not in _VESSELS),
+    ),
+    **{name: _abdomens(name) for name in ABDOMENS},
     "nnunet": _NNUNET(write_nnunet, group="PHANTOM-MRI", channels=("T2", "ADC")),
     "nnunet prefixed": _NNUNET(
         partial(write_nnunet, prefixed=True), group="LIVER-MRI", channels=("T2", "ADC")

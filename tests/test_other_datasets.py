@@ -389,7 +389,7 @@ def test_verify_finds_both_sound_and_sees_what_is_not(
 
 def test_md5_is_compared_only_where_there_is_a_published_zip(finished: Finished) -> None:
     said = program("verify", finished.archive.path, "--md5", "--dataset", "ct-org", exit_code=1)
-    assert "CT-ORG is not published as one zip file" in said.stderr
+    assert "of CT-ORG no file with an MD5 is known" in said.stderr
 
 
 def test_ids_are_those_of_the_dataset(finished: Finished) -> None:

@@ -18,14 +18,14 @@ BLOCK_BYTES = 1 << 24
 def compare_with_published(
     location: str, published: PublishedFile, tell: Callable[[int, int | None], None]
 ) -> Issue | None:
-    """Return in what a zip differs from the published one: in its size, else in its MD5.
+    """Return in what a zip or tar differs from the published one: in its size, else in its MD5.
 
-    Raises `ArchiveError` when the zip cannot be read.
+    Raises `ArchiveError` when it cannot be read.
     """
     issue = partial(make_issue, file=file_name(location))
     if progress := describe_progress(location, published):
         return issue("incomplete_download", progress)
-    with open_archive(location, "zip") as file:
+    with open_archive(location, location[-3:]) as file:
         md5 = read_md5(file, tell)
     if md5 == published.md5:
         return None
@@ -34,11 +34,11 @@ def compare_with_published(
 
 
 def describe_progress(location: str, published: PublishedFile) -> str:
-    """Return how far the download of a zip is, for people; empty where it may be complete.
+    """Return how far the download of a zip or tar is, for people; empty where it may be complete.
 
-    Raises `ArchiveError` when the zip cannot be read.
+    Raises `ArchiveError` when it cannot be read.
     """
-    with open_archive(location, "zip") as file:
+    with open_archive(location, location[-3:]) as file:
         n_bytes = count_bytes(file)
     if n_bytes is None or n_bytes >= published.n_bytes - published.n_bytes_uncertain:
         return ""

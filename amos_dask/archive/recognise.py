@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Set
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -112,6 +113,7 @@ def describe_part(*, cut_by_bytes: bool = False) -> str:
 
 # In every folder of scans that an export of ours made: it is no archive.
 EXPORT_MARK = "amos-dask.json"
+_ANY_IMAGE = re.compile(r".*\.nii\.gz", re.DOTALL)
 _MOST_LOOKED_AT = 32  # folders of scans, of which one is enough
 
 
@@ -129,20 +131,25 @@ def require_outside_archives(path: Path, definition: DatasetDefinition | None = 
 
 
 @cache
-def _known_folders() -> frozenset[str]:
-    """Return the names of folders of scans, such as ``imagesTr``, in the datasets known here."""
-    rules = (rule for name in PACKAGED for rule in find_definition(name).files)
-    return frozenset(rule.folder for rule in rules if rule.folder)
+def _known_places() -> frozenset[tuple[str, re.Pattern[str]]]:
+    """Return folders such as ``imagesTr`` and names of scans there, in the datasets known here."""
+    known = (find_definition(name) for name in PACKAGED)
+    return frozenset(
+        (rule.folder, _ANY_IMAGE if each.open_questions else rule.name)
+        for each in known
+        for rule in each.files
+        if rule.folder
+    )
 
 
 def _holds_scans(folder: Path, definition: DatasetDefinition | None) -> bool:
-    if any(_names(folder / known, ".nii.gz") for known in _known_folders()):
+    if _has_any(folder, _known_places()):
         return True
     if definition is None:
         return False
     nested = [rule for rule in definition.files if "{" in rule.place.rpartition("/")[0]]
     own = {(rule.folder, rule.name) for rule in definition.files if rule not in nested}
-    if any(pattern.fullmatch(name) for place, pattern in own for name in _names(folder / place)):
+    if _has_any(folder, own):
         return True
     inside = (folder / name for name in _names(folder)[:_MOST_LOOKED_AT] if nested)
     return any(
@@ -153,10 +160,14 @@ def _holds_scans(folder: Path, definition: DatasetDefinition | None) -> bool:
     )
 
 
-def _names(folder: Path, ending: str = "") -> list[str]:
-    """Return the names in a folder with an ending; none where it cannot be listed."""
+def _has_any(folder: Path, places: Set[tuple[str, re.Pattern[str]]]) -> bool:
+    return any(pattern.fullmatch(n) for place, pattern in places for n in _names(folder / place))
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder; none where it cannot be listed."""
     try:
         names = os.listdir(folder)  # noqa: PTH208  (ten times as fast as Path.iterdir)
     except OSError:
         return []
-    return [name for name in names if name.endswith(ending) and not name.startswith(".")]
+    return [name for name in names if not name.startswith(".")]

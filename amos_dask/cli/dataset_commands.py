@@ -22,13 +22,23 @@ from amos_dask.cli.show import (
     show_datasets,
 )
 
+_OF_DOWNLOADS = ["name", "title", "download", "licence"]  # what --list says
 # Options of run that say how it is done or what is written besides the dataset.
 _HOW = {"cluster", "progress", "no_lock", "performance_report"}
 _NOT_OF_A_PLAN = _HOW | {"statistics", "report", "csv", "parquet"}
 
 
-@opt.command("data/AMOS22")
-@opt.root
+@opt.command("data/Liver --dataset decathlon --task liver")
+@argument("root_dir", type=opt.FOLDER, required=False)
+@option("--dataset", metavar="NAME|FILE", help="Of which set.  [default: amos22]")
+@option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="NAME|NUMBER",
+    help="Of the Decathlon: which, such as liver or 3; may be given several times.",
+)
+@opt.flag("--list", "is_list", help="Say what there is, or where to ask, of one or all sets.")
 @opt.flag("--unlabelled", help="The scans without labels as well.")
 @option(
     "--from",
@@ -37,13 +47,20 @@ _NOT_OF_A_PLAN = _HOW | {"statistics", "report", "csv", "parquet"}
     help="A mirror that has the files under their names below this URL.",
 )
 @opt.progress
-def download(**arguments: Any) -> int:
-    """Download amos22.zip and its metadata csv.
+def download(is_list: bool, **arguments: Any) -> int:
+    """Download amos22.zip and its csv, or other sets.
 
-    From Zenodo, 24 GB, to ROOT_DIR, where 'run' finds them. After an interruption, run the same
-    command again: it goes on where it was. A file appears under its name when its size and MD5 are
-    the published ones; nothing that is there is overwritten.
+    AMOS22 from Zenodo, 24 GB, or tasks of the Decathlon, a tar each, to ROOT_DIR, where 'run' finds
+    them. After an interruption, run the same command again: it goes on where it was. A file appears
+    under its name when its size and MD5 are the published ones; nothing that is there is
+    overwritten. Of sets that are not downloaded it says where to ask.
     """
+    if is_list:
+        found = amos_dask.list_datasets(*filter(None, [arguments["dataset"]]))
+        show_datasets(found[_OF_DOWNLOADS], as_json=arguments["progress"] == "json")
+        return 0
+    if arguments["root_dir"] is None:
+        raise click.UsageError("Missing argument 'ROOT_DIR'.")
     return close_command(amos_dask.download(**arguments), arguments)
 
 

@@ -287,5 +287,5 @@ def _table(*rows: tuple[str, str]) -> list[str]:
 
 def _rows(*rows: tuple[str, object]) -> list[str]:
     """Return a line for each label and value."""
-    width = max(len(label) for label, _ in rows) + 1
+    width = max((len(label) for label, _ in rows), default=0) + 1
     return [f"{label + ':':<{width}} {value}" for label, value in rows]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, with_config
 
@@ -19,9 +20,11 @@ from amos_dask.datasets.forms import (
     Channels,
     Count,
     DatasetName,
+    FileName,
     Labels,
     LabelValues,
     MaskGeometry,
+    Md5,
     MetadataField,
     Modalities,
     Modality,
@@ -50,15 +53,34 @@ class PublishedFile:
     """A file, such as the dataset's zip, as its publishers describe it."""
 
     where: Text  # the page it is downloaded from, or its own URL
-    md5: Text | None  # None when nobody tells
+    md5: Md5 | None  # None when nobody tells
     # Its size, 0 when nobody tells, and by how much that may be off: the page shows three digits.
     n_bytes: Count = 0
     n_bytes_uncertain: Count = 0
-    name: Text = field(kw_only=True)  # a plain name, never a path
+    name: FileName = field(kw_only=True)
 
     def fits(self, n_bytes: int) -> bool:
         """Return whether a file of this size can be the published one."""
         return not self.n_bytes or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class PublishedTasks:
+    """Files of which each is a dataset by itself, such as the tars of the Decathlon's tasks."""
+
+    where: Text  # the URL below which they lie
+    md5: Mapping[FileName, Md5]
+
+    def choose(self, task: str) -> str | None:
+        """Return the file that is meant by such as ``liver``, ``3`` or ``Task03_Liver``."""
+        wanted = re.sub("^0+(?=.)", "", task.casefold())
+        for name in self.md5:
+            stem = name.casefold().rpartition(".")[0]
+            numbers = (found.lstrip("0") for found in re.findall(r"\d+", stem))
+            if wanted in (name.casefold(), stem, *stem.split("_"), *numbers):
+                return name
+        return None
 
 
 @with_config(extra="forbid")
@@ -140,6 +162,8 @@ class DatasetDefinition:
     # values do not tell: that in the file, or that which the mask's affine gives.
     mask_geometry: MaskGeometry = "world"
     published_zip: PublishedFile | None = None  # the download, where it is one zip file
+    # Likewise, where it is a file a task.
+    published_tasks: PublishedTasks | None = None
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
     # What an export calls a scan: by the id of its sample, or as the archive does.
     case_names: Literal["sample_id", "id"] = "sample_id"
@@ -151,9 +175,27 @@ class DatasetDefinition:
     url: Annotated[Text, Field(validation_alias=AliasChoices("url", "reference"))] = ""
     licence: Text = ""
     cite: Text = ""
+    register_at: Text = ""  # where its publishers are asked for it
     content: Annotated[Mapping[str, object], Field(alias=WHOLE_FILE)] = field(
         default_factory=dict, repr=False
     )
+
+    @cached_property
+    def published(self) -> dict[str, PublishedFile]:
+        """The files that are downloaded, by name."""
+        files = [] if self.published_zip is None else [self.published_zip]
+        if (tasks := self.published_tasks) is not None:
+            for name, md5 in tasks.md5.items():
+                where = f"{tasks.where.rstrip('/')}/{quote(name)}"
+                files.append(PublishedFile(where, md5, name=name))
+        return {file.name: file for file in files}
+
+    @property
+    def access(self) -> str:
+        """Where it is to be had, for people; empty where nobody says."""
+        if self.published or not (self.register_at or self.url):
+            return ", ".join(self.published)
+        return f"after registration at {self.register_at}" if self.register_at else f"at {self.url}"
 
     @property
     def open_questions(self) -> tuple[str, ...]:

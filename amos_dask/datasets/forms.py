@@ -115,6 +115,9 @@ _ChannelName = Annotated[
     str,
     of_form(r"(?a:[\w.+() -]{1,50})", "made of at most 50 letters, digits, spaces and . _ + - ( )"),
 ]
+# Never a path.
+FileName = Annotated[str, of_form(r"(?a:\w[\w.+() -]{0,99})", "the plain name of a file")]
+Md5 = Annotated[str, of_form(r"[0-9a-f]{32}", "an MD5, 32 of 0-9 and a-f")]
 NamePattern = Annotated[re.Pattern[str], made_of_text(name_pattern)]
 Labels = Annotated[
     LabelMap, BeforeValidator(lambda it: it if isinstance(it, LabelMap) else make_label_map(it))

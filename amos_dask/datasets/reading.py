@@ -20,7 +20,10 @@ from amos_dask.errors import DatasetError
 from amos_dask.labels import LabelMap, label_key
 from amos_dask.strict_yaml import read_yaml
 
-_NAMES = ("amos22", "ct-org", "decathlon", "brats", "totalsegmentator", "kits23", "nnunet")
+_NAMES = (
+    *("amos22", "ct-org", "decathlon", "brats", "totalsegmentator", "kits23", "abdomenatlas"),
+    *("flare22", "btcv", "word", "nnunet"),
+)
 PACKAGED = {name: f"{name.replace('-', '_')}.yaml" for name in _NAMES}
 DEFAULT = "amos22"  # where nobody says which
 _PARTS = ("{channel}", "{label}")  # of volumes, of masks
@@ -136,6 +139,8 @@ def _find_contradictions(made: DatasetDefinition) -> Iterator[str]:
                 "train, val and test, or subset_column or subset_lists who tells"
             )
     yield from _find_contradicting_places(made)
+    if made.published_zip is not None and made.published_tasks is not None:
+        yield "published_zip and published_tasks are two downloads; leave one out"
     if made.subset_column and made.metadata is None:
         yield "subset_column needs metadata, whose column it names"
     if not (made.modality_numbers or made.scanners or "modality" in made.open_questions):

@@ -146,8 +146,8 @@ def find_archives(
     """Return where the archive is: as given, else as remembered, else in ROOT_DIR.
 
     There it is ``archive`` or ``amos22.zip``. A folder that holds nothing but the zip stands for
-    the zip. The zip's name is that under which the dataset is published; a dataset without one is
-    looked for in ``archive`` only.
+    the zip. The names are those under which the dataset is published, such as the tars of the
+    Decathlon's tasks; a dataset without any is looked for in ``archive`` only.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def find_archives(
     Raises
     ------
     AmosDaskError
-        When none is given and none is found, or ROOT_DIR holds two that differ.
+        When none is given and none is found, or ROOT_DIR holds several that differ.
     """
     if archive is None:
         places = read_remembered(layout).archives
@@ -165,30 +165,35 @@ def find_archives(
         if not (archive and all(map(is_there, archive))):
             archive = _find_archive_inside(layout, places)
     given = [archive] if isinstance(archive, (str, Path)) else archive
-    return tuple(_zip_of(layout, str(one)) for one in given)
+    return tuple(_file_of(layout, str(one)) for one in given)
 
 
-def _zip_of(layout: Layout, location: str) -> str:
-    """Return the zip that a folder stands for, which holds nothing else; else what is given."""
+def _file_of(layout: Layout, location: str) -> str:
+    """Return the zip or tar that a folder stands for, which holds no scans; else what is given."""
     if is_url(location):
         return location
     path = Path(location)
-    inside = [path / name for name in _zip_names(layout) if (path / name).is_file()]
-    return str(inside[0]) if inside and not any(path.glob("**/images*")) else str(path)
+    inside = [path / name for name in layout.dataset.published if (path / name).is_file()]
+    return str(inside[0]) if len(inside) == 1 and not any(path.glob("**/images*")) else str(path)
 
 
 def _find_archive_inside(layout: Layout, places: Sequence[str]) -> Path:
-    """Return the archive in ROOT_DIR: the folder where there is the zip as well."""
-    names = ("archive/", *_zip_names(layout))
-    existing = [layout.root / name for name in names if is_there(layout.root / name)]
-    if len(existing) > 1:
+    """Return the archive in ROOT_DIR: the folder where there is the zip or tar as well."""
+    published = tuple(layout.dataset.published)
+    existing = [layout.root / n for n in ("archive/", *published) if is_there(layout.root / n)]
+    is_told = not layout.dataset.open_questions  # else no names of scans are known to compare
+    if is_told and len(existing) == 2 and existing[0].name == "archive":
         _require_alike(layout, *existing)
+    elif len(existing) > 1:
+        named = " and ".join(path.name for path in existing)
+        raise AmosDaskError(f"{layout.root}: {named} are here; name one with --archive.")
     if existing:
         return existing[0]
     folder = layout.root / "archive"
     if folder.is_dir() and not places:
         raise AmosDaskError(f"{folder} is empty; put the scans there, or name them with --archive.")
-    neither = f"neither {' nor '.join(names)} is" if len(names) > 1 else f"no {names[0]} is"
+    what = published[0] if len(published) == 1 else "published file"
+    neither = f"neither archive/ nor {what} is" if published else "no archive/ is"
     if not places:
         raise AmosDaskError(f"{layout.root}: {neither} here; name it with --archive.")
     gone = " and ".join(p for p in places if not is_there(find_place(layout, p)))
@@ -212,11 +217,6 @@ def _require_alike(layout: Layout, folder: Path, zip_file: Path) -> None:
             f"{folder.name}/ beside it holds {n_alike} with the same name and size; name one of "
             "the two with --archive."
         )
-
-
-def _zip_names(layout: Layout) -> tuple[str, ...]:
-    published = layout.dataset.published_zip
-    return () if published is None else (published.name,)
 
 
 def find_metadata_csv(

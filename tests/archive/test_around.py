@@ -30,6 +30,8 @@ def make(folder: Path, *names: str) -> Path:
         "labelsTr/amos_0001.nii.gz",
         "imagesTr/spleen_2.nii.gz",  # of the Decathlon
         "imagesTr/anything.nii.gz",
+        "images/FLARE22_Tr_0001_0000.nii.gz",
+        "img/img0001.nii.gz",
     ],
 )
 @pytest.mark.parametrize("below", ["", "new", "new/deep/file.xlsx", "imagesTr/x", "imagesTr"])
@@ -44,6 +46,7 @@ def test_what_lies_beside_or_above_an_archive_is_free(tmp_path: Path) -> None:
     for name in ("ROOT", "ROOT/grouped", "ROOT/descriptor/a.xlsx", "elsewhere/imagesTr"):
         require_outside_archives(tmp_path / name)
     make(tmp_path / "mine", "imagesTr/notes.txt", "imagesTr/.amos_0001.nii.gz", "amos_1.nii.gz")
+    make(tmp_path / "mine", "images/scan.nii.gz", "img/1.nii.gz", "labels/scan.nii.gz")
     require_outside_archives(tmp_path / "mine" / "out")
 
 

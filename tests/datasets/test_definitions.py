@@ -89,6 +89,32 @@ def test_files_of_ct_org(path: str, expected: tuple[Any, ...] | None) -> None:
     assert scan(find_definition("ct-org"), path) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "path", "seq", "expected"),
+    [
+        ("abdomenatlas", "a/BDMAP_00000001/ct.nii.gz", "BDMAP_00000001", ("volume", "train", 0)),
+        ("abdomenatlas", "BDMAP_1/segmentations/rectum.nii.gz", "BDMAP_1", ("mask", "train", 25)),
+        ("abdomenatlas", "BDMAP_1/combined_labels.nii.gz", "", None),
+        ("flare22", "images/FLARE22_Tr_0001_0000.nii.gz", "Tr_0001", ("volume", "train", 0)),
+        ("flare22", "labels/FLARE22_Tr_0001.nii.gz", "Tr_0001", ("mask", "train", 0)),
+        ("flare22", "Tuning/images/FLARETs_0001_0000.nii.gz", "Ts_0001", ("volume", "val", 0)),
+        ("flare22", "Tuning/labels/FLARETs_0001.nii.gz", "Ts_0001", ("mask", "val", 0)),
+        ("flare22", "Testing/FLARETs_0001_0000.nii.gz", "", None),
+        ("btcv", "RawData/Training/img/img0040.nii.gz", "0040", ("volume", "train", 0)),
+        ("btcv", "RawData/Training/label/label0040.nii.gz", "0040", ("mask", "train", 0)),
+        ("btcv", "RawData/Testing/img/img0061.nii.gz", "0061", ("volume", "test", 0)),
+        ("btcv", "RegData/Training-Training/img/img0001-0002.nii.gz", "", None),
+        ("word", "imagesVal/word_0001.nii.gz", "0001", ("volume", "val", 0)),
+        ("word", "labelsTs/word_0014.nii.gz", "0014", ("mask", "test", 0)),
+    ],
+)
+def test_files_of_abdominal_ct(
+    name: str, path: str, seq: str, expected: tuple[Any, ...] | None
+) -> None:
+    found = find_definition(name).scan_file(PurePosixPath(path))
+    assert found == (None if expected is None else ScanFile(seq, *expected))
+
+
 def test_what_amos22_is() -> None:
     assert (AMOS22.name, AMOS22.prefix, AMOS22.subsets) == ("AMOS22", "amos", SUBSETS)
     assert AMOS22.modalities == ("ct", "mri")
@@ -251,6 +277,22 @@ MISTAKES = [
         "modality: ct",
         "modality: ct\nmetadata: {files: a, id: b, mr_rows_may_be_shifted: yes}",
         "mr_rows_may_be_shifted needs the numbers of mri",
+    ),
+    (
+        "modality: ct",
+        "modality: ct\npublished_tasks: {where: https://a.org, md5: {../a.tar: %s}}" % ("0" * 32),
+        "'../a.tar' is not the plain name of a file",
+    ),
+    (
+        "modality: ct",
+        "modality: ct\npublished_tasks: {where: https://a.org, md5: {}}\n"
+        "published_zip: {where: https://a.org, md5: %s, name: a.zip}" % ("0" * 32),
+        "published_zip and published_tasks are two downloads",
+    ),
+    (
+        "modality: ct",
+        "modality: ct\npublished_tasks: {where: https://a.org, md5: {a.tar: abc}}",
+        "a.tar: 'abc' is not an MD5",
     ),
     ("name: Ours", 'name: "\\U99999999"', "not a readable dataset definition"),
     ("name: Ours", "name: &a Ours", None),

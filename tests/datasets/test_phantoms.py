@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from phantoms import (
+    ABDOMENS,
     DECATHLON,
     OtherArchive,
     OtherSample,
+    write_abdomenatlas,
+    write_abdomens,
     write_brats,
     write_decathlon,
     write_kits23,
@@ -27,6 +30,8 @@ pytestmark = pytest.mark.integration  # what the others rest on, and changes rar
 Write = Callable[..., OtherArchive]
 DESCRIPTIONS = {"dataset.json", "meta.csv"}
 PHANTOMS = {
+    "abdomenatlas": write_abdomenatlas,
+    **{name: partial(write_abdomens, name=name) for name in ABDOMENS},
     "brats 2021": partial(write_brats, year=2021),
     "brats 2023": partial(write_brats, year=2023),
     "kits23": write_kits23,

@@ -6,6 +6,8 @@ are mostly those of the AMOS22 phantom under other labels. Each tells what it pl
 
 from __future__ import annotations
 
+from phantoms.abdomenatlas import ATLAS_NAMES, write_abdomenatlas
+from phantoms.abdomens import ABDOMENS, write_abdomens
 from phantoms.brats import write_brats
 from phantoms.ct_org import CT_ORG_NUMBERS, write_ct_org
 from phantoms.decathlon import DECATHLON, TASKS, Task, write_decathlon
@@ -15,6 +17,8 @@ from phantoms.planting import OtherArchive, OtherSample
 from phantoms.totalsegmentator import TOTAL_NAMES, write_totalsegmentator
 
 __all__ = [
+    "ABDOMENS",
+    "ATLAS_NAMES",
     "CT_ORG_NUMBERS",
     "DECATHLON",
     "TASKS",
@@ -22,6 +26,8 @@ __all__ = [
     "OtherArchive",
     "OtherSample",
     "Task",
+    "write_abdomenatlas",
+    "write_abdomens",
     "write_brats",
     "write_ct_org",
     "write_decathlon",

@@ -95,12 +95,15 @@ def write_totalsegmentator(
     for position in range(n_scans):
         name = f"s{position + position // 2:04d}"
         rng = np.random.default_rng([seed, position])
-        masks = _make_masks(names, shape, rng)
+        masks = make_masks(names, shape, rng)
         if position == 1:
             masks[1] = False
         subset = {1: "test", 3: "val"}.get(position % 10, "train")
         defect = "not_binary" if defects and position == n_scans - 1 else ""
-        samples.append(_write_scan(folder, name, subset, defect, masks, position == 1, rng))
+        how = {"defect": defect, "lacks_second": position == 1}
+        samples.append(
+            write_masked_scan(folder, name, "totalseg", subset, names, masks, rng, **how)
+        )
         age = "" if position % 7 == 4 else str(20 + 7 * position % 70)
         rows.append(
             f"{name};{age};{'mf'[position % 2]};{'ABC'[position % 3]};ct thorax;{subset};"
@@ -111,7 +114,7 @@ def write_totalsegmentator(
     return OtherArchive(folder, tuple(samples), write_junk(folder, [first]))
 
 
-def _make_masks(
+def make_masks(
     names: tuple[str, ...], shape: tuple[int, int, int], rng: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
     """Return the masks by label, (label - 1, z, y, x)."""
@@ -141,15 +144,19 @@ def _box(tile: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(slice(n * size // _TILES, (n + 1) * size // _TILES) for n, size in edges)
 
 
-def _write_scan(
+def write_masked_scan(
     folder: Path,
     name: str,
+    prefix: str,
     subset: str,
-    defect: str,
+    names: tuple[str, ...],
     masks: npt.NDArray[np.bool_],
-    lacks_second: bool,
     rng: np.random.Generator,
+    *,
+    defect: str = "",
+    lacks_second: bool = False,
 ) -> OtherSample:
+    """Write a scan whose values go with its labels, and a file for each mask."""
     (folder / name / "segmentations").mkdir(parents=True)
     affine = np.diag([_SPACING_MM, _SPACING_MM, _SPACING_MM, 1.0])
     affine[:3, 3] = rng.integers(-300, 300, 3)
@@ -160,7 +167,7 @@ def _write_scan(
         labels[mask] = label  # the later wins
         if lacks_second and label == 2:
             continue
-        files.append((label, f"{name}/segmentations/{TOTAL_NAMES[label - 1]}.nii.gz"))
+        files.append((label, f"{name}/segmentations/{names[label - 1]}.nii.gz"))
         voxels = mask.astype(np.uint8)
         if defect and label == 1:
             voxels[0] *= 2
@@ -169,7 +176,7 @@ def _write_scan(
     volume = (volume + rng.integers(-20, 21, volume.shape)).astype(np.int16)
     (folder / name / "ct.nii.gz").write_bytes(nifti_gz(volume, affine))
     return OtherSample(
-        sample_id=f"totalseg_{name}",
+        sample_id=f"{prefix}_{name}",
         subset=subset,
         image=f"{name}/ct.nii.gz",
         mask_name="",
