@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from amos_dask.csv_text import BOMS
 from amos_dask.datasets import PACKAGED, DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError
+from amos_dask.file_refs import IMAGE
 
 # So much of a file's beginning is enough.
 HEAD_BYTES = 1 << 12
@@ -24,6 +25,8 @@ _COMMENTS = re.compile(r"(\s+|<!--.*?(-->|\Z)|<\?xml.*?\?>)+", re.DOTALL)
 _TAGS = "html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p"
 _WEB_PAGE = re.compile(rf"<(!doctype html|{_TAGS})[\s>/]", re.IGNORECASE)
 _XML = re.compile(r"\ufeff?\s*<\?xml\s", re.IGNORECASE)
+_DICOM_MARK = slice(128, 132)
+CONVERT_DICOM = "convert each series to .nii.gz with dcm2niix"
 _PART = re.compile(r"\.(z\d\d+|zip\.\d{3,})$")
 # https://en.wikipedia.org/wiki/List_of_file_signatures
 _PACKED = (
@@ -42,6 +45,8 @@ def find_substitute(head: bytes) -> str:
     ``head`` is its first `HEAD_BYTES`, or all of it.
     """
     head = head[:HEAD_BYTES]
+    if is_dicom(head):
+        return f"a DICOM file, which is not read; {CONVERT_DICOM}"
     found = ((bom, encoding) for bom, encoding in BOMS if head.startswith(bom))
     bom, encoding = next(found, (b"", "latin-1"))
     text = head[len(bom) :].decode(encoding, "replace")
@@ -56,6 +61,11 @@ def find_substitute(head: bytes) -> str:
     if _XML.match(text):
         return "an XML document, such as a server's error; download the file again"
     return ""
+
+
+def is_dicom(head: bytes) -> bool:
+    """Return whether a file that begins so is DICOM."""
+    return head[_DICOM_MARK] == b"DICM"
 
 
 def find_annex_link(path: str) -> str:
@@ -88,7 +98,7 @@ def find_other_form(head: bytes, name: str) -> str:
         return describe_part(cut_by_bytes=part[1].startswith("zip"))
     if head.startswith(b"PK\x07\x08"):
         return describe_part()
-    if name.endswith((".nii.gz", ".nii")):
+    if IMAGE.search(name):
         return "an image, and an archive is a folder, a .zip or a .tar that holds images"
     for magic, form in _PACKED:
         if head.startswith(magic):
@@ -136,7 +146,7 @@ def _known_folders() -> frozenset[str]:
 
 
 def _holds_scans(folder: Path, definition: DatasetDefinition | None) -> bool:
-    if any(_names(folder / known, ".nii.gz") for known in _known_folders()):
+    if any(IMAGE.search(name) for known in _known_folders() for name in _names(folder / known)):
         return True
     if definition is None:
         return False
@@ -153,10 +163,10 @@ def _holds_scans(folder: Path, definition: DatasetDefinition | None) -> bool:
     )
 
 
-def _names(folder: Path, ending: str = "") -> list[str]:
-    """Return the names in a folder with an ending; none where it cannot be listed."""
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder; none where it cannot be listed."""
     try:
         names = os.listdir(folder)  # noqa: PTH208  (ten times as fast as Path.iterdir)
     except OSError:
         return []
-    return [name for name in names if name.endswith(ending) and not name.startswith(".")]
+    return [name for name in names if not name.startswith(".")]
