@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+# MetaImage and NRRD, whose headers SimpleITK reads.
+ITK_ENDINGS = (".mha", ".mhd", ".nrrd")
+NEEDS_SIMPLEITK = (
+    'MetaImage and NRRD are read through SimpleITK: pip install "amos-dask[itk]", on workers too'
+)
+# How the name of an image ends, or of one of a pair; of forms that cannot be read as well.
+IMAGE_ENDING = r"\.(?:(?:nii|hdr|img)(?:\.gz)?|mha|mhd|nrrd)"
+IMAGE = re.compile(IMAGE_ENDING + "$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +43,17 @@ class FileRef:
     crc32: int | None = None  # the zip directory's checksum of the file
     member: ZipMember | TarMember | None = None  # place in the zip or tar
     etag: str | None = None  # what the server of a URL says identifies the content
-    pair: FileRef | None = None  # of an ``.hdr``, the ``.img`` that holds the voxels
+    pair: FileRef | None = None  # of an ``.hdr`` or ``.mhd``, the file that holds the voxels
 
     @property
     def is_gzip(self) -> bool:
         """Whether its name says that it is packed."""
         return self.path.endswith(".gz")
+
+    @property
+    def is_itk(self) -> bool:
+        """Whether its name says that SimpleITK reads its header."""
+        return self.path.endswith(ITK_ENDINGS)
 
     @property
     def n_bytes(self) -> int:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 Affine = NDArray[np.float64]
 
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 # Obliquity above which axes do not count as aligned with the world, in radians.
 ALIGNED_WITHIN_RAD = 1e-4
 # Frobenius norm below which two affines are the same geometry (float32 rounding of headers).
@@ -37,6 +38,26 @@ _SAME_GRID_WITHIN = 1e-4
 _CODES = ("LR", "PA", "IS")
 _CORNERS = np.array(list(product((0.0, 1.0), repeat=3)))
 _OPPOSITE = str.maketrans("LRPAIS", "RLAPSI")
+
+
+def from_lps(
+    direction: tuple[float, ...], spacing: tuple[float, ...], origin: tuple[float, ...]
+) -> Affine:
+    """Return the affine, (4, 4) float64 and RAS+ mm, of an image of n >= 3 axes as ITK tells it.
+
+    Parameters
+    ----------
+    direction : tuple of n * n float
+        Row by row, a matrix whose columns are the directions of the axes in LPS+.
+    spacing, origin : tuple of n float
+        Voxel size along each axis, and the centre of the first voxel in LPS+; mm.
+    """
+    n_axes, affine = len(spacing), np.eye(4)
+    axes = np.reshape(direction, (n_axes, n_axes)) * spacing
+    with np.errstate(all="ignore"):  # of what is not finite, which makes the affine unusable
+        affine[:3, :3] = _LPS_TO_RAS @ axes[:3, :3]
+        affine[:3, 3] = _LPS_TO_RAS @ np.array(origin[:3])
+    return affine + 0.0  # no negative zeros
 
 
 def spacing_mm(affine: Affine) -> tuple[float, float, float]:

@@ -37,6 +37,7 @@ LIBRARY_ROOMS = {
     "urllib3": {"transfer"},
     "nibabel": {"geometry", "nifti", "phantom"},
     "isal": {"archive", "nifti"},
+    "SimpleITK": {"nifti"},
     "PIL": {"overlay"},
     "charset_normalizer": {"csv_text"},
     "pydantic": {"datasets", "root"},

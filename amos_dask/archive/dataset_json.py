@@ -14,7 +14,7 @@ from amos_dask.archive.locations import file_name
 from amos_dask.archive.sources import read_bytes
 from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, make_definition
 from amos_dask.errors import ArchiveError, DatasetError, InaccessibleFileError, UnreadableImageError
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import ITK_ENDINGS, FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import label_key
 from amos_dask.records import by_number
@@ -24,7 +24,7 @@ _LARGEST_JSON = 8 << 20
 _UNUSABLE = (UnreadableImageError, InaccessibleFileError, ValueError, RecursionError)
 # What the tasks of the Decathlon call the channels of MR scans.
 _MR_CHANNELS = frozenset({"MRI", "MR", "FLAIR", "T1", "T1W", "T1GD", "T2", "T2W", "ADC"})
-_ENDINGS = (".nii.gz", ".nii")
+_ENDINGS = (".nii.gz", ".nii", *ITK_ENDINGS)
 _IMAGES = ("imagesTr", "imagesTs")
 _PREFIX = r"[A-Za-z][A-Za-z0-9-]{0,29}"
 
@@ -148,7 +148,7 @@ def _told_channels(
 ) -> object:
     """Return the channels as a definition says them: files of their own, or a fourth axis."""
     if (ending := str(content.get("file_ending", ".nii.gz"))) not in _ENDINGS:
-        raise ValueError(f"its files end in {ending}, and {' and '.join(_ENDINGS)} are read")
+        raise ValueError(f"its files end in {ending}, and {', '.join(_ENDINGS)} are read")
     if not isinstance(found, dict):
         found = {"0": found}
     names = [_plain(name, " _.+-")[:40] or "channel" for name in found.values()]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from amos_dask.archive.dataset_json import complete_definition, find_subsets, read_subset_lists
@@ -13,10 +15,11 @@ from amos_dask.archive.listing import file_ref, list_all, list_beside
 from amos_dask.archive.locations import file_name, is_url, shown
 from amos_dask.archive.metadata import MetadataTable, read_metadata
 from amos_dask.archive.names import Files, Names, find_dataset_json, sort_names
-from amos_dask.archive.recognise import find_annex_link
+from amos_dask.archive.recognise import CONVERT_DICOM, find_annex_link, is_dicom
+from amos_dask.archive.sources import read_blocks
 from amos_dask.datasets import DatasetDefinition
-from amos_dask.errors import ArchiveError
-from amos_dask.file_refs import FileRef
+from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
+from amos_dask.file_refs import NEEDS_SIMPLEITK, FileRef
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import UNDEFINED, Metadata, Sample, by_number
 
@@ -82,11 +85,16 @@ def discover(
     definition = complete_definition(definition, files, find_dataset_json(files), said)
     names = sort_names(files, definition)
     if not names.scans:
+        if names.dicom or _begins_as_dicom(files):
+            raise ArchiveError(f"{said}: holds DICOM files, which are not read; {CONVERT_DICOM}.")
         raise ArchiveError(
             f"{said}: no scans found; expected files such as {definition.example}; "
             f"name another dataset than {definition.name} with --dataset."
         )
     _require_distinct(names, said)
+    is_itk = any(ref.is_itk for found in names.scans.values() for ref in found.values())
+    if is_itk and find_spec("SimpleITK") is None:
+        raise ArchiveError(f"{said}: {NEEDS_SIMPLEITK}.")
     table = _read_metadata(
         names, locations, labeled_data_meta, mr_metadata_offset, metadata_encoding
     )
@@ -107,6 +115,15 @@ def discover(
         definition,
         frozenset(map(definition.sample_id, untold)),
     )
+
+
+def _begins_as_dicom(files: Sequence[FileRef]) -> bool:
+    """Return whether one of the first files is DICOM, whose names often tell nothing."""
+    for ref in files[:_MOST_NAMED]:
+        with suppress(UnreadableImageError, InaccessibleFileError):
+            if is_dicom(next(read_blocks(ref), b"")):
+                return True
+    return False
 
 
 def _require_distinct(names: Names, shown_as: str) -> None:

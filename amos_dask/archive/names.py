@@ -8,13 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
+from amos_dask.archive.recognise import CONVERT_DICOM
 from amos_dask.datasets import DatasetDefinition, Kind, ScanFile, fits
-from amos_dask.file_refs import FileRef
+from amos_dask.errors import number_of
+from amos_dask.file_refs import IMAGE, FileRef
 from amos_dask.issues import Issue, make_issue
 
 _DATASET_JSON = "dataset.json"
-_IMAGE = re.compile(r"\.(?:nii|hdr|img)(?:\.gz)?$")
-_HEADER = re.compile(r"\.hdr((?:\.gz)?)$")
+# A header -> what the file may be called that holds its voxels.
+_PAIRS = (
+    (re.compile(r"\.hdr((?:\.gz)?)$"), (r".img\1",)),
+    (re.compile(r"\.mhd$"), (".raw", ".zraw")),
+)
+_DICOM = re.compile(r"\.(?:dcm|dicom|ima)$|^dicomdir$", re.IGNORECASE)
 _JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
 _EXPECTED_NAMES = (_DATASET_JSON, "readme.md", "readme.txt", "readme", "license", "license.txt")
@@ -32,6 +38,7 @@ class Names:
     dataset_json: FileRef | None = None
     subset_lists: FileRef | None = None
     metadata: FileRef | None = None
+    dicom: list[str] = field(default_factory=list)  # paths of DICOM files, by their names
     issues: list[Issue] = field(default_factory=list)
 
     def say(
@@ -72,14 +79,23 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
     if junk:
         found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
         names.say("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
+    if names.dicom and names.scans:
+        message, action = number_of(len(names.dicom), "DICOM file"), f"ignored; {CONVERT_DICOM}"
+        names.say("unexpected_file", f"first of {message}", file=names.dicom[0], action=action)
     return names
 
 
 def _find_pairs(files: Iterable[FileRef]) -> dict[str, FileRef]:
     """Return path of a header -> the file that holds its voxels."""
     by_path = {ref.path: ref for ref in files}
-    voxels = {path: _HEADER.sub(r".img\1", path) for path in by_path if _HEADER.search(path)}
-    return {path: by_path[image] for path, image in voxels.items() if image in by_path}
+    voxels = (
+        (path, ending.sub(other, path))
+        for ending, others in _PAIRS
+        for other in reversed(others)  # so that the first counts
+        for path in by_path
+        if ending.search(path)
+    )
+    return {path: by_path[other] for path, other in voxels if other in by_path}
 
 
 def find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:
@@ -127,9 +143,12 @@ def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
         first = names.metadata = names.metadata or ref
     elif name.lower() in _EXPECTED_NAMES or any(fits(it, path) for it in definition.other_files):
         return
+    elif _DICOM.search(name):
+        names.dicom.append(ref.path)
+        return
     else:
         why = f"not a file of {definition.name}"
-        if _IMAGE.search(name) and not definition.has_numbers:
+        if IMAGE.search(name) and not definition.has_numbers:
             why += " by its name; ids are of letters, digits and - _ ."
         _leave_out(names, ref, why)
         return

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from amos_dask.csv_text import BOMS
 from amos_dask.datasets import PACKAGED, DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError
+from amos_dask.file_refs import IMAGE
 
 # So much of a file's beginning is enough.
 HEAD_BYTES = 1 << 12
@@ -25,6 +26,8 @@ _COMMENTS = re.compile(r"(\s+|<!--.*?(-->|\Z)|<\?xml.*?\?>)+", re.DOTALL)
 _TAGS = "html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p"
 _WEB_PAGE = re.compile(rf"<(!doctype html|{_TAGS})[\s>/]", re.IGNORECASE)
 _XML = re.compile(r"\ufeff?\s*<\?xml\s", re.IGNORECASE)
+_DICOM_MARK = slice(128, 132)
+CONVERT_DICOM = "convert each series to .nii.gz with dcm2niix"
 _PART = re.compile(r"\.(z\d\d+|zip\.\d{3,})$")
 # https://en.wikipedia.org/wiki/List_of_file_signatures
 _PACKED = (
@@ -43,6 +46,8 @@ def find_substitute(head: bytes) -> str:
     ``head`` is its first `HEAD_BYTES`, or all of it.
     """
     head = head[:HEAD_BYTES]
+    if is_dicom(head):
+        return f"a DICOM file, which is not read; {CONVERT_DICOM}"
     found = ((bom, encoding) for bom, encoding in BOMS if head.startswith(bom))
     bom, encoding = next(found, (b"", "latin-1"))
     text = head[len(bom) :].decode(encoding, "replace")
@@ -57,6 +62,11 @@ def find_substitute(head: bytes) -> str:
     if _XML.match(text):
         return "an XML document, such as a server's error; download the file again"
     return ""
+
+
+def is_dicom(head: bytes) -> bool:
+    """Return whether a file that begins so is DICOM."""
+    return head[_DICOM_MARK] == b"DICM"
 
 
 def find_annex_link(path: str) -> str:
@@ -89,7 +99,7 @@ def find_other_form(head: bytes, name: str) -> str:
         return describe_part(cut_by_bytes=part[1].startswith("zip"))
     if head.startswith(b"PK\x07\x08"):
         return describe_part()
-    if name.endswith((".nii.gz", ".nii")):
+    if IMAGE.search(name):
         return "an image, and an archive is a folder, a .zip or a .tar that holds images"
     for magic, form in _PACKED:
         if head.startswith(magic):
@@ -113,7 +123,7 @@ def describe_part(*, cut_by_bytes: bool = False) -> str:
 
 # In every folder of scans that an export of ours made: it is no archive.
 EXPORT_MARK = "amos-dask.json"
-_ANY_IMAGE = re.compile(r".*\.nii\.gz", re.DOTALL)
+_ANY_IMAGE = re.compile(f".*{IMAGE.pattern}", IMAGE.flags | re.DOTALL)
 _MOST_LOOKED_AT = 32  # folders of scans, of which one is enough
 
 

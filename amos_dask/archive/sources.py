@@ -176,7 +176,8 @@ def read_ends(ref: FileRef) -> Ends:
         last = file.read(_LENGTH_BYTES)
     if len(last) < _LENGTH_BYTES:
         is_cut = isinstance(member, ZipMember)
-        return Ends("the zip ends before this file does" if is_cut else "")
+        # No image is so short, so that its header will not agree with that.
+        return Ends("the zip ends before this file does" if is_cut else "", length=-1)
     if is_packed(ref):
         return Ends()
     return Ends(length=int.from_bytes(last, "little") if ref.is_gzip else n_bytes % _MODULUS)

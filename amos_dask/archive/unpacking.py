@@ -16,7 +16,8 @@ FIRST_BYTES = 1 << 12
 UNPACKED_BYTES = 1 << 20
 # Deflate cannot pack more than 1032 bytes into one; who claims more is lying.
 LARGEST_RATIO = 1040
-_GZIP = 31
+# What zlib calls the kinds of streams. MetaImage's is called zlib, and may be gzip all the same.
+_STREAMS = {"gzip": 31, "zlib": 47}
 _RAW_DEFLATE = -15
 _DAMAGED = cast(type[Exception], IsalError)
 
@@ -40,17 +41,18 @@ def inflate(blocks: Iterator[bytes]) -> Iterator[bytes]:
         raise UnreadableImageError("the zip ends before this file does")
 
 
-def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def gunzip(blocks: Iterator[bytes], form: str = "gzip") -> Iterator[bytes]:
     """Yield the unpacked bytes of a gzip stream of one or more members, in bounded pieces.
 
-    Checksums are verified; zero padding after the last member is accepted.
+    Checksums are verified; zero padding after the last member is accepted. The ``form`` may be
+    ``zlib`` too, which has one member.
 
     Raises
     ------
     UnreadableImageError
-        When the stream is not gzip, is damaged, or ends early.
+        When the stream is not of that form, is damaged, or ends early.
     """
-    unpacker, n_members, head = isal_zlib.decompressobj(wbits=_GZIP), 0, b""
+    unpacker, n_members, head = isal_zlib.decompressobj(wbits=_STREAMS[form]), 0, b""
     is_begun = False  # something of the current member has been seen
     for block in blocks:
         is_first, head = not head, head or block
@@ -59,41 +61,43 @@ def gunzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
                 block = block.lstrip(b"\0")
                 if not block:
                     break
+                if form == "zlib":
+                    raise TrailingBytesError("bytes follow the image")
             is_begun = True
             try:
                 yield from _unpack(unpacker, block, is_first=is_first)
             except _DAMAGED as error:
-                raise _gzip_error(error, n_members, head) from error
+                raise _gzip_error(error, n_members, head, form) from error
             is_first = False
             block = unpacker.unused_data
             if unpacker.eof:
                 n_members += 1
                 is_begun = False
-                unpacker = isal_zlib.decompressobj(wbits=_GZIP)
+                unpacker = isal_zlib.decompressobj(wbits=_STREAMS[form])
     if is_begun and n_members:
         raise TrailingBytesError("the beginning of another gzip stream follows the image")
     if is_begun and (what := find_substitute(head)):
         raise UnreadableImageError(f"not a gzip file but {what}")
     if is_begun:
-        raise UnreadableImageError("the gzip stream ends before the image does")
+        raise UnreadableImageError(f"the {form} stream ends before the image does")
     if not n_members:
         raise UnreadableImageError("the file is empty")
 
 
-def _gzip_error(error: Exception, n_members: int, head: bytes) -> UnreadableImageError:
+def _gzip_error(error: Exception, n_members: int, head: bytes, form: str) -> UnreadableImageError:
     if "wrapper" not in str(error):
-        return UnreadableImageError(f"the gzip stream is damaged ({error})")
+        return UnreadableImageError(f"the {form} stream is damaged ({error})")
     if n_members:
         return TrailingBytesError("bytes that are not gzip follow the image")
     if what := find_substitute(head):
         return UnreadableImageError(f"not a gzip file but {what}")
-    return UnreadableImageError("not a gzip file, though its name ends in .gz")
+    return UnreadableImageError(f"not a {form} file, though its name or header says so")
 
 
 def begin_gunzip(head: bytes, n_bytes: int) -> bytes:
     """Return up to so many of the first unpacked bytes of a gzip stream; none of other files."""
     try:
-        begun: bytes = isal_zlib.decompressobj(wbits=_GZIP).decompress(head, n_bytes)
+        begun: bytes = isal_zlib.decompressobj(wbits=_STREAMS["gzip"]).decompress(head, n_bytes)
     except _DAMAGED:
         return b""
     return begun

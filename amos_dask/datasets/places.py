@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator
 
 from amos_dask.datasets.forms import Subset, made_of_text, of_form
+from amos_dask.file_refs import IMAGE_ENDING
 
 Kind = Literal["volume", "mask"]
 SEQ_DIGITS = 4  # at least, of a scan's number in its id
@@ -17,8 +18,6 @@ SEQ_DIGITS = 4  # at least, of a scan's number in its id
 ID = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}?[A-Za-z0-9_-])?"
 # nnU-Net's names of images end in the channel's number.
 _CHANNEL_0 = r"(?:_0000)?"
-# Forms of images that cannot be read match too: such a scan is an error and not a stray file.
-_ENDING = r"\.(?:nii|hdr|img)(?:\.gz)?"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PIECE = r"(?:[\w.+() *-]|\{(?:prefix|number|id|channel|label)\})+"
 
@@ -117,7 +116,8 @@ def make_rule(
     patterns = {"number": f"[0-9]{{{digits},9}}", "id": ID, "channel": part, "label": part}
     first = next(iter(spellings), "")
     examples = {"number": "1".zfill(digits), "id": "case-1", "channel": first, "label": first}
-    ending = (_CHANNEL_0 if place.endswith("{number}") else "") + _ENDING
+    # Forms of images that cannot be read match too: such a scan is an error and not a stray file.
+    ending = (_CHANNEL_0 if place.endswith("{number}") else "") + IMAGE_ENDING
     return FileRule(
         kind,
         subset,

@@ -1,10 +1,10 @@
-"""The only NIfTI reading and writing: header alone, streamed voxels, reproducible gzip.
+"""The only reading and writing of images: header alone, streamed voxels, reproducible gzip.
 
 Voxels are handled in file order, which is Fortran order of the (x, y, z) array: nothing is ever
 transposed. What is read is NIfTI-1 or NIfTI-2 of whole or floating-point numbers, either byte
 order, in one file or as a pair of ``.hdr`` and ``.img``, with gzip (``.gz``) or without, with three
-axes, or four where the fourth holds channels (further axes of length 1 are dropped). What is
-written is NIfTI-1 as ``.nii.gz``.
+axes, or four where the fourth holds channels (further axes of length 1 are dropped); and likewise
+MetaImage and NRRD, where SimpleITK is installed. What is written is NIfTI-1 as ``.nii.gz``.
 """
 
 from amos_dask.nifti.header import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
@@ -16,6 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from amos_dask import geometry
+from amos_dask.archive.recognise import find_substitute
 from amos_dask.errors import UnreadableImageError
 
 HEADER_BYTES = 348
@@ -26,6 +27,7 @@ _SIZES = {struct.pack(f"{order}i", size): (size, order) for size in _KINDS for o
 # Where there is no magic of NIfTI-1: what may tell Analyze 7.5, of which it is an extension.
 _MAGIC, _REGULAR = slice(344, 348), slice(38, 39)
 _MAGIC_NIFTI2, _LINE_ENDS = slice(4, 8), slice(8, 12)
+_GZIP_MAGIC = b"\x1f\x8b"
 _LARGEST_DIM = 32767  # of NIfTI-1, which is what we write
 _LARGEST_OFFSET = 1 << 30
 # nibabel repairs headers when it loads an image (codes, negative sizes) and logs that.
@@ -42,7 +44,7 @@ _BELIEVED_MM = (0.01, 100.0)
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a NIfTI header says.
+    """What the header of an image says.
 
     Parameters
     ----------
@@ -54,7 +56,8 @@ class ImageInfo:
     affine_code : int
         NIfTI code of the form the affine came from (0 for the base affine).
     form : str
-        That form: ``sform``, ``qform``, or ``none`` for the base affine.
+        That form: ``sform``, ``qform``, or ``none`` for the base affine; ``itk`` of what
+        SimpleITK has read.
     other_affine : (4, 4) float64 or None
         What the other form says, in a header with both; NaN where that is not valid.
     unit : str
@@ -79,7 +82,7 @@ class ImageInfo:
     n_channels : int
         Length of the fourth axis.
     is_pair : bool
-        Whether the voxels are in another file, the ``.img`` of this ``.hdr``.
+        Whether the voxels are in another file, such as the ``.img`` of this ``.hdr``.
     """
 
     shape: tuple[int, int, int]
@@ -119,6 +122,25 @@ class ImageInfo:
     def dtype(self) -> str:
         """Name of ``numpy.asanyarray(image.dataobj).dtype`` in nibabel."""
         return "float64" if self.is_scaled else self.stored_dtype.name
+
+
+class Header(NamedTuple):
+    """A header, and what else has been read of its file."""
+
+    info: ImageInfo
+    data: bytes  # the beginning of what holds the voxels: a file, or the stream that is in it
+    packing: str = ""  # what that stream is: ``gzip`` or ``zlib``
+
+
+def require_content(begin: bytes) -> None:
+    """Raise where an image should begin that is not packed, and something else does."""
+    if not begin:
+        raise UnreadableImageError("the file is empty")
+    what = find_substitute(begin)
+    if begin.startswith(_GZIP_MAGIC):
+        what = "a gzip file whose name does not end in .gz; rename it"
+    if what:
+        raise UnreadableImageError(f"not an image but {what}")
 
 
 def header_bytes(begin: bytes) -> int:
@@ -162,7 +184,10 @@ def parse_header(block: bytes, n_channels: int | None = 1) -> ImageInfo:
     # Four bytes that tell of extensions stand between header and voxels in one file.
     if not (0 if is_pair else size + 4) <= offset <= _LARGEST_OFFSET:
         raise UnreadableImageError(f"the header's vox_offset is {offset:g}")
-    shape, n_found = _shape(header, n_channels)
+    n_axes = int(header["dim"][0])
+    if not 1 <= n_axes <= 7:
+        raise UnreadableImageError(f"the header claims {n_axes} axes")
+    shape, n_found = require_shape(map(int, header["dim"][1 : n_axes + 1]), n_channels)
     return ImageInfo(
         shape=shape,
         **_geometry(header, repaired),
@@ -171,7 +196,7 @@ def parse_header(block: bytes, n_channels: int | None = 1) -> ImageInfo:
         inter=0.0 if inter is None else float(inter),
         data_offset=int(offset),
         description=bytes(header["descrip"].item()).decode("latin-1"),
-        n_axes=int(header["dim"][0]),
+        n_axes=n_axes,
         n_channels=n_found,
         is_pair=is_pair,
     )
@@ -193,12 +218,14 @@ def _find_is_pair(block: bytes) -> bool:
     return magic[1:2] == b"i"
 
 
-def _shape(header: Nifti1Header, n_channels: int | None) -> tuple[tuple[int, int, int], int]:
-    """Return the header's voxels along x, y, z, and its channels."""
-    n_axes = int(header["dim"][0])
-    if not 1 <= n_axes <= 7:
-        raise UnreadableImageError(f"the header claims {n_axes} axes")
-    sizes = [int(size) for size in header["dim"][1 : n_axes + 1]]
+def require_shape(
+    claimed: Iterable[int], n_channels: int | None
+) -> tuple[tuple[int, int, int], int]:
+    """Return the voxels along x, y, z, and the channels, of a header that claims these sizes.
+
+    Raises `UnreadableImageError` where they are none that can be used, or not so many channels.
+    """
+    sizes = list(claimed)
     if min(sizes) < 1:
         raise UnreadableImageError(f"the header claims the shape {sizes}")
     if max(sizes) > _LARGEST_DIM:

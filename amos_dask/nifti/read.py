@@ -13,15 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask.archive.locations import is_url
-from amos_dask.archive.recognise import find_substitute
 from amos_dask.archive.sources import read_blocks
 from amos_dask.archive.unpacking import LARGEST_RATIO, TrailingBytesError, gunzip
 from amos_dask.errors import UnreadableImageError
 from amos_dask.file_refs import FileRef
-from amos_dask.nifti.header import HEADER_BYTES, ImageInfo, header_bytes, parse_header
+from amos_dask.nifti.header import (
+    HEADER_BYTES,
+    Header,
+    ImageInfo,
+    header_bytes,
+    parse_header,
+    require_content,
+)
+from amos_dask.nifti.itk_header import read_itk_header
 
 _LARGEST_TAIL = 1 << 30
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_info(ref: FileRef, n_channels: int | None = 1) -> ImageInfo:
@@ -37,7 +43,7 @@ def read_info(ref: FileRef, n_channels: int | None = 1) -> ImageInfo:
     Raises
     ------
     UnreadableImageError
-        When the file is not a supported NIfTI image.
+        When the file is not a supported image.
     """
     with open_image(ref, n_channels) as image:
         return image.info
@@ -59,12 +65,14 @@ def open_image(ref: FileRef, n_channels: int | None = 1) -> Iterator[ImageReader
     Raises
     ------
     UnreadableImageError
-        When the file is not a supported NIfTI image.
+        When the file is not a supported image.
+    InaccessibleFileError
+        When it cannot be read, or not without SimpleITK, which is not there.
     """
     with ExitStack() as files:
         pieces = _open(ref, files)
-        data = _read_header(ref, pieces)
-        info = parse_header(data, n_channels)
+        read_header = read_itk_header if ref.is_itk else _read_nifti_header
+        info, data, packing = read_header(ref, pieces, n_channels)
         has_trailing_bytes = False
         if info.is_pair:
             if ref.pair is None:
@@ -72,7 +80,9 @@ def open_image(ref: FileRef, n_channels: int | None = 1) -> Iterator[ImageReader
             has_trailing_bytes = _read_to_end(pieces)
             ref, data = ref.pair, b""
             pieces = _open(ref, files)
-        _require_to_hold(ref, info, pieces)
+        if packing:
+            pieces, data = gunzip(chain((data,), pieces), packing), b""
+        _require_to_hold(ref, info, pieces, is_packed=ref.is_gzip or bool(packing))
         image = ImageReader(info, data, pieces)
         image.has_trailing_bytes = has_trailing_bytes
         yield image
@@ -83,8 +93,8 @@ def _open(ref: FileRef, files: ExitStack) -> Iterator[bytes]:
     return gunzip(blocks) if ref.is_gzip else blocks
 
 
-def _read_header(ref: FileRef, pieces: Iterator[bytes]) -> bytes:
-    """Return the first bytes of a file, at least a header where there are so many."""
+def _read_nifti_header(ref: FileRef, pieces: Iterator[bytes], n_channels: int | None) -> Header:
+    """Read the first bytes of a file, at least a header where there are so many."""
     data = b""
     while len(data) < max(HEADER_BYTES, header_bytes(data)):
         piece = next(pieces, None)
@@ -93,21 +103,10 @@ def _read_header(ref: FileRef, pieces: Iterator[bytes]) -> bytes:
         data += piece
     if not header_bytes(data):
         if not ref.is_gzip:
-            _require_content(data)
+            require_content(data)
         if ref.path.endswith((".img", ".img.gz")):
             raise UnreadableImageError("the voxels of an .hdr/.img pair whose .hdr is missing")
-    return data
-
-
-def _require_content(begin: bytes) -> None:
-    """Raise where an image should be that is not packed, and something else is."""
-    if not begin:
-        raise UnreadableImageError("the file is empty")
-    what = find_substitute(begin)
-    if begin.startswith(_GZIP_MAGIC):
-        what = "a gzip file whose name does not end in .gz; rename it"
-    if what:
-        raise UnreadableImageError(f"not an image but {what}")
+    return Header(parse_header(data, n_channels), data)
 
 
 def _read_to_end(pieces: Iterator[bytes]) -> bool:
@@ -123,18 +122,20 @@ def _read_to_end(pieces: Iterator[bytes]) -> bool:
     return False
 
 
-def _require_to_hold(ref: FileRef, info: ImageInfo, pieces: Iterator[bytes]) -> None:
+def _require_to_hold(
+    ref: FileRef, info: ImageInfo, pieces: Iterator[bytes], *, is_packed: bool
+) -> None:
     """Raise where a file cannot hold the voxels that a header claims."""
     if not ref.size and is_url(ref.location):
         return  # a server need not tell it
-    if ref.is_gzip and 0 < ref.size * LARGEST_RATIO < info.n_bytes:
+    if is_packed and 0 < ref.size * LARGEST_RATIO < info.n_bytes:
         raise UnreadableImageError(
             f"the header claims {info.n_bytes} bytes of voxels, more than the file can hold"
         )
     n_bytes = ref.size - info.data_offset
-    if not ref.is_gzip and n_bytes < info.n_bytes:
+    if not is_packed and n_bytes < info.n_bytes:
         if info.is_pair:
-            _require_content(next(pieces, b""))
+            require_content(next(pieces, b""))
         raise UnreadableImageError(f"holds {max(0, n_bytes)} of {info.n_bytes} bytes of voxels")
 
 

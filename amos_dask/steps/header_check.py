@@ -126,6 +126,8 @@ def _oddities(info: ImageInfo) -> Iterator[tuple[str, str, str]]:
         # A qform of the file's own has right angles, and is then what ITK goes by.
         readers = "ITK, SimpleITK and nnU-Net's default reader"
         refused = "refuse the file" if info.other_affine is None else "read the file by its qform"
+        if info.form == "itk":
+            refused = "read the file as it is"
         message = f"the axes are not at right angles: {readers} {refused}"
         yield "not_orthonormal", message, "kept; they read what is written by its qform"
 
