@@ -24,8 +24,9 @@ def main() -> None:
     os.environ["PATH"] += f"{os.pathsep}{Path(sys.executable).parent}"
     notebook = nbformat.read(file, as_version=4)
     with TemporaryDirectory() as folder:
+        settings = {"timeout": 900, "record_timing": False, "coalesce_streams": True}
         place = {"metadata": {"path": folder}}
-        NotebookClient(notebook, timeout=900, resources=place, record_timing=False).execute()
+        NotebookClient(notebook, resources=place, **settings).execute()
     said = {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
