@@ -15,6 +15,9 @@ smartquotes = False  # they would make one dash of the two of an option
 html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
 myst_heading_anchors = 3
 nb_execution_mode = "force"
+nb_execution_in_temp = True  # so that notebooks name no temporary folder
+# Its outputs are kept with it: it wants PyTorch, and is run by tests/peers.
+nb_execution_excludepatterns = ["notebooks/train_on_the_exports.ipynb"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300  # seconds a cell; the first run compiles the kernels
 numpydoc_show_class_members = False

@@ -1,28 +1,52 @@
-"""Draw docs/denoised.png from a run on a full-size phantom CT.
+"""Draw the documents' pictures of a mask and of the report, from runs on phantoms.
 
 pip install matplotlib
-python docs/make_pictures.py
+PYTHONPATH=.:tests python docs/make_pictures.py
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.colors import ListedColormap
+from report.chromium import Browser
 
 import amos_dask
 from amos_dask.datasets import AMOS22
 from amos_dask.phantom.specks import plant_specks
 from amos_dask.root.layout import find_sample_folders
 
+HERE = Path(__file__).parent
 COLOURS = plt.colormaps["tab20"].colors
 
 
 def main() -> None:
+    """Draw all of them."""
+    show_denoising()
+    show_report("report.png", "review", height=860, n_ct=6, n_mri=3, size="full")
+    show_report("report_distributions.png", "distributions", height=1300, n_ct=40, n_mri=20)
+
+
+def show_report(name: str, section: str, *, height: int, **phantom: Any) -> None:
+    """Run on a phantom and take a picture of a section of its report, 1280 pixels wide."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = amos_dask.write_archive(Path(folder), **phantom)
+        root = Path(folder) / "AMOS22"
+        amos_dask.run(root, archive.path)
+        with Browser(Path(folder)) as page:
+            page.resize(1280, height)
+            page.open(root / "descriptor" / "report.html")
+            page.run(f"document.getElementById('{section}').scrollIntoView()")
+            page.wait_for("[...document.images].every((image) => image.complete)")
+            page.picture(HERE / name)
+
+
+def show_denoising() -> None:
     """Run on one noisy CT and draw the slice that changed most."""
     with tempfile.TemporaryDirectory() as folder:
         archive = amos_dask.write_archive(Path(folder), n_ct=1, n_mri=0, size="full")
@@ -32,7 +56,7 @@ def main() -> None:
         sample = find_sample_folders(root / "grouped")[0]
         volume = np.asanyarray(nib.load(sample.volume).dataobj)
         after = np.asanyarray(nib.load(sample.mask).dataobj)
-    draw(volume, before, after, Path(__file__).with_name("denoised.png"))
+    draw(volume, before, after, HERE / "denoised.png")
 
 
 def add_specks(path: Path) -> np.ndarray:

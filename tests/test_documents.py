@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import shutil
@@ -177,6 +179,38 @@ def test_python_in_the_documents_runs(
     with dask.config.set({"scheduler-address": cluster_address}):
         for code in found:
             exec(compile(code, page, "exec"), {"__name__": "__main__"})
+
+
+COMPLETION = re.findall(
+    r"^    (.*_COMPLETE=(\w+)_source .*?) *#", text_of("howto/install.md"), re.M
+)
+
+
+@pytest.mark.parametrize(("line", "shell"), COMPLETION, ids=[shell for _, shell in COMPLETION])
+def test_completion_goes_as_it_says(line: str, shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    asked = {"_AMOS_DASK_COMPLETE": f"{shell}_source"}
+    made = subprocess.run(
+        ["amos-dask"], env=os.environ | asked, capture_output=True, text=True, check=True
+    )
+    assert f"{shell}_complete" in made.stdout
+    if shell == "bash":
+        typed = "COMP_WORDS=(amos-dask export n) COMP_CWORD=2"
+        ask = f'{line}\n{typed}; _amos_dask_completion amos-dask; echo "${{COMPREPLY[@]}}"'
+        done = subprocess.run(["bash", "-euc", ask], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["nnunet"]
+
+
+def test_a_notebook_that_is_not_run_shows_its_outputs() -> None:
+    kept = re.findall(r'"(notebooks/.*)"', text_of("conf.py"))
+    assert kept
+    for name in kept:
+        cells = json.loads(text_of(name))["cells"]
+        ran = [cell for cell in cells if cell["cell_type"] == "code"]
+        assert [cell["execution_count"] for cell in ran] == list(range(1, len(ran) + 1))
+        told = json.dumps([cell["outputs"] for cell in ran])
+        assert "/tmp/" not in told
+        assert '"error"' not in told
 
 
 @pytest.mark.integration

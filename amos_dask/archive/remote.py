@@ -282,7 +282,7 @@ def _connect(url: str) -> tuple[Any, str]:
     if _PASSWORD.search(url):
         raise ArchiveError(
             f"{shown(url)}: a URL must not hold a password; credentials belong where the driver "
-            "looks for them, see 'Remote archives' in the README."
+            "looks for them, see 'Remote archives' in the documents."
         )
     protocol = url.partition("://")[0]
     try:

@@ -117,7 +117,7 @@ class MetadataFile:
 class DatasetDefinition:
     """Names, labels, modality rule, metadata and official counts of a dataset.
 
-    The README tells what people write; here stands what it means in the program.
+    The documents tell what people write; here stands what it means in the program.
     """
 
     name: DatasetName

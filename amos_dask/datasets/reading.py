@@ -74,7 +74,7 @@ def _read_packaged(file_name: str) -> DatasetDefinition:
 
 
 def read_definition(path: Path) -> DatasetDefinition:
-    """Read a dataset's definition from a YAML file; the README says what stands in it.
+    """Read a dataset's definition from a YAML file; the documents say what stands in it.
 
     Raises `DatasetError` when it cannot be read, or something in it is not understood.
     """

@@ -82,8 +82,8 @@ def start_kubernetes(options: ClusterOptions, tell: Tell) -> Iterator[tuple[str,
     """
     if options.tls:
         raise ClusterError(
-            "--tls is not for clusters of pods: there the network policy of deploy/kubernetes "
-            "keeps others away."
+            "--tls is not for clusters of pods: there the network policy in deploy/kubernetes "
+            "of the repository keeps others away."
         )
     with needing("--cluster kubernetes", "kubernetes"):
         import kr8s  # noqa: F401

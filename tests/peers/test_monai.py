@@ -53,17 +53,21 @@ def test_monai_reads_the_folds_of_a_split(
     assert (found["training"], found["testing"], found["missing"]) == (8, 4, [])
 
 
-def test_the_recipe_for_plain_pytorch_runs(processed_root: Path, tmp_path: Path) -> None:
+def test_the_recipes_for_plain_pytorch_run(processed_root: Path, tmp_path: Path) -> None:
     page = Path(__file__).parents[2] / "docs/howto/training.md"
-    code = re.search(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-    assert code is not None
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    assert len(blocks) == 3
     (tmp_path / "data").mkdir()
     (tmp_path / "data/AMOS22").symlink_to(processed_root)
-    told = code[1] + "print(len(scans), volume.dtype, mask.dtype, volume.shape[1:] == mask.shape)\n"
-    python_with("openpyxl")
+    told = "".join(blocks) + (
+        "print(len(scans), volume.dtype, mask.dtype, volume.shape[1:] == mask.shape)\n"
+        "print(len(labels), labels[16], sum(n_voxels.values()) == mask.numel())\n"
+    )
+    python_with("openpyxl, yaml")
     python = python_with("torch")
     done = subprocess.run([python, "-c", told], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split() == ["5", "torch.float32", "torch.int64", "True"], done.stderr
+    found = done.stdout.splitlines()
+    assert found == ["5 torch.float32 torch.int64 True", "17 uterus True"], done.stderr
 
 
 def test_monai_accepts_several_channels(cluster_address: str, tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -44,6 +47,21 @@ def test_nnunet_accepts_the_export(
     assert "verify_dataset_integrity Done" in said
     assert "Error" not in said
     assert "Warning" not in said
+
+
+def test_the_way_of_the_readme_goes_to_preprocessed_scans(tmp_path: Path) -> None:
+    theirs = python_with("nnunetv2")
+    readme = Path(__file__).parents[2] / "README.md"
+    told = re.search(r"^ +python3 -m venv nnunet.*\n((?: {4}.*\n)+)", readme.read_text(), re.M)
+    assert told is not None
+    for name, program in ((".venv", sys.executable), ("nnunet", theirs)):
+        (tmp_path / name).symlink_to(Path(program).parents[1])
+    way = f".venv/bin/amos-dask demo --workers 1\n{told[1]}"
+    done = subprocess.run(["bash", "-euc", way], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verify_dataset_integrity Done" in done.stdout
+    made = tmp_path / "nnUNet_preprocessed/Dataset622_AMOS22/nnUNetPlans_3d_fullres"
+    assert len(list(made.glob("*.pkl"))) == 8
 
 
 def test_nnunet_takes_the_official_split_over(
