@@ -13,7 +13,6 @@ from nibabel.affines import obliquity, voxel_sizes
 from nibabel.orientations import (
     aff2axcodes,
     apply_orientation,
-    axcodes2ornt,
     inv_ornt_aff,
     io_orientation,
     ornt_transform,
@@ -233,20 +232,7 @@ def closest_turn(volume: Affine, mask: Affine, mask_shape: tuple[int, ...]) -> t
         The mask's affine after the turn.
     """
     turn = ornt_transform(io_orientation(mask), io_orientation(volume))
-    return turn, after_turn(mask, turn, mask_shape)
-
-
-def turn_to(affine: Affine, codes: str) -> Turn:
-    """Return the turn that brings axes closest to where codes such as ``RAS`` point, if any."""
-    now = io_orientation(affine)
-    turn: Turn = ornt_transform(now, axcodes2ornt(tuple(codes)) if codes else now)
-    return turn
-
-
-def after_turn(affine: Affine, turn: Turn, shape: tuple[int, ...]) -> Affine:
-    """Return the affine of an array after a turn; the shape is that before it."""
-    found: Affine = affine @ inv_ornt_aff(turn, shape)
-    return found
+    return turn, mask @ inv_ornt_aff(turn, mask_shape)
 
 
 def is_a_turn(turn: Turn) -> bool:

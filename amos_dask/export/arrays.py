@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from nibabel.orientations import axcodes2ornt
 
 from amos_dask.datasets import SUBSETS
 from amos_dask.engine.events import Listener
@@ -151,12 +152,17 @@ def _as_floats(numbers: Sequence[float]) -> Any:
 
 def _require_usable(settings: GridSettings) -> None:
     """Raise when settings cannot be followed."""
-    axes = sorted(settings.orientation.translate(_ONE_AXIS))
-    if settings.orientation and axes != ["A", "R", "S"]:
-        raise AmosDaskError(
-            f"orientation {settings.orientation!r}: one of L and R, of A and P, of S and I, such "
-            "as RAS."
-        )
+    if settings.orientation:
+        try:
+            axcodes2ornt(tuple(settings.orientation))
+            is_known = sorted(settings.orientation.translate(_ONE_AXIS)) == ["A", "R", "S"]
+        except ValueError:
+            is_known = False
+        if not is_known:
+            raise AmosDaskError(
+                f"orientation {settings.orientation!r}: one of L and R, of A and P, of S and I, "
+                "such as RAS."
+            )
     spacing = settings.spacing
     is_grid = spacing in (None, "median") or (len(spacing or ()) == 3 and _are_above_0(spacing))
     if not is_grid:

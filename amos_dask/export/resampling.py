@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -52,16 +53,21 @@ def reoriented(array: NDArray[Any], affine: Affine, codes: str) -> tuple[NDArray
     >>> array.ravel().tolist(), affine[0].tolist()
     ([2, 1, 0], [1.0, 0.0, 0.0, -2.0])
     """
-    turn = geometry.turn_to(affine, codes)
+    turn = _find_turn(affine, codes)
     if not geometry.is_a_turn(turn):
         return array, affine
-    return geometry.turned(turn, array), geometry.after_turn(affine, turn, array.shape)
+    return geometry.turned(turn, array), affine @ inv_ornt_aff(turn, array.shape)
 
 
 def spacing_along(affine: Affine, codes: str) -> tuple[float, float, float]:
     """Return the spacing in mm along the axes that codes name; without them, as they are."""
-    turn = geometry.turn_to(affine, codes)
-    return geometry.spacing_mm(geometry.after_turn(affine, turn, (1, 1, 1)))
+    return geometry.spacing_mm(affine @ inv_ornt_aff(_find_turn(affine, codes), (1, 1, 1)))
+
+
+def _find_turn(affine: Affine, codes: str) -> geometry.Turn:
+    now = io_orientation(affine)
+    turn: geometry.Turn = ornt_transform(now, axcodes2ornt(tuple(codes)) if codes else now)
+    return turn
 
 
 def respaced(shape: Shape, affine: Affine, spacing: Sequence[float]) -> tuple[Shape, Affine]:

@@ -202,15 +202,14 @@ class _Update:
 
     def __init__(self, form: Form, link: str, *, adopt: bool) -> None:
         base, told = form.base, defaultdict[str, set[str]](set)
-        self._earlier = read_mark(base).files
+        self._earlier = {**read_mark(base).files, **read_exported(base)}
         for key, file in self._earlier.items():
             told[key] |= {file.identity} - {""}
         for journal in find_journals(ExportLayout(base)):
             for path, identities in journal.files().items():
                 told[path_from(base, base / path)] |= set(identities)
         known = {key: frozenset(identities) for key, identities in told.items()}
-        made = {**self._earlier, **read_exported(base)}
-        self._form, self._folder = form, ExportFolder(base, known, adopt, link, made)
+        self._form, self._folder = form, ExportFolder(base, known, adopt, link, self._earlier)
         self._placed: list[ExportTask] = []  # that are in it, by number, with where files are
         self._files: dict[str, ExportedFile] = {}
         self._issues: list[Issue] = []
