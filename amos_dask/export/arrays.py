@@ -242,7 +242,7 @@ class _ArrayFiles(Form):
 
     def lists(self, placed: Sequence[ExportTask]) -> dict[Path, Any]:
         """Return ``dataset.json``: settings, labels, and the files of each sample."""
-        entries: dict[str, Any] = {subset: self._entries(placed, subset) for subset in SUBSETS}
+        entries = {subset: self._entries(placed, subset) for subset in SUBSETS}
         content: dict[str, Any] = {
             **self.describe(self.dataset.name),
             "settings": self.mark.settings,
