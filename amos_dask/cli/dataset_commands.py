@@ -262,58 +262,6 @@ def monai_datalist(**arguments: Any) -> int:
     return close_export(amos_dask.export_monai(**arguments), arguments)
 
 
-@export_group.command(
-    cls=opt.Spacing,
-    epilog="Example: amos-dask export arrays arrays --root_dir data/AMOS22 --orientation RAS "
-    "--spacing 1.5 1.5 2.0 --window -160 240",
-)
-@argument("directory", type=opt.FOLDER)
-@opt.exported_root
-@option("--orientation", metavar="CODES", help="Where axes are to point to, such as RAS.")
-@option("--spacing", type=opt.spacing, metavar="X Y Z|median", help="In mm, along these axes.")
-@option(
-    "--interpolation",
-    type=Choice(["linear", "cubic"]),
-    default="linear",
-    show_default=True,
-    help="Of volumes; masks take the label with the largest share.",
-)
-@option("--window", type=float, nargs=2, metavar="LOW HIGH", help="Values that become 0 and 1.")
-@option(
-    "--percentiles",
-    type=FloatRange(0, 100),
-    nargs=2,
-    metavar="LOW HIGH",
-    help="The same, by percentiles of each scan.",
-)
-@option("--crop", type=Choice(["body", "labels"]), help="Leave out what lies around it.")
-@option(
-    "--margin",
-    type=IntRange(0),
-    default=10,
-    show_default=True,
-    metavar="VOXELS",
-    help="Stay around what is cropped to.",
-)
-@option(
-    "--format",
-    "form",
-    type=Choice(["nifti", "npz", "zarr"]),
-    default="nifti",
-    show_default=True,
-    help="Of the files; zarr needs the extra of that name.",
-)
-@opt.exporting
-def arrays(**arguments: Any) -> int:
-    """Write volumes and masks on one grid to DIRECTORY.
-
-    First the axes are turned, then voxels resampled, then cropped, then values scaled; what is not
-    asked for stays as it is. dataset.json lists the files, the labels and the settings. Again, it
-    makes what is missing or outdated, also after a kill.
-    """
-    return close_export(amos_dask.export_arrays(**arguments), arguments)
-
-
 @opt.command("--workers 2")
 @argument("directory", type=opt.FOLDER, default="amos-dask-demo")
 @opt.phantom_scans

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial, wraps
 from itertools import groupby
@@ -79,7 +78,6 @@ def comma_separated(kind: Any) -> Callable[[str], tuple[Any, ...]]:
 
 
 flag = partial(option, is_flag=True)
-_NUMBER = re.compile(r"\d*\.?\d+")
 
 
 class RepeatedValues(click.Command):
@@ -93,29 +91,6 @@ class RepeatedValues(click.Command):
             is_values = not is_option and joined[-1:] == ["--subsets"]
             joined += [",".join(words)] if is_values else words
         return super().parse_args(ctx, joined)
-
-
-class Spacing(click.Command):
-    """A command whose ``--spacing`` takes three numbers, or one word."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Join three numbers after ``--spacing`` with commas before click sees them."""
-        joined = list(args)
-        for at in (k for k, word in enumerate(args) if word == "--spacing"):
-            numbers = args[at + 1 : at + 4]
-            if len(numbers) == 3 and all(_NUMBER.fullmatch(word) for word in numbers):
-                joined[at + 1 : at + 4] = [",".join(numbers)]
-        return super().parse_args(ctx, joined)
-
-
-def spacing(text: str) -> Any:
-    """Return three numbers, or the word ``median``."""
-    if text.casefold() == "median":
-        return "median"
-    numbers = tuple(float(number) for number in text.split(","))
-    if len(numbers) != 3:
-        raise ValueError
-    return numbers
 
 
 # ROOT_DIR, the archive and what is read besides.

@@ -16,9 +16,9 @@ import numpy as np
 from amos_dask.errors import AmosDaskError, ForeignFileError
 from amos_dask.issues import Issue
 from amos_dask.kernels import remap_labels
-from amos_dask.nifti import ImageInfo, Mask, write_mask
+from amos_dask.nifti import ImageInfo, write_mask
 from amos_dask.records import StepResult
-from amos_dask.root.export_mark import ExportedFile, identity_of, path_from, path_told
+from amos_dask.root.export_mark import ExportedFile, identity_of, path_from
 from amos_dask.root.identity import identity, link_identity
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import Ownership
@@ -50,7 +50,6 @@ class ExportFolder:
     known: Identities  # under which we wrote files: of the mark, and journals of killed exports
     adopt: bool = False  # what is in the way and not ours goes to replaced/ in the folder
     link: str = "copy"  # or "symbolic": how files get there
-    earlier: Mapping[str, ExportedFile] = field(default_factory=dict)  # as an export told them
 
     def key(self, path: Path) -> str:
         """Return a file's path as the mark tells it."""
@@ -68,10 +67,8 @@ class ExportFolder:
 
     def of_files(self, paths: Collection[Path]) -> ExportFolder:
         """Return the same of some files only: what their task takes along."""
-        keys = {self.key(path) for path in paths}
-        known = {key: self.known[key] for key in self.known.keys() & keys}
-        earlier = {key: self.earlier[key] for key in self.earlier.keys() & keys}
-        return replace(self, known=known, earlier=earlier)
+        keys = self.known.keys() & {self.key(path) for path in paths}
+        return replace(self, known={key: self.known[key] for key in keys})
 
 
 def is_in_place(path: Path, wanted: str) -> bool:
@@ -95,50 +92,36 @@ class Placing:
 
     def place(self, source: Path, final: Path) -> None:
         """Place a file of ROOT_DIR as it is: a copy that shares its blocks if it can, or a link."""
-        told, target = self.made_from(source), Path(os.path.realpath(source))
-        known = told.source_identity
+        told, target = identity(source, final.name), Path(os.path.realpath(source))
 
         def copy(temporary: Path) -> None:
             copy_file(source, temporary)
-            if identity(temporary, final.name) != known:
+            if identity(temporary, final.name) != told:
                 raise OSError(errno.EIO, "was changed while it was copied", str(source))
 
         if self.folder.link == "symbolic":
-            told = replace(told, identity=link_identity(target))
-            self.write(final, lambda path: path.symlink_to(target), told)
+            self.write(final, lambda path: path.symlink_to(target), source, link_identity(target))
         else:
-            self.write(final, copy, replace(told, identity=known))
-
-    def made_from(self, *sources: Path, made_with: str = "") -> ExportedFile:
-        """Return what is told, but for its identity, of a file made from files of ROOT_DIR."""
-        (source, known), *others = ((self.folder.key(path), identity(path)) for path in sources)
-        return ExportedFile("", source, known, dict(others), made_with)
-
-    def keep(self, final: Path, told: ExportedFile) -> bool:
-        """Keep a file that an export has made of the same already; return whether it is there."""
-        key = self.folder.key(final)
-        known = self.folder.earlier.get(key)
-        is_kept = known is not None and replace(known, identity="") == told
-        if known is None or not (is_kept and is_in_place(final, known.identity)):
-            return False
-        self.files[key] = known
-        return True
+            self.write(final, copy, source, told)
 
     def write(
         self,
         final: Path,
         write: Callable[[Path], object],
-        told: ExportedFile | None = None,
+        source: Path | None = None,
+        wanted: str = "",
     ) -> None:
         """Place a file that a function writes under a name that it is given, unless it is there.
 
-        What is told of it has the identity that it is to have, where that is known before.
+        The source is the file of ROOT_DIR that it is made from; ``wanted`` is the identity of the
+        placed file, where that is known before.
         """
-        file, key, of_root = told or ExportedFile(""), self.folder.key(final), list[str]()
-        if file.source:  # what is the same as ROOT_DIR's, or leads there, is as good as ours
-            source = os.path.realpath(path_told(self.folder.base, file.source))
-            of_root = [file.source_identity, link_identity(Path(source))]
-        ours, wanted = self.folder.ownership(final, *of_root), file.identity
+        file, key = ExportedFile(wanted), self.folder.key(final)
+        of_root: tuple[str, ...] = ()
+        if source is not None:
+            file = ExportedFile(wanted, self.folder.key(source), identity(source, final.name))
+            of_root = (file.source_identity, link_identity(Path(os.path.realpath(source))))
+        ours = self.folder.ownership(final, *of_root)
         with Staging(Journal(ours.layout, self.name)) as staging:
             try:
                 ours.make_way_to(final, adopt=self.folder.adopt)
@@ -214,19 +197,13 @@ class ExportTask(FolderSource):
         """Where files of the export may be."""
         return [*self.images, *([] if self.label is None else [self.label])]
 
-    def valued(self, labels: Mask) -> Mask:
-        """Return a mask of ROOT_DIR's labels with the export's values."""
-        lookup = np.zeros(256, np.uint8)
-        lookup[list(self.values)] = list(self.values.values())
-        return remap_labels(labels, lookup)
-
     @property
     def case(self) -> str:
         """What the export calls the sample."""
         return self.layout.dataset.case_name(self.folder.seq)
 
 
-class LeftOutError(Exception):
+class _LeftOutError(Exception):
     """A sample that cannot be used, with the issues that say why."""
 
     def __init__(self, *issues: Issue) -> None:
@@ -234,10 +211,10 @@ class LeftOutError(Exception):
         self.issues = issues
 
 
-Exported = tuple[tuple[Path, ...], Path | None, Placing]
+_Exported = tuple[tuple[Path, ...], Path | None, Placing]
 
 
-def export_sample(task: ExportTask) -> StepResult[Exported]:
+def export_sample(task: ExportTask) -> StepResult[_Exported]:
     """Place one sample's volume and mask, on a worker.
 
     Returns
@@ -249,10 +226,10 @@ def export_sample(task: ExportTask) -> StepResult[Exported]:
     if task.export is None:
         raise ValueError(f"{task.name}: the export is not known")
     try:
-        volume = require_volume(task)
+        volume = _check_volume(task)
         has_mask = task.subset != "test" or task.folder.mask.exists()  # test scans may have none
-        mask = read_fitting_mask(task, volume) if has_mask else None
-    except LeftOutError as error:
+        mask = _read_mask(task, volume) if has_mask else None
+    except _LeftOutError as error:
         return StepResult(task.name, None, error.issues)
     placing = Placing(task.export, task.name)
     label = None if mask is None else _place_mask(task, mask, volume, placing)
@@ -262,7 +239,7 @@ def export_sample(task: ExportTask) -> StepResult[Exported]:
     return StepResult(task.name, (task.images or task.folder.volumes, label, placing))
 
 
-def require_volume(task: ExportTask) -> ImageInfo:
+def _check_volume(task: ExportTask) -> ImageInfo:
     """Return the header of the first channel, on whose grid the others have to lie."""
     headers = list[ImageInfo]()
     for path in task.folder.volumes:
@@ -270,32 +247,32 @@ def require_volume(task: ExportTask) -> ImageInfo:
             headers.append(task.read_header(path))
             require_same_grid(headers[0], headers[-1])
         except CANNOT_BE_READ as error:
-            raise LeftOutError(task.unreadable(path, "volume", error)) from error
+            raise _LeftOutError(task.unreadable(path, "volume", error)) from error
     if task.has_non_finite_voxels:  # nnU-Net refuses NaN, and neither can be trained on
         message = "the scan holds NaN or infinite voxels"
         issue = task.issue("non_finite_voxels", message, task.folder.volume, _LEFT_OUT)
-        raise LeftOutError(replace(issue, severity="error"))
+        raise _LeftOutError(replace(issue, severity="error"))
     return headers[0]
 
 
-def read_fitting_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
+def _read_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
     """Return the mask on its volume's grid, as it may have been edited since the last run."""
     path = task.folder.mask
     if not path.exists():
         message = "there is no mask to train on"
-        raise LeftOutError(task.issue("missing_mask", message, path, _LEFT_OUT))
+        raise _LeftOutError(task.issue("missing_mask", message, path, _LEFT_OUT))
     opened, issues = task.open_mask()
     if opened is None:
-        raise LeftOutError(*issues)
+        raise _LeftOutError(*issues)
     fitted = fit_to_volume(opened.labels, opened.info, volume)
     if fitted is None:
         message, shape = "the mask lies on another grid than its scan", opened.info.shape
         if shape != volume.shape:
             message = f"the mask has the shape {shape}, its scan {volume.shape}"
-        raise LeftOutError(task.issue("inconsistent", message, path, _LEFT_OUT))
+        raise _LeftOutError(task.issue("inconsistent", message, path, _LEFT_OUT))
     present, shown = labels_present(opened.labels), task.layout.shown(path)
     if unknown := check_labels(present, task.label_map, task.name, shown):
-        raise LeftOutError(*unknown)
+        raise _LeftOutError(*unknown)
     return fitted
 
 
@@ -309,7 +286,8 @@ def _place_mask(task: ExportTask, fitted: FittedMask, volume: ImageInfo, placing
     if is_same:
         placing.place(source, task.label)
         return task.label
-    changed = task.valued(mask)
-    told = placing.made_from(source)
-    placing.write(task.label, lambda path: write_mask(path, volume, changed), told)
+    lookup = np.zeros(256, np.uint8)
+    lookup[list(task.values)] = list(task.values.values())
+    changed = remap_labels(mask, lookup)
+    placing.write(task.label, lambda path: write_mask(path, volume, changed), source)
     return task.label

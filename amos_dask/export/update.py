@@ -6,7 +6,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,10 @@ import pandas as pd
 
 from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.datasets import SUBSETS, DatasetDefinition
-from amos_dask.engine.events import Listener, Notice, Outcome
+from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.session import Needs, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.export.files import (
-    Exported,
     ExportFolder,
     ExportLayout,
     ExportTask,
@@ -33,17 +32,13 @@ from amos_dask.export.files import (
 from amos_dask.export.folds import TEST
 from amos_dask.export.wanted import find_wanted
 from amos_dask.issues import Issue, in_order, make_issue
-from amos_dask.records import StepResult
 from amos_dask.results import CommandResult, step_results
 from amos_dask.root.export_mark import (
     ExportedFile,
     ExportMark,
-    add_exported,
-    forget_exported,
     is_export,
     path_from,
     path_told,
-    read_exported,
     read_mark,
     remember_export,
     write_mark,
@@ -57,8 +52,6 @@ from amos_dask.root.working import reading_from, working_on
 _ABSENT = frozenset({"unreadable_volume", "unreadable_mask", "missing_mask", "sample_failed"})
 _OURS = frozenset({EXPORT_MARK, ".amos-dask", "replaced"})
 _SHOWN_NAMES = 5
-_IMAGES = (".nii.gz", ".npz", ".zarr.zip")  # how files of samples end
-_Outcome = Outcome[StepResult[Exported]]
 
 
 @dataclass(frozen=True)
@@ -99,11 +92,6 @@ class Form(ABC):
     def remark(self, placed: Sequence[ExportTask]) -> str:
         """Return what a person is to know who trains on the samples in it; or nothing."""
         return ""
-
-    @property
-    def make(self) -> Callable[[ExportTask], StepResult[Exported]]:
-        """What makes the files of one sample, on a worker."""
-        return export_sample
 
     @abstractmethod
     def place(self, task: ExportTask) -> ExportTask:
@@ -173,7 +161,6 @@ def export(
                 raise
             update.say_strangers()
             write_mark(base, update.mark())
-            forget_exported(base)
             _forget_journals(layout)
         remove_if_empty(layout.state)  # a killed export has left it
         remember_export(tasks[0].layout, base)
@@ -202,14 +189,14 @@ class _Update:
 
     def __init__(self, form: Form, link: str, *, adopt: bool) -> None:
         base, told = form.base, defaultdict[str, set[str]](set)
-        self._earlier = {**read_mark(base).files, **read_exported(base)}
+        self._earlier = read_mark(base).files
         for key, file in self._earlier.items():
             told[key] |= {file.identity} - {""}
         for journal in find_journals(ExportLayout(base)):
             for path, identities in journal.files().items():
                 told[path_from(base, base / path)] |= set(identities)
         known = {key: frozenset(identities) for key, identities in told.items()}
-        self._form, self._folder = form, ExportFolder(base, known, adopt, link, self._earlier)
+        self._form, self._folder = form, ExportFolder(base, known, adopt, link)
         self._placed: list[ExportTask] = []  # that are in it, by number, with where files are
         self._files: dict[str, ExportedFile] = {}
         self._issues: list[Issue] = []
@@ -234,7 +221,7 @@ class _Update:
             if folder.ownership(sign).is_as_written(sign):
                 sign.unlink()
             known = [replace(t, export=folder.of_files(t.places)) for t in by_name.values()]
-            results = step_results(self._kept(session.map("export", self._form.make, known)))
+            results = step_results(session.map("export", export_sample, known))
         for result in results:
             task = by_name[result.sample_id]
             if result.value is None:
@@ -244,14 +231,7 @@ class _Update:
                 self._placed.append(replace(task, images=images, label=label))
                 self._n_bytes += placing.n_bytes
                 self._note(placing, task.name)
-        self._remove_outdated(*_IMAGES)
-
-    def _kept(self, outcomes: Iterable[_Outcome]) -> Iterator[_Outcome]:
-        """Keep what is made of each sample, so that the next export goes on after a kill."""
-        for outcome in outcomes:
-            if outcome.value is not None and outcome.value.value is not None:
-                add_exported(self._form.base, outcome.value.value[2].files)
-            yield outcome
+        self._remove_outdated(".nii.gz")
 
     def _keep_earlier(self, task: ExportTask, issues: Sequence[Issue]) -> None:
         """Keep what an earlier export has of a sample that cannot be read now."""
@@ -302,11 +282,11 @@ class _Update:
             action = "in no fold; fill them in in its worksheet, or make the split anew"
             self._issues.append(make_issue("unassigned_sample", message, action=action))
 
-    def _remove_outdated(self, *endings: str) -> None:
+    def _remove_outdated(self, ending: str) -> None:
         """Remove files that are no longer part of the export; those that were altered stay."""
         for key in sorted(self._folder.known.keys() - self._files.keys()):
             path = path_told(self._folder.base, key)
-            if not key.endswith(endings) or key == EXPORT_MARK:
+            if not key.endswith(ending) or key == EXPORT_MARK:
                 continue
             self._folder.ownership(path).remove(path)
             if os.path.lexists(path):

@@ -135,11 +135,11 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
     for key, own in mark.files.items():
         if own.is_link and not mark.changes_labels:
             continue  # it is what ROOT_DIR has
-        sources = {own.source: own.source_identity, **own.others} if own.source else {}
-        for source, known in sources.items():
-            path = path_told(base, source)
-            if _identity(path) != known:
-                yield _outdated(f"{path.name} is another now, or gone", key)
+        source = path_told(base, own.source)
+        with suppress(OSError):
+            if not own.source or identity(source, Path(key).name) == own.source_identity:
+                continue
+        yield _outdated(f"{source.name} is another now, or gone", key)
     if mark.result_version != RESULT_VERSION:
         yield _outdated("another version of this program would make it otherwise", EXPORT_MARK)
     datalist = base.with_name(f"{base.name.removesuffix('_labels')}.json")
@@ -159,12 +159,6 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
         is_new = sample in now.samples
         message = "is in ROOT_DIR and not in the export" if is_new else "is in ROOT_DIR no more"
         yield replace(_outdated(message, EXPORT_MARK), sample=sample)
-
-
-def _identity(path: Path) -> str:
-    with suppress(OSError):
-        return identity(path)
-    return ""
 
 
 def _find_listed(datalist: Path) -> Iterator[Path]:

@@ -27,8 +27,6 @@ class ExportedFile:
     # identity then; empty for lists of samples.
     source: str = ""
     source_identity: str = ""
-    others: Mapping[str, str] = field(default_factory=dict)  # likewise, where it is made from more
-    made_with: str = ""  # what else its content depends on; empty where that is in the mark
 
     @property
     def is_link(self) -> bool:
@@ -37,8 +35,7 @@ class ExportedFile:
 
     def is_outdated_by(self, other: ExportedFile) -> bool:
         """Return whether its content is of another source, or state of it, than another file's."""
-        sources = [(one.source_identity, one.others) for one in (self, other)]
-        return not self.is_link and sources[0] != sources[1]
+        return not self.is_link and self.source_identity != other.source_identity
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,7 @@ class ExportMark:
     mr_without_14_16: bool = False
     label_values: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # by modality
     label_names: tuple[str, ...] = ()  # of each value; ``background`` comes first
-    form: str = ""  # ``nnunet``, ``monai`` or ``arrays``
-    settings: Mapping[str, Any] = field(default_factory=dict)  # of arrays, as JSON
+    form: str = ""  # ``nnunet`` or ``monai``
     result_version: int = 0  # of how files are made from those of ROOT_DIR
     # What was given, absolute, on disk relative to the mark's folder; empty for no label map.
     root_dir: str = ""
@@ -79,7 +75,7 @@ class ExportMark:
         return any(label != value for label, value in values)
 
 
-_MARK, _EXPORTED = TypeAdapter(ExportMark), TypeAdapter(dict[str, ExportedFile])
+_MARK = TypeAdapter(ExportMark)
 
 
 def is_export(folder: Path) -> bool:
@@ -105,31 +101,6 @@ def write_mark(folder: Path, mark: ExportMark) -> None:
         staging.write_text(folder / EXPORT_MARK, text)
         staging.publish()
     journal.remove()  # the mark's name tells whose it is
-
-
-def add_exported(folder: Path, files: Mapping[str, ExportedFile]) -> None:
-    """Keep what was made so far of an export that is not finished, a line a call."""
-    with _unfinished(folder).open("ab") as lines:
-        lines.write(_EXPORTED.dump_json(dict(files), exclude_defaults=True) + b"\n")
-
-
-def read_exported(folder: Path) -> dict[str, ExportedFile]:
-    """Return what a killed export has made; a line that it did not finish tells nothing."""
-    found = dict[str, ExportedFile]()
-    with suppress(OSError):
-        for line in _unfinished(folder).read_bytes().splitlines():
-            with suppress(ValueError):
-                found |= _EXPORTED.validate_json(line)
-    return found
-
-
-def forget_exported(folder: Path) -> None:
-    """Remove what was kept of an unfinished export: its mark tells it now."""
-    _unfinished(folder).unlink(missing_ok=True)
-
-
-def _unfinished(folder: Path) -> Path:
-    return Layout(folder).state / "exported.jsonl"
 
 
 def _with_paths(mark: ExportMark, change: Callable[[str], str]) -> ExportMark:
