@@ -37,6 +37,8 @@ LIBRARY_ROOMS = {
     "urllib3": {"transfer"},
     "nibabel": {"geometry", "nifti", "phantom"},
     "isal": {"archive", "nifti"},
+    "scipy": {"export"},
+    "zarr": {"export"},
     "PIL": {"overlay"},
     "charset_normalizer": {"csv_text"},
     "pydantic": {"datasets", "root"},
