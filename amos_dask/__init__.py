@@ -33,6 +33,7 @@ _HOMES = {
         "commands.make_split": "make_split index_manifests",
         "leaks": "leaks",
         "card": "card",
+        "export.arrays": "export_arrays",
         "export.nnunet": "export_nnunet",
         "export.monai": "export_monai",
         "loader": "AMOS",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # what type checkers see; `as` says that it is for others
     from amos_dask.engine.options import ClusterOptions as ClusterOptions
     from amos_dask.errors import AmosDaskError as AmosDaskError
     from amos_dask.errors import ExitCode as ExitCode
+    from amos_dask.export.arrays import export_arrays as export_arrays
     from amos_dask.export.monai import export_monai as export_monai
     from amos_dask.export.nnunet import export_nnunet as export_nnunet
     from amos_dask.issues import Issue as Issue

@@ -235,6 +235,23 @@ def closest_turn(volume: Affine, mask: Affine, mask_shape: tuple[int, ...]) -> t
     return turn, mask @ inv_ornt_aff(turn, mask_shape)
 
 
+def pointing_to(codes: str) -> Affine:
+    """Return a (4, 4) float64 affine of 1 mm whose axes point to directions, such as ``RAS``.
+
+    Raises
+    ------
+    ValueError
+        When the three letters are not one of L and R, one of P and A, and one of I and S.
+    """
+    worlds = [next((w for w, pair in enumerate(_CODES) if code in pair), -1) for code in codes]
+    if sorted(worlds) != [0, 1, 2]:
+        raise ValueError(f"{codes!r} names no three directions such as RAS or LPS")
+    affine = np.diag([0.0, 0.0, 0.0, 1.0])
+    for axis, (code, world) in enumerate(zip(codes, worlds, strict=True)):
+        affine[world, axis] = 1.0 if _CODES[world][1] == code else -1.0
+    return affine
+
+
 def is_a_turn(turn: Turn) -> bool:
     """Return whether a turn changes anything."""
     return not np.array_equal(turn, [[0, 1], [1, 1], [2, 1]])

@@ -49,6 +49,47 @@ class Params:
     excluded: frozenset[int] = frozenset()  # labels that denoising leaves as they were
 
 
+@dataclass(frozen=True, slots=True)
+class ArraySettings:
+    """How volumes and masks become arrays to train on."""
+
+    form: str = "nifti"  # of the files: or ``npz``, ``zarr``
+    orientation: str | None = None  # such as RAS; None as stored
+    spacing_mm: tuple[float, float, float] | None = None  # along the axes after that; None as it is
+    is_median: bool = False  # the spacing is the median of the scans with labels
+    interpolation: str = "linear"  # of volumes: or ``cubic``
+    window: tuple[float, float] | None = None  # values that become 0 and 1
+    percentiles: tuple[float, float] | None = None  # of a scan's values, as its window
+    crop: str | None = None  # to ``body`` or ``labels``
+    margin_mm: float = 10.0  # that a crop leaves around it
+
+    def require_valid(self) -> None:
+        """Raise AmosDaskError when they cannot be used."""
+        spans = {"window": self.window, "percentiles": self.percentiles}
+        numbers = [self.margin_mm, *(self.spacing_mm or ())]
+        numbers += [value for span in spans.values() for value in span or ()]
+        rules = {
+            "form must be nifti, npz or zarr": self.form in ("nifti", "npz", "zarr"),
+            "interpolation must be linear or cubic": self.interpolation in ("linear", "cubic"),
+            "crop must be body or labels": self.crop in (None, "body", "labels"),
+            "spacing must be three sizes in mm above 0, or median": self.spacing_mm is None
+            or (len(self.spacing_mm) == 3 and min(self.spacing_mm) > 0),
+            "give window or percentiles, not both": None in spans.values(),
+            **{
+                f"{name} must be two numbers, the lower first": span is None
+                or (len(span) == 2 and span[0] < span[1])
+                for name, span in spans.items()
+            },
+            "percentiles must be from 0 to 100": self.percentiles is None
+            or (min(self.percentiles) >= 0 and max(self.percentiles) <= 100),
+            "margin must be at least 0": self.margin_mm >= 0,
+            "all numbers must be finite": all(map(math.isfinite, numbers)),
+        }
+        for rule, is_kept in rules.items():
+            if not is_kept:
+                raise AmosDaskError(f"{rule}.")
+
+
 def require_threshold(name: str, value: float) -> float:
     """Return a threshold as a float; raise AmosDaskError unless it is finite and not negative."""
     if not (math.isfinite(value) and value >= 0):

@@ -38,6 +38,8 @@ LIBRARY_ROOMS = {
     "nibabel": {"geometry", "nifti", "phantom"},
     "isal": {"archive", "nifti"},
     "SimpleITK": {"nifti"},
+    "scipy": {"export"},
+    "zarr": {"export"},
     "PIL": {"overlay"},
     "charset_normalizer": {"csv_text"},
     "pydantic": {"datasets", "root"},

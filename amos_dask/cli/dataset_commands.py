@@ -262,6 +262,25 @@ def monai_datalist(**arguments: Any) -> int:
     return close_export(amos_dask.export_monai(**arguments), arguments)
 
 
+@export_group.command(
+    cls=opt.SpacingValues,
+    epilog="Example: amos-dask export arrays arrays --root_dir data/AMOS22 --orientation RAS "
+    "--spacing 1.5 1.5 2.0 --window -160 240 --crop body --format npz",
+)
+@argument("directory", type=opt.FOLDER)
+@opt.exported_root
+@opt.as_arrays
+@opt.exporting
+def arrays(**arguments: Any) -> int:
+    """Write arrays to train on to DIRECTORY.
+
+    Volumes and masks turned, resampled, cut out and scaled as asked for, in folders train, val and
+    test; arrays.json lists them, and a record beside each sample says what it was made from and
+    how. Again, it makes what is missing, outdated, or was made otherwise.
+    """
+    return close_export(amos_dask.export_arrays(**arguments), arguments)
+
+
 @opt.command("--workers 2")
 @argument("directory", type=opt.FOLDER, default="amos-dask-demo")
 @opt.phantom_scans

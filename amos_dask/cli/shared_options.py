@@ -93,6 +93,26 @@ class RepeatedValues(click.Command):
         return super().parse_args(ctx, joined)
 
 
+class SpacingValues(click.Command):
+    """A command whose ``--spacing`` takes three sizes, or one word such as ``median``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join three sizes with commas before click sees them."""
+        at = 1 + args.index("--spacing") if "--spacing" in args else len(args)
+        sizes = args[at : at + 3]
+        if sizes and sizes[0][:1].isdigit() and "," not in sizes[0]:
+            args = [*args[:at], ",".join(sizes), *args[at + 3 :]]
+        return super().parse_args(ctx, args)
+
+
+def _spacing(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:
+    """Return the sizes of ``--spacing`` in mm, or its word."""
+    try:
+        return text if text in (None, "median") else tuple(map(float, str(text).split(",")))
+    except ValueError as error:
+        raise click.BadParameter("three sizes in mm, or median") from error
+
+
 # ROOT_DIR, the archive and what is read besides.
 root = argument("root_dir", type=FOLDER)
 root_dir = option(
@@ -284,4 +304,41 @@ exporting = _together(
     selection,
     flag("--adopt", help="Move what is in the way to replaced/ in the export."),
     working,
+)
+
+_two_numbers = partial(option, type=float, nargs=2, metavar="LOW HIGH")
+as_arrays = _together(
+    option("--orientation", metavar="CODES", help="Where axes point to, such as RAS."),
+    option(
+        "--spacing",
+        metavar="X Y Z|median",
+        callback=_spacing,
+        help="Voxel size in mm along these axes; median: of the chosen scans with labels.",
+    ),
+    option(
+        "--interpolation",
+        type=Choice(["linear", "cubic"]),
+        default="linear",
+        show_default=True,
+        help="Of volumes; masks get the label with the largest share.",
+    ),
+    _two_numbers("--window", help="Values that become 0 and 1; what is outside is clipped."),
+    _two_numbers("--percentiles", help="The same, as percentiles of each scan's values."),
+    option("--crop", type=Choice(["body", "labels"]), help="Cut out its bounding box."),
+    option(
+        "--margin",
+        type=FloatRange(0),
+        default=10.0,
+        show_default=True,
+        metavar="MM",
+        help="What a crop leaves around it.",
+    ),
+    option(
+        "--format",
+        "form",
+        type=Choice(["nifti", "npz", "zarr"]),
+        default="nifti",
+        show_default=True,
+        help="Files; zarr needs the extra 'zarr'.",
+    ),
 )

@@ -16,7 +16,7 @@ import numpy as np
 from amos_dask.errors import AmosDaskError, ForeignFileError
 from amos_dask.issues import Issue
 from amos_dask.kernels import remap_labels
-from amos_dask.nifti import ImageInfo, write_mask
+from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.records import StepResult
 from amos_dask.root.export_mark import ExportedFile, identity_of, path_from
 from amos_dask.root.identity import identity, link_identity
@@ -119,7 +119,7 @@ class Placing:
         file, key = ExportedFile(wanted), self.folder.key(final)
         of_root: tuple[str, ...] = ()
         if source is not None:
-            file = ExportedFile(wanted, self.folder.key(source), identity(source, final.name))
+            file = ExportedFile(wanted, self.folder.key(source), identity(source))
             of_root = (file.source_identity, link_identity(Path(os.path.realpath(source))))
         ours = self.folder.ownership(final, *of_root)
         with Staging(Journal(ours.layout, self.name)) as staging:
@@ -191,11 +191,13 @@ class ExportTask(FolderSource):
     export: ExportFolder | None = None  # what of the export is ours of its files
     images: tuple[Path, ...] = ()  # a file a channel
     label: Path | None = None
+    record: Path | None = None  # what is told of the sample, where the form wants that
 
     @property
     def places(self) -> list[Path]:
         """Where files of the export may be."""
-        return [*self.images, *([] if self.label is None else [self.label])]
+        found = (*self.images, self.label, self.record)
+        return list(dict.fromkeys(path for path in found if path is not None))
 
     @property
     def case(self) -> str:
@@ -203,7 +205,7 @@ class ExportTask(FolderSource):
         return self.layout.dataset.case_name(self.folder.seq)
 
 
-class _LeftOutError(Exception):
+class LeftOutError(Exception):
     """A sample that cannot be used, with the issues that say why."""
 
     def __init__(self, *issues: Issue) -> None:
@@ -211,11 +213,21 @@ class _LeftOutError(Exception):
         self.issues = issues
 
 
-_Exported = tuple[tuple[Path, ...], Path | None, Placing]
+Places = tuple[tuple[Path, ...], Path | None]
+Exported = tuple[tuple[Path, ...], Path | None, Placing]
+Place = Callable[[ExportTask, ImageInfo, FittedMask | None, Placing], Places]
 
 
-def export_sample(task: ExportTask) -> StepResult[_Exported]:
+def export_sample(task: ExportTask, place: Place | None = None) -> StepResult[Exported]:
     """Place one sample's volume and mask, on a worker.
+
+    Parameters
+    ----------
+    task : ExportTask
+        The sample.
+    place : callable, optional
+        Writes what is made of the header of its first channel and its mask, and returns where; by
+        default both are placed as they are, but for the values of labels.
 
     Returns
     -------
@@ -225,18 +237,25 @@ def export_sample(task: ExportTask) -> StepResult[_Exported]:
     """
     if task.export is None:
         raise ValueError(f"{task.name}: the export is not known")
+    placing = Placing(task.export, task.name)
     try:
         volume = _check_volume(task)
         has_mask = task.subset != "test" or task.folder.mask.exists()  # test scans may have none
         mask = _read_mask(task, volume) if has_mask else None
-    except _LeftOutError as error:
+        images, label = (place or _place_as_they_are)(task, volume, mask, placing)
+    except LeftOutError as error:
         return StepResult(task.name, None, error.issues)
-    placing = Placing(task.export, task.name)
+    return StepResult(task.name, (images, label, placing))
+
+
+def _place_as_they_are(
+    task: ExportTask, volume: ImageInfo, mask: FittedMask | None, placing: Placing
+) -> Places:
     label = None if mask is None else _place_mask(task, mask, volume, placing)
     if task.images:
         for source, image in zip(task.folder.volumes, task.images, strict=True):
             placing.place(source, image)
-    return StepResult(task.name, (task.images or task.folder.volumes, label, placing))
+    return task.images or task.folder.volumes, label
 
 
 def _check_volume(task: ExportTask) -> ImageInfo:
@@ -247,12 +266,17 @@ def _check_volume(task: ExportTask) -> ImageInfo:
             headers.append(task.read_header(path))
             require_same_grid(headers[0], headers[-1])
         except CANNOT_BE_READ as error:
-            raise _LeftOutError(task.unreadable(path, "volume", error)) from error
-    if task.has_non_finite_voxels:  # nnU-Net refuses NaN, and neither can be trained on
-        message = "the scan holds NaN or infinite voxels"
-        issue = task.issue("non_finite_voxels", message, task.folder.volume, _LEFT_OUT)
-        raise _LeftOutError(replace(issue, severity="error"))
+            raise LeftOutError(task.unreadable(path, "volume", error)) from error
+    if task.has_non_finite_voxels:
+        raise not_finite(task)
     return headers[0]
+
+
+def not_finite(task: ExportTask) -> LeftOutError:
+    """Return why a scan is left out: nnU-Net refuses NaN, and it cannot be trained on."""
+    message = "the scan holds NaN or infinite voxels"
+    issue = task.issue("non_finite_voxels", message, task.folder.volume, _LEFT_OUT)
+    return LeftOutError(replace(issue, severity="error"))
 
 
 def _read_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
@@ -260,19 +284,19 @@ def _read_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
     path = task.folder.mask
     if not path.exists():
         message = "there is no mask to train on"
-        raise _LeftOutError(task.issue("missing_mask", message, path, _LEFT_OUT))
+        raise LeftOutError(task.issue("missing_mask", message, path, _LEFT_OUT))
     opened, issues = task.open_mask()
     if opened is None:
-        raise _LeftOutError(*issues)
+        raise LeftOutError(*issues)
     fitted = fit_to_volume(opened.labels, opened.info, volume)
     if fitted is None:
         message, shape = "the mask lies on another grid than its scan", opened.info.shape
         if shape != volume.shape:
             message = f"the mask has the shape {shape}, its scan {volume.shape}"
-        raise _LeftOutError(task.issue("inconsistent", message, path, _LEFT_OUT))
+        raise LeftOutError(task.issue("inconsistent", message, path, _LEFT_OUT))
     present, shown = labels_present(opened.labels), task.layout.shown(path)
     if unknown := check_labels(present, task.label_map, task.name, shown):
-        raise _LeftOutError(*unknown)
+        raise LeftOutError(*unknown)
     return fitted
 
 
@@ -286,8 +310,13 @@ def _place_mask(task: ExportTask, fitted: FittedMask, volume: ImageInfo, placing
     if is_same:
         placing.place(source, task.label)
         return task.label
-    lookup = np.zeros(256, np.uint8)
-    lookup[list(task.values)] = list(task.values.values())
-    changed = remap_labels(mask, lookup)
+    changed = with_values(task, mask)
     placing.write(task.label, lambda path: write_mask(path, volume, changed), source)
     return task.label
+
+
+def with_values(task: ExportTask, mask: Mask) -> Mask:
+    """Return a mask of ROOT_DIR under the export's labels."""
+    lookup = np.zeros(256, np.uint8)
+    lookup[list(task.values)] = list(task.values.values())
+    return remap_labels(mask, lookup)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.session import Needs, open_session
 from amos_dask.errors import AmosDaskError
 from amos_dask.export.files import (
+    Exported,
     ExportFolder,
     ExportLayout,
     ExportTask,
@@ -32,6 +33,7 @@ from amos_dask.export.files import (
 from amos_dask.export.folds import TEST
 from amos_dask.export.wanted import find_wanted
 from amos_dask.issues import Issue, in_order, make_issue
+from amos_dask.records import StepResult
 from amos_dask.results import CommandResult, step_results
 from amos_dask.root.export_mark import (
     ExportedFile,
@@ -63,6 +65,7 @@ class Form(ABC):
     base: Path  # the folder with the mark
     sign: Path  # the JSON file that says that the export is complete
     only_channel: str  # its name, where the archive has none
+    copies: ClassVar[bool] = True  # whether files are those of ROOT_DIR, where labels stay
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -92,6 +95,14 @@ class Form(ABC):
     def remark(self, placed: Sequence[ExportTask]) -> str:
         """Return what a person is to know who trains on the samples in it; or nothing."""
         return ""
+
+    def make(self) -> Callable[[ExportTask], StepResult[Exported]]:
+        """Return what makes a sample's files, on a worker."""
+        return export_sample
+
+    def sizes(self, tasks: Iterable[ExportTask]) -> list[int]:
+        """Return at most how many bytes each file, or sample, takes that is to be written."""
+        return _find_sizes(tasks)
 
     @abstractmethod
     def place(self, task: ExportTask) -> ExportTask:
@@ -209,19 +220,21 @@ class _Update:
         """
         folder, sign, layout = self._folder, self._form.sign, tasks[0].layout
         by_name = {task.name: self._form.place(task) for task in tasks}
-        sizes = _find_sizes(by_name.values()) if folder.link == "copy" else []
-        if sizes and not can_clone(tasks[0].folder.volume, folder.base):
+        known = [replace(t, export=folder.of_files(t.places)) for t in by_name.values()]
+        sizes = self._form.sizes(known) if folder.link == "copy" else []
+        is_free = self._form.copies and sizes and can_clone(tasks[0].folder.volume, folder.base)
+        if sizes and not is_free:
             require_room(folder.base, sum(sizes))
         needs = Needs(to_read=(str(layout.root),), to_write=(str(folder.base),))
         with open_session(cluster, progress, needs) as session:
             session.prepare_kernels()
             if sizes:
-                size = f"{len(sizes)} files to copy, at most {sum(sizes) / 1e9:.2f} GB"
+                what = "files to copy" if self._form.copies else "samples to make"
+                size = f"{len(sizes)} {what}, at most {sum(sizes) / 1e9:.2f} GB"
                 session.listener(Notice(f"{folder.base}: {size}"))
             if folder.ownership(sign).is_as_written(sign):
                 sign.unlink()
-            known = [replace(t, export=folder.of_files(t.places)) for t in by_name.values()]
-            results = step_results(session.map("export", export_sample, known))
+            results = step_results(session.map("export", self._form.make(), known))
         for result in results:
             task = by_name[result.sample_id]
             if result.value is None:
@@ -231,7 +244,7 @@ class _Update:
                 self._placed.append(replace(task, images=images, label=label))
                 self._n_bytes += placing.n_bytes
                 self._note(placing, task.name)
-        self._remove_outdated(".nii.gz")
+        self._remove_outdated(lists=False)
 
     def _keep_earlier(self, task: ExportTask, issues: Sequence[Issue]) -> None:
         """Keep what an earlier export has of a sample that cannot be read now."""
@@ -274,7 +287,7 @@ class _Update:
             placing = Placing(folder, "lists")
             placing.write(path, partial(Path.write_text, data=text, encoding="utf-8"))
             self._note(placing)
-        self._remove_outdated(".json")
+        self._remove_outdated(lists=True)
         names = [t.name for t in self._placed if t.subset != TEST and not self._form.part_of(t)]
         if names:
             shown = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
@@ -282,11 +295,11 @@ class _Update:
             action = "in no fold; fill them in in its worksheet, or make the split anew"
             self._issues.append(make_issue("unassigned_sample", message, action=action))
 
-    def _remove_outdated(self, ending: str) -> None:
+    def _remove_outdated(self, *, lists: bool) -> None:
         """Remove files that are no longer part of the export; those that were altered stay."""
         for key in sorted(self._folder.known.keys() - self._files.keys()):
             path = path_told(self._folder.base, key)
-            if not key.endswith(ending) or key == EXPORT_MARK:
+            if key.endswith(".json") != lists or key == EXPORT_MARK:
                 continue
             self._folder.ownership(path).remove(path)
             if os.path.lexists(path):

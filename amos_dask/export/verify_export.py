@@ -137,7 +137,7 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
             continue  # it is what ROOT_DIR has
         source = path_told(base, own.source)
         with suppress(OSError):
-            if not own.source or identity(source, Path(key).name) == own.source_identity:
+            if not own.source or identity(source) == own.source_identity:
                 continue
         yield _outdated(f"{source.name} is another now, or gone", key)
     if mark.result_version != RESULT_VERSION:
@@ -153,6 +153,8 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
         return
     if (now.label_values, now.label_names) != (mark.label_values, mark.label_names):
         yield _outdated("the label map is another now", EXPORT_MARK)
+    if now.arrays != mark.arrays:
+        yield _outdated("the median spacing is another now", EXPORT_MARK)
     if now.parts != mark.parts:
         yield _outdated(f"{mark.split_name} has other parts now", EXPORT_MARK)
     for sample in sorted(set(now.samples) ^ set(mark.samples), key=by_number):

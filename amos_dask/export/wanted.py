@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from amos_dask.datasets import SUBSETS
 from amos_dask.errors import AmosDaskError
 from amos_dask.export.files import ExportTask
 from amos_dask.export.folds import TEST, read_parts, require_folds
+from amos_dask.export.resampling import plan_grid
+from amos_dask.geometry import is_usable, shortest_decimal, voxel_sizes_mm
 from amos_dask.labels import BACKGROUND, PROSTATE, UTERUS, LabelMap
+from amos_dask.params import ArraySettings
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.export_mark import ExportMark
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_root
 from amos_dask.sample.selection import Selection
+from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.tables.issue_files import IssueLog
 
 # Version of how files are made from those of ROOT_DIR: where it is another, they are outdated.
@@ -100,6 +107,7 @@ def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
         require_folds({i: p for i, p in parts.items() if i in labelled}, asked.split_name)
     mark = replace(
         asked,
+        arrays=_settle(asked.arrays, tasks),
         parts={sample: part for sample, part in parts.items() if sample in names_of_samples},
         label_values=values,
         label_names=names,
@@ -109,6 +117,24 @@ def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
         files={},
     )
     return mark, tasks
+
+
+def _settle(settings: ArraySettings | None, tasks: Sequence[ExportTask]) -> ArraySettings | None:
+    """Return settings with the median spacing along the turned axes, where that is asked for."""
+    if settings is None or not settings.is_median:
+        return settings
+    found = []
+    for task in tasks:
+        if task.subset != TEST:
+            with suppress(*CANNOT_BE_READ):  # which is said of the sample
+                info = task.read_header(task.folder.volume)
+                if is_usable(info.affine):
+                    grid = plan_grid(info.shape, info.affine, settings.orientation)
+                    found.append(voxel_sizes_mm(grid.affine))
+    if not found:
+        raise AmosDaskError("no scan with labels can be read, whose spacing would be the median.")
+    x, y, z = (shortest_decimal(size) for size in np.median(found, axis=0))
+    return replace(settings, spacing_mm=(x, y, z))
 
 
 def _subset_and_modality(layout: Layout, folder: SampleFolder) -> tuple[str, str]:

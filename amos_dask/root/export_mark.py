@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from amos_dask.archive.recognise import EXPORT_MARK
+from amos_dask.params import ArraySettings
 from amos_dask.root.identity import is_link_identity, look_at
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.staging import Journal, Staging
@@ -47,7 +48,8 @@ class ExportMark:
     mr_without_14_16: bool = False
     label_values: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # by modality
     label_names: tuple[str, ...] = ()  # of each value; ``background`` comes first
-    form: str = ""  # ``nnunet`` or ``monai``
+    form: str = ""  # ``nnunet``, ``monai`` or ``arrays``
+    arrays: ArraySettings | None = None  # of the last of them
     result_version: int = 0  # of how files are made from those of ROOT_DIR
     # What was given, absolute, on disk relative to the mark's folder; empty for no label map.
     root_dir: str = ""
