@@ -29,7 +29,7 @@ LARGEST_CELL = 32_767
 LARGEST_SHEET = 1_048_576  # rows, the header included
 _WIDTHS = (8, 48)
 _ROWS_THAT_SET_WIDTHS = 200
-_HEADER_FONT = Font(bold=True)
+_HEADER_FONT = Font(name="Calibri", sz=11, bold=True)
 _HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
 # The name that lists the worksheets in which tables go on.
 _MARK = "amos_dask_further_worksheets"

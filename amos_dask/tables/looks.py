@@ -22,7 +22,7 @@ _FORMATS = {
         (r"min|p0\.5|median|mean|std|p99\.5|max", "#,##0.0##"),
     )
 }
-_LINK_FONT = Font(color="0563C1", underline="single")
+_LINK_FONT = Font(name="Calibri", sz=11, color="0563C1", underline="single")
 _MARKS = {
     "severity": {
         "error": PatternFill("solid", fgColor="F4B6B6"),
