@@ -1222,7 +1222,7 @@ def compare_workbook(
 ) -> Iterator[str]:
     """Compare a worksheet cell by cell, types too.
 
-    `sheet` None is the first one; `sheets` are all that the workbook may have.
+    `sheet` None is the first one; `sheets` are all that the workbook may have before ``Columns``.
     """
     name = path.name
     if not path.is_file():
@@ -1233,7 +1233,7 @@ def compare_workbook(
     except Exception as error:  # any failure is a difference
         yield f"{name}: cannot be read: {error!r}"
         return
-    if sheets is not None and workbook.sheetnames != list(sheets):
+    if sheets is not None and workbook.sheetnames != [*sheets, "Columns"]:
         yield f"{name}: worksheets {workbook.sheetnames}, expected {list(sheets)}"
     sheet = workbook.sheetnames[0] if sheet is None else sheet
     if sheet not in workbook.sheetnames:
@@ -1321,6 +1321,7 @@ def compare_issues(root: Path, expected: Expected, *, check_files: bool = False)
     order = [(issue["sample"], issue["file"], issue["code"]) for issue in issues]
     if order != sorted(order):
         yield "issues.jsonl: not sorted by sample, file, code"
+    issues.sort(key=lambda issue: ("error", "warning", "info").index(issue["severity"]))
     rows = [{key: issue[key] or None for key in ISSUE_KEYS} for issue in issues]
     yield from compare_workbook(root / "descriptor/issues.xlsx", None, rows, ISSUE_KEYS)
     actual = {IssueKey(*(issue[key] for key in ISSUE_KEYS[:4])) for issue in issues}

@@ -29,8 +29,8 @@ from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Staging
 from amos_dask.sample.source import ArchiveSource
 from amos_dask.sample.todo import EVERY_STEP, SampleTask
+from amos_dask.tables.cells import cells_of
 from amos_dask.tables.new_workbook import save_workbook
-from amos_dask.tables.own_workbooks import cells_of_sheets
 
 # What costs half of a small run, where nothing of it is looked at.
 BARE = ("--no_report", "--no_statistics")
@@ -173,5 +173,6 @@ def change_sex(metadata: Path, number: int, sex: str) -> None:
 def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
     """Write a workbook that is somebody's, with frames as worksheets."""
     with Staging() as staging:
-        save_workbook(staging.path_for(path), cells_of_sheets(sheets))
+        tables = {title: cells_of(frame) for title, frame in sheets.items()}
+        save_workbook(staging.path_for(path), tables)
         staging.publish()

@@ -407,7 +407,7 @@ def test_a_users_worksheet_survives_a_run(place: Place) -> None:
     workbook.save(path)
     place.run("--quiet")
     workbook = load_workbook(path)
-    assert workbook.sheetnames == ["Manifest", "split01_standard", "Notes"]
+    assert workbook.sheetnames == ["Manifest", "split01_standard", "Columns", "Notes"]
     assert workbook["Notes"]["A1"].value == "mine"
 
 

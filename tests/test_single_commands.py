@@ -461,7 +461,7 @@ def test_a_users_worksheet_survives(place: Place) -> None:
     edit(place.manifest, lambda workbook: workbook.create_sheet("Notes").append(["mine"]))
     place.dataset_manifest()
     workbook = load_workbook(place.manifest)
-    assert workbook.sheetnames == ["Manifest", SPLIT, "Notes"]
+    assert workbook.sheetnames == ["Manifest", "Columns", SPLIT, "Notes"]
     assert workbook["Notes"]["A1"].value == "mine"
 
 

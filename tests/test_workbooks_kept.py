@@ -327,6 +327,7 @@ def test_a_copy_of_the_manifest_is_no_part_of_it(place: Place) -> None:
     assert load_workbook(place.manifest).sheetnames == [
         "Manifest",
         "split01_standard",
+        "Columns",
         "Manifest (2)",
     ]
 

@@ -13,15 +13,22 @@ from typing import Any
 import pandas as pd
 from openpyxl import Workbook
 from openpyxl.formula.translate import Translator, TranslatorError
+from openpyxl.styles.cell_style import StyleArray
 from openpyxl.utils import get_column_letter
 
 from amos_dask.tables.cells import cell_text
+from amos_dask.tables.looks import find_links, is_link_to, link_targets
 from amos_dask.tables.workbook import add_table, find_further, fits_one, remove_further
 
 # Number formats of cells that have none, and of text.
 _GENERAL, _TEXT = 0, 49
+# What else makes up a cell's look; each of them is of ours or of others.
+_ASPECTS = (
+    *("fontId", "fillId", "borderId", "alignmentId", "protectionId"),
+    *("quotePrefix", "pivotButton", "xfId"),
+)
 # Columns that tell rows apart, where no value in them occurs twice.
-_KEYS = ("file_path", "ID", "name")
+_KEYS = ("file_path", "ID", "name", "column")
 
 
 def restore_titles(workbook: Workbook, titles: Iterable[str]) -> None:
@@ -34,7 +41,10 @@ def restore_titles(workbook: Workbook, titles: Iterable[str]) -> None:
 
 
 def write_into(
-    workbook: Workbook, sheets: Mapping[str, pd.DataFrame], ours: Mapping[str, Collection[str]]
+    workbook: Workbook,
+    sheets: Mapping[str, pd.DataFrame],
+    ours: Mapping[str, Collection[str]],
+    links_from: str | None,
 ) -> bool:
     """Write frames into a workbook in place of our worksheets; all other worksheets stay.
 
@@ -48,6 +58,8 @@ def write_into(
         Worksheet title -> frame.
     ours : mapping of str to collection of str
         Worksheet title -> columns that we wrote there before.
+    links_from : str or None
+        As of `Cells`.
 
     Returns
     -------
@@ -58,21 +70,27 @@ def write_into(
     for title, frame in sheets.items():
         if title in workbook.sheetnames:
             columns = {*ours.get(title, ()), *map(str, frame.columns)}
-            is_whole &= _write_one(workbook, title, frame, columns)
+            is_whole &= _write_one(workbook, title, frame, columns, links_from)
         else:
-            add_table(workbook, title, frame)
+            add_table(workbook, title, frame, links_from)
     _keep_digits(workbook)
     return is_whole
 
 
-def _write_one(workbook: Workbook, title: str, frame: pd.DataFrame, ours: Collection[str]) -> bool:
+def _write_one(
+    workbook: Workbook,
+    title: str,
+    frame: pd.DataFrame,
+    ours: Collection[str],
+    links_from: str | None,
+) -> bool:
     sheet = workbook[title]
     old = _Old(sheet, ours)
     if find_further(workbook, title) or not fits_one(frame):
-        _replace(workbook, title, frame)
+        _replace(workbook, title, frame, links_from)
         return not old.theirs
     n_sheets = len(workbook.sheetnames)
-    add_table(workbook, f"{title[:20]} anew", frame)
+    add_table(workbook, f"{title[:20]} anew", frame, links_from)
     new = workbook.worksheets[n_sheets]
     moves = _Moves.find(old, frame)
     is_whole = _rewrite(sheet, new, old, moves)
@@ -81,13 +99,13 @@ def _write_one(workbook: Workbook, title: str, frame: pd.DataFrame, ours: Collec
     return is_whole and (stays or not _is_pointed_to(workbook, sheet))
 
 
-def _replace(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
+def _replace(workbook: Workbook, title: str, frame: pd.DataFrame, links_from: str | None) -> None:
     """Write a table that needs several worksheets, or needed them, where it was."""
     place = workbook.sheetnames.index(title)
     remove_further(workbook, title)
     del workbook[title]
     n_others = len(workbook.sheetnames)
-    add_table(workbook, title, frame)
+    add_table(workbook, title, frame, links_from)
     for name in workbook.sheetnames[n_others:]:
         workbook.move_sheet(name, place - n_others)
 
@@ -129,6 +147,7 @@ class _Old:
             if cell.value is not None and str(cell.value) in ours:
                 self.places.setdefault(str(cell.value), cell.column)
         self.columns = frozenset(self.places.values())
+        self._remove_links(sheet)
         found = [cell for row in sheet.iter_rows() for cell in row]
         self.styles = [cell for cell in found if cell.column in self.columns and cell.has_style]
         self.theirs = [
@@ -146,6 +165,16 @@ class _Old:
             for name, place in self.places.items()
             if name in _KEYS
         }
+
+    def _remove_links(self, sheet: Any) -> None:
+        """Remove the links that we made, wherever the folder is by now; others are people's."""
+        links, places = find_links(list(self.places)), list(self.places.values())
+        for cells in sheet.iter_rows(min_row=2) if links else ():
+            row = [cells[place - 1] for place in places]
+            for index, path in link_targets([cell.value for cell in row], links):
+                link = row[index].hyperlink
+                if link is not None and is_link_to(link.target, path):
+                    row[index].hyperlink = None
 
     def rows_by(self, key: str) -> dict[str, int]:
         """Return what is in a column of ours -> its first row."""
@@ -192,6 +221,7 @@ class _Moves:
 def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
     """Give a worksheet the cells of a new one, and those of others; return whether it has all."""
     styles = {moves.find_place(cell): copy(cell._style) for cell in old.styles}
+    of_ours = [_aspects_of(rows) for rows in (new.iter_rows(max_row=1), new.iter_rows(min_row=2))]
     widths = {
         place: sheet.column_dimensions[get_column_letter(place)].width for place in moves.columns
     }
@@ -200,8 +230,10 @@ def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
         for cell in row:
             ours = sheet.cell(cell.row, cell.column)
             style = styles.get((cell.row, cell.column))
-            ours._style = style if _fits(style, cell._style) else cell._style
             ours._value, ours.data_type = cell._value, cell.data_type
+            ours._style = _dress(cell, style, of_ours[cell.row > 1])
+            if cell.hyperlink is not None:
+                ours.hyperlink = cell.hyperlink.target
     is_whole = not old.is_merged
     for cell in old.theirs:
         place = moves.find_place(cell)
@@ -220,12 +252,29 @@ def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
     return is_whole
 
 
-def _fits(style: Any, ours: Any) -> bool:
-    """Return whether a cell's style fits what is in it now: text, a date or anything else."""
-    if style is None:
-        return False
-    kind = _GENERAL if ours is None else ours.numFmtId
-    return style.numFmtId == kind or (kind == _GENERAL and style.numFmtId != _TEXT)
+def _aspects_of(rows: Iterable[Iterable[Any]]) -> dict[str, set[int]]:
+    """Return what our cells look like, aspect by aspect, those that nobody styled included."""
+    styles = {tuple(cell._style): cell._style for row in rows for cell in row if cell.has_style}
+    found = {aspect: {_GENERAL} for aspect in (*_ASPECTS, "numFmtId")}
+    found["numFmtId"].add(_TEXT)
+    for style in styles.values():
+        for aspect, values in found.items():
+            values.add(getattr(style, aspect))
+    return found
+
+
+def _dress(cell: Any, before: Any, of_ours: Mapping[str, Collection[int]]) -> Any:
+    """Return a new cell's style with whatever of an older one's is not ours.
+
+    Formats of numbers stay where there is a number still.
+    """
+    style = StyleArray() if cell._style is None else copy(cell._style)
+    if before is None or before == style:
+        return style
+    for aspect in (*_ASPECTS, "numFmtId") if cell.data_type == "n" else _ASPECTS:
+        if (value := getattr(before, aspect)) not in of_ours[aspect]:
+            setattr(style, aspect, value)
+    return style
 
 
 def _put(cell: Any, sheet: Any, place: tuple[int, int] | None, *, is_ours: bool) -> bool:

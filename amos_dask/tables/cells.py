@@ -20,6 +20,7 @@ from openpyxl.worksheet.properties import PageSetupProperties
 
 from amos_dask.root.layout import SPLIT_NAME
 from amos_dask.root.table_state import OwnSheet
+from amos_dask.tables.looks import find_links, number_format
 
 if TYPE_CHECKING:  # workers, which write tables, need no pandas
     import pandas as pd
@@ -28,7 +29,7 @@ LARGEST_CELL = 32_767
 LARGEST_SHEET = 1_048_576  # rows, the header included
 _WIDTHS = (8, 48)
 _ROWS_THAT_SET_WIDTHS = 200
-_HEADER_FONT = Font(bold=True)
+_HEADER_FONT = Font(name="Calibri", sz=11, bold=True)
 _HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
 # The name that lists the worksheets in which tables go on.
 _MARK = "amos_dask_further_worksheets"
@@ -44,12 +45,18 @@ class Cells(NamedTuple):
 
     columns: tuple[str, ...]
     rows: Sequence[list[Any]]  # texts, whole numbers, finite floats, times; None for a blank cell
+    # From the workbook's folder to that of the paths, such as ``../``; None for no links to them.
+    links_from: str | None = None
+
+    def links(self) -> dict[int, int]:
+        """Return the columns whose cells are links, as `find_links` does."""
+        return {} if self.links_from is None else find_links(self.columns, len(self.rows))
 
 
-def cells_of(frame: pd.DataFrame) -> Cells:
+def cells_of(frame: pd.DataFrame, links_from: str | None = None) -> Cells:
     """Return what the cells of a frame hold: text as it is, numbers as Python's."""
     rows = [[_cell_value(value) for value in row] for row in frame.to_numpy(object)]
-    return Cells(tuple(map(str, frame.columns)), rows)
+    return Cells(tuple(map(str, frame.columns)), rows, links_from)
 
 
 def _cell_value(value: Any) -> Any:
@@ -121,7 +128,7 @@ def add_worksheets_of(workbook: Workbook, title: str, table: Cells) -> list[tupl
     for start in range(0, len(table.rows) or 1, n_rows):
         free = (f"{title} ({number})" for number in count(2))
         name = next(n for n in free if n not in workbook.sheetnames) if start else title
-        part = Cells(table.columns, table.rows[start : start + n_rows])
+        part = table._replace(rows=table.rows[start : start + n_rows])
         made.append((workbook.create_sheet(name), part))
     mark(workbook, [*marked(workbook), *(sheet.title for sheet, _ in made[1:])])
     for sheet, part in made:
@@ -137,7 +144,8 @@ def _lay_out(sheet: Any, table: Cells) -> None:
     narrowest, widest = _WIDTHS
     for index, name in enumerate(table.columns):
         cells = (row[index] for row in table.rows[:_ROWS_THAT_SET_WIDTHS])
-        shown = (len(str(value)) for value in cells if value is not None)
+        form = "" if number_format(name) is None else ",.3f"
+        shown = (len(_shown(value, form)) for value in cells if value is not None)
         dimension = sheet.column_dimensions[get_column_letter(index + 1)]
         dimension.width = min(max(len(name), narrowest, *shown), widest) + 2
         dimension.outlineLevel = int(_MANY_ALIKE.match(name) is not None)
@@ -151,11 +159,8 @@ def _lay_out(sheet: Any, table: Cells) -> None:
     sheet.append([text_cell(sheet, header, name) for name in table.columns])
 
 
-def text_like(sheet: Any) -> Any:
-    """Return a cell that looks as those with text do."""
-    cell = WriteOnlyCell(sheet)
-    cell.number_format = "@"
-    return cell
+def _shown(value: Any, form: str) -> str:
+    return format(value, form) if form and isinstance(value, (int, float)) else str(value)
 
 
 def text_cell(sheet: Any, like: Any, value: str) -> Any:

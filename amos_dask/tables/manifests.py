@@ -36,6 +36,7 @@ ARCHIVE_COLUMNS = (
     *("dtype", "transform", "diff_trans_f_norm"),
     *METADATA_FIELDS,
 )
+_SEVERITIES = ("error", "warning", "info")
 ISSUE_COLUMNS = ("code", "severity", "sample", "file", "message", "action")
 REGION_COLUMNS = ("ID", "label_index", "label_name", "x", "y", "z", "n_voxels", "volume_mm3")
 CHANGE_COLUMNS = (
@@ -251,8 +252,9 @@ def _dataset_row(row: SampleFiles, columns: Mapping[int, str], below: str) -> di
 
 
 def issues_frame(issues: Iterable[Issue]) -> pd.DataFrame:
-    """Return the issues worksheet: a row an issue, in the order given."""
-    return _frame([asdict(issue) for issue in issues], ISSUE_COLUMNS)
+    """Return the issues worksheet: a row an issue, errors first, else in the order given."""
+    ordered = sorted(issues, key=lambda issue: _SEVERITIES.index(issue.severity))
+    return _frame([asdict(issue) for issue in ordered], ISSUE_COLUMNS)
 
 
 def _frame(rows: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:

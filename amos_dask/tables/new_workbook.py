@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 from zipfile import ZIP64_LIMIT, ZIP_DEFLATED, ZipFile
 
@@ -19,15 +19,17 @@ from openpyxl.utils.datetime import to_excel
 
 from amos_dask.root.staging import temporary_name
 from amos_dask.root.table_state import OwnFile, OwnSheet
-from amos_dask.tables.cells import LARGEST_CELL, Cells, add_worksheets_of, describe, text_like
+from amos_dask.tables.cells import LARGEST_CELL, Cells, add_worksheets_of, describe
+from amos_dask.tables.looks import Look, link_targets, link_to, looks_of
 
 _AT_ONCE = 1000  # rows
 _TAGS = 120  # bytes of XML around what a cell holds, at most
 _BYTES_A_CHARACTER = 5  # at most, as UTF-8 or as ``&amp;``
 _DAY = datetime.datetime(2000, 1, 1)
 
-# What is of one type looks alike; the numbers are those of the workbook's styles.
-_Styles = Mapping[type, int]
+_RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_EXTERNAL = f'Type="{_RELATIONS}/hyperlink" TargetMode="External"'
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
 
 
 def save_workbook(path: Path, sheets: Mapping[str, Cells]) -> None:
@@ -47,8 +49,12 @@ def save_workbook(path: Path, sheets: Mapping[str, Cells]) -> None:
     """
     workbook, packed = Workbook(write_only=True), io.BytesIO()
     try:
-        made = [add_worksheets_of(workbook, title, table) for title, table in sheets.items()]
-        styles = _register_styles(workbook)
+        made = [
+            pair
+            for title, table in sheets.items()
+            for pair in add_worksheets_of(workbook, title, table)
+        ]
+        parts = [(sheet, _Part(table, _find_styles(sheet, table))) for sheet, table in made]
         workbook.save(packed)
     except BaseException:  # Ctrl-C as well
         # Left to the garbage collector, half-written worksheets complain on stderr.
@@ -56,19 +62,63 @@ def save_workbook(path: Path, sheets: Mapping[str, Cells]) -> None:
             with suppress(Exception):
                 sheet.close()
         raise
-    parts = {sheet.path.lstrip("/"): part for of_table in made for sheet, part in of_table}
+    by_name = {sheet.path.lstrip("/"): part for sheet, part in parts}
     with ZipFile(packed) as without_rows, ZipFile(path, "w", ZIP_DEFLATED) as book:
         for name in without_rows.namelist():
-            part = parts.get(name, _NO_ROWS)
+            part = by_name.get(name, _NO_PART)
             before, end, after = without_rows.read(name).partition(b"</sheetData>")
-            with book.open(name, "w", force_zip64=_may_be_long(part)) as file:
+            links, targets = _links(part.table)
+            with book.open(name, "w", force_zip64=_may_be_long(part.table)) as file:
                 file.write(before)
-                for rows in _rows(part, styles):
+                for rows in _rows(part):
                     file.write(rows.encode())
-                file.write(end + after)
+                # The format has an order: links come before what is said of printed pages.
+                file.write(end + after.replace(b"<pageMargins", links + b"<pageMargins", 1))
+            if links:
+                with book.open(f"{name.replace('/sheet', '/_rels/sheet')}.rels", "w") as file:
+                    file.write(targets)
 
 
-_NO_ROWS = Cells((), ())
+class _Styles(NamedTuple):
+    """Of a column: the XML between a cell's place and what it holds, by what that is."""
+
+    letter: str
+    text: str
+    number: str
+    marks: Mapping[str, str]  # of these texts
+    times: Mapping[type, str]
+
+
+class _Part(NamedTuple):
+    """What a worksheet is to be filled with."""
+
+    table: Cells
+    columns: Sequence[_Styles]
+
+
+_NO_PART = _Part(Cells((), ()), ())
+
+
+def _find_styles(sheet: Any, table: Cells) -> list[_Styles]:
+    days: tuple[Any, ...] = (_DAY, _DAY.date(), _DAY.time())
+    times = {type(day): _number(WriteOnlyCell(sheet, day)) for day in days}
+
+    def styles(place: int, look: Look) -> _Styles:
+        marks = {value: _text(cell) for value, cell in look.marks.items()}
+        return _Styles(
+            get_column_letter(place), _text(look.text), _number(look.number), marks, times
+        )
+
+    looks = looks_of(sheet, table.columns, table.links())
+    return [styles(place, look) for place, look in enumerate(looks, start=1)]
+
+
+def _text(like: Any) -> str:
+    return f'" s="{like.style_id}" t="inlineStr"><is><t xml:space="preserve">'
+
+
+def _number(like: Any) -> str:
+    return f'" s="{like.style_id}"><v>' if like.has_style else '"><v>'
 
 
 def _may_be_long(table: Cells) -> bool:
@@ -80,38 +130,49 @@ def _may_be_long(table: Cells) -> bool:
     return n_cells * _TAGS + n_characters * _BYTES_A_CHARACTER > ZIP64_LIMIT
 
 
-def _register_styles(workbook: Workbook) -> dict[type, int]:
-    sheet: Any = workbook.worksheets[0]
-    times: tuple[Any, ...] = (_DAY, _DAY.date(), _DAY.time())
-    of_times = {type(time): WriteOnlyCell(sheet, time).style_id for time in times}
-    return {str: text_like(sheet).style_id, **of_times}
-
-
-def _rows(table: Cells, styles: _Styles) -> Iterator[str]:
+def _rows(part: _Part) -> Iterator[str]:
     """Yield the XML of many rows at once, from the second on."""
-    letters = [get_column_letter(index + 1) for index in range(len(table.columns))]
-    for start in range(0, len(table.rows), _AT_ONCE):
+    for start in range(0, len(part.table.rows), _AT_ONCE):
         rows = []
-        for number, values in enumerate(table.rows[start : start + _AT_ONCE], start + 2):
+        for number, values in enumerate(part.table.rows[start : start + _AT_ONCE], start + 2):
             cells = (
-                _cell(f"{letter}{number}", value, styles)
-                for letter, value in zip(letters, values, strict=True)
+                _cell(styles, number, value)
+                for styles, value in zip(part.columns, values, strict=True)
                 if value is not None
             )
             rows.append(f'<row r="{number}">{"".join(cells)}</row>')
         yield "".join(rows)
 
 
-def _cell(place: str, value: Any, styles: _Styles) -> str:
+def _cell(styles: _Styles, row: int, value: Any) -> str:
+    letter, text, number, marks, times = styles
     if isinstance(value, str):
-        text = f'<is><t xml:space="preserve">{escape(value)}</t></is>'
-        return f'<c r="{place}" s="{styles[str]}" t="inlineStr">{text}</c>'
+        like = marks.get(value, text) if marks else text
+        return f'<c r="{letter}{row}{like}{escape(value)}</t></is></c>'
     if isinstance(value, (int, float)):
-        return f'<c r="{place}"><v>{value!r}</v></c>'
+        return f'<c r="{letter}{row}{number}{value!r}</v></c>'
     # A datetime is a date too, and stands before it.
-    kind = next(kind for kind in styles if isinstance(value, kind))
-    number = to_excel(value)  # type: ignore[no-untyped-call]
-    return f'<c r="{place}" s="{styles[kind]}"><v>{number!r}</v></c>'
+    like = next(like for kind, like in times.items() if isinstance(value, kind))
+    days = to_excel(value)  # type: ignore[no-untyped-call]
+    return f'<c r="{letter}{row}{like}{days!r}</v></c>'
+
+
+def _links(table: Cells) -> tuple[bytes, bytes]:
+    """Return the XML of a worksheet's links, and the part that says where they lead."""
+    links, prefix = table.links(), table.links_from or ""
+    letters = {index: get_column_letter(index + 1) for index in links}
+    cells, targets = list[str](), list[str]()
+    for number, row in enumerate(table.rows if links else (), start=2):
+        for index, path in link_targets(row, links):
+            key, target = f'"rId{len(cells)}"', f'"{link_to(path, prefix)}"'
+            cells.append(f'<hyperlink ref="{letters[index]}{number}" r:id={key}/>')
+            targets.append(f"<Relationship Id={key} {_EXTERNAL} Target={target}/>")
+    if not cells:
+        return b"", b""
+    return (
+        f'<hyperlinks xmlns:r="{_RELATIONS}">{"".join(cells)}</hyperlinks>'.encode(),
+        f'<Relationships xmlns="{_PACKAGE}">{"".join(targets)}</Relationships>'.encode(),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ from amos_dask.tables.splits import (
 )
 
 # Raised when a manifest made from the same records would be another.
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 
 # Path of a workbook -> its worksheets by title.
 Workbooks = dict[Path, dict[str, pd.DataFrame]]
@@ -165,7 +165,12 @@ def _write(
         if path not in books:
             own.remove(path)
     drafts = [
-        Draft(layout.key(path), cells_of_sheets(sheets), own.find_written(path), layout.state)
+        Draft(
+            layout.key(path),
+            cells_of_sheets(layout, path, sheets),
+            own.find_written(path),
+            layout.state,
+        )
         for path, sheets in books.items()
     ]
     drafted = draft(drafts)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +14,13 @@ from openpyxl import Workbook
 
 from amos_dask.errors import ForeignFileError, ManifestError, WorkbookLockedError
 from amos_dask.root.identity import AlteredFile, Change, find_altered
+from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import loses_something, restore_titles, write_into
 from amos_dask.tables.cells import Cells, cells_of, describe
+from amos_dask.tables.column_texts import COLUMNS_SHEET, columns_frame
+from amos_dask.tables.looks import find_links, link_targets
 from amos_dask.tables.new_workbook import Drafted, save_workbook
 from amos_dask.tables.twins import put_twins
 from amos_dask.tables.workbook import describe_worksheet, load
@@ -24,13 +28,42 @@ from amos_dask.tables.workbook import describe_worksheet, load
 Sheets = Mapping[str, pd.DataFrame]
 
 
-def cells_of_sheets(sheets: Sheets) -> dict[str, Cells]:
-    """Return the worksheets of a workbook as it is going to hold them."""
-    return {title: cells_of(frame) for title, frame in sheets.items()}
+_ROWS_LOOKED_AT = 20
+
+
+def cells_of_sheets(layout: Layout, path: Path, sheets: Sheets) -> dict[str, Cells]:
+    """Return the worksheets of a workbook as it is going to hold them, with ``Columns``."""
+    links_from = _find_links_from(layout, path, sheets)
+    return {title: cells_of(frame, links_from) for title, frame in _with_columns(sheets).items()}
+
+
+def _with_columns(sheets: Sheets) -> Sheets:
+    """Return worksheets and a last one that says what their columns are, if there is none such."""
+    told = columns_frame({title: list(map(str, frame)) for title, frame in sheets.items()})
+    is_there = any(title.casefold() == COLUMNS_SHEET.casefold() for title in sheets)
+    return sheets if is_there or told.empty else {**sheets, COLUMNS_SHEET: told}
+
+
+def _find_links_from(layout: Layout, path: Path, sheets: Sheets) -> str | None:
+    """Return the way from a workbook to the folder of its paths; None where there are none.
+
+    That is the first folder, from its own up to ROOT_DIR, below which there is one of its samples'.
+    """
+    folders = set[str]()
+    for frame in sheets.values():
+        links = dict(islice(find_links(list(map(str, frame))).items(), 1))
+        rows = frame.head(_ROWS_LOOKED_AT).itertuples(index=False) if links else ()
+        folders |= {told for row in rows for _, told in link_targets(row, links)}
+    for above, folder in enumerate(path.parents if folders else ()):
+        if any((folder / name).is_dir() for name in folders):
+            return "../" * above
+        if folder == layout.root:
+            break
+    return None
 
 
 def _describe(sheets: Sheets) -> dict[str, OwnSheet]:
-    return {title: describe(title, table) for title, table in cells_of_sheets(sheets).items()}
+    return {title: describe(title, cells_of(frame)) for title, frame in sheets.items()}
 
 
 def put_workbook(
@@ -73,19 +106,20 @@ def put_workbook(
             with suppress(OSError):  # its place is on another disk, or it cannot be seen from here
                 drafted.path.replace(to)
                 return
-        save_workbook(to, cells_of_sheets(sheets))
+        save_workbook(to, cells_of_sheets(own.layout, path, sheets))
 
     with own.trying():
+        book = _with_columns(sheets)
         told = OwnFile(
-            sheets=_describe(sheets) if drafted is None else drafted.sheets, index_of=index_of
+            sheets=_describe(book) if drafted is None else drafted.sheets, index_of=index_of
         )
         before = own.find_written(path)
         if before is None:
-            _look_into(own, path, sheets, told, save)
+            _look_into(own, path, book, told, save)
         elif before.sheets == told.sheets:
             own.note(path, replace(before, index_of=index_of))
-        elif before.is_shared or before.sheets.keys() - sheets.keys():
-            _look_into(own, path, sheets, told, save)
+        elif before.is_shared or before.sheets.keys() - book.keys():
+            _look_into(own, path, book, told, save)
         else:
             require_closed(path)
             own.write(path, save, told=told)
@@ -119,6 +153,9 @@ def _look_into(
         write_new()
         return
     with closing(workbook):
+        if _is_columns_of_others(own, path, workbook, told):
+            sheets = {title: f for title, f in sheets.items() if title != COLUMNS_SHEET}
+            told = replace(told, sheets={title: told.sheets[title] for title in sheets})
         restore_titles(workbook, sheets)
         if _holds(own, path, workbook, told):
             known = own.find(path)
@@ -129,6 +166,20 @@ def _look_into(
         else:
             require_closed(path)
             _write_into(own, path, workbook, sheets, told)
+
+
+def _is_columns_of_others(own: OwnFiles, path: Path, workbook: Workbook, told: OwnFile) -> bool:
+    """Return whether worksheet ``Columns`` is not ours to write.
+
+    Somebody has one; or the workbook, which may be of an earlier version, is not known as ours.
+    """
+    ours, known = told.sheets.get(COLUMNS_SHEET), own.find(path)
+    if ours is None or (known is not None and COLUMNS_SHEET in known.sheets):
+        return False
+    for title in workbook.sheetnames:
+        if title.casefold() == COLUMNS_SHEET.casefold():
+            return not describe_worksheet(workbook, title, ours.columns).is_like(ours)
+    return not own.ownership.lists(path)
 
 
 def _holds(own: OwnFiles, path: Path, workbook: Workbook, told: OwnFile) -> bool:
@@ -192,13 +243,19 @@ def add_worksheets(
     require_closed(path)
     before = own.find_written(path)
     told = None
+    book = dict(sheets)
     if before is not None:
-        told = replace(before, sheets={**before.sheets, **_describe(sheets)}, is_shared=True)
+        known = {**before.sheets, **_describe(sheets)}
+        if COLUMNS_SHEET in before.sheets and COLUMNS_SHEET not in sheets:
+            others = {t: s.columns for t, s in known.items() if t != COLUMNS_SHEET}
+            book[COLUMNS_SHEET] = columns_frame(others)
+        told = replace(before, sheets={**known, **_describe(book)}, is_shared=True)
     with closing(load(path)) as workbook:
-        restore_titles(workbook, sheets)
+        restore_titles(workbook, book)
         is_lossy = loses_something(path)
         ours = _all_columns(workbook) if whole else {}
-        aside = not write_into(workbook, sheets, ours) or is_lossy or keep_copy
+        links_from = _find_links_from(own.layout, path, sheets)
+        aside = not write_into(workbook, book, ours, links_from) or is_lossy or keep_copy
         own.write(
             path,
             workbook.save,
@@ -219,7 +276,8 @@ def _write_into(
         before is None or bool(find_edited(workbook, known))
     )
     is_lossy = loses_something(path)
-    is_whole = write_into(workbook, sheets, _known_columns(own, path, workbook))
+    links_from = _find_links_from(own.layout, path, sheets)
+    is_whole = write_into(workbook, sheets, _known_columns(own, path, workbook), links_from)
     aside = is_edited or is_lossy or not is_whole
     own.write(
         path, workbook.save, told=replace(told, is_shared=True), carried=not aside, aside=aside

@@ -14,6 +14,7 @@ import pandas as pd
 
 from amos_dask.errors import ManifestError
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME
+from amos_dask.tables.column_texts import COLUMNS_SHEET
 from amos_dask.tables.workbook import (
     read_sheet,
     require_columns,
@@ -54,7 +55,12 @@ SPLIT_COLUMNS = ("name", *_METHOD_COLUMNS, "n_samples", "sha256")
 def require_split_name(split_name: str) -> None:
     """Raise `ManifestError` when a name cannot be a worksheet's title and part of a file name."""
     require_title(split_name)
-    for title, what in ((MANIFEST_SHEET, "main worksheet"), (SPLITS_SHEET, "list of splits")):
+    taken = {
+        MANIFEST_SHEET: "main worksheet",
+        SPLITS_SHEET: "list of splits",
+        COLUMNS_SHEET: "list of columns",
+    }
+    for title, what in taken.items():
         if split_name.casefold() == title.casefold():
             raise ManifestError(f"a split cannot be named {split_name!r}, as the {what} is.")
 

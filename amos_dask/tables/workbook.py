@@ -27,8 +27,8 @@ from amos_dask.tables.cells import (
     mark,
     marked,
     text_cell,
-    text_like,
 )
+from amos_dask.tables.looks import Look, link_targets, link_to, looks_of
 
 # Excel's rules for worksheet titles; a split's name is part of file names as well.
 _FORBIDDEN_IN_TITLE = frozenset("[]:*?/\\'\"<>|")
@@ -150,22 +150,29 @@ def fits_one(frame: pd.DataFrame) -> bool:
     return len(frame) < cells.LARGEST_SHEET
 
 
-def add_table(workbook: Workbook, title: str, frame: pd.DataFrame) -> None:
-    """Write a table's worksheets at the end of a workbook."""
-    for sheet, part in add_worksheets_of(workbook, title, cells_of(frame)):
+def add_table(
+    workbook: Workbook, title: str, frame: pd.DataFrame, links_from: str | None = None
+) -> None:
+    """Write a table's worksheets at the end of a workbook; links as `Cells` tells them."""
+    for sheet, part in add_worksheets_of(workbook, title, cells_of(frame, links_from)):
+        links = part.links()
         # Styled once: openpyxl looks a style up each time one is set.
-        text = text_like(sheet)
-        for row in part.rows:
-            sheet.append(
-                [text_cell(sheet, text, v) if isinstance(v, str) else _cell(sheet, v) for v in row]
-            )
+        looks = looks_of(sheet, part.columns, links)
+        for number, row in enumerate(part.rows, start=2):
+            sheet.append([_cell(sheet, *pair) for pair in zip(row, looks, strict=True)])
+            for index, path in link_targets(row, links):
+                sheet.cell(number, index + 1).hyperlink = link_to(path, links_from or "")
 
 
-def _cell(sheet: Any, value: Any) -> Any:
-    if not isinstance(value, float):
+def _cell(sheet: Any, value: Any, look: Look) -> Any:
+    if isinstance(value, str):
+        return text_cell(sheet, look.marks.get(value, look.text), value)
+    if not isinstance(value, (int, float)):
         return value
     cell: Any = WriteOnlyCell(sheet, value)
-    cell._value = repr(value)  # openpyxl would write 16 digits, which may not be enough
+    cell._style = look.number._style
+    if isinstance(value, float):
+        cell._value = repr(value)  # openpyxl would write 16 digits, which may not be enough
     return cell
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +144,7 @@ def test_other_worksheets_and_notes_without_a_header_stay(layout: Layout) -> Non
     edit(layout, add)
     assert put(layout, frame(D, A, B)) == ["replaced"]  # the formula speaks of another row now
     book = open_book(layout)
-    assert book.sheetnames == ["my review", "Manifest"]
+    assert book.sheetnames == ["my review", "Manifest", "Columns"]
     assert (book["my review"]["A1"].value, book["my review"]["B2"].value) == (
         0.1 + 0.2,
         "=Manifest!C2",
@@ -186,6 +188,104 @@ def test_a_column_stays_over_many_runs(layout: Layout) -> None:
         assert put(layout, frame(*ids)) == [] or B not in ids
     sheet = read_sheet(layout.root / NAME, "Manifest")
     assert dict(zip(sheet["ID"], sheet["quality"], strict=True))[A] == "bad"
+
+
+# ---------------------------------------------------------------- looks, links, Columns
+
+
+def samples(layout: Layout, *ids: str) -> pd.DataFrame:
+    """Return a manifest of samples whose folders are there."""
+    rows = []
+    for name in ids:
+        folder = f"AMOS-CT/train/A #1/{name}_F"
+        (layout.grouped / folder).mkdir(parents=True, exist_ok=True)
+        rows.append((name, f"{folder}/{name}_info.yaml", 0.1 + 0.2))
+    return pd.DataFrame(rows, columns=["ID", "info", "spx"], dtype=object)
+
+
+YELLOW = PatternFill("solid", fgColor="FFFF00")
+
+
+def as_of_an_earlier_version(book: Any) -> None:
+    """Take everything from a workbook that is there for people's eyes."""
+    del book["Columns"]
+    for row in book["Manifest"].iter_rows(min_row=2):
+        for cell in row:
+            cell.hyperlink, cell.font = None, copy(book._fonts[0])
+            cell.number_format = "@" if cell.data_type == "s" else "General"
+
+
+@pytest.mark.parametrize("is_earlier", [True, False])
+def test_colours_and_links_of_people_stay_and_ours_are_renewed(
+    layout: Layout, *, is_earlier: bool
+) -> None:
+    put(layout, samples(layout, A, B, C))
+
+    def colour(book: Any) -> None:
+        if is_earlier:
+            as_of_an_earlier_version(book)
+        sheet = book["Manifest"]
+        for place in ("A2", "B2", "C2"):
+            sheet[place].fill = YELLOW
+        sheet["C3"].number_format = "0.0000000"
+        sheet["A3"].hyperlink = "https://example.org/amos_0004"
+
+    edit(layout, colour)
+    assert put(layout, samples(layout, D, B, A)) == []  # C is gone, and nobody's loss
+    book = open_book(layout)
+    assert book.sheetnames == ["Manifest", "Columns"]
+    sheet = book["Manifest"]
+    assert [cell.value for cell in sheet["C"]] == ["spx", *[0.1 + 0.2] * 3]
+    assert [cell.number_format for cell in sheet["C"]][1:] == ["0.000", "0.0000000", "0.000"]
+    assert [cell.fill == YELLOW for cell in sheet[4]] == [True] * 3
+    assert not any(cell.fill == YELLOW for row in sheet["A1:C3"] for cell in row)
+    targets = [[cell.hyperlink.target for cell in sheet[c][1:]] for c in "AB"]
+    folders = [f"AMOS-CT/train/A%20%231/{name}_F" for name in (D, B, A)]
+    assert targets[0] == [folders[0], "https://example.org/amos_0004", folders[2]]
+    assert targets[1] == [f"{f}/{n}_info.yaml" for f, n in zip(folders, (D, B, A), strict=True)]
+    assert all(cell.font.underline == "single" for row in sheet["A2:B4"] for cell in row)
+
+
+def test_links_of_an_index_lead_up_to_the_samples(layout: Layout) -> None:
+    name = "grouped/splits/split01/index.xlsx"
+    (layout.root / name).parent.mkdir(parents=True)
+    put(layout, samples(layout, A), name=name)
+    cell = open_book(layout, name)["Manifest"]["A2"]
+    assert cell.value == A
+    assert cell.hyperlink.target == f"../../AMOS-CT/train/A%20%231/{A}_F"
+
+
+def test_links_lead_nowhere_where_there_are_no_samples(layout: Layout) -> None:
+    put(layout, pd.DataFrame({"ID": [A], "info": ["C:/x/y_info.yaml"]}, dtype=object))
+    assert open_book(layout)["Manifest"]["A2"].hyperlink is None
+
+
+def test_columns_says_what_they_are_and_goes_with_them(layout: Layout) -> None:
+    rows = read_sheet(layout.root / NAME, "Columns").to_dict("records")
+    assert [row["column"] for row in rows] == ["ID", "seq"]  # the others are not known
+    assert all(row["worksheet"] == "Manifest" and row["meaning"] for row in rows)
+    put(layout, FIRST.assign(spx=1.5))
+    assert read_sheet(layout.root / NAME, "Columns")["column"].tolist() == ["ID", "seq", "spx"]
+
+
+@pytest.mark.parametrize("title", ["Columns", "columns"])
+def test_a_worksheet_of_that_name_of_somebody_elses_stays(layout: Layout, title: str) -> None:
+    def replace_ours(book: Any) -> None:
+        del book["Columns"]
+        book.create_sheet(title).append(["mine", "=1+1"])
+
+    with OwnFiles(layout) as own:  # as a version that knew of none has left it
+        known = own.files[layout.root / NAME]
+        sheets = {"Manifest": known.sheets["Manifest"]}
+        edit(layout, replace_ours)
+        own.note(layout.root / NAME, replace(known, sheets=sheets, is_shared=True))
+    for ids in ((A, B, C), (A, B, C, D), (D, A)):
+        assert put(layout, frame(*ids)) == []
+        book = open_book(layout)
+        assert book.sheetnames == ["Manifest", title]
+        assert [cell.value for cell in book[title][1]] == ["mine", "=1+1"]
+        assert find_altered_files(OwnFiles(layout), [NAME]) == []
+    assert aside(layout) == []
 
 
 # ---------------------------------------------------------------- what is set aside first
@@ -283,10 +383,10 @@ def test_worksheets_without_a_key_keep_nothing_beside_ours(layout: Layout) -> No
     put(layout, FIRST, regions)
     edit(layout, lambda book: book.create_sheet("mine"))
     assert put(layout, FIRST, frame(A, A, D)) == []
-    assert open_book(layout).sheetnames == ["Manifest", "Second", "mine"]
+    assert open_book(layout).sheetnames == ["Manifest", "Second", "Columns", "mine"]
     edit(layout, lambda book: book["Second"].cell(2, 6).__setattr__("value", "seen"))
     assert put(layout, FIRST, frame(A, D, D)) == ["replaced"]
-    assert open_book(layout).sheetnames == ["Manifest", "Second", "mine"]
+    assert open_book(layout).sheetnames == ["Manifest", "Second", "Columns", "mine"]
     assert len(aside(layout)) == 1
 
 
@@ -450,13 +550,14 @@ def test_a_draft_gets_its_place_or_is_written_anew(layout: Layout, *, is_there: 
     sheets = {"Manifest": frame(A, D)}
     with OwnFiles(layout, is_run=True) as own:
         known = own.find_written(layout.root / NAME)
-        drafted = write_draft(Draft(NAME, cells_of_sheets(sheets), known, layout.state))
+        tables = cells_of_sheets(layout, layout.root / NAME, sheets)
+        drafted = write_draft(Draft(NAME, tables, known, layout.state))
         assert drafted.path is not None
         if not is_there:  # as where its place is on another disk, or a network disk is slow
             drafted.path.unlink()
         put_workbook(own, layout.root / NAME, sheets, drafted=drafted)
         again = own.find_written(layout.root / NAME)
-        assert write_draft(Draft(NAME, cells_of_sheets(sheets), again, layout.state)).path is None
+        assert write_draft(Draft(NAME, tables, again, layout.state)).path is None
     assert own.issues() == []
     assert read_sheet(layout.root / NAME, "Manifest")["ID"].tolist() == [A, D]
     assert list(layout.root.rglob("*.part~")) == []

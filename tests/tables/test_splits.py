@@ -190,11 +190,11 @@ def test_each_combination_becomes_a_workbook_named_after_its_subsets(
     ]
 
 
-def test_an_index_manifest_has_one_worksheet_with_all_columns(
+def test_an_index_manifest_has_all_columns_and_says_what_they_are(
     workbook: Path, tmp_path: Path
 ) -> None:
     (path,) = amos_dask.index_manifests(with_split(workbook), tmp_path, subsets=[["val"]]).outputs
-    assert sheet_names(path) == ["Manifest"]
+    assert sheet_names(path) == ["Manifest", "Columns"]
     whole = read_sheet(workbook, SPLIT)
     expected = whole[whole[SPLIT] == "val"].reset_index(drop=True)
     pd.testing.assert_frame_equal(read_sheet(path, "Manifest"), expected)

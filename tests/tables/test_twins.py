@@ -150,6 +150,8 @@ def test_a_run_writes_twins_of_every_workbook(
     assert len(books) > 10
     for book in books:
         for title, cells in pd.read_excel(book, sheet_name=None, dtype=str).items():
+            if title == "Columns":  # is for people
+                continue
             paths = (book.with_suffix(".csv"), book.with_name(f"{book.stem}.{title}.csv"))
             twins_of = [pd.read_csv(path, dtype=str) for path in paths if path.is_file()]
             assert any(list(t.columns) == list(cells.columns) for t in twins_of), (book, title)

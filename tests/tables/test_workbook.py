@@ -26,7 +26,9 @@ from amos_dask.root import staging
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.tables import new_workbook
-from amos_dask.tables.cells import LARGEST_CELL
+from amos_dask.tables.cells import LARGEST_CELL, cells_of
+from amos_dask.tables.looks import find_links
+from amos_dask.tables.new_workbook import save_workbook
 from amos_dask.tables.own_workbooks import add_worksheets
 from amos_dask.tables.workbook import (
     add_table,
@@ -297,6 +299,50 @@ def test_notes_beside_the_table_do_not_keep_a_sheet_from_being_copied(tmp_path: 
     assert copy["value"].tolist() == ["a", "b"]
     assert list(copy.columns) == list(read_sheet(path, "Manifest").columns)  # the table alone
     assert openpyxl.load_workbook(path)["Manifest"]["E2"].value == "look at this one again"
+
+
+def cells_seen(sheet: Worksheet) -> list[list[Any]]:
+    return [
+        [
+            (cell.value, cell.number_format, cell.font.u, cell.fill.fgColor.rgb)
+            + ((cell.hyperlink.target, cell.hyperlink.ref) if cell.hyperlink else ())
+            for cell in row
+        ]
+        for row in sheet.iter_rows()
+    ]
+
+
+def test_both_ways_look_alike(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "ID": ["amos_0001", "amos_0002"],
+            "info": ["ct/ä & <b>/1.yaml", None],
+            "mask": ["ct/ä & <b>/m.nii.gz", "=x"],
+            "spx": [0.1 + 0.2, 1],
+            "n_voxels": [123456, None],
+            "severity": ["error", "info"],
+            "v": [0.5, 2],
+        },
+        dtype=object,
+    )
+    save_workbook(tmp_path / "a.xlsx", {"Manifest": cells_of(frame, "../")})
+    book = openpyxl.Workbook()
+    add_table(book, "Manifest", frame, "../")
+    book.save(tmp_path / "b.xlsx")
+    one, other = (cells_seen(open_sheet(tmp_path / name)) for name in ("a.xlsx", "b.xlsx"))
+    assert one == other
+    formats = [cell[1] for cell in one[1]]
+    assert formats == ["@", "@", "@", "0.000", "#,##0", "@", "General"]
+    assert one[1][0][4:] == ("../ct/%C3%A4%20%26%20%3Cb%3E", "A2")
+    assert [len(cell) for cell in one[2]] == [4, 4, 6, 4, 4, 4, 4]
+    assert one[1][5][3] != one[2][5][3]  # an error is marked
+
+
+def test_there_are_no_more_links_than_excel_takes() -> None:
+    columns = ["ID", "info", "mask"]
+    assert [len(find_links(columns, n)) for n in (1, 21_843, 21_844, 65_530, 65_531)] == [
+        *(3, 3, 1, 1, 0)
+    ]
 
 
 # ---------------------------------------------------------------- into a workbook that is there
