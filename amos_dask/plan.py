@@ -172,7 +172,7 @@ def read_headers(
     for issue in issues:
         is_of_dataset = issue.severity == "warning" and not issue.sample
         if is_of_dataset or issue.code == "mr_metadata_offset":
-            session.listener(Notice(issue.message))
+            session.listener(Notice(issue.message, issue.severity))
     unread = [sample for sample in archive.samples if sample.sample_id not in headers]
     for outcome in session.map("headers", check_headers, unread):
         if outcome.value is None:
