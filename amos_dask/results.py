@@ -180,6 +180,11 @@ class RunPlan:
         About how long one core takes.
     changes : str
         Which choices of the last run change, and what is made anew; empty where none does.
+    startup_seconds : float
+        About how long workers of this machine take until the first of them begins, with compiling
+        where the kernels are not compiled yet; 0 when nothing is to be processed.
+    are_kernels_compiled : bool
+        Whether an earlier run on this machine has compiled them.
     """
 
     root_dir: Path
@@ -190,6 +195,8 @@ class RunPlan:
     peak_memory_bytes: int
     cpu_seconds: float
     changes: str = ""
+    startup_seconds: float = 0.0
+    are_kernels_compiled: bool = True
 
 
 Value = TypeVar("Value")

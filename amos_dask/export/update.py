@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -18,7 +18,7 @@ from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.datasets import SUBSETS, DatasetDefinition
 from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.session import Needs, open_session
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.export.files import (
     ExportFolder,
     ExportLayout,
@@ -29,7 +29,7 @@ from amos_dask.export.files import (
     export_sample,
     is_in_place,
 )
-from amos_dask.export.folds import TEST
+from amos_dask.export.folds import TEST, check_official, make_folds
 from amos_dask.export.wanted import find_wanted
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.results import CommandResult, step_results
@@ -63,6 +63,7 @@ class Form(ABC):
     base: Path  # the folder with the mark
     sign: Path  # the JSON file that says that the export is complete
     only_channel: str  # its name, where the archive has none
+    without_folds: ClassVar[str]  # what becomes of samples of which none is validated on
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -89,9 +90,9 @@ class Form(ABC):
         """Return the samples with a label that are in a part of the split."""
         return [task for task in placed if task.subset != TEST and self.part_of(task)]
 
-    def remark(self, placed: Sequence[ExportTask]) -> str:
-        """Return what a person is to know who trains on the samples in it; or nothing."""
-        return ""
+    def folds(self, placed: Iterable[ExportTask]) -> list[dict[str, list[str]]]:
+        """Return which cases each fold is trained on and validated on."""
+        return make_folds({task.case: self.part_of(task) for task in self.in_parts(placed)})
 
     @abstractmethod
     def place(self, task: ExportTask) -> ExportTask:
@@ -216,8 +217,9 @@ class _Update:
         with open_session(cluster, progress, needs) as session:
             session.prepare_kernels()
             if sizes:
-                size = f"{len(sizes)} files to copy, at most {sum(sizes) / 1e9:.2f} GB"
-                session.listener(Notice(f"{folder.base}: {size}"))
+                files = f"{number_of(len(sizes), 'file')} to copy"
+                size = f"at most {sum(sizes) / 1e9:.2f} GB"
+                session.listener(Notice(f"{folder.base}: {files}, {size}"))
             if folder.ownership(sign).is_as_written(sign):
                 sign.unlink()
             known = [replace(t, export=folder.of_files(t.places)) for t in by_name.values()]
@@ -275,10 +277,13 @@ class _Update:
             placing.write(path, partial(Path.write_text, data=text, encoding="utf-8"))
             self._note(placing)
         self._remove_outdated(".json")
+        if not self._form.mark.split_name:
+            self._issues += check_official(self._form.folds(self._placed))
         names = [t.name for t in self._placed if t.subset != TEST and not self._form.part_of(t)]
         if names:
             shown = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
-            message = f"{len(names)} in no part of {self._form.mark.split_name}: {shown}"
+            n = number_of(len(names), "sample")
+            message = f"{n} in no part of {self._form.mark.split_name}: {shown}"
             action = "in no fold; fill them in in its worksheet, or make the split anew"
             self._issues.append(make_issue("unassigned_sample", message, action=action))
 
@@ -325,17 +330,20 @@ class _Update:
         ]
         n_of = Counter(task.subset for task in self._placed)
         train, val, test = (n_of[subset] for subset in SUBSETS)
-        summary = f"{train} training, {val} validation and {test} test scans"
+        summary = f"{train} training, {val} validation and {number_of(test, 'test scan')}"
         if split := self._form.mark.split_name:
             n_parts = Counter(map(self._form.part_of, self._form.in_parts(self._placed)))
             told = ", ".join(f"{part} {n}" for part, n in sorted(n_parts.items()))
-            summary = f"{train + val} labelled and {test} test scans; {split}: {told}"
-        if remark := self._form.remark(self._placed):
-            summary += f"; {remark}"
+            scans = f"{train + val} labelled and {number_of(test, 'test scan')}"
+            summary = f"{scans}; {split}: {told}"
+        elif not self._form.folds(self._placed):
+            which = f"no official split, {self._form.without_folds}"
+            summary += f"; {which} (--split_name takes one of yours)"
         if n_asked > len(self._placed):
             summary += f"; {n_asked - len(self._placed)} left out"
         if self._n_bytes:
-            summary += f"; {len(self._n_bytes)} files, {sum(self._n_bytes) / 1e9:.2f} GB, written"
+            files = number_of(len(self._n_bytes), "file")
+            summary += f"; {files}, {sum(self._n_bytes) / 1e9:.2f} GB, written"
         if self._folder.link == "symbolic":
             summary += "; links: what is written to one is written to ROOT_DIR"
         columns = ["ID", "subset", "modality", "image", "label"]
