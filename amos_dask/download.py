@@ -18,7 +18,7 @@ from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import BytesDone, Listener, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.engine.session import open_session
-from amos_dask.errors import AmosDaskError, ArchiveError, raise_on_sigterm
+from amos_dask.errors import AmosDaskError, ArchiveError, number_of, raise_on_sigterm
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
 from amos_dask.root.staging import require_room
@@ -83,7 +83,7 @@ def download(
         require_room(root, sum(_n_bytes_to_come(file, root) for file in missing), TO_COME)
         if missing:
             _fetch_all(missing, root, session.listener)
-    summary = f"{root}: {len(files)} files complete"
+    summary = f"{root}: {number_of(len(files), 'file')} complete"
     if n_there := len(files) - len(missing):
         summary += f", {n_there} of them from before"
     if unchecked := [file.name for file in files if file.md5 is None]:

@@ -24,6 +24,7 @@ from amos_dask.settings import Settings, find
 # As measured on two cores, from the program's start: imports, workers, their first look at the
 # kernels; and compiling these, once a machine.
 _SECONDS_TO_START, _SECONDS_TO_COMPILE = 4.0, 15.0
+_SECONDS_A_SAMPLE = 0.1  # of one core, however small it is
 _COLUMNS = ("ID", "subset", "modality", "reason", "todo", "read_bytes", "write_bytes", "folder")
 
 
@@ -89,6 +90,7 @@ def plan_run(
         volume = sample.volume if planned.todo.outputs else None
         sizes.append(ScanSize.of(volume, sample.n_channels))
         n_voxels = sizes[-1].n_voxels
+        seconds += _SECONDS_A_SAMPLE if made else 0.0
         seconds += n_voxels * sum(seconds_a_voxel(sample, output) for output in made)
         rows.append(_row(planned, made, n_voxels))
     rows += [_row_of_absent(absent, receipt, "") for receipt in absent.listed]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from amos_dask.engine.events import Outcome
-from amos_dask.errors import ExitCode
+from amos_dask.errors import ExitCode, number_of
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import StepResult, by_number
 from amos_dask.root.layout import CHANGES_SHEET, MANIFEST_SHEET, REGIONS_SHEET, Layout
@@ -146,7 +146,8 @@ class RunResult(_WithIssues):
 
     def _repr_html_(self) -> str:
         layout = Layout(self.root_dir)
-        done = f"{self.n_processed - self.n_failed} of {self.n_processed} samples complete"
+        n_good, samples = self.n_processed - self.n_failed, number_of(self.n_processed, "sample")
+        done = f"{n_good} of {samples} complete"
         beside = (layout.report, layout.issues_workbook, layout.dataset_manifest())
         there = (path for path in beside if path.exists())
         return self._html(f"{done} in {self.seconds:.1f} s: {self.root_dir}", there)

@@ -13,6 +13,7 @@ from amos_dask.changes import describe_changes, find_absent, prune, require_same
 from amos_dask.conclude import conclude
 from amos_dask.engine.events import Listener, Notice, Outcome
 from amos_dask.engine.session import Needs, Session, open_session
+from amos_dask.errors import number_of
 from amos_dask.issues import Issue
 from amos_dask.organised import find_organised
 from amos_dask.plan import Plan, describe_reasons, make_plan, read_headers
@@ -340,7 +341,7 @@ def _name_denoised_otherwise(session: Session, found: Found) -> None:
     receipts = (Receipts(found.layout).read(name) for name in others)
     n_others = sum(r is not None and is_denoised_otherwise(r, found.params) for r in receipts)
     if n_others:
-        were = "sample was" if n_others == 1 else "samples were"
-        told = f"{n_others} other {were} denoised with other parameters"
+        were = "was" if n_others == 1 else "were"
+        told = f"{number_of(n_others, 'other sample')} {were} denoised with other parameters"
         told += "; run without a choice of samples to make all alike"
         session.listener(Notice(told, "warning"))

@@ -831,7 +831,7 @@ def test_partial_files_are_junk_to_discover_and_no_runs_leftovers(root: Path) ->
     (root / "imagesTr").mkdir()
     (root / "imagesTr" / "amos_0001.nii.gz").write_bytes(b"")
     found = {issue.code: issue.message for issue in discover_one(str(root)).issues}
-    assert found["junk_ignored"] == "1 files: 1 partial downloads"
+    assert found["junk_ignored"] == "1 file: 1 of a partial download"
     assert "unexpected_file" not in found
 
 

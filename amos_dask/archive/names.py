@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from amos_dask.datasets import DatasetDefinition, Kind, ScanFile, fits
+from amos_dask.errors import number_of
 from amos_dask.file_refs import FileRef
 from amos_dask.issues import Issue, make_issue
 
@@ -71,7 +72,9 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
             _take_other(names, ref, path)
     if junk:
         found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
-        names.say("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
+        names.say(
+            "junk_ignored", f"{number_of(junk.total(), 'file')}: {found_junk}", action="ignored"
+        )
     return names
 
 
@@ -98,7 +101,7 @@ def _junk(path: PurePosixPath) -> str | None:
     if path.name in _JUNK_NAMES:
         return path.name
     if path.name.lower().endswith(_JUNK_SUFFIXES):
-        return "partial downloads"
+        return "of a partial download"
     return None
 
 

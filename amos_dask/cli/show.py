@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amos_dask.cli.fitting import fitted
-from amos_dask.errors import number_of
+from amos_dask.errors import number_are, number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,22 +107,15 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
             ("issues", result.root_dir / "descriptor" / "issues.xlsx"),
             ("manifests", f"{result.root_dir / 'grouped' / 'dataset_manifest.xlsx'} and beside it"),
         ),
-        f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.",
+        f"{good} of {number_of(result.n_processed, 'sample')} complete in {result.seconds:.1f} s.",
         *(f"{number_of(number, 'sample')} {remark}." for number, remark in remarks if number),
         *([_replaced_line(result.replaced_bytes)] if result.replaced_bytes else ()),
-        *_explanation(result.issues),
     ]
     return _close(arguments, result.exit_code, content, lines)
 
 
 def _replaced_line(n_bytes: int) -> str:
     return f"replaced/ holds {_size(n_bytes)} that had to make way; it is yours to empty."
-
-
-def _explanation(issues: Iterable[Issue]) -> list[str]:
-    """Return how to learn what the most important code means."""
-    ranked = sorted((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
-    return [f"What a code means: amos-dask explain {ranked[0][1]}"] if ranked else []
 
 
 def close_plan(plan: RunPlan, arguments: Mapping[str, Any]) -> int:
@@ -162,8 +155,7 @@ def close_plan(plan: RunPlan, arguments: Mapping[str, Any]) -> int:
 
 def _number_to_do(n_todo: int, n_samples: int) -> str:
     others = n_samples - n_todo
-    are = "is" if others == 1 else "are"
-    rest = f"; {number_of(others, 'other')} {are} complete" if others else ""
+    rest = f"; {number_are(others, 'other')} complete" if others else ""
     return f"{n_todo} of {number_of(n_samples, 'sample')}{rest}"
 
 
@@ -248,7 +240,6 @@ def _close_result(
         **told,
     }
     lines = [*lines, result.summary, *(f"  {path}" for path in result.outputs)]
-    lines += _explanation(i for i in result.issues if i.severity != "info")
     return _close(arguments, result.exit_code, content, lines, is_answer=is_answer)
 
 
@@ -327,7 +318,9 @@ def _counts(issues: Iterable[Issue]) -> list[str]:
     rows = [
         (f"{_SEVERITIES[rank]:<7}  {code}", f"{n:,}") for (rank, code), n in sorted(kinds.items())
     ]
-    return _table(*rows) if rows else []
+    if not rows:
+        return []
+    return [*_table(*rows)[:-1], f"  amos-dask explain {min(kinds)[1]}  says what that means", ""]
 
 
 def _first(lines: Sequence[str], most: int, what: str, which: str = "") -> list[str]:
