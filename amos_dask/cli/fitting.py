@@ -6,29 +6,24 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 _INDENT = "    "
 _LAST_COLUMN = re.compile(r"^(.*\S) {2,}(\S.*)$")
 
 
-def fitted(lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines as they are, or, where stdout is a terminal, as many as it has room for.
+def fitted(line: str) -> list[str]:
+    """Return a line as it is or, where stdout is a terminal, in parts for which it has room.
 
     No word is broken, so that a path, though too long for the terminal, can be copied.
 
     Parameters
     ----------
-    lines : iterable of str
-        Without ends.
+    line : str
+        Without its end.
     """
-    is_terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns
-    for line in lines:
-        if is_terminal and len(line) > width:
-            yield from _broken(line, width)
-        else:
-            yield line
+    return [*_broken(line, width)] if sys.stdout.isatty() and len(line) > width else [line]
 
 
 def _broken(line: str, width: int) -> Iterator[str]:

@@ -64,8 +64,7 @@ def show_codes(codes: Sequence[str]) -> None:
             hint = f"did you mean {near[0]}?" if near else "'amos-dask explain' lists all."
             raise click.UsageError(f"there is no code {code}; {hint}")
         severity, meaning = meanings[code]
-        for line in fitted([f"{severity}: {code}: {meaning}"]):
-            click.echo(_coloured(line))
+        _echo(f"{severity}: {code}: {meaning}")
 
 
 def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
@@ -262,16 +261,23 @@ def _close(
     With ``--quiet`` and when all went well that is what is gone of the data; or all of it, where it
     is what was asked for.
     """
-    if arguments.get("progress") == "json":
+    is_json = arguments.get("progress") == "json"
+    if is_json:
         severity = "error" if exit_code else "info"
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         told = {"event": "Result", "time": now, "severity": severity, **content}
         lines = [json.dumps(told, default=str)]  # paths are text
     is_quiet = arguments.get("progress") == "none" and not (exit_code or is_answer)
-    shown = lines if arguments.get("progress") == "json" else fitted(lines)
-    for line in fitted(filter(_is_of_loss, lines)) if is_quiet else shown:
-        click.echo(_coloured(line), color=False if os.environ.get("NO_COLOR") else None)
+    for line in filter(_is_of_loss, lines) if is_quiet else lines:
+        click.echo(line) if is_json else _echo(line)
     return int(exit_code)
+
+
+def _echo(line: str) -> None:
+    """Print a line with its severity in colour, in parts where the terminal is narrow."""
+    first, *rest = fitted(line)
+    for part in (_coloured(first), *rest):
+        click.echo(part, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def _is_of_loss(line: str) -> bool:

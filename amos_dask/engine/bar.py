@@ -10,6 +10,7 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from amos_dask.engine.events import (
@@ -52,7 +53,7 @@ class _Times(ProgressColumn):
     """How long it has taken and how long it takes yet, as far as that is known."""
 
     def __init__(self, width: int) -> None:
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self._width = width
 
     def render(self, task: Task) -> Text:
@@ -97,7 +98,7 @@ class _Bar:
                     self._print(f"{in_words(work)}: {name} failed", "error")
             case TasksRunning(work, names):
                 _, total, _ = self._counts[work]
-                shown = running(names, 1 if self._progress.console.width < _WIDE else 3)
+                shown = running(names if self._progress.console.width >= _WIDE else names[:1], 3)
                 self._progress.update(self._bars[work, ""], count=f"0/{total}, {shown}")
             case BytesDone(work, name, n_bytes, total):
                 text = bytes_text(event)
