@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from amos_dask.errors import ArchiveError
+from amos_dask.errors import ArchiveError, number_of
 from amos_dask.issues import Issue, make_issue
 from amos_dask.params import DenoiseParams
 from amos_dask.plan import Plan
@@ -101,13 +101,13 @@ def _describe_made(n_whole: int, n_masks: int) -> str:
         return "nothing is made anew"
     if not n_whole:
         return f"the masks of {_samples(n_masks)} are made anew"
-    others = f" and the masks of {n_masks} others" if n_masks else ""
+    others = f" and the masks of {number_of(n_masks, 'other')}" if n_masks else ""
     are = "is" if n_whole == 1 and not n_masks else "are"
     return f"{_samples(n_whole)}{others} {are} made anew"
 
 
 def _samples(n: int) -> str:
-    return "1 sample" if n == 1 else f"{n} samples"
+    return number_of(n, "sample")
 
 
 # More than one finished sample of ten that leaves at once is an error rather than a withdrawal.

@@ -23,7 +23,7 @@ from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.options import options_of
 from amos_dask.engine.session import Needs, open_session
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.records import Sample
 from amos_dask.root.choices import find_archives, layout_for
 from amos_dask.root.layout import Layout, absolute
@@ -103,7 +103,7 @@ def check_cluster(
         views = look_at_workers(client, needs.to_read, needs.to_write, n_workers=expected)
         problems = find_problems(views)
         if len(views) < expected:
-            problems.append(f"{len(views)} of {expected} workers have started")
+            problems.append(f"{len(views)} of {number_of(expected, 'worker')} started")
         if locations:
             samples = discover(locations, definition).samples
             problems += _find_shortages(views, samples, layout)

@@ -8,7 +8,7 @@ from typing import Any
 from amos_dask.archive.discover import discover
 from amos_dask.datasets import AMOS22
 from amos_dask.engine.events import Listener
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.phantom import write_archive
 from amos_dask.results import RunResult
 from amos_dask.run import run
@@ -55,7 +55,8 @@ def demo(
         n_scans = len(discover([str(archive)], AMOS22).samples)
         if n_scans != n_ct + n_mri:
             raise AmosDaskError(
-                f"{archive} of an earlier demo holds {n_scans} scans; choose another folder."
+                f"{archive} of an earlier demo holds {number_of(n_scans, 'scan')}; choose another "
+                "folder."
             )
     else:
         archive = write_archive(download, n_ct=n_ct, n_mri=n_mri, form="zip").path

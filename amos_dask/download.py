@@ -141,7 +141,7 @@ def _of_record(
     try:
         listed = _read_record(published.where, () if mirror else RECORD_PAUSES_SECONDS)
     except ArchiveError as error:
-        listener(Notice(f"{error} Going by what is known of {published.name}."))
+        listener(Notice(f"{error} Going by what is known of {published.name}.", "warning"))
         listed = {}
     if unlabelled:
         of_record = [name for name in definition.unlabelled.published if name in listed]

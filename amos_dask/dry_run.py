@@ -10,6 +10,7 @@ import pandas as pd
 
 from amos_dask.changes import Absent, describe_changes, find_absent, require_same_archive
 from amos_dask.file_refs import FileRef
+from amos_dask.kernels import are_compiled
 from amos_dask.plan import Planned, make_plan
 from amos_dask.records import Sample
 from amos_dask.results import RunPlan
@@ -20,6 +21,10 @@ from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.todo import ScanSize, seconds_a_voxel, written_bytes_a_voxel
 from amos_dask.settings import Settings, find
 
+# As measured on two cores, from the program's start: imports, workers, their first look at the
+# kernels; and compiling these, once a machine.
+_SECONDS_TO_START, _SECONDS_TO_COMPILE = 4.0, 15.0
+_SECONDS_A_SAMPLE = 0.1  # of one core, however small it is
 _COLUMNS = ("ID", "subset", "modality", "reason", "todo", "read_bytes", "write_bytes", "folder")
 
 
@@ -85,12 +90,17 @@ def plan_run(
         volume = sample.volume if planned.todo.outputs else None
         sizes.append(ScanSize.of(volume, sample.n_channels))
         n_voxels = sizes[-1].n_voxels
+        seconds += _SECONDS_A_SAMPLE if made else 0.0
         seconds += n_voxels * sum(seconds_a_voxel(sample, output) for output in made)
         rows.append(_row(planned, made, n_voxels))
     rows += [_row_of_absent(absent, receipt, "") for receipt in absent.listed]
     removal = "removal" if prune else ""
     rows += [_row_of_absent(absent, receipt, removal) for receipt in absent.withdrawn]
     samples = pd.DataFrame(rows, columns=list(_COLUMNS))
+    is_compiled = are_compiled()
+    startup = _SECONDS_TO_START + (0.0 if is_compiled else _SECONDS_TO_COMPILE)
+    if not any(planned.todo.outputs for planned in plan.samples):
+        startup = 0.0  # nothing is started
     return RunPlan(
         root_dir=found.layout.root,
         archive=found.archive.shown,
@@ -100,6 +110,8 @@ def plan_run(
         peak_memory_bytes=max(size.peak_bytes for size in sizes),
         cpu_seconds=seconds,
         changes=describe_changes(found, plan),
+        startup_seconds=startup,
+        are_kernels_compiled=is_compiled,
     )
 
 

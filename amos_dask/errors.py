@@ -148,6 +148,11 @@ def raise_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def number_of(n: int, what: str) -> str:
-    """Return such as ``1 issue`` or ``2 issues``."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+def number_of(n: int, what: str, plural: str = "") -> str:
+    """Return such as ``1 issue``, ``2 issues`` or ``1,234 patients``, with the plural where odd."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {plural or what + 's'}"
+
+
+def number_are(n: int, what: str) -> str:
+    """Return such as ``1 voxel is`` or ``2 voxels are``."""
+    return f"{number_of(n, what)} {'is' if n == 1 else 'are'}"

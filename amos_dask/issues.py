@@ -77,6 +77,7 @@ CATALOGUE: Mapping[str, Severity] = {
     "patient_crosses_split": "info",
     "duplicate_scan": "info",
     "unassigned_sample": "warning",
+    "only_fold": "warning",
     "outdated_output": "info",
     "workbook_locked": "error",
     # what `verify` finds

@@ -12,6 +12,7 @@ import pandas as pd
 
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import Session, open_session
+from amos_dask.errors import number_of
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.records import SampleRecord, Step, by_number
 from amos_dask.results import CommandResult, all_issues, step_results
@@ -175,10 +176,10 @@ def _describe(found: Leaks, split_name: str | None) -> str:
     count = Counter(leak.code for leak in found.found)
     name = f"split {split_name!r}" if split_name is not None else "the official split"
     n_errors = sum(issue.severity == "error" for issue in found.issues)
-    rest = f"; {n_errors} scans could not be compared" if n_errors else ""
+    rest = f"; {number_of(n_errors, 'scan')} could not be compared" if n_errors else ""
     return (
-        f"{count[_PATIENT]} patients and {count[_DUPLICATE]} groups of duplicate scans cross "
-        f"{name}{rest}."
+        f"{number_of(count[_PATIENT], 'patient')} and "
+        f"{number_of(count[_DUPLICATE], 'group')} of duplicate scans cross {name}{rest}."
     )
 
 

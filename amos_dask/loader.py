@@ -92,7 +92,7 @@ class AMOS:
         )
 
     def __repr__(self) -> str:
-        return f"AMOS({self.root!r}): {len(self)} scans"
+        return f"AMOS({self.root!r}): {len(self)} {'scan' if len(self) == 1 else 'scans'}"
 
     def __len__(self) -> int:
         return len(self._scans)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from amos_dask.archive.discover import Discovery
 from amos_dask.engine.events import Notice
 from amos_dask.engine.session import Session
+from amos_dask.errors import number_of
 from amos_dask.issues import Issue
 from amos_dask.records import HeaderCheck, Sample
 from amos_dask.results import failure_issue
@@ -153,7 +154,7 @@ def _tells_of(known: HeaderCheck, sample: Sample, receipt: Receipt, origin: Orig
 def describe_reasons(reasons: Mapping[str, int]) -> str:
     """Return such as ``12 samples: 10 complete, 2 changed``."""
     ordered = [f"{reasons[reason]} {reason}" for reason in Reason if reasons.get(reason)]
-    return f"{sum(reasons.values())} samples: {', '.join(ordered)}"
+    return f"{number_of(sum(reasons.values()), 'sample')}: {', '.join(ordered)}"
 
 
 def read_headers(
@@ -172,7 +173,7 @@ def read_headers(
     for issue in issues:
         is_of_dataset = issue.severity == "warning" and not issue.sample
         if is_of_dataset or issue.code == "mr_metadata_offset":
-            session.listener(Notice(issue.message))
+            session.listener(Notice(issue.message, issue.severity))
     unread = [sample for sample in archive.samples if sample.sample_id not in headers]
     for outcome in session.map("headers", check_headers, unread):
         if outcome.value is None:

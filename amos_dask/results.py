@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from amos_dask.engine.events import Outcome
-from amos_dask.errors import ExitCode
+from amos_dask.errors import ExitCode, number_of
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import StepResult, by_number
 from amos_dask.root.layout import CHANGES_SHEET, MANIFEST_SHEET, REGIONS_SHEET, Layout
@@ -146,7 +146,8 @@ class RunResult(_WithIssues):
 
     def _repr_html_(self) -> str:
         layout = Layout(self.root_dir)
-        done = f"{self.n_processed - self.n_failed} of {self.n_processed} samples complete"
+        n_good, samples = self.n_processed - self.n_failed, number_of(self.n_processed, "sample")
+        done = f"{n_good} of {samples} complete"
         beside = (layout.report, layout.issues_workbook, layout.dataset_manifest())
         there = (path for path in beside if path.exists())
         return self._html(f"{done} in {self.seconds:.1f} s: {self.root_dir}", there)
@@ -180,6 +181,11 @@ class RunPlan:
         About how long one core takes.
     changes : str
         Which choices of the last run change, and what is made anew; empty where none does.
+    startup_seconds : float
+        About how long workers of this machine take until the first of them begins, with compiling
+        where the kernels are not compiled yet; 0 when nothing is to be processed.
+    are_kernels_compiled : bool
+        Whether an earlier run on this machine has compiled them.
     """
 
     root_dir: Path
@@ -190,6 +196,8 @@ class RunPlan:
     peak_memory_bytes: int
     cpu_seconds: float
     changes: str = ""
+    startup_seconds: float = 0.0
+    are_kernels_compiled: bool = True
 
 
 Value = TypeVar("Value")

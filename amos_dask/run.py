@@ -13,6 +13,7 @@ from amos_dask.changes import describe_changes, find_absent, prune, require_same
 from amos_dask.conclude import conclude
 from amos_dask.engine.events import Listener, Notice, Outcome
 from amos_dask.engine.session import Needs, Session, open_session
+from amos_dask.errors import number_of
 from amos_dask.issues import Issue
 from amos_dask.organised import find_organised
 from amos_dask.plan import Plan, describe_reasons, make_plan, read_headers
@@ -187,7 +188,7 @@ def run(
                     made, counts, outputs = _run(session, found, own)
             except KeyboardInterrupt:
                 how = "interrupted; what is complete stays, the same command goes on from there"
-                session.listener(Notice(how))
+                session.listener(Notice(how, "warning"))
                 raise
     return _result(found, made, counts, outputs, time.perf_counter() - start)
 
@@ -214,7 +215,9 @@ def _run(
     if settings.prune:
         absent, folders = prune(absent), find_samples_of(layout)
         for issue in absent.removed:
-            session.listener(Notice(f"{issue.sample}: {issue.message}; {issue.action}"))
+            session.listener(
+                Notice(f"{issue.sample}: {issue.message}; {issue.action}", issue.severity)
+            )
     organised = find_organised(session, found, made.results, folders)
     _name_denoised_otherwise(session, found)
     log = IssueLog(layout.issue_log)
@@ -311,7 +314,7 @@ def _result(
 def _say_what_is_otherwise(session: Session, found: Found, plan: Plan) -> None:
     """Say what changes of what is remembered, and which exclusions speak of no sample."""
     if changes := describe_changes(found, plan):
-        session.listener(Notice(changes))
+        session.listener(Notice(changes, "warning"))
     label_map = found.params.label_map
     if left := found.layout.dataset.not_denoised(label_map):
         names = ", ".join(name for label, name in label_map.names().items() if label in left)
@@ -320,14 +323,16 @@ def _say_what_is_otherwise(session: Session, found: Found, plan: Plan) -> None:
     there = {sample.sample_id for sample in found.archive.samples}
     if absent := found.exclusions.by_sample.keys() - there:
         names = ", ".join(sorted(absent))
-        session.listener(Notice(f"excluded from denoising, but not in the archive: {names}"))
+        told = f"excluded from denoising, but not in the archive: {names}"
+        session.listener(Notice(told, "warning"))
 
 
 def _name_ended(session: Session, found: Found) -> None:
     """Say what was excluded from denoising and is not by the list that was given."""
     kept = find_exclusions(found.layout, None, found.params.label_map)
     if ended := found.exclusions.find_ended(kept, found.params.label_map.names()):
-        session.listener(Notice(f"no longer excluded from denoising: {'; '.join(ended)}"))
+        told = f"no longer excluded from denoising: {'; '.join(ended)}"
+        session.listener(Notice(told, "warning"))
 
 
 def _name_denoised_otherwise(session: Session, found: Found) -> None:
@@ -336,6 +341,7 @@ def _name_denoised_otherwise(session: Session, found: Found) -> None:
     receipts = (Receipts(found.layout).read(name) for name in others)
     n_others = sum(r is not None and is_denoised_otherwise(r, found.params) for r in receipts)
     if n_others:
-        were = "sample was" if n_others == 1 else "samples were"
-        told = f"{n_others} other {were} denoised with other parameters"
-        session.listener(Notice(f"{told}; run without a choice of samples to make all alike"))
+        were = "was" if n_others == 1 else "were"
+        told = f"{number_of(n_others, 'other sample')} {were} denoised with other parameters"
+        told += "; run without a choice of samples to make all alike"
+        session.listener(Notice(told, "warning"))

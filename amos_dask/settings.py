@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amos_dask.archive.discover import Discovery, discover
-from amos_dask.errors import AmosDaskError, ArchiveError
+from amos_dask.errors import AmosDaskError, ArchiveError, number_of
 from amos_dask.labels import LabelMap, label_key
 from amos_dask.params import Exclusions, Params, require_threshold
 from amos_dask.records import Sample
@@ -139,7 +139,7 @@ def find(settings: Settings) -> Found:
     if not samples and archive.samples:
         raise AmosDaskError(
             "--ids, --subset and --modality together choose none of the "
-            f"{len(archive.samples)} samples."
+            f"{number_of(len(archive.samples), 'sample')}."
         )
     label_map = _choose_label_map(layout, settings)
     denoise = choose_denoising(

@@ -23,7 +23,7 @@ from amos_dask.archive.locations import shown
 from amos_dask.archive.published import read_md5
 from amos_dask.archive.remote import PASSING_STATUSES, scrubbed
 from amos_dask.datasets import PublishedFile
-from amos_dask.engine.events import BytesDone, Listener, Notice
+from amos_dask.engine.events import BytesDone, Listener, Notice, Severity
 from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.root.staging import flush_to_disk, remove_if_empty, require_room
 
@@ -185,7 +185,7 @@ class _Transfer:
                     "it was kept, download it again"
                 )
             is_begun = False
-            self._say("what was there is not the beginning of it; it is fetched anew")
+            self._say("what was there is not the beginning of it; it is fetched anew", "warning")
             self._receive_all()
 
     def _receive_all(self) -> None:
@@ -227,7 +227,7 @@ class _Transfer:
                 "choose another source"
             )
         if start == 0 and self._n_there:
-            self._say("the server begins anew")
+            self._say("the server begins anew", "warning")
             self._restart()
         if n_bytes == 0:
             raise self._error("the server has nothing in it")
@@ -270,7 +270,7 @@ class _Transfer:
             kept = f"; {self._n_there} bytes are kept" if self._n_there else ""
             raise self._error(f"{error}{kept}; run the same command again later") from error
         pause = max(PAUSES_SECONDS[n_failures - 1], error.wait_seconds)
-        self._say(f"{error}; next attempt in {pause:.0f} s")
+        self._say(f"{error}; next attempt in {pause:.0f} s", "warning")
         sleep(pause)
 
     def _tell(self, work: str, n_bytes: int, total: int | None, *, now: bool = False) -> None:
@@ -279,8 +279,8 @@ class _Transfer:
             self._next_event = clock + SECONDS_BETWEEN_EVENTS
             self._listener(BytesDone(work, self._file.name, n_bytes, total or None))
 
-    def _say(self, message: str) -> None:
-        self._listener(Notice(f"{self._file.name}: {message}"))
+    def _say(self, message: str, severity: Severity = "info") -> None:
+        self._listener(Notice(f"{self._file.name}: {message}", severity))
 
     def _error(self, message: str) -> ArchiveError:
         return ArchiveError(f"{shown(self._file.where)}: {message}.")

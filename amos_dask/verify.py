@@ -25,6 +25,7 @@ from amos_dask.errors import (
     ArchiveError,
     DamagedArchiveError,
     ManifestError,
+    number_of,
     raise_on_sigterm,
 )
 from amos_dask.export.verify_export import find_exports_at, verify_exports, with_outdated_exports
@@ -151,7 +152,7 @@ def _conclude(
 ) -> CommandResult:
     issues = in_order(issues)
     n = sum(issue.severity == "error" for issue in issues)
-    findings = f"{n} finding{'s' if n > 1 else ''} (see above)"
+    findings = f"{number_of(n, 'finding')} (see above)"
     state = f"{unsound}, {findings}; {advice}." if n else f"sound: {sound}."
     return CommandResult((), n_samples, f"{where}: {state}", tuple(issues))
 
@@ -200,7 +201,7 @@ def _verify_archive(
         seen = f"headers, of {n_without_end} no ends as the zip packs them"
     how = "all voxels decoded" if full else f"{seen}; --full decodes all voxels"
     n_files = sum(sample.n_files for sample in looked_at)
-    sound = f"{len(looked_at)} samples, {n_files} files ({how})"
+    sound = f"{number_of(len(looked_at), 'sample')}, {number_of(n_files, 'file')} ({how})"
     return conclude(len(samples), issues, sound=sound)
 
 
@@ -233,7 +234,7 @@ def _verify_root(
         for issue in read_issues(layout.descriptor / "issues.jsonl")
         if issue.severity == "error" and (selection.is_everything or issue.sample in told)
     ]
-    written = f"{sum(s.n_files for s in verified.values())} files as they were written"
+    written = number_of(sum(s.n_files for s in verified.values()), "file") + " as written"
     if n_edited := sum(sample.n_edited for sample in verified.values()):
         written += f", {n_edited} of them edited by hand"
     how = "all images decoded" if full else "sizes and checksums; --full decodes all images"
@@ -241,7 +242,7 @@ def _verify_root(
         str(layout.root),
         len(results),
         issues,
-        sound=f"{len(results)} samples, {written} ({how})",
+        sound=f"{number_of(len(results), 'sample')}, {written} ({how})",
         unsound="not as it was written" if is_altered else "as it was written, with errors",
         advice=_advise(issues),
     )
@@ -300,7 +301,7 @@ def _verify_choices(layout: Layout, samples: Mapping[str, Verified]) -> Iterator
             names += [name] if is_other else []
     for path, names in others.items():
         if names:
-            n = f"{len(names)} sample{'s' if len(names) > 1 else ''} such as {names[0]}"
+            n = f"{number_of(len(names), 'sample')} such as {names[0]}"
             yield changed(f"is not what {n} was made with{_TAKEN_UP}", file=layout.shown(path))
 
 
@@ -340,7 +341,8 @@ def _verify_manifests(layout: Layout, samples: Sequence[Verified | None]) -> Ite
 def _compare_counts(counts: TableCounts, samples: Sequence[Verified]) -> Iterator[str]:
     """Yield what tells that the manifests were made from other samples than there are now."""
     if counts.n_samples != len(samples):
-        yield f"the manifests list {counts.n_samples} samples, there are {len(samples)}"
+        n_listed = number_of(counts.n_samples, "sample")
+        yield f"the manifests list {n_listed}, there are {len(samples)}"
     with_masks = [sample.n_regions for sample in samples if sample.n_regions]
     for threshold, *listed in counts.n_regions:
         if not all(threshold in found for found in with_masks):

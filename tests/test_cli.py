@@ -24,7 +24,7 @@ from amos_dask import ClusterOptions, CommandResult, RunPlan, RunResult, Selecti
 from amos_dask.cli import main
 from amos_dask.datasets import PACKAGED, find_definition
 from amos_dask.errors import AmosDaskError, InconsistentDatasetError, ManifestError, Terminated
-from amos_dask.issues import make_issue
+from amos_dask.issues import CATALOGUE, make_issue
 from amos_dask.phantom import Archive
 from amos_dask.root.table_state import TableCounts
 
@@ -111,6 +111,8 @@ def run_plan() -> RunPlan:
         n_bytes_to_write=60_000,
         peak_memory_bytes=500_000_000,
         cpu_seconds=90.04,
+        startup_seconds=19.0,
+        are_kernels_compiled=False,
     )
 
 
@@ -445,10 +447,10 @@ def test_a_plan_says_what_is_to_be_done_why_and_what_it_costs(library: Library) 
     ]
     assert lines[1:] == [
         "archive:       AMOS22/archive",
-        "would process: 1 of 2 samples; the others are complete",
-        "would read:    0.00 GB",
-        "would write:   about 0.00 GB to AMOS22",
-        "would take:    about 1.5 minutes of one core",
+        "would process: 1 of 2 samples; 1 other is complete",
+        "would read:    2.0 MB",
+        "would write:   about 0.1 MB to AMOS22",
+        "would take:    about 19 s to start and compile, then about 1.5 minutes of one core",
         "memory:        0.5 GB a worker",
     ]
 
@@ -783,10 +785,33 @@ def test_help_says_what_every_option_is_for(command: str) -> None:
     assert [option.name for option in options if not option.help and option.name != "form"] == []
 
 
-@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("columns", [60, 80, 100])
 def test_no_summary_in_the_groups_help_is_cut_off(columns: int) -> None:
     listed = help_of("", columns).split("Commands:\n")[1]
     assert [line.strip() for line in listed.splitlines() if line.rstrip().endswith("...")] == []
+
+
+def test_a_code_is_explained_by_the_words_of_the_documents() -> None:
+    result = invoke("explain", "label_vanished")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("warning: label_vanished: ")
+    page = Path(__file__).parents[1] / "docs" / "reference" / "issues.md"
+    assert result.stdout.split(": ", 2)[2].strip() in page.read_text(encoding="utf-8")
+
+
+def test_all_codes_are_explained_and_a_code_that_is_none_is_said_with_the_nearest() -> None:
+    lines = invoke("explain").stdout.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [[s, code] for code, s in CATALOGUE.items()]
+    result = invoke("explain", "label_vanishd")
+    assert result.exit_code == 2
+    assert "did you mean label_vanished?" in result.stderr
+
+
+def test_a_run_says_how_to_learn_what_its_codes_mean(library: Library) -> None:
+    library.answer("run", run_result(WARNING))
+    assert f"amos-dask explain {WARNING.code}" in invoke("run", "d").stdout
+    library.answer("run", run_result())
+    assert "explain" not in invoke("run", "d").stdout
 
 
 def test_the_groups_help_lists_the_commands_in_the_tutorials_order() -> None:
@@ -795,7 +820,9 @@ def test_the_groups_help_lists_the_commands_in_the_tutorials_order() -> None:
     assert re.findall(r"^  ([a-z][\w-]+)  ", listed, re.MULTILINE) == [
         *COMMANDS[:4],
         "datasets",
-        *COMMANDS[4:],
+        *COMMANDS[4:14],
+        "explain",
+        *COMMANDS[14:],
         *groups,
     ]
 
@@ -889,8 +916,10 @@ def test_progress_and_result_of_a_real_command_are_json_line_by_line(
     lines = json_lines(result.stdout)
     events = [line["event"] for line in lines]
     n_samples = lines[-1]["n_samples"]
-    assert events[:2] == ["Notice", "Notice"]  # the dashboard, and the row that MR scans take
-    assert events[2:-1] == ["PhaseStarted", *["TaskEnded"] * n_samples, "PhaseEnded"]
+    # The row that MR scans take, and the dashboard.
+    assert events[:3] == ["Notice", "Waiting", "Notice"]
+    events = [event for event in events if event != "TasksRunning"]  # where the machine is slow
+    assert events[3:-1] == ["PhaseStarted", *["TaskEnded"] * n_samples, "PhaseEnded"]
     assert events[-1] == "Result"
     assert lines[-1]["exit_code"] == result.exit_code
     assert lines[-1]["outputs"] == [str(output)]

@@ -64,7 +64,7 @@ def test_labels_that_a_definition_gains_are_those_of_the_label_map(
     whole.write("a/ct.nii.gz")
     whole.write("a/seg.nii.gz", mask((1, 4)))
     assert whole.run().exit_code == amos_dask.ExitCode.SAMPLES_FAILED
-    assert "labels 4 are not in the label map" in whole.said("unknown_label")
+    assert "label 4 is not in the label map" in whole.said("unknown_label")
     change(whole, "3: cyst", "3: cyst, 4: bone")
     assert whole.run().exit_code == amos_dask.ExitCode.DONE
     assert whole.path("a_mask_04_bone.nii.gz").exists()

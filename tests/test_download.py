@@ -272,7 +272,7 @@ def test_a_server_without_ranges_begins_anew(zenodo: Zenodo, root: Path) -> None
     download(root, notices.append)
     require_complete(root)
     assert zenodo.ranges(ZIP) == [None, "bytes=200000-"]
-    assert Notice("amos22.zip: the server begins anew") in notices
+    assert Notice("amos22.zip: the server begins anew", "warning") in notices
 
 
 def test_a_server_without_ranges_that_cuts_is_given_up(
@@ -391,7 +391,7 @@ def test_a_server_that_asks_to_wait_is_obeyed(
     require_complete(root)
     assert waits == [77]
     answer = "amos22.zip: the server answers 429 Too Many Requests and asks to wait 77 s"
-    assert Notice(f"{answer}; next attempt in 77 s") in notices
+    assert Notice(f"{answer}; next attempt in 77 s", "warning") in notices
 
 
 def test_a_server_that_asks_for_hours_is_not_waited_for(
@@ -832,7 +832,7 @@ def test_partial_files_are_junk_to_discover_and_no_runs_leftovers(root: Path) ->
     (root / "imagesTr").mkdir()
     (root / "imagesTr" / "amos_0001.nii.gz").write_bytes(b"")
     found = {issue.code: issue.message for issue in discover_one(str(root)).issues}
-    assert found["junk_ignored"] == "1 files: 1 partial downloads"
+    assert found["junk_ignored"] == "1 file: 1 of a partial download"
     assert "unexpected_file" not in found
 
 
@@ -956,7 +956,7 @@ def test_progress_counts_files_and_bytes(zenodo: Zenodo, root: Path) -> None:
     done = [event.n_bytes for event in counts if event.work == "download"]
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0, N_BYTES)
-    assert Notice("amos22.zip: the connection was cut; next attempt in 1 s") in events
+    assert Notice("amos22.zip: the connection was cut; next attempt in 1 s", "warning") in events
 
 
 def test_what_is_gone_on_with_is_said(zenodo: Zenodo, root: Path) -> None:

@@ -447,7 +447,7 @@ def test_what_is_not_known_to_have_changed_is_said(place: Place) -> None:
 def test_restore_gives_the_masks_back_bit_for_bit(place: Place, made: dict[str, Path]) -> None:
     stamps = place.stamps()
     said = place.undo("--ids", "1,507").stdout
-    assert said.startswith("2 masks are as they were before denoising; the next 'amos-dask run'")
+    assert said.startswith("2 masks are as before denoising; the next 'amos-dask run'")
     for seq in FEMALE:
         before = place.undenoised(seq)
         assert (before != voxels(sample_dir(made["plain"], seq) / f"amos_{seq}_mask.nii.gz")).any()
@@ -500,7 +500,7 @@ def test_restore_again_changes_nothing(place: Place) -> None:
     place.undo("--ids", "4")
     before = contents(place.root)
     said = place.undo("--ids", "4").stdout
-    assert said.startswith("0 masks are as they were before denoising; 1 were not denoised\n")
+    assert said.startswith("0 masks are as before denoising; 1 was not denoised\n")
     assert_same(before, contents(place.root))
 
 
@@ -520,7 +520,7 @@ def test_a_mask_that_cannot_be_had_back_stays_and_is_an_issue(place: Place, dama
     before = images(place.root)
     said = place.undo("--ids", "4", exit_code=3).stdout
     assert errors(place.root) == {("amos_0004", "not_restorable")}
-    assert "0 masks are as they were before denoising" in said
+    assert "0 masks are as before denoising" in said
     assert_same(before, images(place.root))
     place.run()
     assert errors(place.root) == set()
@@ -564,4 +564,4 @@ def test_restore_says_so_as_json(place: Place) -> None:
     words = ("restore", "--root_dir", place.grouped, "--ids", "4", "--json", "--cluster", address)
     line = json.loads(program(*words).stdout.splitlines()[-1])
     assert (line["exit_code"], line["n_samples"]) == (0, 1)
-    assert line["summary"].startswith("1 masks are")
+    assert line["summary"].startswith("1 mask is")

@@ -7,12 +7,14 @@ import json
 import os
 import pty
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,9 +22,12 @@ from amos_dask.engine.events import (
     BytesDone,
     Event,
     JsonLines,
+    NotebookLine,
     Notice,
     PlainLines,
     TaskEnded,
+    TasksRunning,
+    Waiting,
     WorkEnded,
     WorkStarted,
     ignore,
@@ -172,6 +177,60 @@ def test_bytes_without_a_known_end_or_from_the_beginning_again_tell_no_time(
     ]
 
 
+def test_a_log_says_what_runs_until_the_first_task_ends(
+    lines: PlainLines, stream: io.StringIO, clock: Clock
+) -> None:
+    lines(WorkStarted("sample", 9))
+    for _ in range(14):
+        clock.now += 1.0
+        lines(TasksRunning("sample", ("amos_0001", "amos_0004")))
+    assert stream.getvalue().splitlines()[1:] == [
+        "processing samples: amos_0001, amos_0004 running, 5 s elapsed",
+        "processing samples: amos_0001, amos_0004 running, 10 s elapsed",
+    ]
+
+
+def test_a_warning_says_that_it_is_one(lines: PlainLines, stream: io.StringIO) -> None:
+    lines(Notice("there are no workers now; waiting", "warning"))
+    assert stream.getvalue() == "warning: there are no workers now; waiting\n"
+
+
+# ---------------------------------------------------------------- a notebook
+
+
+def test_in_a_notebook_one_line_changes_and_warnings_stay(
+    stream: io.StringIO, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[list[str]] = []
+
+    class Handle:
+        def __init__(self, text: dict[str, str]) -> None:
+            self.texts = [text["text/plain"]]
+            shown.append(self.texts)
+
+        def update(self, text: dict[str, str], raw: bool) -> None:
+            self.texts.append(text["text/plain"])
+
+    module = ModuleType("IPython.display")
+    module.display = lambda text, raw, display_id: Handle(text)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    line = NotebookLine(stream, clock)
+    line(Waiting("starting workers"))
+    line(Notice("the csv is not there", "warning"))
+    line(WorkStarted("sample", 2))
+    line(ended(1))
+    line(ended(2, failed=True))
+    line(WorkEnded("sample"))
+    (texts,) = shown
+    assert texts[0] == "starting workers"
+    assert texts[-1].startswith("processing samples: 2 of 2 done")
+    assert stream.getvalue().splitlines() == [
+        "warning: the csv is not there",
+        "processing samples: amos_0002 failed",
+    ]
+
+
 # ---------------------------------------------------------------- JSON lines
 
 EVERY_EVENT: list[Event] = [
@@ -181,6 +240,9 @@ EVERY_EVENT: list[Event] = [
     ended(4, failed=True),
     BytesDone("sample", "a.zip", 5, None),
     WorkEnded("sample"),
+    Waiting("loading kernels"),
+    TasksRunning("sample", ("amos_0001",)),
+    Notice("all workers are out of memory; waiting", "warning"),
 ]
 
 
@@ -192,7 +254,7 @@ def test_every_event_is_one_json_object_on_one_line(stream: io.StringIO) -> None
     times = [datetime.fromisoformat(line.pop("time")) for line in found]
     assert times == sorted(times)
     severities = [line.pop("severity") for line in found]
-    assert severities == ["error" if line.get("failed") else "info" for line in found]
+    assert severities == [*["info"] * 3, "error", *["info"] * 4, "warning"]
     assert found == [
         {"event": "Notice", "message": 'dashboard: "http://127.0.0.1:8787/status"\nÄ'},
         {"event": "PhaseStarted", "phase": "sample", "total": 2},
@@ -203,6 +265,9 @@ def test_every_event_is_one_json_object_on_one_line(stream: io.StringIO) -> None
         {"event": "BytesDone", "phase": "sample", "name": "a.zip", "n_bytes": 5,
          "n_bytes_total": None},
         {"event": "PhaseEnded", "phase": "sample"},
+        {"event": "Waiting", "message": "loading kernels"},
+        {"event": "TasksRunning", "phase": "sample", "names": ["amos_0001"]},
+        {"event": "Notice", "message": "all workers are out of memory; waiting"},
     ]  # fmt: skip
 
 
@@ -315,9 +380,36 @@ def test_on_a_narrow_terminal_columns_are_left_out_and_none_is_squeezed(
     events = [WorkStarted("sample", 600), *(ended(i, n_issues=1) for i in range(1, 13))]
     text = show_on_terminal(events, monkeypatch, pause=0.1, columns=columns)
     last = [line for line in re.split(r"[\r\n]+", text) if line.strip()][-1]
-    assert re.search(r"processing samples +12/600, 12 issues +left +\S+", last), text[-400:]
+    assert re.search(r"processing samples +12/600, 12 issues .*\d:\d\d:\d\d left", last), text[
+        -400:
+    ]
+    assert ("elapsed" in last) == (columns == 80)
     assert "…" not in text
     assert len(last.rstrip()) <= columns
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_until_the_first_task_ends_a_terminal_shows_what_runs(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = tuple(f"amos_{number:04d}" for number in range(1, 9))
+    events = [
+        Waiting("starting workers"),
+        WorkStarted("sample", 600),
+        TasksRunning("sample", names),
+    ]
+    text = show_on_terminal(events, monkeypatch, pause=0.3, columns=columns)
+    assert "starting workers" in text
+    last = [line for line in re.split(r"[\r\n]+", text) if line.strip()][-1]
+    shown = "amos_0001 running" if columns < 100 else "amos_0001.* and 5 more running"
+    assert re.search(f"0/600, {shown}", last), text[-400:]
+    assert "starting" not in last
+    assert len(last.rstrip()) <= columns
+
+
+def test_what_is_done_says_how_long_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = show_on_terminal([WorkStarted("sample", 1), ended(1)], monkeypatch, columns=80)
+    assert re.search(r"1/1, 0 issues in \d:\d\d:\d\d", text), text[-400:]
 
 
 def test_on_a_terminal_failures_and_notices_are_shown_above_the_bar(

@@ -383,7 +383,7 @@ def test_a_good_part_beside_earlier_failures_is_not_called_a_success(empty: Plac
     (empty.archive / MASK_4).write_bytes(b"no gzip")
     empty.run("--quiet", exit_code=3)
     said = empty.run("--ids", "1", "--quiet", exit_code=3).stdout.splitlines()[-3:]
-    assert said[0].startswith("1 of 1 samples complete")
+    assert said[0].startswith("1 of 1 sample complete")
     assert said[1] == "1 sample complete before; --force does them again."
     assert "of earlier runs" in said[2]
     assert said[2].startswith("1 sample")

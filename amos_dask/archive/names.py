@@ -78,7 +78,8 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
             _take_other(names, ref, path)
     if junk:
         found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
-        names.say("junk_ignored", f"{junk.total()} files: {found_junk}", action="ignored")
+        found = f"{number_of(junk.total(), 'file')}: {found_junk}"
+        names.say("junk_ignored", found, action="ignored")
     if names.dicom and names.scans:
         message, action = number_of(len(names.dicom), "DICOM file"), f"ignored; {CONVERT_DICOM}"
         names.say("unexpected_file", f"first of {message}", file=names.dicom[0], action=action)
@@ -114,7 +115,7 @@ def _junk(path: PurePosixPath) -> str | None:
     if path.name in _JUNK_NAMES:
         return path.name
     if path.name.lower().endswith(_JUNK_SUFFIXES):
-        return "partial downloads"
+        return "of a partial download"
     return None
 
 

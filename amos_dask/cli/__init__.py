@@ -17,6 +17,7 @@ from amos_dask.version import __version__
 
 # 128 and the signal's number, as shells report them.
 _INTERRUPTED, _TERMINATED = 130, 143
+_LONG = 200  # characters, longer than any summary
 
 
 class Program(click.Group):
@@ -25,6 +26,12 @@ class Program(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order they were added."""
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a list of the commands in which no summary is cut off."""
+        names = self.list_commands(ctx)
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, self.commands[n].get_short_help_str(_LONG)) for n in names])
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the program; once a command has ended, SIGTERM changes nothing of how it ended."""
@@ -93,7 +100,7 @@ def main(debug: bool) -> None:
 for command in (  # as --help lists them
     *(on_dataset.download, on_dataset.run, on_dataset.verify, on_dataset.demo, on_dataset.datasets),
     *step_commands.ALL,
-    *(on_dataset.leaks, on_dataset.stats, on_dataset.card, on_dataset.report),
+    *(on_dataset.explain, on_dataset.leaks, on_dataset.stats, on_dataset.card, on_dataset.report),
     *(on_dataset.phantom, on_dataset.export_group, on_dataset.cluster_group),
 ):
     main.add_command(command)

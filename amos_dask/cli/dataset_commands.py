@@ -13,12 +13,12 @@ from amos_dask.cli import shared_options as opt
 from amos_dask.cli.show import (
     close_check,
     close_command,
-    close_demo,
     close_export,
     close_phantom,
     close_plan,
     close_run,
     close_search,
+    show_codes,
     show_datasets,
 )
 
@@ -159,6 +159,16 @@ def datasets(name: str | None, as_json: bool) -> None:
         click.echo(amos_dask.dataset_yaml(name), nl=False)
 
 
+@opt.command("label_vanished")
+@argument("codes", nargs=-1, metavar="[CODE]...")
+def explain(codes: tuple[str, ...]) -> None:
+    """Say what codes of issues mean; without any, all.
+
+    A run lists the issues of a dataset, with their codes, in descriptor/issues.xlsx.
+    """
+    show_codes(codes)
+
+
 @opt.command("data/AMOS22")
 @opt.root
 @option("--split_name", help="Worksheet of another split than the official one.")
@@ -287,7 +297,7 @@ def arrays(**arguments: Any) -> int:
 @opt.cluster
 def demo(**arguments: Any) -> int:
     """Make a phantom archive and run everything on it."""
-    return close_demo(amos_dask.demo(**arguments), arguments)
+    return close_run(amos_dask.demo(**arguments), arguments)
 
 
 @opt.command("--form zip --n_ct 8 --n_mri 4 /tmp/phantom")

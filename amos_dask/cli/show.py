@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from amos_dask.errors import number_of
+from amos_dask.cli.fitting import fitted
+from amos_dask.errors import number_are, number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 _SEVERITIES = ("error", "warning", "info")
 _COLOURS = {"error": "red", "warning": "yellow"}
+_CODE = re.compile(r"^\| <a id=\"\w+\"></a>`(\w+)` \| (\w+) \| (.*) \|$", re.MULTILINE)
 _SHOWN_ERRORS = 20
 _SHOWN_NOTES = 50
 # Warnings that are told one by one: something of the data is gone.
@@ -41,6 +46,25 @@ def show_datasets(datasets: pd.DataFrame, *, as_json: bool) -> None:
         for line in _rows(*((what, text) for what, text in rows if text)):
             click.echo(f"  {line}")
         click.echo()
+
+
+def show_codes(codes: Sequence[str]) -> None:
+    """Print what codes of issues mean, as the documents have it; without any, all.
+
+    Raises
+    ------
+    click.UsageError
+        When there is no such code.
+    """
+    page = files("amos_dask.cli").joinpath("issue_codes.md").read_text(encoding="utf-8")
+    meanings = {code: (severity, meaning) for code, severity, meaning in _CODE.findall(page)}
+    for code in codes or meanings:
+        if code not in meanings:
+            near = get_close_matches(code, meanings, 1)
+            hint = f"did you mean {near[0]}?" if near else "'amos-dask explain' lists all."
+            raise click.UsageError(f"there is no code {code}; {hint}")
+        severity, meaning = meanings[code]
+        _echo(f"{severity}: {code}: {meaning}")
 
 
 def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
@@ -75,13 +99,14 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
                 for threshold, n_before, n_after in result.counts.n_regions
             ),
         ),
-        *_issue_lines(result.issues),
+        # Where a sample is named, its file need not be: issues.xlsx has it.
+        *_issue_lines([replace(i, file="") if i.sample else i for i in result.issues]),
         *_rows(
             *((("report", report),) if report in result.outputs else ()),
             ("issues", result.root_dir / "descriptor" / "issues.xlsx"),
             ("manifests", f"{result.root_dir / 'grouped' / 'dataset_manifest.xlsx'} and beside it"),
         ),
-        f"{good} of {result.n_processed} samples complete in {result.seconds:.1f} s.",
+        f"{good} of {number_of(result.n_processed, 'sample')} complete in {result.seconds:.1f} s.",
         *(f"{number_of(number, 'sample')} {remark}." for number, remark in remarks if number),
         *([_replaced_line(result.replaced_bytes)] if result.replaced_bytes else ()),
     ]
@@ -89,15 +114,7 @@ def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:
 
 
 def _replaced_line(n_bytes: int) -> str:
-    size = f"{n_bytes / 1e6:,.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:,.1f} GB"
-    return f"replaced/ holds {size} that had to make way; it is yours to empty."
-
-
-def close_demo(result: RunResult, arguments: Mapping[str, Any]) -> int:
-    """Say how the demo ended and where to look; return its exit code."""
-    code = close_run(result, arguments)
-    lines = ["The manifests:", *_paths(result)]
-    return code if arguments["progress"] == "json" else _close(arguments, code, {}, lines)
+    return f"replaced/ holds {_size(n_bytes)} that had to make way; it is yours to empty."
 
 
 def close_plan(plan: RunPlan, arguments: Mapping[str, Any]) -> int:
@@ -112,25 +129,50 @@ def close_plan(plan: RunPlan, arguments: Mapping[str, Any]) -> int:
         "n_bytes_to_read": plan.n_bytes_to_read,
         "n_bytes_to_write": plan.n_bytes_to_write,
         "peak_memory_bytes": plan.peak_memory_bytes,
+        "startup_seconds": round(plan.startup_seconds, 1),
         "cpu_seconds": round(plan.cpu_seconds, 1),
         "samples": plan.samples.to_dict("records"),
     }
+    width = max(map(len, todo["reason"]), default=0)
     samples = (
-        f"  {row['ID']}  {row['reason']:<13}  {row['todo']:<12} "
-        f"{row['read_bytes'] / 1e6:8.1f} MB  {row['folder']}"
+        f"  {row['ID']}  {row['reason']:<{width}}  {row['todo']:<12} "
+        f"{row['read_bytes'] / 1e6:6.1f} MB  {row['folder']}"
         for row in todo.to_dict("records")
     )
     rows = _rows(
         ("archive", plan.archive),
         *((("would change", plan.changes),) if plan.changes else ()),
-        ("would process", f"{len(todo)} of {len(plan.samples)} samples; the others are complete"),
-        *((("not in the archive", f"{n_absent} finished samples"),) if n_absent else ()),
-        ("would read", f"{plan.n_bytes_to_read / 1e9:.2f} GB"),
-        ("would write", f"about {plan.n_bytes_to_write / 1e9:.2f} GB to {plan.root_dir}"),
-        ("would take", f"about {plan.cpu_seconds / 60:.1f} minutes of one core"),
+        ("would process", _number_to_do(len(todo), len(plan.samples))),
+        *((("not in the archive", number_of(n_absent, "finished sample")),) if n_absent else ()),
+        ("would read", _size(plan.n_bytes_to_read)),
+        ("would write", f"about {_size(plan.n_bytes_to_write)} to {plan.root_dir}"),
+        ("would take", _duration(plan, arguments["cluster"].cluster or "local")),
         ("memory", f"{plan.peak_memory_bytes / 1e9:.1f} GB a worker"),
     )
     return _close(arguments, 0, content, [*samples, *rows], is_answer=True)
+
+
+def _number_to_do(n_todo: int, n_samples: int) -> str:
+    others = n_samples - n_todo
+    rest = f"; {number_are(others, 'other')} complete" if others else ""
+    return f"{n_todo} of {number_of(n_samples, 'sample')}{rest}"
+
+
+def _duration(plan: RunPlan, cluster: str) -> str:
+    if not plan.startup_seconds:
+        return "a moment, without workers"
+    start = f"about {plan.startup_seconds:.0f} s to start"
+    if not plan.are_kernels_compiled:
+        start += " and compile"
+    if cluster != "local":
+        start = "what workers take to come"
+    seconds = plan.cpu_seconds
+    whole = f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} minutes"
+    return f"{start}, then about {whole} of one core"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:,.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:,.1f} GB"
 
 
 def close_check(report: ClusterReport, arguments: Mapping[str, Any]) -> int:
@@ -148,7 +190,7 @@ def close_check(report: ClusterReport, arguments: Mapping[str, Any]) -> int:
         for row in workers
     )
     rows = _rows(
-        ("workers", f"{len(workers)} on {report.workers['host'].nunique()} machines"),
+        ("workers", f"{len(workers)} on {number_of(report.workers['host'].nunique(), 'machine')}"),
         ("dashboard", report.dashboard),
         ("from your own machine", report.ssh),
         *(("problem", problem) for problem in report.problems),
@@ -160,7 +202,7 @@ def close_check(report: ClusterReport, arguments: Mapping[str, Any]) -> int:
 
 def close_command(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     """Say how a single command ended; return its exit code."""
-    return _close_result(result, arguments, outputs=result.outputs)
+    return _close_result(result, arguments, _issue_lines(result.issues), outputs=result.outputs)
 
 
 def close_search(
@@ -168,21 +210,23 @@ def close_search(
 ) -> int:
     """Say what was found; as JSON all of it, as it may be written down nowhere else."""
     notes = [f"{i.code}: {i.message}" for i in result.issues if i.severity == "info" and with_notes]
-    return _close_result(result, arguments, notes, is_answer=True, found=_all(result))
+    lines = [*notes, *_issue_lines(result.issues)]
+    return _close_result(result, arguments, lines, is_answer=True, found=_all(result))
 
 
 def close_export(result: CommandResult, arguments: Mapping[str, Any]) -> int:
     """Say how an export ended; what was outdated, or is not its own, is written down nowhere."""
     others = (issue for issue in result.issues if issue.severity != "error")
     notes = [f"{_described(issue)}; {issue.action}" for issue in others]
-    notes = _first(notes, _SHOWN_NOTES, "; --json lists all")
-    return _close_result(result, arguments, notes, outputs=result.outputs, found=_all(result))
+    notes = _first(notes, _SHOWN_NOTES, "note", "; --json lists all")
+    lines = [*_errors(result.issues), *notes, *_counts(result.issues)]
+    return _close_result(result, arguments, lines, outputs=result.outputs, found=_all(result))
 
 
 def _close_result(
     result: CommandResult,
     arguments: Mapping[str, Any],
-    notes: Sequence[str] = (),
+    lines: Sequence[str],
     *,
     is_answer: bool = False,
     **told: Any,
@@ -194,13 +238,13 @@ def _close_result(
         "issues": _codes(result.issues),
         **told,
     }
-    lines = [*notes, *_issue_lines(result.issues), result.summary, *_paths(result)]
+    lines = [*lines, result.summary, *(f"  {path}" for path in result.outputs)]
     return _close(arguments, result.exit_code, content, lines, is_answer=is_answer)
 
 
 def close_phantom(archive: Archive, arguments: Mapping[str, Any]) -> int:
     """Say where a phantom archive is; return 0."""
-    samples = f"{len(archive.samples)} samples in {archive.path}"
+    samples = f"{number_of(len(archive.samples), 'sample')} in {archive.path}"
     return _close(arguments, 0, {}, [f"{samples}, metadata {archive.metadata_path}"])
 
 
@@ -217,15 +261,23 @@ def _close(
     With ``--quiet`` and when all went well that is what is gone of the data; or all of it, where it
     is what was asked for.
     """
-    if arguments.get("progress") == "json":
+    is_json = arguments.get("progress") == "json"
+    if is_json:
         severity = "error" if exit_code else "info"
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         told = {"event": "Result", "time": now, "severity": severity, **content}
         lines = [json.dumps(told, default=str)]  # paths are text
     is_quiet = arguments.get("progress") == "none" and not (exit_code or is_answer)
     for line in filter(_is_of_loss, lines) if is_quiet else lines:
-        click.echo(_coloured(line), color=False if os.environ.get("NO_COLOR") else None)
+        click.echo(line) if is_json else _echo(line)
     return int(exit_code)
+
+
+def _echo(line: str) -> None:
+    """Print a line with its severity in colour, in parts where the terminal is narrow."""
+    first, *rest = fitted(line)
+    for part in (_coloured(first), *rest):
+        click.echo(part, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def _is_of_loss(line: str) -> bool:
@@ -250,27 +302,37 @@ def _codes(issues: Iterable[Issue]) -> dict[str, int]:
     return dict(Counter(issue.code for issue in issues))
 
 
-def _paths(result: CommandResult | RunResult) -> list[str]:
-    return [f"  {path}" for path in result.outputs]
-
-
 def _issue_lines(issues: Sequence[Issue]) -> list[str]:
     """Return the first errors and losses, then how many issues of each kind there are."""
-    errors = [_described(issue) for issue in issues if issue.severity == "error"]
     losses = [_described(issue) for issue in issues if issue.code in _SHOWN_WARNINGS]
     warnings = (issue for issue in issues if issue.severity == "warning")
     of_dataset = [_described(issue) for issue in warnings if not issue.sample]
-    lines = _first(errors, _SHOWN_ERRORS, " errors")
-    lines += _first(of_dataset, _SHOWN_ERRORS, " warnings of the dataset")
-    lines += _first(losses, _SHOWN_ERRORS, " labels or masks gone")
+    lines = _errors(issues)
+    lines += _first(of_dataset, _SHOWN_ERRORS, "warning", " of the dataset")
+    lines += _first(losses, _SHOWN_ERRORS, "warning", " of what is gone")
+    return [*lines, *_counts(issues)]
+
+
+def _errors(issues: Iterable[Issue]) -> list[str]:
+    errors = [_described(issue) for issue in issues if issue.severity == "error"]
+    return _first(errors, _SHOWN_ERRORS, "error")
+
+
+def _counts(issues: Iterable[Issue]) -> list[str]:
+    """Return how many issues of each kind there are."""
     kinds = Counter((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
-    rows = [(f"{_SEVERITIES[rank]}  {code}", str(n)) for (rank, code), n in sorted(kinds.items())]
-    return [*lines, *(_table(*rows) if rows else ())]
+    rows = [
+        (f"{_SEVERITIES[rank]:<7}  {code}", f"{n:,}") for (rank, code), n in sorted(kinds.items())
+    ]
+    if not rows:
+        return []
+    return [*_table(*rows)[:-1], f"  amos-dask explain {min(kinds)[1]}  says what that means", ""]
 
 
-def _first(lines: Sequence[str], most: int, rest: str) -> list[str]:
+def _first(lines: Sequence[str], most: int, what: str, which: str = "") -> list[str]:
     """Return the first lines, then how many more there are."""
-    more = [f"… and {len(lines) - most} more{rest}"] if len(lines) > most else []
+    n_more = len(lines) - most
+    more = [f"… and {number_of(n_more, f'more {what}')}{which}"] if n_more > 0 else []
     return [*lines[:most], *more]
 
 

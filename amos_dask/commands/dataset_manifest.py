@@ -10,7 +10,7 @@ from typing import Any
 from amos_dask.commands.workplace import working_at
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
-from amos_dask.errors import InconsistentDatasetError
+from amos_dask.errors import InconsistentDatasetError, number_of
 from amos_dask.records import Step
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_label_map, require_sample_folders
@@ -93,8 +93,9 @@ def dataset_manifest(
         found = [found.issue for record in records for found in record.issues]
         problems += [issue.message for issue in found if issue.code == INCONSISTENT]
         if problems:
+            counted = number_of(len(problems), "inconsistency", "inconsistencies")
             raise InconsistentDatasetError(
-                f"{len(problems)} inconsistencies; nothing was written:\n  " + "\n  ".join(problems)
+                "\n  ".join([f"{counted}; nothing was written:", *problems])
             )
         rows = [record.files for record in records if record.files is not None]
         frame = dataset_frame(rows, label_map, channels=layout.dataset.channel_names)
@@ -104,4 +105,5 @@ def dataset_manifest(
             issues += put_manifest(own, absolute(output), frame)
         issues += own.issues()
         issues += record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
-    return CommandResult((output,), len(folders), f"{len(frame)} samples", tuple(issues), frame)
+    summary = number_of(len(frame), "sample")
+    return CommandResult((output,), len(folders), summary, tuple(issues), frame)

@@ -16,7 +16,7 @@ from amos_dask.commands.workplace import working_at
 from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition, Kind
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
-from amos_dask.errors import ManifestError
+from amos_dask.errors import ManifestError, number_of
 from amos_dask.file_refs import FileRef
 from amos_dask.metadata_forms import find_sex
 from amos_dask.params import Params
@@ -127,7 +127,7 @@ def archive_manifest(
             keep_label_map(own, layout.dataset.label_map)
         issues += record_issues(layout, Step.ARCHIVE_MANIFEST, [*issues, *own.issues()])
         issues += own.issues()
-    summary = f"{len(frame)} files of {len(found.samples)} scans"
+    summary = f"{number_of(len(frame), 'file')} of {number_of(len(found.samples), 'scan')}"
     return CommandResult((output,), len(found.samples), summary, tuple(issues), frame)
 
 
@@ -200,7 +200,7 @@ def confirm_pairs(
             keep_label_map(own, layout.dataset.label_map)
         record_issues(layout, Step.CONFIRM_PAIRS, issues, {s.sample_id for s in chosen})
     n_written = sum(result.folder is not None for result in results)
-    summary = f"{n_written} of {len(chosen)} {modality} samples written"
+    summary = f"{n_written} of {number_of(len(chosen), f'{modality} sample')} written"
     return CommandResult((group,), len(chosen), summary, tuple(issues))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from amos_dask.datasets import DatasetDefinition
-from amos_dask.errors import AmosDaskError, ManifestError, WorkbookLockedError
+from amos_dask.errors import AmosDaskError, ManifestError, WorkbookLockedError, number_of
 from amos_dask.records import UNDEFINED
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME, Layout, absolute, find_root
@@ -302,7 +302,7 @@ def index_manifests(
             index = IndexOf(manifest, split_name, combinations[stem])
             sheets = {MANIFEST_SHEET: frames[stem]}
             put_workbook(own, absolute(outputs[stem]), sheets, index_of=index)
-    summary = f"{len(frames)} index manifests"
+    summary = number_of(len(frames), "index manifest")
     return CommandResult(tuple(outputs.values()), len(frames), summary, tuple(own.issues()))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from amos_dask.commands.workplace import Workplace, working_at
 from amos_dask.engine.events import Listener
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, number_are, number_of
 from amos_dask.labels import LabelMap
 from amos_dask.params import Params, require_threshold
 from amos_dask.records import SampleResult, Step
@@ -74,7 +74,7 @@ def split_prostate_uterus(
         params = Params(layout.dataset, find_label_map(layout, None))
         results = place.make("split", place.tasks({Step.SPLIT_PROSTATE_UTERUS}, params))
         n_changed = sum(result.is_changed for result in results)
-        summary = f"label 15 became 16 in {n_changed} of {len(results)} masks"
+        summary = f"label 15 became 16 in {n_changed} of {number_of(len(results), 'mask')}"
         return place.finish(Step.SPLIT_PROSTATE_UTERUS, results, summary, Path(root_dir))
 
 
@@ -117,7 +117,7 @@ def binary_masks(
         params = Params(place.layout.dataset, find_label_map(place.layout, label_explanation))
         results = place.make("binary", place.tasks({Step.BINARY_MASKS}, params))
         n_files = sum(result.n_binary_masks for result in results)
-        summary = f"{n_files} binary masks of {len(results)} samples"
+        summary = f"{number_of(n_files, 'binary mask')} of {number_of(len(results), 'sample')}"
         return place.finish(Step.BINARY_MASKS, results, summary, Path(root_dir))
 
 
@@ -178,7 +178,8 @@ def small_regions(
         manifest, frame = region_frames(found, label_map)
         with OwnFiles(place.layout, adopt=adopt) as own:
             put_workbook(own, absolute(output), {MANIFEST_SHEET: manifest, REGIONS_SHEET: frame})
-        summary = f"{len(frame)} regions smaller than {threshold_mm3:g} mm3 in {len(found)} masks"
+        regions, masks = number_of(len(frame), "region"), number_of(len(found), "mask")
+        summary = f"{regions} smaller than {threshold_mm3:g} mm3 in {masks}"
         return place.finish(Step.SMALL_REGIONS, results, summary, output, frame=frame)
 
 
@@ -245,9 +246,9 @@ def denoise(
         results = place.make("denoise", tasks)
         n_denoised = sum(result.is_changed for result in results)
         n_voxels = sum(result.n_changed for result in results)
-        summary = f"{n_voxels} voxels changed in {n_denoised} masks"
+        summary = f"{number_of(n_voxels, 'voxel')} changed in {number_of(n_denoised, 'mask')}"
         if n_before := _count_as_they_were(results):
-            summary += f"; {n_before} were denoised before"
+            summary += f"; {n_before} {'was' if n_before == 1 else 'were'} denoised before"
         written = _write_changes(place, label_map) if output == place.folder else ()
         return place.finish(Step.DENOISE, results, summary, output, *written)
 
@@ -309,7 +310,7 @@ def restore(
     >>> chosen = amos_dask.Selection(ids=["1"])
     >>> result = amos_dask.restore("data/AMOS22/grouped", selection=chosen, progress="none")
     >>> result.summary.partition(";")[0]
-    '1 masks are as they were before denoising'
+    '1 mask is as before denoising'
     """
     with working_at(root_dir, selection, cluster, progress, no_lock=no_lock) as place:
         layout = place.layout
@@ -317,9 +318,9 @@ def restore(
         params = Params(layout.dataset, label_map, region_volume_thresh=())
         results = place.make("restore", place.tasks({Step.RESTORE, Step.BINARY_MASKS}, params))
         n_restored = sum(result.is_changed for result in results)
-        summary = f"{n_restored} masks are as they were before denoising"
+        summary = f"{number_are(n_restored, 'mask')} as before denoising"
         if n_others := _count_as_they_were(results):
-            summary += f"; {n_others} were not denoised"
+            summary += f"; {n_others} {'was' if n_others == 1 else 'were'} not denoised"
         if n_restored:
             summary += "; the next 'amos-dask run' denoises them again, except those that "
             summary += f"{layout.denoise_exclude} lists"

@@ -46,7 +46,7 @@ _PRELOAD = "amos_dask.engine.options"
 
 @contextmanager
 def connect(
-    options: ClusterOptions, tell: Callable[[str], None] = lambda message: None
+    options: ClusterOptions, tell: Callable[..., None] = lambda message, severity="info": None
 ) -> Iterator[Any]:
     """Yield a `distributed.Client` and close what was started for it.
 
@@ -55,7 +55,7 @@ def connect(
     options : ClusterOptions
         Where to run.
     tell : callable
-        Is told what is waited for.
+        Is told what is waited for, and warnings with ``"warning"`` as a second argument.
 
     Yields
     ------
@@ -73,7 +73,7 @@ def connect(
 
     options = complete(options)
     for line in find_unknown_keys():
-        tell(line)
+        tell(line, "warning")
     kind = str(options.cluster)
     config: dict[str, Any] = {"amos-dask.patience": patience_seconds(kind)}
     if kind == LOCAL:  # for as long as it lives, since workers are replaced

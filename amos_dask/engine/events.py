@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Generic, Protocol, TextIO, TypeVar
+from typing import Any, Generic, Literal, Protocol, TextIO, TypeVar
 
 from amos_dask.errors import number_of
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
 T = TypeVar("T")
+Severity = Literal["info", "warning", "error"]
 
 
 class Named(Protocol):
@@ -98,22 +96,36 @@ class WorkEnded:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Event: one line for people, such as the dashboard's address."""
+    """Event: one line for people, such as the dashboard's address; or a warning."""
+
+    message: str
+    severity: Severity = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Event: what goes on, until the next event, while no task of a work runs."""
 
     message: str
 
 
-Event = WorkStarted | TaskEnded | BytesDone | WorkEnded | Notice
+@dataclass(frozen=True, slots=True)
+class TasksRunning:
+    """Event: what the workers do, told now and then until the work's first task has ended."""
+
+    work: str
+    names: tuple[str, ...]
+
+
+Event = WorkStarted | TaskEnded | BytesDone | WorkEnded | Notice | Waiting | TasksRunning
 Listener = Callable[[Event], None]
 
 
-# How events are shown: a bar on a terminal, lines in a log, JSON for machines.
-STYLES = ("auto", "bar", "plain", "json", "none")
-_SECONDS_BETWEEN_LINES = 5.0
+# How events are shown: a bar on a terminal, a line that changes in a notebook, lines in a log,
+# JSON for machines.
+STYLES = ("auto", "bar", "notebook", "plain", "json", "none")
 # Programs that read the lines know these by their first names.
 _NAMES_IN_JSON = {"WorkStarted": "PhaseStarted", "WorkEnded": "PhaseEnded", "work": "phase"}
-_WIDE = 100  # columns of a terminal that has room for a bar, a rate and the time gone by
-_SHORTEST = 0.001  # seconds
 _UNITS = ((1e9, "GB"), (1e6, "MB"))
 _WORDS = {
     "headers": "reading headers",
@@ -139,7 +151,7 @@ _WORDS = {
 }
 
 
-def _words(work: str) -> str:
+def in_words(work: str) -> str:
     """Return what people are told that is being done."""
     return _WORDS.get(work, work)
 
@@ -156,14 +168,19 @@ def report_to(stream: TextIO, style: str = "auto") -> Iterator[Listener]:
     ----------
     stream : text stream
         Where to show it.
-    style : {"auto", "bar", "plain", "json", "none"}
-        ``auto`` is a bar on a terminal and plain lines elsewhere.
+    style : {"auto", "bar", "notebook", "plain", "json", "none"}
+        ``auto`` is a bar on a terminal, a line in a notebook, and plain lines elsewhere.
     """
     if style == "auto":
-        style = "bar" if stream.isatty() else "plain"
+        is_in_notebook = type(stream).__module__.startswith("ipykernel.")
+        style = "bar" if stream.isatty() else "notebook" if is_in_notebook else "plain"
     if style == "bar":
-        with _bar(stream) as listener:
+        from amos_dask.engine.bar import open_bar
+
+        with open_bar(stream) as listener:
             yield listener
+    elif style == "notebook":
+        yield NotebookLine(stream)
     elif style == "plain":
         yield PlainLines(stream)
     elif style == "json":
@@ -182,12 +199,12 @@ class JsonLines:
         """Write the event with its type's name, the time, and how much it matters."""
         kind = type(event).__name__
         fields = {_NAMES_IN_JSON.get(name, name): value for name, value in asdict(event).items()}
-        is_error = isinstance(event, TaskEnded) and event.failed
+        failed = isinstance(event, TaskEnded) and event.failed
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {
             "event": _NAMES_IN_JSON.get(kind, kind),
             "time": now,
-            "severity": "error" if is_error else "info",
+            "severity": "error" if failed else "info",  # a notice has its own
             **fields,
         }
         print(json.dumps(line), file=self._stream, flush=True)
@@ -195,6 +212,8 @@ class JsonLines:
 
 class PlainLines:
     """A line when work starts and ends, for each failure, and every few seconds."""
+
+    _seconds_between_lines = 5.0
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -209,32 +228,43 @@ class PlainLines:
             case WorkStarted(work, total):
                 self._done, self._total, self._issues = 0, total, 0
                 self._started = self._last = self._clock()
-                self._say(f"{_words(work)}: {total} to do")
+                self._say(f"{in_words(work)}: {total} to do")
             case TaskEnded(work, name, failed, n_issues, _):
                 self._done += 1
                 self._issues += n_issues
                 if failed:
-                    self._say(f"{_words(work)}: {name} failed")
+                    self._keep(f"{in_words(work)}: {name} failed")
                 self._report_now_and_then(work)
             case BytesDone():
                 self._report_bytes_now_and_then(event)
             case WorkEnded(work):
                 seconds = self._clock() - self._started
                 self._say(
-                    f"{_words(work)}: {self._done} of {self._total} done "
+                    f"{in_words(work)}: {self._done} of {self._total} done "
                     f"in {seconds:.1f} s, {number_of(self._issues, 'issue')}"
                 )
-            case Notice(message):
-                self._say(message)
+            case Notice(message, severity):
+                self._keep(message if severity == "info" else f"{severity}: {message}")
+            case TasksRunning(work, names):
+                self._report_running(work, names)
+            case Waiting():
+                pass  # it takes seconds
+
+    def _report_running(self, work: str, names: Sequence[str]) -> None:
+        now = self._clock()
+        if now - self._last >= self._seconds_between_lines:
+            self._last = now
+            seconds = f"{now - self._started:.0f} s elapsed"
+            self._say(f"{in_words(work)}: {running(names)}, {seconds}")
 
     def _report_now_and_then(self, work: str) -> None:
         now = self._clock()
-        if now - self._last < _SECONDS_BETWEEN_LINES or self._done == self._total:
+        if now - self._last < self._seconds_between_lines or self._done == self._total:
             return
         self._last = now
         left = (now - self._started) / self._done * (self._total - self._done)
         self._say(
-            f"{_words(work)}: {self._done} of {self._total}, "
+            f"{in_words(work)}: {self._done} of {self._total}, "
             f"{number_of(self._issues, 'issue')}, {now - self._started:.0f} s elapsed, "
             f"about {left:.0f} s left"
         )
@@ -243,10 +273,10 @@ class PlainLines:
         now = self._clock()
         key = (event.work, event.name)
         begun, n_bytes_before = self._first.setdefault(key, (now, event.n_bytes))
-        if now - self._last < _SECONDS_BETWEEN_LINES:
+        if now - self._last < self._seconds_between_lines:
             return
         self._last = now
-        line = f"{_words(event.work)} {event.name}: {_bytes_text(event)}"
+        line = f"{in_words(event.work)} {event.name}: {bytes_text(event)}"
         n_new, total = event.n_bytes - n_bytes_before, event.n_bytes_total
         if n_new > 0 and total is not None:
             left = (now - begun) / n_new * max(0, total - event.n_bytes)
@@ -256,81 +286,47 @@ class PlainLines:
     def _say(self, message: str) -> None:
         print(message, file=self._stream, flush=True)
 
+    def _keep(self, message: str) -> None:
+        """Say what is to be read afterwards as well."""
+        self._say(message)
 
-def _bytes_text(event: BytesDone) -> str:
+
+class NotebookLine(PlainLines):
+    """The same, on one line that changes in a notebook's cell; what is to be kept has its own."""
+
+    _seconds_between_lines = 0.5
+    _shown: Any = None
+
+    def __call__(self, event: Event) -> None:
+        """Show what a reader of a log is told, and what is waited for."""
+        if isinstance(event, Waiting):
+            self._say(event.message)
+        super().__call__(event)
+
+    def _say(self, message: str) -> None:
+        from IPython.display import display
+
+        text = {"text/plain": message}
+        if self._shown is None:
+            self._shown = display(text, raw=True, display_id=True)
+        else:
+            self._shown.update(text, raw=True)
+
+    def _keep(self, message: str) -> None:
+        print(message, file=self._stream, flush=True)
+
+
+def running(names: Sequence[str], most: int = 4) -> str:
+    """Return such as ``amos_0001, amos_0004 and 6 more running``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more} running"
+
+
+def bytes_text(event: BytesDone) -> str:
+    """Return such as ``9.0 of 24.0 GB``."""
     n_largest = max(event.n_bytes, event.n_bytes_total or 0)
     divisor, unit = next((unit for unit in _UNITS if n_largest >= unit[0]), (1e3, "kB"))
     done = event.n_bytes / divisor
     if event.n_bytes_total is None:
         return f"{done:.1f} {unit}"
     return f"{done:.1f} of {event.n_bytes_total / divisor:.1f} {unit}"
-
-
-@contextmanager
-def _bar(stream: TextIO) -> Iterator[Listener]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        ProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(file=stream)
-    what, count = TextColumn("{task.description}"), TextColumn("{task.fields[count]}")
-    left = (TextColumn("left"), TimeRemainingColumn())
-    columns: tuple[ProgressColumn, ...] = (what, count, *left)  # as much as fits a narrow terminal
-    if console.width >= _WIDE:
-        elapsed = (TimeElapsedColumn(), TextColumn("elapsed,"), TimeRemainingColumn())
-        columns = (what, BarColumn(20), count, *elapsed, TextColumn("left"))
-    with Progress(*columns, console=console) as progress:
-        yield _Bar(progress)
-
-
-class _Bar:
-    """A rich progress bar for each kind of work, and for each file whose bytes are counted."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._bars: dict[tuple[str, str], TaskID] = {}
-        self._counts: dict[str, tuple[int, int, int]] = {}
-        self._started: dict[str, float] = {}
-
-    def __call__(self, event: Event) -> None:
-        match event:
-            case WorkStarted(work, total):
-                self._counts[work] = (0, total, 0)
-                self._started[work] = time.monotonic()
-                self._bars[work, ""] = self._add(work, "", total, 0, self._count(work))
-            case TaskEnded(work, name, failed, n_issues, _):
-                n_done, total, n_before = self._counts[work]
-                self._counts[work] = (n_done + 1, total, n_before + n_issues)
-                bar = self._bars[work, ""]
-                self._progress.update(bar, advance=1, count=self._count(work))
-                if failed:
-                    self._progress.console.print(f"{name} failed")
-            case BytesDone(work, name, n_bytes, total):
-                text = _bytes_text(event)
-                if (work, name) not in self._bars:
-                    self._bars[work, name] = self._add(work, name, total, n_bytes, text)
-                bar = self._bars[work, name]
-                self._progress.update(bar, completed=n_bytes, total=total, count=text)
-            case Notice(message):
-                self._progress.console.print(message, highlight=False, markup=False)
-            case _:
-                pass
-
-    def _add(self, work: str, name: str, total: int | None, done: int, count: str) -> TaskID:
-        # Below the bar of its work a file's name says enough.
-        shown = name if name and (work, "") in self._bars else f"{_words(work)} {name}".strip()
-        return self._progress.add_task(shown, total=total, completed=done, count=count)
-
-    def _count(self, work: str) -> str:
-        n_done, total, n_issues = self._counts[work]
-        rate = n_done / max(time.monotonic() - self._started[work], _SHORTEST)
-        told = f"{n_done:{len(str(total))}}/{total}"
-        if n_done and self._progress.console.width >= _WIDE:
-            told += f", {rate:.3g} a second" if rate >= 1 else f", {60 * rate:.3g} a minute"
-        return f"{told}, {number_of(n_issues, 'issue')}"

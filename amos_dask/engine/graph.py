@@ -26,6 +26,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
+from amos_dask.engine.beginning import FirstTasks
 from amos_dask.engine.events import (
     Item,
     Listener,
@@ -36,7 +37,7 @@ from amos_dask.engine.events import (
     WorkEnded,
     WorkStarted,
 )
-from amos_dask.errors import AmosDaskError, ClusterError
+from amos_dask.errors import AmosDaskError, ClusterError, number_of
 
 # How often Dask runs a task again after the loss of its worker.
 RETRIES = 2
@@ -196,6 +197,9 @@ class _Window(Generic[Item, Value]):
     _looked: float = 0.0
     _is_waiting: bool = False
 
+    def __post_init__(self) -> None:
+        self._first = FirstTasks(self._client, self._work, self._listener)
+
     def outcomes(self) -> Generator[Outcome[Value], None, None]:
         """Yield outcomes as they finish; cancel what is left when the caller stops."""
         try:
@@ -214,7 +218,8 @@ class _Window(Generic[Item, Value]):
             finishing = [future for future in self._running if future.key in on_workers]
             self._client.cancel([f for f in self._running if f.key not in on_workers])
             if finishing:
-                self._listener(Notice(f"waiting for {len(finishing)} running tasks to end"))
+                tasks = number_of(len(finishing), "running task")
+                self._listener(Notice(f"waiting for {tasks} to end"))
             for _ in as_completed(finishing, loop=self._client.loop, timeout=SECONDS_TO_FINISH):
                 pass
         self._client.cancel(list(self._running))
@@ -242,6 +247,7 @@ class _Window(Generic[Item, Value]):
             if not completed.has_ready():
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
                 last_seen = self._require_workers(last_seen)
+                self._first.tell(self._running)
                 continue
             batch = completed.next_batch(block=False)
             lost = [future for future in batch if future.status in _TO_BE_COMPUTED_AGAIN]
@@ -263,7 +269,7 @@ class _Window(Generic[Item, Value]):
         if not self._is_waiting:
             self._is_waiting = True
             state = "all workers are out of memory" if workers else "there are no workers now"
-            self._listener(Notice(f"{state}; waiting"))
+            self._listener(Notice(f"{state}; waiting", "warning"))
         patience = dask.config.get("amos-dask.patience", None) or SECONDS_WITHOUT_WORKERS
         if now > last_seen + patience:
             raise ClusterError(
@@ -307,6 +313,7 @@ class _Window(Generic[Item, Value]):
         outcomes = []
         for future in futures:
             item = self._running.pop(future)
+            self._first.has_ended = True
             outcomes.append(values.get(future) or self._failed(future, item.name))
             future.release()
         return outcomes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +13,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from amos_dask.engine.check import USABLE_MEMORY, find_problems, forwarding_line, look_at_workers
 from amos_dask.engine.connect import connect
-from amos_dask.engine.events import STYLES, Item, Listener, Notice, Outcome, report_to
+from amos_dask.engine.events import (
+    STYLES,
+    Item,
+    Listener,
+    Notice,
+    Outcome,
+    Severity,
+    Waiting,
+    report_to,
+)
 from amos_dask.engine.options import options_of, patience_seconds
 from amos_dask.engine.reduction import Group, Part, Reduction, Seen, reduction_graph
 from amos_dask.errors import AmosDaskError, ClusterError
@@ -22,9 +30,6 @@ from amos_dask.errors import AmosDaskError, ClusterError
 Value = TypeVar("Value")
 # So many items that take little time are looked at at once: in one task, or without any workers.
 FEW = 32
-_SECONDS_BEFORE_COMPILING_IS_SAID = 1.5
-_SECONDS_FOR_COMPILING = 300
-_SECONDS_BETWEEN_LOOKS = 2.0
 _TITLE_OF_DASKS_REPORT, _FIRST_BYTES = b"<title>Dask Performance Report", 400
 
 
@@ -97,6 +102,7 @@ class Session:
         options = options_of(self.cluster)
         client = self.cluster
         if options is not None:
+            self.listener(Waiting("starting workers"))
             client = self.opened.enter_context(connect(options, self._tell))
         if self.performance_report is not None:
             from distributed import performance_report
@@ -114,8 +120,8 @@ class Session:
                 raise ClusterError("; ".join(problems) + ".")
         return client
 
-    def _tell(self, message: str) -> None:
-        self.listener(Notice(message))
+    def _tell(self, message: str, severity: Severity = "info") -> None:
+        self.listener(Notice(message, severity))
 
     @property
     def is_started(self) -> bool:
@@ -241,37 +247,11 @@ class Session:
         ClusterError
             When workers die of it, as they will of every sample, or the scheduler does.
         """
+        from amos_dask.engine.beginning import prepare_kernels
         from amos_dask.engine.graph import noticing_the_end_of
 
         with noticing_the_end_of(self.client):
-            workers = self.client.scheduler_info(n_workers=-1)["workers"]
-            one_per_host = {info["host"]: address for address, info in workers.items()}
-            futures = {
-                address: self.client.submit(
-                    _warm_up,
-                    key=f"prepare-kernels-{host}",
-                    workers=[address],
-                    allow_other_workers=True,  # it may be gone by now
-                )
-                for host, address in one_per_host.items()
-            }
-            for address, future in futures.items():
-                try:
-                    future.result(timeout=_SECONDS_BEFORE_COMPILING_IS_SAID)
-                except TimeoutError:
-                    self._tell("compiling kernels (once per machine, about 15 s)")
-                    self._wait_while_there(address, future)
-
-    def _wait_while_there(self, address: str, future: Any) -> None:
-        """Wait for kernels, but not for a worker that is gone: then the samples' tasks do it.
-
-        What was meant for the last worker of all Dask gives to none that comes later.
-        """
-        end = time.monotonic() + _SECONDS_FOR_COMPILING
-        while time.monotonic() < end and address in self.client.nthreads():
-            with suppress(TimeoutError):
-                future.result(timeout=_SECONDS_BETWEEN_LOOKS)
-                return
+            prepare_kernels(self.client, self.listener)
 
 
 def _is_on_this_machine(client: Any) -> bool:
@@ -279,12 +259,6 @@ def _is_on_this_machine(client: Any) -> bool:
     from distributed import LocalCluster
 
     return isinstance(client.cluster, LocalCluster)
-
-
-def _warm_up() -> None:
-    from amos_dask.kernels import warm_up
-
-    warm_up()
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from amos_dask.errors import AmosDaskError, ManifestError
+from amos_dask.issues import Issue, make_issue
 from amos_dask.root.layout import Layout
 from amos_dask.tables.workbook import read_sheet, require_columns, sheet_names
 
@@ -103,6 +104,22 @@ def make_folds(parts: Mapping[str, str]) -> list[dict[str, list[str]]]:
         for number in numbers
     ]
     return found if all(fold["train"] for fold in found) else []
+
+
+def check_official(folds: Sequence[Mapping[str, Sequence[str]]]) -> list[Issue]:
+    """Return a warning where the official split is the only fold.
+
+    Parameters
+    ----------
+    folds : sequence of mapping of str to sequence of str
+        That it makes of the samples, as `make_folds` has it: one, or none.
+    """
+    if not folds:
+        return []
+    told = f"trains on {len(folds[0]['train'])} and validates on {len(folds[0]['val'])}"
+    message = f"the official split is fold 0, which {told}; there are no other folds"
+    action = "for a cross-validation, make-split --kind kfold and export with its --split_name"
+    return [make_issue("only_fold", message, action=action)]
 
 
 def require_folds(parts: Mapping[str, str], split_name: str) -> None:

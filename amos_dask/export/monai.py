@@ -119,6 +119,8 @@ def find_base(datalist: Path) -> Path:
 
 
 class _Datalist(Form):
+    without_folds = "all are in fold 1"
+
     def place(self, task: ExportTask) -> ExportTask:
         """Return where a mask is to be if its values change; all else stays in ROOT_DIR."""
         return replace(task, label=self.base / f"{task.name}.nii.gz")

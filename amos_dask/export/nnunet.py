@@ -15,7 +15,6 @@ from typing import Any
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
 from amos_dask.export.files import OWN_KEY, ExportTask, require_link
-from amos_dask.export.folds import make_folds
 from amos_dask.export.update import Form, export
 from amos_dask.export.wanted import asked_for
 from amos_dask.results import CommandResult
@@ -154,6 +153,8 @@ def _plan_dataset(
 
 
 class _NnUNetDataset(Form):
+    without_folds = "nnU-Net makes folds of its own"
+
     def place(self, task: ExportTask) -> ExportTask:
         suffix = _SUFFIX[task.subset]
         stem = self.base / f"images{suffix}" / task.case
@@ -174,19 +175,7 @@ class _NnUNetDataset(Form):
             "file_ending": FILE_ENDING,
             OWN_KEY: self.mark.record,  # nnU-Net leaves it alone
         }
-        folds = self._folds(placed)
+        folds = self.folds(placed)
         # Without any, nnU-Net makes folds of its own.
         lists = {self.base / "splits_final.json": folds} if folds else {}
         return {**lists, self.sign: content}
-
-    def remark(self, placed: Sequence[ExportTask]) -> str:
-        """Return which folds there are, where they are not those of a split that was asked for."""
-        if self.mark.split_name:
-            return ""
-        told = "fold 0 is the official split, there are no others"
-        if not self._folds(placed):
-            told = "no official split, nnU-Net makes folds of its own"
-        return f"{told} (--split_name takes one of yours)"
-
-    def _folds(self, placed: Sequence[ExportTask]) -> list[dict[str, list[str]]]:
-        return make_folds({task.case: self.part_of(task) for task in self.in_parts(placed)})

@@ -18,7 +18,7 @@ from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.datasets import SUBSETS, DatasetDefinition
 from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.session import Needs, open_session
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.export.files import (
     Exported,
     ExportFolder,
@@ -30,7 +30,7 @@ from amos_dask.export.files import (
     export_sample,
     is_in_place,
 )
-from amos_dask.export.folds import TEST
+from amos_dask.export.folds import TEST, check_official, make_folds
 from amos_dask.export.wanted import find_wanted
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.records import StepResult
@@ -66,6 +66,8 @@ class Form(ABC):
     sign: Path  # the JSON file that says that the export is complete
     only_channel: str  # its name, where the archive has none
     copies: ClassVar[bool] = True  # whether files are those of ROOT_DIR, where labels stay
+    # What becomes of samples of which none is validated on; empty where there are no folds.
+    without_folds: ClassVar[str] = ""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -92,8 +94,12 @@ class Form(ABC):
         """Return the samples with a label that are in a part of the split."""
         return [task for task in placed if task.subset != TEST and self.part_of(task)]
 
+    def folds(self, placed: Iterable[ExportTask]) -> list[dict[str, list[str]]]:
+        """Return which cases each fold is trained on and validated on."""
+        return make_folds({task.case: self.part_of(task) for task in self.in_parts(placed)})
+
     def remark(self, placed: Sequence[ExportTask]) -> str:
-        """Return what a person is to know who trains on the samples in it; or nothing."""
+        """Return what a person is to know of the samples in it; or nothing."""
         return ""
 
     def make(self) -> Callable[[ExportTask], StepResult[Exported]]:
@@ -229,9 +235,10 @@ class _Update:
         with open_session(cluster, progress, needs) as session:
             session.prepare_kernels()
             if sizes:
-                what = "files to copy" if self._form.copies else "samples to make"
-                size = f"{len(sizes)} {what}, at most {sum(sizes) / 1e9:.2f} GB"
-                session.listener(Notice(f"{folder.base}: {size}"))
+                what = "file" if self._form.copies else "sample"
+                todo = f"{number_of(len(sizes), what)} to {'copy' if self._form.copies else 'make'}"
+                size = f"at most {sum(sizes) / 1e9:.2f} GB"
+                session.listener(Notice(f"{folder.base}: {todo}, {size}"))
             if folder.ownership(sign).is_as_written(sign):
                 sign.unlink()
             results = step_results(session.map("export", self._form.make(), known))
@@ -288,10 +295,13 @@ class _Update:
             placing.write(path, partial(Path.write_text, data=text, encoding="utf-8"))
             self._note(placing)
         self._remove_outdated(lists=True)
+        if self._form.without_folds and not self._form.mark.split_name:
+            self._issues += check_official(self._form.folds(self._placed))
         names = [t.name for t in self._placed if t.subset != TEST and not self._form.part_of(t)]
         if names:
             shown = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
-            message = f"{len(names)} in no part of {self._form.mark.split_name}: {shown}"
+            n = number_of(len(names), "sample")
+            message = f"{n} in no part of {self._form.mark.split_name}: {shown}"
             action = "in no fold; fill them in in its worksheet, or make the split anew"
             self._issues.append(make_issue("unassigned_sample", message, action=action))
 
@@ -338,17 +348,22 @@ class _Update:
         ]
         n_of = Counter(task.subset for task in self._placed)
         train, val, test = (n_of[subset] for subset in SUBSETS)
-        summary = f"{train} training, {val} validation and {test} test scans"
+        summary = f"{train} training, {val} validation and {number_of(test, 'test scan')}"
         if split := self._form.mark.split_name:
             n_parts = Counter(map(self._form.part_of, self._form.in_parts(self._placed)))
             told = ", ".join(f"{part} {n}" for part, n in sorted(n_parts.items()))
-            summary = f"{train + val} labelled and {test} test scans; {split}: {told}"
+            scans = f"{train + val} labelled and {number_of(test, 'test scan')}"
+            summary = f"{scans}; {split}: {told}"
+        elif self._form.without_folds and not self._form.folds(self._placed):
+            which = f"no official split, {self._form.without_folds}"
+            summary += f"; {which} (--split_name takes one of yours)"
         if remark := self._form.remark(self._placed):
             summary += f"; {remark}"
         if n_asked > len(self._placed):
             summary += f"; {n_asked - len(self._placed)} left out"
         if self._n_bytes:
-            summary += f"; {len(self._n_bytes)} files, {sum(self._n_bytes) / 1e9:.2f} GB, written"
+            files = number_of(len(self._n_bytes), "file")
+            summary += f"; {files}, {sum(self._n_bytes) / 1e9:.2f} GB, written"
         if self._folder.link == "symbolic":
             summary += "; links: what is written to one is written to ROOT_DIR"
         columns = ["ID", "subset", "modality", "image", "label"]

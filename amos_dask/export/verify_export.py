@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from amos_dask.archive.recognise import EXPORT_MARK
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.export.monai import find_base
 from amos_dask.export.wanted import RESULT_VERSION, find_wanted
 from amos_dask.issues import Issue, in_order, make_issue
@@ -89,9 +89,9 @@ def verify_export(base: Path, *, full: bool = False) -> CommandResult:
         message = "an earlier version made it, or it was never finished; export again"
         issues.append(_outdated(message, EXPORT_MARK))
     against = f"as {root} is" if has_root else f"as written; {mark.root_dir} is not here to compare"
-    state = f"sound: {len(mark.files)} files, {against}"
+    state = f"sound: {number_of(len(mark.files), 'file')}, {against}"
     if errors := [issue for issue in issues if issue.severity == "error"]:
-        findings = f"{len(errors)} finding{'s' if len(errors) > 1 else ''} (see above)"
+        findings = f"{number_of(len(errors), 'finding')} (see above)"
         advice = _ADVICE + (_CHANGED if any(issue.action == _ADOPT for issue in errors) else "")
         state = f"not sound or outdated, {findings}; {advice}"
     n_samples = len(mark.samples) - len(mark.left_out)

@@ -6,8 +6,11 @@ files, labels' names or Dask.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from amos_dask.kernels.accelerate import are_compiled, noticing_compiling
 from amos_dask.kernels.components import Components, label_components
 from amos_dask.kernels.label_sets import LabelSets
 from amos_dask.kernels.slice_denoise import denoise_slices
@@ -26,6 +29,7 @@ __all__ = [
     "N_VALUES",
     "Components",
     "LabelSets",
+    "are_compiled",
     "cast_to_labels",
     "count_labels",
     "count_values",
@@ -37,12 +41,22 @@ __all__ = [
 ]
 
 
-def warm_up() -> None:
+def warm_up(tell_compiling: Callable[[], None] = lambda: None) -> None:
     """Run every kernel once on tiny arrays of the usual types.
 
     Afterwards numba's cache on this machine holds the machine code, and no later process has to
     compile it. Harmless to repeat.
+
+    Parameters
+    ----------
+    tell_compiling : callable
+        Is called whenever numba begins to compile, which it does not for what its cache holds.
     """
+    with noticing_compiling(tell_compiling):
+        _run_every_kernel()
+
+
+def _run_every_kernel() -> None:
     mask = np.zeros((32, 8, 2), np.uint8, order="F")
     mask[2, 2, 0] = 1
     label_components(mask)

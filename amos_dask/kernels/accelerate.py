@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core import event
 from numpy.typing import NDArray
 
 
@@ -26,6 +27,7 @@ def _remove_outdated_code(folder: Path) -> None:
 
 _remove_outdated_code(Path(__file__).parent)
 
+_KERNELS: list[Any] = []  # all that are called from outside kernels
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # ``fastmath`` stays off: results are promised bit for bit, so LLVM must neither reorder nor fuse
@@ -46,9 +48,11 @@ def njit(function: _Function) -> _Function:
     comes back as it is.
     """
     try:
-        return cast(_Function, numba.njit(cache=True, **_DEFAULTS)(function))
+        kernel = numba.njit(cache=True, **_DEFAULTS)(function)
     except RuntimeError:  # no folder for the cache is writable (a read-only container image)
-        return cast(_Function, numba.njit(cache=False, **_DEFAULTS)(function))
+        kernel = numba.njit(cache=False, **_DEFAULTS)(function)
+    _KERNELS.append(kernel)
+    return cast(_Function, kernel)
 
 
 def njit_inline(function: _Function) -> _Function:
@@ -57,6 +61,37 @@ def njit_inline(function: _Function) -> _Function:
     For what runs once a row, a run or a pixel: a real call hands over every array as seven words.
     """
     return cast(_Function, numba.njit(cache=False, forceinline=True, **_DEFAULTS)(function))
+
+
+@contextlib.contextmanager
+def noticing_compiling(tell: Callable[[], None]) -> Iterator[None]:
+    """Call ``tell`` whenever numba begins to compile a kernel."""
+
+    class Compiling(event.Listener):  # type: ignore[misc]  # numba has no types
+        def on_start(self, _: Any) -> None:
+            tell()
+
+        def on_end(self, _: Any) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Compiling()):
+        yield
+
+
+def are_compiled() -> bool:
+    """Return whether numba's cache on this machine seems to hold the machine code of all kernels.
+
+    By the names of its files; whether the code is for this processor is seen when it is loaded.
+    """
+    return all(map(_is_cached, _KERNELS))
+
+
+def _is_cached(kernel: Any) -> bool:
+    if not hasattr(kernel, "stats"):  # NUMBA_DISABLE_JIT
+        return True
+    folder, code = kernel.stats.cache_path, kernel.py_func.__code__
+    pattern = f"*.{kernel.__qualname__}-{code.co_firstlineno}.*.nbi"
+    return bool(folder) and any(Path(folder).glob(pattern))
 
 
 Bytes: TypeAlias = NDArray[np.uint8]

@@ -10,7 +10,7 @@ from typing import Any
 from amos_dask import geometry
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import Session, open_session
-from amos_dask.errors import ManifestError
+from amos_dask.errors import ManifestError, number_of
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.organised import describe_samples
@@ -100,7 +100,7 @@ def make_report(
             write_report(own, findings)
     issues += own.issues()
     outputs = (layout.report, *(() if counted is None else counted.outputs))
-    summary = f"{len(rows)} samples, {len(n_pictures)} of them with pictures"
+    summary = f"{number_of(len(rows), 'sample')}, {len(n_pictures)} of them with pictures"
     return CommandResult(outputs, len(folders), summary, tuple(dict.fromkeys(issues)))
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from amos_dask.engine.events import Listener
 from amos_dask.engine.reduction import Reduction
 from amos_dask.engine.session import Session, open_session
-from amos_dask.errors import AmosDaskError
+from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.records import SampleFiles, StepResult
@@ -102,7 +102,7 @@ def stats(
     return CommandResult(
         found.outputs,
         len(folders),
-        f"statistics of {len(rows)} samples",
+        f"statistics of {number_of(len(rows), 'sample')}",
         tuple(dict.fromkeys(issues)),
         found.sheets["Intensities"],
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from amos_dask import geometry
 from amos_dask.datasets import MaskGeometry
-from amos_dask.errors import BadMaskError
+from amos_dask.errors import BadMaskError, number_are
 from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels import scale_to_float32
 from amos_dask.nifti import ImageInfo, ImageReader, LabelReader, Mask
@@ -39,7 +39,9 @@ class ReadLabels(NamedTuple):
         """Return ``labels_rounded`` where values were."""
         if not self.n_rounded:
             return []
-        message = f"{self.n_rounded} values are up to {self.deviation:.3g} off whole numbers"
+        message = (
+            f"{number_are(self.n_rounded, 'value')} up to {self.deviation:.3g} off whole numbers"
+        )
         issue = make_issue("labels_rounded", message, sample=sample_id, file=file, action="rounded")
         is_expected = self.deviation < _EXPECTED_DEVIATION
         return [replace(issue, severity="info") if is_expected else issue]
@@ -71,8 +73,8 @@ def read_mask(image: ImageReader, label_values: Mapping[int, int] | None = None)
         labels[start : start + chunk.size] = chunk
         start += chunk.size
     if reader.n_bad:
-        what = "stand for no label" if label_values else "are not whole numbers in 0..255"
-        message = f"{reader.n_bad} voxels {what}, such as {reader.shown}"
+        what = "of no label" if label_values else "outside the whole numbers 0..255"
+        message = f"{number_are(reader.n_bad, 'voxel')} {what}, such as {reader.shown}"
         raise BadMaskError("bad_mask_values", message)
     shaped = labels.reshape(image.info.shape, order="F")
     return ReadLabels(shaped, reader.n_rounded, reader.deviation)

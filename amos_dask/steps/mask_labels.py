@@ -29,7 +29,9 @@ def check_labels(
     of, issues = partial(make_issue, sample=sample_id, file=file), []
     unknown = label_map.unknown(present)
     if unknown:
-        message = f"labels {', '.join(map(str, unknown))} are not in the label map"
+        names = ", ".join(map(str, unknown))
+        told = f"label {names} is" if len(unknown) == 1 else f"labels {names} are"
+        message = f"{told} not in the label map"
         action = "mask left as it is; no binary masks, no denoising"
         issues.append(of("unknown_label", message, action=action))
     if present == (0,):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from amos_dask.errors import BadMaskError
+from amos_dask.errors import BadMaskError, number_are, number_of
 from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels import LabelSets
 from amos_dask.labels import LabelMap
@@ -64,7 +64,7 @@ class MaskMerger:
                 reader.refuse(values[values > 1])
             start += values.size
         if reader.n_bad:
-            what = f"{reader.n_bad} voxels are neither 0 nor 1, such as {reader.shown}"
+            what = f"{number_are(reader.n_bad, 'voxel')} neither 0 nor 1, such as {reader.shown}"
             raise BadMaskError("bad_mask_values", f"the file is no binary mask: {what}")
         self._n_rounded += reader.n_rounded
         self._deviation = max(self._deviation, reader.deviation)
@@ -101,7 +101,8 @@ def check_overlaps(
     volume = f"{largest.n_voxels * sx * sy * sz:.2f} mm3"
     message = f"labels {first} and {second} share {volume}"
     if len(overlaps) > 1:
-        message = f"{len(overlaps)} pairs of labels overlap; {message}, more than any other"
+        pairs = f"{number_of(len(overlaps), 'pair')} of labels overlap"
+        message = f"{pairs}; {message}, more than any other"
     taken = precedence if isinstance(precedence, str) else "later named"
     action = f"the {taken} label was taken; all pairs are in overlaps.xlsx"
     return [make_issue("labels_overlap", message, sample=sample_id, file=file, action=action)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from amos_dask.errors import ManifestError
+from amos_dask.errors import ManifestError, number_are
 from amos_dask.issues import Issue, make_issue
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME
 from amos_dask.root.own_files import OwnFiles
@@ -129,7 +129,7 @@ def _find_unassigned(split: pd.DataFrame, name: str, samples: object, file: str)
     names = split["ID"][split[name].isna() & is_meant].astype(str).tolist()
     if names:
         shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
-        number = f"{len(names)} sample{'s are' if len(names) > 1 else ' is'}"
+        number = f"{number_are(len(names), 'sample')}"
         yield make_issue(
             "unassigned_sample",
             f"{number} in no part of {name}: {shown}",

@@ -257,5 +257,5 @@ def test_the_image_has_neither_pip_nor_the_libraries_tests(image: Image) -> None
     [packages] = (image.root / "opt" / "amos-dask" / "lib").glob("python*/site-packages")
     assert not (packages / "pip").exists()
     assert not [path for path in packages.rglob("tests") if path.is_dir()]
-    for name in ("amos-dask.yaml", "job.yaml"):
-        assert (packages / "amos_dask" / "engine" / name).exists()
+    for name in ("engine/amos-dask.yaml", "engine/job.yaml", "cli/issue_codes.md"):
+        assert (packages / "amos_dask" / name).exists()

@@ -89,12 +89,20 @@ def test_the_same_export_again_goes_on_with_the_split_and_says_so(
 
 
 def test_where_there_is_no_official_split_that_is_said(root: Path, nnunet: Export) -> None:
-    summary = nnunet(root, selection=Selection(subset="train")).summary
-    assert "no official split, nnU-Net makes folds of its own" in summary
+    result = nnunet(root, selection=Selection(subset="train"))
+    assert "no official split, nnU-Net makes folds of its own" in result.summary
+    assert result.issues == ()
 
 
-def test_the_official_split_alone_is_said_to_be_one_fold(root: Path, nnunet: Export) -> None:
-    assert "fold 0" in nnunet(root).summary
+def test_of_one_fold_the_export_warns_unless_a_split_was_asked_for(
+    root: Path, nnunet: Export, monai: Export
+) -> None:
+    for export in (nnunet, monai):
+        (issue,) = export(root).issues
+        assert (issue.code, issue.severity) == ("only_fold", "warning")
+        assert "fold 0, which trains on 5 and validates on 3" in issue.message
+        assert "--split_name" in issue.action
+        assert export(root, split_name="split01_standard").issues == ()
 
 
 def test_the_datalist_has_the_folds_keys(root: Path, monai: Export, tmp_path: Path) -> None:

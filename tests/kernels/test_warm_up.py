@@ -11,11 +11,16 @@ import pytest
 
 # What is compiled compiles what it calls as well; what is loaded from a cache says nothing of that.
 _SCRIPT = """
-import importlib, pkgutil
+import importlib, pkgutil, sys
 import amos_dask.kernels as kernels
 from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
-kernels.warm_up()
+told = []
+was_compiled = kernels.are_compiled()
+kernels.warm_up(lambda: told.append("compiling"))
+assert was_compiled == (not told)
+assert kernels.are_compiled()
+print(len(told), file=sys.stderr)
 for module in pkgutil.iter_modules(kernels.__path__, "amos_dask.kernels."):
     for name, value in vars(importlib.import_module(module.name)).items():
         if isinstance(value, Dispatcher) and not isinstance(value._cache, NullCache):
@@ -34,3 +39,8 @@ def test_every_kernel_is_compiled(tmp_path: Path) -> None:
     found = [line.rsplit(maxsplit=1) for line in done.stdout.splitlines()]
     assert len(found) > 5
     assert [name for name, n_signatures in found if n_signatures == "0"] == []
+    assert int(done.stderr) > 5
+    again = subprocess.run(
+        [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, env=environment
+    )
+    assert again.stderr.strip() == "0"  # nothing was compiled that the cache holds

@@ -261,7 +261,7 @@ def test_values_near_listed_ones_are_rounded_after_scaling(tmp_path: Path) -> No
     np.testing.assert_array_equal(found.labels.ravel("F"), np.repeat([0, 1, 2, 200], 6))
     assert found.n_rounded == 18
     assert found.deviation == pytest.approx(0.05, rel=1e-3)
-    with pytest.raises(BadMaskError, match=r"6 voxels stand for no label, such as 206\.9793"):
+    with pytest.raises(BadMaskError, match=r"6 voxels are of no label, such as 206\.9793"):
         read_listed(path, {205: 1, 500: 2, 0: 207})
 
 

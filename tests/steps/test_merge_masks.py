@@ -115,7 +115,7 @@ def test_a_mask_of_several_labels_is_no_binary_mask(tmp_path: Path, dtype: str) 
 def test_one_other_value_is_found(tmp_path: Path, value: float) -> None:
     stored = np.ones(SHAPE)
     stored[1, 2, 3] = value
-    assert f" 1 voxels are neither 0 nor 1, such as {value:g}" in refusal(
+    assert f" 1 voxel is neither 0 nor 1, such as {value:g}" in refusal(
         write(tmp_path / "mask.nii.gz", stored)
     )
 
