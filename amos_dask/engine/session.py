@@ -16,7 +16,7 @@ from amos_dask.engine.check import USABLE_MEMORY, find_problems, forwarding_line
 from amos_dask.engine.connect import connect
 from amos_dask.engine.events import STYLES, Item, Listener, Notice, Outcome, report_to
 from amos_dask.engine.options import options_of, patience_seconds
-from amos_dask.engine.reduction import Group, Part, Reduction, Seen, reduction_graph
+from amos_dask.engine.reduction import Group, Part, Reduction, reduction_graph
 from amos_dask.errors import AmosDaskError, ClusterError
 
 Value = TypeVar("Value")
@@ -176,12 +176,9 @@ class Session:
         return [function(item) for item in items]
 
     def reduce(
-        self,
-        work: str,
-        groups: Mapping[Group, Sequence[Item]],
-        how: Reduction[Item, Part, Seen, Value],
-    ) -> tuple[dict[Group, Value], list[Seen]]:
-        """Return the value of each group that has items, and what was seen of a few items each.
+        self, work: str, groups: Mapping[Group, Sequence[Item]], how: Reduction[Item, Part, Value]
+    ) -> dict[Group, Value]:
+        """Return the value of each group that has items.
 
         Few items are read here, and all where the workers have gone.
 
@@ -203,18 +200,18 @@ class Session:
 
         from amos_dask.engine.graph import compute_graph
 
-        values, parts = reduction_graph(groups, how, FEW)
+        values = reduction_graph(groups, how, FEW)
         items = {item.name for of_group in groups.values() for item in of_group}
         if len(items) <= FEW or self.is_lost:
-            found, seen = dask.compute(list(values.values()), parts, scheduler="synchronous")
-            return dict(zip(values, found, strict=True)), seen
+            (found,) = dask.compute(values, scheduler="synchronous")
+            return dict(found)
         named = {"-".join(map(str, group)): value for group, value in values.items()}
         try:
-            found, seen = compute_graph(self.client, work, named, parts, self.listener)
+            found = compute_graph(self.client, work, named, self.listener)
         except ClusterError:
             self.is_lost = True
             raise
-        return dict(zip(values, found, strict=True)), seen
+        return dict(zip(values, found, strict=True))
 
     def require_memory(self, n_bytes: int) -> None:
         """Raise `ClusterError` when a worker has less memory than a scan needs.
