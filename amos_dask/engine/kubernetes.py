@@ -20,7 +20,6 @@ from amos_dask.engine.options import (
     DEFAULT_WORKERS,
     KUBERNETES,
     LOOPBACK,
-    SECONDS_OF_SILENCE,
     ClusterOptions,
     configured,
     free_port,
@@ -34,6 +33,8 @@ from amos_dask.errors import ClusterError
 _START_SECONDS = 600
 _OPERATOR_SECONDS = 60
 _LOOK_SECONDS = 1.0
+# What takes longer says what it waits for.
+SECONDS_OF_SILENCE = 15
 _ANSWER_SECONDS = 10.0
 OPERATORS_API = "kubernetes.dask.org/v1"
 _REVIEWS_API = "authorization.k8s.io/v1"
