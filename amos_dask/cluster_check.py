@@ -22,7 +22,7 @@ from amos_dask.engine.check import (
 from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.options import options_of
-from amos_dask.engine.session import Needs, open_session
+from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.records import Sample
 from amos_dask.root.choices import find_archives, layout_for
@@ -95,12 +95,12 @@ def check_cluster(
     layout = None if root_dir is None else layout_for(absolute(root_dir), dataset)
     definition = find_definition(dataset or DEFAULT) if layout is None else layout.dataset
     locations = _find_locations(layout, archive)
-    needs = Needs.of(locations, () if layout is None else (str(layout.root),))
+    to_write = () if layout is None else (str(layout.root),)
     with _folder_to_be(layout), open_session(cluster, progress) as session:
         client, options = session.client, options_of(cluster)
         expected = 1 if options is None else count_workers(options) or 1
         session.listener(Notice("waiting for the workers"))
-        views = look_at_workers(client, needs.to_read, needs.to_write, n_workers=expected)
+        views = look_at_workers(client, locations, to_write, n_workers=expected)
         problems = find_problems(views)
         if len(views) < expected:
             problems.append(f"{len(views)} of {number_of(expected, 'worker')} started")

@@ -12,7 +12,7 @@ from typing import Any
 from amos_dask.changes import describe_changes, find_absent, prune, require_same_archive
 from amos_dask.conclude import conclude
 from amos_dask.engine.events import Listener, Notice, Outcome
-from amos_dask.engine.session import Needs, Session, open_session
+from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import number_of
 from amos_dask.issues import Issue
 from amos_dask.organised import find_organised
@@ -179,8 +179,8 @@ def run(
         require_no_archive(Layout(settings.root), Path(performance_report).absolute())
     with working_on(Layout(settings.root), no_lock=no_lock):
         found = find(settings)
-        needs = Needs.of(list(found.archive.locations), [str(found.layout.root)])
-        with open_session(cluster, progress, needs, performance_report) as session:
+        to_see = (found.archive.locations, [str(found.layout.root)])
+        with open_session(cluster, progress, to_see, performance_report) as session:
             try:
                 adopt, twins = settings.adopt, settings.twins
                 with OwnFiles(found.layout, adopt=adopt, is_run=True, twins=twins) as own:

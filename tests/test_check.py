@@ -33,7 +33,6 @@ from amos_dask.engine.check import (
 from amos_dask.engine.connect import count_workers
 from amos_dask.engine.events import Event, Notice
 from amos_dask.engine.options import ClusterOptions
-from amos_dask.engine.session import Needs
 from amos_dask.errors import ClusterError
 from amos_dask.phantom import Archive
 
@@ -213,15 +212,15 @@ def test_a_cluster_without_workers_is_given_up() -> None:
         look_at_workers(client, (), (), wait_seconds=0.1)
 
 
-def test_a_worker_that_cannot_answer_is_named(lone_cluster: LocalCluster) -> None:
-    class Path(str):
-        """Cannot be unpickled."""
+def test_a_worker_that_cannot_answer_is_named(
+    lone_cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*arguments: Any) -> None:
+        raise MemoryError("no room")
 
-        def __reduce__(self) -> Any:
-            return (int, ("not a number",))
-
+    monkeypatch.setattr(engine_check, "_look", look)
     with Client(lone_cluster, set_as_default=False) as client:
-        views = look_at_workers(client, (Path("/"),), ())
+        views = look_at_workers(client, (), ())
     (problem,) = find_problems(views)
     assert "cannot be used: " in problem
 
@@ -294,8 +293,10 @@ def test_what_must_be_seen_are_absolute_paths_and_no_urls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    needs = Needs.of(["amos22.zip", "s3://bucket/amos22.zip", "https://here/a.zip"], ["/data/R"])
-    assert needs == Needs((str(tmp_path / "amos22.zip"),), ("/data/R",))
+    to_read = ["amos22.zip", "s3://bucket/amos22.zip", "https://here/a.zip"]
+    with Client(processes=False, dashboard_address="127.0.0.1:0", set_as_default=False) as client:
+        (view,) = look_at_workers(client, to_read, ["/nowhere/R"])
+    assert view.unseen == (str(tmp_path / "amos22.zip"), "/nowhere/R")
 
 
 # ---------------------------------------------------------------- check_cluster

@@ -142,10 +142,9 @@ def test_every_item_has_exactly_one_outcome(client: Client, tmp_path: Path, n_it
     assert [item.calls() for item in items] == [1] * n_items
 
 
-def test_an_outcome_carries_wall_time_and_peak_memory(client: Client, tmp_path: Path) -> None:
+def test_an_outcome_carries_wall_time(client: Client, tmp_path: Path) -> None:
     (outcome,) = run_tasks(client, "sample", follow_script, scripted(tmp_path, ("slow",)), ignore)
     assert 0.5 <= outcome.seconds < PATIENCE
-    assert 10_000_000 < outcome.peak_memory_bytes < psutil.virtual_memory().total
 
 
 def test_outcomes_do_not_depend_on_the_order_of_the_items(client: Client, tmp_path: Path) -> None:

@@ -193,14 +193,14 @@ def labelled_sources(root: Path) -> list[FolderSource]:
     layout = Layout.of(root)
     folders = require_sample_folders(layout.grouped, layout)
     sources = [FolderSource(folder, layout, AMOS22.label_map) for folder in folders]
-    return list(read_pool(sources)[0].sources)
+    return list(read_pool(sources).sources)
 
 
 def test_many_samples_are_added_up_a_few_at_a_time(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources = labelled_sources(root)
-    whole = describe_pool(read_pool(sources)[0])[0]
+    whole = describe_pool(read_pool(sources))[0][0]
     assert max(found["n_samples"] for found in whole.values()) > 4
     monkeypatch.setattr(pools, "_HELD_ROWS", 1)
     monkeypatch.setattr(reduction, "_ADDED_AT_ONCE", 2)
@@ -214,8 +214,8 @@ def test_many_samples_are_added_up_a_few_at_a_time(
 
 def described_in_groups(groups: dict[str, list[FolderSource]]) -> dict[str, Any]:
     graph = reduction_graph(groups, Reduction(read_pool, add_pools, describe_pool), 1)
-    found = dask.compute(*graph, scheduler="synchronous")[0]
-    return {group: of_channels[0] for group, of_channels in found.items()}
+    (found,) = dask.compute(graph, scheduler="synchronous")
+    return {group: of_channels[0] for group, (of_channels, _) in found.items()}
 
 
 def test_groups_that_overlap_share_what_is_read(
@@ -235,7 +235,7 @@ def test_groups_that_overlap_share_what_is_read(
         n_read[source.name] += 1
         return read(source, channel)
 
-    expected = {name: describe_pool(read_pool(of)[0])[0] for name, of in groups.items() if of}
+    expected = {name: describe_pool(read_pool(of))[0][0] for name, of in groups.items() if of}
     monkeypatch.setattr(pools, "read_counts", reading)
     assert described_in_groups(groups) == expected
     assert n_read == dict.fromkeys((source.name for source in sources), 1)
@@ -247,7 +247,7 @@ def test_what_cannot_be_read_any_more_is_not_left_out(
     copy = tmp_path / "R"
     shutil.copytree(root, copy)
     monkeypatch.setattr(pools, "_MOST_ROWS", 1)
-    pool = read_pool(labelled_sources(copy))[0]
+    pool = read_pool(labelled_sources(copy))
     next(Layout(copy).restore.iterdir()).write_bytes(b"no counts")
     with pytest.raises(AmosDaskError, match=r"cannot be read .* run it again"):
         describe_pool(pool)
@@ -259,10 +259,10 @@ def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: P
     layout, row = Layout.of(copy), next(masked_samples(copy))[0]
     folder = Layout(copy).sample_folder((copy / "grouped" / row["mask"]).parent, row["ID"])
     source = FolderSource(folder, layout, AMOS22.label_map)
-    known, n_voxels = add_counts(read_counts(source)), read_pool([source])[1][row["ID"]]
+    known, n_voxels = add_counts(read_counts(source)), read_pool([source]).voxels[row["ID"]]
     shutil.rmtree(layout.restore)
     assert n_voxels is not None
-    assert read_pool([source])[1] == {row["ID"]: None}
+    assert read_pool([source]).voxels == {row["ID"]: None}
     assert count_sample(source).value == n_voxels
     assert all(map(np.array_equal, add_counts(read_counts(source)), known))
     folder.volume.write_bytes(folder.mask.read_bytes())  # of the mask's type

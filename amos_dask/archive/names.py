@@ -78,8 +78,8 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
             _take_other(names, ref, path)
     if junk:
         found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
-        found = f"{number_of(junk.total(), 'file')}: {found_junk}"
-        names.say("junk_ignored", found, action="ignored")
+        message = f"{number_of(junk.total(), 'file')}: {found_junk}"
+        names.say("junk_ignored", message, action="ignored")
     if names.dicom and names.scans:
         message, action = number_of(len(names.dicom), "DICOM file"), f"ignored; {CONVERT_DICOM}"
         names.say("unexpected_file", f"first of {message}", file=names.dicom[0], action=action)

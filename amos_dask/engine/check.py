@@ -84,7 +84,7 @@ def look_at_workers(
     client : distributed.Client
         Whose workers.
     to_read, to_write : sequence of str
-        Paths that they must see, and write to.
+        Paths that they must see, and write to; URLs are left out.
     wait_seconds : float
         For the first worker.
     n_workers : int
@@ -102,6 +102,7 @@ def look_at_workers(
     ClusterError
         When no worker starts in time.
     """
+    to_read, to_write = _on_disk(to_read), _on_disk(to_write)
     try:
         client.wait_for_workers(1, timeout=wait_seconds)
     except TimeoutError as error:
@@ -138,6 +139,10 @@ def look_at_workers(
             reason = " ".join(f"{type(answer).__name__}: {answer}".split()) if answer else "is gone"
             views.append(WorkerView(address, host, (), memory, failure=reason))
     return views
+
+
+def _on_disk(places: Sequence[str]) -> list[str]:
+    return [os.path.abspath(place) for place in places if "://" not in place]  # noqa: PTH100
 
 
 @contextmanager

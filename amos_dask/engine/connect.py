@@ -28,7 +28,6 @@ from amos_dask.engine.options import (
     memory_bytes,
     needing,
     patience_seconds,
-    usable_cores,
 )
 from amos_dask.errors import ClusterError
 
@@ -40,6 +39,13 @@ _ATTEMPT_SECONDS = 10
 _SHARED_MEMORY, _NO_LIMIT = "auto", "0"
 # Folders and locks that Dask makes for a worker; no more than their names need be on the disk.
 _NAMES_A_WORKER = 4
+# How often processes look at themselves: Dask's way, and ours where nobody has configured it. By
+# default each looks 50 times a second whether its loop is late, and workers 100 times what they do,
+# on the cores that the samples need: a twentieth of them.
+_LOOKS = {
+    "distributed.admin.tick.interval": ("20ms", "500ms"),
+    "distributed.worker.profile.interval": ("10ms", "100ms"),
+}
 # Where `dask_setup` and `dask_teardown` are, which local workers run.
 _PRELOAD = "amos_dask.engine.options"
 
@@ -81,7 +87,7 @@ def connect(
         config |= {
             # On a busy machine, or from a network disk, one takes longer than Dask's 15 s.
             "distributed.deploy.lost-worker-timeout": "60s",
-            **_fewer_looks(),
+            **{key: ours for key, (its, ours) in _LOOKS.items() if dask.config.get(key) == its},
             "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
             "distributed.worker.preload": [
                 *([preload] if isinstance(preload, str) else preload),
@@ -110,28 +116,13 @@ def connect(
         yield stack.enter_context(client)
 
 
-def _fewer_looks() -> dict[str, str]:
-    """Return how often processes look at themselves, where nobody has configured it.
-
-    By default each looks 50 times a second whether its loop is late, and workers 100 times what
-    they do, on the cores that the samples need: a twentieth of them.
-    """
-    import dask
-
-    usual_and_ours = {
-        "distributed.admin.tick.interval": ("20ms", "500ms"),
-        "distributed.worker.profile.interval": ("10ms", "100ms"),
-    }
-    return {
-        key: ours for key, (usual, ours) in usual_and_ours.items() if dask.config.get(key) == usual
-    }
-
-
 def count_workers(options: ClusterOptions) -> int | None:
     """Return how many workers a cluster will have; None when it is not started here."""
+    from dask.system import CPU_COUNT
+
     options = complete(options)
     if options.cluster == LOCAL:
-        return options.workers or usable_cores()
+        return options.workers or CPU_COUNT
     least = configured("kubernetes.minimum-workers")
     if options.cluster == KUBERNETES and least is not None:
         return max(1, int(least))
@@ -147,7 +138,7 @@ def _start_local(options: ClusterOptions) -> Any:
     memory = options.memory or _SHARED_MEMORY
     if memory not in (_SHARED_MEMORY, _NO_LIMIT):
         memory_bytes(memory)
-    n_workers = options.workers or usable_cores()
+    n_workers = int(count_workers(options) or 1)
     _require_names(options.local_directory, n_workers)
     arguments = {
         "n_workers": n_workers,

@@ -45,8 +45,6 @@ class Outcome(Generic[T]):
         Traceback, or the last words of the worker that died.
     seconds : float
         Wall time of the function.
-    peak_memory_bytes : int
-        Largest resident size its process has had.
     """
 
     name: str
@@ -55,7 +53,6 @@ class Outcome(Generic[T]):
     stops_run: bool = False
     details: str = ""
     seconds: float = 0.0
-    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,7 @@ This module knows nothing of images. A task ships a small frozen item and return
 from __future__ import annotations
 
 import errno
-import resource
 import secrets
-import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -16,8 +14,7 @@ from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, islice
-from pathlib import Path
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import dask
@@ -115,9 +112,8 @@ def compute_graph(
     client: Client,
     work: str,
     values: Mapping[str, Delayed],
-    others: Sequence[Delayed],
     listener: Listener,
-) -> tuple[list[Any], list[Any]]:
+) -> list[Any]:
     """Compute delayed values, which may share tasks, and return them in order.
 
     Parameters
@@ -128,10 +124,8 @@ def compute_graph(
         Its name.
     values : mapping of str to Delayed
         What is told as a task each, by name.
-    others : sequence of Delayed
-        What is wanted besides.
     listener : callable
-        Is told of the work's start, of each named value, and of the work's end.
+        Is told of the work's start, of each value, and of the work's end.
 
     Raises
     ------
@@ -144,18 +138,18 @@ def compute_graph(
     found, start = dict[Future, Any](), time.perf_counter()
     window = _Window[Named, Any](client, work, lambda _: None, iter(()), listener)
     with noticing_the_end_of(client):
-        futures = client.compute([*values.values(), *others], retries=RETRIES)
-        names = dict(zip(futures, values, strict=False))
+        futures = client.compute(list(values.values()), retries=RETRIES)
+        names = dict(zip(futures, values, strict=True))
         try:
             for batch in window._settled(window._completed(futures)):
                 found |= zip(batch, window._gather(batch), strict=True)
-                for name in (names[future] for future in batch if future in names):
-                    listener(TaskEnded(work, name, False, 0, time.perf_counter() - start))
+                for future in batch:
+                    seconds = time.perf_counter() - start
+                    listener(TaskEnded(work, names[future], False, 0, seconds))
         finally:
             client.cancel(futures)
     listener(WorkEnded(work))
-    results = [found[future] for future in futures]
-    return results[: len(values)], results[len(values) :]
+    return [found[future] for future in futures]
 
 
 def _is_error(found: Any) -> bool:
@@ -191,9 +185,6 @@ class _Window(Generic[Item, Value]):
     _running: dict[Future, Item] = field(default_factory=dict)
     # Items whose workers died. They run again one by one, so that what dies then is to blame.
     _suspects: list[Item] = field(default_factory=list)
-    # Two clients of one scheduler, and two items of one name, must not share tasks.
-    _token: str = field(default_factory=partial(secrets.token_hex, 4))
-    _numbers: Iterator[int] = field(default_factory=partial(count, 1))
     _looked: float = 0.0
     _is_waiting: bool = False
 
@@ -343,13 +334,14 @@ class _Window(Generic[Item, Value]):
     def _submit(self, items: list[Item]) -> list[Future]:
         if not items:
             return []
-        names = (f"{self._work}-{item.name}-{self._token}" for item in items)
+        # Two clients of one scheduler, and two items of one name, must not share tasks.
+        keys = [f"{self._work}-{item.name}-{secrets.token_hex(4)}" for item in items]
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"}):
             futures: list[Future] = self._client.map(  # tables are sent whole
                 _measured,
                 [self._function] * len(items),
                 items,
-                key=[f"{name}-{next(self._numbers)}" for name in names],
+                key=keys,
                 retries=RETRIES,
                 pure=False,
             )
@@ -367,7 +359,7 @@ def _window(client: Client) -> int:
 
 
 def _measured(function: Callable[[Item], Value], item: Item) -> Outcome[Value]:
-    """Run on a worker: the function with its wall time and peak memory; never raises for data."""
+    """Run on a worker: the function with its wall time; never raises for data."""
     start = time.perf_counter()
     value, failure, stops_run, details = None, None, False, ""
     try:
@@ -380,18 +372,7 @@ def _measured(function: Callable[[Item], Value], item: Item) -> Outcome[Value]:
     except Exception as error:
         failure, details = _describe(error), traceback.format_exc()
     seconds = time.perf_counter() - start
-    return Outcome(item.name, value, failure, stops_run, details, seconds, peak_memory_bytes())
-
-
-def peak_memory_bytes() -> int:
-    """Return the largest resident size this process has had."""
-    try:
-        # Unlike getrusage's, this peak does not begin with that of the process that forked it.
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, IndexError):  # not Linux
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+    return Outcome(item.name, value, failure, stops_run, details, seconds)
 
 
 def _describe(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,8 +28,6 @@ KUBERNETES = "kubernetes"
 LOCAL = "local"
 # Of batch jobs and pods, when it is not said how many.
 DEFAULT_WORKERS = 4
-# What takes longer says what it waits for.
-SECONDS_OF_SILENCE = 15
 
 
 @dataclass(frozen=True)
@@ -214,13 +211,6 @@ def dask_teardown(worker: object) -> None:
     Python would look for cycles in all that was imported and compiled, which takes half a second.
     """
     gc.freeze()
-
-
-def usable_cores() -> int:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def free_port(wanted: int) -> int:

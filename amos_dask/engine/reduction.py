@@ -15,25 +15,22 @@ if TYPE_CHECKING:
 
 Group = TypeVar("Group", bound=tuple[str, ...])  # which make its name
 Part = TypeVar("Part")
-Seen = TypeVar("Seen")
 Value = TypeVar("Value")
 _ADDED_AT_ONCE = 4  # parts, which may each be large
 
 
 @dataclass(frozen=True)
-class Reduction(Generic[Item, Part, Seen, Value]):
+class Reduction(Generic[Item, Part, Value]):
     """How items become the value of a group; functions of a module, as workers run them."""
 
-    read: Callable[[Sequence[Item]], tuple[Part, Seen]]  # some items, and what was seen of them
+    read: Callable[[Sequence[Item]], Part]  # some items
     add: Callable[[Sequence[Part]], Part]
     finish: Callable[[Part], Value]
 
 
 def reduction_graph(
-    groups: Mapping[Group, Sequence[Item]],
-    how: Reduction[Item, Part, Seen, Value],
-    n_at_once: int,
-) -> tuple[dict[Group, Delayed], list[Delayed]]:
+    groups: Mapping[Group, Sequence[Item]], how: Reduction[Item, Part, Value], n_at_once: int
+) -> dict[Group, Delayed]:
     """Return the graph of the groups that have items.
 
     Items that are in the same groups are added up first; a group is the sum of such sums.
@@ -49,10 +46,8 @@ def reduction_graph(
 
     Returns
     -------
-    values : dict of tuple to Delayed
-        Of each group, in the order of the groups.
-    seen : list of Delayed
-        Of a few items each.
+    dict of tuple to Delayed
+        The value of each group, in the order of the groups.
     """
     from dask import delayed
 
@@ -65,19 +60,15 @@ def reduction_graph(
         alike.setdefault(groups_of[item.name], {})[item.name] = item
     add = delayed(how.add, pure=False)
     parts: dict[Group, list[Delayed]] = {}
-    seen: list[Delayed] = []
     for whose, by_name in alike.items():
         found, starts = list(by_name.values()), range(0, len(by_name), n_at_once)
         # Dask would look for delayed values in arguments, item by item.
         reads = [partial(how.read, found[start : start + n_at_once]) for start in starts]
-        pairs = [delayed(read, nout=2, pure=False)() for read in reads]
-        seen += [of_items for _, of_items in pairs]
-        together = _add_as_tree([part for part, _ in pairs], add)
+        together = _add_as_tree([delayed(read, pure=False)() for read in reads], add)
         for group in whose:
             parts.setdefault(group, []).append(together)
     finish = delayed(how.finish, pure=False)
-    values = {group: finish(_add_as_tree(parts[group], add)) for group in groups if group in parts}
-    return values, seen
+    return {group: finish(_add_as_tree(parts[group], add)) for group in groups if group in parts}
 
 
 def _add_as_tree(parts: list[Delayed], add: Callable[[list[Delayed]], Delayed]) -> Delayed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -24,36 +24,13 @@ from amos_dask.engine.events import (
     report_to,
 )
 from amos_dask.engine.options import options_of, patience_seconds
-from amos_dask.engine.reduction import Group, Part, Reduction, Seen, reduction_graph
+from amos_dask.engine.reduction import Group, Part, Reduction, reduction_graph
 from amos_dask.errors import AmosDaskError, ClusterError
 
 Value = TypeVar("Value")
 # So many items that take little time are looked at at once: in one task, or without any workers.
 FEW = 32
 _TITLE_OF_DASKS_REPORT, _FIRST_BYTES = b"<title>Dask Performance Report", 400
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What workers on other machines must see, checked before any work.
-
-    Parameters
-    ----------
-    to_read, to_write : tuple of str
-        Paths.
-    """
-
-    to_read: tuple[str, ...] = ()
-    to_write: tuple[str, ...] = ()
-
-    @staticmethod
-    def of(to_read: Iterable[str], to_write: Iterable[str]) -> Needs:
-        """Return what of these is on a disk, under absolute paths; URLs are left out."""
-        paths = (
-            tuple(os.path.abspath(place) for place in places if "://" not in place)  # noqa: PTH100
-            for places in (to_read, to_write)
-        )
-        return Needs(*paths)
 
 
 class Batch(NamedTuple):
@@ -73,7 +50,7 @@ class Session:
 
     Parameters
     ----------
-    cluster, needs, performance_report
+    cluster, to_see, performance_report
         As for `open_session`.
     listener : callable
         Is told every event.
@@ -85,7 +62,7 @@ class Session:
 
     cluster: Any
     listener: Listener
-    needs: Needs | None
+    to_see: tuple[Sequence[str], Sequence[str]] | None
     performance_report: str | Path | None
     opened: ExitStack
     is_lost: bool = False
@@ -110,11 +87,10 @@ class Session:
             self.opened.enter_context(client.as_current())
             self.opened.enter_context(performance_report(filename=str(self.performance_report)))
         self._tell(f"dashboard: {client.dashboard_link}")
-        if self.needs is not None and not _is_on_this_machine(client):
+        if self.to_see is not None and not _is_on_this_machine(client):
             self._tell(f"from elsewhere: {forwarding_line(client.dashboard_link)}")
             self._tell("waiting for the first worker")
-            patience = patience_seconds("elsewhere")
-            views = look_at_workers(client, self.needs.to_read, self.needs.to_write, patience)
+            views = look_at_workers(client, *self.to_see, patience_seconds("elsewhere"))
             problems = find_problems(views)
             if problems:
                 raise ClusterError("; ".join(problems) + ".")
@@ -182,12 +158,9 @@ class Session:
         return [function(item) for item in items]
 
     def reduce(
-        self,
-        work: str,
-        groups: Mapping[Group, Sequence[Item]],
-        how: Reduction[Item, Part, Seen, Value],
-    ) -> tuple[dict[Group, Value], list[Seen]]:
-        """Return the value of each group that has items, and what was seen of a few items each.
+        self, work: str, groups: Mapping[Group, Sequence[Item]], how: Reduction[Item, Part, Value]
+    ) -> dict[Group, Value]:
+        """Return the value of each group that has items.
 
         Few items are read here, and all where the workers have gone.
 
@@ -209,18 +182,18 @@ class Session:
 
         from amos_dask.engine.graph import compute_graph
 
-        values, parts = reduction_graph(groups, how, FEW)
+        values = reduction_graph(groups, how, FEW)
         items = {item.name for of_group in groups.values() for item in of_group}
         if len(items) <= FEW or self.is_lost:
-            found, seen = dask.compute(list(values.values()), parts, scheduler="synchronous")
-            return dict(zip(values, found, strict=True)), seen
+            (found,) = dask.compute(values, scheduler="synchronous")
+            return dict(found)
         named = {"-".join(map(str, group)): value for group, value in values.items()}
         try:
-            found, seen = compute_graph(self.client, work, named, parts, self.listener)
+            found = compute_graph(self.client, work, named, self.listener)
         except ClusterError:
             self.is_lost = True
             raise
-        return dict(zip(values, found, strict=True)), seen
+        return dict(zip(values, found, strict=True))
 
     def require_memory(self, n_bytes: int) -> None:
         """Raise `ClusterError` when a worker has less memory than a scan needs.
@@ -265,7 +238,7 @@ def _is_on_this_machine(client: Any) -> bool:
 def open_session(
     cluster: Any,
     progress: str | Listener,
-    needs: Needs | None = None,
+    to_see: tuple[Sequence[str], Sequence[str]] | None = None,
     performance_report: str | Path | None = None,
 ) -> Iterator[Session]:
     """Yield a session on a cluster, starting and stopping a local one where none is given.
@@ -278,8 +251,8 @@ def open_session(
         Options, a connected client, a scheduler's address, or None for a local cluster.
     progress : {"auto", "bar", "plain", "json", "none"} or callable
         How to show progress on stderr (``json``: on stdout), or who listens.
-    needs : Needs, optional
-        What workers on other machines must see.
+    to_see : tuple of two sequences of str, optional
+        Paths or URLs that workers on other machines must see, to read and to write to.
     performance_report : str or Path, optional
         File for Dask's own report on tasks, workers and transfers.
 
@@ -298,7 +271,7 @@ def open_session(
         else:
             stream = sys.stdout if progress == "json" else sys.stderr
             listener = opened.enter_context(report_to(stream, progress))
-        yield Session(cluster, listener, needs, performance_report, opened)
+        yield Session(cluster, listener, to_see, performance_report, opened)
 
 
 def _require_writable(path: Path) -> None:

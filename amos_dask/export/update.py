@@ -17,7 +17,7 @@ import pandas as pd
 from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.datasets import SUBSETS, DatasetDefinition
 from amos_dask.engine.events import Listener, Notice
-from amos_dask.engine.session import Needs, open_session
+from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.export.files import (
     Exported,
@@ -231,8 +231,8 @@ class _Update:
         is_free = self._form.copies and sizes and can_clone(tasks[0].folder.volume, folder.base)
         if sizes and not is_free:
             require_room(folder.base, sum(sizes))
-        needs = Needs(to_read=(str(layout.root),), to_write=(str(folder.base),))
-        with open_session(cluster, progress, needs) as session:
+        to_see = ([str(layout.root)], [str(folder.base)])
+        with open_session(cluster, progress, to_see) as session:
             session.prepare_kernels()
             if sizes:
                 what = "file" if self._form.copies else "sample"

@@ -36,8 +36,8 @@ Voxels = dict[int, int]  # label -> voxels
 class Pool:
     """What was counted of some samples, added up."""
 
-    sources: tuple[FolderSource, ...]  # the samples
-    n_samples: Mapping[int, int]  # label -> samples that have it
+    sources: tuple[FolderSource, ...]  # the samples that are counted
+    voxels: Mapping[str, Voxels | None]  # sample -> label -> voxels; None where not counted
     counts: tuple[ValueCounts | None, ...]  # of each channel; None where they are too many to hold
 
 
@@ -84,16 +84,8 @@ def read_counts(source: FolderSource, channel: int = 0) -> Iterator[ValueCounts]
     return (ValueCounts(*columns) for columns in rows)
 
 
-def read_pool(sources: Sequence[FolderSource]) -> tuple[Pool, dict[str, Voxels | None]]:
-    """Read what was counted of samples of one dataset, each once.
-
-    Returns
-    -------
-    pool : Pool
-        Of the samples that are counted.
-    voxels : dict of str to dict
-        Sample -> label -> voxels; None where values of it are not counted.
-    """
+def read_pool(sources: Sequence[FolderSource]) -> Pool:
+    """Read what was counted of samples of one dataset, each once."""
     channels = range(len(sources[0].folder.volumes))
     sums, voxels = [_Sum() for _ in channels], dict[str, Voxels | None]()
     for source in sources:
@@ -106,8 +98,7 @@ def read_pool(sources: Sequence[FolderSource]) -> tuple[Pool, dict[str, Voxels |
         for total, (_, blocks) in zip(sums, read, strict=True):
             total.add(blocks)
     counted = tuple(source for source in sources if voxels[source.name] is not None)
-    n_samples = Counter(chain.from_iterable(found or () for found in voxels.values()))
-    return Pool(counted, n_samples, tuple(total.result() for total in sums)), voxels
+    return Pool(counted, voxels, tuple(total.result() for total in sums))
 
 
 def _read_sample(source: FolderSource, channel: int) -> tuple[Voxels, list[ValueCounts] | None]:
@@ -123,34 +114,40 @@ def _read_sample(source: FolderSource, channel: int) -> tuple[Voxels, list[Value
 
 def add_pools(pools: Sequence[Pool]) -> Pool:
     """Return several pools together."""
-    sums, n_samples = [_Sum() for _ in pools[0].counts], Counter[int]()
+    sums, voxels = [_Sum() for _ in pools[0].counts], dict[str, Voxels | None]()
     for pool in pools:
-        n_samples.update(pool.n_samples)
+        voxels.update(pool.voxels)
         for total, counts in zip(sums, pool.counts, strict=True):
             total.add(None if counts is None else [counts])
     sources = tuple(chain.from_iterable(pool.sources for pool in pools))
-    return Pool(sources, n_samples, tuple(total.result() for total in sums))
+    return Pool(sources, voxels, tuple(total.result() for total in sums))
 
 
-def describe_pool(pool: Pool) -> list[dict[int, dict[str, float]]]:
+def describe_pool(
+    pool: Pool,
+) -> tuple[list[dict[int, dict[str, float]]], Mapping[str, Voxels | None]]:
     """Describe the values of all voxels of a pool, label by label.
 
     Returns
     -------
-    list of dict of int to dict
+    of_channels : list of dict of int to dict
         Of each channel, label -> ``n_samples`` that have it, ``n_not_finite`` voxels, and as
         `describe_values`.
+    voxels : dict of str to dict
+        Sample -> label -> voxels; None where values of it are not counted.
 
     Raises
     ------
     AmosDaskError
         When what is kept of a sample that was counted cannot be read any more.
     """
+    n_samples = Counter(chain.from_iterable(found or () for found in pool.voxels.values()))
     described = (_describe_channel(pool, channel) for channel in range(len(pool.counts)))
-    return [
-        {label: {"n_samples": pool.n_samples[label], **told} for label, told in labels.items()}
+    of_channels = [
+        {label: {"n_samples": n_samples[label], **told} for label, told in labels.items()}
         for labels in described
     ]
+    return of_channels, pool.voxels
 
 
 def _describe_channel(pool: Pool, channel: int) -> Mapping[int, Mapping[str, float]]:
@@ -177,9 +174,9 @@ def count_sample(source: FolderSource) -> StepResult[Voxels]:
     StepResult of dict
         Label -> voxels, the background left out; None when volume or mask cannot be read.
     """
-    _, known = read_pool([source])
-    if known[source.name] is not None:
-        return StepResult(source.name, known[source.name])
+    known = read_pool([source]).voxels[source.name]
+    if known is not None:
+        return StepResult(source.name, known)
     opened, issues = source.open_mask()
     if opened is None:
         return StepResult(source.name, None, tuple(issues))

@@ -170,11 +170,10 @@ def _describe(
 ) -> tuple[dict[Group, list[dict[int, dict[str, float]]]], dict[str, dict[int, int] | None]]:
     """Return, for each group and channel, label -> statistics; and sample -> label -> voxels."""
     try:
-        described, seen = session.reduce(
-            "statistics", pools, Reduction(read_pool, add_pools, describe_pool)
-        )
+        found = session.reduce("statistics", pools, Reduction(read_pool, add_pools, describe_pool))
     except AmosDaskError:
         raise
     except Exception as error:
         raise AmosDaskError(f"statistics cannot be added up ({error}); run it again.") from error
-    return described, {name: voxels for found in seen for name, voxels in found.items()}
+    described = {group: of_channels for group, (of_channels, _) in found.items()}
+    return described, {name: n for _, voxels in found.values() for name, n in voxels.items()}
