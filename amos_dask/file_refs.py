@@ -8,7 +8,8 @@ from dataclasses import dataclass
 # MetaImage and NRRD, whose headers SimpleITK reads.
 ITK_ENDINGS = (".mha", ".mhd", ".nrrd")
 NEEDS_SIMPLEITK = (
-    'MetaImage and NRRD are read through SimpleITK: pip install "amos-dask[itk]", on workers too'
+    "MetaImage and NRRD are read through SimpleITK 2.5.6 or later: "
+    'pip install "amos-dask[itk]", on workers too'
 )
 # How the name of an image ends, or of one of a pair; of forms that cannot be read as well.
 IMAGE_ENDING = r"\.(?:(?:nii|hdr|img)(?:\.gz)?|mha|mhd|nrrd)"

@@ -284,6 +284,15 @@ def test_without_simpleitk_one_sentence_says_what_to_install(tmp_path: Path) -> 
         read_info(listed(tmp_path))
 
 
+def test_a_simpleitk_that_mirrors_some_images_is_not_asked(
+    tmp_path: Path, itk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(itk, tmp_path / "a", FORMS[4], voxels())
+    monkeypatch.setattr(itk, "__version__", "2.5.5")
+    with pytest.raises(InaccessibleFileError, match="or later"):
+        read_info(listed(tmp_path))
+
+
 def touch(folder: Path, *names: str) -> str:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

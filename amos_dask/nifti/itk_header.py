@@ -45,6 +45,7 @@ _NRRD_LINE = (
     rf"(encoding|endian|line skip|byte skip|data file|{'|'.join(_FIELDS)}):\s*(.*?)\s*"
 )
 _NRRD_PACKING = {"raw": "", "gzip": "gzip", "gz": "gzip"}
+_EARLIEST = (2, 5, 6)  # earlier ones mirror the wrong axis of NRRD's left-anterior-superior
 # As SimpleITK names types: bits and kind.
 _TYPE = re.compile(r"(\d+)-bit (signed|unsigned|float)\b.*")
 # What every such image has; the code is that of the forms which SimpleITK writes.
@@ -154,6 +155,8 @@ def _ask_simpleitk(form: _Form, header: str) -> tuple[Any, str]:
         import SimpleITK
     except ImportError as error:
         raise InaccessibleFileError(NEEDS_SIMPLEITK) from error
+    if tuple(map(int, re.findall(r"\d+", SimpleITK.__version__)[:3])) < _EARLIEST:
+        raise InaccessibleFileError(NEEDS_SIMPLEITK)
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(form.image_io)
     try:
