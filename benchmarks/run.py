@@ -21,6 +21,7 @@ MODULES = (
     "bench_denoise",
     "bench_voxelwise",
     "bench_merge",
+    "bench_arrays",
     "bench_nifti",
     "bench_run",
     "bench_scaling",

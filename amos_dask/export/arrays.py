@@ -100,9 +100,8 @@ def export_arrays(
     Raises
     ------
     AmosDaskError
-        When settings cannot be used, an extra is missing (``amos-dask[arrays]``,
-        ``amos-dask[zarr]``), there are no samples to train on, or the place is taken, in an
-        archive, or has not enough room.
+        When settings cannot be used, the extra ``amos-dask[zarr]`` is missing, there are no samples
+        to train on, or the place is taken, in an archive, or has not enough room.
 
     Examples
     --------

@@ -12,6 +12,7 @@ import pytest
 from peers.peers import check, python_with
 
 from amos_dask import export_arrays, run
+from amos_dask.geometry import is_oblique
 
 GRIDS = [("RAS", (1.5, 1.5, 2.0)), ("LPS", (3.1, 2.3, 7.0)), ("SPL", (4.0, 0.9, 1.7))]
 
@@ -25,6 +26,8 @@ def compare(root: Path, folder: Path, **options: Any) -> dict[str, Any]:
         for label in to.rglob("*_mask.nii.gz"):
             image = label.with_name(label.name.replace("_mask", "_volume"))
             sources = [next(root.rglob(path.name)) for path in (image, label)]
+            if is_oblique(nib.load(sources[0]).affine):
+                continue  # README.md tells why MONAI may place such a grid elsewhere
             cases.append(
                 {
                     **dict(zip(("image", "label"), map(str, sources), strict=True)),
