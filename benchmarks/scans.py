@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask.phantom import METADATA_NAME, Scan, make_scan, write_archive
+from amos_dask.phantom.painting import plant_specks
 from amos_dask.phantom.quirks import PLAIN, nifti_pair
-from amos_dask.phantom.specks import plant_specks
 from benchmarks.settings import Settings
 
 Mask = NDArray[np.uint8]

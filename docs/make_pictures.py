@@ -18,7 +18,7 @@ from report.chromium import Browser
 
 import amos_dask
 from amos_dask.datasets import AMOS22
-from amos_dask.phantom.specks import plant_specks
+from amos_dask.phantom.painting import plant_specks
 from amos_dask.root.layout import find_sample_folders
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from isal import isal_zlib
 from scipy import ndimage
 
 from amos_dask.phantom import Scan, make_scan
-from amos_dask.phantom.specks import plant_specks
+from amos_dask.phantom.painting import plant_specks
 
 SPACING_MM = (0.78125, 0.78125, 5.0)
 CUBE = np.ones((3, 3, 3), bool)

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from amos_dask.phantom import Scan, make_scan
+from amos_dask.phantom.painting import plant_specks
 from amos_dask.phantom.quirks import Quirks, nifti_pair
-from amos_dask.phantom.specks import plant_specks
 
 Mask = npt.NDArray[np.uint8]
 
