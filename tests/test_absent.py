@@ -212,7 +212,7 @@ def test_a_dry_run_says_what_is_absent_and_what_would_go(place: Place) -> None:
             "absent",
             todo,
         ]
-    assert "1 finished samples" in place.run("--dry_run")
+    assert "1 finished sample" in place.run("--dry_run")
     assert snapshot(place.root) == before
 
 

@@ -243,7 +243,7 @@ def test_workers_that_have_not_started_are_counted(
     monkeypatch.setattr(pipeline_check, "count_workers", lambda options: 32)
     monkeypatch.setattr(pipeline_check, "look_at_workers", impatient)
     report = amos_dask.check_cluster(cluster=cluster_address, progress="none")
-    assert report.problems == ("2 of 32 workers have started",)
+    assert report.problems == ("2 of 32 workers started",)
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_values_that_stand_for_labels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ds.mask("case_1", lazy=True).compute(), expected)
     np.testing.assert_array_equal(ds.image("case_1"), mask)
     nib.save(nib.Nifti1Image(mask + 1, np.eye(4)), folder / "mask.nii.gz")
-    with pytest.raises(AmosDaskError, match=r"mask\.nii\.gz: .*stand for no label"):
+    with pytest.raises(AmosDaskError, match=r"mask\.nii\.gz: .*of no label"):
         ds.mask("case_1")
 
 

@@ -437,7 +437,7 @@ def write_book(path: Path, sheets: dict[str, tuple[Sequence[str], Sequence[ref.R
     path.parent.mkdir(parents=True, exist_ok=True)
     book = openpyxl.Workbook()
     book.remove(book.active)
-    for title, (columns, rows) in sheets.items():
+    for title, (columns, rows) in {**sheets, "Columns": ((), ())}.items():
         sheet = book.create_sheet(title)
         sheet.append(list(columns))
         for row in rows:
@@ -505,6 +505,7 @@ def write_root(root: Path, expected: ref.Expected) -> None:
     lines = "".join(f"{json.dumps(issue)}\n" for issue in issues)
     (root / "descriptor/issues.jsonl").write_text(lines, encoding="utf-8")
     rows = [{key: value or None for key, value in issue.items()} for issue in issues]
+    rows.sort(key=lambda row: ("error", "warning", "info").index(str(row["severity"])))
     write_book(root / "descriptor/issues.xlsx", {"Issues": (ref.ISSUE_KEYS, rows)})
 
 

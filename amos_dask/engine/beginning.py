@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,9 @@ class FirstTasks:
     work: str
     listener: Listener
     has_ended: bool = False
-    _looked: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._looked = time.monotonic()
 
     def tell(self, running: Mapping[Future, Named]) -> None:
         """Look, when it is time to, which of the tasks that wait or run is first on each worker."""

@@ -224,7 +224,7 @@ def _bad_masks() -> dict[str, Bad]:
     for value in (0.5, -1, 256, np.nan, np.inf, -np.inf, 1e300):
         spoilt = voxels.astype("<f8")
         spoilt[1, 2, 3] = value
-        found[f"value_{value}"] = Bad(image(spoilt), "bad_mask_values", "1 voxels")
+        found[f"value_{value}"] = Bad(image(spoilt), "bad_mask_values", "1 voxel is")
     found["scaled_to_fractions"] = Bad(
         image(voxels, scl_slope=0.3), "bad_mask_values", "whole numbers"
     )

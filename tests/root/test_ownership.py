@@ -23,7 +23,7 @@ def layout(tmp_path: Path) -> Layout:
 
 def write(layout: Layout, text: str, *, adopt: bool = False) -> list[Path]:
     with OwnFiles(layout, adopt=adopt) as own:
-        own.write_text(layout.descriptor / "a.txt", text)
+        own.write_content(layout.descriptor / "a.txt", text.encode())
     return own.set_aside
 
 
@@ -72,9 +72,9 @@ def test_nothing_is_written_through_a_link(layout: Layout, tmp_path: Path) -> No
     (layout.descriptor / "link").symlink_to(elsewhere)
     path = layout.descriptor / "link/a.txt"
     with OwnFiles(layout) as own, pytest.raises(ForeignFileError, match="link is a link"):
-        own.write_text(path, "one")
+        own.write_content(path, b"one")
     with OwnFiles(layout, adopt=True) as own:
-        own.write_text(path, "one")
+        own.write_content(path, b"one")
     assert list(elsewhere.iterdir()) == []
     assert path.read_text() == "one"
     assert not path.parent.is_symlink()
@@ -86,9 +86,9 @@ def test_a_file_where_a_folder_goes_makes_way(layout: Layout) -> None:
     path = layout.descriptor / "folder/below/a.txt"
     (layout.descriptor / "folder").write_text("mine")
     with OwnFiles(layout) as own, pytest.raises(ForeignFileError, match="folder is no folder"):
-        own.write_text(path, "one")
+        own.write_content(path, b"one")
     with OwnFiles(layout, adopt=True) as own:
-        own.write_text(path, "one")
+        own.write_content(path, b"one")
     assert path.read_text() == "one"
     assert (layout.replaced / "1/descriptor/folder").read_text() == "mine"
 
@@ -106,7 +106,7 @@ def test_only_what_is_ours_is_removed(layout: Layout) -> None:
 def test_after_a_kill_what_was_written_is_still_ours(layout: Layout) -> None:
     path = layout.descriptor / "a.txt"
     own = OwnFiles(layout)
-    own.write_text(path, "one")  # and killed: the list of files is not written
+    own.write_content(path, b"one")  # and killed: the list of files is not written
     assert write(layout, "two") == []
     assert path.read_text() == "two"
     assert find_journals(layout) == []
