@@ -135,11 +135,12 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
     for key, own in mark.files.items():
         if own.is_link and not mark.changes_labels:
             continue  # it is what ROOT_DIR has
-        source = path_told(base, own.source)
-        with suppress(OSError):
-            if not own.source or identity(source) == own.source_identity:
-                continue
-        yield _outdated(f"{source.name} is another now, or gone", key)
+        for source, known in _sources(base, mark, key).items():
+            path = path_told(base, source)
+            with suppress(OSError):
+                if identity(path) == known:
+                    continue
+            yield _outdated(f"{path.name} is another now, or gone", key)
     if mark.result_version != RESULT_VERSION:
         yield _outdated("another version of this program would make it otherwise", EXPORT_MARK)
     datalist = base.with_name(f"{base.name.removesuffix('_labels')}.json")
@@ -161,6 +162,19 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
         is_new = sample in now.samples
         message = "is in ROOT_DIR and not in the export" if is_new else "is in ROOT_DIR no more"
         yield replace(_outdated(message, EXPORT_MARK), sample=sample)
+
+
+def _sources(base: Path, mark: ExportMark, key: str) -> dict[str, str]:
+    """Return the files of ROOT_DIR that a file was made from, with their identities then.
+
+    Of arrays, the record that lies beside them tells all.
+    """
+    own = mark.files[key]
+    found = {own.source: own.source_identity} if own.source else {}
+    if mark.form == "arrays" and own.source and key.endswith(".json"):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            found |= json.loads((base / key).read_bytes())["made_from"]["sources"]
+    return found
 
 
 def _find_listed(datalist: Path) -> Iterator[Path]:

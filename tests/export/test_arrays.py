@@ -246,6 +246,11 @@ def test_several_channels(tmp_path: Path, cluster_address: str, arrays: Export) 
         assert len(read(folder / entry["record"])["windows"]) == 4
     assert np.array_equal(shapes["nifti"], shapes["npz"])
     assert np.array_equal(shapes["nifti"], shapes["zarr"])
+    last = sorted((tmp_path / "root" / "grouped").rglob("*_volume_03_*.nii.gz"))[0]
+    image = nib.load(last)
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32) + 1, image.affine), last)
+    for form in FORMS:  # also where all channels are in one file
+        assert codes(amos_dask.verify(tmp_path / form)) == {("outdated_export", "error")}
 
 
 @pytest.mark.parametrize(
