@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,14 +18,14 @@ from amos_dask.results import CommandResult
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import working_on
-from amos_dask.statistics.stats import statistics_files
 from amos_dask.tables.cells import cells_of
-from amos_dask.tables.twins import put_twins
 from amos_dask.tables.workbook import read_sheet, require_columns
 
 _SPREAD = ("min", "median", "max")
 _INTENSITIES = ("min", "p0.5", "median", "mean", "std", "p99.5", "max")
 _OF_ORGANS = ("min", "median", "mean", "max")
+# Dates, which need not be published; binary masks are made of the mask.
+_NOT_IN_CROISSANT = re.compile(r"\w+_date|mask_\d+_.*")
 _NAMES = {"ct": "CT", "mri": "MR", "und": "unknown modality"}
 _FRONT = """---
 pretty_name: {name}
@@ -32,7 +33,7 @@ license: other
 license_name: {licence}
 task_categories: [image-segmentation]
 ---"""
-_FILES = """`grouped/dataset_manifest.xlsx` and `.csv` list each sample: metadata, files, geometry.
+_FILES = """`grouped/dataset_manifest.xlsx` lists each sample: its metadata, files and geometry.
 A volume is float32, its mask uint8 on the same grid; `descriptor/label_map.yaml` names labels.
 `croissant.json` says the same to programs."""
 Rows = Sequence[Mapping[str, Any]]
@@ -42,8 +43,9 @@ def card(root_dir: str | Path, *, adopt: bool = False, no_lock: bool = False) ->
     """Write ``dataset_card.md`` and ``croissant.json`` into ROOT_DIR.
 
     The card has the tables of AMOS22's own data card, of this dataset: its figures are those of
-    ``descriptor/statistics.json``. Croissant lists the dataset manifest, which is written as csv
-    for it, and the images. `run` keeps both up to date once they are there.
+    ``descriptor/statistics.json``. Croissant lists the images, and of each sample what the dataset
+    manifest says but for dates and binary masks. What writes the statistics keeps both up to date
+    once they are there.
 
     Parameters
     ----------
@@ -74,39 +76,41 @@ def card(root_dir: str | Path, *, adopt: bool = False, no_lock: bool = False) ->
     root = absolute(root_dir)
     with (
         working_on(Layout(root), no_lock=no_lock),
-        OwnFiles(Layout.of(root), adopt=adopt, twins=("csv",)) as own,
+        OwnFiles(Layout.of(root), adopt=adopt) as own,
     ):
         n_samples = write_card(own)
-    outputs = card_files(own.layout)
+    outputs = (own.layout.card, own.layout.croissant)
     summary = f"card of {number_of(n_samples, 'sample')}"
     return CommandResult(outputs, n_samples, summary, tuple(own.issues()))
 
 
-def card_files(layout: Layout) -> tuple[Path, Path]:
-    """Return where the card and the Croissant file are."""
-    return layout.root / "dataset_card.md", layout.root / "croissant.json"
-
-
-def has_card(own: OwnFiles) -> bool:
-    """Return whether a card of ours is there."""
-    return all(own.ownership.lists(path) and path.exists() for path in card_files(own.layout))
+def find_card(own: OwnFiles) -> list[Path]:
+    """Return what there is of a card of ours."""
+    files = (own.layout.card, own.layout.croissant)
+    return [path for path in files if own.ownership.lists(path) and path.exists()]
 
 
 def write_card(own: OwnFiles) -> int:
-    """Write both files, and the manifest as csv; return how many samples they speak of."""
-    layout, manifest = own.layout, own.layout.dataset_manifest()
-    statistics, frame = _read_statistics(layout), _read_manifest(own, manifest)
-    put_twins(own, manifest, {MANIFEST_SHEET: frame}, whole=False)
-    csv, (text, croissant) = manifest.with_suffix(".csv"), card_files(layout)
-    own.write_content(text, _card(layout, frame, statistics).encode())
-    told = make_croissant(layout.dataset, layout.key(csv), csv.read_bytes(), cells_of(frame))
+    """Write both files; return how many samples they speak of."""
+    layout = own.layout
+    statistics, frame = _read_statistics(layout), _read_manifest(own)
+    own.write_content(layout.card, _card(layout, frame, statistics).encode())
+    left_out = [name for name in frame.columns if _NOT_IN_CROISSANT.fullmatch(name)]
+    told = make_croissant(layout.dataset, cells_of(frame.drop(columns=left_out)))
     content = json.dumps(told, ensure_ascii=False, indent=1) + "\n"
-    own.write_content(croissant, content.encode())
+    own.write_content(layout.croissant, content.encode())
     return len(frame)
 
 
+def renew_card(own: OwnFiles) -> None:
+    """Write the card anew where there is one, after what it speaks of; not after a failure."""
+    if find_card(own) and not own.failed:
+        with own.trying():
+            write_card(own)
+
+
 def _read_statistics(layout: Layout) -> Mapping[str, Rows]:
-    _, path = statistics_files(layout)
+    path = layout.statistics_text
     try:
         content = json.loads(path.read_bytes())
         return {name: content[name] for name in ("geometry", "intensities", "organs")}
@@ -114,8 +118,9 @@ def _read_statistics(layout: Layout) -> Mapping[str, Rows]:
         raise ManifestError(f"{path}: cannot be read; 'amos-dask stats' writes it.") from error
 
 
-def _read_manifest(own: OwnFiles, path: Path) -> pd.DataFrame:
+def _read_manifest(own: OwnFiles) -> pd.DataFrame:
     """Return the dataset manifest, without columns that others have added."""
+    path = own.layout.dataset_manifest()
     frame, known = read_sheet(path, MANIFEST_SHEET), own.find(path)
     require_columns(frame, ("ID", "subset", "volume"), path)
     sheet = None if known is None else known.sheets.get(MANIFEST_SHEET)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from amos_dask.card import card_files, has_card, write_card
+from amos_dask.card import find_card
 from amos_dask.engine.session import FEW, Session
 from amos_dask.errors import ClusterError
 from amos_dask.issues import Issue, make_issue
@@ -25,12 +25,12 @@ from amos_dask.root.table_state import (
     write_table_state,
 )
 from amos_dask.settings import Found, Settings
-from amos_dask.statistics.stats import statistics_files, write_statistics
+from amos_dask.statistics.stats import write_statistics
 from amos_dask.tables.issue_files import IssueLog, has_whole_log, write_issues
 from amos_dask.tables.new_workbook import Draft, Drafted, write_draft
 from amos_dask.tables.of_root import fingerprint, write_tables
 from amos_dask.tables.own_workbooks import find_altered_files
-from amos_dask.tables.twins import find_twins
+from amos_dask.tables.twins import find_twins, has_unwanted
 
 
 def conclude(
@@ -81,9 +81,6 @@ def conclude(
         rows = [record.files for record in records if record.files is not None]
         counted = write_statistics(session, own, label_map, rows)
         unseen, outputs = [*counted.issues], (*outputs, *counted.outputs)
-        if has_card(own) and not own.failed:
-            with own.trying():
-                write_card(own)
     if settings.report:
         n_pictures, not_pictured = take_pictures(session, layout, label_map, records)
         unseen, outputs = [*unseen, *not_pictured], (*outputs, layout.report)
@@ -107,8 +104,7 @@ def conclude(
     is_whole = leaks.is_complete and not unseen and not own.failed
     known = {} if state is None else state.made_from
     made_from = {**known, **made_from} if is_whole else {}
-    card = card_files(layout) if has_card(own) else ()
-    others = (layout.issues_workbook, layout.issues_text, *find_twins(own), *card)
+    others = (layout.issues_workbook, layout.issues_text, *find_twins(own), *find_card(own))
     write_table_state(layout, made_from, outputs, others, tables.counts)
     return tables.counts, outputs
 
@@ -148,14 +144,15 @@ def _fingerprint(
     if settings.report:
         reviews = zlib.crc32(found.exclusions.text.encode())  # are comments in it
         made_from["report"] = f"{tables} {settings.statistics} {reviews:08x}"
-    made_from |= dict.fromkeys(settings.twins, tables)
+    asked = (form for form, is_wanted in settings.twins.items() if is_wanted)
+    made_from |= dict.fromkeys(asked, tables)
     return made_from
 
 
 def _is_current(own: OwnFiles, state: TableState, made_from: Mapping[str, str]) -> bool:
     """Return whether all that was asked for is there and made from the same."""
     is_same = made_from.items() <= state.made_from.items() and not own.issues()
-    is_same = is_same and not state.has_other_definition(own.layout)
+    is_same = is_same and not (state.has_other_definition(own.layout) or has_unwanted(own))
     return is_same and not find_altered_files(own, (*state.tables, *state.others), of_run=True)
 
 
@@ -165,7 +162,7 @@ def _name_outdated(
     """Yield an issue of what was not asked for now, and speaks of samples as they were before."""
     layout, state = own.layout, read_table_state(own.layout)
     known = {} if state is None else state.made_from
-    of_statistics = (*statistics_files(layout), *card_files(layout))
+    of_statistics = (layout.statistics_workbook, layout.statistics_text, *find_card(own))
     unwanted = {
         "statistics": () if settings.statistics else of_statistics,
         "report": () if settings.report else (layout.report,),

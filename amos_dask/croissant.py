@@ -5,7 +5,6 @@ The form is that of https://docs.mlcommons.org/croissant/docs/croissant-spec.htm
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,37 +35,26 @@ _CONTEXT: dict[str, Any] = {
 }
 
 
-def make_croissant(
-    definition: DatasetDefinition, manifest: str, content: bytes, table: Cells
-) -> dict[str, Any]:
+def make_croissant(definition: DatasetDefinition, table: Cells) -> dict[str, Any]:
     """Return what `croissant.json` says, for a file that lies in ROOT_DIR.
 
     Parameters
     ----------
     definition : DatasetDefinition
         What the dataset is.
-    manifest : str
-        The dataset manifest as csv, POSIX and relative to ROOT_DIR.
-    content : bytes
-        What that file holds.
     table : Cells
-        What it says: a row a sample.
+        A row a sample: what is told of it.
 
     Returns
     -------
     dict
-        JSON-LD: the csv file, the sets of images, and a record a sample.
+        JSON-LD: the sets of images, and the records of the samples themselves: of a csv file
+        readers would take ``0001`` for a number.
     """
-    fields = [
-        {
-            "@type": "cr:Field",
-            "@id": f"samples/{column}",
-            "name": f"samples/{column}",
-            "dataType": _data_type(row[index] for row in table.rows),
-            "source": {"fileObject": {"@id": "manifest"}, "extract": {"column": column}},
-        }
+    kinds = {
+        column: _data_type(row[index] for row in table.rows)
         for index, column in enumerate(table.columns)
-    ]
+    }
     told = {"url": definition.url, "license": definition.licence, "citeAs": definition.cite}
     return {
         "@context": _CONTEXT,
@@ -77,14 +65,6 @@ def make_croissant(
         "conformsTo": _VERSION,
         **{name: text for name, text in told.items() if text},
         "distribution": [
-            {
-                "@type": "cr:FileObject",
-                "@id": "manifest",
-                "name": "manifest",
-                "contentUrl": manifest,
-                "encodingFormat": "text/csv",
-                "sha256": hashlib.sha256(content).hexdigest(),
-            },
             _images("volumes", "grouped/**/*_volume*.nii.gz"),
             _images("masks", "grouped/**/*_mask.nii.gz"),
         ],
@@ -94,10 +74,29 @@ def make_croissant(
                 "@id": "samples",
                 "name": "samples",
                 "key": {"@id": "samples/ID"},
-                "field": fields,
+                "field": [
+                    {
+                        "@type": "cr:Field",
+                        "@id": f"samples/{column}",
+                        "name": f"samples/{column}",
+                        "dataType": kind,
+                    }
+                    for column, kind in kinds.items()
+                ],
+                "data": [
+                    {
+                        f"samples/{column}": _as_type(value, kind)
+                        for (column, kind), value in zip(kinds.items(), row, strict=True)
+                    }
+                    for row in table.rows
+                ],
             }
         ],
     }
+
+
+def _as_type(value: Any, kind: str) -> Any:
+    return "" if value is None and kind == "sc:Text" else value
 
 
 def _images(name: str, pattern: str) -> dict[str, Any]:

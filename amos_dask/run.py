@@ -73,8 +73,8 @@ def run(
     without_metadata: bool = False,
     statistics: bool = True,
     report: bool = True,
-    csv: bool = False,
-    parquet: bool = False,
+    csv: bool | None = None,
+    parquet: bool | None = None,
     no_lock: bool = False,
     performance_report: str | Path | None = None,
     cluster: Any = None,
@@ -138,9 +138,9 @@ def run(
         Write ``descriptor/statistics.xlsx`` and ``.json`` as well, as `stats` does.
     report : bool
         Write ``descriptor/report.html`` as well, as `make_report` does.
-    csv, parquet : bool
-        Write each worksheet as a csv or Parquet file beside its workbook as well. Those that are
-        there are kept up to date by later runs in any case.
+    csv, parquet : bool, optional
+        Write each worksheet as a csv or Parquet file beside its workbook as well, or no more; by
+        default as in the last run.
     no_lock : bool
         Take no lock on ``root_dir``, for a file system that has none; two runs at once would mix
         their files there.

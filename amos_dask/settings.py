@@ -75,13 +75,14 @@ class Settings:
     without_metadata: bool = False
     statistics: bool = True
     report: bool = True
-    csv: bool = False
-    parquet: bool = False
+    csv: bool | None = None
+    parquet: bool | None = None
 
     @property
-    def twins(self) -> tuple[str, ...]:
-        """What workbooks are written as besides."""
-        return tuple(form for form in ("csv", "parquet") if getattr(self, form))
+    def twins(self) -> dict[str, bool]:
+        """What workbooks are to be written as besides, and what no more."""
+        asked = {"csv": self.csv, "parquet": self.parquet}
+        return {form: is_wanted for form, is_wanted in asked.items() if is_wanted is not None}
 
     @property
     def root(self) -> Path:

@@ -17,6 +17,7 @@ from typing import Any
 from amos_dask.archive.discover import discover
 from amos_dask.archive.locations import file_name, is_url, is_zip, shown
 from amos_dask.archive.published import compare_with_published, describe_progress
+from amos_dask.card import find_card
 from amos_dask.datasets import DEFAULT, DatasetDefinition, PublishedFile, find_definition
 from amos_dask.engine.events import BytesDone, Listener
 from amos_dask.engine.session import Session, open_session
@@ -46,6 +47,7 @@ from amos_dask.sample.soundness import RootSample, Verified, issue_of, verify_ou
 from amos_dask.sample.todo import other_choices
 from amos_dask.tables.issue_files import read_issues
 from amos_dask.tables.own_workbooks import find_altered_files
+from amos_dask.tables.twins import find_twins
 from amos_dask.tables.workbook import load
 
 # Of what finding the scans says, that of the files' names; what the csv says is not verified.
@@ -329,7 +331,9 @@ def _verify_manifests(layout: Layout, samples: Sequence[Verified | None]) -> Ite
         yield make_issue("incomplete_run", "there is no record of the manifests", file=file)
         return
     own = OwnFiles(layout)
-    for altered in find_altered_files(own, (*state.tables, *state.others)):
+    since = (*find_card(own), *filter(Path.exists, find_twins(own)))  # written since
+    names = dict.fromkeys((*state.tables, *state.others, *layout.keys(since)))
+    for altered in find_altered_files(own, names):
         is_ours = altered.change == Change.GONE or own.find(layout.root / altered.path) is not None
         yield replace(issue_of(altered), action="" if is_ours else _STAYS)
     found = [sample for sample in samples if sample is not None]

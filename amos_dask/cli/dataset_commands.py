@@ -96,8 +96,8 @@ def download(is_list: bool, **arguments: Any) -> int:
 @opt.flag("--without_metadata", help="Go on though the csv is gone.")
 @opt.statistics
 @option("--report/--no_report", default=True, help="Write report.html as well.")
-@opt.flag("--csv", help="Write each worksheet as csv as well.")
-@opt.flag("--parquet", help="Write each worksheet as Parquet as well.")
+@option("--csv/--no_csv", default=None, help="Write each worksheet as csv as well.")
+@option("--parquet/--no_parquet", default=None, help="Write each worksheet as Parquet as well.")
 @opt.no_lock
 @option("--performance_report", type=opt.FILE, help="Write Dask's report (HTML) here.")
 @opt.flag("--dry_run", help="Say what would be done; write nothing.")

@@ -70,7 +70,11 @@ class Layout:
     overlaps = _below("descriptor/overlaps.xlsx")  # what masks of labels share
     issues_workbook = _below("descriptor/issues.xlsx")
     issues_text = _below("descriptor/issues.jsonl")
+    statistics_workbook = _below("descriptor/statistics.xlsx")
+    statistics_text = _below("descriptor/statistics.json")
     report = _below("descriptor/report.html")
+    card = _below("dataset_card.md")
+    croissant = _below("croissant.json")
     grouped = _below("grouped")  # the organised dataset
     replaced = _below("replaced")  # what had to make way for our files
     state = _below(".amos-dask")  # what is remembered between runs:

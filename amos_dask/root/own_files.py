@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from amos_dask.errors import ForeignFileError, WorkbookLockedError
@@ -180,9 +181,9 @@ class OwnFiles:
         `run` writes, not a single command.
     collects : bool
         What cannot be written is an issue, and the rest is written nevertheless; a run's always is.
-    twins : collection of str
-        ``csv`` and ``parquet``: what workbooks are to be written as besides; those that are there
-        are kept up to date in any case.
+    twins : mapping of str to bool
+        ``csv`` and ``parquet``: whether workbooks are to be written as that besides; what is not
+        in it stays as it was.
     """
 
     def __init__(
@@ -192,9 +193,9 @@ class OwnFiles:
         adopt: bool = False,
         is_run: bool = False,
         collects: bool = False,
-        twins: Collection[str] = (),
+        twins: Mapping[str, bool] = MappingProxyType({}),
     ) -> None:
-        self.layout, self.twins = layout, frozenset(twins)
+        self.layout, self.twins = layout, dict(twins)
         self.set_aside: list[Path] = []
         self.failed: list[Issue] = []
         self._is_run, self._collects = is_run, is_run or collects
@@ -327,6 +328,7 @@ class OwnFiles:
             self.set_aside.append(path)
         if not path.exists():
             self._changes[path] = None
+            self.files.pop(path, None)
         for twin in [p for p, file in self.files.items() if file.twin_of == self.layout.key(path)]:
             self.remove(twin)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from amos_dask.card import renew_card
 from amos_dask.engine.events import Listener
 from amos_dask.engine.reduction import Reduction
 from amos_dask.engine.session import Session, open_session
@@ -113,6 +114,8 @@ def write_statistics(
 ) -> Statistics:
     """Count what is not counted yet, describe each group, and write workbook and JSON file.
 
+    A card, which tells of the same, is written anew where there is one.
+
     Parameters
     ----------
     session : Session
@@ -151,18 +154,14 @@ def write_statistics(
         "Organs": organ_frame(groups, counted, label_map),
         "Geometry": geometry_frame(groups),
     }
-    book, text = statistics_files(layout)
+    book, text = layout.statistics_workbook, layout.statistics_text
     content = {title.lower(): frame.to_dict("records") for title, frame in sheets.items()}
     told = json.dumps(content, ensure_ascii=False, indent=1, default=float) + "\n"
     put_workbook(own, book, sheets)
     with own.trying():
         own.write_content(text, told.encode())
+    renew_card(own)
     return Statistics(sheets, (book, text), tuple(all_issues(results)), counted)
-
-
-def statistics_files(layout: Layout) -> tuple[Path, Path]:
-    """Return where the workbook and the JSON file are."""
-    return layout.descriptor / "statistics.xlsx", layout.descriptor / "statistics.json"
 
 
 def _describe(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +22,32 @@ _FORMULA = tuple("=+-@\t\r")
 
 def require_twins(own: OwnFiles) -> None:
     """Raise when there are Parquet files to write, or to keep up to date, and nothing to do so."""
-    forms = {*own.twins, *(path.suffix[1:] for path in find_twins(own))}
-    if "parquet" in forms:
+    if "parquet" in _forms(own, find_twins(own)):
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
             raise AmosDaskError(
-                "Parquet needs pyarrow: pip install 'amos-dask[parquet]'; or leave --parquet out, "
-                "and remove the .parquet files of earlier runs."
+                "Parquet needs pyarrow: pip install 'amos-dask[parquet]'; or give --no_parquet, "
+                "which removes the .parquet files of earlier runs."
             ) from error
 
 
 def find_twins(own: OwnFiles, book: Path | None = None) -> list[Path]:
-    """Return the twins that are there and ours, of one workbook or of all."""
+    """Return the twins that are ours, of one workbook or of all, be they there or gone."""
     key = None if book is None else own.layout.key(book)
-    return [
-        path
-        for path, file in own.files.items()
-        if file.twin_of and key in (None, file.twin_of) and path.exists()
-    ]
+    files = own.files.items()
+    return [path for path, file in files if file.twin_of and key in (None, file.twin_of)]
+
+
+def has_unwanted(own: OwnFiles) -> bool:
+    """Return whether there are twins of ours in a form that is to go."""
+    return any(own.twins.get(path.suffix[1:]) is False for path in find_twins(own))
+
+
+def _forms(own: OwnFiles, ours: Iterable[Path]) -> set[str]:
+    """Return the forms that are asked for, or there already and not to go."""
+    forms = dict.fromkeys((path.suffix[1:] for path in ours), True) | own.twins
+    return {form for form, is_wanted in forms.items() if is_wanted}
 
 
 def put_twins(
@@ -63,8 +70,8 @@ def put_twins(
     whole : bool
         These are all worksheets of ours; other twins go.
     """
-    there = find_twins(own, book)
-    forms = {*own.twins, *(path.suffix[1:] for path in there)}
+    ours = find_twins(own, book)
+    forms = _forms(own, ours)
     twins = dict[Path, bytes]()
     for title, frame in sheets.items() if forms else ():
         table, is_main = cells_of(frame), title == MANIFEST_SHEET or (whole and len(sheets) == 1)
@@ -73,11 +80,12 @@ def put_twins(
             twins[book.with_name(f"{stem}.csv")] = _csv(table)
         if "parquet" in forms:
             twins |= _place(book.with_name(f"{stem}.parquet"), list(_parquet(table)))
-    for path in there:
-        if whole and path not in twins:
+    for path in ours:
+        if path not in twins and (whole or path.suffix[1:] not in forms):
             own.remove(path)
     for path, content in twins.items():
-        own.write_content(path, content, told=OwnFile(twin_of=own.layout.key(book)))
+        with own.trying():  # one that has no place hinders no other
+            own.write_content(path, content, told=OwnFile(twin_of=own.layout.key(book)))
 
 
 def _place(path: Path, parts: list[bytes]) -> dict[Path, bytes]:

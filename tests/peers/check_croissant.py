@@ -2,7 +2,7 @@
 
     python check_croissant.py FILE
 
-Prints as the last line a JSON object: errors, and the ID and path of the volume of each record.
+Prints as the last line a JSON object: errors, and ID, seq, volume and age of each record.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ def main() -> None:
     import mlcroissant
 
     dataset = mlcroissant.Dataset(sys.argv[1])
-    text = {name: f"samples/{name}" for name in ("ID", "volume")}
+    text = {name: f"samples/{name}" for name in ("ID", "seq", "volume", "age")}
     records = [
-        {name: record[key].decode() for name, key in text.items()}
+        {name: record[key] for name, key in text.items()}
         for record in dataset.records("samples")
     ]
     errors = sorted(dataset.metadata.ctx.issues.errors)

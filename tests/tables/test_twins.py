@@ -30,7 +30,7 @@ def put(
     layout: Layout, asked: Collection[str] = (), name: str = "b", **sheets: pd.DataFrame
 ) -> list[str]:
     """Write a workbook and its twins; return the codes of what was said."""
-    with OwnFiles(layout, is_run=True, twins=asked) as own:
+    with OwnFiles(layout, is_run=True, twins=dict.fromkeys(asked, True)) as own:
         put_workbook(own, layout.grouped / f"{name}.xlsx", sheets)
     return [issue.code for issue in own.issues()]
 
@@ -90,6 +90,29 @@ def test_a_csv_file_of_somebody_else_stays(layout: Layout) -> None:
     assert theirs.read_text() == "mine\n"
 
 
+def test_what_stands_in_the_way_of_one_hinders_no_other(layout: Layout) -> None:
+    theirs = layout.grouped / "b.csv"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine\n")
+    assert put(layout, BOTH, Manifest=FIRST, split=SECOND) == ["foreign_file"]
+    assert names(layout) == ["b.csv", "b.parquet", "b.split.csv", "b.split.parquet", "b.xlsx"]
+
+
+def test_a_lost_twin_comes_back_and_one_not_wanted_goes(layout: Layout) -> None:
+    put(layout, BOTH, Manifest=FIRST)
+    for name in ("b.csv", "b.parquet"):
+        (layout.grouped / name).unlink()
+    put(layout, Manifest=FIRST)
+    assert names(layout) == ["b.csv", "b.parquet", "b.xlsx"]
+    with OwnFiles(layout, is_run=True, twins={"csv": False}) as own:
+        assert twins.has_unwanted(own)
+        put_workbook(own, layout.grouped / "b.xlsx", {"Manifest": FIRST})
+        assert not twins.has_unwanted(own)
+    assert names(layout) == ["b.parquet", "b.xlsx"]
+    put(layout, Manifest=FIRST)
+    assert names(layout) == ["b.parquet", "b.xlsx"]
+
+
 def test_an_edited_twin_is_set_aside(layout: Layout) -> None:
     put(layout, ["csv"], Manifest=FIRST)
     (layout.grouped / "b.csv").write_text("edited\n")
@@ -135,9 +158,8 @@ def test_without_pyarrow_it_is_said_at_once(
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     for asked in ((), ("parquet",)):
         with pytest.raises(AmosDaskError, match=r"amos-dask\[parquet\]"):
-            twins.require_twins(OwnFiles(layout, twins=asked))
-    (layout.grouped / "b.parquet").unlink()
-    twins.require_twins(OwnFiles(layout, twins=["csv"]))
+            twins.require_twins(OwnFiles(layout, twins=dict.fromkeys(asked, True)))
+    twins.require_twins(OwnFiles(layout, twins={"csv": True, "parquet": False}))
 
 
 def test_a_run_writes_twins_of_every_workbook(
@@ -156,9 +178,14 @@ def test_a_run_writes_twins_of_every_workbook(
             twins_of = [pd.read_csv(path, dtype=str) for path in paths if path.is_file()]
             assert any(list(t.columns) == list(cells.columns) for t in twins_of), (book, title)
     assert verify(root, progress="none").exit_code == 0
-    (root / "grouped" / "dataset_manifest.csv").unlink()
+    for lost in (root / "grouped" / "dataset_manifest.csv", root / "descriptor" / "issues.csv"):
+        lost.unlink()
     gone = verify(root, progress="none")
-    assert [issue.file for issue in gone.issues] == ["grouped/dataset_manifest.csv"]
-    run(root, cluster=cluster_address, progress="none")
+    lost_names = ["descriptor/issues.csv", "grouped/dataset_manifest.csv"]
+    assert sorted(issue.file for issue in gone.issues) == lost_names
+    run(root, cluster=cluster_address, progress="none")  # as verify says
+    assert all((root / name).is_file() for name in lost_names)
     assert verify(root, progress="none").exit_code == 0
-    assert (root / "grouped" / "dataset_manifest.csv").is_file()
+    run(root, csv=False, cluster=cluster_address, progress="none")
+    assert not list(root.rglob("*.csv"))
+    assert verify(root, progress="none").exit_code == 0
