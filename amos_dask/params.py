@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from amos_dask.csv_text import find_delimiter, is_about_delimiter, read_text
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import AmosDaskError, ExclusionsError
@@ -77,7 +79,7 @@ class ArraySettings:
             "give window or percentiles, not both": None in spans.values(),
             **{
                 f"{name} must be two numbers, the lower first": span is None
-                or (len(span) == 2 and span[0] < span[1])
+                or (len(span) == 2 and _is_span(*span))
                 for name, span in spans.items()
             },
             "percentiles must be from 0 to 100": self.percentiles is None
@@ -88,6 +90,13 @@ class ArraySettings:
         for rule, is_kept in rules.items():
             if not is_kept:
                 raise AmosDaskError(f"{rule}.")
+
+
+def _is_span(low: float, high: float) -> bool:
+    """Return whether a number is below another one, also as those of volumes, float32."""
+    with np.errstate(over="ignore"):
+        ends = np.array([low, high], np.float32)
+    return bool(np.isfinite(ends).all() and ends[0] < ends[1])
 
 
 def require_threshold(name: str, value: float) -> float:

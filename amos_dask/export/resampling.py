@@ -19,6 +19,8 @@ Box = tuple[tuple[int, int], ...]  # first and last voxel along each axis, both 
 ORDERS = {"linear": 1, "cubic": 3}
 # A step so close to 1 moves no voxel of a grid by more than this share of one: it is 1.
 _SAME_VOXEL_WITHIN = 1e-4
+# A voxel that lies so close to half its size beyond the scan's last centre is left out.
+_TIE_WITHIN = 1e-6
 # In Hounsfield units, what separates a body from the air around it.
 _BODY_ABOVE_HU = -500.0
 
@@ -79,7 +81,8 @@ def plan_grid(
     Returns
     -------
     Grid
-        Its first voxel is the scan's; its last one is the closest to the scan's last.
+        Its first voxel is the scan's; its last one is the closest to the scan's last, of two that
+        are as close the one inside.
     """
     target = affine if orientation is None else geometry.pointing_to(orientation)
     turn, turned = geometry.closest_turn(target, affine, tuple(shape))
@@ -88,7 +91,7 @@ def plan_grid(
     if spacing_mm is not None:
         step = np.asarray(spacing_mm) / geometry.voxel_sizes_mm(turned)
         step[np.abs(step - 1) * n_voxels <= _SAME_VOXEL_WITHIN] = 1
-    nx, ny, nz = (int(n) for n in np.round((n_voxels - 1) / step + 1))
+    nx, ny, nz = (int(n) for n in np.ceil((n_voxels - 1) / step + 0.5 - _TIE_WITHIN))
     scaled = turned * np.append(step, 1)
     return Grid(turn, tuple(step.tolist()), (0, 0, 0), (nx, ny, nz), scaled)
 
@@ -239,5 +242,5 @@ def scale_to_window(volume: Volume, low: float, high: float) -> Volume:
     """Return values from ``low`` to ``high`` as 0 to 1; what is outside becomes 0 or 1."""
     scaled = np.clip(volume, np.float32(low), np.float32(high))
     scaled -= np.float32(low)
-    scaled /= np.float32(high - low or 1)  # percentiles of a scan of one value are equal
+    scaled /= np.float32(high) - np.float32(low) or np.float32(1)  # of a scan of one value
     return scaled

@@ -217,6 +217,7 @@ class _Update:
         self._placed: list[ExportTask] = []  # that are in it, by number, with where files are
         self._files: dict[str, ExportedFile] = {}
         self._issues: list[Issue] = []
+        self._n_removed = 0
         self._n_bytes: list[int] = []  # of each file of a sample that was written
 
     def place(self, tasks: Sequence[ExportTask], cluster: Any, progress: str | Listener) -> None:
@@ -311,8 +312,11 @@ class _Update:
             path = path_told(self._folder.base, key)
             if key.endswith(".json") != lists or key == EXPORT_MARK:
                 continue
+            is_there = os.path.lexists(path)
             self._folder.ownership(path).remove(path)
-            if os.path.lexists(path):
+            if not os.path.lexists(path):
+                self._n_removed += is_there
+            else:
                 self._warn("is no longer part of the export, but is not as it was written", key)
 
     def say_strangers(self) -> None:
@@ -364,6 +368,9 @@ class _Update:
         if self._n_bytes:
             files = number_of(len(self._n_bytes), "file")
             summary += f"; {files}, {sum(self._n_bytes) / 1e9:.2f} GB, written"
+        if self._n_removed:
+            files = number_of(self._n_removed, "file")
+            summary += f"; {files} of an earlier export removed, of what is not chosen now"
         if self._folder.link == "symbolic":
             summary += "; links: what is written to one is written to ROOT_DIR"
         columns = ["ID", "subset", "modality", "image", "label"]

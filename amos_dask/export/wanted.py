@@ -81,6 +81,12 @@ def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
     folders = selection.choose_folders(require_sample_folders(below, layout))
     for sample_id, n in Counter(folder.sample_id for folder in folders).items():
         if n > 1:
+            roots = {find_root(folder.path) for folder in folders if folder.sample_id == sample_id}
+            if len(roots) > 1:
+                raise AmosDaskError(
+                    f"{root}: {len(roots)} ROOT_DIRs lie below, the first is {min(roots)}; name "
+                    "one with --root_dir."
+                )
             raise AmosDaskError(f"{sample_id} has {n} folders; run again first.")
     places = [_subset_and_modality(layout, folder) for folder in folders]
     if not any(subset != "test" for subset, _ in places):

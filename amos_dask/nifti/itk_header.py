@@ -188,7 +188,14 @@ def _meta_stored(fields: Mapping[str, str], ref: FileRef) -> _Stored:
             f"its voxels are in {file[:200]!r}; beside it is no .raw or .zraw that has this name "
             "and that of the header"
         )
-    is_big = is_true("BinaryDataByteOrderMSB") or is_true("ElementByteOrderMSB")
+    orders = {
+        is_true(name)
+        for name in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+        if name in fields
+    }
+    if len(orders) > 1:
+        raise UnreadableImageError("the header tells two orders of bytes")
+    is_big = True in orders
     return ("zlib" if is_true("CompressedData") else "", ">" if is_big else "<", is_pair)
 
 

@@ -263,6 +263,8 @@ def test_several_channels(tmp_path: Path, cluster_address: str, arrays: Export) 
         ({"spacing": (1, float("nan"), 1)}, "finite"),
         ({"spacing": (0.001, 0.001, 0.001)}, "voxels"),
         ({"window": (2, 1)}, "window"),
+        ({"window": (1e39, 1e40)}, "window"),
+        ({"window": (1e8, 1e8 + 1)}, "window"),  # as float32 the same
         ({"window": (0, 1), "percentiles": (1, 99)}, "not both"),
         ({"percentiles": (-1, 99)}, "percentiles"),
         ({"crop": "head"}, "crop"),

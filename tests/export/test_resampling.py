@@ -166,3 +166,13 @@ def test_a_window_becomes_0_to_1() -> None:
     volume = np.array([[[-1000, -160, 40, 240, 900]]], np.float32)
     assert scale_to_window(volume, -160, 240).ravel().tolist() == [0, 0, 0.5, 1, 1]
     assert np.isfinite(scale_to_window(volume, 7, 7)).all()
+
+
+@pytest.mark.parametrize(("n", "before", "after"), [(20, 5, 2), (34, 0.75, 1.5), (58, 0.75, 1.5)])
+def test_a_voxel_half_outside_is_left_out(n: int, before: float, after: float) -> None:
+    for origin in (0.0, 17.3, -1234.567):
+        affine = np.diag([before, 1, 1, 1])
+        affine[0, 3] = origin
+        shape = plan_grid((n, 5, 5), affine, "RAS", (after, 1, 1)).shape
+        assert shape[0] == int((n - 1) * before / after + 0.5)
+        assert (shape[0] - 1) * after <= (n - 1) * before

@@ -17,8 +17,7 @@ def main() -> None:
     dataset = mlcroissant.Dataset(sys.argv[1])
     text = {name: f"samples/{name}" for name in ("ID", "seq", "volume", "age")}
     records = [
-        {name: record[key] for name, key in text.items()}
-        for record in dataset.records("samples")
+        {name: record[key] for name, key in text.items()} for record in dataset.records("samples")
     ]
     errors = sorted(dataset.metadata.ctx.issues.errors)
     sys.stdout.write(f"\n{json.dumps({'errors': errors, 'records': records})}\n")
