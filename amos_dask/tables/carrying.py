@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,7 @@ from openpyxl.styles.cell_style import StyleArray
 from openpyxl.utils import get_column_letter
 
 from amos_dask.tables.cells import cell_text
-from amos_dask.tables.looks import find_links, is_link_to, link_targets
+from amos_dask.tables.looks import fills_of_marks, find_links, is_link_to, link_targets
 from amos_dask.tables.workbook import add_table, find_further, fits_one, remove_further
 
 # Number formats of cells that have none, and of text.
@@ -147,6 +147,7 @@ class _Old:
             if cell.value is not None and str(cell.value) in ours:
                 self.places.setdefault(str(cell.value), cell.column)
         self.columns = frozenset(self.places.values())
+        self.marks = fills_of_marks(sheet.parent)  # that we give cells
         self._remove_links(sheet)
         found = [cell for row in sheet.iter_rows() for cell in row]
         self.styles = [cell for cell in found if cell.column in self.columns and cell.has_style]
@@ -222,6 +223,9 @@ def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
     """Give a worksheet the cells of a new one, and those of others; return whether it has all."""
     styles = {moves.find_place(cell): copy(cell._style) for cell in old.styles}
     of_ours = [_aspects_of(rows) for rows in (new.iter_rows(max_row=1), new.iter_rows(min_row=2))]
+    is_whole = not (old.is_merged or _loses_colours(old, moves, of_ours))
+    is_whole &= moves.keeps_rows or not _has_ranges_of_rows(sheet)
+    heights = _take_heights(sheet, moves)
     widths = {
         place: sheet.column_dimensions[get_column_letter(place)].width for place in moves.columns
     }
@@ -234,7 +238,8 @@ def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
             ours._style = _dress(cell, style, of_ours[cell.row > 1])
             if cell.hyperlink is not None:
                 ours.hyperlink = cell.hyperlink.target
-    is_whole = not old.is_merged
+    for row, height in heights.items():
+        sheet.row_dimensions[row].height = height
     for cell in old.theirs:
         place = moves.find_place(cell)
         is_whole &= _put(cell, sheet, place, is_ours=cell.column in old.columns)
@@ -250,6 +255,31 @@ def _rewrite(sheet: Any, new: Any, old: _Old, moves: _Moves) -> bool:
     if sheet.auto_filter.ref:
         sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
     return is_whole
+
+
+def _loses_colours(old: _Old, moves: _Moves, of_ours: Sequence[Mapping[str, set[int]]]) -> bool:
+    """Return whether a cell with a colour of others has no place in the new worksheet."""
+    ours = set[int]().union(*(aspects["fillId"] for aspects in of_ours), old.marks)
+    return any(
+        cell._style.fillId not in ours and moves.find_place(cell) is None for cell in old.styles
+    )
+
+
+def _has_ranges_of_rows(sheet: Any) -> bool:
+    """Return whether a rule or list on a worksheet is for some of its rows, and not for all."""
+    rules = [*sheet.conditional_formatting, *sheet.data_validations.dataValidation]
+    ranges = [cells for rule in rules for cells in rule.sqref.ranges]
+    return any(cells.min_row > 2 or cells.max_row < sheet.max_row for cells in ranges)
+
+
+def _take_heights(sheet: Any, moves: _Moves) -> dict[int, float]:
+    """Take the heights that rows have; return those of the new worksheet's."""
+    heights = {}
+    for row, dimension in sheet.row_dimensions.items():
+        if dimension.height is not None and row in moves.rows:
+            heights[moves.rows[row]] = dimension.height
+        dimension.height = None
+    return heights
 
 
 def _aspects_of(rows: Iterable[Iterable[Any]]) -> dict[str, set[int]]:

@@ -74,6 +74,11 @@ def looks_of(sheet: Any, columns: Sequence[str], links: Mapping[int, int]) -> li
     return looks
 
 
+def fills_of_marks(workbook: Any) -> frozenset[int]:
+    """Return the numbers that a workbook has for the fills of our marks."""
+    return frozenset(workbook._fills.add(f) for marks in _MARKS.values() for f in marks.values())
+
+
 def text_like(sheet: Any) -> Any:
     """Return a cell that looks as those with text do."""
     cell = WriteOnlyCell(sheet)

@@ -578,3 +578,13 @@ def test_folders_that_cannot_be_told_apart_are_named(
     with pytest.raises(AmosDaskError, match=says):
         nnunet(tmp_path / "AMOS22" / "grouped", tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
+
+
+def test_several_root_dirs_are_named(nnunet: Export, tmp_path: Path) -> None:
+    for root in (tmp_path / "a", tmp_path / "b"):
+        folder = root / "grouped" / "AMOS-CT" / "train" / "UND" / "amos_0001_F"
+        folder.mkdir(parents=True)
+        (root / "descriptor").mkdir()
+        (folder / "amos_0001_volume.nii.gz").touch()
+    with pytest.raises(AmosDaskError, match=r"2 ROOT_DIRs .*/a; .*--root_dir"):
+        nnunet(tmp_path, tmp_path / "raw")

@@ -246,6 +246,46 @@ def test_colours_and_links_of_people_stay_and_ours_are_renewed(
     assert all(cell.font.underline == "single" for row in sheet["A2:B4"] for cell in row)
 
 
+def test_colours_that_lose_their_row_are_kept_in_a_copy(layout: Layout) -> None:
+    keyless = FIRST.drop(columns="ID")
+    put(layout, keyless, name="grouped/keyless.xlsx")
+
+    def colour(book: Any) -> None:
+        book["Manifest"]["A3"].fill = YELLOW
+
+    edit(layout, colour, name="grouped/keyless.xlsx")
+    assert put(layout, keyless.assign(n=7), name="grouped/keyless.xlsx") == ["replaced"]
+    edit(layout, colour)  # the row of B
+    assert put(layout, frame(A, C)) == ["replaced"]
+    assert [name.partition("/")[2] for name in aside(layout)] == [
+        "grouped/keyless.xlsx",
+        "grouped/book.xlsx",
+    ]
+
+
+def test_heights_and_rules_of_rows_do_not_go_to_another_sample(layout: Layout) -> None:
+    def raise_row(book: Any) -> None:
+        book["Manifest"].row_dimensions[2].height = 50
+
+    edit(layout, raise_row)
+    assert put(layout, frame(D, A, B, C)) == []
+    sheet = open_book(layout)["Manifest"]
+    assert [sheet.row_dimensions[row].height for row in (2, 3)] == [None, 50]
+    rule = CellIsRule(operator="equal", formula=["1"], fill=YELLOW)
+
+    def rule_all(book: Any) -> None:
+        book["Manifest"].conditional_formatting.add("C2:C1000", rule)
+
+    edit(layout, rule_all)
+    assert put(layout, frame(A, B, C)) == []
+
+    def rule_row(book: Any) -> None:
+        book["Manifest"].conditional_formatting.add("C3", rule)
+
+    edit(layout, rule_row)
+    assert put(layout, frame(D, A, B, C)) == ["replaced"]
+
+
 def test_links_of_an_index_lead_up_to_the_samples(layout: Layout) -> None:
     name = "grouped/splits/split01/index.xlsx"
     (layout.root / name).parent.mkdir(parents=True)
