@@ -58,7 +58,7 @@ def show_codes(codes: Sequence[str]) -> None:
     """
     page = files("amos_dask.cli").joinpath("issue_codes.md").read_text(encoding="utf-8")
     meanings = {code: (severity, meaning) for code, severity, meaning in _CODE.findall(page)}
-    for code in codes or meanings:
+    for code in map(str.casefold, codes or meanings):
         if code not in meanings:
             near = get_close_matches(code, meanings, 1)
             hint = f"did you mean {near[0]}?" if near else "'amos-dask explain' lists all."
@@ -326,7 +326,8 @@ def _counts(issues: Iterable[Issue]) -> list[str]:
     ]
     if not rows:
         return []
-    return [*_table(*rows)[:-1], f"  amos-dask explain {min(kinds)[1]}  says what that means", ""]
+    _, most = min(kinds, key=lambda kind: (kind[0], -kinds[kind]))  # of the worst
+    return [*_table(*rows)[:-1], f"  amos-dask explain {most}  says what that means", ""]
 
 
 def _first(lines: Sequence[str], most: int, what: str, which: str = "") -> list[str]:

@@ -140,6 +140,7 @@ def _lay_out(sheet: Any, table: Cells) -> None:
     """Write the header, and what goes before it: a write-only sheet is streamed."""
     sheet.freeze_panes = "B2"
     sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+    sheet.print_title_rows = "1:1"
     sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", False
     narrowest, widest = _WIDTHS
     for index, name in enumerate(table.columns):

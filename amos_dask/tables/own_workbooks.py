@@ -174,12 +174,16 @@ def _is_columns_of_others(own: OwnFiles, path: Path, workbook: Workbook, told: O
     Somebody has one; or the workbook, which may be of an earlier version, is not known as ours.
     """
     ours, known = told.sheets.get(COLUMNS_SHEET), own.find(path)
-    if ours is None or (known is not None and COLUMNS_SHEET in known.sheets):
+    if ours is None:
         return False
+    has_ours = known is not None and COLUMNS_SHEET in known.sheets
     for title in workbook.sheetnames:
         if title.casefold() == COLUMNS_SHEET.casefold():
+            header = {str(cell.value) for cell in workbook[title][1]}
+            if has_ours and header.issuperset(ours.columns):
+                return False
             return not describe_worksheet(workbook, title, ours.columns).is_like(ours)
-    return not own.ownership.lists(path)
+    return not (has_ours or own.ownership.lists(path))
 
 
 def _holds(own: OwnFiles, path: Path, workbook: Workbook, told: OwnFile) -> bool:

@@ -308,6 +308,17 @@ def test_columns_says_what_they_are_and_goes_with_them(layout: Layout) -> None:
     assert read_sheet(layout.root / NAME, "Columns")["column"].tolist() == ["ID", "seq", "spx"]
 
 
+def test_a_worksheet_in_place_of_our_columns_stays(layout: Layout) -> None:
+    def replace_it(book: Any) -> None:
+        del book["Columns"]
+        book.create_sheet("Columns")["A1"] = "precious"
+
+    edit(layout, replace_it)
+    for ids in ((A, B), (B, C)):
+        put(layout, frame(*ids))
+        assert open_book(layout)["Columns"]["A1"].value == "precious"
+
+
 @pytest.mark.parametrize("title", ["Columns", "columns"])
 def test_a_worksheet_of_that_name_of_somebody_elses_stays(layout: Layout, title: str) -> None:
     def replace_ours(book: Any) -> None:
