@@ -968,3 +968,17 @@ def test_quiet_says_nothing_when_all_went_well(library: Library) -> None:
     assert invoke("run", "d", "--quiet").output == ""
     library.answer("run", run_result(ERROR))
     assert "1 sample failed" in invoke("run", "d", "--quiet").stdout
+
+
+def test_a_failure_ends_json_lines_too(library: Library, here: Path) -> None:
+    library.answer("run", AmosDaskError("no archive here"))
+    result = invoke("run", "data/AMOS22", "--json")
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert (result.exit_code, told["exit_code"]) == (1, 1)
+    assert (told["event"], told["severity"], told["message"]) == (
+        "Result",
+        "error",
+        "no archive here",
+    )
+    assert "no archive here" in result.stderr
+    assert invoke("run", "data/AMOS22").stdout == ""

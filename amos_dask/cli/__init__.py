@@ -11,7 +11,8 @@ import click
 
 from amos_dask.cli import dataset_commands as on_dataset
 from amos_dask.cli import step_commands
-from amos_dask.cli.shared_options import same_word
+from amos_dask.cli.shared_options import AS_JSON, same_word
+from amos_dask.cli.show import close_failure
 from amos_dask.errors import AmosDaskError, ExitCode, Terminated, raise_on_sigterm
 from amos_dask.version import __version__
 
@@ -55,6 +56,8 @@ class Program(click.Group):
                 raise
             click.echo(f"amos-dask: {_message(error)}", err=True)
             code = ExitCode.COULD_NOT_RUN
+            if ctx.meta.get(AS_JSON):
+                close_failure(_message(error), code)
         except KeyboardInterrupt as interruption:
             click.echo("amos-dask: interrupted; run the same command again", err=True)
             sys.exit(_TERMINATED if isinstance(interruption, Terminated) else _INTERRUPTED)

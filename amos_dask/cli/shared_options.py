@@ -77,6 +77,7 @@ def comma_separated(kind: Any) -> Callable[[str], tuple[Any, ...]]:
     return split
 
 
+AS_JSON = "amos_dask.as_json"
 flag = partial(option, is_flag=True)
 
 
@@ -240,6 +241,7 @@ selection_of_modality = _as_one("selection", _select, ids=_ids, subset=_subset)
 
 # Where to run, and how to show progress.
 def _style(json_lines: bool, quiet: bool) -> str:
+    click.get_current_context().meta[AS_JSON] = json_lines  # also how a failure is told
     return "json" if json_lines else "none" if quiet else "auto"
 
 

@@ -248,6 +248,11 @@ def close_phantom(archive: Archive, arguments: Mapping[str, Any]) -> int:
     return _close(arguments, 0, {}, [f"{samples}, metadata {archive.metadata_path}"])
 
 
+def close_failure(message: str, exit_code: int) -> None:
+    """Say as JSON why a command could not run; people read it on stderr."""
+    _close({"progress": "json"}, exit_code, {"exit_code": int(exit_code), "message": message}, ())
+
+
 def _close(
     arguments: Mapping[str, Any],
     exit_code: int,
