@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import dask
 import pytest
+from click.testing import CliRunner
 
 import amos_dask
 from amos_dask.cli import main
@@ -83,6 +84,80 @@ def test_a_command_in_the_documents_is_one(page: str, command: str) -> None:
     known = {spelled(option) for parameter in found.params for option in parameter.opts}
     given = {spelled(word.partition("=")[0]) for word in words if re.match(r"--?[a-z]", word)}
     assert given <= known
+
+
+# What needs another machine, a download or an archive that is not here: tests/machines,
+# test_download*.py and test_every_dataset.py do these. The tutorial's own commands are below.
+_ELSEWHERE = re.compile(
+    r"--cluster (slurm|kubernetes|tcp)|amos-dask (download|demo|datasets)|--md5|--size full|://|"
+    r"data/(BraTS|CTORG|Liver)|phantom/root|big/amos22|verify --full"
+)
+PAGES_THAT_RUN = {
+    "data/AMOS22": ("howto/run.md", "howto/report.md", "howto/splits.md", "howto/training.md",
+                    "howto/download_and_verify.md", "reference/statistics.md",
+                    "reference/outputs.md", "howto/undo_denoising.md"),
+    "R": ("reference/tutorial_steps.md",),
+}  # fmt: skip
+
+
+def test_every_command_runs_here_or_elsewhere() -> None:
+    here = {Path(page).name for pages in PAGES_THAT_RUN.values() for page in pages}
+    here |= {"tutorial.md", "README.md"}  # whose lines are those of other pages
+    assert {page for page, command in TYPED if not _ELSEWHERE.search(command)} <= here
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("root", PAGES_THAT_RUN)
+def test_the_commands_in_the_documents_run(
+    root: str,
+    processed_root: Path,
+    phantom: Archive,
+    tmp_path: Path,
+    cluster_address: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if root == "R":
+        shutil.copytree(phantom.path, tmp_path / "R" / "archive")
+        shutil.copy(phantom.metadata_path, tmp_path / "R" / "archive")
+    else:
+        shutil.copytree(processed_root, tmp_path / root)
+    for name in ("denoise_exclude.csv", "exclude.csv"):
+        (tmp_path / name).write_text("sample,label\n4,\n", encoding="utf-8")
+    for page in PAGES_THAT_RUN[root]:
+        shown = dict.fromkeys(commands(HERE / "docs" / page))
+        for command in (one for each in shown for one in as_the_page_says(each)):
+            if _ELSEWHERE.search(command):
+                continue
+            words = shlex.split(command.partition("  #")[0])[1:]
+            words = [w.replace("$M", f"{root}/grouped/dataset_manifest.xlsx") for w in words]
+            if "--cluster" in help_of(words):
+                words += ["--cluster", cluster_address]
+            done = CliRunner().invoke(main, words)
+            as_said = 3 if (root, words[0]) == ("R", "verify") else 0
+            assert done.exit_code == as_said, f"{page}: {command}\n{done.output}"
+
+
+def as_the_page_says(command: str) -> list[str]:
+    """Return a command, and those which the page names as the same for MR, or for everything."""
+    others = {
+        " confirm-pairs ": {"--modality ct": "--modality mri", "AMOS-CT": "AMOS-MRI"},
+        " dataset-manifest ": {"/AMOS-CT": "", "_amos_ct": ""},
+    }
+    found = [command]
+    for name, changes in others.items():
+        other = command
+        for old, new in changes.items():
+            other = other.replace(old, new)
+        found += [other] if name in command else []
+    return found
+
+
+def help_of(words: Sequence[str]) -> str:
+    """Return the help of the command that words begin with."""
+    group = main.commands[words[0]]
+    name = words[:2] if isinstance(group, click.Group) else words[:1]
+    return CliRunner().invoke(main, [*name, "--help"]).output
 
 
 def spelled(option: str) -> str:
