@@ -796,7 +796,10 @@ def test_a_code_is_explained_by_the_words_of_the_documents() -> None:
     assert result.exit_code == 0
     assert result.stdout.startswith("warning: label_vanished: ")
     page = Path(__file__).parents[1] / "docs" / "reference" / "issues.md"
-    assert result.stdout.split(": ", 2)[2].strip() in page.read_text(encoding="utf-8")
+    meaning, where = result.stdout.splitlines()
+    assert meaning.split(": ", 2)[2] in page.read_text(encoding="utf-8")
+    assert where.strip() == "in the documents: reference/issues.md#label_vanished"
+    assert '<a id="label_vanished">' in page.read_text(encoding="utf-8")
 
 
 def test_all_codes_are_explained_and_a_code_that_is_none_is_said_with_the_nearest() -> None:

@@ -65,6 +65,8 @@ def show_codes(codes: Sequence[str]) -> None:
             raise click.UsageError(f"there is no code {code}; {hint}")
         severity, meaning = meanings[code]
         _echo(f"{severity}: {code}: {meaning}")
+        if codes:
+            _echo(f"  in the documents: reference/issues.md#{code}")
 
 
 def close_run(result: RunResult, arguments: Mapping[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -110,7 +111,9 @@ def make_definition(content: object, where: str) -> DatasetDefinition:
 
 def _first_mistake(error: ValidationError, where: str) -> str:
     """Return a sentence that names the file, the key and what it may be."""
-    mistake = error.errors(include_url=False)[0]
+    # A misspelt key is one that is missing as well.
+    mistakes = error.errors(include_url=False)
+    mistake = min(mistakes, key=lambda one: one["type"] != "unexpected_keyword_argument")
     loc = mistake["loc"][: -2 if mistake["loc"][-1:] == ("[key]",) else None]
     # No items of lists, and no names of types.
     keys = [key for key in loc if isinstance(key, str) and key != "None" and "[" not in key]
@@ -118,7 +121,10 @@ def _first_mistake(error: ValidationError, where: str) -> str:
     if what == "missing":
         words = f"{keys.pop()} is missing"
     elif what == "unexpected_keyword_argument":
-        words = f"{keys.pop()!r} is not a key of a dataset definition"
+        words = f"{(key := keys.pop())!r} is not a key of a dataset definition"
+        known = {one for name in PACKAGED for one in find_definition(name).content}
+        if near := get_close_matches(key, known, 1):
+            words += f" (did you mean {near[0]}?)"
     elif what == "value_error":
         words = words.removeprefix("Value error, ")
     else:

@@ -251,6 +251,11 @@ MISTAKES = [
     ("modality: ct", "modality: {ct: many}", "modality, ct: 'many' is not a range"),
     ("modality: ct", "modality: ct\nmodality: mri", "key modality occurs twice"),
     ("modality: ct", "modality: ct\ncolour: red", "'colour' is not a key"),
+    (
+        "modality: ct",
+        "modalitty: ct",
+        "'modalitty' is not a key of a dataset definition (did you mean modality?)",
+    ),
     ("modality: ct", "modality: ct\nsplit_prostate_uterus: yes", "needs the labels 15 and 16"),
     (
         "modality: ct",
