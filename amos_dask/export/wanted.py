@@ -81,7 +81,9 @@ def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
     folders = selection.choose_folders(require_sample_folders(below, layout))
     for sample_id, n in Counter(folder.sample_id for folder in folders).items():
         if n > 1:
-            roots = {find_root(folder.path) for folder in folders if folder.sample_id == sample_id}
+            same = (folder.path for folder in folders if folder.sample_id == sample_id)
+            above = {parent for path in same for parent in path.parents}
+            roots = {parent for parent in above if Layout(parent).descriptor.is_dir()}
             if len(roots) > 1:
                 raise AmosDaskError(
                     f"{root}: {len(roots)} ROOT_DIRs lie below, the first is {min(roots)}; name "
