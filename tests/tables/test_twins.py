@@ -162,6 +162,7 @@ def test_without_pyarrow_it_is_said_at_once(
     twins.require_twins(OwnFiles(layout, twins={"csv": True, "parquet": False}))
 
 
+@pytest.mark.integration
 def test_a_run_writes_twins_of_every_workbook(
     processed_root: Path, root: Path, cluster_address: str
 ) -> None:
