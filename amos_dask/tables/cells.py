@@ -35,8 +35,8 @@ _HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
 _MARK = "amos_dask_further_worksheets"
 # XML cannot hold these; openpyxl refuses them.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-# Columns of a kind, one a label, which a click folds away.
-_MANY_ALIKE = re.compile(r"mask_\d+_")
+# Columns of files, which a click folds away.
+_OF_FILES = re.compile(r"info|volume|volume_\d+_.+|mask|mask_\d+_(?!.*_existence$).+")
 _MISSING = ("NAType", "NaTType")  # of pandas
 
 
@@ -149,8 +149,8 @@ def _lay_out(sheet: Any, table: Cells) -> None:
         shown = (len(_shown(value, form)) for value in cells if value is not None)
         dimension = sheet.column_dimensions[get_column_letter(index + 1)]
         dimension.width = min(max(len(name), narrowest, *shown), widest) + 2
-        dimension.outlineLevel = int(_MANY_ALIKE.match(name) is not None)
-    if any(map(_MANY_ALIKE.match, table.columns)):
+        dimension.outlineLevel = int(_OF_FILES.fullmatch(name) is not None)
+    if any(map(_OF_FILES.fullmatch, table.columns)):
         sheet.sheet_format.outlineLevelCol = 1
     if table.columns:
         last = get_column_letter(len(table.columns))

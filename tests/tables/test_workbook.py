@@ -689,3 +689,17 @@ def test_further_worksheets_go_when_the_table_is_short_again(
     pd.testing.assert_frame_equal(read_sheet(path, "Manifest"), frame[:5])
     update_workbook(path, {"Manifest": frame[:1]})
     assert sheet_names(path) == ["Manifest", "Mine"]
+
+
+def test_columns_of_files_fold_away_at_once(tmp_path: Path) -> None:
+    names = ["ID", "info", "volume", "volume_00_FLAIR", "mask", "mask_01_liver",
+             "mask_01_liver_existence", "szx"]  # fmt: skip
+    frame = pd.DataFrame([["x"] * len(names)], columns=names)
+    save_workbook(tmp_path / "b.xlsx", {"Manifest": cells_of(frame)})
+    sheet = openpyxl.load_workbook(tmp_path / "b.xlsx")["Manifest"]
+    levels = {
+        sheet.cell(1, column).value: dimension.outlineLevel
+        for dimension in sheet.column_dimensions.values()
+        for column in range(dimension.min, dimension.max + 1)
+    }
+    assert [name for name in names if levels.get(name)] == names[1:6]
