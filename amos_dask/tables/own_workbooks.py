@@ -17,10 +17,11 @@ from amos_dask.root.identity import AlteredFile, Change, find_altered
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
-from amos_dask.tables.carrying import loses_something, restore_titles, write_into
+from amos_dask.tables.carrying import restore_titles, write_into
 from amos_dask.tables.cells import Cells, cells_of, describe
 from amos_dask.tables.column_texts import COLUMNS_SHEET, columns_frame
 from amos_dask.tables.looks import find_links, link_targets
+from amos_dask.tables.losses import loses_something
 from amos_dask.tables.new_workbook import Drafted, save_workbook
 from amos_dask.tables.twins import put_twins
 from amos_dask.tables.workbook import describe_worksheet, load
