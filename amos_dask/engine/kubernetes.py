@@ -1,20 +1,15 @@
-"""A cluster of pods, which the Dask operator makes of the job's own manifest, as configured."""
+"""A cluster of pods, which the Dask operator makes: asked for, waited for, reached, deleted."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
-import secrets
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
-
-import yaml
 
 from amos_dask.engine.options import (
     DEFAULT_WORKERS,
@@ -23,10 +18,10 @@ from amos_dask.engine.options import (
     ClusterOptions,
     configured,
     free_port,
-    memory_bytes,
     needing,
     patience_seconds,
 )
+from amos_dask.engine.pods import OPERATORS_API, cluster_spec, resource
 from amos_dask.errors import ClusterError
 
 # For a node to be added and the image to be pulled; and for the operator to take notice.
@@ -36,8 +31,7 @@ _LOOK_SECONDS = 1.0
 # What takes longer says what it waits for.
 SECONDS_OF_SILENCE = 15
 _ANSWER_SECONDS = 10.0
-OPERATORS_API = "kubernetes.dask.org/v1"
-_REVIEWS_API = "authorization.k8s.io/v1"
+_REVIEWS_API, _REVIEWS = "authorization.k8s.io/v1", "selfsubjectaccessreviews"
 _SCHEDULER_PORT, _DASHBOARD_PORT = 8786, 8787
 _NOT_FOUND = 404
 # What a client must be allowed to do: deploy/kubernetes/client/role.yaml. To forward a port, kr8s
@@ -62,9 +56,6 @@ _OBSTACLES = {
     "ImagePullBackOff",
     "InvalidImageName",
 }
-_SMALLEST_MEMORY = "512MiB"
-# Of the pod's memory: the rest is for the nanny, which watches over the worker.
-_WORKERS_PART = 0.9
 Tell = Callable[[str], None]
 
 
@@ -98,70 +89,43 @@ def start_kubernetes(options: ClusterOptions, tell: Tell) -> Iterator[tuple[str,
     with needing("--cluster kubernetes", "kubernetes"):
         import kr8s  # noqa: F401
         from anyio.from_thread import start_blocking_portal
-    pods = _run_pods(cluster_spec(options), options.workers or DEFAULT_WORKERS, tell)
+    spec = cluster_spec(options)
+    is_inside = "KUBERNETES_SERVICE_HOST" in os.environ
     # An event loop in a thread of its own, since the caller's may have one already (a notebook).
     with start_blocking_portal() as portal, ExitStack() as stack:
         try:
-            service = stack.enter_context(portal.wrap_async_context_manager(pods))
-            host, ports = f"{service.name}.{service.namespace}", [_SCHEDULER_PORT, _DASHBOARD_PORT]
-            if not _is_inside():
-                host, wanted = LOOPBACK, (0, free_port(options.dashboard_port or 0))
-                for number, local_port in enumerate(wanted):
-                    forwarding = (_forward, service, ports[number], local_port)
-                    future, ports[number] = portal.start_task(*forwarding)
-                    stack.callback(future.cancel)
+            api, namespace = portal.call(_log_in)
+            cluster = _Cluster(portal, api, namespace, spec["metadata"]["name"], tell)
+            least = configured("kubernetes.minimum-workers")
+            cluster.require_rights(
+                (
+                    *RIGHTS,
+                    *(() if is_inside else RIGHTS_TO_FORWARD),
+                    *(() if least is None else RIGHTS_TO_SCALE),
+                )
+            )
+            # Before it is made: a Ctrl-C may come meanwhile.
+            stack.callback(cluster.delete)
+            cluster.create(spec)
+            if least is not None:
+                cluster.scale(max(1, least), options.workers or DEFAULT_WORKERS)
+            cluster.wait_for_pod("scheduler", _START_SECONDS)
+            cluster.wait_for_pod("worker", patience_seconds(KUBERNETES))
+            if is_inside:
+                host = f"{cluster.name}-scheduler.{cluster.namespace}"
+                ports = [_SCHEDULER_PORT, _DASHBOARD_PORT]
+            else:
+                host, wanted = LOOPBACK, free_port(options.dashboard_port or 0)
+                ports = [
+                    stack.enter_context(cluster.forwarding(_SCHEDULER_PORT, 0)),
+                    stack.enter_context(cluster.forwarding(_DASHBOARD_PORT, wanted)),
+                ]
         except Exception as error:  # the libraries below raise their own kinds
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise ClusterError(
                 f"no Dask cluster can be started on Kubernetes: {reason}."
             ) from error
         yield f"tcp://{host}:{ports[0]}", f"http://{host}:{ports[1]}/status"
-
-
-def _is_inside() -> bool:
-    return "KUBERNETES_SERVICE_HOST" in os.environ
-
-
-async def _forward(service: Any, port: int, local_port: int, *, task_status: Any) -> None:
-    """Lead a port of this machine, any one for 0, to the service's."""
-    async with service.portforward(port, local_port or "auto") as found:
-        task_status.started(found)
-        await asyncio.Event().wait()
-
-
-@asynccontextmanager
-async def _run_pods(spec: dict[str, Any], n_workers: int, tell: Tell) -> AsyncIterator[Any]:
-    """Yield the scheduler's service when it and a worker are ready; delete all in the end."""
-    from kr8s.asyncio.objects import Service
-
-    api, namespace = await _log_in()
-    cluster = _Cluster(api, namespace, spec["metadata"]["name"], tell)
-    least, claim = configured("kubernetes.minimum-workers"), configured("kubernetes.claim")
-    await cluster.require_rights(
-        (
-            *RIGHTS,
-            *(() if _is_inside() else RIGHTS_TO_FORWARD),
-            *(() if least is None else RIGHTS_TO_SCALE),
-        )
-    )
-    no_claim = (
-        f"namespace {namespace} has no volume claim {claim} (kubernetes.claim in "
-        "amos-dask's configuration)"
-    )
-    await cluster.ask("GET", f"persistentvolumeclaims/{claim}", no_claim)
-    no_operator = "the Dask operator is not installed there"
-    try:
-        await cluster.ask("POST", "daskclusters", no_operator, OPERATORS_API, json=spec)
-        if least is not None:
-            limits = {"cluster": cluster.name, "minimum": max(1, least), "maximum": n_workers}
-            scaler = resource("DaskAutoscaler", cluster.name, limits)
-            await cluster.ask("POST", "daskautoscalers", version=OPERATORS_API, json=scaler)
-        await cluster.wait_for_pod("scheduler", _START_SECONDS)
-        await cluster.wait_for_pod("worker", patience_seconds(KUBERNETES))
-        found = await cluster.ask("GET", f"services/{cluster.name}-scheduler")
-        yield Service(found, namespace=namespace, api=api)
-    finally:
-        await cluster.delete()
 
 
 async def _log_in() -> tuple[Any, str]:
@@ -171,9 +135,9 @@ async def _log_in() -> tuple[Any, str]:
     # What breaks connections that are forwarded is told by those who use them.
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     try:
-        with warnings.catch_warnings(), _limiting_time():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a version of Kubernetes that kr8s does not know
-            api = await kr8s.asyncio.api()
+            api = await _within(kr8s.asyncio.api(), _ANSWER_SECONDS)
     except RuntimeError:
         raise
     except ValueError as error:  # from kr8s: no file, no context in it, not inside a pod
@@ -185,50 +149,63 @@ async def _log_in() -> tuple[Any, str]:
     return api, configured("kubernetes.namespace") or api.namespace
 
 
-@contextmanager
-def _limiting_time() -> Iterator[None]:
-    """Wait for an answer so long and no longer, also after Ctrl-C: what is asked for is done."""
-    from anyio import fail_after
-
+async def _within(answer: Coroutine[Any, Any, Any], seconds: float) -> Any:
     try:
-        with fail_after(_ANSWER_SECONDS, shield=True):
-            yield
+        return await asyncio.wait_for(answer, seconds)
     except TimeoutError as error:
-        raise RuntimeError(f"its API does not answer within {_ANSWER_SECONDS:.0f} s") from error
+        raise RuntimeError(f"its API does not answer within {seconds:.0f} s") from error
 
 
 @dataclass(frozen=True)
 class _Cluster:
-    """A DaskCluster in a namespace."""
+    """A DaskCluster in a namespace; the API's loop runs in the portal."""
 
+    portal: Any
     api: Any
     namespace: str
     name: str
     tell: Tell
 
-    async def ask(
-        self, method: str, path: str, missing: str = "", version: str = "v1", **options: Any
-    ) -> Any:
+    def ask(self, method: str, path: str, missing: str = "", **options: Any) -> Any:
         """Return what the API says, within a time limit.
 
         Raises `RuntimeError` with the API's words of refusal, or with ``missing`` where it does
         not know the path.
         """
+        future = self.portal.start_task_soon(self._answer, method, path, options)
+        try:
+            response = future.result()
+        except KeyboardInterrupt:  # what was asked for is made all the same
+            with suppress(Exception):
+                future.result()
+            raise
+        if missing and response.status_code == _NOT_FOUND:
+            raise RuntimeError(missing)
+        if response.is_error:
+            with suppress(ValueError, KeyError):
+                raise RuntimeError(response.json()["message"])
+            response.raise_for_status()
+        return response.json()
+
+    async def _answer(self, method: str, path: str, options: dict[str, Any]) -> Any:
         import kr8s
 
-        asked = {"url": path, "version": version, "namespace": self.namespace} | options
-        try:
-            with _limiting_time():
-                async with self.api.call_api(method, **asked) as response:
-                    return response.json()
-        except kr8s.ServerError as error:  # after logging in anew, where that was the matter
-            if missing and error.response.status_code == _NOT_FOUND:
-                raise RuntimeError(missing) from error
-            with suppress(ValueError, KeyError):
-                raise RuntimeError(error.response.json()["message"]) from error
-            raise
+        if path == _REVIEWS:
+            where = {"version": _REVIEWS_API, "url": path}
+        else:
+            version = OPERATORS_API if path.startswith("dask") else "v1"
+            where = {"version": version, "namespace": self.namespace, "url": path}
 
-    async def require_rights(self, rights: Iterable[str]) -> None:
+        async def ask() -> Any:
+            try:
+                async with self.api.call_api(method, **where, **options) as response:
+                    return response
+            except kr8s.ServerError as error:  # after logging in anew, where that was the matter
+                return error.response
+
+        return await _within(ask(), _ANSWER_SECONDS)
+
+    def require_rights(self, rights: Iterable[str]) -> None:
         """Raise `RuntimeError` with all of the rights that lack, before anything is made."""
         lacking = []
         for right in rights:
@@ -241,19 +218,32 @@ class _Cluster:
                 "kind": "SelfSubjectAccessReview",
                 "spec": {"resourceAttributes": asked | {"namespace": self.namespace}},
             }
-            path, to = "selfsubjectaccessreviews", {"namespace": None, "json": review}
-            found = await self.ask("POST", path, "", _REVIEWS_API, **to)
-            if not found["status"]["allowed"]:
+            if not self.ask("POST", _REVIEWS, json=review)["status"]["allowed"]:
                 lacking.append(right)
         if lacking:
             words = ", ".join(lacking)
             raise RuntimeError(f"you lack rights in namespace {self.namespace}: {words}")
 
-    async def delete(self) -> None:
+    def create(self, spec: dict[str, Any]) -> None:
+        """Make it; its claim must be there."""
+        claim = configured("kubernetes.claim")
+        no_claim = (
+            f"namespace {self.namespace} has no volume claim {claim} (kubernetes.claim in "
+            "amos-dask's configuration)"
+        )
+        self.ask("GET", f"persistentvolumeclaims/{claim}", no_claim)
+        self.ask("POST", "daskclusters", "the Dask operator is not installed there", json=spec)
+
+    def scale(self, minimum: int, maximum: int) -> None:
+        """Let the operator see to as many workers as there is work for."""
+        limits = {"cluster": self.name, "minimum": minimum, "maximum": maximum}
+        self.ask("POST", "daskautoscalers", json=resource("DaskAutoscaler", self.name, limits))
+
+    def delete(self) -> None:
         """Delete it with its pods; say so where that cannot be."""
         gone = "it is gone"
         try:
-            await self.ask("DELETE", f"daskclusters/{self.name}", gone, OPERATORS_API)
+            self.ask("DELETE", f"daskclusters/{self.name}", gone)
         except Exception as error:
             if str(error) != gone:
                 self.tell(
@@ -261,19 +251,19 @@ class _Cluster:
                     f"daskcluster {self.name} --namespace {self.namespace}' does it"
                 )
 
-    async def wait_for_pod(self, component: str, seconds: float) -> None:
+    def wait_for_pod(self, component: str, seconds: float) -> None:
         """Return when one of the component is ready; raise with the reason where that is late."""
         labels = f"dask.org/cluster-name={self.name},dask.org/component={component}"
         started, told = time.monotonic(), ""
         while True:
-            pods = (await self.ask("GET", "pods", params={"labelSelector": labels}))["items"]
+            pods = self.ask("GET", "pods", params={"labelSelector": labels})["items"]
             reasons = sorted((_why_not_ready(pod) for pod in pods), key=_is_passing)
             waited = time.monotonic() - started
             if "" in reasons:
                 if not _is_passing(reasons[0]):
                     self.tell(f"some pods of the {component}s do not start: {reasons[0]}")
                 return
-            reason = reasons[0] if reasons else await self._why_no_pod(waited)
+            reason = reasons[0] if reasons else self._why_no_pod(waited)
             if reason.partition(":")[0] in _OBSTACLES:
                 raise RuntimeError(f"the {component}'s pod does not start: {reason}")
             if waited > seconds:
@@ -281,17 +271,35 @@ class _Cluster:
             if waited > SECONDS_OF_SILENCE and reason != told:
                 told = reason
                 self.tell(f"waiting for the {component}'s pod: {reason}")
-            await asyncio.sleep(_LOOK_SECONDS)
+            time.sleep(_LOOK_SECONDS)
 
-    async def _why_no_pod(self, waited: float) -> str:
+    def _why_no_pod(self, waited: float) -> str:
         """Return what keeps pods from being made; raise where that lasts."""
         deleted = "its cluster was deleted, perhaps after kubernetes.idle-timeout"
-        found = await self.ask("GET", f"daskclusters/{self.name}", deleted, OPERATORS_API)
+        found = self.ask("GET", f"daskclusters/{self.name}", deleted)
         if found.get("status", {}).get("phase"):
             return "it is not made; is there a quota? 'kubectl get events' says why"
         if waited > _OPERATOR_SECONDS:
             raise RuntimeError("the Dask operator does not act; is it running?")
         return "the Dask operator has not acted yet"
+
+    @contextmanager
+    def forwarding(self, port: int, local_port: int) -> Iterator[int]:
+        """Yield the port of this machine that leads to the scheduler's, any one for 0."""
+        service = self.ask("GET", f"services/{self.name}-scheduler")
+        future, found = self.portal.start_task(self._forward, service, port, local_port)
+        try:
+            yield int(found)
+        finally:
+            future.cancel()
+
+    async def _forward(self, service: Any, port: int, local_port: int, *, task_status: Any) -> None:
+        from kr8s.asyncio.objects import Service
+
+        pods = Service(service, namespace=self.namespace, api=self.api)
+        async with pods.portforward(port, local_port or "auto") as found:
+            task_status.started(found)
+            await asyncio.Event().wait()
 
 
 def _why_not_ready(pod: dict[str, Any]) -> str:
@@ -319,82 +327,3 @@ def _why_not_ready(pod: dict[str, Any]) -> str:
 def _is_passing(reason: str) -> bool:
     """Return whether it is neither an obstacle nor a pod that no node takes."""
     return reason.partition(":")[0] not in _OBSTACLES | {"Unschedulable"}
-
-
-def cluster_spec(options: ClusterOptions) -> dict[str, Any]:
-    """Return the DaskCluster resource: the pods of ``deploy/kubernetes/job.yaml``, as configured.
-
-    Parameters
-    ----------
-    options : ClusterOptions
-        Number of workers, their memory and local directory.
-
-    Returns
-    -------
-    dict
-        As YAML would have it, under a name of its own.
-
-    Raises
-    ------
-    ClusterError
-        When the memory cannot be understood, or no worker could start with it.
-    """
-    text = files("amos_dask.engine").joinpath("job.yaml").read_text(encoding="utf-8")
-    spec: dict[str, Any] = yaml.safe_load(text)["spec"]["cluster"]["spec"]
-    scheduler, worker = spec["scheduler"], spec["worker"]
-    name = f"amos-dask-{secrets.token_hex(4)}"
-    scheduler["service"]["selector"]["dask.org/cluster-name"] = name
-    least = configured("kubernetes.minimum-workers")
-    worker["replicas"] = options.workers or DEFAULT_WORKERS if least is None else max(1, least)
-    for kind in ("scheduler", "worker"):
-        _configure(spec[kind]["spec"], configured(f"kubernetes.{kind}-selector"))
-    if options.memory not in (None, "auto"):
-        _resize(worker["spec"], str(options.memory))
-    if options.local_directory:
-        worker["spec"]["containers"][0]["args"] += ["--local-directory", options.local_directory]
-    spec["idleTimeout"] = configured("kubernetes.idle-timeout")
-    return resource("DaskCluster", name, spec)
-
-
-def resource(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a resource of the operator's."""
-    metadata = {"name": name, "labels": {"app.kubernetes.io/name": "amos-dask"}}
-    return {"apiVersion": OPERATORS_API, "kind": kind, "metadata": metadata, "spec": spec}
-
-
-def _configure(pod: dict[str, Any], selector: dict[str, str]) -> None:
-    """Put what is configured, and who runs this, in place of what the job's manifest has."""
-    for container in _containers(pod):
-        container["image"] = configured("kubernetes.image")
-        for mount in container["volumeMounts"]:
-            if mount["name"] == "data":
-                mount["mountPath"] = configured("kubernetes.mount")
-    for volume in pod["volumes"]:
-        if volume["name"] == "data":
-            volume["persistentVolumeClaim"]["claimName"] = configured("kubernetes.claim")
-    if secret := configured("kubernetes.image-pull-secret"):
-        pod["imagePullSecrets"] = [{"name": secret}]
-    if selector:
-        pod["nodeSelector"] = dict(selector)
-    user = configured("kubernetes.user")
-    if user is not None or os.geteuid() != 0:  # Kubernetes is told that they are not root
-        user, _, group = str(user or f"{os.geteuid()}:{os.getegid()}").partition(":")
-        pod["securityContext"] |= {"runAsUser": int(user), "runAsGroup": int(group or user)}
-
-
-def _resize(pod: dict[str, Any], memory: str) -> None:
-    """Give a worker's pod so much memory, and its worker what the nanny leaves of it."""
-    n_bytes = memory_bytes(memory)
-    if n_bytes < memory_bytes(_SMALLEST_MEMORY):
-        raise ClusterError(
-            f"memory {memory!r} is too little for a pod; at least {_SMALLEST_MEMORY}."
-        )
-    for container in _containers(pod):
-        for amounts in container["resources"].values():
-            amounts["memory"] = f"{math.ceil(n_bytes / 2**20)}Mi"
-    args = pod["containers"][0]["args"]
-    args[args.index("--memory-limit") + 1] = f"{math.floor(_WORKERS_PART * n_bytes / 2**20)}MiB"
-
-
-def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*pod.get("initContainers", ()), *pod["containers"]]

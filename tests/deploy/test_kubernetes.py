@@ -17,8 +17,8 @@ import yaml
 
 import amos_dask
 from amos_dask.engine import kubernetes as ours
-from amos_dask.engine.kubernetes import cluster_spec
 from amos_dask.engine.options import WORKER_ENVIRONMENT, ClusterOptions, configured, load_defaults
+from amos_dask.engine.pods import cluster_spec
 from amos_dask.errors import ClusterError
 
 _WHY = "the validation needs amos-dask[test]"

@@ -20,8 +20,8 @@ import pytest
 
 from amos_dask.engine import kubernetes as ours
 from amos_dask.engine.connect import connect
-from amos_dask.engine.kubernetes import cluster_spec
 from amos_dask.engine.options import ClusterOptions, load_defaults
+from amos_dask.engine.pods import cluster_spec
 from amos_dask.errors import ClusterError
 
 _WHY = "clusters of pods need amos-dask[kubernetes]; the stand-in for one, amos-dask[test]"
@@ -81,8 +81,7 @@ def with_scheduler(
     ):
         ports = {8786: port, 8787: dashboard}
         monkeypatch.setattr(
-            "kr8s.asyncio.objects.Service.portforward",
-            lambda self, port, _: nullcontext(ports[port]),
+            ours._Cluster, "forwarding", lambda self, port, _: nullcontext(ports[port])
         )
         yield kubernetes
 
@@ -293,15 +292,7 @@ def test_an_operator_that_does_not_act_is_said(
 def test_a_cluster_that_is_deleted_while_it_starts_is_said(
     kubernetes: FakeKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = kubernetes.answer
-
-    def deleted(method: str, path: str, *arguments: Any) -> tuple[int, Any]:
-        found = answer(method, path, *arguments)
-        if path.endswith("/pods"):
-            kubernetes.objects["daskclusters"].clear()
-        return found
-
-    monkeypatch.setattr(kubernetes, "answer", deleted)
+    monkeypatch.setattr(time, "sleep", lambda seconds: kubernetes.objects["daskclusters"].clear())
     kubernetes.pod_status["scheduler"] = {"phase": "Pending"}
     assert "its cluster was deleted" in refused()
 
@@ -345,15 +336,11 @@ def test_a_pod_for_which_there_is_no_room_is_told_of_and_given_up_with_the_reaso
 def test_ctrl_c_while_it_starts_leaves_nothing_behind(
     kubernetes: FakeKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = kubernetes.answer
-
-    def interrupt(method: str, path: str, *arguments: Any) -> tuple[int, Any]:
-        if path.endswith("/pods"):
-            os.kill(os.getpid(), signal.SIGINT)
-        return answer(method, path, *arguments)
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
 
     kubernetes.pod_status["scheduler"] = {"phase": "Pending"}
-    monkeypatch.setattr(kubernetes, "answer", interrupt)
+    monkeypatch.setattr(time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt), connect(ClusterOptions("kubernetes")):
         pass
     assert kubernetes.objects["daskclusters"] == {}
@@ -367,7 +354,7 @@ def test_ctrl_c_while_the_cluster_is_being_made_leaves_nothing_behind(
 
     def slowly(method: str, *arguments: Any) -> tuple[int, Any]:
         if method == "POST" and "daskclusters" in arguments[0]:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             time.sleep(0.5)
         return answer(method, *arguments)
 
@@ -404,7 +391,7 @@ def test_keys_may_be_set_by_variables_and_are_found(monkeypatch: pytest.MonkeyPa
         "DASK_AMOS_DASK__KUBERNETES__USER": "1000:2000",
     }
     code = (
-        "import json; from amos_dask.engine.kubernetes import cluster_spec;"
+        "import json; from amos_dask.engine.pods import cluster_spec;"
         "from amos_dask import ClusterOptions; print(json.dumps(cluster_spec(ClusterOptions())))"
     )
     done = subprocess.run(
