@@ -116,6 +116,7 @@ def test_statistics_and_card_stay_together(made: Path, cluster_address: str, los
     assert "dataset_card.md" in {issue.file for issue in found}
 
 
+@pytest.mark.integration
 def test_run_keeps_the_card_up_to_date(made: Path, cluster_address: str) -> None:
     outputs = amos_dask.card(made).outputs
     before = [path.read_bytes() for path in outputs]

@@ -170,6 +170,7 @@ def test_what_is_outdated_is_named_and_made_anew_and_what_is_not_ours_stays(
     assert (folder / "replaced").is_dir()
 
 
+@pytest.mark.integration
 def test_killed_and_run_again_gives_the_same_bytes(
     made: Path, tmp_path: Path, arrays: Export
 ) -> None:

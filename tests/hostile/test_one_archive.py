@@ -151,6 +151,7 @@ def assert_each_is_told_once(root: Path, planted: tuple[Planted, ...]) -> None:
             assert issue["file"].endswith(one.file)
 
 
+@pytest.mark.integration
 def test_a_folder_of_bad_images_harms_no_good_one_and_says_so_quietly(
     archives: Archives, clean_root: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ LONGER = Bad(b"", "unreadable_volume", "is longer than")
 NO_MEMBER = Bad(b"", "unreadable_volume", "should begin")
 
 
+@pytest.mark.integration
 def test_a_zip_of_bad_images_and_bad_members_harms_no_good_one(
     archives: Archives, clean_root: Path, tmp_path: Path, cluster_address: str
 ) -> None:
