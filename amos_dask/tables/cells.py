@@ -20,7 +20,7 @@ from openpyxl.worksheet.properties import PageSetupProperties
 
 from amos_dask.root.layout import SPLIT_NAME
 from amos_dask.root.table_state import OwnSheet
-from amos_dask.tables.looks import find_links, number_format
+from amos_dask.tables.looks import find_links, number_formats
 
 if TYPE_CHECKING:  # workers, which write tables, need no pandas
     import pandas as pd
@@ -143,9 +143,10 @@ def _lay_out(sheet: Any, table: Cells) -> None:
     sheet.print_title_rows = "1:1"
     sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", False
     narrowest, widest = _WIDTHS
+    formats = number_formats(table.columns)
     for index, name in enumerate(table.columns):
         cells = (row[index] for row in table.rows[:_ROWS_THAT_SET_WIDTHS])
-        form = "" if number_format(name) is None else ",.3f"
+        form = "" if formats[index] is None else ",.3f"
         shown = (len(_shown(value, form)) for value in cells if value is not None)
         dimension = sheet.column_dimensions[get_column_letter(index + 1)]
         dimension.width = min(max(len(name), narrowest, *shown), widest) + 2

@@ -42,9 +42,12 @@ class Look(NamedTuple):
     marks: Mapping[str, Any]  # of these texts
 
 
-def number_format(column: str) -> str | None:
-    """Return how numbers in a column are shown, if not as they are."""
-    return next((shown for name, shown in _FORMATS.items() if name.fullmatch(column)), None)
+def number_formats(columns: Sequence[str]) -> list[str | None]:
+    """Return how numbers in each column are shown, if not as they are."""
+    return [
+        next((shown for name, shown in _FORMATS.items() if name.fullmatch(column)), None)
+        for column in columns
+    ]
 
 
 def looks_of(sheet: Any, columns: Sequence[str], links: Mapping[int, int]) -> list[Look]:
@@ -60,9 +63,9 @@ def looks_of(sheet: Any, columns: Sequence[str], links: Mapping[int, int]) -> li
         As of `find_links`.
     """
     looks = []
-    for index, name in enumerate(columns):
+    for index, (name, form) in enumerate(zip(columns, number_formats(columns), strict=True)):
         number = WriteOnlyCell(sheet)
-        number.number_format = number_format(name) or number.number_format
+        number.number_format = form or number.number_format
         text = text_like(sheet)
         if index in links:
             text.font = _LINK_FONT
