@@ -17,6 +17,7 @@ import click
 
 from amos_dask.cli.fitting import fitted
 from amos_dask.errors import number_are, number_of
+from amos_dask.issues import SEVERITIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from amos_dask.phantom import Archive
     from amos_dask.results import CommandResult, RunPlan, RunResult
 
-_SEVERITIES = ("error", "warning", "info")
 _COLOURS = {"error": "red", "warning": "yellow"}
 _CODE = re.compile(r"^\| <a id=\"\w+\"></a>`(\w+)` \| (\w+) \| (.*) \|$", re.MULTILINE)
 _SHOWN_ERRORS = 20
@@ -327,9 +327,9 @@ def _errors(issues: Iterable[Issue]) -> list[str]:
 
 def _counts(issues: Iterable[Issue]) -> list[str]:
     """Return how many issues of each kind there are."""
-    kinds = Counter((_SEVERITIES.index(issue.severity), issue.code) for issue in issues)
+    kinds = Counter((SEVERITIES.index(issue.severity), issue.code) for issue in issues)
     rows = [
-        (f"{_SEVERITIES[rank]:<7}  {code}", f"{n:,}") for (rank, code), n in sorted(kinds.items())
+        (f"{SEVERITIES[rank]:<7}  {code}", f"{n:,}") for (rank, code), n in sorted(kinds.items())
     ]
     if not rows:
         return []

@@ -28,7 +28,6 @@ from amos_dask.root.layout import Layout, absolute
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import CANNOT_BE_READ
 
-_CHANNELS = {"ct": "CT", "mri": "MR"}
 _LARGEST = 1 << 31  # voxels of one array
 
 
@@ -151,9 +150,7 @@ def _numbers(values: Any) -> Any:
 def _plan_arrays(mark: ExportMark, layout: Layout, base: Path) -> Form:
     """Return where the arrays are to be; raise where that is in an archive."""
     require_no_archive(layout, base)
-    modalities = (_CHANNELS.get(modality, "UND") for modality in mark.label_values)
-    sign = base / "arrays.json"
-    return _Arrays(mark, layout.dataset, base, sign, "_or_".join(modalities))
+    return _Arrays(mark, layout.dataset, base, base / "arrays.json")
 
 
 class _Arrays(Form):

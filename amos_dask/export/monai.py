@@ -24,8 +24,6 @@ from amos_dask.root.export_mark import ExportMark, is_export, path_from
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.sample.selection import EVERYTHING, Selection
 
-_CHANNELS = {"ct": "CT", "mri": "MR"}
-
 
 def export_monai(
     root_dir: str | Path,
@@ -103,8 +101,7 @@ def _plan_datalist(mark: ExportMark, layout: Layout, target: Path, adopt: bool) 
     require_no_archive(layout, target)
     if not (is_export(base) or adopt or carries_own_key(target)) and os.path.lexists(target):
         raise ForeignFileError(target, "is there already, and no export of amos-dask")
-    modalities = (_CHANNELS.get(modality, "UND") for modality in mark.label_values)
-    return _Datalist(mark, layout.dataset, base, target, "_or_".join(modalities))
+    return _Datalist(mark, layout.dataset, base, target)
 
 
 def _fold(part: str, others: int) -> int:

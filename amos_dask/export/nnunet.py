@@ -25,14 +25,13 @@ from amos_dask.sample.selection import EVERYTHING, Selection
 
 FILE_ENDING = ".nii.gz"
 _SUFFIX = {"train": "Tr", "val": "Tr", "test": "Ts"}
-# After the dataset's name, added to its number, channel name. nnU-Net clips and scales "CT" with
-# values of all scans together, and any other channel scan by scan; CT and MR under one roof need
-# the latter.
-_KINDS: Mapping[frozenset[str], tuple[str, int, str]] = {
-    frozenset({"ct"}): ("CT", 1, "CT"),
-    frozenset({"mri"}): ("MR", 2, "MR"),
+# After the dataset's name, added to its number. nnU-Net clips and scales a channel "CT" with values
+# of all scans together, and any other scan by scan, as CT and MR under one roof need it.
+_KINDS: Mapping[frozenset[str], tuple[str, int]] = {
+    frozenset({"ct"}): ("CT", 1),
+    frozenset({"mri"}): ("MR", 2),
 }
-_BOTH = ("", 0, "CT_or_MR")
+_BOTH = ("", 0)
 
 
 def export_nnunet(
@@ -135,7 +134,7 @@ def _plan_dataset(
 ) -> Form:
     """Return where the dataset is to be; raise where that is taken."""
     definition = layout.dataset
-    modality, step, channel = _KINDS.get(frozenset(mark.label_values), _BOTH)
+    modality, step = _KINDS.get(frozenset(mark.label_values), _BOTH)
     name = "".join(filter(str.isalnum, definition.name))
     if len(definition.modalities) > 1:  # then one modality of the dataset has a name of its own
         name += modality
@@ -149,7 +148,7 @@ def _plan_dataset(
     others = [path for path in directory.glob(f"Dataset{number:03d}*") if path != folder]
     if others:
         raise AmosDaskError(f"{others[0]} has the number {number} already; give --dataset_id.")
-    return _NnUNetDataset(mark, definition, folder, folder / "dataset.json", channel)
+    return _NnUNetDataset(mark, definition, folder, folder / "dataset.json")
 
 
 class _NnUNetDataset(Form):

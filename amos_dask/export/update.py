@@ -54,6 +54,7 @@ from amos_dask.root.working import reading_from, working_on
 _ABSENT = frozenset({"unreadable_volume", "unreadable_mask", "missing_mask", "sample_failed"})
 _OURS = frozenset({EXPORT_MARK, ".amos-dask", "replaced"})
 _SHOWN_NAMES = 5
+_CHANNELS = {"ct": "CT", "mri": "MR"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ class Form(ABC):
     dataset: DatasetDefinition  # of ROOT_DIR
     base: Path  # the folder with the mark
     sign: Path  # the JSON file that says that the export is complete
-    only_channel: str  # its name, where the archive has none
     copies: ClassVar[bool] = True  # whether files are those of ROOT_DIR, where labels stay
     # What becomes of samples of which none is validated on; empty where there are no folds.
     without_folds: ClassVar[str] = ""
@@ -74,6 +74,11 @@ class Form(ABC):
         """Names of the channels."""
         has_names = self.dataset.has_channel_files or self.dataset.channel_names
         return tuple(self.dataset.channels) if has_names else (self.only_channel,)
+
+    @property
+    def only_channel(self) -> str:
+        """Its name, where the archive has none: the modalities of the chosen scans."""
+        return "_or_".join(_CHANNELS.get(each, "UND") for each in self.mark.label_values)
 
     def describe(self, name: str, more: str = "") -> dict[str, Any]:
         """Return what the lists of all programs begin with."""
@@ -370,7 +375,7 @@ class _Update:
             summary += f"; {files}, {sum(self._n_bytes) / 1e9:.2f} GB, written"
         if self._n_removed:
             files = number_of(self._n_removed, "file")
-            summary += f"; {files} of an earlier export removed, of what is not chosen now"
+            summary += f"; {files} of the earlier export removed, which would not be made now"
         if self._folder.link == "symbolic":
             summary += "; links: what is written to one is written to ROOT_DIR"
         columns = ["ID", "subset", "modality", "image", "label"]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from amos_dask import geometry
 from amos_dask.datasets import METADATA_FIELDS
-from amos_dask.issues import Issue
+from amos_dask.issues import SEVERITIES, Issue
 from amos_dask.labels import LabelMap
 from amos_dask.records import (
     FileHeader,
@@ -36,7 +36,6 @@ ARCHIVE_COLUMNS = (
     *("dtype", "transform", "diff_trans_f_norm"),
     *METADATA_FIELDS,
 )
-_SEVERITIES = ("error", "warning", "info")
 ISSUE_COLUMNS = ("code", "severity", "sample", "file", "message", "action")
 REGION_COLUMNS = ("ID", "label_index", "label_name", "x", "y", "z", "n_voxels", "volume_mm3")
 CHANGE_COLUMNS = (
@@ -253,7 +252,7 @@ def _dataset_row(row: SampleFiles, columns: Mapping[int, str], below: str) -> di
 
 def issues_frame(issues: Iterable[Issue]) -> pd.DataFrame:
     """Return the issues worksheet: a row an issue, errors first, else in the order given."""
-    ordered = sorted(issues, key=lambda issue: _SEVERITIES.index(issue.severity))
+    ordered = sorted(issues, key=lambda issue: SEVERITIES.index(issue.severity))
     return _frame([asdict(issue) for issue in ordered], ISSUE_COLUMNS)
 
 
