@@ -329,8 +329,9 @@ class OwnFiles:
         if not path.exists():
             self._changes[path] = None
             self.files.pop(path, None)
-        for twin in [p for p, file in self.files.items() if file.twin_of == self.layout.key(path)]:
-            self.remove(twin)
+            key = self.layout.key(path)
+            for twin in [p for p, file in self.files.items() if file.twin_of == key]:
+                self.remove(twin)
 
     @contextmanager
     def trying(self) -> Iterator[None]:
