@@ -12,17 +12,17 @@ import pandas as pd
 
 from amos_dask.archive.discover import discover
 from amos_dask.datasets import DEFAULT, find_definition
-from amos_dask.engine.check import (
+from amos_dask.engine.connect import count_workers
+from amos_dask.engine.events import Listener, Notice
+from amos_dask.engine.options import options_of
+from amos_dask.engine.session import open_session
+from amos_dask.engine.workers import (
     USABLE_MEMORY,
     WorkerView,
     find_problems,
     forwarding_line,
     look_at_workers,
 )
-from amos_dask.engine.connect import count_workers
-from amos_dask.engine.events import Listener, Notice
-from amos_dask.engine.options import options_of
-from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.records import Sample
 from amos_dask.root.choices import find_archives, layout_for

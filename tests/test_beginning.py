@@ -10,7 +10,7 @@ import numba
 import pytest
 from distributed import Client
 
-from amos_dask.engine import beginning
+from amos_dask.engine import graph, workers
 from amos_dask.engine.events import Event, Notice, TaskEnded, TasksRunning, Waiting
 from amos_dask.engine.graph import run_tasks
 from amos_dask.kernels.accelerate import noticing_compiling
@@ -33,7 +33,7 @@ def load() -> None:
 
 
 def compile_anew() -> None:
-    beginning.tell_compiling()
+    workers.tell_compiling()
     time.sleep(0.5)
 
 
@@ -41,10 +41,10 @@ def compile_anew() -> None:
 def test_compiling_is_said_when_numba_compiles_and_not_when_loading_takes_long(
     warm_up: object, n_said: int, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beginning, "_warm_up", warm_up)
-    monkeypatch.setattr(beginning, "_SECONDS_BETWEEN_LOOKS", 0.1)
+    monkeypatch.setattr(workers, "_warm_up", warm_up)
+    monkeypatch.setattr(workers, "_SECONDS_BETWEEN_LOOKS", 0.1)
     told: list[Event] = []
-    beginning.prepare_kernels(client, told.append)
+    workers.prepare_kernels(client, told.append)
     assert isinstance(told[0], Waiting)
     said = [event.message for event in told if isinstance(event, Notice)]
     assert len(said) == n_said
@@ -66,7 +66,7 @@ def test_compiling_is_noticed_once_a_kernel() -> None:
 def test_what_runs_is_told_until_the_first_task_ends(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beginning, "_SECONDS_BETWEEN_LOOKS", 0.05)
+    monkeypatch.setattr(graph, "_SECONDS_BETWEEN_NAMES", 0.05)
     told: list[Event] = []
 
     def listen(event: Event) -> None:

@@ -22,17 +22,17 @@ from roots import program
 
 import amos_dask
 from amos_dask import cluster_check as pipeline_check
-from amos_dask.engine import check as engine_check
-from amos_dask.engine.check import (
+from amos_dask.engine import workers as engine_check
+from amos_dask.engine.connect import count_workers
+from amos_dask.engine.events import Event, Notice
+from amos_dask.engine.options import ClusterOptions
+from amos_dask.engine.workers import (
     WorkerView,
     find_problems,
     forwarding_line,
     look_at_workers,
     versions,
 )
-from amos_dask.engine.connect import count_workers
-from amos_dask.engine.events import Event, Notice
-from amos_dask.engine.options import ClusterOptions
 from amos_dask.errors import ClusterError
 from amos_dask.phantom import Archive
 
@@ -171,7 +171,7 @@ def test_who_cannot_write_to_the_others_folders_is_told_before_work(
     is_fine: bool,
 ) -> None:
     def look_as_another(*arguments: Any) -> Any:
-        from amos_dask.engine.check import _look
+        from amos_dask.engine.workers import _look
 
         before = os.umask(umask)
         os.setegid(user)

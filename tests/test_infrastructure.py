@@ -22,7 +22,7 @@ from roots import assert_same, contents, issues, program
 
 import amos_dask
 from amos_dask import AmosDaskError, ClusterOptions
-from amos_dask.engine import beginning, session
+from amos_dask.engine import session, workers
 from amos_dask.engine.connect import connect
 from amos_dask.engine.events import Event, Notice, TaskEnded, WorkStarted
 from amos_dask.kernels import warm_up
@@ -128,7 +128,7 @@ def test_a_sample_that_takes_more_memory_than_a_worker_has_fails_alone(
 def test_workers_that_die_while_they_compile_are_said_in_one_line(
     phantom: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beginning, "_warm_up", lambda: os._exit(17))
+    monkeypatch.setattr(workers, "_warm_up", lambda: os._exit(17))
     options = ["--archive", phantom.path, "--workers", "1", "--dashboard_port", "0", "--quiet"]
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
         said = program("run", tmp_path / "R", *options, exit_code=1)
@@ -271,10 +271,10 @@ def test_kernels_are_not_waited_for_on_a_worker_that_is_taken_away(
     """As an autoscaler does, with the last worker that there is, before another has started."""
 
     def compile_for_long() -> None:
-        beginning.tell_compiling()
+        workers.tell_compiling()
         time.sleep(60)
 
-    monkeypatch.setattr(beginning, "_warm_up", compile_for_long)
+    monkeypatch.setattr(workers, "_warm_up", compile_for_long)
     with (
         LocalCluster(
             n_workers=1,

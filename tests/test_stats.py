@@ -18,9 +18,9 @@ from roots import assert_same, contents, program, voxels
 
 import amos_dask
 from amos_dask.datasets import AMOS22
-from amos_dask.engine import graph, reduction
+from amos_dask.engine import graph, session
 from amos_dask.engine.events import Event, TaskEnded, WorkStarted
-from amos_dask.engine.reduction import Reduction, reduction_graph
+from amos_dask.engine.session import Reduction, reduction_graph
 from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.root.choices import require_sample_folders
 from amos_dask.root.layout import Layout
@@ -203,7 +203,7 @@ def test_many_samples_are_added_up_a_few_at_a_time(
     whole = describe_pool(read_pool(sources))[0][0]
     assert max(found["n_samples"] for found in whole.values()) > 4
     monkeypatch.setattr(pools, "_HELD_ROWS", 1)
-    monkeypatch.setattr(reduction, "_ADDED_AT_ONCE", 2)
+    monkeypatch.setattr(session, "_ADDED_AT_ONCE", 2)
     assert described_in_groups({"all": sources})["all"] == whole
     monkeypatch.setattr(pools, "_MOST_ROWS", 1)
     in_passes = described_in_groups({"all": sources})["all"]

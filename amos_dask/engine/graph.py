@@ -6,6 +6,7 @@ This module knows nothing of images. A task ships a small frozen item and return
 from __future__ import annotations
 
 import errno
+import math
 import secrets
 import time
 import traceback
@@ -23,7 +24,6 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
-from amos_dask.engine.beginning import FirstTasks
 from amos_dask.engine.events import (
     Item,
     Listener,
@@ -31,6 +31,7 @@ from amos_dask.engine.events import (
     Notice,
     Outcome,
     TaskEnded,
+    TasksRunning,
     WorkEnded,
     WorkStarted,
 )
@@ -42,6 +43,7 @@ _TASKS_PER_THREAD = 4
 _SMALLEST_WINDOW = 128
 # A result that was lost with its worker is computed again by the scheduler.
 _SECONDS_BETWEEN_LOOKS = 0.005
+_SECONDS_BETWEEN_NAMES = 1.5
 _SECONDS_BETWEEN_COUNTS = 10.0
 # Longer than a batch system or a node takes to replace lost workers, shorter than for ever.
 SECONDS_WITHOUT_WORKERS = 600
@@ -187,9 +189,8 @@ class _Window(Generic[Item, Value]):
     _suspects: list[Item] = field(default_factory=list)
     _looked: float = 0.0
     _is_waiting: bool = False
-
-    def __post_init__(self) -> None:
-        self._first = FirstTasks(self._client, self._work, self._listener)
+    # When to look which tasks run; never once one has ended.
+    _next_names: float = field(default_factory=lambda: time.monotonic() + _SECONDS_BETWEEN_NAMES)
 
     def outcomes(self) -> Generator[Outcome[Value], None, None]:
         """Yield outcomes as they finish; cancel what is left when the caller stops."""
@@ -238,12 +239,24 @@ class _Window(Generic[Item, Value]):
             if not completed.has_ready():
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
                 last_seen = self._require_workers(last_seen)
-                self._first.tell(self._running)
+                if time.monotonic() > self._next_names:
+                    self._name_running()
                 continue
             batch = completed.next_batch(block=False)
             lost = [future for future in batch if future.status in _TO_BE_COMPUTED_AGAIN]
             completed.update(lost)
             yield [future for future in batch if future not in lost]
+
+    def _name_running(self) -> None:
+        """Tell which of the tasks that wait or run is first on each worker."""
+        self._next_names = time.monotonic() + _SECONDS_BETWEEN_NAMES
+        names = {str(future.key): item.name for future, item in self._running.items()}
+        with suppress(OSError, TimeoutError):  # whether the scheduler is gone, others see
+            on_workers = self._client.processing().values()
+            known = ([names[key] for key in map(str, keys) if key in names] for keys in on_workers)
+            first = tuple(keys[0] for keys in known if keys)
+            if first:
+                self._listener(TasksRunning(self._work, first))
 
     def _require_workers(self, last_seen: float) -> float:
         """Return when workers were last seen; raise when that was too long ago."""
@@ -304,7 +317,7 @@ class _Window(Generic[Item, Value]):
         outcomes = []
         for future in futures:
             item = self._running.pop(future)
-            self._first.has_ended = True
+            self._next_names = math.inf
             outcomes.append(values.get(future) or self._failed(future, item.name))
             future.release()
         return outcomes

@@ -1,4 +1,4 @@
-"""A session: a client that is started when there is something to do, and progress."""
+"""A session: a client, started when there is something to do, what is done there, and progress."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from amos_dask.engine.check import USABLE_MEMORY, find_problems, forwarding_line, look_at_workers
 from amos_dask.engine.connect import connect
 from amos_dask.engine.events import (
     STYLES,
@@ -24,10 +24,16 @@ from amos_dask.engine.events import (
     report_to,
 )
 from amos_dask.engine.options import options_of, patience_seconds
-from amos_dask.engine.reduction import Group, Part, Reduction, reduction_graph
+from amos_dask.engine.workers import USABLE_MEMORY, find_problems, forwarding_line, look_at_workers
 from amos_dask.errors import AmosDaskError, ClusterError
 
+if TYPE_CHECKING:
+    from dask.delayed import Delayed
+
+Group = TypeVar("Group", bound=tuple[str, ...])  # which make its name
+Part = TypeVar("Part")
 Value = TypeVar("Value")
+_ADDED_AT_ONCE = 4  # parts, which may each be large
 # So many items that take little time are looked at at once: in one task, or without any workers.
 FEW = 32
 _TITLE_OF_DASKS_REPORT, _FIRST_BYTES = b"<title>Dask Performance Report", 400
@@ -220,8 +226,8 @@ class Session:
         ClusterError
             When workers die of it, as they will of every sample, or the scheduler does.
         """
-        from amos_dask.engine.beginning import prepare_kernels
         from amos_dask.engine.graph import noticing_the_end_of
+        from amos_dask.engine.workers import prepare_kernels
 
         with noticing_the_end_of(self.client):
             prepare_kernels(self.client, self.listener)
@@ -281,3 +287,62 @@ def _require_writable(path: Path) -> None:
         raise AmosDaskError(f"{path}: cannot be written; is {folder} there?")
     if path.exists() and _TITLE_OF_DASKS_REPORT not in path.read_bytes()[:_FIRST_BYTES]:
         raise AmosDaskError(f"{path} is there and no report of Dask's; choose another name.")
+
+
+@dataclass(frozen=True)
+class Reduction(Generic[Item, Part, Value]):
+    """How items become the value of a group; functions of a module, as workers run them."""
+
+    read: Callable[[Sequence[Item]], Part]  # some items
+    add: Callable[[Sequence[Part]], Part]
+    finish: Callable[[Part], Value]
+
+
+def reduction_graph(
+    groups: Mapping[Group, Sequence[Item]], how: Reduction[Item, Part, Value], n_at_once: int
+) -> dict[Group, Delayed]:
+    """Return the graph of the groups that have items.
+
+    Items that are in the same groups are added up first; a group is the sum of such sums.
+
+    Parameters
+    ----------
+    groups : mapping of tuple of str to sequence
+        Group -> its items, known by their names.
+    how : Reduction
+        What is done.
+    n_at_once : int
+        So many items are read in one task.
+
+    Returns
+    -------
+    dict of tuple to Delayed
+        The value of each group, in the order of the groups.
+    """
+    from dask import delayed
+
+    groups_of: dict[str, tuple[Group, ...]] = {}
+    for group, items in groups.items():
+        for item in items:
+            groups_of[item.name] = (*groups_of.get(item.name, ()), group)
+    alike: dict[tuple[Group, ...], dict[str, Item]] = {}
+    for item in chain.from_iterable(groups.values()):
+        alike.setdefault(groups_of[item.name], {})[item.name] = item
+    add = delayed(how.add, pure=False)
+    parts: dict[Group, list[Delayed]] = {}
+    for whose, by_name in alike.items():
+        found, starts = list(by_name.values()), range(0, len(by_name), n_at_once)
+        # Dask would look for delayed values in arguments, item by item.
+        reads = [partial(how.read, found[start : start + n_at_once]) for start in starts]
+        together = _add_as_tree([delayed(read, pure=False)() for read in reads], add)
+        for group in whose:
+            parts.setdefault(group, []).append(together)
+    finish = delayed(how.finish, pure=False)
+    return {group: finish(_add_as_tree(parts[group], add)) for group in groups if group in parts}
+
+
+def _add_as_tree(parts: list[Delayed], add: Callable[[list[Delayed]], Delayed]) -> Delayed:
+    while len(parts) > 1:
+        starts = range(0, len(parts), _ADDED_AT_ONCE)
+        parts = [add(parts[start : start + _ADDED_AT_ONCE]) for start in starts]
+    return parts[0]

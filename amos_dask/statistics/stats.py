@@ -13,8 +13,7 @@ import pandas as pd
 
 from amos_dask.card import renew_card
 from amos_dask.engine.events import Listener
-from amos_dask.engine.reduction import Reduction
-from amos_dask.engine.session import Session, open_session
+from amos_dask.engine.session import Reduction, Session, open_session
 from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap

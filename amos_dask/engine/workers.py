@@ -1,4 +1,4 @@
-"""What the workers of a cluster are, and what they see."""
+"""The workers of a cluster: what they are and see; kernels compiled on each host."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import re
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from amos_dask.engine.events import Listener, Notice, Waiting
 from amos_dask.engine.options import LOOPBACK
 from amos_dask.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 # Where a batch job, whose node cannot be reached from outside, was submitted from.
 _SUBMIT_HOSTS = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "LSB_SUB_HOST", "SGE_O_HOST")
@@ -279,3 +284,61 @@ def forwarding_line(dashboard_link: str) -> str:
             return f"kubectl port-forward --namespace {namespace} service/{name} {port}:{port}"
         through = next(filter(None, map(os.environ.get, _SUBMIT_HOSTS)), through)
     return f"ssh -L {port}:{host}:{port} {through}"
+
+
+COMPILING = "compiling kernels (once per machine, about 15 s)"
+# Under which workers tell the scheduler, and so the client, that numba compiles.
+_TOPIC = "amos-dask-compiling"
+_SECONDS_FOR_COMPILING = 300
+_SECONDS_BETWEEN_LOOKS = 1.5
+
+
+def prepare_kernels(client: Client, listener: Listener) -> None:
+    """Compile the kernels on one worker of each host, so that the others load them.
+
+    Parameters
+    ----------
+    client : Client
+        Where to run.
+    listener : callable
+        Is told that kernels are loaded; and, only where numba does so, that they are compiled.
+    """
+    listener(Waiting("loading kernels"))
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    one_per_host = {info["host"]: address for address, info in workers.items()}
+    n_told = len(client.get_events(_TOPIC))
+    futures = {
+        address: client.submit(
+            _warm_up,
+            key=f"prepare-kernels-{host}-{secrets.token_hex(4)}",
+            workers=[address],
+            allow_other_workers=True,  # it may be gone by now
+        )
+        for host, address in one_per_host.items()
+    }
+    is_said, end = False, time.monotonic() + _SECONDS_FOR_COMPILING
+    for address, future in futures.items():
+        while True:
+            with suppress(TimeoutError):
+                future.result(timeout=_SECONDS_BETWEEN_LOOKS)
+                break
+            if not is_said and len(client.get_events(_TOPIC)) > n_told:
+                is_said = True
+                listener(Notice(COMPILING))
+            # Not for a worker that is gone: then the samples' tasks do it. What was meant for the
+            # last worker of all Dask gives to none that comes later.
+            if time.monotonic() > end or address not in client.nthreads():
+                break
+
+
+def _warm_up() -> None:
+    from amos_dask.kernels import warm_up
+
+    warm_up(tell_compiling)
+
+
+def tell_compiling() -> None:
+    """Tell the client, from a task, that numba compiles."""
+    from distributed import get_worker
+
+    get_worker().log_event(_TOPIC, COMPILING)
