@@ -11,14 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.croissant import make_croissant
-from amos_dask.datasets import SUBSETS
+from amos_dask.datasets import SUBSETS, DatasetDefinition
 from amos_dask.errors import ManifestError, number_of
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import working_on
-from amos_dask.tables.cells import cells_of
+from amos_dask.tables.cells import Cells, cells_of
 from amos_dask.tables.workbook import read_sheet, require_columns
 
 _SPREAD = ("min", "median", "max")
@@ -84,12 +83,6 @@ def card(root_dir: str | Path, *, adopt: bool = False, no_lock: bool = False) ->
     return CommandResult(outputs, n_samples, summary, tuple(own.issues()))
 
 
-def find_card(own: OwnFiles) -> list[Path]:
-    """Return what there is of a card of ours."""
-    files = (own.layout.card, own.layout.croissant)
-    return [path for path in files if own.ownership.lists(path) and path.exists()]
-
-
 def write_card(own: OwnFiles) -> int:
     """Write both files; return how many samples they speak of."""
     layout = own.layout
@@ -100,13 +93,6 @@ def write_card(own: OwnFiles) -> int:
     content = json.dumps(told, ensure_ascii=False, indent=1) + "\n"
     own.write_content(layout.croissant, content.encode())
     return len(frame)
-
-
-def renew_card(own: OwnFiles) -> None:
-    """Write the card anew where there is one, after what it speaks of; not after a failure."""
-    if find_card(own) and not own.failed:
-        with own.trying():
-            write_card(own)
 
 
 def _read_statistics(layout: Layout) -> Mapping[str, Rows]:
@@ -230,3 +216,107 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _text(text: str) -> str:
     """Return a text as Markdown shows it in a cell."""
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+# ---------------------------------------------------------------- Croissant, JSON-LD of MLCommons
+
+# https://docs.mlcommons.org/croissant/docs/croissant-spec.html
+_VERSION = "http://mlcommons.org/croissant/1.0"
+_GZIP = "application/gzip"
+# Terms and what they stand for, as every Croissant file has them.
+_TERMS = (
+    *("citeAs", "column", "conformsTo", "equivalentProperty", "extract", "field", "fileObject"),
+    *("fileProperty", "fileSet", "format", "includes", "isLiveDataset", "jsonPath", "key", "md5"),
+    *("parentField", "path", "recordSet", "references", "regex", "repeated", "replace"),
+    *("samplingRate", "separator", "source", "subField", "transform"),
+)
+_CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "dct": "http://purl.org/dc/terms/",
+    **{term: f"cr:{term}" for term in _TERMS},
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+}
+
+
+def make_croissant(definition: DatasetDefinition, table: Cells) -> dict[str, Any]:
+    """Return what `croissant.json` says, for a file that lies in ROOT_DIR.
+
+    Parameters
+    ----------
+    definition : DatasetDefinition
+        What the dataset is.
+    table : Cells
+        A row a sample: what is told of it.
+
+    Returns
+    -------
+    dict
+        JSON-LD: the sets of images, and the records of the samples themselves: of a csv file
+        readers would take ``0001`` for a number.
+    """
+    kinds = {
+        column: _data_type(row[index] for row in table.rows)
+        for index, column in enumerate(table.columns)
+    }
+    told = {"url": definition.url, "license": definition.licence, "citeAs": definition.cite}
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "name": definition.name,
+        "description": f"{definition.name}, cleaned and organised: {len(table.rows)} scans, their "
+        "masks and metadata.",
+        "conformsTo": _VERSION,
+        **{name: text for name, text in told.items() if text},
+        "distribution": [
+            _images("volumes", "grouped/**/*_volume*.nii.gz"),
+            _images("masks", "grouped/**/*_mask.nii.gz"),
+        ],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "samples",
+                "name": "samples",
+                "key": {"@id": "samples/ID"},
+                "field": [
+                    {
+                        "@type": "cr:Field",
+                        "@id": f"samples/{column}",
+                        "name": f"samples/{column}",
+                        "dataType": kind,
+                    }
+                    for column, kind in kinds.items()
+                ],
+                "data": [
+                    {
+                        f"samples/{column}": _as_type(value, kind)
+                        for (column, kind), value in zip(kinds.items(), row, strict=True)
+                    }
+                    for row in table.rows
+                ],
+            }
+        ],
+    }
+
+
+def _as_type(value: Any, kind: str) -> Any:
+    return "" if value is None and kind == "sc:Text" else value
+
+
+def _images(name: str, pattern: str) -> dict[str, Any]:
+    kind = {"@type": "cr:FileSet", "encodingFormat": _GZIP}
+    return {**kind, "@id": name, "name": name, "includes": pattern}
+
+
+def _data_type(values: Iterable[Any]) -> str:
+    """Return the type of a column; whole numbers with a blank among them are read as floats."""
+    types = {type(value) for value in values}
+    if types == {int}:
+        return "sc:Integer"
+    return "sc:Float" if types - {type(None)} and types <= {int, float, type(None)} else "sc:Text"

@@ -1,29 +1,40 @@
-"""The end of a run: manifests, leaks, statistics, issues and report, unless they are current."""
+"""The end of a run: all samples' records, then tables, leaks, statistics and report of them."""
 
 from __future__ import annotations
 
+import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from amos_dask.card import find_card
 from amos_dask.engine.session import FEW, Session
-from amos_dask.errors import ClusterError
+from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.leaks import find_leaks_of
-from amos_dask.organised import Organised, read_records
-from amos_dask.records import HeaderCheck, Step
+from amos_dask.records import (
+    HeaderCheck,
+    SampleRecord,
+    SampleResult,
+    Step,
+    by_number,
+)
 from amos_dask.report.content import Findings
 from amos_dask.report.make_report import find_repaired, take_pictures, write_report
+from amos_dask.results import describe_samples
+from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.receipts import Receipts
 from amos_dask.root.table_state import (
     TableCounts,
     TableState,
     read_table_state,
     write_table_state,
 )
+from amos_dask.sample.describe import describe_foreign
+from amos_dask.sample.todo import current_receipt
 from amos_dask.settings import Found, Settings
 from amos_dask.statistics.stats import write_statistics
 from amos_dask.tables.issue_files import IssueLog, has_whole_log, write_issues
@@ -104,7 +115,8 @@ def conclude(
     is_whole = leaks.is_complete and not unseen and not own.failed
     known = {} if state is None else state.made_from
     made_from = {**known, **made_from} if is_whole else {}
-    others = (layout.issues_workbook, layout.issues_text, *find_twins(own), *find_card(own))
+    card = own.find_there(layout.card, layout.croissant)
+    others = (layout.issues_workbook, layout.issues_text, *find_twins(own), *card)
     write_table_state(layout, made_from, outputs, others, tables.counts)
     return tables.counts, outputs
 
@@ -162,17 +174,17 @@ def _name_outdated(
     """Yield an issue of what was not asked for now, and speaks of samples as they were before."""
     layout, state = own.layout, read_table_state(own.layout)
     known = {} if state is None else state.made_from
-    of_statistics = (layout.statistics_workbook, layout.statistics_text, *find_card(own))
+    counted = (layout.statistics_workbook, layout.statistics_text, layout.card, layout.croissant)
     unwanted = {
-        "statistics": () if settings.statistics else of_statistics,
+        "statistics": () if settings.statistics else counted,
         "report": () if settings.report else (layout.report,),
     }
     for part, paths in unwanted.items():
-        is_old = not known.get(part, "").startswith(made_from["tables"])
-        for path in paths:
-            if is_old and path.exists() and own.ownership.lists(path):
-                message, action = "speaks of an earlier run", f"without --no_{part} it is made anew"
-                yield make_issue("outdated_output", message, file=layout.shown(path), action=action)
+        if known.get(part, "").startswith(made_from["tables"]):
+            continue
+        for path in own.find_there(*paths):
+            message, action = "speaks of an earlier run", f"without --no_{part} it is made anew"
+            yield make_issue("outdated_output", message, file=layout.shown(path), action=action)
 
 
 def _issues_of_describing(organised: Sequence[Organised]) -> list[Issue]:
@@ -184,3 +196,94 @@ def _issues_of_describing(organised: Sequence[Organised]) -> list[Issue]:
         for found in sample.record.issues
         if found.step == Step.DATASET_MANIFEST
     ]
+
+
+# Network file systems show a file of another machine after at most a minute.
+_SECONDS_UNTIL_SEEN = 90.0
+
+
+@dataclass(frozen=True)
+class Organised:
+    """A sample under ``grouped`` and where its record is."""
+
+    sample_id: str
+    digest: str  # of what it adds to the tables
+    record: SampleRecord | None = None  # what it adds; None while it is in its receipt
+
+
+def find_organised(
+    session: Session,
+    found: Found,
+    results: Sequence[SampleResult],
+    folders: Iterable[SampleFolder],
+) -> list[Organised]:
+    """Return all samples that are organised under ROOT, by number.
+
+    Those of this run have receipts. Receipts of others are asked as far as they speak for the
+    files as they are. What then remains is described from its files where it lies in the place of
+    a sample of the archive; other folders that look like samples are somebody's own.
+
+    Parameters
+    ----------
+    session : Session
+        Where to describe samples.
+    found : Found
+        What the run goes by.
+    results : sequence of SampleResult
+        How the chosen samples ended.
+    folders : iterable of SampleFolder
+        The samples that were there before.
+    """
+    layout, receipts = found.layout, Receipts(found.layout)
+    written = {r.sample_id: layout.grouped / r.folder for r in results if r.folder is not None}
+    digests = {result.sample_id: result.digest for result in results}
+    organised = [Organised(name, digests[name]) for name in written]
+    places = {layout.folder_for(layout.group(s.modality), s).path for s in found.archive.samples}
+    unknown = []
+    for folder in folders:
+        name = folder.sample_id
+        if written.get(name) == folder.path or not any(folder.path.glob(f"{name}_*")):
+            continue
+        if name not in written and receipts.read_for(folder) is not None:
+            receipt = current_receipt(folder, layout, found.params_for(name))
+            if receipt is None:
+                unknown.append(folder)
+            else:
+                organised.append(Organised(name, receipt.digest))
+        elif name not in written and folder.path in places:
+            unknown.append(folder)
+        else:
+            record = describe_foreign(folder, layout)
+            organised.append(Organised(name, repr(record), record))
+    thresholds = found.params.region_volume_thresh
+    records = describe_samples(session, layout, found.params.label_map, thresholds, unknown)
+    organised += [
+        Organised(record.sample_id, repr(record), record)
+        for record in records
+        # Why a sample could not be made was said.
+        if record.files is not None or record.sample_id not in digests
+    ]
+    return sorted(organised, key=lambda sample: by_number(sample.sample_id))
+
+
+def read_records(
+    session: Session, layout: Layout, organised: Sequence[Organised]
+) -> Iterator[SampleRecord]:
+    """Yield the records, one at a time; waits for those that other machines have just written."""
+    receipts = Receipts(layout)
+    deadline = time.monotonic() + (_SECONDS_UNTIL_SEEN if session.is_elsewhere else 0.0)
+    for sample in organised:
+        yield sample.record or _read_receipt(receipts, sample, deadline)
+
+
+def _read_receipt(receipts: Receipts, sample: Organised, deadline: float) -> SampleRecord:
+    while True:
+        receipt = receipts.read(sample.sample_id)
+        if receipt is not None and receipt.digest == sample.digest:
+            return receipt.record
+        if time.monotonic() > deadline:
+            raise AmosDaskError(
+                f"{receipts.layout.receipts}: what was written of {sample.sample_id} cannot be "
+                "seen here; was ROOT_DIR removed, or is it not on a disk that all machines share?"
+            )
+        time.sleep(0.5)

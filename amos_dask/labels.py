@@ -1,7 +1,8 @@
-"""The label map (class index -> name), and the rule that splits prostate from uterus."""
+"""The label map (class index -> name), the labels of prostate and uterus, colours of labels."""
 
 from __future__ import annotations
 
+import colorsys
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,29 @@ UTERUS = 16
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,2}")
 _NAME = re.compile(r"[\w .+()-]{1,50}")
+
+Colour = tuple[int, int, int]
+
+# ITK-SNAP's colours of labels 1 to 16, which the field's figures of AMOS use.
+_COLOURS: tuple[Colour, ...] = (
+    (255, 0, 0),
+    (0, 255, 0),
+    (0, 0, 255),
+    (255, 255, 0),
+    (0, 255, 255),
+    (255, 0, 255),
+    (255, 239, 213),
+    (0, 0, 205),
+    (205, 133, 63),
+    (210, 180, 140),
+    (102, 205, 170),
+    (0, 0, 128),
+    (0, 139, 139),
+    (46, 139, 87),
+    (255, 228, 225),
+    (106, 90, 205),
+)
+_GOLDEN_ANGLE = 0.381966  # of a turn: the hues of neighbours lie far apart
 
 
 def label_key(name: str) -> str:
@@ -105,3 +129,13 @@ def make_label_map(content: object) -> LabelMap:
     if times > 1:
         raise ValueError(f"the name {stem!r} is used for two labels")
     return LabelMap(tuple(sorted(entries)))
+
+
+def label_colour(label: int) -> Colour:
+    """Return the red, green and blue of a label, each 0..255; black for the background."""
+    if label == 0:
+        return (0, 0, 0)
+    if label <= len(_COLOURS):
+        return _COLOURS[label - 1]
+    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN_ANGLE % 1.0, 0.7, 0.9)
+    return (round(red * 255), round(green * 255), round(blue * 255))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,11 +13,15 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from amos_dask.engine.events import Outcome
+from amos_dask.engine.session import Session
 from amos_dask.errors import ExitCode, number_of
 from amos_dask.issues import Issue, make_issue
-from amos_dask.records import StepResult, by_number
-from amos_dask.root.layout import CHANGES_SHEET, MANIFEST_SHEET, REGIONS_SHEET, Layout
+from amos_dask.labels import LabelMap
+from amos_dask.records import SampleRecord, Step, StepIssue, StepResult, by_number
+from amos_dask.root.layout import CHANGES_SHEET, MANIFEST_SHEET, REGIONS_SHEET, Layout, SampleFolder
 from amos_dask.root.table_state import TableCounts
+from amos_dask.sample.describe import describe_sample
+from amos_dask.sample.source import FolderSource
 from amos_dask.tables.workbook import read_sheet
 
 _SHOWN_ERRORS = 10
@@ -235,3 +239,44 @@ def step_results(outcomes: Iterable[Outcome[StepResult[Value]]]) -> list[StepRes
 def all_issues(results: Iterable[StepResult[Any]]) -> list[Issue]:
     """Return the issues of all results, in their order."""
     return [issue for result in results for issue in result.issues]
+
+
+def describe_samples(
+    session: Session,
+    layout: Layout,
+    label_map: LabelMap,
+    thresholds_mm3: tuple[float, ...],
+    folders: Iterable[SampleFolder],
+) -> Iterator[SampleRecord]:
+    """Yield the records of samples whose receipts say nothing, made from their files.
+
+    Parameters
+    ----------
+    session : Session
+        Where to read them.
+    layout : Layout
+        ROOT_DIR.
+    label_map : LabelMap
+        The labels a mask may hold.
+    thresholds_mm3 : tuple of float
+        Region volume thresholds.
+    folders : iterable of SampleFolder
+        The samples.
+
+    Yields
+    ------
+    SampleRecord
+        As they are read; one that only has issues where that failed.
+    """
+    sources = [FolderSource(folder, layout, label_map) for folder in folders]
+    describe = partial(describe_sample, below=layout.grouped, thresholds_mm3=thresholds_mm3)
+    for outcome in session.map("describe", describe, sources):
+        yield _record(outcome)
+
+
+def _record(outcome: Outcome[StepResult[SampleRecord]]) -> SampleRecord:
+    if outcome.value is not None and outcome.value.value is not None:
+        return outcome.value.value
+    issues = (failure_issue(outcome),) if outcome.value is None else outcome.value.issues
+    found = tuple(StepIssue(Step.DATASET_MANIFEST, issue) for issue in issues)
+    return SampleRecord(outcome.name, None, issues=found)

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.changes import describe_changes, find_absent, prune, require_same_archive
-from amos_dask.conclude import conclude
+from amos_dask.conclude import conclude, find_organised
 from amos_dask.engine.events import Listener, Notice, Outcome
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import number_of
 from amos_dask.issues import Issue
-from amos_dask.organised import find_organised
 from amos_dask.plan import Plan, describe_reasons, make_plan, read_headers
 from amos_dask.records import HeaderCheck, SampleResult, Step
 from amos_dask.results import RunResult, failure_issue

@@ -17,7 +17,6 @@ from typing import Any
 from amos_dask.archive.discover import discover
 from amos_dask.archive.locations import file_name, is_url, is_zip, shown
 from amos_dask.archive.published import compare_with_published, describe_progress
-from amos_dask.card import find_card
 from amos_dask.datasets import DEFAULT, DatasetDefinition, PublishedFile, find_definition
 from amos_dask.engine.events import BytesDone, Listener
 from amos_dask.engine.session import Session, open_session
@@ -331,7 +330,7 @@ def _verify_manifests(layout: Layout, samples: Sequence[Verified | None]) -> Ite
         yield make_issue("incomplete_run", "there is no record of the manifests", file=file)
         return
     own = OwnFiles(layout)
-    since = (*find_card(own), *filter(Path.exists, find_twins(own)))  # written since
+    since = own.find_there(layout.card, layout.croissant, *find_twins(own))  # written since
     names = dict.fromkeys((*state.tables, *state.others, *layout.keys(since)))
     for altered in find_altered_files(own, names):
         is_ours = altered.change == Change.GONE or own.find(layout.root / altered.path) is not None

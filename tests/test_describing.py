@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amos_dask.statistics.describing import describe_blocks, describe_values
+from amos_dask.statistics.pools import describe_blocks, describe_values
 from amos_dask.steps.count_values import ValueCounts, add_counts
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)

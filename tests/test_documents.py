@@ -25,7 +25,7 @@ from amos_dask.issues import CATALOGUE
 from amos_dask.leaks import LEAK_COLUMNS
 from amos_dask.params import read_exclusions
 from amos_dask.phantom import Archive
-from amos_dask.statistics import worksheets
+from amos_dask.statistics import stats
 from amos_dask.tables import manifests
 from amos_dask.tables.column_texts import explain_columns
 from amos_dask.tables.splits import SPLIT_COLUMNS
@@ -186,9 +186,9 @@ COLUMNS: dict[str, Sequence[str]] = {
     "overlaps": manifests.OVERLAP_COLUMNS,
     "issues": manifests.ISSUE_COLUMNS,
     "splits": SPLIT_COLUMNS,
-    "intensities": worksheets.INTENSITY_COLUMNS,
-    "organs": worksheets.ORGAN_COLUMNS,
-    "geometry": worksheets.GEOMETRY_COLUMNS,
+    "intensities": stats.INTENSITY_COLUMNS,
+    "organs": stats.ORGAN_COLUMNS,
+    "geometry": stats.GEOMETRY_COLUMNS,
     "leaks": LEAK_COLUMNS,
 }
 

@@ -19,7 +19,7 @@ CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FACADE = "__init__"
 VOCABULARY = {
     *("errors", "labels", "datasets", "issues", "geometry", "records", "params"),
-    *("difference", "overlay", "metadata_forms", "csv_text", "file_refs"),
+    *("metadata_forms", "csv_text", "file_refs"),
 }
 
 # Library -> the only rooms that may import it.
@@ -40,7 +40,7 @@ LIBRARY_ROOMS = {
     "SimpleITK": {"nifti"},
     "scipy": {"export"},
     "zarr": {"export"},
-    "PIL": {"overlay"},
+    "PIL": {"steps"},
     "charset_normalizer": {"csv_text"},
     "pydantic": {"datasets", "root"},
 }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from roots import BARE, issues, program, sample_dir, snapshot, voxels
 
 from amos_dask.datasets import AMOS22
-from amos_dask.difference import find_difference
+from amos_dask.records import find_difference
 from amos_dask.steps.denoise import check_vanished
 from amos_dask.steps.mask_labels import labels_present
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import prod
 from statistics import median
@@ -13,11 +15,9 @@ import numpy as np
 
 from amos_dask.archive.locations import is_url
 from amos_dask.issues import Issue
-from amos_dask.labels import LabelMap
-from amos_dask.overlay import label_colour
+from amos_dask.labels import LabelMap, label_colour
 from amos_dask.params import EVERY_LABEL, Exclusions
 from amos_dask.records import Regions, SampleFiles, SampleRecord
-from amos_dask.report.reviews import read_reviews
 from amos_dask.root.choices import read_remembered
 from amos_dask.root.layout import Layout
 from amos_dask.statistics.stats import Statistics
@@ -303,3 +303,49 @@ def make_times(by_sample: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
         ],
         "samples": [list(item) for item in sorted(totals.items(), key=lambda item: -item[1])],
     }
+
+
+# ---------------------------------------------------------------- what reviewers said
+
+# A comment to whoever reads exclusions. The page writes such lines: `assets/choices.js`.
+_START = "# review:"
+_VERDICTS = ("", "accepted", "seen")
+
+
+def read_reviews(text: str) -> list[dict[str, Any]]:
+    r"""Return what an exclusion file tells of reviews; other lines are left aside.
+
+    A line is ``# review: amos_0004,accepted,1234,"a note"``: the sample, what was said of it, how
+    many changed voxels it had then, and a note. Of several lines of a sample the last counts.
+
+    Parameters
+    ----------
+    text : str
+        The file, such as the page saves it.
+
+    Returns
+    -------
+    list of dict
+        By sample: ``sample``, ``verdict`` (``accepted``, ``seen`` or nothing), ``changed_voxels``
+        and ``note``.
+
+    Examples
+    --------
+    >>> read_reviews("sample,label\n# review: amos_0004,seen,12,small\n")
+    [{'sample': 'amos_0004', 'verdict': 'seen', 'changed_voxels': 12, 'note': 'small'}]
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for line in text.splitlines():
+        if not line.startswith(_START):
+            continue
+        with suppress(ValueError, csv.Error):
+            cells = next(csv.reader([line.removeprefix(_START).strip()], strict=True))
+            sample, verdict, n_changed, note = cells
+            if sample and verdict in _VERDICTS and n_changed.isascii() and n_changed.isdecimal():
+                found[sample] = {
+                    "sample": sample,
+                    "verdict": verdict,
+                    "changed_voxels": int(n_changed),
+                    "note": note,
+                }
+    return [found[sample] for sample in sorted(found)]

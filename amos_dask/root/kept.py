@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.difference import Difference, Mask
+from amos_dask.records import Difference, Mask
 from amos_dask.root.identity import gzip_trailer
 from amos_dask.root.staging import Staging
 

@@ -236,6 +236,10 @@ class OwnFiles:
         """Return whether a file is as we wrote it, as far as its identity tells."""
         return not path.is_symlink() and self.ownership.is_as_written(path)
 
+    def find_there(self, *paths: Path) -> list[Path]:
+        """Return those of some files that are ours and there."""
+        return [path for path in paths if self.ownership.lists(path) and path.exists()]
+
     def find_written(self, path: Path) -> OwnFile | None:
         """Return what is known of a file that is as we wrote it; None of any other."""
         return self.find(path) if self.is_as_written(path) else None

@@ -6,11 +6,19 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from amos_dask.difference import Difference, find_difference
 from amos_dask.issues import Issue
 from amos_dask.labels import PROSTATE, UTERUS
 from amos_dask.nifti import ImageInfo, Mask, mask_header, write_labels, write_mask
-from amos_dask.records import LabelChange, Overlap, Regions, SampleRecord, Step, StepIssue
+from amos_dask.records import (
+    Difference,
+    LabelChange,
+    Overlap,
+    Regions,
+    SampleRecord,
+    Step,
+    StepIssue,
+    find_difference,
+)
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.staging import Staging
 from amos_dask.sample.edits import is_stale_mask

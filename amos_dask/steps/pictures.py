@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask import geometry
-from amos_dask.difference import Difference, Mask
 from amos_dask.errors import AmosDaskError
-from amos_dask.overlay import grey_jpeg, halo_png, labels_png, with_labels
+from amos_dask.labels import Colour, label_colour
+from amos_dask.records import Difference, Mask
 
 # Raised when pictures of the same would be others: those made before are made again.
 RESULT_VERSION = 1
@@ -218,3 +219,88 @@ class _View:
         turned = part.T if self.is_transposed else part
         across, down = (slice(None, None, -1 if flip else 1) for flip in self.flips)
         return np.ascontiguousarray(turned[down, across])
+
+
+# ---------------------------------------------------------------- a grey slice and its labels
+
+Grey = NDArray[np.uint8]
+
+_HALO = (255, 255, 255)
+_HALO_PIXELS = 2  # between what is marked and the ring around it
+_PIXELS_PER_RING = 160  # large pictures are shown smaller, and thin rings would break up
+_JPEG_QUALITY = 80
+_OPACITY, _LEAST_SHOWN = 0.55, 512
+
+
+def grey_jpeg(image: Grey) -> bytes:
+    """Return a (rows, columns) grey picture as JPEG."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "JPEG", quality=_JPEG_QUALITY)
+    return content.getvalue()
+
+
+def labels_png(labels: Grey) -> bytes:
+    """Return (rows, columns) labels as PNG in their colours; the background is transparent."""
+    return _palette_png(labels, [label_colour(label) for label in range(256)])
+
+
+def with_labels(grey: Grey, labels: Grey, mm: tuple[float, float]) -> Any:
+    """Return a grey slice with its labels over it, in true proportion.
+
+    Parameters
+    ----------
+    grey, labels : (rows, columns) uint8
+        Of the slice.
+    mm : (float, float)
+        Size of a pixel along columns (left to right) and rows.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Which notebooks show; at least `_LEAST_SHOWN` pixels along its longer side.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(grey).convert("RGBA")
+    colours = Image.open(io.BytesIO(labels_png(labels))).convert("RGBA")
+    opacity = colours.getchannel("A").point(lambda alpha: int(alpha * _OPACITY))
+    colours.putalpha(opacity)
+    width, height = (n * size for n, size in zip(picture.size, mm, strict=True))
+    zoom = max(_LEAST_SHOWN, *grey.shape) / max(width, height)
+    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    shown = picture.resize(size, Image.Resampling.BILINEAR)
+    over = colours.resize(size, Image.Resampling.NEAREST)
+    return Image.alpha_composite(shown, over).convert("RGB")
+
+
+def halo_png(marked: NDArray[np.bool_]) -> bytes:
+    """Return a PNG with rings around the marked pixels of (rows, columns), else transparent."""
+    thickness = 1 + max(marked.shape) // _PIXELS_PER_RING
+    near, far = (_within(marked, _HALO_PIXELS + pixels) for pixels in (0, thickness))
+    return _palette_png((far & ~near).astype(np.uint8), [(0, 0, 0), _HALO])
+
+
+def _within(marked: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    """Return which pixels are at most so many pixels from a marked one, along rows and columns."""
+    reached = marked
+    for axis in (0, 1):
+        spread = reached.copy()
+        for shift in range(1, pixels + 1):
+            ahead, behind = (np.moveaxis(view, axis, 0) for view in (spread, reached))
+            ahead[shift:] |= behind[:-shift]
+            ahead[:-shift] |= behind[shift:]
+        reached = spread
+    return reached
+
+
+def _palette_png(indexes: Grey, colours: list[Colour]) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(indexes, mode="P")
+    last = int(indexes.max(initial=0))
+    picture.putpalette([value for colour in colours[: last + 1] for value in colour])
+    content = io.BytesIO()
+    picture.save(content, "PNG", transparency=0)
+    return content.getvalue()

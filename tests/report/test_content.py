@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amos_dask.report.content import find_outliers, make_times
-from amos_dask.report.reviews import read_reviews
+from amos_dask.report.content import find_outliers, make_times, read_reviews
 
 
 def test_volumes_outside_the_fences_are_outliers_farthest_first() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from report.made_up import HOSTILE, make_content, make_pictures, make_times
 
-from amos_dask.report.page import write_page
+from amos_dask.report.make_report import write_page
 
 
 class Elements(HTMLParser):

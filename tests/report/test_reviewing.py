@@ -14,8 +14,8 @@ from report.made_up import make_content, make_pictures, make_times
 
 from amos_dask.datasets import AMOS22
 from amos_dask.params import read_exclusions
-from amos_dask.report.page import write_page
-from amos_dask.report.reviews import read_reviews
+from amos_dask.report.content import read_reviews
+from amos_dask.report.make_report import write_page
 
 pytestmark = pytest.mark.integration
 

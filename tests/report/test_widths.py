@@ -13,7 +13,7 @@ from report.chromium import Browser, find_chromium
 from report.made_up import make_content, make_pictures, make_times
 from required import missing
 
-from amos_dask.report.page import write_page
+from amos_dask.report.make_report import write_page
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from amos_dask.difference import find_difference
+from amos_dask.records import find_difference
 from amos_dask.root.kept import KeptFiles, ToKeep
 from amos_dask.root.staging import Staging
 

@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from strategies import layouts
 
-from amos_dask.difference import find_difference
 from amos_dask.params import EVERY_LABEL, DenoiseParams
+from amos_dask.records import find_difference
 from amos_dask.steps.denoise import denoise_mask, denoising_mark, is_denoised, undo_labels
 
 Mask = NDArray[np.uint8]

@@ -15,9 +15,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from amos_dask.difference import find_difference
-from amos_dask.overlay import halo_png, label_colour, labels_png
-from amos_dask.steps.pictures import PictureTaker, choose_slices, to_grey
+from amos_dask.labels import label_colour
+from amos_dask.records import find_difference
+from amos_dask.steps.pictures import PictureTaker, choose_slices, halo_png, labels_png, to_grey
 
 Mask = NDArray[np.uint8]
 MOST, USUAL = 6, 3

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from amos_dask.statistics.describing import describe_values
-from amos_dask.statistics.worksheets import describe_samples
+from amos_dask.statistics.pools import describe_values
+from amos_dask.statistics.stats import describe_numbers
 
 quick = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 voxels = hnp.arrays(
@@ -59,5 +59,5 @@ def test_nothing_has_no_statistics() -> None:
 
 
 def test_samples() -> None:
-    got = describe_samples([4.0, 1.0, 2.0, 9.0])
+    got = describe_numbers([4.0, 1.0, 2.0, 9.0])
     assert got == {"min": 1.0, "median": 3.0, "mean": 4.0, "max": 9.0}
