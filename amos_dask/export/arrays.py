@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from amos_dask import geometry
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.array_files import ENDINGS, require_library
-from amos_dask.export.files import OWN_KEY, Exported, ExportTask
+from amos_dask.export.files import OWN_KEY, ExportTask, Placing
 from amos_dask.export.make_arrays import Making, make_arrays
 from amos_dask.export.resampling import plan_grid
 from amos_dask.export.update import Form, export
@@ -29,6 +29,8 @@ from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import CANNOT_BE_READ
 
 _LARGEST = 1 << 31  # voxels of one array
+# What a sample's file is called after its id; of NIfTI each image is a file.
+_ENDINGS = {"npz": ".npz", "zarr": ".zarr.zip"}
 
 
 def export_arrays(
@@ -130,7 +132,9 @@ def export_arrays(
             geometry.pointing_to(settings.orientation)
         except ValueError as error:
             raise AmosDaskError(f"orientation {error}.") from error
-    require_library(form)
+    if form == "zarr" and find_spec("zarr") is None:
+        needs = "zarr files need zarr: pip install 'amos-dask[zarr]', also on the workers."
+        raise AmosDaskError(needs)
     labels = label_explanation, merge_prostate_uterus, mr_without_14_16
     asked = asked_for("arrays", root_dir, selection, *labels, split_name)
     return export(
@@ -166,7 +170,7 @@ class _Arrays(Form):
         """The same with what the records say besides."""
         return Making(self.settings, self.mark.label_names, self.channels)
 
-    def make(self) -> Callable[[ExportTask], StepResult[Exported]]:
+    def make(self) -> Callable[[ExportTask], StepResult[Placing]]:
         """Return what makes a sample's files."""
         return partial(make_arrays, making=self.making)
 
@@ -177,9 +181,10 @@ class _Arrays(Form):
             images = tuple(folder / path.name for path in task.folder.volumes)
             label = folder / task.folder.mask.name
         else:
-            label = folder / f"{task.name}{ENDINGS[form]}"
+            label = folder / f"{task.name}{_ENDINGS[form]}"
             images = (label,)
-        return replace(task, images=images, label=label, record=folder / f"{task.name}.json")
+        record = folder / f"{task.name}.json"
+        return replace(task, images=images, label=label, others=(record,))
 
     def sizes(self, tasks: Iterable[ExportTask]) -> list[int]:
         """Return at most how many bytes each sample takes that is to be made; none with a crop."""
@@ -220,7 +225,7 @@ class _Arrays(Form):
             "modality": task.modality,
             "image": images[0] if len(images) == 1 else images,
             "label": task.label and task.label.relative_to(self.base).as_posix(),
-            "record": task.record and task.record.relative_to(self.base).as_posix(),
+            "record": task.others[0].relative_to(self.base).as_posix(),
         }
 
     def remark(self, placed: Sequence[ExportTask]) -> str:

@@ -9,11 +9,13 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from amos_dask.errors import AmosDaskError, ForeignFileError
+from amos_dask.errors import ForeignFileError
 from amos_dask.issues import Issue
 from amos_dask.kernels import remap_labels
 from amos_dask.nifti import ImageInfo, Mask, write_mask
@@ -28,7 +30,6 @@ from amos_dask.steps.header_check import require_same_grid
 from amos_dask.steps.mask import FittedMask, fit_to_volume
 from amos_dask.steps.mask_labels import check_labels, labels_present
 
-LINKS = ("copy", "symbolic")
 OWN_KEY = "amos_dask"  # in JSON files of others' forms
 _LEFT_OUT = "left out of the export"
 _FICLONE = 0x40049409  # of linux/fs.h: the file shares another's blocks until either is written
@@ -66,7 +67,7 @@ class ExportFolder:
         return Ownership(layout, listed, adopt=self.adopt)
 
     def of_files(self, paths: Collection[Path]) -> ExportFolder:
-        """Return the same of some files only: what their task takes along."""
+        """Return the same of some files only, for their task to take along."""
         keys = self.known.keys() & {self.key(path) for path in paths}
         return replace(self, known={key: self.known[key] for key in keys})
 
@@ -89,6 +90,8 @@ class Placing:
     files: dict[str, ExportedFile] = field(default_factory=dict)  # as the mark is to tell them
     in_the_way: list[str] = field(default_factory=list)  # whose place somebody has, and keeps
     n_bytes: list[int] = field(default_factory=list)  # of each file that was written
+    images: tuple[Path, ...] = ()  # where the channels of a sample's volume are now
+    label: Path | None = None  # and its mask
 
     def place(self, source: Path, final: Path) -> None:
         """Place a file of ROOT_DIR as it is: a copy that shares its blocks if it can, or a link."""
@@ -116,11 +119,9 @@ class Placing:
         The source is the file of ROOT_DIR that it is made from; ``wanted`` is the identity of the
         placed file, where that is known before.
         """
-        file, key = ExportedFile(wanted), self.folder.key(final)
-        of_root: tuple[str, ...] = ()
+        file, of_root = self.note(final, wanted, source), list[str]()
         if source is not None:
-            file = ExportedFile(wanted, self.folder.key(source), identity(source))
-            of_root = (file.source_identity, link_identity(Path(os.path.realpath(source))))
+            of_root = [file.source_identity, link_identity(Path(os.path.realpath(source)))]
         ours = self.folder.ownership(final, *of_root)
         with Staging(Journal(ours.layout, self.name)) as staging:
             try:
@@ -129,13 +130,28 @@ class Placing:
                     temporary = staging.path_for(final)
                     write(temporary)
                     n_bytes = 0 if temporary.is_symlink() else temporary.stat().st_size
-                    file = replace(file, identity=wanted or identity(temporary, final.name))
-                    if not is_in_place(final, file.identity):
+                    told = wanted or identity(temporary, final.name)
+                    self.files[self.folder.key(final)] = replace(file, identity=told)
+                    if not is_in_place(final, told):
                         ours.publish(staging, lambda *_: False)
                         self.n_bytes.append(n_bytes)
             except ForeignFileError:
-                self.in_the_way.append(key)
-        self.files[key] = file
+                self.in_the_way.append(self.folder.key(final))
+
+    def write_json(
+        self, final: Path, content: Any, *, indent: int, source: Path | None = None
+    ) -> None:
+        """Place a JSON file, as `write` does."""
+        text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+        self.write(final, partial(Path.write_text, data=text, encoding="utf-8"), source)
+
+    def note(self, final: Path, known: str, source: Path | None) -> ExportedFile:
+        """Note a file of the export, its identity, and the file that it was made from."""
+        file = ExportedFile(known)
+        if source is not None:
+            file = ExportedFile(known, self.folder.key(source), identity(source))
+        self.files[self.folder.key(final)] = file
+        return file
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -162,12 +178,6 @@ def _clone(source: int, target: int) -> bool:
     return True
 
 
-def require_link(link: str) -> None:
-    """Raise `AmosDaskError` when a way to place files is not known."""
-    if link not in LINKS:
-        raise AmosDaskError(f"link {link!r} is not known; choose from {LINKS}.")
-
-
 def carries_own_key(file: Path) -> bool:
     """Return whether a JSON file says that an export of ours wrote it."""
     try:
@@ -191,13 +201,20 @@ class ExportTask(FolderSource):
     export: ExportFolder | None = None  # what of the export is ours of its files
     images: tuple[Path, ...] = ()  # a file a channel
     label: Path | None = None
-    record: Path | None = None  # what is told of the sample, where the form wants that
+    others: tuple[Path, ...] = ()  # files besides: the record of arrays
 
     @property
     def places(self) -> list[Path]:
         """Where files of the export may be."""
-        found = (*self.images, self.label, self.record)
-        return list(dict.fromkeys(path for path in found if path is not None))
+        label = () if self.label is None else (self.label,)
+        return list(dict.fromkeys((*self.images, *label, *self.others)))
+
+    @property
+    def ours(self) -> ExportFolder:
+        """What of the export is ours, where that is known."""
+        if self.export is None:
+            raise ValueError(f"{self.name}: the export is not known")
+        return self.export
 
     @property
     def case(self) -> str:
@@ -213,49 +230,35 @@ class LeftOutError(Exception):
         self.issues = issues
 
 
-Places = tuple[tuple[Path, ...], Path | None]
-Exported = tuple[tuple[Path, ...], Path | None, Placing]
-Place = Callable[[ExportTask, ImageInfo, FittedMask | None, Placing], Places]
+Make = Callable[[ExportTask, ImageInfo, FittedMask | None, Placing], None]
 
 
-def export_sample(task: ExportTask, place: Place | None = None) -> StepResult[Exported]:
+def export_sample(task: ExportTask, make: Make | None = None) -> StepResult[Placing]:
     """Place one sample's volume and mask, on a worker.
 
-    Parameters
-    ----------
-    task : ExportTask
-        The sample.
-    place : callable, optional
-        Writes what is made of the header of its first channel and its mask, and returns where; by
-        default both are placed as they are, but for the values of labels.
-
-    Returns
-    -------
-    StepResult of (tuple of Path, Path or None, Placing)
-        Where the volume's channels and the mask are now, and the export's files of the sample.
-        Without a value when it cannot be used, which the issues explain.
+    ``make`` writes what becomes of the header of the first channel and the mask; by default both
+    are placed as they are, but for the values of labels. The result tells where they are now; it is
+    without a value when the sample cannot be used, which the issues explain.
     """
-    if task.export is None:
-        raise ValueError(f"{task.name}: the export is not known")
-    placing = Placing(task.export, task.name)
+    placing = Placing(task.ours, task.name)
     try:
         volume = _check_volume(task)
         has_mask = task.subset != "test" or task.folder.mask.exists()  # test scans may have none
         mask = _read_mask(task, volume) if has_mask else None
-        images, label = (place or _place_as_they_are)(task, volume, mask, placing)
+        (make or _place_as_they_are)(task, volume, mask, placing)
     except LeftOutError as error:
         return StepResult(task.name, None, error.issues)
-    return StepResult(task.name, (images, label, placing))
+    return StepResult(task.name, placing)
 
 
 def _place_as_they_are(
     task: ExportTask, volume: ImageInfo, mask: FittedMask | None, placing: Placing
-) -> Places:
-    label = None if mask is None else _place_mask(task, mask, volume, placing)
+) -> None:
+    placing.label = None if mask is None else _place_mask(task, mask, volume, placing)
+    placing.images = task.images or task.folder.volumes
     if task.images:
         for source, image in zip(task.folder.volumes, task.images, strict=True):
             placing.place(source, image)
-    return task.images or task.folder.volumes, label
 
 
 def _check_volume(task: ExportTask) -> ImageInfo:
@@ -303,8 +306,8 @@ def _read_mask(task: ExportTask, volume: ImageInfo) -> FittedMask:
 def _place_mask(task: ExportTask, fitted: FittedMask, volume: ImageInfo, placing: Placing) -> Path:
     """Place a mask under the export's labels; one that keeps its values may stay where it is."""
     source, mask = task.folder.mask, fitted.labels
-    is_same = all(task.values[label] == label for label in labels_present(mask))
-    is_same = is_same and fitted.is_as_written
+    present = labels_present(mask)
+    is_same = fitted.is_as_written and all(task.values[label] == label for label in present)
     if task.label is None or (is_same and not task.images):
         return source
     if is_same:

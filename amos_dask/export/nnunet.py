@@ -14,7 +14,7 @@ from typing import Any
 
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.files import OWN_KEY, ExportTask, require_link
+from amos_dask.export.files import OWN_KEY, ExportTask
 from amos_dask.export.update import Form, export
 from amos_dask.export.wanted import asked_for
 from amos_dask.results import CommandResult
@@ -24,6 +24,7 @@ from amos_dask.root.layout import Layout, absolute
 from amos_dask.sample.selection import EVERYTHING, Selection
 
 FILE_ENDING = ".nii.gz"
+_LINKS = ("copy", "symbolic")
 _SUFFIX = {"train": "Tr", "val": "Tr", "test": "Ts"}
 # After the dataset's name, added to its number. nnU-Net clips and scales a channel "CT" with values
 # of all scans together, and any other scan by scan, as CT and MR under one roof need it.
@@ -108,7 +109,8 @@ def export_nnunet(
     >>> result.summary.partition(";")[0]
     '5 training, 3 validation and 4 test scans'
     """
-    require_link(link)
+    if link not in _LINKS:
+        raise AmosDaskError(f"link {link!r} is not known; choose from {_LINKS}.")
     asked = asked_for(
         "nnunet",
         root_dir,

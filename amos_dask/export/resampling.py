@@ -16,7 +16,7 @@ from amos_dask.nifti import Mask
 Volume = NDArray[np.float32]
 Box = tuple[tuple[int, int], ...]  # first and last voxel along each axis, both in it
 
-ORDERS = {"linear": 1, "cubic": 3}
+_ORDERS = {"linear": 1, "cubic": 3}
 # A step so close to 1 moves no voxel of a grid by more than this share of one: it is 1.
 _SAME_VOXEL_WITHIN = 1e-4
 # A voxel that lies so close to half its size beyond the scan's last centre is left out.
@@ -39,24 +39,16 @@ class Grid:
     shape: tuple[int, int, int]
     affine: geometry.Affine  # voxel index to RAS+ mm
 
-    @property
-    def is_resampled(self) -> bool:
-        """Whether any voxel lies elsewhere than one of the scan."""
-        return self.step != (1.0, 1.0, 1.0)
-
     def cut(self, box: Box, margin_mm: float) -> Grid:
         """Return the part of an uncut grid that holds a box of the turned scan, and a margin."""
-        sizes = geometry.voxel_sizes_mm(self.affine) / self.step
-        start, shape = [], []
-        for (first, last), n, step, size in zip(box, self.shape, self.step, sizes, strict=True):
-            begin = max(0, int(np.floor((first - margin_mm / size) / step)))
-            end = min(n - 1, int(np.ceil((last + margin_mm / size) / step)))
-            start.append(begin)
-            shape.append(end + 1 - begin)
+        (first, last), step = np.transpose(box), np.array(self.step)
+        margin = margin_mm / (geometry.voxel_sizes_mm(self.affine) / step)
+        start = np.maximum(0, np.floor((first - margin) / step)).astype(int)
+        stop = np.minimum(self.shape, np.ceil((last + margin) / step) + 1).astype(int)
+        nx, ny, nz = (stop - start).tolist()
         affine = self.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ start
-        cut_shape = (shape[0], shape[1], shape[2])
-        return replace(self, start=tuple(start), shape=cut_shape, affine=affine)
+        return replace(self, start=tuple(start.tolist()), shape=(nx, ny, nz), affine=affine)
 
 
 def plan_grid(
@@ -65,24 +57,10 @@ def plan_grid(
     orientation: str | None = None,
     spacing_mm: Sequence[float] | None = None,
 ) -> Grid:
-    """Return the grid of a scan after a turn and with other voxel sizes.
+    """Return the grid of a scan after a turn and with other voxel sizes along the turned axes.
 
-    Parameters
-    ----------
-    shape : (int, int, int)
-        Voxels of the scan.
-    affine : (4, 4) float64
-        Its voxel index to RAS+ mm.
-    orientation : str, optional
-        Where axes are to point to, such as ``RAS``; by default where they do.
-    spacing_mm : (float, float, float), optional
-        Voxel size along the turned axes; by default as it is.
-
-    Returns
-    -------
-    Grid
-        Its first voxel is the scan's; its last one is the closest to the scan's last, of two that
-        are as close the one inside.
+    Its first voxel is the scan's; its last one is the closest to the scan's last, of two that are
+    as close the one inside. Without an orientation, such as ``RAS``, or sizes these stay.
     """
     target = affine if orientation is None else geometry.pointing_to(orientation)
     turn, turned = geometry.closest_turn(target, affine, tuple(shape))
@@ -97,59 +75,37 @@ def plan_grid(
 
 
 def resample_volume(turned: Volume, grid: Grid, interpolation: str = "linear") -> Volume:
-    """Return a volume on a grid; beyond its outer voxels values go on as there.
+    """Return a volume, given after the grid's turn, on a grid; both (x, y, z) float32.
 
-    Parameters
-    ----------
-    turned : (x, y, z) float32
-        The scan's values after the grid's turn.
-    grid : Grid
-        Where values are wanted.
-    interpolation : {"linear", "cubic"}
-        Cubic splines may pass the scan's range near edges.
-
-    Returns
-    -------
-    (x, y, z) float32, in Fortran order
+    Beyond the scan's outer voxels values go on as there; cubic splines may pass its range.
     """
-    if not grid.is_resampled:
+    if grid.step == (1.0, 1.0, 1.0):
         return turned[_slices(grid.start, grid.shape)]
-    return _interpolate(turned, grid.step, grid.start, grid.shape, ORDERS[interpolation])
+    return _interpolate(turned, grid.step, grid.start, grid.shape, _ORDERS[interpolation])
 
 
 def resample_mask(turned: Mask, grid: Grid) -> Mask:
-    """Return a mask on a grid: at each voxel the label with the largest share.
+    """Return a mask, given after the grid's turn, on a grid: the label with the largest share.
 
     A label's share is its binary mask, interpolated linearly; the lowest of labels with equal
-    shares is taken. One label is looked at at a time, and only where it is.
-
-    Parameters
-    ----------
-    turned : (x, y, z) uint8
-        The labels after the grid's turn.
-    grid : Grid
-        Where labels are wanted.
-
-    Returns
-    -------
-    (x, y, z) uint8, in Fortran order
+    shares is taken. One label is looked at at a time, and only where it may have a share.
     """
-    if not grid.is_resampled:
+    if grid.step == (1.0, 1.0, 1.0):
         return turned[_slices(grid.start, grid.shape)]
     labels = np.zeros(grid.shape, np.uint8, order="F")
     largest = np.zeros(grid.shape, np.float32, order="F")
     all_others = np.zeros(grid.shape, np.float32, order="F")  # shares of what is not background
-    for label, box in find_boxes(turned).items():
-        near = tuple(
-            slice(max(0, first - 1), last + 2) for (first, last) in box
-        )  # all voxels around it that are not the label's, or the scan's end
-        begin, shape = _reach(box, turned.shape, grid)
-        if min(shape) < 1:
+    for label, box in _find_boxes(turned).items():
+        first, last = np.transpose(box)
+        begin = np.maximum(0, np.floor((first - 1) / grid.step).astype(int) - grid.start)
+        stop = np.ceil((last + 1) / grid.step).astype(int) + 1 - grid.start
+        shape = np.minimum(grid.shape, stop) - begin
+        if shape.min() < 1:
             continue
-        binary = (turned[near] == label).view(np.uint8)
-        first = tuple(side.start for side in near)
-        start = tuple(a + b for a, b in zip(grid.start, begin, strict=True))
-        share = _interpolate(binary, grid.step, start, shape, 1, first)
+        # With all voxels around it that are not the label's, or to the scan's end.
+        near = np.maximum(0, first - 1)
+        binary = (turned[_slices(near, last + 2 - near)] == label).view(np.uint8)
+        share = _interpolate(binary, grid.step, grid.start + begin, shape, 1, near)
         place = _slices(begin, shape)
         is_larger = share > largest[place]
         labels[place][is_larger] = label
@@ -159,27 +115,8 @@ def resample_mask(turned: Mask, grid: Grid) -> Mask:
     return labels
 
 
-def _reach(box: Box, n_voxels: Sequence[int], grid: Grid) -> tuple[tuple[int, ...], Any]:
-    """Return first voxel and shape of the part of a grid in which a box may have a share."""
-    begins, sizes = [], []
-    axes = zip(box, n_voxels, grid.step, grid.start, grid.shape, strict=True)
-    for (first, last), n, step, start, size in axes:
-        begin = max(0, int(np.floor((first - 1) / step)) - start)
-        end = size  # beyond the scan's last voxel its values go on
-        if last + 1 < n:
-            end = min(size, int(np.ceil((last + 1) / step)) + 1 - start)
-        begins.append(begin)
-        sizes.append(end - begin)
-    return tuple(begins), tuple(sizes)
-
-
 def _interpolate(
-    voxels: NDArray[Any],
-    step: Sequence[float],
-    start: Sequence[int],
-    shape: Sequence[int],
-    order: Any,
-    first: Sequence[int] = (0, 0, 0),
+    voxels: NDArray[Any], step: Any, start: Any, shape: Any, order: Any, first: Any = (0, 0, 0)
 ) -> Volume:
     """Return values at ``(start + k) * step - first`` of voxels, as float32 in Fortran order."""
     from scipy import ndimage
@@ -200,11 +137,11 @@ def _interpolate(
     return result
 
 
-def _slices(start: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
+def _slices(start: Any, shape: Any) -> tuple[slice, ...]:
     return tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
 
 
-def find_boxes(mask: Mask) -> dict[int, Box]:
+def _find_boxes(mask: Mask) -> dict[int, Box]:
     """Return label -> its bounding box, of the labels above 0 that occur, in order."""
     from scipy import ndimage
 
@@ -216,9 +153,9 @@ def find_boxes(mask: Mask) -> dict[int, Box]:
     }
 
 
-def find_label_box(mask: Mask) -> Box | None:
+def find_label_box(mask: NDArray[Any]) -> Box | None:
     """Return the bounding box of all labels above 0; None where there are none."""
-    return find_boxes((mask > 0).view(np.uint8)).get(1)
+    return _find_boxes((mask > 0).view(np.uint8)).get(1)
 
 
 def find_body_box(volume: Volume, modality: str) -> Box | None:
@@ -234,8 +171,7 @@ def find_body_box(volume: Volume, modality: str) -> Box | None:
         return None
     sizes = np.bincount(regions.ravel())
     sizes[0] = 0
-    sides: Any = ndimage.find_objects(regions)[int(sizes.argmax()) - 1]
-    return tuple((side.start, side.stop - 1) for side in reversed(sides))
+    return find_label_box(sizes.argmax() == regions.T)
 
 
 def scale_to_window(volume: Volume, low: float, high: float) -> Volume:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
@@ -20,7 +19,6 @@ from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.export.files import (
-    Exported,
     ExportFolder,
     ExportLayout,
     ExportTask,
@@ -107,7 +105,7 @@ class Form(ABC):
         """Return what a person is to know of the samples in it; or nothing."""
         return ""
 
-    def make(self) -> Callable[[ExportTask], StepResult[Exported]]:
+    def make(self) -> Callable[[ExportTask], StepResult[Placing]]:
         """Return what makes a sample's files, on a worker."""
         return export_sample
 
@@ -253,8 +251,8 @@ class _Update:
             if result.value is None:
                 self._keep_earlier(task, result.issues)
             else:
-                images, label, placing = result.value
-                self._placed.append(replace(task, images=images, label=label))
+                placing = result.value
+                self._placed.append(replace(task, images=placing.images, label=placing.label))
                 self._n_bytes += placing.n_bytes
                 self._note(placing, task.name)
         self._remove_outdated(lists=False)
@@ -294,11 +292,10 @@ class _Update:
         """Write the export's JSON files, and take away those that are no longer made."""
         for path, content in self._form.lists(self._placed).items():
             folder = self._folder
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             if not self._earlier and carries_own_key(path):
                 folder = replace(folder, adopt=True)  # version 0.1.0, whose marks tell no files
             placing = Placing(folder, "lists")
-            placing.write(path, partial(Path.write_text, data=text, encoding="utf-8"))
+            placing.write_json(path, content, indent=2)
             self._note(placing)
         self._remove_outdated(lists=True)
         if self._form.without_folds and not self._form.mark.split_name:

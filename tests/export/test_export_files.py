@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+import amos_dask
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.files import ExportFolder, Placing, can_clone, copy_file, require_link
+from amos_dask.export.files import ExportFolder, Placing, can_clone, copy_file
 from amos_dask.root.export_mark import ExportedFile
 
 NAME = "labelsTr/amos_0001.nii.gz"
@@ -170,6 +171,6 @@ def test_another_failure_is_not_taken_for_that(
 
 
 @pytest.mark.parametrize("link", ["soft", "hard", "auto"])
-def test_an_unknown_kind_of_link(link: str) -> None:
+def test_an_unknown_kind_of_link(link: str, tmp_path: Path) -> None:
     with pytest.raises(AmosDaskError, match=f"'{link}' is not known"):
-        require_link(link)
+        amos_dask.export_nnunet(tmp_path, tmp_path, link=link)
