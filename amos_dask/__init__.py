@@ -27,9 +27,8 @@ _HOMES = {
         "known_datasets": "list_datasets dataset_yaml",
         "statistics.stats": "stats",
         "report.make_report": "make_report",
-        "commands.from_archive": "archive_manifest confirm_pairs",
+        "commands.organise": "archive_manifest confirm_pairs dataset_manifest",
         "commands.single_steps": "split_prostate_uterus binary_masks small_regions denoise restore",
-        "commands.dataset_manifest": "dataset_manifest",
         "commands.make_split": "make_split index_manifests",
         "leaks": "leaks",
         "card": "card",
@@ -53,11 +52,11 @@ if TYPE_CHECKING:  # what type checkers see; `as` says that it is for others
     from amos_dask.card import card as card
     from amos_dask.cluster_check import ClusterReport as ClusterReport
     from amos_dask.cluster_check import check_cluster as check_cluster
-    from amos_dask.commands.dataset_manifest import dataset_manifest as dataset_manifest
-    from amos_dask.commands.from_archive import archive_manifest as archive_manifest
-    from amos_dask.commands.from_archive import confirm_pairs as confirm_pairs
     from amos_dask.commands.make_split import index_manifests as index_manifests
     from amos_dask.commands.make_split import make_split as make_split
+    from amos_dask.commands.organise import archive_manifest as archive_manifest
+    from amos_dask.commands.organise import confirm_pairs as confirm_pairs
+    from amos_dask.commands.organise import dataset_manifest as dataset_manifest
     from amos_dask.commands.single_steps import binary_masks as binary_masks
     from amos_dask.commands.single_steps import denoise as denoise
     from amos_dask.commands.single_steps import restore as restore

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from amos_dask.phantom import METADATA_NAME, Scan, make_scan, write_archive
 from amos_dask.phantom.painting import plant_specks
-from amos_dask.phantom.quirks import PLAIN, nifti_pair
+from amos_dask.phantom.planted import PLAIN, nifti_pair
 from benchmarks.settings import Settings
 
 Mask = NDArray[np.uint8]

@@ -19,12 +19,14 @@ from amos_dask.phantom.planted import (
     DEFECTS,
     N_CT,
     N_MRI,
+    PLAIN,
     SIZES,
     PlantedSample,
     metadata_csv,
+    nifti_pair,
     plan_samples,
+    ras_axes,
 )
-from amos_dask.phantom.quirks import PLAIN, nifti_pair, ras_axes
 
 METADATA_NAME: Final = "labeled_data_meta_0000_0599.csv"
 UNKNOWN_LABEL: Final = 77

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from amos_dask.phantom import Scan, make_scan
 from amos_dask.phantom.painting import plant_specks
-from amos_dask.phantom.quirks import Quirks, nifti_pair
+from amos_dask.phantom.planted import Quirks, nifti_pair
 
 Mask = npt.NDArray[np.uint8]
 

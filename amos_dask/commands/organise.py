@@ -1,8 +1,10 @@
-"""Commands that read the archive: ``archive-manifest`` and ``confirm-pairs``."""
+"""Commands that list and organise: archive-manifest, confirm-pairs and dataset-manifest."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,13 +18,13 @@ from amos_dask.commands.workplace import working_at
 from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition, Kind
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
-from amos_dask.errors import ManifestError, number_of
+from amos_dask.errors import InconsistentDatasetError, ManifestError, number_of
 from amos_dask.file_refs import FileRef
 from amos_dask.metadata_forms import find_sex
 from amos_dask.params import Params
 from amos_dask.plan import read_headers
 from amos_dask.records import UNDEFINED, Metadata, Sample, Step
-from amos_dask.results import CommandResult
+from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import (
     Remembered,
     find_label_map,
@@ -32,6 +34,7 @@ from amos_dask.root.choices import (
     layout_for,
     read_remembered,
     require_outside_archive,
+    require_sample_folders,
     settle_dataset,
 )
 from amos_dask.root.layout import (
@@ -43,11 +46,14 @@ from amos_dask.root.layout import (
 )
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import working_on
+from amos_dask.sample.describe import INCONSISTENT, describe_sample
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.source import ArchiveSource
+from amos_dask.sample.source import ArchiveSource, FolderSource
 from amos_dask.sample.todo import SampleTask
 from amos_dask.tables.issue_files import record_issues
-from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame
+from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame, dataset_frame
+from amos_dask.tables.of_root import missing_subset_issues
+from amos_dask.tables.own_splits import put_manifest
 from amos_dask.tables.own_workbooks import put_workbook
 from amos_dask.tables.workbook import read_sheet, require_columns, require_title, sheet_names
 
@@ -257,3 +263,87 @@ def _read_samples(manifest: Path, root_dir: str, definition: DatasetDefinition) 
         told["sex"] = find_sex(told["sex"]) or told["sex"]  # other scripts write the csv's word
         samples.append(new_sample(str(seq), subset, Metadata(**told), found, definition))
     return samples
+
+
+def dataset_manifest(
+    root_dir: str | Path,
+    output_manifest_file: str | Path,
+    *,
+    label_explanation: str | Path | None = None,
+    adopt: bool = False,
+    no_lock: bool = False,
+    cluster: Any = None,
+    progress: str | Listener = "auto",
+) -> CommandResult:
+    """Index every organised sample, after checking that its files agree (routine 05).
+
+    Parameters
+    ----------
+    root_dir : str or Path
+        Folder with sample folders anywhere below it; paths in the manifest are relative to it.
+    output_manifest_file : str or Path
+        The workbook to write.
+    label_explanation : str or Path, optional
+        Label map; by default ROOT's ``descriptor/label_map.yaml``, else the dataset's.
+    adopt : bool
+        A file in the way that is not ours goes to ``replaced/`` of ROOT_DIR.
+    no_lock, cluster, progress
+        How to run; as for `amos_dask.run`.
+
+    Returns
+    -------
+    CommandResult
+        With the manifest as ``frame``.
+
+    Raises
+    ------
+    InconsistentDatasetError
+        When files of a sample disagree in shape, affine, spacing, origin or mask type, or an id
+        has two folders: all of them are listed, and an older manifest stays as it is.
+    AmosDaskError
+        When there are no samples, the label map is not usable, or a workbook that is not ours is
+        in the way.
+
+    Examples
+    --------
+    >>> result = amos_dask.dataset_manifest("data/AMOS22/grouped", "manifest.xlsx", progress="none")
+    >>> list(result.frame.columns[:4])
+    ['ID', 'seq', 'sex', 'subset']
+    """
+    output = Path(output_manifest_file)
+    with working_at(
+        root_dir, EVERYTHING, cluster, progress, output=output, no_lock=no_lock
+    ) as place:
+        root, layout = place.folder, place.layout
+        label_map = find_label_map(layout, label_explanation)
+        folders = require_sample_folders(root, layout)
+        n_of = Counter(folder.sample_id for folder in folders)
+        problems = [
+            f"{f.path.relative_to(root).as_posix()}: one of {n_of[f.sample_id]} folders of "
+            f"{f.sample_id}"
+            for f in folders
+            if n_of[f.sample_id] > 1
+        ]
+        with open_session(cluster, progress) as session:
+            session.prepare_kernels()
+            sources = [FolderSource(folder, layout, label_map) for folder in folders]
+            describe = partial(describe_sample, below=root)
+            results = step_results(session.map("describe", describe, sources))
+        records = [result.value for result in results if result.value is not None]
+        found = [found.issue for record in records for found in record.issues]
+        problems += [issue.message for issue in found if issue.code == INCONSISTENT]
+        if problems:
+            counted = number_of(len(problems), "inconsistency", "inconsistencies")
+            raise InconsistentDatasetError(
+                "\n  ".join([f"{counted}; nothing was written:", *problems])
+            )
+        rows = [record.files for record in records if record.files is not None]
+        frame = dataset_frame(rows, label_map, channels=layout.dataset.channel_names)
+        scope = layout.shown(root)
+        issues = [*all_issues(results), *missing_subset_issues(frame, scope, layout.dataset)]
+        with OwnFiles(layout, adopt=adopt) as own:
+            issues += put_manifest(own, absolute(output), frame)
+        issues += own.issues()
+        issues += record_issues(layout, Step.DATASET_MANIFEST, issues, scope=scope)
+    summary = number_of(len(frame), "sample")
+    return CommandResult((output,), len(folders), summary, tuple(issues), frame)
