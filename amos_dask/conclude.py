@@ -256,7 +256,7 @@ def find_organised(
             record = describe_foreign(folder, layout)
             organised.append(Organised(name, repr(record), record))
     thresholds = found.params.region_volume_thresh
-    records = describe_samples(session, layout, found.params.label_map, thresholds, unknown)
+    records = describe_samples(session, layout, found.params.label_map, unknown, thresholds)
     organised += [
         Organised(record.sample_id, repr(record), record)
         for record in records

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from html import escape
@@ -245,10 +245,11 @@ def describe_samples(
     session: Session,
     layout: Layout,
     label_map: LabelMap,
-    thresholds_mm3: tuple[float, ...],
     folders: Iterable[SampleFolder],
-) -> Iterator[SampleRecord]:
-    """Yield the records of samples whose receipts say nothing, made from their files.
+    thresholds_mm3: tuple[float, ...] | None = None,
+    below: Path | None = None,
+) -> list[SampleRecord]:
+    """Return the records of samples, made from their files, by number.
 
     Parameters
     ----------
@@ -258,25 +259,28 @@ def describe_samples(
         ROOT_DIR.
     label_map : LabelMap
         The labels a mask may hold.
-    thresholds_mm3 : tuple of float
-        Region volume thresholds.
     folders : iterable of SampleFolder
         The samples.
+    thresholds_mm3 : tuple of float, optional
+        Region volume thresholds; without them regions and changes are left out.
+    below : Path, optional
+        What the manifest's paths are relative to; by default ``grouped``.
 
-    Yields
-    ------
-    SampleRecord
-        As they are read; one that only has issues where that failed.
+    Returns
+    -------
+    list of SampleRecord
+        One that only has issues where reading failed.
     """
     sources = [FolderSource(folder, layout, label_map) for folder in folders]
-    describe = partial(describe_sample, below=layout.grouped, thresholds_mm3=thresholds_mm3)
-    for outcome in session.map("describe", describe, sources):
-        yield _record(outcome)
-
-
-def _record(outcome: Outcome[StepResult[SampleRecord]]) -> SampleRecord:
-    if outcome.value is not None and outcome.value.value is not None:
-        return outcome.value.value
-    issues = (failure_issue(outcome),) if outcome.value is None else outcome.value.issues
-    found = tuple(StepIssue(Step.DATASET_MANIFEST, issue) for issue in issues)
-    return SampleRecord(outcome.name, None, issues=found)
+    describe = partial(
+        describe_sample, below=below or layout.grouped, thresholds_mm3=thresholds_mm3
+    )
+    return [
+        result.value
+        or SampleRecord(
+            result.sample_id,
+            None,
+            issues=tuple(StepIssue(Step.DATASET_MANIFEST, issue) for issue in result.issues),
+        )
+        for result in step_results(session.map("describe", describe, sources))
+    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,7 +23,7 @@ from amos_dask.metadata_forms import find_sex
 from amos_dask.params import Params
 from amos_dask.plan import read_headers
 from amos_dask.records import UNDEFINED, Metadata, Sample, Step
-from amos_dask.results import CommandResult, all_issues, step_results
+from amos_dask.results import CommandResult, describe_samples
 from amos_dask.root.choices import (
     Remembered,
     find_label_map,
@@ -46,9 +45,9 @@ from amos_dask.root.layout import (
 )
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import working_on
-from amos_dask.sample.describe import INCONSISTENT, describe_sample
+from amos_dask.sample.describe import INCONSISTENT
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.source import ArchiveSource, FolderSource
+from amos_dask.sample.source import ArchiveSource
 from amos_dask.sample.todo import SampleTask
 from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame, dataset_frame
@@ -326,11 +325,8 @@ def dataset_manifest(
         ]
         with open_session(cluster, progress) as session:
             session.prepare_kernels()
-            sources = [FolderSource(folder, layout, label_map) for folder in folders]
-            describe = partial(describe_sample, below=root)
-            results = step_results(session.map("describe", describe, sources))
-        records = [result.value for result in results if result.value is not None]
-        found = [found.issue for record in records for found in record.issues]
+            records = describe_samples(session, layout, label_map, folders, below=root)
+        found = [told.issue for record in records for told in record.issues]
         problems += [issue.message for issue in found if issue.code == INCONSISTENT]
         if problems:
             counted = number_of(len(problems), "inconsistency", "inconsistencies")
@@ -340,7 +336,7 @@ def dataset_manifest(
         rows = [record.files for record in records if record.files is not None]
         frame = dataset_frame(rows, label_map, channels=layout.dataset.channel_names)
         scope = layout.shown(root)
-        issues = [*all_issues(results), *missing_subset_issues(frame, scope, layout.dataset)]
+        issues = [*found, *missing_subset_issues(frame, scope, layout.dataset)]
         with OwnFiles(layout, adopt=adopt) as own:
             issues += put_manifest(own, absolute(output), frame)
         issues += own.issues()

@@ -117,7 +117,7 @@ def _records(
     if unknown:
         session.prepare_kernels()
     thresholds = tuple(layout.region_thresholds())
-    reread = list(describe_samples(session, layout, label_map, thresholds, unknown))
+    reread = describe_samples(session, layout, label_map, unknown, thresholds)
     issues = [found.issue for record in reread for found in record.issues]
     records = [*(record for record in known.values() if record is not None), *reread]
     return sorted(records, key=lambda record: by_number(record.sample_id)), issues

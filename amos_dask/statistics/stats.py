@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +19,12 @@ from amos_dask.errors import AmosDaskError, number_of
 from amos_dask.issues import Issue
 from amos_dask.labels import BACKGROUND, LabelMap
 from amos_dask.records import SampleFiles, StepResult
-from amos_dask.results import CommandResult, all_issues, step_results
+from amos_dask.results import CommandResult, all_issues, describe_samples, step_results
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.working import working_on
-from amos_dask.sample.describe import describe_sample
+from amos_dask.sample.describe import INCONSISTENT
 from amos_dask.sample.source import FolderSource
 from amos_dask.statistics.pools import add_pools, count_sample, describe_pool, read_pool
 from amos_dask.tables.own_workbooks import put_workbook
@@ -85,15 +84,14 @@ def stats(
         layout = Layout.of(root)
         label_map = find_label_map(layout, label_explanation)
         folders = require_sample_folders(layout.grouped, layout)
-        sources = [FolderSource(folder, layout, label_map) for folder in folders]
-        describe = partial(describe_sample, below=layout.grouped)
         with open_session(cluster, progress) as session:
-            results = step_results(session.map("describe", describe, sources))
-            records = [result.value for result in results if result.value is not None]
+            records = describe_samples(session, layout, label_map, folders)
             rows = [record.files for record in records if record.files is not None]
             with OwnFiles(layout, adopt=adopt) as own:
                 found = write_statistics(session, own, label_map, rows)
-    issues = (*all_issues(results), *found.issues, *own.issues())
+    issues = [told.issue for record in records for told in record.issues]
+    issues = [issue for issue in issues if issue.code != INCONSISTENT]
+    issues += [*found.issues, *own.issues()]
     return CommandResult(
         found.outputs,
         len(folders),
