@@ -15,8 +15,7 @@ from amos_dask.root.export_mark import find_exports_of, path_from
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.own_files import Ownership
 from amos_dask.root.receipts import Output, Receipt, Receipts
-from amos_dask.root.replaced import find_set_aside
-from amos_dask.root.staging import find_journals_of
+from amos_dask.root.staging import find_journals, find_set_aside
 from amos_dask.sample.publish import remove_files
 from amos_dask.sample.todo import Reason
 from amos_dask.settings import Found
@@ -209,7 +208,7 @@ def prune(absent: Absent) -> Absent:
 
 def _remove(layout: Layout, receipt: Receipt) -> str:
     """Remove a sample's files; return the one to be named of those that were set aside."""
-    journals = find_journals_of(layout, receipt.record.sample_id)
+    journals = find_journals(layout, receipt.record.sample_id)
     ownership = Ownership(layout, receipt.identities(), *(one.files() for one in journals))
     files = receipt.record.files
     folder = None if files is None else layout.folder_of(files)

@@ -29,8 +29,13 @@ from amos_dask.root.choices import (
 from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import Receipts
-from amos_dask.root.replaced import replaced_bytes, run_number
-from amos_dask.root.staging import remove_temporaries, require_room, write_text
+from amos_dask.root.staging import (
+    remove_temporaries,
+    replaced_bytes,
+    require_room,
+    run_number,
+    write_text,
+)
 from amos_dask.root.table_state import TableCounts
 from amos_dask.root.working import working_on
 from amos_dask.sample.make import make_sample

@@ -34,10 +34,9 @@ from amos_dask.params import Params
 from amos_dask.records import by_number
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.choices import find_archives, find_exclusions, find_label_map, layout_for
-from amos_dask.root.identity import Change
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_samples_of
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.receipts import Receipts
+from amos_dask.root.receipts import Change, Receipts
 from amos_dask.root.staging import find_journals, is_leftover
 from amos_dask.root.table_state import TableCounts, read_table_state
 from amos_dask.root.working import reading_from

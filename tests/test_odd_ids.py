@@ -17,7 +17,7 @@ from amos_dask.leaks import find_crossing
 from amos_dask.records import by_number
 from amos_dask.root.layout import Layout
 from amos_dask.root.receipts import Receipts
-from amos_dask.root.staging import Journal, find_journals_of
+from amos_dask.root.staging import Journal, find_journals
 
 IDS = ("1.5", "case", "case-1", "case_2", "case_mask_1", "s2", "s10")  # in order
 DEFINITION = """
@@ -151,5 +151,5 @@ def test_a_journal_is_of_one_sample(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     for name in ("case_a", "case_a-01234567", "case_a+01234567"):
         Journal(layout, name).add_temporaries([tmp_path / f".{name}.part~"])
-    found = [journal.path.stem for journal in find_journals_of(layout, "case_a")]
+    found = [journal.path.stem for journal in find_journals(layout, "case_a")]
     assert sorted(found) == ["case_a", "case_a+01234567"]

@@ -23,7 +23,7 @@ from amos_dask.nifti import (
     voxel_sha256,
     write_image,
 )
-from amos_dask.root.identity import gzip_trailer
+from amos_dask.root.staging import gzip_trailer
 from amos_dask.sample.voxel_checksum import Volume, checksum_voxels, digest_voxels, tell_checksum
 
 SHAPE = (5, 4, 3)

@@ -21,7 +21,7 @@ from amos_dask.root.choices import (
     require_sample_folders,
 )
 from amos_dask.root.layout import Layout, absolute, find_root, find_root_beside_archive
-from amos_dask.root.replaced import run_number
+from amos_dask.root.staging import run_number
 from amos_dask.root.working import working_on
 from amos_dask.sample.make import make_sample
 from amos_dask.sample.selection import Selection

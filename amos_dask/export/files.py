@@ -21,10 +21,9 @@ from amos_dask.kernels import remap_labels
 from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.records import StepResult
 from amos_dask.root.export_mark import ExportedFile, identity_of, path_from
-from amos_dask.root.identity import identity, link_identity
 from amos_dask.root.layout import Layout
-from amos_dask.root.own_files import Ownership
-from amos_dask.root.staging import Identities, Journal, Staging
+from amos_dask.root.own_files import Ownership, link_identity
+from amos_dask.root.staging import Identities, Journal, Staging, identity
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
 from amos_dask.steps.header_check import require_same_grid
 from amos_dask.steps.mask import FittedMask, fit_to_volume

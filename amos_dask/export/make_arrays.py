@@ -39,7 +39,7 @@ from amos_dask.nifti import ImageInfo, Mask, make_header, write_image
 from amos_dask.params import ArraySettings
 from amos_dask.records import StepResult
 from amos_dask.root.export_mark import identity_of
-from amos_dask.root.identity import identity
+from amos_dask.root.staging import identity
 from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.steps.header_check import bad_affine
 from amos_dask.steps.mask import FittedMask

@@ -43,9 +43,14 @@ from amos_dask.root.export_mark import (
     remember_export,
     write_mark,
 )
-from amos_dask.root.identity import identity
 from amos_dask.root.layout import SPLIT_NAME, Layout, find_root
-from amos_dask.root.staging import find_journals, remove_if_empty, remove_temporaries, require_room
+from amos_dask.root.staging import (
+    find_journals,
+    identity,
+    remove_if_empty,
+    remove_temporaries,
+    require_room,
+)
 from amos_dask.root.working import reading_from, working_on
 
 # Of a sample with such an issue, what was exported earlier stays: absence is no order.

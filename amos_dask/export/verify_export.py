@@ -23,8 +23,9 @@ from amos_dask.root.export_mark import (
     path_told,
     read_mark,
 )
-from amos_dask.root.identity import AlteredFile, Change, identity
 from amos_dask.root.layout import Layout, find_root
+from amos_dask.root.receipts import AlteredFile, Change
+from amos_dask.root.staging import identity
 from amos_dask.root.working import reading_from
 from amos_dask.sample.soundness import find_damaged, issue_of
 

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 
 from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.params import ArraySettings
-from amos_dask.root.identity import is_link_identity, look_at
 from amos_dask.root.layout import Layout, absolute
+from amos_dask.root.own_files import is_link_identity, look_at
 from amos_dask.root.staging import Journal, Staging
 
 

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask.records import Difference, Mask
-from amos_dask.root.identity import gzip_trailer
-from amos_dask.root.staging import Staging
+from amos_dask.root.staging import Staging, gzip_trailer
 
 
 class InBlocks(Protocol):

@@ -15,10 +15,16 @@ from typing import Self
 
 from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.root.identity import identity, look_at
 from amos_dask.root.layout import Layout
-from amos_dask.root.replaced import find_set_aside, set_aside
-from amos_dask.root.staging import Identities, Journal, Staging, remove_if_empty
+from amos_dask.root.staging import (
+    Identities,
+    Journal,
+    Staging,
+    find_set_aside,
+    identity,
+    remove_if_empty,
+    set_aside,
+)
 from amos_dask.root.table_state import (
     OwnFile,
     read_earlier_identities,
@@ -28,6 +34,22 @@ from amos_dask.root.table_state import (
 
 # Whether an existing file holds what a new one would: voxels and geometry, cells, text.
 IsSame = Callable[[Path, Path], bool]
+_LINK = "-> "
+
+
+def link_identity(target: Path) -> str:
+    """Return the identity of a link to a path."""
+    return f"{_LINK}{target}"
+
+
+def is_link_identity(told: str) -> bool:
+    """Return whether an identity is that of a link."""
+    return told.startswith(_LINK)
+
+
+def look_at(path: Path) -> str:
+    """Return the identity of what has a name: a file, or a link that is not followed."""
+    return link_identity(path.readlink()) if path.is_symlink() else identity(path)
 
 
 class Ownership:

@@ -1,4 +1,7 @@
-"""Receipts: what a finished sample was made from, its files, and what it adds to the tables."""
+"""Receipts: what a finished sample was made from, its files, and what it adds to the tables.
+
+Files of ROOT_DIR and of the archive are known again by their identities.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,21 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from amos_dask.archive.locations import is_url
+from amos_dask.archive.sources import read_gzip_identity
+from amos_dask.errors import InaccessibleFileError, UnreadableImageError
+from amos_dask.file_refs import FileRef, TarMember
 from amos_dask.records import HeaderCheck, SampleRecord, by_number
-from amos_dask.root.identity import (
-    AlteredFile,
-    find_altered,
-    identity,
-    may_be_same,
-    split_identities,
-)
 from amos_dask.root.kept import KeptFiles, ToKeep
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.staging import Staging, write_text
+from amos_dask.root.staging import Staging, identity, write_text
 
 _FORMAT = 4
+# Binary masks are made of the mask.
+_NO_OTHER_SOURCE = re.compile(r"_(?:volume|volume_\d\d_[^/]+|mask)\.nii\.gz")
+_CHECKSUM = re.compile(r"[0-9a-f]{8,}")
+# Between the identities of a pair; what a server says of a file may hold a plus as well.
+_PLUS = re.compile(r"\+(?=\d+-)")
 
 
 class Output(StrEnum):
@@ -108,10 +113,6 @@ class Receipt:
     def identities(self) -> dict[str, str]:
         """Return path relative to ROOT_DIR -> identity, of all outputs."""
         return {path: known for files in self.outputs.values() for path, known in files.items()}
-
-
-# Binary masks are made of the mask.
-_NO_OTHER_SOURCE = re.compile(r"_(?:volume|volume_\d\d_[^/]+|mask)\.nii\.gz")
 
 
 _RECEIPT, _RECORD = TypeAdapter(Receipt), TypeAdapter(SampleRecord)
@@ -216,3 +217,106 @@ def _from_format_3(content: dict[str, Any]) -> dict[str, Any]:
 
 
 _UPGRADES = {_FORMAT: lambda content: content, 3: _from_format_3}
+
+
+class Change(StrEnum):
+    """What became of a file that was written."""
+
+    GONE = "gone"
+    OTHER = "other"  # its content, as far as it can be read
+    EXTRA = "extra"  # it was not written
+
+
+@dataclass(frozen=True, slots=True)
+class AlteredFile:
+    """A file that is not as it was written, and what became of it; the message is for people."""
+
+    path: str  # POSIX, relative to ROOT_DIR
+    change: Change
+    message: str  # without the file's name
+
+
+def find_altered(root: Path, known: Mapping[str, str]) -> list[AlteredFile]:
+    """Return the files of ROOT_DIR that are not as they were written: path -> identity then."""
+    altered = []
+    for path, then in known.items():
+        change = Change.OTHER
+        try:
+            now = identity(root / path)
+            if now == then:
+                continue
+            n_bytes, n_written = now.partition("-")[0], then.partition("-")[0]
+            message = "has another checksum than when it was written"
+            if n_bytes != n_written:
+                message = f"has {n_bytes} bytes, was written with {n_written}"
+        except (FileNotFoundError, NotADirectoryError):
+            change, message = Change.GONE, "is gone"
+        except (OSError, InaccessibleFileError) as error:
+            message = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        altered.append(AlteredFile(path, change, message))
+    return altered
+
+
+def input_identity(ref: FileRef) -> str | None:
+    """Return what identifies a file of the archive.
+
+    The zip's directory or the server tells it without opening the file; of a gzip file in a folder
+    or tar the header and the last eight bytes are read, where those tell all of it. A file that is
+    not packed carries no checksum, and reading all of an archive takes minutes: it is the same as
+    long as it, or the tar that holds it, has the same time. Both identities of a pair are joined by
+    ``+``. None where nothing can be told: then the file counts as changed.
+    """
+    if ref.pair is not None:
+        both = [input_identity(replace(ref, pair=None)), input_identity(ref.pair)]
+        return None if None in both else "+".join(map(str, both))
+    if ref.crc32 is not None:
+        return f"{ref.size}-{ref.crc32:08x}"
+    if ref.etag is not None:
+        return f"{ref.size}-{ref.etag}"
+    if is_url(ref.location) and ref.member is None:
+        return None
+    try:
+        return read_gzip_identity(ref) if ref.is_gzip else _time_identity(ref)
+    except (OSError, InaccessibleFileError, UnreadableImageError):
+        return None
+
+
+def join_identities(files: Mapping[str, str]) -> str | None:
+    """Return what identifies all files of an input: channels, or masks of labels.
+
+    They are given by the name of the channel or label, empty of a file that holds all, whose
+    identity it then is. None without any.
+    """
+    each = (f"{name}\t{known}" if name else known for name, known in files.items())
+    return "\n".join(each) or None
+
+
+def split_identities(told: str | None) -> dict[str, str]:
+    """Return the mapping that was joined by `join_identities`."""
+    each = (line.rpartition("\t") for line in (told or "").splitlines())
+    return {name: known for name, _, known in each}
+
+
+def _time_identity(ref: FileRef) -> str | None:
+    path = Path(ref.location)
+    if is_url(ref.location) or not path.is_file():  # no pipe
+        return None
+    place = f"@{ref.member.offset}" if isinstance(ref.member, TarMember) else ""
+    status = path.stat()
+    return f"{ref.size if place else status.st_size}-t{status.st_mtime_ns}{place}"
+
+
+def may_be_same(now: str, then: str) -> bool:
+    """Return whether two identities may be of one file of an archive, or of one pair.
+
+    Checksums of one kind are compared; of a zip against a folder or a server, sizes are, and of a
+    file that is not packed. What is not known may be anything.
+    """
+    for one, other in zip(_PLUS.split(now), _PLUS.split(then), strict=False):
+        (size, _, told), (other_size, _, other_told) = one.partition("-"), other.partition("-")
+        are_checksums = all(map(_CHECKSUM.fullmatch, (told, other_told)))
+        is_one_kind = are_checksums and len(told) == len(other_told)
+        is_other = size != other_size or (is_one_kind and told != other_told)
+        if told and other_told and is_other:
+            return False
+    return True

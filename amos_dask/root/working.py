@@ -18,8 +18,7 @@ from pathlib import Path
 from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.errors import AmosDaskError, raise_on_sigterm
 from amos_dask.root.layout import Layout
-from amos_dask.root.replaced import end_run
-from amos_dask.root.staging import remove_if_empty, remove_temporaries
+from amos_dask.root.staging import end_run, remove_if_empty, remove_temporaries
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from amos_dask.records import Metadata, Sample
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.own_files import Ownership
 from amos_dask.root.receipts import Edit, Receipt, Receipts
-from amos_dask.root.staging import find_journals_of
+from amos_dask.root.staging import find_journals
 from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.sample.todo import SampleTask
 from amos_dask.steps.denoise import is_denoised
@@ -54,7 +54,7 @@ def is_edited(receipts: Receipts, receipt: Receipt | None, edit: Edit) -> bool:
     try:
         if Ownership(layout, known).is_as_written(path):
             return False
-        journals = find_journals_of(layout, receipt.record.sample_id)
+        journals = find_journals(layout, receipt.record.sample_id)
         ours = Ownership(layout, known, *(one.files() for one in journals))
         return ours.lists(path) and not path.is_symlink() and not ours.is_as_written(path)
     except OSError:

@@ -15,12 +15,20 @@ from amos_dask.archive.listing import file_ref
 from amos_dask.errors import ForeignFileError
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import open_image
-from amos_dask.root.identity import identity
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import Ownership, find_obstacle
 from amos_dask.root.receipts import Edit, Origin, Receipt, Receipts
-from amos_dask.root.replaced import find_set_aside, place_in_replaced, set_aside
-from amos_dask.root.staging import Journal, Staging, find_journals_of, journal_of, remove_if_empty
+from amos_dask.root.staging import (
+    Journal,
+    Staging,
+    find_journals,
+    find_set_aside,
+    identity,
+    journal_of,
+    place_in_replaced,
+    remove_if_empty,
+    set_aside,
+)
 from amos_dask.sample.edits import why_not_taken
 from amos_dask.sample.todo import SampleTask
 
@@ -38,7 +46,7 @@ class Publication:
         listed = {} if earlier is None else earlier.identities()
         # Commands that change masks in place take those they find as theirs to change.
         adopt = task.adopt or (task.folder is not None and task.folder == task.target)
-        journals = [*find_journals_of(task.layout, task.name), self._elsewhere]
+        journals = [*find_journals(task.layout, task.name), self._elsewhere]
         known = (journal.files() for journal in journals)
         self._ownership = Ownership(task.layout, listed, *known, adopt=adopt)
         self._aside: list[Path] = []
@@ -83,7 +91,7 @@ class Publication:
 
     def end(self) -> None:
         """Remove what the journals of the sample list: its receipt does so now."""
-        for journal in find_journals_of(self._task.layout, self._task.name):
+        for journal in find_journals(self._task.layout, self._task.name):
             if self._task.folder is None or journal.path == self.journal.path:
                 journal.remove()
 

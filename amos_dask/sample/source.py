@@ -17,9 +17,14 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image, read_info
 from amos_dask.records import Metadata, Overlap, Sample
-from amos_dask.root.identity import input_identity, join_identities, split_identities
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.receipts import Origin, Output
+from amos_dask.root.receipts import (
+    Origin,
+    Output,
+    input_identity,
+    join_identities,
+    split_identities,
+)
 from amos_dask.steps.header_check import bad_affine, check_tail, require_same_grid, unreadable
 from amos_dask.steps.info_file import parse_info_yaml
 from amos_dask.steps.mask import (

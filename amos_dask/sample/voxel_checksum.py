@@ -18,7 +18,7 @@ from amos_dask.nifti import (
     voxel_sha256,
 )
 from amos_dask.records import StepResult
-from amos_dask.root.identity import gzip_trailer
+from amos_dask.root.staging import gzip_trailer
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ import pandas as pd
 from openpyxl import Workbook
 
 from amos_dask.errors import ForeignFileError, ManifestError, WorkbookLockedError
-from amos_dask.root.identity import AlteredFile, Change, find_altered
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
+from amos_dask.root.receipts import AlteredFile, Change, find_altered
 from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import restore_titles, write_into
 from amos_dask.tables.cells import Cells, cells_of, describe

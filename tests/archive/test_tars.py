@@ -27,7 +27,8 @@ from amos_dask.errors import AmosDaskError, DamagedArchiveError, UnreadableImage
 from amos_dask.file_refs import FileRef, TarMember
 from amos_dask.loader import AMOS
 from amos_dask.nifti import make_header, write_image
-from amos_dask.root.identity import identity, input_identity
+from amos_dask.root.receipts import input_identity
+from amos_dask.root.staging import identity
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 

@@ -17,14 +17,8 @@ import pytest
 
 from amos_dask.archive.listing import file_ref, list_files
 from amos_dask.file_refs import FileRef, TarMember
-from amos_dask.root.identity import (
-    AlteredFile,
-    Change,
-    find_altered,
-    identity,
-    input_identity,
-    may_be_same,
-)
+from amos_dask.root.receipts import AlteredFile, Change, find_altered, input_identity, may_be_same
+from amos_dask.root.staging import identity
 
 IMAGE, TEXT = "grouped/volume.nii.gz", "grouped/info.yaml"
 

@@ -10,8 +10,16 @@ import pytest
 from amos_dask.errors import ForeignFileError
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.replaced import end_run, find_set_aside, run_number, set_aside
-from amos_dask.root.staging import Journal, Staging, find_journals, remove_temporaries
+from amos_dask.root.staging import (
+    Journal,
+    Staging,
+    end_run,
+    find_journals,
+    find_set_aside,
+    remove_temporaries,
+    run_number,
+    set_aside,
+)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from amos_dask.root.choices import (
     read_remembered,
     write_remembered,
 )
-from amos_dask.root.identity import may_be_same
 from amos_dask.root.layout import Layout
+from amos_dask.root.receipts import may_be_same
 
 quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 

@@ -24,7 +24,7 @@ from openpyxl.worksheet.table import Table
 from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.root.replaced import end_run, set_aside
+from amos_dask.root.staging import end_run, set_aside
 from amos_dask.tables.new_workbook import Draft, write_draft
 from amos_dask.tables.own_workbooks import cells_of_sheets, find_altered_files, put_workbook
 from amos_dask.tables.workbook import read_sheet
