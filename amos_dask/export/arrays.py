@@ -135,16 +135,10 @@ def export_arrays(
     if form == "zarr" and find_spec("zarr") is None:
         needs = "zarr files need zarr: pip install 'amos-dask[zarr]', also on the workers."
         raise AmosDaskError(needs)
-    labels = label_explanation, merge_prostate_uterus, mr_without_14_16
-    asked = asked_for("arrays", root_dir, selection, *labels, split_name)
-    return export(
-        replace(asked, arrays=settings),
-        partial(_plan_arrays, base=absolute(directory)),
-        adopt=adopt,
-        no_lock=no_lock,
-        cluster=cluster,
-        progress=progress,
-    )
+    labels = label_explanation, merge_prostate_uterus, mr_without_14_16, split_name
+    asked = replace(asked_for("arrays", root_dir, selection, *labels), arrays=settings)
+    plan = partial(_plan_arrays, base=absolute(directory))
+    return export(asked, plan, adopt=adopt, no_lock=no_lock, cluster=cluster, progress=progress)
 
 
 def _numbers(values: Any) -> Any:

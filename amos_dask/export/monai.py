@@ -15,9 +15,8 @@ from typing import Any
 from amos_dask.engine.events import Listener
 from amos_dask.errors import ForeignFileError
 from amos_dask.export.files import OWN_KEY, ExportTask, carries_own_key
-from amos_dask.export.folds import TEST, fold_of
 from amos_dask.export.update import Form, export
-from amos_dask.export.wanted import asked_for
+from amos_dask.export.wanted import TEST, asked_for, fold_of
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import require_no_archive
 from amos_dask.root.export_mark import ExportMark, is_export, path_from
@@ -76,23 +75,10 @@ def export_monai(
     >>> result.summary
     '5 training, 3 validation and 4 test scans'
     """
-    asked = asked_for(
-        "monai",
-        root_dir,
-        selection,
-        label_explanation,
-        merge_prostate_uterus,
-        mr_without_14_16,
-        split_name,
-    )
-    return export(
-        asked,
-        partial(_plan_datalist, target=absolute(file), adopt=adopt),
-        adopt=adopt,
-        no_lock=no_lock,
-        cluster=cluster,
-        progress=progress,
-    )
+    plan = partial(_plan_datalist, target=absolute(file), adopt=adopt)
+    labels = label_explanation, merge_prostate_uterus, mr_without_14_16, split_name
+    asked = asked_for("monai", root_dir, selection, *labels)
+    return export(asked, plan, adopt=adopt, no_lock=no_lock, cluster=cluster, progress=progress)
 
 
 def _plan_datalist(mark: ExportMark, layout: Layout, target: Path, adopt: bool) -> Form:

@@ -111,23 +111,11 @@ def export_nnunet(
     """
     if link not in _LINKS:
         raise AmosDaskError(f"link {link!r} is not known; choose from {_LINKS}.")
-    asked = asked_for(
-        "nnunet",
-        root_dir,
-        selection,
-        label_explanation,
-        merge_prostate_uterus,
-        mr_without_14_16,
-        split_name,
-    )
+    plan = partial(_plan_dataset, directory=absolute(directory), dataset_id=dataset_id)
+    labels = label_explanation, merge_prostate_uterus, mr_without_14_16, split_name
+    asked = asked_for("nnunet", root_dir, selection, *labels)
     return export(
-        asked,
-        partial(_plan_dataset, directory=absolute(directory), dataset_id=dataset_id),
-        link=link,
-        adopt=adopt,
-        no_lock=no_lock,
-        cluster=cluster,
-        progress=progress,
+        asked, plan, link=link, adopt=adopt, no_lock=no_lock, cluster=cluster, progress=progress
     )
 
 

@@ -28,8 +28,7 @@ from amos_dask.export.files import (
     export_sample,
     is_in_place,
 )
-from amos_dask.export.folds import TEST, check_official, make_folds
-from amos_dask.export.wanted import find_wanted
+from amos_dask.export.wanted import TEST, find_wanted, make_folds
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.records import StepResult
 from amos_dask.results import CommandResult, step_results
@@ -74,14 +73,10 @@ class Form(ABC):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Names of the channels."""
-        has_names = self.dataset.has_channel_files or self.dataset.channel_names
-        return tuple(self.dataset.channels) if has_names else (self.only_channel,)
-
-    @property
-    def only_channel(self) -> str:
-        """Its name, where the archive has none: the modalities of the chosen scans."""
-        return "_or_".join(_CHANNELS.get(each, "UND") for each in self.mark.label_values)
+        """Names of the channels; of one without a name, the modalities of the chosen scans."""
+        if self.dataset.has_channel_files or self.dataset.channel_names:
+            return tuple(self.dataset.channels)
+        return ("_or_".join(_CHANNELS.get(each, "UND") for each in self.mark.label_values),)
 
     def describe(self, name: str, more: str = "") -> dict[str, Any]:
         """Return what the lists of all programs begin with."""
@@ -116,7 +111,15 @@ class Form(ABC):
 
     def sizes(self, tasks: Iterable[ExportTask]) -> list[int]:
         """Return at most how many bytes each file, or sample, takes that is to be written."""
-        return _find_sizes(tasks)
+        sizes = []
+        for task in tasks:
+            files = [*zip(task.folder.volumes, task.images, strict=False)]
+            if task.label and (task.images or any(a != b for a, b in task.values.items())):
+                files.append((task.folder.mask, task.label))
+            for source, final in files:
+                if source.is_file() and not is_in_place(final, identity(source, final.name)):
+                    sizes.append(source.stat().st_size)
+        return sizes
 
     @abstractmethod
     def place(self, task: ExportTask) -> ExportTask:
@@ -139,33 +142,17 @@ def export(
 ) -> CommandResult:
     """Make an export, or bring it up to date; nobody else does so meanwhile.
 
-    Parameters
-    ----------
-    asked : ExportMark
-        What was asked for, as a mark tells it.
-    plan : callable
-        Returns what the export is to be, and where, from its mark and ROOT_DIR.
-    link, adopt, no_lock, cluster, progress
-        As for `export_nnunet`.
-
-    Returns
-    -------
-    CommandResult
-        With a row a sample.
-
-    Raises
-    ------
-    AmosDaskError
-        When the folder holds something that no export made, or another export works there.
+    ``plan`` returns what the export is to be, and where, from its mark and ROOT_DIR. The other
+    arguments, and what is returned and raised, are as of `export_nnunet`.
     """
     with reading_from(Layout(find_root(Path(asked.root_dir)))):
         mark, tasks = find_wanted(asked)
         form = plan(mark, tasks[0].layout)
-        base, layout = form.base, ExportLayout(form.base)
-        is_new, before = not is_export(base), ""
-        if not (is_new or asked.split_name) and (before := read_mark(base).split_name):
+        is_new, before = not is_export(form.base), ""
+        if not (is_new or asked.split_name) and (before := read_mark(form.base).split_name):
             mark, tasks = find_wanted(replace(asked, split_name=before))
             form = plan(mark, tasks[0].layout)
+        base, layout = form.base, ExportLayout(form.base)
         if is_new and _is_taken(base):
             raise AmosDaskError(
                 f"{base}: there already, and no export of amos-dask; choose another place or move "
@@ -189,11 +176,8 @@ def export(
             _forget_journals(layout)
         remove_if_empty(layout.state)  # a killed export has left it
         remember_export(tasks[0].layout, base)
-        result = update.result(len(tasks))
-        if before:
-            told = f"the split is that of before; the official one is --split_name {SPLIT_NAME}"
-            result = replace(result, summary=f"{result.summary}; {told}")
-        return result
+        told = f"the split is that of before; the official one is --split_name {SPLIT_NAME}"
+        return update.result(len(tasks), remark=told if before else "")
 
 
 def _is_taken(base: Path) -> bool:
@@ -237,17 +221,16 @@ class _Update:
         by_name = {task.name: self._form.place(task) for task in tasks}
         known = [replace(t, export=folder.of_files(t.places)) for t in by_name.values()]
         sizes = self._form.sizes(known) if folder.link == "copy" else []
-        is_free = self._form.copies and sizes and can_clone(tasks[0].folder.volume, folder.base)
-        if sizes and not is_free:
+        is_copied = self._form.copies
+        if sizes and not (is_copied and can_clone(tasks[0].folder.volume, folder.base)):
             require_room(folder.base, sum(sizes))
         to_see = ([str(layout.root)], [str(folder.base)])
         with open_session(cluster, progress, to_see) as session:
             session.prepare_kernels()
             if sizes:
-                what = "file" if self._form.copies else "sample"
-                todo = f"{number_of(len(sizes), what)} to {'copy' if self._form.copies else 'make'}"
-                size = f"at most {sum(sizes) / 1e9:.2f} GB"
-                session.listener(Notice(f"{folder.base}: {todo}, {size}"))
+                what, todo = ("file", "copy") if is_copied else ("sample", "make")
+                told = f"{number_of(len(sizes), what)} to {todo}, at most {_gigabytes(sizes)}"
+                session.listener(Notice(f"{folder.base}: {told}"))
             if folder.ownership(sign).is_as_written(sign):
                 sign.unlink()
             results = step_results(session.map("export", self._form.make(), known))
@@ -289,8 +272,10 @@ class _Update:
                 file = earlier or replace(file, identity="")
             elif earlier is not None and earlier.is_outdated_by(file):
                 message = f"was made from another {Path(file.source).name} than there is now"
-                found = issue("outdated_export", message, action="brought up to date")
-                self._issues.append(replace(found, severity="info"))
+                action = "brought up to date"
+                self._issues.append(
+                    issue("outdated_export", message, action=action, severity="info")
+                )
             self._files[key] = file
 
     def write_lists(self) -> None:
@@ -304,7 +289,12 @@ class _Update:
             self._note(placing)
         self._remove_outdated(lists=True)
         if self._form.without_folds and not self._form.mark.split_name:
-            self._issues += check_official(self._form.folds(self._placed))
+            for fold in self._form.folds(self._placed):  # the official split makes one, or none
+                told = f"trains on {len(fold['train'])} and validates on {len(fold['val'])}"
+                message = f"the official split is fold 0, which {told}; there are no other folds"
+                action = "for a cross-validation, make-split --kind kfold and export with its "
+                action += "--split_name"
+                self._issues.append(make_issue("only_fold", message, action=action))
         names = [t.name for t in self._placed if t.subset != TEST and not self._form.part_of(t)]
         if names:
             shown = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
@@ -342,8 +332,8 @@ class _Update:
             self._warn(f"not of the export: {shown}{more}", "" if key == "." else key)
 
     def _warn(self, message: str, file: str) -> None:
-        issue = make_issue("foreign_file", message, file=file, action="left as it is")
-        self._issues.append(replace(issue, severity="warning"))
+        told = {"file": file, "action": "left as it is"}
+        self._issues.append(make_issue("foreign_file", message, severity="warning", **told))
 
     def mark(self) -> ExportMark:
         """Return what the export is now."""
@@ -351,50 +341,41 @@ class _Update:
         left_out = tuple(name for name in mark.samples if name not in placed)
         return replace(mark, files=dict(sorted(self._files.items())), left_out=left_out)
 
-    def result(self, n_asked: int) -> CommandResult:
+    def result(self, n_asked: int, *, remark: str) -> CommandResult:
         """Return the command's result."""
-        rows = [
-            (t.name, t.subset, t.modality, str(t.images[0]), t.label and str(t.label))
-            for t in self._placed
-        ]
-        n_of = Counter(task.subset for task in self._placed)
+        placed, form = self._placed, self._form
+        n_of = Counter(task.subset for task in placed)
         train, val, test = (n_of[subset] for subset in SUBSETS)
-        summary = f"{train} training, {val} validation and {number_of(test, 'test scan')}"
-        if split := self._form.mark.split_name:
-            n_parts = Counter(map(self._form.part_of, self._form.in_parts(self._placed)))
-            told = ", ".join(f"{part} {n}" for part, n in sorted(n_parts.items()))
-            scans = f"{train + val} labelled and {number_of(test, 'test scan')}"
-            summary = f"{scans}; {split}: {told}"
-        elif self._form.without_folds and not self._form.folds(self._placed):
-            which = f"no official split, {self._form.without_folds}"
-            summary += f"; {which} (--split_name takes one of yours)"
-        if remark := self._form.remark(self._placed):
-            summary += f"; {remark}"
-        if n_asked > len(self._placed):
-            summary += f"; {n_asked - len(self._placed)} left out"
+        told = [f"{train} training, {val} validation and {number_of(test, 'test scan')}"]
+        if split := form.mark.split_name:
+            n_parts = Counter(map(form.part_of, form.in_parts(placed)))
+            parts = ", ".join(f"{part} {n}" for part, n in sorted(n_parts.items()))
+            told = [f"{train + val} labelled and {number_of(test, 'test scan')}"]
+            told.append(f"{split}: {parts}")
+        elif form.without_folds and not form.folds(placed):
+            which = f"no official split, {form.without_folds}"
+            told.append(f"{which} (--split_name takes one of yours)")
+        told.append(form.remark(placed))
+        if n_asked > len(placed):
+            told.append(f"{n_asked - len(placed)} left out")
         if self._n_bytes:
             files = number_of(len(self._n_bytes), "file")
-            summary += f"; {files}, {sum(self._n_bytes) / 1e9:.2f} GB, written"
+            told.append(f"{files}, {_gigabytes(self._n_bytes)}, written")
         if self._n_removed:
             files = number_of(self._n_removed, "file")
-            summary += f"; {files} of the earlier export removed, which would not be made now"
+            told.append(f"{files} of the earlier export removed, which would not be made now")
         if self._folder.link == "symbolic":
-            summary += "; links: what is written to one is written to ROOT_DIR"
+            told.append("links: what is written to one is written to ROOT_DIR")
+        summary = "; ".join(filter(None, [*told, remark]))
+        rows = [
+            (t.name, t.subset, t.modality, str(t.images[0]), t.label and str(t.label))
+            for t in placed
+        ]
         columns = ["ID", "subset", "modality", "image", "label"]
         frame = pd.DataFrame(rows, columns=columns, dtype=object)
-        base, sign = self._form.base, self._form.sign
-        output = base if sign.is_relative_to(base) else sign
+        output = form.base if form.sign.is_relative_to(form.base) else form.sign
         return CommandResult((output,), n_asked, summary, tuple(in_order(self._issues)), frame)
 
 
-def _find_sizes(tasks: Iterable[ExportTask]) -> list[int]:
-    """Return at most how many bytes each file takes that is to be copied."""
-    sizes = []
-    for task in tasks:
-        files = [*zip(task.folder.volumes, task.images, strict=False)]
-        if task.label and (task.images or any(a != b for a, b in task.values.items())):
-            files.append((task.folder.mask, task.label))
-        for source, final in files:
-            if source.is_file() and not is_in_place(final, identity(source, final.name)):
-                sizes.append(source.stat().st_size)
-    return sizes
+def _gigabytes(sizes: Iterable[int]) -> str:
+    return f"{sum(sizes) / 1e9:.2f} GB"

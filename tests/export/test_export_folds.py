@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from amos_dask import CommandResult, Selection, export_monai, export_nnunet, make_split, verify
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.folds import make_folds
+from amos_dask.export.wanted import make_folds
 from amos_dask.root.layout import Layout
 from amos_dask.tables.workbook import read_sheet
 
