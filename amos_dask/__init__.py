@@ -33,8 +33,7 @@ _HOMES = {
         "leaks": "leaks",
         "card": "card",
         "export.arrays": "export_arrays",
-        "export.nnunet": "export_nnunet",
-        "export.monai": "export_monai",
+        "export.programs": "export_nnunet export_monai",
         "loader": "AMOS",
         "cluster_check": "check_cluster ClusterReport",
         "results": "CommandResult RunPlan RunResult",
@@ -69,8 +68,8 @@ if TYPE_CHECKING:  # what type checkers see; `as` says that it is for others
     from amos_dask.errors import AmosDaskError as AmosDaskError
     from amos_dask.errors import ExitCode as ExitCode
     from amos_dask.export.arrays import export_arrays as export_arrays
-    from amos_dask.export.monai import export_monai as export_monai
-    from amos_dask.export.nnunet import export_nnunet as export_nnunet
+    from amos_dask.export.programs import export_monai as export_monai
+    from amos_dask.export.programs import export_nnunet as export_nnunet
     from amos_dask.issues import Issue as Issue
     from amos_dask.known_datasets import dataset_yaml as dataset_yaml
     from amos_dask.known_datasets import list_datasets as list_datasets

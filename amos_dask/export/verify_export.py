@@ -10,7 +10,7 @@ from pathlib import Path
 
 from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.errors import AmosDaskError, number_of
-from amos_dask.export.monai import find_base
+from amos_dask.export.programs import find_base
 from amos_dask.export.wanted import RESULT_VERSION, find_wanted
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.records import by_number
