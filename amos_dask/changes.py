@@ -209,11 +209,12 @@ def prune(absent: Absent) -> Absent:
 def _remove(layout: Layout, receipt: Receipt) -> str:
     """Remove a sample's files; return the one to be named of those that were set aside."""
     journals = find_journals(layout, receipt.record.sample_id)
-    ownership = Ownership(layout, receipt.identities(), *(one.files() for one in journals))
+    known = receipt.identities()
+    ownership = Ownership(layout, known, *(one.files() for one in journals))
     files = receipt.record.files
     folder = None if files is None else layout.folder_of(files)
     first = () if folder is None else (folder.mask, *folder.volumes)
-    paths = sorted(layout.root / name for name in receipt.files)
+    paths = sorted(layout.root / name for name in known)
     remove_files(ownership, receipt, paths)
     aside = find_set_aside(layout, (*first, *paths))
     return layout.shown(aside[0]) if aside else ""

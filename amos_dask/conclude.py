@@ -41,7 +41,7 @@ from amos_dask.tables.issue_files import IssueLog, has_whole_log, write_issues
 from amos_dask.tables.new_workbook import Draft, Drafted, write_draft
 from amos_dask.tables.of_root import fingerprint, write_tables
 from amos_dask.tables.own_workbooks import find_altered_files
-from amos_dask.tables.twins import find_twins, has_unwanted
+from amos_dask.tables.twins import has_unwanted
 
 
 def conclude(
@@ -116,7 +116,7 @@ def conclude(
     known = {} if state is None else state.made_from
     made_from = {**known, **made_from} if is_whole else {}
     card = own.find_there(layout.card, layout.croissant)
-    others = (layout.issues_workbook, layout.issues_text, *find_twins(own), *card)
+    others = (layout.issues_workbook, layout.issues_text, *own.find_twins(), *card)
     write_table_state(layout, made_from, outputs, others, tables.counts)
     return tables.counts, outputs
 

@@ -45,7 +45,6 @@ from amos_dask.sample.soundness import RootSample, Verified, issue_of, verify_ou
 from amos_dask.sample.todo import other_choices
 from amos_dask.tables.issue_files import read_issues
 from amos_dask.tables.own_workbooks import find_altered_files
-from amos_dask.tables.twins import find_twins
 from amos_dask.tables.workbook import load
 
 # Of what finding the scans says, that of the files' names; what the csv says is not verified.
@@ -329,7 +328,7 @@ def _verify_manifests(layout: Layout, samples: Sequence[Verified | None]) -> Ite
         yield make_issue("incomplete_run", "there is no record of the manifests", file=file)
         return
     own = OwnFiles(layout)
-    since = own.find_there(layout.card, layout.croissant, *find_twins(own))  # written since
+    since = own.find_there(layout.card, layout.croissant, *own.find_twins())  # written since
     names = dict.fromkeys((*state.tables, *state.others, *layout.keys(since)))
     for altered in find_altered_files(own, names):
         is_ours = altered.change == Change.GONE or own.find(layout.root / altered.path) is not None

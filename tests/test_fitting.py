@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from amos_dask.cli.fitting import fitted
+from amos_dask.cli.show import fitted
 
 LINES = [
     "warning: amos_0001: label_vanished: denoising took away all 27.47 mm3 of label 12 (aorta)",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -15,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from amos_dask.cli.fitting import fitted
 from amos_dask.errors import number_are, number_of
 from amos_dask.issues import SEVERITIES
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {"error": "red", "warning": "yellow"}
 _CODE = re.compile(r"^\| <a id=\"\w+\"></a>`(\w+)` \| (\w+) \| (.*) \|$", re.MULTILINE)
+_INDENT = "    "
+_LAST_COLUMN = re.compile(r"^(.*\S) {2,}(\S.*)$")
 _SHOWN_ERRORS = 20
 _SHOWN_NOTES = 50
 # Warnings that are told one by one: something of the data is gone.
@@ -359,3 +363,26 @@ def _rows(*rows: tuple[str, object]) -> list[str]:
     """Return a line for each label and value."""
     width = max((len(label) for label, _ in rows), default=0) + 1
     return [f"{label + ':':<{width}} {value}" for label, value in rows]
+
+
+def fitted(line: str) -> list[str]:
+    """Return a line as it is or, where stdout is a terminal, in parts for which it has room.
+
+    No word is broken, so that a path, though too long for the terminal, can be copied.
+
+    Parameters
+    ----------
+    line : str
+        Without its end.
+    """
+    width = shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or len(line) <= width:
+        return [line]
+    columns = _LAST_COLUMN.match(line)
+    parts = [line] if columns is None else [columns[1], _INDENT + columns[2]]
+    if max(map(len, parts)) <= width:
+        return parts
+    wrapper = textwrap.TextWrapper(
+        width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.wrap(line)

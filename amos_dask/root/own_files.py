@@ -258,6 +258,11 @@ class OwnFiles:
         """Return whether a file is as we wrote it, as far as its identity tells."""
         return not path.is_symlink() and self.ownership.is_as_written(path)
 
+    def find_twins(self, book: Path | None = None) -> list[Path]:
+        """Return the twins that are ours, of one workbook or of all, be they there or gone."""
+        twins = ((path, file.twin_of) for path, file in self.files.items() if file.twin_of)
+        return [path for path, of in twins if book in (None, self.layout.root / of)]
+
     def find_there(self, *paths: Path) -> list[Path]:
         """Return those of some files that are ours and there."""
         return [path for path in paths if self.ownership.lists(path) and path.exists()]
@@ -355,8 +360,7 @@ class OwnFiles:
         if not path.exists():
             self._changes[path] = None
             self.files.pop(path, None)
-            key = self.layout.key(path)
-            for twin in [p for p, file in self.files.items() if file.twin_of == key]:
+            for twin in self.find_twins(path):
                 self.remove(twin)
 
     @contextmanager

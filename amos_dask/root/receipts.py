@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +80,6 @@ class Receipt:
         """Checksum of what the sample adds to the tables, and of what it was made from and how."""
         told = (_ORIGIN.dump_json(self.origin), json.dumps(self.made_with, sort_keys=True).encode())
         return hashlib.sha256(b"".join((*told, _RECORD.dump_json(self.record)))).hexdigest()
-
-    @property
-    def files(self) -> set[str]:
-        """Paths of all outputs, relative to ROOT_DIR."""
-        return set(chain.from_iterable(self.outputs.values()))
 
     @property
     def is_made_from_archive(self) -> bool:

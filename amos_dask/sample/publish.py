@@ -103,7 +103,7 @@ class Publication:
     def remove_others(self, keep: Collection[Path]) -> None:
         """Remove what the receipt lists and is not made any more, and what was kept for it."""
         if (earlier := self._earlier) is not None:
-            paths = {self._task.layout.root / name for name in earlier.files} - set(keep)
+            paths = {self._task.layout.root / name for name in earlier.identities()} - set(keep)
             self._aside += remove_files(self._ownership, earlier, paths)
 
     def find_issues(self) -> list[Issue]:
@@ -180,7 +180,7 @@ def move_sample(task: SampleTask, earlier: Receipt | None) -> Receipt | None:
     old = layout.folder_of(earlier.record.files).path
     if old == target or not old.is_dir() or not _are_reached(layout, old, target):
         return earlier
-    listed = [layout.root / name for name in earlier.files]
+    listed = [layout.root / name for name in earlier.identities()]
     moved = {path: target / path.name for path in listed if path.parent == old}
     present = {path: new for path, new in moved.items() if os.path.lexists(path)}
     for new in present.values():

@@ -149,7 +149,7 @@ def verify_outputs(sample: RootSample, *, full: bool) -> StepResult[Verified]:
             paths, message = [f.path for f in sample.folders], "there is no receipt of it"
         no_receipt = tuple(sample.issue("no_receipt", message, path) for path in paths)
         return StepResult(sample.name, None, no_receipt)
-    folder, listed = layout.folder_of(receipt.record.files), receipt.files
+    folder, listed = layout.folder_of(receipt.record.files), set(receipt.identities())
     own = folder.path
     altered = [file for files in receipts.altered_files(receipt).values() for file in files]
     altered = [_say_edited(layout, folder, file) for file in altered]

@@ -22,7 +22,7 @@ _FORMULA = tuple("=+-@\t\r")
 
 def require_twins(own: OwnFiles) -> None:
     """Raise when there are Parquet files to write, or to keep up to date, and nothing to do so."""
-    if "parquet" in _forms(own, find_twins(own)):
+    if "parquet" in _forms(own, own.find_twins()):
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
@@ -32,16 +32,9 @@ def require_twins(own: OwnFiles) -> None:
             ) from error
 
 
-def find_twins(own: OwnFiles, book: Path | None = None) -> list[Path]:
-    """Return the twins that are ours, of one workbook or of all, be they there or gone."""
-    key = None if book is None else own.layout.key(book)
-    files = own.files.items()
-    return [path for path, file in files if file.twin_of and key in (None, file.twin_of)]
-
-
 def has_unwanted(own: OwnFiles) -> bool:
     """Return whether there are twins of ours in a form that is to go."""
-    return any(own.twins.get(path.suffix[1:]) is False for path in find_twins(own))
+    return any(own.twins.get(path.suffix[1:]) is False for path in own.find_twins())
 
 
 def _forms(own: OwnFiles, ours: Iterable[Path]) -> set[str]:
@@ -70,7 +63,7 @@ def put_twins(
     whole : bool
         These are all worksheets of ours; other twins go.
     """
-    ours = find_twins(own, book)
+    ours = own.find_twins(book)
     forms = _forms(own, ours)
     twins = dict[Path, bytes]()
     for title, frame in sheets.items() if forms else ():
