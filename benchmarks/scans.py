@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.phantom import METADATA_NAME, Scan, make_scan, write_archive
-from amos_dask.phantom.painting import plant_specks
+from amos_dask.phantom import METADATA_NAME, write_archive
+from amos_dask.phantom.painting import Scan, make_scan, plant_specks
 from amos_dask.phantom.planted import PLAIN, nifti_pair
 from benchmarks.settings import Settings
 

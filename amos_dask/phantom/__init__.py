@@ -4,17 +4,6 @@
 archive, and tells what it planted where.
 """
 
-from amos_dask.phantom.archive import METADATA_NAME, UNKNOWN_LABEL, Archive, write_archive
-from amos_dask.phantom.painting import Scan, make_scan
-from amos_dask.phantom.planted import DEFECTS, PlantedSample
+from amos_dask.phantom.archive import METADATA_NAME, Archive, write_archive
 
-__all__ = [
-    "DEFECTS",
-    "METADATA_NAME",
-    "UNKNOWN_LABEL",
-    "Archive",
-    "PlantedSample",
-    "Scan",
-    "make_scan",
-    "write_archive",
-]
+__all__ = ["METADATA_NAME", "Archive", "write_archive"]

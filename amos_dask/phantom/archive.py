@@ -54,21 +54,11 @@ Files = Iterator[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Archive:
-    """A written archive and what is in it.
+    """A written archive and what is in it."""
 
-    Attributes
-    ----------
-    path
-        The folder ``amos22`` or the file ``amos22.zip``.
-    metadata_path
-        The csv: inside the folder, or beside the zip.
-    samples
-        By seq.
-    """
-
-    path: Path
-    metadata_path: Path
-    samples: tuple[PlantedSample, ...]
+    path: Path  # the folder ``amos22`` or the file ``amos22.zip``
+    metadata_path: Path  # the csv: inside the folder, or beside the zip
+    samples: tuple[PlantedSample, ...]  # by seq
 
 
 def write_archive(

@@ -14,14 +14,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from amos_dask.phantom import (
-    DEFECTS,
-    METADATA_NAME,
-    UNKNOWN_LABEL,
-    Archive,
-    PlantedSample,
-    write_archive,
-)
+from amos_dask.phantom import METADATA_NAME, Archive, write_archive
+from amos_dask.phantom.archive import UNKNOWN_LABEL
+from amos_dask.phantom.planted import DEFECTS, PlantedSample
 
 FORMS = ("folder", "zip")
 CT_SCANNERS = {"Aquilion ONE", "Brilliance16", "SOMATOM Force", "Optima CT660", "Optima CT540"}

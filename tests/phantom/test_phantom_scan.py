@@ -7,8 +7,7 @@ import pytest
 from isal import isal_zlib
 from scipy import ndimage
 
-from amos_dask.phantom import Scan, make_scan
-from amos_dask.phantom.painting import plant_specks
+from amos_dask.phantom.painting import Scan, make_scan, plant_specks
 
 SPACING_MM = (0.78125, 0.78125, 5.0)
 CUBE = np.ones((3, 3, 3), bool)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from amos_dask.phantom import Scan
+from amos_dask.phantom.painting import Scan
 from phantoms.planting import (
     OtherArchive,
     OtherSample,

@@ -12,8 +12,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from amos_dask.phantom import Scan, make_scan
-from amos_dask.phantom.painting import plant_specks
+from amos_dask.phantom.painting import Scan, make_scan, plant_specks
 from amos_dask.phantom.planted import Quirks, nifti_pair
 
 Mask = npt.NDArray[np.uint8]
