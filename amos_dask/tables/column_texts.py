@@ -29,19 +29,20 @@ def _read_tables() -> tuple[dict[re.Pattern[str], str], ...]:
     return tuple(tables)
 
 
-def explain_columns(columns: Sequence[str]) -> dict[str, str]:
+@cache
+def explain_columns(columns: tuple[str, ...]) -> Mapping[str, str]:
     """Return what the columns of a worksheet are: of those that the documents name.
 
     The table of the documents is the one that tells most of them, and least of others.
 
     Parameters
     ----------
-    columns : sequence of str
+    columns : tuple of str
         Their names, such as ``ID``, ``mask_01_spleen``.
 
     Returns
     -------
-    dict of str to str
+    mapping of str to str
         Column -> text.
     """
 
@@ -63,7 +64,8 @@ def columns_frame(sheets: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """
     rows: dict[str, tuple[str, str, str]] = {}
     for title, columns in sheets.items():
-        told = explain_columns([_ANY_SPLIT if name == title else name for name in columns])
+        names = tuple(_ANY_SPLIT if name == title else name for name in columns)
+        told = explain_columns(names)
         for name in columns:
             meaning = told.get(_ANY_SPLIT if name == title else name)
             if meaning is not None:

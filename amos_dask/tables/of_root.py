@@ -174,8 +174,8 @@ def _write(
         for path, sheets in books.items()
     ]
     drafted = draft(drafts)
-    for (path, sheets), known in zip(books.items(), drafts, strict=True):
-        put_workbook(own, path, sheets, drafted=drafted.get(known.name))
+    for (path, sheets), made in zip(books.items(), drafts, strict=True):
+        put_workbook(own, path, sheets, cells=made.sheets, drafted=drafted.get(made.name))
         if path in manifests:
             renew_indexes(own, path, sheets)
     for path in (found.path for found in drafted.values() if found.path is not None):

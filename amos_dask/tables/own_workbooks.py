@@ -35,7 +35,11 @@ _ROWS_LOOKED_AT = 20
 def cells_of_sheets(layout: Layout, path: Path, sheets: Sheets) -> dict[str, Cells]:
     """Return the worksheets of a workbook as it is going to hold them, with ``Columns``."""
     links_from = _find_links_from(layout, path, sheets)
-    return {title: cells_of(frame, links_from) for title, frame in _with_columns(sheets).items()}
+    return _tables_of(_with_columns(sheets), links_from)
+
+
+def _tables_of(sheets: Sheets, links_from: str | None = None) -> dict[str, Cells]:
+    return {title: cells_of(frame, links_from) for title, frame in sheets.items()}
 
 
 def _with_columns(sheets: Sheets) -> Sheets:
@@ -53,7 +57,7 @@ def _find_links_from(layout: Layout, path: Path, sheets: Sheets) -> str | None:
     folders = set[str]()
     for frame in sheets.values():
         links = dict(islice(find_links(list(map(str, frame))).items(), 1))
-        rows = frame.head(_ROWS_LOOKED_AT).itertuples(index=False) if links else ()
+        rows = frame.head(_ROWS_LOOKED_AT).to_numpy(object).tolist() if links else ()
         folders |= {told for row in rows for _, told in link_targets(row, links)}
     for above, folder in enumerate(path.parents if folders else ()):
         if any((folder / name).is_dir() for name in folders):
@@ -63,8 +67,8 @@ def _find_links_from(layout: Layout, path: Path, sheets: Sheets) -> str | None:
     return None
 
 
-def _describe(sheets: Sheets) -> dict[str, OwnSheet]:
-    return {title: describe(title, cells_of(frame)) for title, frame in sheets.items()}
+def _describe(tables: Mapping[str, Cells]) -> dict[str, OwnSheet]:
+    return {title: describe(title, table) for title, table in tables.items()}
 
 
 def put_workbook(
@@ -73,6 +77,7 @@ def put_workbook(
     sheets: Sheets,
     *,
     index_of: IndexOf | None = None,
+    cells: Mapping[str, Cells] | None = None,
     drafted: Drafted | None = None,
 ) -> None:
     """Have a workbook of ours hold frames as worksheets.
@@ -90,6 +95,8 @@ def put_workbook(
         Worksheet title -> frame.
     index_of : IndexOf, optional
         What it is an index of.
+    cells : mapping of str to Cells, optional
+        Worksheets as `cells_of_sheets` gives them, where they are known.
     drafted : Drafted, optional
         What a worker has made of these frames.
 
@@ -107,13 +114,13 @@ def put_workbook(
             with suppress(OSError):  # its place is on another disk, or it cannot be seen from here
                 drafted.path.replace(to)
                 return
-        save_workbook(to, cells_of_sheets(own.layout, path, sheets))
+        save_workbook(to, held)
 
     with own.trying():
         book = _with_columns(sheets)
-        told = OwnFile(
-            sheets=_describe(book) if drafted is None else drafted.sheets, index_of=index_of
-        )
+        held = cells_of_sheets(own.layout, path, sheets) if cells is None else cells
+        described = _describe(held) if drafted is None else drafted.sheets
+        told = OwnFile(sheets=described, index_of=index_of)
         before = own.find_written(path)
         if before is None:
             _look_into(own, path, book, told, save)
@@ -250,11 +257,11 @@ def add_worksheets(
     told = None
     book = dict(sheets)
     if before is not None:
-        known = {**before.sheets, **_describe(sheets)}
+        known = {**before.sheets, **_describe(_tables_of(sheets))}
         if COLUMNS_SHEET in before.sheets and COLUMNS_SHEET not in sheets:
             others = {t: s.columns for t, s in known.items() if t != COLUMNS_SHEET}
             book[COLUMNS_SHEET] = columns_frame(others)
-        told = replace(before, sheets={**known, **_describe(book)}, is_shared=True)
+        told = replace(before, sheets={**known, **_describe(_tables_of(book))}, is_shared=True)
     with closing(load(path)) as workbook:
         restore_titles(workbook, book)
         is_lossy = loses_something(path)
