@@ -24,7 +24,6 @@ from amos_dask.root.export_mark import (
     read_mark,
 )
 from amos_dask.root.layout import Layout, find_root
-from amos_dask.root.receipts import AlteredFile, Change
 from amos_dask.root.staging import identity
 from amos_dask.root.working import reading_from
 from amos_dask.sample.soundness import find_damaged, issue_of
@@ -49,24 +48,12 @@ def find_exports_at(path: Path) -> list[Path]:
 
 
 def verify_exports(path: Path, bases: Sequence[Path], *, full: bool = False) -> CommandResult:
-    """Hold exports against what they were made from and how they were written.
+    """Hold the exports that a path stands for against their sources and against what was written.
 
-    Parameters
-    ----------
-    path : Path
-        What was asked for.
-    bases : sequence of Path
-        The folders with the marks; of one, or of all in a folder.
-    full : bool
-        Decode their images.
-
-    Raises
-    ------
-    AmosDaskError
-        When somebody is writing to an export or to its ROOT_DIR.
+    ``bases`` are the folders with the marks; ``full`` decodes their images. Raises `AmosDaskError`
+    when somebody is writing to an export or to its ROOT_DIR.
     """
-    results = [verify_export(base, full=full) for base in bases]
-    issues = list[Issue]()
+    issues, results = list[Issue](), [_verify_export(base, full=full) for base in bases]
     for base, result in zip(bases, results, strict=True):
         inside = base.relative_to(path) if base.is_relative_to(path) else Path()
         issues += [replace(i, file=(inside / i.file).as_posix()) for i in result.issues]
@@ -75,8 +62,7 @@ def verify_exports(path: Path, bases: Sequence[Path], *, full: bool = False) -> 
     return CommandResult((), n_samples, summary, tuple(in_order(issues)))
 
 
-def verify_export(base: Path, *, full: bool = False) -> CommandResult:
-    """Verify one export; arguments as of `verify_exports`."""
+def _verify_export(base: Path, *, full: bool = False) -> CommandResult:
     with ExitStack() as reading:
         reading.enter_context(reading_from(Layout(base)))
         mark = read_mark(base)
@@ -88,7 +74,7 @@ def verify_export(base: Path, *, full: bool = False) -> CommandResult:
         issues += _find_outdated(base, mark) if has_root else ()
     if not mark.files:
         message = "an earlier version made it, or it was never finished; export again"
-        issues.append(_outdated(message, EXPORT_MARK))
+        issues.append(_outdated(message))
     against = f"as {root} is" if has_root else f"as written; {mark.root_dir} is not here to compare"
     state = f"sound: {number_of(len(mark.files), 'file')}, {against}"
     if errors := [issue for issue in issues if issue.severity == "error"]:
@@ -104,11 +90,10 @@ def with_outdated_exports(result: CommandResult, layout: Layout) -> CommandResul
     issues, outdated = list(result.issues), []
     for base in find_exports(layout):
         with suppress(AmosDaskError):  # somebody is writing to it
-            if any(issue.code == "outdated_export" for issue in verify_export(base).issues):
+            if any(issue.code == "outdated_export" for issue in _verify_export(base).issues):
                 outdated.append(str(base))
                 message = "was made from other files than there are now"
-                issue = _outdated(message, layout.shown(base))
-                issues.append(replace(issue, severity="warning"))
+                issues.append(replace(_outdated(message, layout.shown(base)), severity="warning"))
     if not outdated:
         return result
     summary = f"{result.summary} Outdated exports: {', '.join(outdated)}."
@@ -121,10 +106,10 @@ def _find_altered(base: Path, mark: ExportMark, *, full: bool) -> Iterator[Issue
     for key, own in mark.files.items():
         path = path_told(base, key)
         if not path.exists():
-            yield issue_of(AlteredFile(key, Change.GONE, "is gone"))
+            yield make_issue("missing_output", "is gone", file=key)
         elif identity_of(path) != own.identity:
-            altered = AlteredFile(key, Change.OTHER, "is not as the export wrote it")
-            yield replace(issue_of(altered), action=_ADOPT)
+            message = "is not as the export wrote it"
+            yield make_issue("altered_output", message, file=key, action=_ADOPT)
         else:
             intact.add(key)
     if full:
@@ -143,7 +128,7 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
                     continue
             yield _outdated(f"{path.name} is another now, or gone", key)
     if mark.result_version != RESULT_VERSION:
-        yield _outdated("another version of this program would make it otherwise", EXPORT_MARK)
+        yield _outdated("another version of this program would make it otherwise")
     datalist = base.with_name(f"{base.name.removesuffix('_labels')}.json")
     for listed in _find_listed(datalist) if mark.form == "monai" else ():
         if not listed.exists():
@@ -151,18 +136,18 @@ def _find_outdated(base: Path, mark: ExportMark) -> Iterator[Issue]:
     try:
         now, _ = find_wanted(mark)
     except AmosDaskError as error:
-        yield _outdated(f"could not be made again: {error}", EXPORT_MARK)
+        yield _outdated(f"could not be made again: {error}")
         return
     if (now.label_values, now.label_names) != (mark.label_values, mark.label_names):
-        yield _outdated("the label map is another now", EXPORT_MARK)
+        yield _outdated("the label map is another now")
     if now.arrays != mark.arrays:
-        yield _outdated("the median spacing is another now", EXPORT_MARK)
+        yield _outdated("the median spacing is another now")
     if now.parts != mark.parts:
-        yield _outdated(f"{mark.split_name} has other parts now", EXPORT_MARK)
+        yield _outdated(f"{mark.split_name} has other parts now")
     for sample in sorted(set(now.samples) ^ set(mark.samples), key=by_number):
         is_new = sample in now.samples
         message = "is in ROOT_DIR and not in the export" if is_new else "is in ROOT_DIR no more"
-        yield replace(_outdated(message, EXPORT_MARK), sample=sample)
+        yield replace(_outdated(message), sample=sample)
 
 
 def _sources(base: Path, mark: ExportMark, key: str) -> dict[str, str]:
@@ -178,18 +163,17 @@ def _sources(base: Path, mark: ExportMark, key: str) -> dict[str, str]:
     return found
 
 
-def _find_listed(datalist: Path) -> Iterator[Path]:
-    """Yield the files that a datalist names."""
-    try:
+def _find_listed(datalist: Path) -> list[Path]:
+    """Return the files that a datalist names; of one that was altered, which is said, a part."""
+    named = list[str]()
+    with suppress(OSError, ValueError, LookupError, TypeError):
         content = json.loads(datalist.read_text(encoding="utf-8"))
-        entries = [*content["training"], *content["testing"]]
-        found = [entry[key] for entry in entries for key in ("image", "label") if key in entry]
-        named = [path for each in found for path in ([each] if isinstance(each, str) else each)]
-    except (OSError, ValueError, LookupError, TypeError):
-        return  # altered, which is said
-    for path in named:
-        yield path_told(datalist.parent, str(path))
+        for entry in (*content["training"], *content["testing"]):
+            images = entry["image"]
+            named += [images] if isinstance(images, str) else images
+            named += [entry["label"]] if "label" in entry else []
+    return [path_told(datalist.parent, str(path)) for path in named]
 
 
-def _outdated(message: str, file: str) -> Issue:
+def _outdated(message: str, file: str = EXPORT_MARK) -> Issue:
     return make_issue("outdated_export", message, file=file)
