@@ -19,6 +19,8 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
+from amos_dask.errors import AmosDaskError
+
 Affine = NDArray[np.float64]
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -240,12 +242,12 @@ def pointing_to(codes: str) -> Affine:
 
     Raises
     ------
-    ValueError
+    AmosDaskError
         When the three letters are not one of L and R, one of P and A, and one of I and S.
     """
     worlds = [next((w for w, pair in enumerate(_CODES) if code in pair), -1) for code in codes]
     if sorted(worlds) != [0, 1, 2]:
-        raise ValueError(f"{codes!r} names no three directions such as RAS or LPS")
+        raise AmosDaskError(f"orientation {codes!r} names no three directions such as RAS or LPS.")
     affine = np.diag([0.0, 0.0, 0.0, 1.0])
     for axis, (code, world) in enumerate(zip(codes, worlds, strict=True)):
         affine[world, axis] = 1.0 if _CODES[world][1] == code else -1.0

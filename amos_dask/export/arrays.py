@@ -1,7 +1,12 @@
-"""The form of arrays to train on: turned, resampled, cut out, scaled; a record with each sample."""
+"""Arrays to train on: turned, resampled, cut out, scaled; each sample's record tells how.
+
+A sample is made on a worker, from its volumes and mask under ROOT_DIR. Its record, written last,
+tells from what and how: so what is made already is known after a kill as well.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,27 +15,52 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
 
 from amos_dask import geometry
 from amos_dask.engine.events import Listener
 from amos_dask.errors import AmosDaskError
-from amos_dask.export.files import OWN_KEY, ExportTask, Placing
-from amos_dask.export.make_arrays import Making, make_arrays
-from amos_dask.export.resampling import plan_grid
+from amos_dask.export.files import (
+    OWN_KEY,
+    ExportTask,
+    LeftOutError,
+    Placing,
+    export_sample,
+    is_in_place,
+    not_finite,
+    with_values,
+)
+from amos_dask.export.resampling import (
+    Grid,
+    Volume,
+    find_box,
+    plan_grid,
+    resample_and_scale,
+    resample_mask,
+)
 from amos_dask.export.update import Form, export
-from amos_dask.export.wanted import asked_for
+from amos_dask.export.wanted import RESULT_VERSION, asked_for
+from amos_dask.nifti import ImageInfo, Mask, make_header, write_image
 from amos_dask.params import ArraySettings
 from amos_dask.records import StepResult
 from amos_dask.results import CommandResult
 from amos_dask.root.choices import require_no_archive
-from amos_dask.root.export_mark import ExportMark
+from amos_dask.root.export_mark import ExportMark, identity_of, path_from
 from amos_dask.root.layout import Layout, absolute
+from amos_dask.root.staging import identity
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import CANNOT_BE_READ
+from amos_dask.steps.header_check import bad_affine
+from amos_dask.steps.mask import FittedMask
 
 _LARGEST = 1 << 31  # voxels of one array
 # What a sample's file is called after its id; of NIfTI each image is a file.
 _ENDINGS = {"npz": ".npz", "zarr": ".zarr.zip"}
+_CHUNK = (1, 96, 96, 96)  # channel, x, y, z: what is read at once of zarr
+_NEEDS_ZARR = "zarr files need zarr: pip install 'amos-dask[zarr]', also on the workers."
 
 
 def export_arrays(
@@ -128,16 +158,12 @@ def export_arrays(
     )
     settings.require_valid()
     if settings.orientation is not None:
-        try:
-            geometry.pointing_to(settings.orientation)
-        except ValueError as error:
-            raise AmosDaskError(f"orientation {error}.") from error
+        geometry.pointing_to(settings.orientation)
     if form == "zarr" and find_spec("zarr") is None:
-        needs = "zarr files need zarr: pip install 'amos-dask[zarr]', also on the workers."
-        raise AmosDaskError(needs)
+        raise AmosDaskError(_NEEDS_ZARR)
+    plan = partial(_plan_arrays, base=absolute(directory))
     labels = label_explanation, merge_prostate_uterus, mr_without_14_16, split_name
     asked = replace(asked_for("arrays", root_dir, selection, *labels), arrays=settings)
-    plan = partial(_plan_arrays, base=absolute(directory))
     return export(asked, plan, adopt=adopt, no_lock=no_lock, cluster=cluster, progress=progress)
 
 
@@ -159,17 +185,12 @@ class _Arrays(Form):
         """How arrays are made."""
         return self.mark.arrays or ArraySettings()
 
-    @property
-    def making(self) -> Making:
-        """The same with what the records say besides."""
-        return Making(self.settings, self.mark.label_names, self.channels)
-
-    def make(self) -> Callable[[ExportTask], StepResult[Placing]]:
-        """Return what makes a sample's files."""
-        return partial(make_arrays, making=self.making)
+    def grid(self, info: ImageInfo) -> Grid:
+        """Return the grid of a scan that is not cut."""
+        how = self.settings
+        return plan_grid(info.shape, info.affine, how.orientation, how.spacing_mm)
 
     def place(self, task: ExportTask) -> ExportTask:
-        """Give a sample its places in the folder of its subset."""
         folder, form = self.base / task.subset, self.settings.form
         if form == "nifti":
             images = tuple(folder / path.name for path in task.folder.volumes)
@@ -177,29 +198,25 @@ class _Arrays(Form):
         else:
             label = folder / f"{task.name}{_ENDINGS[form]}"
             images = (label,)
-        record = folder / f"{task.name}.json"
-        return replace(task, images=images, label=label, others=(record,))
+        return replace(task, images=images, label=label, others=(folder / f"{task.name}.json",))
 
     def sizes(self, tasks: Iterable[ExportTask]) -> list[int]:
         """Return at most how many bytes each sample takes that is to be made; none with a crop."""
-        settings, sizes = self.settings, []
+        sizes = []
         for task in tasks:
             with suppress(*CANNOT_BE_READ):  # which is said of the sample
                 info = task.read_header(task.folder.volume)
                 if not geometry.is_usable(info.affine):
                     continue
-                grid = plan_grid(info.shape, info.affine, settings.orientation, settings.spacing_mm)
-                if (n_voxels := math.prod(grid.shape)) > _LARGEST:
-                    told = "x".join(map(str, grid.shape))
-                    raise AmosDaskError(
-                        f"{task.name}: {told} voxels are too many; give larger ones."
-                    )
-                if settings.crop is None and self.making.find_record(task) is None:
+                shape = self.grid(info).shape
+                if (n_voxels := math.prod(shape)) > _LARGEST:
+                    told = f"{'x'.join(map(str, shape))} voxels are too many"
+                    raise AmosDaskError(f"{task.name}: {told}; give larger ones.")
+                if self.settings.crop is None and self.find_record(task) is None:
                     sizes.append(n_voxels * (4 * len(self.channels) + 1))
         return sizes
 
     def lists(self, placed: Sequence[ExportTask]) -> dict[Path, Any]:
-        """Return the list of samples; paths are relative to its folder."""
         content = {
             **self.describe(self.dataset.name),
             "settings": asdict(self.settings),
@@ -211,15 +228,15 @@ class _Arrays(Form):
         return {self.sign: content}
 
     def _entry(self, task: ExportTask) -> Mapping[str, Any]:
-        images = [path.relative_to(self.base).as_posix() for path in task.images]
+        images = [path_from(self.base, path) for path in task.images]
         return {
             "id": task.name,
             "subset": task.subset,
             "part": self.part_of(task),
             "modality": task.modality,
             "image": images[0] if len(images) == 1 else images,
-            "label": task.label and task.label.relative_to(self.base).as_posix(),
-            "record": task.others[0].relative_to(self.base).as_posix(),
+            "label": task.label and path_from(self.base, task.label),
+            "record": path_from(self.base, task.others[0]),
         }
 
     def remark(self, placed: Sequence[ExportTask]) -> str:
@@ -227,3 +244,157 @@ class _Arrays(Form):
         n_whole = sum(task.label is None for task in placed)
         is_said = self.settings.crop == "labels" and n_whole
         return f"{n_whole} without labels are not cropped" if is_said else ""
+
+    def made_from(self, task: ExportTask) -> dict[str, Any]:
+        """Return what tells whether a sample was made as it would be now, as JSON holds it."""
+        files = [path for path in (*task.folder.volumes, task.folder.mask) if path.is_file()]
+        told = {
+            "sample": [task.name, task.subset, task.modality],
+            "sources": {task.ours.key(path): identity(path) for path in files},
+            "settings": asdict(self.settings),
+            "labels": dict(enumerate(self.mark.label_names)),
+            "values_of_labels": dict(task.values),
+            "channels": self.channels,
+            "result_version": RESULT_VERSION,
+        }
+        return dict(json.loads(json.dumps(told)))
+
+    def find_record(self, task: ExportTask) -> dict[str, Any] | None:
+        """Return a sample's record, where it is as we wrote it and would be made from the same."""
+        (record,) = task.others
+        with suppress(OSError, ValueError, *CANNOT_BE_READ):
+            if task.ours.ownership(record).is_as_written(record) and not task.has_non_finite_voxels:
+                found = json.loads(record.read_bytes())
+                if found["made_from"] == self.made_from(task):
+                    return dict(found)
+        return None
+
+    def make(self, task: ExportTask) -> StepResult[Placing]:
+        """Make one sample's arrays, unless they are there; results as of `export_sample`."""
+        found, (record,), sources = self.find_record(task), task.others, _sources(task)
+        if found is not None:
+            files = {record: identity_of(record)}
+            files |= {record.with_name(name): known for name, known in found["files"].items()}
+            if all(is_in_place(path, known) for path, known in files.items()):
+                label = task.label if found["has_mask"] else None
+                placing = Placing(task.ours, task.name, images=task.images, label=label)
+                for path, known in files.items():
+                    placing.note(path, known, sources[path])
+                return StepResult(task.name, placing)
+        return export_sample(task, partial(_make, self))
+
+
+def _sources(task: ExportTask) -> dict[Path, Path]:
+    """Return file of the export -> the file of ROOT_DIR that verifying compares it with."""
+    mask, volumes, (record,) = task.folder.mask, task.folder.volumes, task.others
+    found = {record: mask if mask.exists() else volumes[0]}
+    if task.label is not None:
+        found[task.label] = mask
+    return found | dict(zip(task.images, volumes, strict=False))  # one file may hold both
+
+
+def _make(
+    form: _Arrays, task: ExportTask, info: ImageInfo, fitted: FittedMask | None, placing: Placing
+) -> None:
+    """Make and write a sample's arrays; its record comes last."""
+    settings = form.settings
+    if not geometry.is_usable(info.affine):
+        file = task.layout.shown(task.folder.volume)
+        raise LeftOutError(bad_affine(task.sample_id, file, "volume"))
+    grid = form.grid(info)
+    volume, mask = _read_volume(task, info, grid, 0), None
+    if fitted is not None:
+        mask = geometry.turned(grid.turn, with_values(task, fitted.labels))
+    box = find_box(settings.crop, volume, task.modality, mask)
+    grid = grid if box is None else grid.cut(box, settings.margin_mm)
+    volumes, windows = list[Volume](), list[tuple[float, float]]()
+    for channel in range(len(task.folder.volumes)):
+        if channel > 0:
+            volume = _read_volume(task, info, grid, channel)
+        made, window = resample_and_scale(volume, grid, settings)
+        volumes.append(made)
+        windows += [] if window is None else [window]
+    mask = None if mask is None else resample_mask(mask, grid)
+    placing.images, placing.label = task.images, None if mask is None else task.label
+    sources, (record,) = _sources(task), task.others
+    for path, write in _writers(form, task, grid, info.affine_code, volumes, mask).items():
+        placing.write(path, write, sources[path])
+    content = {
+        "made_from": form.made_from(task),
+        "files": {Path(key).name: file.identity for key, file in placing.files.items()},
+        "has_mask": mask is not None,
+        "shape": grid.shape,
+        "affine": grid.affine.tolist(),
+        "spacing_mm": geometry.voxel_sizes_mm(grid.affine).tolist(),
+        "orientation": geometry.orientation_to(grid.affine),
+        "is_cropped": box is not None,
+        "cut_off_before": grid.start,
+        "windows": windows,  # of each channel: the values that became 0 and 1
+    }
+    placing.write_json(record, content, indent=1, source=sources[record])
+
+
+def _read_volume(task: ExportTask, info: ImageInfo, grid: Grid, channel: int) -> Volume:
+    """Return a channel after the grid's turn, as (x, y, z) float32."""
+    chunks = list[Volume]()
+    if issues := task.show_volume(info.shape, chunks.append, channel):
+        raise LeftOutError(*issues)
+    values = np.concatenate(chunks)
+    if not np.isfinite(values).all():
+        raise not_finite(task)
+    return geometry.turned(grid.turn, values.reshape(info.shape, order="F"))
+
+
+def _writers(
+    form: _Arrays,
+    task: ExportTask,
+    grid: Grid,
+    affine_code: int,
+    volumes: Sequence[Volume],
+    mask: Mask | None,
+) -> dict[Path, Callable[[Path], None]]:
+    """Return file of a sample -> what writes it under a temporary name."""
+    if form.settings.form == "nifti":
+        images = dict[Path, NDArray[Any]](zip(task.images, volumes, strict=True))
+        if mask is not None and task.label is not None:
+            images[task.label] = mask
+        header = partial(make_header, grid.shape, affine=grid.affine, affine_code=affine_code)
+        return {
+            path: partial(write_image, header=header(array.dtype.type), array=array)
+            for path, array in images.items()
+        }
+    volume = volumes[0] if len(volumes) == 1 else np.stack(volumes)
+    arrays: dict[str, NDArray[Any]] = {"volume": volume}
+    if mask is not None:
+        arrays["mask"] = mask
+    about = {
+        "affine": grid.affine.tolist(),
+        "label_names": list(form.mark.label_names),
+        "channel_names": list(form.channels),
+    }
+    write = _write_npz if form.settings.form == "npz" else _write_zarr
+    return {task.images[0]: partial(write, arrays=arrays, about=about)}
+
+
+def _write_npz(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+    """Write arrays, and what is told about them as arrays; the same content is the same bytes."""
+    with ZipFile(path, "w", ZIP_DEFLATED, compresslevel=1) as file:
+        for name, array in {**arrays, **about}.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
+def _write_zarr(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+    """Write arrays, and what is told as attributes of a group; as bytes like `_write_npz`."""
+    import zarr
+
+    store = dict[str, Any]()
+    group = zarr.create_group(zarr.storage.MemoryStore(store), attributes=dict(about))
+    for name, array in arrays.items():
+        axes = ("channel", "x", "y", "z")[-array.ndim :]
+        chunks = tuple(map(min, array.shape, _CHUNK[-array.ndim :]))
+        group.create_array(name, data=array, chunks=chunks, dimension_names=axes)
+    with ZipFile(path, "w", ZIP_STORED) as file:  # chunks are packed already
+        for key, content in sorted(store.items()):
+            with file.open(key, "w", force_zip64=True) as member:
+                member.write(content.to_bytes())

@@ -1,4 +1,4 @@
-"""Volumes and masks on the grid that an export wants: turned, resampled, cut out. Arrays only."""
+"""Volumes and masks on the grid that an export wants: turned, resampled, cut out, scaled."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from amos_dask import geometry
 from amos_dask.nifti import Mask
+from amos_dask.params import ArraySettings
 
 Volume = NDArray[np.float32]
 Box = tuple[tuple[int, int], ...]  # first and last voxel along each axis, both in it
@@ -72,6 +73,17 @@ def plan_grid(
     nx, ny, nz = (int(n) for n in np.ceil((n_voxels - 1) / step + 0.5 - _TIE_WITHIN))
     scaled = turned * np.append(step, 1)
     return Grid(turn, tuple(step.tolist()), (0, 0, 0), (nx, ny, nz), scaled)
+
+
+def resample_and_scale(
+    turned: Volume, grid: Grid, settings: ArraySettings
+) -> tuple[Volume, tuple[float, float] | None]:
+    """Return a volume on a grid as settings want it, and the values that became 0 and 1."""
+    made, window = resample_volume(turned, grid, settings.interpolation), settings.window
+    if settings.percentiles is not None:  # of the scan as it is
+        low, high = (float(v) for v in np.percentile(turned, settings.percentiles))
+        window = low, high
+    return (made if window is None else scale_to_window(made, *window)), window
 
 
 def resample_volume(turned: Volume, grid: Grid, interpolation: str = "linear") -> Volume:
@@ -151,6 +163,13 @@ def _find_boxes(mask: Mask) -> dict[int, Box]:
         for label, sides in enumerate(found, 1)
         if sides is not None
     }
+
+
+def find_box(crop: str | None, volume: Volume, modality: str, mask: Mask | None) -> Box | None:
+    """Return the box of the ``body`` or the ``labels``, where a crop to one is wanted."""
+    if crop == "body":
+        return find_body_box(volume, modality)
+    return find_label_box(mask) if crop == "labels" and mask is not None else None
 
 
 def find_label_box(mask: NDArray[Any]) -> Box | None:

@@ -105,9 +105,9 @@ class Form(ABC):
         """Return what a person is to know of the samples in it; or nothing."""
         return ""
 
-    def make(self) -> Callable[[ExportTask], StepResult[Placing]]:
-        """Return what makes a sample's files, on a worker."""
-        return export_sample
+    def make(self, task: ExportTask) -> StepResult[Placing]:
+        """Make a sample's files, on a worker."""
+        return export_sample(task)
 
     def sizes(self, tasks: Iterable[ExportTask]) -> list[int]:
         """Return at most how many bytes each file, or sample, takes that is to be written."""
@@ -233,7 +233,7 @@ class _Update:
                 session.listener(Notice(f"{folder.base}: {told}"))
             if folder.ownership(sign).is_as_written(sign):
                 sign.unlink()
-            results = step_results(session.map("export", self._form.make(), known))
+            results = step_results(session.map("export", self._form.make, known))
         for result in results:
             task = by_name[result.sample_id]
             if result.value is None:

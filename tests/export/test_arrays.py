@@ -178,8 +178,7 @@ def test_killed_and_run_again_gives_the_same_bytes(
     folder = tmp_path / "killed"
     script = f"""if True:
         import os, signal, amos_dask
-        from amos_dask.export import make_arrays
-        from amos_dask.export.make_arrays import Placing
+        from amos_dask.export.files import Placing
         write, n = Placing.write, []
         def killing(self, final, *rest):
             n.append(final)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from amos_dask import geometry
+from amos_dask import AmosDaskError, geometry
 from amos_dask.export.resampling import (
     find_body_box,
     find_label_box,
@@ -62,7 +62,7 @@ def test_there_are_48_orientations_and_each_can_be_asked_for() -> None:
 
 @pytest.mark.parametrize("codes", ["RAL", "RA", "RASS", "XYZ", ""])
 def test_what_is_no_orientation_is_refused(codes: str) -> None:
-    with pytest.raises(ValueError, match="RAS"):
+    with pytest.raises(AmosDaskError, match="RAS"):
         geometry.pointing_to(codes)
 
 
