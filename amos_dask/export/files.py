@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -128,12 +129,11 @@ class Placing:
                 if not is_in_place(final, wanted):
                     temporary = staging.path_for(final)
                     write(temporary)
-                    n_bytes = 0 if temporary.is_symlink() else temporary.stat().st_size
                     told = wanted or identity(temporary, final.name)
                     self.files[self.folder.key(final)] = replace(file, identity=told)
                     if not is_in_place(final, told):
                         ours.publish(staging, lambda *_: False)
-                        self.n_bytes.append(n_bytes)
+                        self.n_bytes.append(0 if final.is_symlink() else final.stat().st_size)
             except ForeignFileError:
                 self.in_the_way.append(self.folder.key(final))
 
@@ -161,12 +161,9 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def can_clone(source: Path, folder: Path) -> bool:
-    """Return whether a copy of a file in an export takes no room; tried with a temporary file."""
-    journal = Journal(Layout(folder), "clone")
-    with Staging(journal) as staging, source.open("rb") as reading:
-        temporary = staging.path_for(folder / "clone")
-        with temporary.open("wb") as writing:
-            return _clone(reading.fileno(), writing.fileno())
+    """Return whether a copy of a file in a folder takes no room; tried with a temporary file."""
+    with source.open("rb") as reading, TemporaryFile(dir=folder) as writing:
+        return _clone(reading.fileno(), writing.fileno())
 
 
 def _clone(source: int, target: int) -> bool:

@@ -44,6 +44,7 @@ _NRRD_LINE = (
     r"old min|old max|space units|sample units|measurement frame):.*|"
     rf"(encoding|endian|line skip|byte skip|data file|{'|'.join(_FIELDS)}):\s*(.*?)\s*"
 )
+_META_ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _NRRD_PACKING = {"raw": "", "gzip": "gzip", "gz": "gzip"}
 _EARLIEST = (2, 5, 6)  # earlier ones mirror the wrong axis of NRRD's left-anterior-superior
 # As SimpleITK names types: bits and kind.
@@ -51,11 +52,6 @@ _TYPE = re.compile(r"(\d+)-bit (signed|unsigned|float)\b.*")
 # What every such image has; the code is that of the forms which SimpleITK writes.
 _COMMON: dict[str, Any] = {"affine_code": 1, "form": "itk", "other_affine": None, "unit": "mm"}
 _COMMON |= {"mm_per_unit": 1.0, "slope": 1.0, "inter": 0.0, "description": ""}
-
-
-# How voxels are stored: packing as in `Header`, "<", ">" or nothing as the order of bytes, and
-# whether they are in the other file of a pair.
-_Stored = tuple[str, str, bool]
 
 
 class _Form(NamedTuple):
@@ -67,21 +63,16 @@ class _Form(NamedTuple):
     end: re.Pattern[bytes]  # what ends a header
     line: re.Pattern[str]  # with groups for field and value; empty where a line tells nothing
     written: tuple[str, str, str]  # of a header with nothing but `_FIELDS`: begin, separator, end
-    find_stored: Callable[[Mapping[str, str], FileRef], _Stored]
+    # How voxels are stored: packing as in `Header`, "<", ">" or nothing as the order of bytes, and
+    # whether they are in the other file of a pair.
+    find_stored: Callable[[Mapping[str, str], FileRef], tuple[str, str, bool]]
 
 
 def read_itk_header(ref: FileRef, pieces: Iterator[bytes], n_channels: int | None) -> Header:
     """Read the header of a MetaImage or NRRD from the first of its bytes.
 
     The file's name tells the form; ``n_channels`` is how long the fourth axis is to be, None for
-    any length.
-
-    Raises
-    ------
-    UnreadableImageError
-        When it is not the header of a supported image, or that has other channels.
-    InaccessibleFileError
-        Where SimpleITK is not installed.
+    any length. Raises as `open_image`.
     """
     form, data, end = _NRRD if ref.path.endswith(".nrrd") else _META, b"", None
     for piece in pieces:
@@ -91,24 +82,18 @@ def read_itk_header(ref: FileRef, pieces: Iterator[bytes], n_channels: int | Non
     if not (end := end or form.end.search(data + b"\n")):
         require_content(data)
         raise UnreadableImageError(f"not {form.name} file, or its header is damaged")
-    fields = _find_fields(form, data[: end.end()].decode("latin-1"))
+    fields = dict[str, str]()
+    for line in data[: end.end()].decode("latin-1").split("\n"):
+        match = form.line.fullmatch(line)
+        if match is None or match[1] in fields:  # it may be a misspelt field
+            raise UnreadableImageError(f"the header's line {line[:50]!r} is not valid")
+        if match[1]:
+            fields[match[1]] = match[2]
     packing, order, is_pair = form.find_stored(fields, ref)
     n_before = 0 if packing or is_pair else end.end()
     grid = _read_grid(form, fields, order, n_channels)
     info = ImageInfo(**_COMMON, **grid, data_offset=n_before, is_pair=is_pair)
     return Header(info, data if n_before else data[end.end() :], packing)
-
-
-def _find_fields(form: _Form, text: str) -> dict[str, str]:
-    """Return the fields of a header; raise where a line is odd, which may be a misspelt field."""
-    fields = dict[str, str]()
-    for line in text.split("\n"):
-        match = form.line.fullmatch(line)
-        if match is None or match[1] in fields:
-            raise UnreadableImageError(f"the header's line {line[:50]!r} is not valid")
-        if match[1]:
-            fields[match[1]] = match[2]
-    return fields
 
 
 def _read_grid(
@@ -126,9 +111,9 @@ def _read_grid(
     affine = geometry.from_lps(reader.GetDirection(), spacing, reader.GetOrigin())
     with np.errstate(over="ignore"):
         pixdim = tuple(float(np.float32(size)) for size in spacing[:3])
-    sizes = {"spacing_mm": geometry.spacing_mm(affine), "pixdim_mm": pixdim, "shape": shape}
-    axes = {"n_axes": reader.GetDimension(), "n_channels": n_found}
-    return {"affine": affine, "stored_dtype": dtype, **sizes, **axes}
+    found = {"affine": affine, "spacing_mm": geometry.spacing_mm(affine), "pixdim_mm": pixdim}
+    found |= {"shape": shape, "n_axes": reader.GetDimension(), "n_channels": n_found}
+    return {**found, "stored_dtype": dtype}
 
 
 def _header_of_grid(form: _Form, fields: Mapping[str, str]) -> str:
@@ -136,17 +121,17 @@ def _header_of_grid(form: _Form, fields: Mapping[str, str]) -> str:
     for name in form.needed:
         if name not in fields:
             raise UnreadableImageError(f"the header has no {name}")
-    begin, separator, end = form.written
-    for name in (known for known in _FIELDS if known in fields):
-        pattern, power = _FIELDS[name]
+    (header, separator, end), n_axes = form.written, fields[form.needed[0]]
+    for name, (pattern, power) in _FIELDS.items():
+        if name not in fields:
+            continue
         value = fields[name].replace(", ", ",")
         values = [value] if name == "type" else value.split()
-        n_axes = fields[form.needed[0]]
         is_whole = n_axes.isdecimal() and len(values) == int(n_axes[:9]) ** power
         if not is_whole or not all(re.fullmatch(pattern, each, re.ASCII) for each in values):
             raise UnreadableImageError(f"the header's {name} is not valid: {fields[name][:50]!r}")
-    lines = (f"{name}{separator}{fields[name]}\n" for name in _FIELDS if name in fields)
-    return begin + "".join(lines) + end
+        header += f"{name}{separator}{fields[name]}\n"
+    return header + end
 
 
 def _ask_simpleitk(form: _Form, header: str) -> tuple[Any, str]:
@@ -173,7 +158,7 @@ def _ask_simpleitk(form: _Form, header: str) -> tuple[Any, str]:
         raise UnreadableImageError("SimpleITK cannot make sense of the header") from error
 
 
-def _meta_stored(fields: Mapping[str, str], ref: FileRef) -> _Stored:
+def _meta_stored(fields: Mapping[str, str], ref: FileRef) -> tuple[str, str, bool]:
     def is_true(name: str) -> bool:
         return fields.get(name, "")[:1] in ("T", "t", "1")
 
@@ -188,18 +173,13 @@ def _meta_stored(fields: Mapping[str, str], ref: FileRef) -> _Stored:
             f"its voxels are in {file[:200]!r}; beside it is no .raw or .zraw that has this name "
             "and that of the header"
         )
-    orders = {
-        is_true(name)
-        for name in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
-        if name in fields
-    }
+    orders = {is_true(name) for name in _META_ORDERS if name in fields}
     if len(orders) > 1:
         raise UnreadableImageError("the header tells two orders of bytes")
-    is_big = True in orders
-    return ("zlib" if is_true("CompressedData") else "", ">" if is_big else "<", is_pair)
+    return "zlib" if is_true("CompressedData") else "", ">" if True in orders else "<", is_pair
 
 
-def _nrrd_stored(fields: Mapping[str, str], _: FileRef) -> _Stored:
+def _nrrd_stored(fields: Mapping[str, str], _: FileRef) -> tuple[str, str, bool]:
     for name in ("data file", "line skip", "byte skip"):
         if fields.get(name, "0") != "0":
             raise UnreadableImageError(f"a header with a {name} is not supported")
