@@ -218,9 +218,10 @@ class _Update:
         The sign, if it is as we wrote it, is removed before anything is changed.
         """
         folder, sign, layout = self._folder, self._form.sign, tasks[0].layout
-        by_name = {task.name: self._form.place(task) for task in tasks}
-        known = [replace(t, export=folder.of_files(t.places)) for t in by_name.values()]
-        sizes = self._form.sizes(known) if folder.link == "copy" else []
+        where = map(self._form.place, tasks)
+        by_name = {t.name: replace(t, export=folder.of_files(t.places)) for t in where}
+        to_do = list(by_name.values())
+        sizes = self._form.sizes(to_do) if folder.link == "copy" else []
         is_copied = self._form.copies
         if sizes and not (is_copied and can_clone(tasks[0].folder.volume, folder.base)):
             require_room(folder.base, sum(sizes))
@@ -233,7 +234,7 @@ class _Update:
                 session.listener(Notice(f"{folder.base}: {told}"))
             if folder.ownership(sign).is_as_written(sign):
                 sign.unlink()
-            results = step_results(session.map("export", self._form.make, known))
+            results = step_results(session.map("export", self._form.make, to_do))
         for result in results:
             task = by_name[result.sample_id]
             if result.value is None:
@@ -256,7 +257,7 @@ class _Update:
         self._issues += issues
         self._files |= {key: self._earlier[key] for key in keys}
         has_images = bool(task.images) and set(task.images) <= set(there)
-        if has_images and (task.label in there or task.subset == "test"):
+        if has_images and (task.label in there or task.subset == TEST):
             self._placed.append(replace(task, label=task.label if task.label in there else None))
 
     def _note(self, placing: Placing, sample: str = "") -> None:
