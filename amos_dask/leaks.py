@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from amos_dask.archive.listing import file_ref
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import Session, open_session
-from amos_dask.errors import number_of
+from amos_dask.errors import InaccessibleFileError, UnreadableImageError, number_of
 from amos_dask.issues import Issue, in_order, make_issue
-from amos_dask.records import SampleRecord, Step, by_number
+from amos_dask.nifti import ImageInfo, ImageReader, open_image, told_voxel_crc32
+from amos_dask.records import SampleRecord, Step, StepResult, by_number
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
+from amos_dask.root.staging import gzip_trailer
 from amos_dask.root.working import working_where_possible
-from amos_dask.sample.voxel_checksum import Volume, checksum_voxels, digest_voxels, tell_checksum
 from amos_dask.tables.assignments import PATIENT_COLUMNS, find_patients
 from amos_dask.tables.issue_files import IssueLog, record_issues
 from amos_dask.tables.manifests import dataset_frame
@@ -239,3 +243,80 @@ def _find_same_voxels(
     compared = step_results(session.map("compare", digest_voxels, left))
     digests = {result.sample_id: result.value for result in compared if result.value is not None}
     return digests, all_issues([*unpacked, *compared])
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume to compare with others."""
+
+    name: str  # the id of its sample
+    path: Path
+    shown_as: str  # in issues: POSIX, relative to ROOT_DIR
+
+
+def tell_checksum(volume: Volume) -> str | None:
+    """Return what `checksum_voxels` does, as far as the end of a file that we wrote tells it."""
+    try:
+        with open_image(file_ref(volume.path, volume.shown_as)) as image:
+            told = told_voxel_crc32(image, bytes.fromhex(gzip_trailer(volume.path)))
+            return None if told is None else f"{_kind(image.info)} {told:08x}"
+    except (UnreadableImageError, InaccessibleFileError, OSError):
+        return None  # said when it is to be unpacked
+
+
+def checksum_voxels(volume: Volume) -> StepResult[str]:
+    """Return what scans with the same voxels have in common, and hardly ever others."""
+    return _read(volume, lambda image: f"{_kind(image.info)} {voxel_crc32(image):08x}")
+
+
+def digest_voxels(volume: Volume) -> StepResult[str]:
+    """Return what only scans with the same voxels have in common; unpacks the volume."""
+    return _read(volume, lambda image: f"{_kind(image.info)} {voxel_sha256(image)}")
+
+
+def _kind(info: ImageInfo) -> str:
+    """Return what the same bytes may mean different voxels by."""
+    return f"{info.shape} {info.stored_dtype.name} {info.slope} {info.inter}"
+
+
+def _read(volume: Volume, read: Callable[[ImageReader], str]) -> StepResult[str]:
+    try:
+        with open_image(file_ref(volume.path, volume.shown_as)) as image:
+            return StepResult(volume.name, read(image))
+    except (UnreadableImageError, InaccessibleFileError, OSError) as error:
+        issue = make_issue(
+            "unreadable_volume",
+            str(error),
+            sample=volume.name,
+            file=volume.shown_as,
+            action="not compared with other scans",
+        )
+        return StepResult(volume.name, None, (issue,))
+
+
+def voxel_crc32(image: ImageReader) -> int:
+    """Return the CRC-32 of the voxels by unpacking them.
+
+    Raises
+    ------
+    UnreadableImageError
+        When the file is damaged or ends early.
+    """
+    crc32 = 0
+    for voxels in image.chunks():
+        crc32 = zlib.crc32(voxels.data, crc32)
+    return crc32
+
+
+def voxel_sha256(image: ImageReader) -> str:
+    """Return the SHA-256 of the voxels by unpacking them, as hex.
+
+    Raises
+    ------
+    UnreadableImageError
+        When the file is damaged or ends early.
+    """
+    digest = hashlib.sha256()
+    for voxels in image.chunks():
+        digest.update(voxels.data)
+    return digest.hexdigest()

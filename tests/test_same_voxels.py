@@ -15,16 +15,16 @@ import pytest
 from numpy.typing import NDArray
 
 from amos_dask.archive.listing import file_ref
-from amos_dask.nifti import (
-    make_header,
-    open_image,
-    told_voxel_crc32,
+from amos_dask.leaks import (
+    Volume,
+    checksum_voxels,
+    digest_voxels,
+    tell_checksum,
     voxel_crc32,
     voxel_sha256,
-    write_image,
 )
+from amos_dask.nifti import make_header, open_image, told_voxel_crc32, write_image
 from amos_dask.root.staging import gzip_trailer
-from amos_dask.sample.voxel_checksum import Volume, checksum_voxels, digest_voxels, tell_checksum
 
 SHAPE = (5, 4, 3)
 AFFINES = [np.diag([-0.7, 0.7, 5.0, 1.0]), np.diag([1.5, 1.5, 2.0, 1.0])]

@@ -14,15 +14,12 @@ from amos_dask.nifti.header import (
     make_header,
     parse_header,
 )
-from amos_dask.nifti.read import ImageReader, open_image, read_info
-from amos_dask.nifti.read_labels import LabelReader
+from amos_dask.nifti.read import ImageReader, LabelReader, open_image, read_info
 from amos_dask.nifti.write import (
     ImageWriter,
     Mask,
     mask_header,
     told_voxel_crc32,
-    voxel_crc32,
-    voxel_sha256,
     write_image,
     write_labels,
     write_mask,
@@ -42,8 +39,6 @@ __all__ = [
     "parse_header",
     "read_info",
     "told_voxel_crc32",
-    "voxel_crc32",
-    "voxel_sha256",
     "write_image",
     "write_labels",
     "write_mask",

@@ -1,10 +1,8 @@
-"""Writing an image as a stream; the same content gives the same bytes. Checksums of voxels."""
+"""Writing an image as a stream; the same content gives the same bytes."""
 
 from __future__ import annotations
 
-import hashlib
 import struct
-import zlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -17,9 +15,7 @@ from numpy.typing import NDArray
 
 from amos_dask.kernels import count_labels
 from amos_dask.nifti.header import ImageInfo, make_header
-from amos_dask.nifti.read import ImageReader
-
-Mask = NDArray[np.uint8]
+from amos_dask.nifti.read import ImageReader, Mask
 
 _LEVEL = 1
 _RAW_DEFLATE = -15
@@ -243,31 +239,3 @@ def told_voxel_crc32(image: ImageReader, trailer: bytes) -> int | None:
         return None
     preamble = isal_zlib.crc32(image.preamble)
     return int(crc32 ^ isal_zlib.crc32_combine(preamble, 0, info.n_bytes))
-
-
-def voxel_crc32(image: ImageReader) -> int:
-    """Return the CRC-32 of the voxels by unpacking them.
-
-    Raises
-    ------
-    UnreadableImageError
-        When the file is damaged or ends early.
-    """
-    crc32 = 0
-    for voxels in image.chunks():
-        crc32 = zlib.crc32(voxels.data, crc32)
-    return crc32
-
-
-def voxel_sha256(image: ImageReader) -> str:
-    """Return the SHA-256 of the voxels by unpacking them, as hex.
-
-    Raises
-    ------
-    UnreadableImageError
-        When the file is damaged or ends early.
-    """
-    digest = hashlib.sha256()
-    for voxels in image.chunks():
-        digest.update(voxels.data)
-    return digest.hexdigest()
