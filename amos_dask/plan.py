@@ -14,7 +14,7 @@ from amos_dask.issues import Issue
 from amos_dask.records import HeaderCheck, Sample
 from amos_dask.results import failure_issue
 from amos_dask.root.receipts import Origin, Receipt, Receipts
-from amos_dask.sample.edits import find_edited_metadata, with_metadata
+from amos_dask.sample.publish import find_edited_metadata, with_metadata
 from amos_dask.sample.source import UNKNOWN, ArchiveSource
 from amos_dask.sample.todo import EVERY_STEP, Reason, SampleTask, ToDo, find_misread, find_todo
 from amos_dask.settings import Found

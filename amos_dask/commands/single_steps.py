@@ -24,7 +24,7 @@ from amos_dask.root.layout import (
 )
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.sample.describe import read_changes
-from amos_dask.sample.edits import is_stale_mask
+from amos_dask.sample.publish import is_stale_mask
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import CANNOT_BE_READ, FolderSource
 from amos_dask.sample.todo import SampleTask

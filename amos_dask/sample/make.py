@@ -15,15 +15,16 @@ from amos_dask.root.kept import InBlocks, KeptFiles
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging
 from amos_dask.sample.describe import amend_receipt, list_masks, make_receipt
-from amos_dask.sample.edits import (
+from amos_dask.sample.masks import Made, make_masks
+from amos_dask.sample.publish import (
+    Publication,
     describe_edited_info,
     describe_edits,
     is_edited,
+    move_sample,
     note_edit,
     read_edited_mask,
 )
-from amos_dask.sample.masks import Made, make_masks
-from amos_dask.sample.publish import Publication, move_sample
 from amos_dask.sample.source import STAYS, ArchiveSource, EarlierOutputStaysError, OpenedScan
 from amos_dask.sample.todo import EVERY_STEP, SampleTask, may_keep_rest, summarise
 from amos_dask.steps.count_values import of_channel

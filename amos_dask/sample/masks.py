@@ -21,7 +21,7 @@ from amos_dask.records import (
 )
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.staging import Staging
-from amos_dask.sample.edits import is_stale_mask
+from amos_dask.sample.publish import is_stale_mask
 from amos_dask.sample.source import ArchiveSource, FolderSource
 from amos_dask.sample.todo import SampleTask
 from amos_dask.steps.count_values import ValueCounter

@@ -19,7 +19,7 @@ from amos_dask.nifti import ImageInfo, ImageReader, open_image, read_info
 from amos_dask.records import Sample, StepResult
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import AlteredFile, Change, Edit, Output, Receipts
-from amos_dask.sample.edits import can_take_up
+from amos_dask.sample.publish import can_take_up
 from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.steps.header_check import check_headers, check_tail, require_same_grid, unreadable
 from amos_dask.steps.mask import check_pair, read_mask
