@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from amos_dask.kernels import label_components
+from amos_dask.kernels.components import label_components
 from benchmarks.harness import (
     Claim,
     Comparison,

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from amos_dask.kernels import denoise_slices
+from amos_dask.kernels.slice_denoise import denoise_slices
 from benchmarks import literal_denoise, vectorised_denoise
 from benchmarks.harness import (
     Claim,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels import cast_to_labels, count_labels, remap_labels, scale_to_float32
+from amos_dask.kernels.voxelwise import cast_to_labels, count_labels, remap_labels, scale_to_float32
 from benchmarks.harness import (
     Comparison,
     Report,

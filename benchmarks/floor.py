@@ -20,14 +20,9 @@ import numpy as np
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
-from amos_dask.kernels import (
-    cast_to_labels,
-    count_labels,
-    denoise_slices,
-    label_components,
-    remap_labels,
-    scale_to_float32,
-)
+from amos_dask.kernels.components import label_components
+from amos_dask.kernels.slice_denoise import denoise_slices
+from amos_dask.kernels.voxelwise import cast_to_labels, count_labels, remap_labels, scale_to_float32
 from amos_dask.nifti import ImageInfo, make_header, read_info
 from amos_dask.params import DenoiseParams
 from amos_dask.records import Sample

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from amos_dask.kernels import Components, label_components
+from amos_dask.kernels.components import Components, label_components
 from benchmarks.scans import Mask, labels_of
 
 Rows = NDArray[np.int64]

@@ -1,6 +1,6 @@
 """Denoising with numpy and scipy, as fast as these allow without a compiled loop.
 
-The same definition as `amos_dask.kernels.denoise_slices`, and the same result. What makes it
+The same definition as `amos_dask.kernels.slice_denoise`, and the same result. What makes it
 fast for scipy: a label is only looked at on slices where it occurs and within its bounding box,
 opening and closing only where there is a small component, and votes are counted for all unclear
 pixels of a slice at once.

@@ -13,7 +13,7 @@ from distributed import Client
 from amos_dask.engine import graph, workers
 from amos_dask.engine.events import Event, Notice, TaskEnded, TasksRunning, Waiting
 from amos_dask.engine.graph import run_tasks
-from amos_dask.kernels.accelerate import noticing_compiling
+from amos_dask.kernels import noticing_compiling
 
 
 @dataclass(frozen=True)

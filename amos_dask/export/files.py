@@ -18,7 +18,7 @@ import numpy as np
 
 from amos_dask.errors import ForeignFileError
 from amos_dask.issues import Issue
-from amos_dask.kernels import remap_labels
+from amos_dask.kernels.voxelwise import remap_labels
 from amos_dask.nifti import ImageInfo, Mask, write_mask
 from amos_dask.records import StepResult
 from amos_dask.root.export_mark import ExportedFile, identity_of, path_from

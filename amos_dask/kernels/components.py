@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import Bytes, Ints, Shape, njit, njit_inline
+from amos_dask.kernels import Bytes, Ints, Shape, njit, njit_inline
 from amos_dask.kernels.voxelwise import flat_fortran, is_uniform
 
 # Columns of a table. A row is less than a cache line: adding to a component costs one access.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import Bytes, Ints, njit, njit_inline
+from amos_dask.kernels import Bytes, Ints, njit, njit_inline
 from amos_dask.kernels.voxelwise import is_uniform, read_only
 
 # Voxels looked at together, and again where any is not 0: most are, as organs are small. So many

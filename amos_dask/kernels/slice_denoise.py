@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amos_dask.kernels.accelerate import ZERO, Bytes, Ints, Shape, njit, njit_inline
+from amos_dask.kernels import ZERO, Bytes, Ints, Shape, njit, njit_inline
 from amos_dask.kernels.voxelwise import flat_fortran, is_uniform
 
 

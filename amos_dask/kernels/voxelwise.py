@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels.accelerate import Bytes, Ints, njit, njit_inline
+from amos_dask.kernels import Bytes, Ints, njit, njit_inline
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 

@@ -13,7 +13,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from amos_dask.kernels import count_labels
+from amos_dask.kernels.voxelwise import count_labels
 from amos_dask.nifti.header import ImageInfo, make_header
 from amos_dask.nifti.read import ImageReader, Mask
 

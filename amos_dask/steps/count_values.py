@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_labels, count_values
+from amos_dask.kernels.voxelwise import LOWEST_VALUE, N_VALUES, count_labels, count_values
 from amos_dask.nifti import Mask
 
 _LABELS = 256

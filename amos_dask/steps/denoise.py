@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from amos_dask.issues import Issue, make_issue
-from amos_dask.kernels import denoise_slices
+from amos_dask.kernels.slice_denoise import denoise_slices
 from amos_dask.labels import BACKGROUND, LabelMap
 from amos_dask.nifti import Mask
 from amos_dask.params import EVERY_LABEL, DenoiseParams
@@ -55,7 +55,7 @@ def denoise_mask(
     params: DenoiseParams,
     excluded: frozenset[int] = frozenset(),
 ) -> Mask:
-    """Return the denoised mask; the definition is in `amos_dask.kernels.denoise_slices`.
+    """Return the denoised mask; the definition is in `amos_dask.kernels.slice_denoise`.
 
     Parameters
     ----------

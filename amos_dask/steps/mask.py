@@ -13,7 +13,7 @@ from amos_dask import geometry
 from amos_dask.datasets import MaskGeometry
 from amos_dask.errors import BadMaskError, number_are
 from amos_dask.issues import Issue, make_issue
-from amos_dask.kernels import scale_to_float32
+from amos_dask.kernels.voxelwise import scale_to_float32
 from amos_dask.nifti import ImageInfo, ImageReader, LabelReader, Mask
 
 # Raised when what this step makes changes: samples made with an older one are made again.

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from amos_dask.issues import Issue, make_issue
-from amos_dask.kernels import count_labels, remap_labels
+from amos_dask.kernels.voxelwise import count_labels, remap_labels
 from amos_dask.labels import PROSTATE, UTERUS, LabelMap
 from amos_dask.metadata_forms import find_sex
 from amos_dask.nifti import Mask

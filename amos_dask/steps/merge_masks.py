@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from amos_dask.errors import BadMaskError, number_are, number_of
 from amos_dask.issues import Issue, make_issue
-from amos_dask.kernels import LabelSets
+from amos_dask.kernels.label_sets import LabelSets
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import ImageReader, LabelReader, Mask
 from amos_dask.records import Overlap

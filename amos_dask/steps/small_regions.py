@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels import label_components
+from amos_dask.kernels.components import label_components
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import Mask
 from amos_dask.records import Region, Regions

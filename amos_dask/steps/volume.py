@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.kernels import scale_to_float32
+from amos_dask.kernels.voxelwise import scale_to_float32
 from amos_dask.nifti import ImageInfo, ImageReader, ImageWriter, make_header, parse_header
 
 # Raised when what this step makes changes: samples made with an older one are made again.

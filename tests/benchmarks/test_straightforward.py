@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from amos_dask.kernels import denoise_slices
+from amos_dask.kernels.slice_denoise import denoise_slices
 from amos_dask.sample.make import make_sample
 from benchmarks import literal_denoise, straightforward, vectorised_denoise
 from benchmarks.floor import plan, run_floor

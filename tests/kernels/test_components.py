@@ -23,7 +23,7 @@ from strategies import (
     volumes,
 )
 
-from amos_dask.kernels import Components, label_components
+from amos_dask.kernels.components import Components, label_components
 
 Mask = NDArray[np.uint8]
 

@@ -27,7 +27,7 @@ from strategies import (
     random_threshold,
 )
 
-from amos_dask.kernels import denoise_slices
+from amos_dask.kernels.slice_denoise import denoise_slices
 
 Mask = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import JIT, examples
 
-from amos_dask.kernels import LabelSets
+from amos_dask.kernels.label_sets import LabelSets
 
 Bits = NDArray[np.bool_]
 

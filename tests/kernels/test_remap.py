@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from strategies import JIT, LAYOUTS, examples, layouts, random_volume, volumes
 
-from amos_dask.kernels import count_labels, remap_labels
+from amos_dask.kernels.voxelwise import count_labels, remap_labels
 
 Mask = NDArray[np.uint8]
 

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from strategies import JIT, examples
 
-from amos_dask.kernels import cast_to_labels, scale_to_float32
+from amos_dask.kernels.voxelwise import cast_to_labels, scale_to_float32
 
 RAW_DTYPES = [
     np.uint8,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from amos_dask.kernels import LOWEST_VALUE, N_VALUES, count_values
+from amos_dask.kernels.voxelwise import LOWEST_VALUE, N_VALUES, count_values
 from amos_dask.root.kept import KeptFiles
 from amos_dask.root.staging import Staging
 from amos_dask.steps import count_values as step
