@@ -14,10 +14,9 @@ from amos_dask.nifti.header import (
     make_header,
     parse_header,
 )
-from amos_dask.nifti.read import ImageReader, LabelReader, open_image, read_info
+from amos_dask.nifti.read import ImageReader, LabelReader, Mask, open_image, read_info
 from amos_dask.nifti.write import (
     ImageWriter,
-    Mask,
     mask_header,
     told_voxel_crc32,
     write_image,

@@ -74,7 +74,7 @@ def open_image(ref: FileRef, n_channels: int | None = 1) -> Iterator[ImageReader
         When it cannot be read, or not without SimpleITK, which is not there.
     """
     with ExitStack() as files:
-        pieces = _open(ref, files)
+        pieces, is_packed = _open(ref, files)
         read_header = read_itk_header if ref.is_itk else _read_nifti_header
         info, data, packing = read_header(ref, pieces, n_channels)
         has_trailing_bytes = False
@@ -83,18 +83,19 @@ def open_image(ref: FileRef, n_channels: int | None = 1) -> Iterator[ImageReader
                 raise UnreadableImageError("the header of an .hdr/.img pair whose .img is missing")
             has_trailing_bytes = _read_to_end(pieces)
             ref, data = ref.pair, b""
-            pieces = _open(ref, files)
+            pieces, is_packed = _open(ref, files)
         if packing:
-            pieces, data = gunzip(chain((data,), pieces), packing), b""
-        _require_to_hold(ref, info, pieces, is_packed=ref.is_gzip or bool(packing))
+            pieces, data, is_packed = gunzip(chain((data,), pieces), packing), b"", True
+        _require_to_hold(ref, info, pieces, is_packed=is_packed)
         image = ImageReader(info, data, pieces)
         image.has_trailing_bytes = has_trailing_bytes
         yield image
 
 
-def _open(ref: FileRef, files: ExitStack) -> Iterator[bytes]:
-    blocks = files.enter_context(closing(read_blocks(ref)))
-    return gunzip(blocks) if ref.is_gzip else blocks
+def _open(ref: FileRef, files: ExitStack) -> tuple[Iterator[bytes], bool]:
+    """Return a file's bytes, unpacked where its name says that they are packed, and whether."""
+    blocks, is_packed = files.enter_context(closing(read_blocks(ref))), ref.is_gzip
+    return (gunzip(blocks) if is_packed else blocks), is_packed
 
 
 def _read_nifti_header(ref: FileRef, pieces: Iterator[bytes], n_channels: int | None) -> Header:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from amos_dask.errors import ForeignFileError
 from amos_dask.issues import make_issue
 from amos_dask.records import SampleResult, Step, StepIssue
-from amos_dask.root.kept import InBlocks, KeptFiles
+from amos_dask.root.kept import KeptFiles
 from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
 from amos_dask.root.staging import Staging
 from amos_dask.sample.describe import amend_receipt, list_masks, make_receipt
-from amos_dask.sample.masks import Made, make_masks
+from amos_dask.sample.masks import Made, make_masks, stage_kept
 from amos_dask.sample.publish import (
     Publication,
     describe_edited_info,
@@ -27,10 +24,8 @@ from amos_dask.sample.publish import (
 )
 from amos_dask.sample.source import STAYS, ArchiveSource, EarlierOutputStaysError, OpenedScan
 from amos_dask.sample.todo import EVERY_STEP, SampleTask, may_keep_rest, summarise
-from amos_dask.steps.count_values import of_channel
 from amos_dask.steps.header_check import check_tail
 from amos_dask.steps.info_file import info_yaml
-from amos_dask.steps.pictures import pack_pictures
 from amos_dask.steps.volume import check_values, convert_volume, written_info
 
 
@@ -68,7 +63,7 @@ def make_sample(task: SampleTask) -> SampleResult:
         with Staging(publication.journal) as staging:
             made = _make(task, origin, earlier, staging)
             if not made.is_lost:
-                _stage_kept(task, made, staging, is_ours)
+                stage_kept(task, made, staging, is_ours=is_ours)
                 if earlier is not None and is_ours:
                     earlier = note_edit(receipts, earlier, *_find_edits(task, made, earlier))
                 publication.publish(staging, origin)
@@ -215,25 +210,6 @@ def _make_masks(
         kept = [known for known in made.mask_issues if known.issue.severity != "error"]
         stays = [replace(i, issue=replace(i.issue, action=STAYS)) for i in issues]
         made.mask_issues, made.stays = [*kept, *stays], True
-
-
-def _stage_kept(task: SampleTask, made: Made, staging: Staging, is_ours: bool) -> None:
-    """Stage what is kept beside the receipt."""
-    volumes, of_volume = list[Path](), dict[str, NDArray[Any] | InBlocks]()
-    if made.scan is not None and Output.VOLUME in task.outputs:  # else looked at when needed
-        volumes = list(staging.paths_for(task.target.volumes))
-        for channel, counter in enumerate(made.counters):
-            of_volume |= of_channel(counter.result().columns(), channel)
-        made.clock.lap("count values")
-        if made.taker is not None:
-            pictured = task.layout.dataset.pictured_channel
-            of_volume |= of_channel(pack_pictures(made.taker.result()), pictured)
-            made.clock.lap("pictures")
-    if made.wrote_mask:
-        mask, kept = staging.path_for(task.target.mask), KeptFiles(task.layout.restore)
-        if not is_ours and kept.read_difference(task.name, mask) is not None:
-            return  # the copied mask's, whose receipt lists it as it is
-        made.kept = kept.stage(staging, task.name, mask, made.difference, of_volume, volumes)
 
 
 def _find_kept(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from amos_dask.issues import Issue
 from amos_dask.labels import PROSTATE, UTERUS
@@ -19,12 +22,13 @@ from amos_dask.records import (
     StepIssue,
     find_difference,
 )
-from amos_dask.root.kept import KeptFiles
+from amos_dask.root.kept import InBlocks, KeptFiles
+from amos_dask.root.receipts import Output
 from amos_dask.root.staging import Staging
 from amos_dask.sample.publish import is_stale_mask
 from amos_dask.sample.source import ArchiveSource, FolderSource
 from amos_dask.sample.todo import SampleTask
-from amos_dask.steps.count_values import ValueCounter
+from amos_dask.steps.count_values import ValueCounter, of_channel
 from amos_dask.steps.denoise import check_vanished, denoise_mask, denoising_mark, is_denoised
 from amos_dask.steps.mask import FittedMask
 from amos_dask.steps.mask_labels import (
@@ -33,7 +37,7 @@ from amos_dask.steps.mask_labels import (
     labels_present,
     split_prostate_uterus,
 )
-from amos_dask.steps.pictures import PictureTaker
+from amos_dask.steps.pictures import PictureTaker, pack_pictures
 from amos_dask.steps.small_regions import find_small_regions
 from amos_dask.steps.volume import Watcher
 
@@ -316,3 +320,32 @@ def _wants_binary_masks(task: SampleTask, state: _State) -> bool:
 def _find_regions(task: SampleTask, state: _State, mask: Mask) -> Regions:
     thresholds, label_map = task.params.region_volume_thresh, task.params.label_map
     return find_small_regions(mask, state.info.spacing_mm, thresholds, label_map)
+
+
+def stage_kept(task: SampleTask, made: Made, staging: Staging, *, is_ours: bool) -> None:
+    """Stage what is kept beside the receipt.
+
+    Parameters
+    ----------
+    task, made : SampleTask, Made
+        The sample, and what became of it.
+    staging : Staging
+        Publishes it with the mask.
+    is_ours : bool
+        Whether the receipt is to speak for the mask.
+    """
+    volumes, of_volume = list[Path](), dict[str, NDArray[Any] | InBlocks]()
+    if made.scan is not None and Output.VOLUME in task.outputs:  # else looked at when needed
+        volumes = list(staging.paths_for(task.target.volumes))
+        for channel, counter in enumerate(made.counters):
+            of_volume |= of_channel(counter.result().columns(), channel)
+        made.clock.lap("count values")
+        if made.taker is not None:
+            pictured = task.layout.dataset.pictured_channel
+            of_volume |= of_channel(pack_pictures(made.taker.result()), pictured)
+            made.clock.lap("pictures")
+    if made.wrote_mask:
+        mask, kept = staging.path_for(task.target.mask), KeptFiles(task.layout.restore)
+        if not is_ours and kept.read_difference(task.name, mask) is not None:
+            return  # the copied mask's, whose receipt lists it as it is
+        made.kept = kept.stage(staging, task.name, mask, made.difference, of_volume, volumes)

@@ -34,41 +34,35 @@ def check_headers(sample: Sample) -> HeaderCheck:
         A row for each file, the volume first, and the issues found. An unreadable header gives a
         row without geometry and an ``error``.
     """
+    sample_id, n_channels, files = sample.sample_id, sample.n_channels_a_file, sample.files
     issues, rows = list[Issue](), list[FileHeader]()
     first: dict[Kind, ImageInfo | None] = {}
-    for kind, ref in sample.files:
+    for kind, ref in files:
+        info = None
+        try:
+            info = read_info(ref, n_channels if kind == "volume" else 1)
+        except (UnreadableImageError, InaccessibleFileError) as error:
+            issues.append(unreadable(sample, ref, kind, error))
         # What is odd about the first of several files, on one grid, is told of it alone.
-        info = _read(sample, ref, kind, issues, is_first=kind not in first)
-        volume = first.setdefault("volume", None) if kind == "mask" else None
+        is_first, volume = kind not in first, first.get("volume")
         first.setdefault(kind, info)
         row = _describe(ref, kind, info)
-        if volume is not None and info is not None:
+        if info is not None and row.orientation_to is None:
+            issues.append(bad_affine(sample_id, ref.path, kind))
+        elif info is not None and is_first:
+            of = partial(make_issue, sample=sample_id, file=ref.path)
+            issues += [of(code, told, action=action) for code, told, action in _oddities(info)]
+        if kind == "mask" and volume is not None and info is not None:
             norm = geometry.difference_norm(info.affine, volume.affine)
             row = replace(row, diff_trans_f_norm=norm if np.isfinite(norm) else None)
         rows.append(row)
-    return HeaderCheck(sample.sample_id, tuple(rows), tuple(issues), RESULT_VERSION)
+    return HeaderCheck(sample_id, tuple(rows), tuple(issues), RESULT_VERSION)
 
 
 def unchecked_headers(sample: Sample) -> HeaderCheck:
     """Return what is known of headers that nobody could look at: rows without geometry."""
     rows = tuple(_describe(ref, kind, None) for kind, ref in sample.files)
     return HeaderCheck(sample.sample_id, rows, ())
-
-
-def _read(
-    sample: Sample, ref: FileRef, kind: Kind, issues: list[Issue], *, is_first: bool
-) -> ImageInfo | None:
-    try:
-        info = read_info(ref, sample.n_channels_a_file if kind == "volume" else 1)
-    except (UnreadableImageError, InaccessibleFileError) as error:
-        issues.append(unreadable(sample, ref, kind, error))
-        return None
-    if not geometry.is_usable(info.affine):
-        issues.append(bad_affine(sample.sample_id, ref.path, kind))
-    elif is_first:
-        of = partial(make_issue, sample=sample.sample_id, file=ref.path)
-        issues += [of(code, message, action=action) for code, message, action in _oddities(info)]
-    return info
 
 
 def unreadable(sample: Sample, ref: FileRef, kind: Kind, error: Exception) -> Issue:
