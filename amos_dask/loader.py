@@ -30,7 +30,7 @@ from amos_dask.root.layout import channel_columns
 from amos_dask.scans import find_scans
 from amos_dask.steps.header_check import require_same_grid
 from amos_dask.steps.mask import read_mask
-from amos_dask.steps.merge_masks import MaskMerger
+from amos_dask.steps.mask_labels import MaskMerger
 from amos_dask.steps.pictures import picture_slice
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from amos_dask.archive.listing import file_ref
 from amos_dask.file_refs import FileRef
 from amos_dask.nifti import ImageInfo, mask_header, open_image, read_info, write_labels, write_mask
 from amos_dask.records import Overlap
-from amos_dask.steps.merge_masks import MaskMerger
+from amos_dask.steps.mask_labels import MaskMerger
 from benchmarks.harness import (
     Claim,
     Comparison,

@@ -28,9 +28,8 @@ from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt,
 from amos_dask.sample.masks import Made
 from amos_dask.sample.source import CANNOT_BE_READ, ArchiveSource, FolderSource, OpenedMask
 from amos_dask.sample.todo import EVERY_STEP, SampleTask, denoised_otherwise, made_with
-from amos_dask.steps.denoise import is_denoised
+from amos_dask.steps.denoise import find_small_regions, is_denoised
 from amos_dask.steps.mask_labels import check_labels, labels_present
-from amos_dask.steps.small_regions import find_small_regions
 
 INCONSISTENT = "inconsistent"
 

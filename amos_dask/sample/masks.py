@@ -29,7 +29,13 @@ from amos_dask.sample.publish import is_stale_mask
 from amos_dask.sample.source import ArchiveSource, FolderSource
 from amos_dask.sample.todo import SampleTask
 from amos_dask.steps.count_values import ValueCounter, of_channel
-from amos_dask.steps.denoise import check_vanished, denoise_mask, denoising_mark, is_denoised
+from amos_dask.steps.denoise import (
+    check_vanished,
+    denoise_mask,
+    denoising_mark,
+    find_small_regions,
+    is_denoised,
+)
 from amos_dask.steps.mask import FittedMask
 from amos_dask.steps.mask_labels import (
     check_labels,
@@ -38,7 +44,6 @@ from amos_dask.steps.mask_labels import (
     split_prostate_uterus,
 )
 from amos_dask.steps.pictures import PictureTaker, pack_pictures
-from amos_dask.steps.small_regions import find_small_regions
 from amos_dask.steps.volume import Watcher
 
 # What is done with a mask that was edited by hand.

@@ -23,7 +23,7 @@ from amos_dask.sample.publish import can_take_up
 from amos_dask.sample.source import CANNOT_BE_READ
 from amos_dask.steps.header_check import check_headers, check_tail, require_same_grid, unreadable
 from amos_dask.steps.mask import check_pair, read_mask
-from amos_dask.steps.merge_masks import MaskMerger
+from amos_dask.steps.mask_labels import MaskMerger
 
 _CODES = {
     Change.GONE: "missing_output",

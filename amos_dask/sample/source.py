@@ -37,7 +37,7 @@ from amos_dask.steps.mask import (
     measure_fits,
     read_mask,
 )
-from amos_dask.steps.merge_masks import MaskMerger, check_overlaps
+from amos_dask.steps.mask_labels import MaskMerger, check_overlaps
 from amos_dask.steps.volume import Watcher
 
 CANNOT_BE_READ = (UnreadableImageError, InaccessibleFileError)

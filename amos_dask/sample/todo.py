@@ -22,8 +22,6 @@ from amos_dask.steps import (
     info_file,
     mask,
     mask_labels,
-    merge_masks,
-    small_regions,
     volume,
 )
 
@@ -44,7 +42,7 @@ _VOLUME_VERSIONS = [volume.RESULT_VERSION, info_file.RESULT_VERSION]
 _MASK_VERSIONS = [
     mask.RESULT_VERSION,
     mask_labels.SPLIT_VERSION,
-    small_regions.RESULT_VERSION,
+    denoise.REGIONS_VERSION,
     denoise.RESULT_VERSION,
     mask_labels.BINARY_MASKS_VERSION,
 ]
@@ -52,7 +50,7 @@ _EDITED_VERSIONS = [
     "edited",
     mask.RESULT_VERSION,
     mask.EDITED_VERSION,
-    small_regions.RESULT_VERSION,
+    denoise.REGIONS_VERSION,
     mask_labels.BINARY_MASKS_VERSION,
 ]
 
@@ -246,7 +244,7 @@ def made_with(params: Params, edited: Collection[Edit] = ()) -> Mapping[Output, 
     if dataset.label_values:
         versions.append([list(pair) for pair in sorted(dataset.label_values.items())])
     if dataset.has_label_files:
-        versions.append([merge_masks.RESULT_VERSION, *dataset.painting_order])
+        versions.append([mask_labels.MERGE_VERSION, *dataset.painting_order])
     labels = [list(entry) for entry in params.label_map.entries]
     masks = [versions, labels, _denoised_with(params)]
     if Edit.MASK in edited:

@@ -27,7 +27,6 @@ from amos_dask.steps import (
     info_file,
     mask,
     mask_labels,
-    small_regions,
     volume,
 )
 
@@ -317,7 +316,7 @@ def test_every_step_of_a_sample_has_its_version_in_the_receipt() -> None:
     assert known[Output.MASKS][0] == [
         mask.RESULT_VERSION,
         mask_labels.SPLIT_VERSION,
-        small_regions.RESULT_VERSION,
+        denoise.REGIONS_VERSION,
         denoise.RESULT_VERSION,
         mask_labels.BINARY_MASKS_VERSION,
     ]

@@ -20,7 +20,7 @@ from amos_dask.errors import BadMaskError, UnreadableImageError
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import open_image
 from amos_dask.records import Overlap
-from amos_dask.steps.merge_masks import MaskMerger, MergedMask, check_overlaps
+from amos_dask.steps.mask_labels import MaskMerger, MergedMask, check_overlaps
 
 Array = NDArray[Any]
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from amos_dask.datasets import AMOS22
 from amos_dask.labels import LabelMap
 from amos_dask.records import Region
-from amos_dask.steps.small_regions import find_small_regions, round_half_even
+from amos_dask.steps.denoise import find_small_regions, round_half_even
 
 Mask = NDArray[np.uint8]
 
