@@ -24,7 +24,7 @@ _HOMES = {
         "dry_run": "plan_run",
         "verify": "verify",
         "demo": "demo",
-        "known_datasets": "list_datasets dataset_yaml",
+        "datasets": "list_datasets dataset_yaml",
         "statistics.stats": "stats",
         "report.make_report": "make_report",
         "commands.organise": "archive_manifest confirm_pairs dataset_manifest",
@@ -61,6 +61,8 @@ if TYPE_CHECKING:  # what type checkers see; `as` says that it is for others
     from amos_dask.commands.single_steps import restore as restore
     from amos_dask.commands.single_steps import small_regions as small_regions
     from amos_dask.commands.single_steps import split_prostate_uterus as split_prostate_uterus
+    from amos_dask.datasets import dataset_yaml as dataset_yaml
+    from amos_dask.datasets import list_datasets as list_datasets
     from amos_dask.demo import demo as demo
     from amos_dask.download import download as download
     from amos_dask.dry_run import plan_run as plan_run
@@ -71,8 +73,6 @@ if TYPE_CHECKING:  # what type checkers see; `as` says that it is for others
     from amos_dask.export.programs import export_monai as export_monai
     from amos_dask.export.programs import export_nnunet as export_nnunet
     from amos_dask.issues import Issue as Issue
-    from amos_dask.known_datasets import dataset_yaml as dataset_yaml
-    from amos_dask.known_datasets import list_datasets as list_datasets
     from amos_dask.leaks import leaks as leaks
     from amos_dask.loader import AMOS as AMOS
     from amos_dask.phantom import write_archive as write_archive

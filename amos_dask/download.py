@@ -12,13 +12,13 @@ from pathlib import Path
 from time import sleep
 from urllib.parse import quote, urlsplit
 
-from amos_dask.archive.locations import shown
-from amos_dask.archive.published import read_md5
 from amos_dask.archive.recognise import require_outside_archives
+from amos_dask.archive.sources import read_md5
 from amos_dask.datasets import DEFAULT, DatasetDefinition, PublishedFile, find_definition
 from amos_dask.engine.events import BytesDone, Listener, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.engine.session import open_session
 from amos_dask.errors import AmosDaskError, ArchiveError, number_of, raise_on_sigterm
+from amos_dask.file_refs import shown
 from amos_dask.results import CommandResult
 from amos_dask.root.layout import absolute
 from amos_dask.root.staging import require_room

@@ -1,9 +1,13 @@
-"""References to files: on disk, at a URL, or members of a zip or tar at either."""
+"""References to files on disk, at a URL, in a zip or tar; what a path or URL tells of itself."""
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 # MetaImage and NRRD, whose headers SimpleITK reads.
 ITK_ENDINGS = (".mha", ".mhd", ".nrrd")
@@ -14,6 +18,10 @@ NEEDS_SIMPLEITK = (
 # How the name of an image ends, or of one of a pair; of forms that cannot be read as well.
 IMAGE_ENDING = r"\.(?:(?:nii|hdr|img)(?:\.gz)?|mha|mhd|nrrd)"
 IMAGE = re.compile(IMAGE_ENDING + "$")
+# Packed as a whole, or one part of a zip.
+_OTHER_FILE = re.compile(r"\.(tar\.\w+|t[gbx]z2?|gz|bz2|xz|zst|7z|rar|z\d\d+|zip\.\d{3,})$")
+# What would break a line, or a worksheet, in which a name is shown.
+_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +68,58 @@ class FileRef:
     def n_bytes(self) -> int:
         """Bytes of the file, and of the one that it is a pair with."""
         return self.size + (self.pair.size if self.pair is not None else 0)
+
+
+def is_url(location: str) -> bool:
+    """Return whether the location is a URL rather than a path."""
+    return "://" in location
+
+
+def is_zip(location: str) -> bool:
+    """Return whether the location names a zip file."""
+    return _path(location).endswith(".zip")
+
+
+def is_one_file(location: str) -> bool:
+    """Return whether the location names an archive that is one file, a zip or a tar."""
+    return _path(location).endswith((".zip", ".tar"))
+
+
+def is_other_file(location: str) -> bool:
+    """Return whether the location names what may hold an archive but is not read in place."""
+    return _OTHER_FILE.search(_path(location)) is not None
+
+
+def _path(location: str) -> str:
+    return (urlsplit(location).path if is_url(location) else location).lower()
+
+
+def shown_name(name: str) -> str:
+    """Return a file's name without the characters that cannot be shown."""
+    return _UNSHOWABLE.sub("\ufffd", name)
+
+
+def file_name(location: str) -> str:
+    """Return the last part of a path or URL, as it may be shown."""
+    return shown(location).rpartition("/")[2]
+
+
+def shown(location: str) -> str:
+    """Return a path or URL as it may be shown and kept.
+
+    The secrets of a URL stand before ``@`` or behind ``?``.
+    """
+    scheme, separator, rest = location.partition("://")
+    return scheme + separator + re.sub(r"^[^/]*@", "", re.split(r"[?#]", rest, maxsplit=1)[0])
+
+
+def file_ref(path: Path, shown_as: str) -> FileRef:
+    """Return the reference to a local file; size 0 where it cannot be examined."""
+    try:
+        status = path.stat()
+        size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    except OSError:
+        size = 0
+    # Names that are not UTF-8 stay as they are on disk and are shown as far as they can be.
+    shown_as = os.fsencode(shown_as).decode("utf-8", "replace")
+    return FileRef(path=shown_name(shown_as), location=str(path.absolute()), size=size)

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from amos_dask.errors import LabelMapError
-from amos_dask.strict_yaml import read_yaml
+from amos_dask.handwritten import read_yaml
 
 BACKGROUND = 0
 PROSTATE = 15

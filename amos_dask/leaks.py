@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.archive.listing import file_ref
 from amos_dask.engine.events import Listener
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError, number_of
+from amos_dask.file_refs import file_ref
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.nifti import ImageInfo, ImageReader, open_image, told_voxel_crc32
 from amos_dask.records import SampleRecord, Step, StepResult, by_number

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amos_dask import geometry
-from amos_dask.archive.locations import shown
 from amos_dask.datasets import DEFAULT, METADATA_FIELDS, find_definition
 from amos_dask.errors import (
     AmosDaskError,
@@ -23,7 +22,7 @@ from amos_dask.errors import (
     InaccessibleFileError,
     UnreadableImageError,
 )
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, shown
 from amos_dask.nifti import ImageInfo, Mask, open_image, read_info
 from amos_dask.records import UNDEFINED, Sample
 from amos_dask.root.layout import channel_columns

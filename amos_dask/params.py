@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from amos_dask.csv_text import find_delimiter, is_about_delimiter, read_text
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import AmosDaskError, ExclusionsError
+from amos_dask.handwritten import find_delimiter, is_about_delimiter, read_text
 from amos_dask.labels import BACKGROUND, LabelMap, label_key
 
 

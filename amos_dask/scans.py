@@ -9,12 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from amos_dask.archive.discover import discover, new_sample
-from amos_dask.archive.listing import file_ref, list_beside, list_files
-from amos_dask.archive.locations import file_name, is_one_file, is_url
+from amos_dask.archive.listing import list_beside, list_files
 from amos_dask.archive.metadata import MetadataTable, Rows, read_metadata
 from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition
 from amos_dask.errors import ArchiveError, ManifestError
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, file_name, file_ref, is_one_file, is_url
 from amos_dask.records import Metadata, Sample, by_number
 from amos_dask.root.layout import (
     MANIFEST_SHEET,

@@ -19,12 +19,12 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3 import exceptions as faults
 
-from amos_dask.archive.locations import shown
-from amos_dask.archive.published import read_md5
 from amos_dask.archive.remote import PASSING_STATUSES, scrubbed
+from amos_dask.archive.sources import read_md5
 from amos_dask.datasets import PublishedFile
 from amos_dask.engine.events import BytesDone, Listener, Notice, Severity
 from amos_dask.errors import AmosDaskError, ArchiveError
+from amos_dask.file_refs import shown
 from amos_dask.root.staging import flush_to_disk, remove_if_empty, require_room
 
 TIMEOUT_SECONDS = 30.0  # that a server may be silent

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.archive.discover import discover
-from amos_dask.archive.locations import file_name, is_url, is_zip, shown
-from amos_dask.archive.published import compare_with_published, describe_progress
+from amos_dask.archive.sources import compare_with_published, describe_progress
 from amos_dask.datasets import DEFAULT, DatasetDefinition, PublishedFile, find_definition
 from amos_dask.engine.events import BytesDone, Listener
 from amos_dask.engine.session import Session, open_session
@@ -29,6 +28,7 @@ from amos_dask.errors import (
     raise_on_sigterm,
 )
 from amos_dask.export.verify_export import find_exports_at, verify_exports, with_outdated_exports
+from amos_dask.file_refs import file_name, is_url, is_zip, shown
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.params import Params
 from amos_dask.records import by_number

@@ -14,8 +14,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.archive.listing import file_ref
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, file_ref
 from amos_dask.nifti import ImageInfo, mask_header, open_image, read_info, write_labels, write_mask
 from amos_dask.records import Overlap
 from amos_dask.steps.mask_labels import MaskMerger

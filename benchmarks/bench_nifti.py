@@ -15,8 +15,8 @@ import numpy as np
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
-from amos_dask.archive.listing import file_ref, list_files
-from amos_dask.file_refs import FileRef
+from amos_dask.archive.listing import list_files
+from amos_dask.file_refs import FileRef, file_ref
 from amos_dask.nifti import make_header, open_image, read_info, write_image
 from amos_dask.records import Metadata, Sample
 from amos_dask.steps.header_check import check_headers

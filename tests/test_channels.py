@@ -17,14 +17,14 @@ from roots import assert_same, contents, program, report_data, truncate, voxels
 
 import amos_dask
 from amos_dask.archive.discover import discover
-from amos_dask.archive.listing import file_ref
 from amos_dask.datasets import find_definition
+from amos_dask.file_refs import file_ref
+from amos_dask.handwritten import dump_yaml
 from amos_dask.records import FileHeader, HeaderCheck, SampleRecord
 from amos_dask.root.layout import Layout
 from amos_dask.root.receipts import EVERY_OUTPUT, Output, Receipts
 from amos_dask.sample.soundness import verify_sample
 from amos_dask.sample.todo import ScanSize, find_misread, largest_scan_bytes, seconds_a_voxel
-from amos_dask.strict_yaml import dump_yaml
 from amos_dask.tables.workbook import read_sheet
 
 CHANNELS = ("t1n", "t1c", "t2w", "t2f")

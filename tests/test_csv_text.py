@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amos_dask.csv_text import Decoded, decode, find_delimiter, split_rows
+from amos_dask.handwritten import Decoded, decode, find_delimiter, split_rows
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 

@@ -17,7 +17,7 @@ from roots import assert_same, contents, issues, voxels
 
 import amos_dask
 from amos_dask.datasets import find_definition
-from amos_dask.strict_yaml import dump_yaml
+from amos_dask.handwritten import dump_yaml
 
 DENOISE: dict[str, Any] = {
     "kernel_size": (3, 3),

@@ -20,7 +20,7 @@ import amos_dask
 from amos_dask import AmosDaskError, transfer
 from amos_dask.cli import main
 from amos_dask.datasets import PACKAGED, find_definition
-from amos_dask.strict_yaml import dump_yaml
+from amos_dask.handwritten import dump_yaml
 
 QUICK: dict[str, Any] = {"statistics": False, "report": False, "progress": "none"}
 

@@ -36,7 +36,7 @@ from roots import assert_same, contents, errors, issues, program, snapshot, tabl
 
 import amos_dask
 from amos_dask.datasets import find_definition
-from amos_dask.strict_yaml import dump_yaml
+from amos_dask.handwritten import dump_yaml
 
 AREA, KERNEL, HALF_EDGE = 40.0, (3, 3), 2
 DENOISE: dict[str, Any] = {

@@ -18,8 +18,8 @@ PACKAGE = Path(amos_dask.__file__).parent
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FACADE = "__init__"
 VOCABULARY = {
-    *("errors", "labels", "datasets", "issues", "geometry", "records", "params"),
-    *("metadata_forms", "csv_text", "file_refs"),
+    *("errors", "handwritten", "labels", "datasets", "issues", "geometry", "file_refs"),
+    *("records", "params"),
 }
 
 # Library -> the only rooms that may import it.
@@ -41,7 +41,7 @@ LIBRARY_ROOMS = {
     "scipy": {"export"},
     "zarr": {"export"},
     "PIL": {"steps"},
-    "charset_normalizer": {"csv_text"},
+    "charset_normalizer": {"handwritten"},
     "pydantic": {"datasets", "root"},
 }
 HEAVY = ("numpy", "pandas", "dask", "distributed", "nibabel", "numba", "openpyxl")

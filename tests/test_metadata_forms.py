@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amos_dask.metadata_forms import Order, find_days, find_sex, read_dates, read_sexes
+from amos_dask.handwritten import Order, find_days, find_sex, read_dates, read_sexes
 
 quick = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 DAY = "19710805"

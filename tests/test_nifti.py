@@ -24,9 +24,8 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
-from amos_dask.archive.listing import file_ref
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, file_ref
 from amos_dask.nifti import (
     ImageInfo,
     ImageWriter,

@@ -36,9 +36,9 @@ from test_nifti import (
 )
 
 from amos_dask.archive import sources
-from amos_dask.archive.listing import file_ref, list_files
+from amos_dask.archive.listing import list_files
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, file_ref
 from amos_dask.leaks import voxel_sha256
 from amos_dask.nifti import ImageInfo, ImageReader, open_image, read_info
 from amos_dask.phantom import Archive

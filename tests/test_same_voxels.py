@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from amos_dask.archive.listing import file_ref
+from amos_dask.file_refs import file_ref
 from amos_dask.leaks import (
     Volume,
     checksum_voxels,

@@ -24,7 +24,7 @@ from samples import discover_one
 
 import amos_dask
 from amos_dask import AmosDaskError, CommandResult, Selection
-from amos_dask.archive import published
+from amos_dask.archive import sources
 from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import BytesDone, Event
 from amos_dask.nifti import ImageReader
@@ -364,7 +364,7 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
         definition = replace(AMOS22, published_zip=ours)
         home = sys.modules["amos_dask.verify"]
         monkeypatch.setattr(home, "layout_for", lambda root, _: Layout(root, definition))
-        monkeypatch.setattr(published, "BLOCK_BYTES", 1000)
+        monkeypatch.setattr(sources, "MD5_BLOCK_BYTES", 1000)
 
     return make
 
@@ -413,7 +413,7 @@ def test_a_download_that_goes_on_is_not_read(
     data = zipped.read_bytes()
     publish(data)
     zipped.write_bytes(data[: len(data) // 4])
-    monkeypatch.setattr(published, "read_md5", None)
+    monkeypatch.setattr(sources, "read_md5", None)
     result = verify(zipped, md5=True)
     assert errors(result) == {("incomplete_download", "", "amos22.zip")}
     assert "(24 %)" in result.issues[0].message or "(25 %)" in result.issues[0].message

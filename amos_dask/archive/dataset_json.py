@@ -10,15 +10,14 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from amos_dask.archive.locations import file_name
 from amos_dask.archive.sources import read_bytes
 from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, make_definition
 from amos_dask.errors import ArchiveError, DatasetError, InaccessibleFileError, UnreadableImageError
-from amos_dask.file_refs import ITK_ENDINGS, FileRef
+from amos_dask.file_refs import ITK_ENDINGS, FileRef, file_name
+from amos_dask.handwritten import parse_yaml
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import label_key
 from amos_dask.records import by_number
-from amos_dask.strict_yaml import parse_yaml
 
 _LARGEST_JSON = 8 << 20
 _UNUSABLE = (UnreadableImageError, InaccessibleFileError, ValueError, RecursionError)

@@ -11,15 +11,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from amos_dask.archive.dataset_json import complete_definition, find_subsets, read_subset_lists
-from amos_dask.archive.listing import file_ref, list_all, list_beside
-from amos_dask.archive.locations import file_name, is_url, shown
+from amos_dask.archive.listing import (
+    Files,
+    Names,
+    find_dataset_json,
+    list_all,
+    list_beside,
+    sort_names,
+)
 from amos_dask.archive.metadata import MetadataTable, read_metadata
-from amos_dask.archive.names import Files, Names, find_dataset_json, sort_names
 from amos_dask.archive.recognise import CONVERT_DICOM, find_annex_link, is_dicom
 from amos_dask.archive.sources import read_blocks
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
-from amos_dask.file_refs import NEEDS_SIMPLEITK, FileRef
+from amos_dask.file_refs import NEEDS_SIMPLEITK, FileRef, file_name, file_ref, is_url, shown
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import UNDEFINED, Metadata, Sample, by_number
 

@@ -1,18 +1,26 @@
-"""Which files there are: in a folder, in a zip or tar, or at a URL of any."""
+"""Which files there are, in a folder, zip or tar or at a URL, and what their names mean."""
 
 from __future__ import annotations
 
 import os
-import stat
+import re
 import zipfile
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 from amos_dask.archive import remote
-from amos_dask.archive.locations import (
+from amos_dask.archive.packed import list_tar, list_zip
+from amos_dask.archive.recognise import CONVERT_DICOM, HEAD_BYTES, find_annex_link, find_other_form
+from amos_dask.archive.sources import open_archive, open_location
+from amos_dask.datasets import DatasetDefinition, Kind, ScanFile, fits
+from amos_dask.errors import ArchiveError, DamagedArchiveError, number_of
+from amos_dask.file_refs import (
+    IMAGE,
+    FileRef,
     file_name,
+    file_ref,
     is_one_file,
     is_other_file,
     is_url,
@@ -20,16 +28,23 @@ from amos_dask.archive.locations import (
     shown,
     shown_name,
 )
-from amos_dask.archive.recognise import HEAD_BYTES, find_annex_link, find_other_form
-from amos_dask.archive.sources import open_archive, open_location
-from amos_dask.archive.tars import list_tar
-from amos_dask.archive.zips import list_zip
-from amos_dask.errors import ArchiveError, DamagedArchiveError
-from amos_dask.file_refs import FileRef
+from amos_dask.issues import Issue, make_issue
 
 # Links can give a folder more names than anyone could list.
 _MOST_NAMES_OF_A_FOLDER = 32
 _A_FILE = "a file, and an archive is a folder, a .zip or a .tar"
+_DATASET_JSON = "dataset.json"
+# A header -> what the file may be called that holds its voxels.
+_PAIRS = (
+    (re.compile(r"\.hdr((?:\.gz)?)$"), (r".img\1",)),
+    (re.compile(r"\.mhd$"), (".raw", ".zraw")),
+)
+_DICOM = re.compile(r"\.(?:dcm|dicom|ima)$|^dicomdir$", re.IGNORECASE)
+_JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_JUNK_SUFFIXES = (".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".filepart")
+_EXPECTED_NAMES = (_DATASET_JSON, "readme.md", "readme.txt", "readme", "license", "license.txt")
+# Kind and channel or label (see `ScanFile`) -> file, of one scan.
+Files = Mapping[tuple[Kind, int], FileRef]
 
 
 def list_all(locations: Sequence[str]) -> list[FileRef]:
@@ -136,26 +151,12 @@ def list_beside(location: str) -> list[FileRef]:
     return [file_ref(path, path.name) for path in beside]
 
 
-def file_ref(path: Path, shown_as: str) -> FileRef:
-    """Return the reference to a local file; size 0 where it cannot be examined."""
-    try:
-        status = path.stat()
-        size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    except OSError:
-        size = 0
-    # Names that are not UTF-8 stay as they are on disk and are shown as far as they can be.
-    shown_as = os.fsencode(shown_as).decode("utf-8", "replace")
-    return FileRef(path=shown_name(shown_as), location=str(path.absolute()), size=size)
-
-
 def _list_one_file(location: str) -> list[FileRef]:
     """List a zip or a tar."""
-    etag, form, part, read = None, "tar", "tar's headers", list_tar
-    if is_zip(location):
-        form, part, read = "zip", "zip's directory", list_zip
-    with open_archive(location, form) as file:
+    etag, place = None, location if is_url(location) else str(Path(location).absolute())
+    with open_archive(location) as file:
         try:
-            found = read(file, location if is_url(location) else str(Path(location).absolute()))
+            found = list_zip(file, place) if is_zip(location) else list_tar(file, place)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             if isinstance(error, OSError):
                 raise
@@ -163,9 +164,143 @@ def _list_one_file(location: str) -> list[FileRef]:
                 raise error.__context__ from None
             if what := _find_form(location):
                 raise ArchiveError(f"{shown(location)}: {what}.") from error
+            part = "zip's directory" if is_zip(location) else "tar's headers"
             raise DamagedArchiveError(
                 f"{shown(location)}: the {part} cannot be read ({error}); download it again."
             ) from error
-        if is_url(location) and form == "tar":  # which has no checksums of its files
+        if is_url(location) and not is_zip(location):  # which has no checksums of its files
             etag = remote.find_etag(location)
     return [replace(ref, path=shown_name(ref.path), etag=etag) for ref in found]
+
+
+@dataclass
+class Names:
+    """The archive's files by what their names say."""
+
+    definition: DatasetDefinition
+    scans: dict[str, dict[tuple[Kind, int], FileRef]] = field(default_factory=dict)  # by seq
+    subsets: dict[str, str] = field(default_factory=dict)  # by seq, as folder or number tell them
+    dataset_json: FileRef | None = None
+    subset_lists: FileRef | None = None
+    metadata: FileRef | None = None
+    dicom: list[str] = field(default_factory=list)  # paths of DICOM files, by their names
+    issues: list[Issue] = field(default_factory=list)
+
+    def say(
+        self, code: str, message: str, *, sample: str = "", file: str = "", action: str = ""
+    ) -> None:
+        """Add an issue, with the catalogue's severity."""
+        self.issues.append(make_issue(code, message, sample=sample, file=file, action=action))
+
+
+def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names:
+    """Sort an archive's files by what their names say."""
+    names, junk, files = Names(definition), Counter[str](), list(files)
+    pairs = _find_pairs(files)
+    of_pairs = {ref.path for ref in pairs.values()}
+    official_csv = "" if definition.metadata is None else definition.metadata.official_file
+
+    def precedence(ref: FileRef) -> tuple[bool, bool, int, str]:
+        """Return what comes first where several files stand for one thing.
+
+        Images of the form that can be read, and the official csv; then shallow paths: of two
+        dataset.json the outer one is the archive's.
+        """
+        is_official = ref.path.rpartition("/")[2] == official_csv
+        return not ref.path.endswith(".nii.gz"), not is_official, ref.path.count("/"), ref.path
+
+    for ref in sorted(files, key=precedence):
+        path = PurePosixPath(ref.path)
+        if what := _junk(path):
+            junk[what] += 1
+        elif path.is_absolute() or ".." in path.parts:  # only zips can hold such names
+            _leave_out(names, ref, "its name leads outside the archive")
+        elif ref.path in of_pairs:
+            continue  # goes with its header
+        elif found := definition.scan_file(path):
+            _take_scan(names, replace(ref, pair=pairs.get(ref.path)), found)
+        else:
+            _take_other(names, ref, path)
+    if junk:
+        found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
+        message = f"{number_of(junk.total(), 'file')}: {found_junk}"
+        names.say("junk_ignored", message, action="ignored")
+    if names.dicom and names.scans:
+        message, action = number_of(len(names.dicom), "DICOM file"), f"ignored; {CONVERT_DICOM}"
+        names.say("unexpected_file", f"first of {message}", file=names.dicom[0], action=action)
+    return names
+
+
+def _find_pairs(files: Iterable[FileRef]) -> dict[str, FileRef]:
+    """Return path of a header -> the file that holds its voxels."""
+    by_path = {ref.path: ref for ref in files}
+    voxels = (
+        (path, ending.sub(other, path))
+        for ending, others in _PAIRS
+        for other in reversed(others)  # so that the first counts
+        for path in by_path
+        if ending.search(path)
+    )
+    return {path: by_path[other] for path, other in voxels if other in by_path}
+
+
+def find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:
+    """Return the outermost files named ``dataset.json``; junk does not count."""
+    paths = ((PurePosixPath(ref.path), ref) for ref in files)
+    found = [ref for path, ref in paths if path.name == _DATASET_JSON and not _junk(path)]
+    depth = min((ref.path.count("/") for ref in found), default=0)
+    return [ref for ref in found if ref.path.count("/") == depth]
+
+
+def _junk(path: PurePosixPath) -> str | None:
+    if "__MACOSX" in path.parts:
+        return "in __MACOSX"
+    if path.name.startswith("._"):
+        return "named ._*"
+    if path.name in _JUNK_NAMES:
+        return path.name
+    if path.name.lower().endswith(_JUNK_SUFFIXES):
+        return "of a partial download"
+    return None
+
+
+def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
+    taken = names.scans.setdefault(found.seq, {}).setdefault((found.kind, found.part), ref)
+    if taken is not ref:
+        names.say(
+            "duplicate_file",
+            f"a second {found.kind} beside {taken.path}",
+            sample=names.definition.sample_id(found.seq),
+            file=ref.path,
+            action=f"{taken.path} used",
+        )
+    elif found.subset and (found.kind == "volume" or found.seq not in names.subsets):
+        names.subsets[found.seq] = found.subset  # the volume's folder decides
+
+
+def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
+    definition, name = names.definition, path.name
+    form, lists = definition.metadata, definition.subset_lists
+    if definition.dataset_json and name == _DATASET_JSON:
+        first = names.dataset_json = names.dataset_json or ref
+    elif lists and fits(lists, path):
+        first = names.subset_lists = names.subset_lists or ref
+    elif form is not None and form.is_name_of(name):
+        first = names.metadata = names.metadata or ref
+    elif name.lower() in _EXPECTED_NAMES or any(fits(it, path) for it in definition.other_files):
+        return
+    elif _DICOM.search(name):
+        names.dicom.append(ref.path)
+        return
+    else:
+        why = f"not a file of {definition.name}"
+        if IMAGE.search(name) and not definition.has_numbers:
+            why += " by its name; ids are of letters, digits and - _ ."
+        _leave_out(names, ref, why)
+        return
+    if first is not ref:
+        _leave_out(names, ref, f"a second one beside {first.path}, which is read")
+
+
+def _leave_out(names: Names, ref: FileRef, why: str) -> None:
+    names.say("unexpected_file", why, file=ref.path, action="ignored")

@@ -17,12 +17,11 @@ from functools import partial
 from typing import Any
 
 from amos_dask.archive.sources import read_bytes
-from amos_dask.csv_text import decode, split_rows
 from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, number_seq
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.file_refs import FileRef
+from amos_dask.handwritten import Understood, decode, read_dates, read_sexes, split_rows
 from amos_dask.issues import Issue, make_issue
-from amos_dask.metadata_forms import Understood, read_dates, read_sexes
 from amos_dask.records import UNDEFINED, Metadata
 
 OFFSETS = ("auto", "0", "-1")

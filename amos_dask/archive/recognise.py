@@ -8,10 +8,10 @@ from collections.abc import Set
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from amos_dask.csv_text import BOMS
 from amos_dask.datasets import PACKAGED, DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError
 from amos_dask.file_refs import IMAGE
+from amos_dask.handwritten import BOMS
 
 # So much of a file's beginning is enough.
 HEAD_BYTES = 1 << 12

@@ -15,9 +15,8 @@ from functools import partial
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
-from amos_dask.archive.locations import shown, shown_name
 from amos_dask.errors import ArchiveError
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, shown, shown_name
 
 # So much more than is read is fetched and kept: a request costs more than its bytes.
 READ_AHEAD_BYTES = 1 << 14
@@ -213,7 +212,6 @@ class RemoteFile(io.RawIOBase):
 
 def _open(url: str, read_ahead_bytes: int) -> Any:
     filesystem, path = _connect(url)
-    filesystem.invalidate_cache(path)  # what an earlier run in this process has seen
     return filesystem.open(path, "rb", block_size=read_ahead_bytes, cache_type="readahead")
 
 
@@ -234,7 +232,6 @@ def _etag(entry: Mapping[str, Any]) -> str | None:
 def list_folder(url: str) -> list[FileRef]:
     """Return every file below a folder; `ArchiveError` when it cannot be listed."""
     filesystem, root = _connect(url)
-    filesystem.invalidate_cache()  # what an earlier run in this process has seen
     try:
         found = persist(partial(filesystem.find, root, detail=True))
     except OSError as error:
@@ -259,7 +256,6 @@ def list_beside(url: str) -> list[FileRef]:
     """
     filesystem, path = _connect(url)
     folder = path.rstrip("/").rpartition("/")[0]
-    filesystem.invalidate_cache()
     try:
         names = persist(partial(filesystem.ls, folder, detail=False))
     except TransientError as error:  # not "there is nothing": it would change the result
@@ -305,4 +301,5 @@ def _connect(url: str) -> tuple[Any, str]:
 
         timeout = {"timeout": ClientTimeout(**_HTTP_TIMEOUT_SECONDS)}
         filesystem.client_kwargs = {**timeout, **filesystem.client_kwargs}
+    filesystem.invalidate_cache()  # what an earlier run in this process has seen
     return filesystem, path

@@ -2,7 +2,8 @@
 
 Also what the ends of a file tell without unpacking it: its place in the zip, its length. Functions
 here that take a `FileRef` raise `InaccessibleFileError` where the file cannot be read, and
-`UnreadableImageError` where the zip or tar is damaged there, or holds no content of it.
+`UnreadableImageError` where the zip or tar is damaged there, or holds no content of it. A whole zip
+or tar is held against the published one: its size, its MD5.
 """
 
 from __future__ import annotations
@@ -15,19 +16,28 @@ import math
 import os
 import stat
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import BinaryIO, NamedTuple, cast
 
 from amos_dask.archive import remote
-from amos_dask.archive.locations import is_url, shown
+from amos_dask.archive.packed import (
+    FIRST_BYTES,
+    begin_gunzip,
+    find_member_fault,
+    find_start,
+    is_packed,
+    unpack_member,
+)
 from amos_dask.archive.recognise import find_annex_link, find_substitute
-from amos_dask.archive.unpacking import FIRST_BYTES, begin_gunzip
-from amos_dask.archive.zips import find_member_fault, find_start, is_packed, unpack_member
+from amos_dask.datasets import PublishedFile
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
-from amos_dask.file_refs import FileRef, ZipMember
+from amos_dask.file_refs import FileRef, ZipMember, file_name, is_url, is_zip, shown
+from amos_dask.issues import Issue, make_issue
 
 BLOCK_BYTES = 1 << 18
+MD5_BLOCK_BYTES = 1 << 24
 _LENGTH_BYTES = 4
 _TRAILER_BYTES = 8
 _MODULUS = 1 << 32  # of the length in a gzip trailer
@@ -58,8 +68,8 @@ def _open_file(path: str, flags: int) -> int:
 
 
 @contextmanager
-def open_archive(location: str, form: str) -> Iterator[BinaryIO]:
-    """Open an archive that is one file, a zip or tar as the form says.
+def open_archive(location: str) -> Iterator[BinaryIO]:
+    """Open an archive that is one file, a zip or a tar.
 
     Raises `ArchiveError` when it is not there, or cannot be read, in the ``with`` block as well.
     """
@@ -67,6 +77,7 @@ def open_archive(location: str, form: str) -> Iterator[BinaryIO]:
         with open_location(location) as file:
             yield file
     except FileNotFoundError as error:
+        form = "zip" if is_zip(location) else "tar"
         absent = error.strerror if is_url(location) else f"there is no such {form} file"
         raise ArchiveError(f"{shown(location)}: {find_annex_link(location) or absent}.") from error
     except OSError as error:
@@ -221,3 +232,51 @@ def _told_length(head: bytes) -> int | None:
         return None
     length: int = int(offset) + math.prod(sizes[:n_axes]) * n_bits // 8
     return length % _MODULUS
+
+
+def compare_with_published(
+    location: str, published: PublishedFile, tell: Callable[[int, int | None], None]
+) -> Issue | None:
+    """Return in what a zip or tar differs from the published one: in its size, else in its MD5.
+
+    Raises `ArchiveError` when it cannot be read.
+    """
+    issue = partial(make_issue, file=file_name(location))
+    if progress := describe_progress(location, published):
+        return issue("incomplete_download", progress)
+    with open_archive(location) as file:
+        md5 = read_md5(file, tell)
+    if md5 == published.md5:
+        return None
+    wrong = f"its MD5 is {md5}, published is {published.md5} at {published.where}"
+    return issue("wrong_checksum", wrong)
+
+
+def describe_progress(location: str, published: PublishedFile) -> str:
+    """Return how far the download of a zip or tar is, for people; empty where it may be complete.
+
+    Raises `ArchiveError` when it cannot be read.
+    """
+    with open_archive(location) as file:
+        n_bytes = count_bytes(file)
+    if n_bytes is None or n_bytes >= published.n_bytes - published.n_bytes_uncertain:
+        return ""
+    share = 100 * n_bytes // published.n_bytes
+    return (
+        f"holds {n_bytes / 1e9:.2f} of the published {published.n_bytes / 1e9:.1f} GB ({share} %); "
+        f"let the download from {published.where} go on"
+    )
+
+
+def read_md5(file: BinaryIO, tell: Callable[[int, int | None], None]) -> str:
+    """Return the MD5 of an open file.
+
+    After each block ``tell`` is told how many bytes were read, and of how many if that is known.
+    """
+    digest = hashlib.md5(usedforsecurity=False)  # what the publishers chose
+    n_read, n_bytes = 0, count_bytes(file)
+    while block := file.read(MD5_BLOCK_BYTES):
+        digest.update(block)
+        n_read += len(block)
+        tell(n_read, n_bytes)
+    return digest.hexdigest()

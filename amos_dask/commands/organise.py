@@ -10,8 +10,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from amos_dask.archive.discover import check_files, discover, new_sample
-from amos_dask.archive.listing import list_files
-from amos_dask.archive.names import sort_names
+from amos_dask.archive.listing import list_files, sort_names
 from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.commands.workplace import working_at
 from amos_dask.datasets import METADATA_FIELDS, SUBSETS, DatasetDefinition, Kind
@@ -19,7 +18,7 @@ from amos_dask.engine.events import Listener
 from amos_dask.engine.session import open_session
 from amos_dask.errors import InconsistentDatasetError, ManifestError, number_of
 from amos_dask.file_refs import FileRef
-from amos_dask.metadata_forms import find_sex
+from amos_dask.handwritten import find_sex
 from amos_dask.params import Params
 from amos_dask.plan import read_headers
 from amos_dask.records import UNDEFINED, Metadata, Sample, Step

@@ -1,4 +1,7 @@
-"""The record of what is particular about a dataset: a field for each key of its file."""
+"""The record of what is particular about a dataset, and which files are its scans and masks.
+
+The record has a field for each key of the dataset's file.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, with_config
@@ -15,101 +18,144 @@ from pydantic import AliasChoices, Field, with_config
 from amos_dask.datasets.forms import (
     EVERY_NUMBER,
     MODALITIES,
-    NEVER,
+    PLACEHOLDER,
     SUBSETS,
     Channels,
     Count,
     DatasetName,
-    FileName,
+    Kind,
     Labels,
     LabelValues,
     MaskGeometry,
-    Md5,
-    MetadataField,
+    MetadataFile,
     Modalities,
     Modality,
-    NamePattern,
+    Places,
     Prefix,
+    PublishedFile,
+    PublishedTasks,
     Subset,
     Subsets,
     Text,
-    name_pattern,
+    Unlabelled,
 )
-from amos_dask.datasets.places import ID, SEQ_DIGITS, FileRule, Kind, Places, ScanFile, make_rule
+from amos_dask.file_refs import IMAGE_ENDING
+from amos_dask.handwritten import dump_yaml
 from amos_dask.labels import LabelMap, label_key
-from amos_dask.strict_yaml import dump_yaml
 
 # What stands in a definition where the archive's own dataset.json is to be asked.
 FROM_DATASET_JSON = "from dataset.json"
 FROM_ARCHIVE = ("name", "prefix", "labels", "modality", "channels")
 WHOLE_FILE = "(the whole file)"  # no key of it
 _Key = TypeVar("_Key")
+_SEQ_DIGITS = 4  # at least, of a scan's number in its id
+# An id that is no number; it begins and ends as names of files may, on every system.
+_ID = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}?[A-Za-z0-9_-])?"
+# nnU-Net's names of images end in the channel's number.
+_CHANNEL_0 = r"(?:_0000)?"
 _NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?")
 
 
-@with_config(extra="forbid")
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file, such as the dataset's zip, as its publishers describe it."""
+class ScanFile(NamedTuple):
+    """What the path of a scan's file tells."""
 
-    where: Text  # the page it is downloaded from, or its own URL
-    md5: Md5 | None  # None when nobody tells
-    # Its size, 0 when nobody tells, and by how much that may be off: the page shows three digits.
-    n_bytes: Count = 0
-    n_bytes_uncertain: Count = 0
-    name: FileName = field(kw_only=True)
-
-    def fits(self, n_bytes: int) -> bool:
-        """Return whether a file of this size can be the published one."""
-        return not self.n_bytes or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain
+    seq: str  # the scan's number with at least four digits, or its id
+    kind: Kind
+    subset: Subset | None  # None where its place does not tell
+    part: int  # of a volume the channel, from 0; of a mask its only label, or 0 where it holds all
 
 
-@with_config(extra="forbid")
-@dataclass(frozen=True)
-class PublishedTasks:
-    """Files of which each is a dataset by itself, such as the tars of the Decathlon's tasks."""
+class FileRule(NamedTuple):
+    """Files of one kind and one subset."""
 
-    where: Text  # the URL below which they lie
-    md5: Mapping[FileName, Md5]
+    kind: Kind
+    subset: Subset | None  # None where something else tells it
+    place: str  # their folders and name, with placeholders
+    path: re.Pattern[str]  # as far as the place tells it
+    name: re.Pattern[str]  # alone
+    spellings: Mapping[str, int]  # what stands for {channel} or {label} -> channel or label
+    folder: str  # the innermost; empty for any, or where its name tells the scan
+    example: str  # such a file, for messages
+    n_literal: int  # how much of the place is spelled out
 
-    def choose(self, task: str) -> str | None:
-        """Return the file that is meant by such as ``liver``, ``3`` or ``Task03_Liver``."""
-        wanted = re.sub("^0+(?=.)", "", task.casefold())
-        for name in self.md5:
-            stem = name.casefold().rpartition(".")[0]
-            numbers = (found.lstrip("0") for found in re.findall(r"\d+", stem))
-            if wanted in (name.casefold(), stem, *stem.split("_"), *numbers):
-                return name
-        return None
+    def find(self, path: PurePosixPath) -> ScanFile | None:
+        """Return what a file is; None where it is none of these."""
+        return self.tell(self.path.fullmatch(_end(path, self.place)))
 
-
-@with_config(extra="forbid")
-@dataclass(frozen=True)
-class Unlabelled:
-    """Files of scans without labels, which lie beside the archive."""
-
-    published: tuple[Text, ...] = ()  # their names, as they are published
-    # Match the name of such a zip, whose first group is the modality, and of its metadata.
-    zips: NamePattern = NEVER
-    csvs: NamePattern = NEVER
-    damaged: frozenset[Count] = frozenset()  # scans whose published file is damaged
+    def tell(self, match: re.Match[str] | None) -> ScanFile | None:
+        """Return what a match of `path` or `name` tells; None where it does not tell the scan."""
+        told = match.groupdict() if match is not None else {}
+        if not told.keys() & {"number", "id"}:
+            return None
+        seq = told["id"] if "id" in told else number_seq(int(told["number"]))
+        part = self.spellings[told["part"]] if "part" in told else 0
+        return ScanFile(seq, self.kind, self.subset, part)
 
 
-@with_config(extra="forbid")
-@dataclass(frozen=True)
-class MetadataFile:
-    """The table that tells of the scans: a csv, tsv or xlsx file."""
+def fits(place: str, path: PurePosixPath) -> bool:
+    """Return whether a path ends as a place without placeholders says; ``*`` is no ``/``."""
+    return re.fullmatch(_literal(place), _end(path, place)) is not None
 
-    files: Text  # pattern of its name, with ``*``
-    id_column: Annotated[Text, Field(alias="id")]  # of the scans' numbers or ids
-    official_file: str = ""  # the name that is preferred where several files fit
-    columns: Mapping[MetadataField, Text] = field(default_factory=dict)  # field -> column
-    # Whether MR scan N may stand in row N - 1, as in AMOS22.
-    mr_rows_may_be_shifted: bool = False
 
-    def is_name_of(self, name: str) -> bool:
-        """Return whether a file name fits, in upper or lower case."""
-        return name_pattern(self.files).fullmatch(name) is not None
+def number_seq(number: int) -> str:
+    """Return how a scan's number is written in its id: with at least four digits."""
+    return f"{number:0{_SEQ_DIGITS}d}"
+
+
+def _make_rule(
+    kind: Kind,
+    subset: Subset | None,
+    place: str,
+    spellings: Mapping[str, int],
+    *,
+    prefix: str,
+    digits: int,
+) -> FileRule:
+    """Return what a place stands for; at least so many digits are in ``{number}``."""
+    place = place.replace("{prefix}", prefix)
+    folder, _, name = place.rpartition("/")
+    folder = folder.rpartition("/")[2]
+    part = "|".join(sorted(map(re.escape, spellings), key=len, reverse=True))
+    patterns = {"number": f"[0-9]{{{digits},9}}", "id": _ID, "channel": part, "label": part}
+    first = next(iter(spellings), "")
+    examples = {"number": "1".zfill(digits), "id": "case-1", "channel": first, "label": first}
+    # Forms of images that cannot be read match too: such a scan is an error and not a stray file.
+    ending = (_CHANNEL_0 if place.endswith("{number}") else "") + IMAGE_ENDING
+    return FileRule(
+        kind,
+        subset,
+        place,
+        re.compile(_pattern(place, patterns) + ending, re.ASCII),
+        re.compile(_pattern(name, patterns) + ending, re.ASCII),
+        spellings,
+        "" if "{" in folder else folder,
+        PLACEHOLDER.sub(lambda found: examples[found[1]], place) + ".nii.gz",
+        len(PLACEHOLDER.sub("", place).replace("*", "")),
+    )
+
+
+def _pattern(place: str, patterns: Mapping[str, str]) -> str:
+    """Return a pattern with a group for each placeholder, which is the same wherever it stands."""
+    pattern, known = "", set[str]()
+    for n, piece in enumerate(PLACEHOLDER.split(place)):  # every second is a placeholder's name
+        group = piece if piece in ("number", "id") else "part"
+        if n % 2 == 0:
+            pattern += _literal(piece)
+        elif group in known:
+            pattern += f"(?P={group})"
+        else:
+            pattern += f"(?P<{group}>{patterns[piece]})"
+            known.add(group)
+    return pattern
+
+
+def _end(path: PurePosixPath, place: str) -> str:
+    """Return as much of a path as a place tells."""
+    return "/".join(path.parts[-1 - place.count("/") :])
+
+
+def _literal(text: str) -> str:
+    return re.escape(text).replace(r"\*", "[^/]*")
 
 
 @with_config(extra="forbid")
@@ -232,7 +278,7 @@ class DatasetDefinition:
             ("mask", self.masks, labels),
         )
         return tuple(
-            make_rule(kind, subset, place, spellings, prefix=self.prefix, digits=self.digits)
+            _make_rule(kind, subset, place, spellings, prefix=self.prefix, digits=self.digits)
             for kind, places, spellings in of_kind
             for subset, each in places.items()
             for place in each
@@ -270,11 +316,9 @@ class DatasetDefinition:
             return labels
         if self.precedence == "earlier":
             return labels[::-1]
-        order = [label_key(name) for name in self.precedence]
+        order = {label_key(name): place for place, name in enumerate(self.precedence)}
         names = {label: label_key(name) for label, name in self.label_map.names().items()}
-        return tuple(
-            sorted(labels, key=lambda x: order.index(names[x]) if names[x] in order else -1)
-        )
+        return tuple(sorted(labels, key=lambda label: order.get(names[label], -1)))
 
     def not_denoised(self, label_map: LabelMap) -> tuple[int, ...]:
         """Return the labels that denoising leaves as they are, by a map of labels."""
@@ -310,9 +354,9 @@ class DatasetDefinition:
         """Return the seq of each of such texts; None for others."""
         bare = [text.removeprefix(f"{self.prefix}_") for text in texts]
         if not self.has_numbers:
-            return [text if re.fullmatch(ID, text) else None for text in bare]
+            return [text if re.fullmatch(_ID, text) else None for text in bare]
         found = [_NUMBER.fullmatch(text) for text in bare]
-        return [None if match is None else f"{int(match[1]):0{SEQ_DIGITS}d}" for match in found]
+        return [None if match is None else number_seq(int(match[1])) for match in found]
 
     def scan_file(self, path: PurePosixPath) -> ScanFile | None:
         """Return what a file is by its name and folders; None for any other file."""
@@ -325,7 +369,7 @@ class DatasetDefinition:
 
     def seq_in(self, name: str) -> str | None:
         """Return the seq of the scan that a file name speaks of, wherever the file lies."""
-        told = (rule.find_by_name(name) for rule in self._by_precision)
+        told = (rule.tell(rule.name.fullmatch(name)) for rule in self._by_precision)
         return next((found.seq for found in told if found is not None), None)
 
     def id_modality(self, seq: str) -> Modality | None:
@@ -348,11 +392,7 @@ class DatasetDefinition:
 def _find(seq: str, numbers: Mapping[_Key, tuple[range, ...]]) -> _Key | None:
     """Return whose numbers a scan's is among."""
     number = int(seq) if re.fullmatch(r"[0-9]{1,9}", seq) else None
-    return next(
-        (
-            key
-            for key, ranges in numbers.items()
-            if EVERY_NUMBER in ranges or any(number in each for each in ranges)
-        ),
-        None,
-    )
+    for key, ranges in numbers.items():
+        if EVERY_NUMBER in ranges or any(number in each for each in ranges):
+            return key
+    return None

@@ -1,14 +1,15 @@
-"""What a value in a definition may be: types that pydantic makes of text, and their words."""
+"""What a value in a definition may be: types that pydantic makes of text, and small records."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, with_config
 
 from amos_dask.labels import LabelMap, make_label_map
 
@@ -16,6 +17,7 @@ Subset = Literal["train", "val", "test"]
 Modality = Literal["ct", "mri", "und"]
 # Whether a mask whose grid is its scan's turned over is right as stored, or where its affine is.
 MaskGeometry = Literal["stored", "world"]
+Kind = Literal["volume", "mask"]
 # Fields of a metadata row, in the csv's order.
 MetadataField = Literal[
     "birth_date",
@@ -40,6 +42,9 @@ NEVER = re.compile(r"(?!)")
 EVERY_NUMBER = range(10**9)  # stands for every scan, whether or not its id is a number
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _WILDCARDS = {"*": ".*", "{modality}": "(ct|mri)", "{numbers}": "[0-9_]+"}
+# {number} and the like, in places of files.
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PIECE = r"(?:[\w.+() *-]|\{(?:prefix|number|id|channel|label)\})+"
 _Key = TypeVar("_Key")
 
 
@@ -142,3 +147,92 @@ Channels = Annotated[
 LabelValues = Mapping[
     Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)], Annotated[int, Field(ge=0, le=255)]
 ]
+
+
+def _require_id(place: str) -> str:
+    if ".." in place.split("/"):
+        raise ValueError(f"{place!r} leads out of the archive")
+    if ("{number}" in place) == ("{id}" in place):
+        raise ValueError(f"{place!r} needs either {{number}} or {{id}}, which tells scans apart")
+    return place
+
+
+_Place = Annotated[
+    str,
+    of_form(
+        rf"(?a:(?:{_PIECE}/)*{_PIECE})",
+        "such as 'imagesTr/amos_{number}' or '{id}/{id}_seg': folders and a name, of letters, "
+        "digits, . _ + - ( ) * and {prefix}, {number}, {id}, {channel}, {label}",
+    ),
+    AfterValidator(_require_id),
+]
+# Subset -> places of its files. What is no mapping is for all: something else tells the subset.
+Places = Annotated[
+    Mapping[Subset | None, Annotated[tuple[_Place, ...], made_of_text(lambda place: (place,))]],
+    BeforeValidator(lambda it: it if isinstance(it, Mapping) else {None: it}),
+]
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file, such as the dataset's zip, as its publishers describe it."""
+
+    where: Text  # the page it is downloaded from, or its own URL
+    md5: Md5 | None  # None when nobody tells
+    # Its size, 0 when nobody tells, and by how much that may be off: the page shows three digits.
+    n_bytes: Count = 0
+    n_bytes_uncertain: Count = 0
+    name: FileName = field(kw_only=True)
+
+    def fits(self, n_bytes: int) -> bool:
+        """Return whether a file of this size can be the published one."""
+        return not self.n_bytes or abs(n_bytes - self.n_bytes) <= self.n_bytes_uncertain
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class PublishedTasks:
+    """Files of which each is a dataset by itself, such as the tars of the Decathlon's tasks."""
+
+    where: Text  # the URL below which they lie
+    md5: Mapping[FileName, Md5]
+
+    def choose(self, task: str) -> str | None:
+        """Return the file that is meant by such as ``liver``, ``3`` or ``Task03_Liver``."""
+        wanted = re.sub("^0+(?=.)", "", task.casefold())
+        for name in self.md5:
+            stem = name.casefold().rpartition(".")[0]
+            numbers = (found.lstrip("0") for found in re.findall(r"\d+", stem))
+            if wanted in (name.casefold(), stem, *stem.split("_"), *numbers):
+                return name
+        return None
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class Unlabelled:
+    """Files of scans without labels, which lie beside the archive."""
+
+    published: tuple[Text, ...] = ()  # their names, as they are published
+    # Match the name of such a zip, whose first group is the modality, and of its metadata.
+    zips: NamePattern = NEVER
+    csvs: NamePattern = NEVER
+    damaged: frozenset[Count] = frozenset()  # scans whose published file is damaged
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True)
+class MetadataFile:
+    """The table that tells of the scans: a csv, tsv or xlsx file."""
+
+    files: Text  # pattern of its name, with ``*``
+    id_column: Annotated[Text, Field(alias="id")]  # of the scans' numbers or ids
+    official_file: str = ""  # the name that is preferred where several files fit
+    columns: Mapping[MetadataField, Text] = field(default_factory=dict)  # field -> column
+    # Whether MR scan N may stand in row N - 1, as in AMOS22.
+    mr_rows_may_be_shifted: bool = False
+
+    def is_name_of(self, name: str) -> bool:
+        """Return whether a file name fits, in upper or lower case."""
+        return name_pattern(self.files).fullmatch(name) is not None

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amos_dask.archive.locations import is_url
+from amos_dask.archive.packed import LARGEST_RATIO, TrailingBytesError, gunzip
 from amos_dask.archive.sources import read_blocks
-from amos_dask.archive.unpacking import LARGEST_RATIO, TrailingBytesError, gunzip
 from amos_dask.errors import UnreadableImageError
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, is_url
 from amos_dask.kernels.voxelwise import cast_to_labels
 from amos_dask.nifti.header import (
     HEADER_BYTES,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from amos_dask.archive.locations import is_url
+from amos_dask.file_refs import is_url
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap, label_colour
 from amos_dask.params import EVERY_LABEL, Exclusions

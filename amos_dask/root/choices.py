@@ -11,13 +11,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from amos_dask.archive.listing import list_files
-from amos_dask.archive.locations import is_one_file, is_url, shown
-from amos_dask.archive.names import sort_names
+from amos_dask.archive.listing import list_files, sort_names
 from amos_dask.archive.recognise import require_outside_archives
-from amos_dask.csv_text import read_text
 from amos_dask.datasets import DEFAULT, DatasetDefinition, find_definition, read_definition
 from amos_dask.errors import AmosDaskError, DatasetError, LabelMapError
+from amos_dask.file_refs import is_one_file, is_url, shown
+from amos_dask.handwritten import read_text
 from amos_dask.labels import LabelMap, read_label_map
 from amos_dask.params import NO_EXCLUSIONS, DenoiseParams, Exclusions, read_exclusions
 from amos_dask.root.layout import Layout, SampleFolder, absolute, find_sample_folders

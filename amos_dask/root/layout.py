@@ -6,19 +6,18 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from amos_dask.archive.locations import is_url
 from amos_dask.datasets import (
-    DEFAULT,
+    AMOS22,
     MODALITIES,
     DatasetDefinition,
-    find_definition,
     read_definition,
 )
 from amos_dask.errors import DatasetError
+from amos_dask.file_refs import is_url
 from amos_dask.labels import LabelMap
 from amos_dask.records import UNDEFINED, Sample, SampleFiles, by_number
 
@@ -59,7 +58,7 @@ class Layout:
     """
 
     root: Path
-    dataset: DatasetDefinition = field(default_factory=lambda: find_definition(DEFAULT))
+    dataset: DatasetDefinition = AMOS22
 
     descriptor = _below("descriptor")  # archive manifest, label map, region manifests, issues
     archive_manifest = _below("descriptor/archive_manifest.xlsx")

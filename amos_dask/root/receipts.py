@@ -17,10 +17,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from amos_dask.archive.locations import is_url
 from amos_dask.archive.sources import read_gzip_identity
 from amos_dask.errors import InaccessibleFileError, UnreadableImageError
-from amos_dask.file_refs import FileRef, TarMember
+from amos_dask.file_refs import FileRef, TarMember, is_url
 from amos_dask.records import HeaderCheck, SampleRecord, by_number
 from amos_dask.root.kept import KeptFiles, ToKeep
 from amos_dask.root.layout import Layout, SampleFolder

@@ -20,9 +20,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-from amos_dask.archive.listing import file_ref
 from amos_dask.archive.sources import read_gzip_identity
 from amos_dask.errors import AmosDaskError
+from amos_dask.file_refs import file_ref
 from amos_dask.root.layout import Layout
 
 _SUFFIX = ".part~"

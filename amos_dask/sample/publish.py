@@ -13,9 +13,9 @@ import yaml
 
 from amos_dask import geometry
 from amos_dask.archive.discover import new_sample
-from amos_dask.archive.listing import file_ref
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import BadMaskError, ForeignFileError
+from amos_dask.file_refs import file_ref
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, open_image, read_info
 from amos_dask.records import Metadata, Sample

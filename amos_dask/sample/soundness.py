@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from amos_dask.archive.listing import file_ref
+from amos_dask.archive.packed import is_packed
 from amos_dask.archive.sources import read_ends
-from amos_dask.archive.zips import is_packed
 from amos_dask.datasets import Kind
 from amos_dask.errors import BadMaskError
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, file_ref
 from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, ImageReader, open_image, read_info
 from amos_dask.records import Sample, StepResult

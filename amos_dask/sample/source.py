@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amos_dask import geometry
-from amos_dask.archive.listing import file_ref
 from amos_dask.datasets import DatasetDefinition, Kind
 from amos_dask.errors import BadMaskError, InaccessibleFileError, UnreadableImageError
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, file_ref
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import ImageInfo, ImageReader, Mask, open_image, read_info

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from amos_dask.errors import BadMaskError, number_are, number_of
+from amos_dask.handwritten import find_sex
 from amos_dask.issues import Issue, make_issue
 from amos_dask.kernels.label_sets import LabelSets
 from amos_dask.kernels.voxelwise import count_labels, remap_labels
 from amos_dask.labels import PROSTATE, UTERUS, LabelMap
-from amos_dask.metadata_forms import find_sex
 from amos_dask.nifti import ImageReader, LabelReader, Mask
 from amos_dask.records import Overlap
 

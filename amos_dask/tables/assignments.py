@@ -15,7 +15,7 @@ import pandas as pd
 
 from amos_dask.datasets import SUBSETS
 from amos_dask.errors import ManifestError
-from amos_dask.metadata_forms import Order, find_days, find_sex, read_dates
+from amos_dask.handwritten import Order, find_days, find_sex, read_dates
 from amos_dask.records import UNDEFINED
 
 _MOST_FOLDS = 1000

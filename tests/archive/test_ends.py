@@ -13,11 +13,11 @@ from typing import Any
 import fsspec
 import pytest
 
-from amos_dask.archive.listing import file_ref, list_files
+from amos_dask.archive.listing import list_files
+from amos_dask.archive.packed import is_packed
 from amos_dask.archive.sources import Ends, read_ends
-from amos_dask.archive.zips import is_packed
 from amos_dask.errors import InaccessibleFileError
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, file_ref
 
 CONTENT = bytes(range(256)) * 40
 PACKED = gzip.compress(CONTENT, mtime=0)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amos_dask.archive.listing import file_ref
 from amos_dask.archive.metadata import MetadataTable, Rows, read_metadata
 from amos_dask.datasets import AMOS22, number_seq
 from amos_dask.errors import ArchiveError
+from amos_dask.file_refs import file_ref
 from amos_dask.issues import Issue
 from amos_dask.records import Metadata
 

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import discover_one
 
-from amos_dask.archive.listing import file_ref, list_files
+from amos_dask.archive.listing import list_files
 from amos_dask.archive.recognise import find_other_form, find_substitute
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
+from amos_dask.file_refs import file_ref
 from amos_dask.nifti import read_info
 
 quick = settings(max_examples=200, deadline=None, derandomize=True, database=None)

@@ -20,11 +20,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amos_dask.archive.listing import file_ref, list_files
+from amos_dask.archive.listing import list_files
+from amos_dask.archive.packed import UNPACKED_BYTES
 from amos_dask.archive.sources import BLOCK_BYTES, read_blocks, read_bytes
-from amos_dask.archive.unpacking import UNPACKED_BYTES
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, file_ref
 from amos_dask.nifti import read_info
 
 quick = settings(max_examples=40, deadline=None, derandomize=True, database=None)

@@ -24,10 +24,10 @@ from amos_dask import (
     export_nnunet,
     verify,
 )
-from amos_dask.archive.listing import file_ref
 from amos_dask.archive.recognise import EXPORT_MARK as MARKER
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ClusterError
+from amos_dask.file_refs import file_ref
 from amos_dask.issues import make_issue
 from amos_dask.nifti import ImageInfo, read_info, write_mask
 from amos_dask.phantom import Archive

@@ -30,7 +30,7 @@ from roots import archive_task
 from samples import amos_sample
 
 from amos_dask.archive import sources
-from amos_dask.archive.listing import file_ref
+from amos_dask.file_refs import file_ref
 from amos_dask.issues import CATALOGUE, Issue
 from amos_dask.records import HeaderCheck, Metadata, Sample
 from amos_dask.sample.make import make_sample

@@ -16,10 +16,10 @@ from hostile.bad_images import image, mask_voxels, volume_voxels
 from roots import snapshot, write_workbook
 
 import amos_dask
-from amos_dask.archive.listing import file_ref
 from amos_dask.archive.metadata import Rows, read_metadata
 from amos_dask.datasets import AMOS22
 from amos_dask.errors import ArchiveError, ManifestError
+from amos_dask.file_refs import file_ref
 from amos_dask.issues import Issue
 from amos_dask.labels import LabelMap
 from amos_dask.root.layout import SampleFolder

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from peers.peers import check, python_with
 
 from amos_dask import geometry
-from amos_dask.archive.listing import file_ref
+from amos_dask.file_refs import file_ref
 from amos_dask.nifti import open_image, read_info
 from amos_dask.steps.volume import convert_volume
 

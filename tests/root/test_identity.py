@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from amos_dask.archive.listing import file_ref, list_files
-from amos_dask.file_refs import FileRef, TarMember
+from amos_dask.archive.listing import list_files
+from amos_dask.file_refs import FileRef, TarMember, file_ref
 from amos_dask.root.receipts import AlteredFile, Change, find_altered, input_identity, may_be_same
 from amos_dask.root.staging import identity
 

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from amos_dask.archive.listing import file_ref
+from amos_dask.file_refs import file_ref
 from amos_dask.sample.todo import ScanSize
 
 

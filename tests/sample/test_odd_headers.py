@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from roots import archive_task
 from samples import amos_sample
 
-from amos_dask.archive.listing import file_ref
+from amos_dask.file_refs import file_ref
 from amos_dask.nifti import header as nifti_header
 from amos_dask.records import Metadata, Sample, SampleRecord
 from amos_dask.root.layout import Layout

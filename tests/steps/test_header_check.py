@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from samples import amos_sample
 
 from amos_dask import geometry
-from amos_dask.archive.listing import file_ref
-from amos_dask.file_refs import FileRef
+from amos_dask.file_refs import FileRef, file_ref
 from amos_dask.nifti import parse_header
 from amos_dask.records import HeaderCheck, Metadata
 from amos_dask.steps.header_check import check_headers

@@ -16,8 +16,8 @@ from nibabel.affines import from_matvec
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-from amos_dask.archive.listing import file_ref
 from amos_dask.errors import BadMaskError, UnreadableImageError
+from amos_dask.file_refs import file_ref
 from amos_dask.issues import Issue
 from amos_dask.nifti import ImageInfo, open_image, parse_header
 from amos_dask.steps.mask import check_affine, check_pair, read_mask

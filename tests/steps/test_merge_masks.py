@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from amos_dask.archive.listing import file_ref
 from amos_dask.errors import BadMaskError, UnreadableImageError
+from amos_dask.file_refs import file_ref
 from amos_dask.labels import LabelMap
 from amos_dask.nifti import open_image
 from amos_dask.records import Overlap

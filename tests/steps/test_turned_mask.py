@@ -20,8 +20,8 @@ from nibabel.eulerangles import euler2mat
 from numpy.typing import NDArray
 from samples import amos_sample
 
-from amos_dask.archive.listing import file_ref
 from amos_dask.datasets import AMOS22, MaskGeometry, find_definition
+from amos_dask.file_refs import file_ref
 from amos_dask.issues import Issue
 from amos_dask.nifti import open_image, read_info
 from amos_dask.records import Metadata

@@ -16,8 +16,8 @@ from nibabel.affines import from_matvec
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-from amos_dask.archive.listing import file_ref
 from amos_dask.errors import UnreadableImageError
+from amos_dask.file_refs import file_ref
 from amos_dask.nifti import open_image, read_info
 from amos_dask.steps.volume import SeenValues, check_values, convert_volume, written_info
 
