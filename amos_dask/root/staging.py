@@ -47,7 +47,7 @@ class Staging:
         self.staged: dict[Path, Path] = {}  # final -> temporary name of what is not published yet
         self.published: dict[Path, str] = {}  # identities of what the journal has listed
         self._folders: set[Path] = set()
-        self._made: set[Path] = set()
+        self._made: list[Path] = []
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +56,7 @@ class Staging:
         for temporary in self.staged.values():
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        remove_if_empty(*sorted(self._made, reverse=True))  # of what was given up
+        remove_if_empty(*reversed(self._made))  # of what was given up
 
     def path_for(self, final: Path) -> Path:
         """Return the temporary path that will become ``final``; makes its folder."""
@@ -71,13 +71,23 @@ class Staging:
             if final not in self.staged
         }
         for folder in {final.parent for final in fresh} - self._folders:
-            self._made.update(path for path in (folder, *folder.parents) if not path.exists())
-            folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder(folder)
             self._folders.add(folder)
         if self._journal is not None and fresh:
             self._journal.add_temporaries(fresh.values())
         self.staged |= fresh
         return [self.staged[final] for final in finals]
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue  # another sample made it
+            except FileNotFoundError:  # another sample's failure removed the empty parent
+                path.mkdir(parents=True, exist_ok=True)
+            self._made.append(path)
 
     def write_text(self, final: Path, text: str) -> None:
         """Stage a text file."""
