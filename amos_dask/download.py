@@ -88,7 +88,7 @@ def download(
     with raise_on_sigterm(), open_session(None, progress) as session:
         if (published := definition.published_zip) is not None:
             files = _of_record(definition, published, source, unlabelled, session.listener)
-        elif source is not None:
+        if source is not None:
             files = [replace(file, where=_below(source, file.name)) for file in files]
         missing = [file for file in files if not _is_there(file, root, session.listener)]
         require_room(root, sum(_n_bytes_to_come(file, root) for file in missing), TO_COME)
@@ -152,9 +152,7 @@ def _of_record(
             )
         names += of_record or definition.unlabelled.published
     listed[published.name] = _with_known_facts(listed.get(published.name), published)
-    files = [listed.get(name, PublishedFile("", None, name=name)) for name in names]
-    if mirror is not None:
-        return [replace(file, where=_below(mirror, file.name)) for file in files]
+    files = (listed.get(name, PublishedFile("", None, name=name)) for name in names)
     base = f"{_api(published.where)}/files"
     return [replace(file, where=f"{_below(base, file.name)}/content") for file in files]
 

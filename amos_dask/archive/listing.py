@@ -14,7 +14,8 @@ from amos_dask.archive import remote
 from amos_dask.archive.packed import list_tar, list_zip
 from amos_dask.archive.recognise import CONVERT_DICOM, HEAD_BYTES, find_annex_link, find_other_form
 from amos_dask.archive.sources import open_archive, open_location
-from amos_dask.datasets import DatasetDefinition, Kind, ScanFile, fits
+from amos_dask.datasets import DatasetDefinition, Kind
+from amos_dask.datasets.definition import ScanFile, fits
 from amos_dask.errors import ArchiveError, DamagedArchiveError, number_of
 from amos_dask.file_refs import (
     IMAGE,

@@ -20,8 +20,6 @@ from amos_dask.datasets.definition import (
     FROM_DATASET_JSON,
     WHOLE_FILE,
     DatasetDefinition,
-    ScanFile,
-    fits,
     number_seq,
 )
 from amos_dask.datasets.forms import (
@@ -31,7 +29,6 @@ from amos_dask.datasets.forms import (
     SUBSETS_AS_WRITTEN,
     Kind,
     MaskGeometry,
-    MetadataFile,
     PublishedFile,
 )
 from amos_dask.errors import DatasetError
@@ -52,12 +49,9 @@ __all__ = [
     "DatasetDefinition",
     "Kind",
     "MaskGeometry",
-    "MetadataFile",
     "PublishedFile",
-    "ScanFile",
     "dataset_yaml",
     "find_definition",
-    "fits",
     "list_datasets",
     "make_definition",
     "number_seq",
