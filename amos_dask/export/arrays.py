@@ -42,7 +42,7 @@ from amos_dask.export.resampling import (
     resample_mask,
 )
 from amos_dask.export.update import Form, export
-from amos_dask.export.wanted import RESULT_VERSION, asked_for
+from amos_dask.export.wanted import RESULT_VERSION, asked_for, find_headers
 from amos_dask.nifti import ImageInfo, Mask, make_header, write_image
 from amos_dask.params import ArraySettings
 from amos_dask.records import StepResult
@@ -203,17 +203,13 @@ class _Arrays(Form):
     def sizes(self, tasks: Iterable[ExportTask]) -> list[int]:
         """Return at most how many bytes each sample takes that is to be made; none with a crop."""
         sizes = []
-        for task in tasks:
-            with suppress(*CANNOT_BE_READ):  # which is said of the sample
-                info = task.read_header(task.folder.volume)
-                if not geometry.is_usable(info.affine):
-                    continue
-                shape = self.grid(info).shape
-                if (n_voxels := math.prod(shape)) > _LARGEST:
-                    told = f"{'x'.join(map(str, shape))} voxels are too many"
-                    raise AmosDaskError(f"{task.name}: {told}; give larger ones.")
-                if self.settings.crop is None and self.find_record(task) is None:
-                    sizes.append(n_voxels * (4 * len(self.channels) + 1))
+        for task, info in find_headers(tasks):
+            shape = self.grid(info).shape
+            if (n_voxels := math.prod(shape)) > _LARGEST:
+                told = f"{'x'.join(map(str, shape))} voxels are too many"
+                raise AmosDaskError(f"{task.name}: {told}; give larger ones.")
+            if self.settings.crop is None and self.find_record(task) is None:
+                sizes.append(n_voxels * (4 * len(self.channels) + 1))
         return sizes
 
     def lists(self, placed: Sequence[ExportTask]) -> dict[Path, Any]:

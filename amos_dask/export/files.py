@@ -146,9 +146,8 @@ class Placing:
 
     def note(self, final: Path, known: str, source: Path | None) -> ExportedFile:
         """Note a file of the export, its identity, and the file that it was made from."""
-        file = ExportedFile(known)
-        if source is not None:
-            file = ExportedFile(known, self.folder.key(source), identity(source))
+        made_from = () if source is None else (self.folder.key(source), identity(source))
+        file = ExportedFile(known, *made_from)
         self.files[self.folder.key(final)] = file
         return file
 
@@ -308,9 +307,9 @@ def _place_mask(task: ExportTask, fitted: FittedMask, volume: ImageInfo, placing
         return source
     if is_same:
         placing.place(source, task.label)
-        return task.label
-    changed = with_values(task, mask)
-    placing.write(task.label, lambda path: write_mask(path, volume, changed), source)
+    else:
+        changed = with_values(task, mask)
+        placing.write(task.label, lambda path: write_mask(path, volume, changed), source)
     return task.label
 
 

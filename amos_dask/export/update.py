@@ -182,9 +182,7 @@ def export(
 
 def _is_taken(base: Path) -> bool:
     """Return whether there is a file, or a folder with more than hidden files in it."""
-    if not base.is_dir():
-        return os.path.lexists(base)
-    return any(not path.name.startswith(".") for path in base.iterdir())
+    return any(base.glob("[!.]*")) if base.is_dir() else os.path.lexists(base)
 
 
 def _forget_journals(layout: ExportLayout) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from amos_dask.export.files import ExportTask
 from amos_dask.export.resampling import plan_grid
 from amos_dask.geometry import is_usable, shortest_decimal, voxel_sizes_mm
 from amos_dask.labels import BACKGROUND, PROSTATE, UTERUS, LabelMap
+from amos_dask.nifti import ImageInfo
 from amos_dask.params import ArraySettings
 from amos_dask.root.choices import find_label_map, require_sample_folders
 from amos_dask.root.export_mark import ExportMark
@@ -129,18 +130,22 @@ def _settle(settings: ArraySettings | None, tasks: Sequence[ExportTask]) -> Arra
     """Return settings with the median spacing along the turned axes, where that is asked for."""
     if settings is None or not settings.is_median:
         return settings
-    found = []
-    for task in tasks:
-        if task.subset != TEST:
-            with suppress(*CANNOT_BE_READ):  # which is said of the sample
-                info = task.read_header(task.folder.volume)
-                if is_usable(info.affine):
-                    grid = plan_grid(info.shape, info.affine, settings.orientation)
-                    found.append(voxel_sizes_mm(grid.affine))
+    labelled = [task for task in tasks if task.subset != TEST]
+    grids = [plan_grid(i.shape, i.affine, settings.orientation) for _, i in find_headers(labelled)]
+    found = [voxel_sizes_mm(grid.affine) for grid in grids]
     if not found:
         raise AmosDaskError("no scan with labels can be read, whose spacing would be the median.")
     x, y, z = (shortest_decimal(size) for size in np.median(found, axis=0))
     return replace(settings, spacing_mm=(x, y, z))
+
+
+def find_headers(tasks: Iterable[ExportTask]) -> Iterator[tuple[ExportTask, ImageInfo]]:
+    """Yield samples with the header of their first channel, where it can be used."""
+    for task in tasks:
+        with suppress(*CANNOT_BE_READ):  # which is said of the sample
+            info = task.read_header(task.folder.volume)
+            if is_usable(info.affine):
+                yield task, info
 
 
 def _subset_and_modality(layout: Layout, folder: SampleFolder) -> tuple[str, str]:
