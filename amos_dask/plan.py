@@ -13,9 +13,9 @@ from amos_dask.errors import number_of
 from amos_dask.issues import Issue
 from amos_dask.records import HeaderCheck, Sample
 from amos_dask.results import failure_issue
-from amos_dask.root.receipts import Origin, Receipt, Receipts
+from amos_dask.root.receipts import UNKNOWN, Origin, Receipt, Receipts
 from amos_dask.sample.publish import find_edited_metadata, with_metadata
-from amos_dask.sample.source import UNKNOWN, ArchiveSource
+from amos_dask.sample.source import ArchiveSource
 from amos_dask.sample.todo import EVERY_STEP, Reason, SampleTask, ToDo, find_misread, find_todo
 from amos_dask.settings import Found
 from amos_dask.steps.header_check import RESULT_VERSION, check_headers, unchecked_headers

@@ -339,9 +339,8 @@ def make_header(
     header.set_data_shape(shape)
     header.set_data_dtype(dtype)
     code = affine_code if affine_code > 0 else 1
-    header.set_qform(affine, code)
+    header.set_qform(affine, code)  # and pixdim
     header.set_sform(affine, code)
-    header["pixdim"][1:4] = geometry.spacing_mm(affine)
     header.set_xyzt_units("mm")
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["vox_offset"] = DATA_OFFSET

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -25,6 +26,8 @@ from amos_dask.root.kept import KeptFiles, ToKeep
 from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.staging import Staging, identity, write_text
 
+# Identity of what files of the archive make when of one nothing can be told: it is a changed one.
+UNKNOWN = "unknown"
 _FORMAT = 4
 # Binary masks are made of the mask.
 _NO_OTHER_SOURCE = re.compile(r"_(?:volume|volume_\d\d_[^/]+|mask)\.nii\.gz")
@@ -179,9 +182,12 @@ class Receipts:
         """Return where a sample's receipt is kept."""
         return self.layout.receipts / f"{sample_id}.json"
 
-    def identities(self, *paths: Path) -> dict[str, str]:
-        """Return path relative to ROOT_DIR -> identity of files."""
-        return dict(zip(self.layout.keys(paths), map(identity, paths), strict=True))
+    def identities(
+        self, *paths: Path, published: Mapping[Path, str] = MappingProxyType({})
+    ) -> dict[str, str]:
+        """Return path relative to ROOT_DIR -> identity of files, some just ``published``."""
+        told = (published.get(path) or identity(path) for path in paths)
+        return dict(zip(self.layout.keys(paths), told, strict=True))
 
     def find_altered(self, receipt: Receipt) -> frozenset[Output]:
         """Return the outputs of which a file is missing or is another."""
@@ -274,18 +280,22 @@ def input_identity(ref: FileRef) -> str | None:
         return None
 
 
-def join_identities(files: Mapping[str, str]) -> str | None:
+def identify_files(files: Mapping[str, FileRef | None]) -> str | None:
     """Return what identifies all files of an input: channels, or masks of labels.
 
     They are given by the name of the channel or label, empty of a file that holds all, whose
-    identity it then is. None without any.
+    identity it then is. None without any; `UNKNOWN` where nothing can be told of one.
     """
-    each = (f"{name}\t{known}" if name else known for name, known in files.items())
-    return "\n".join(each) or None
+    known = {name: input_identity(ref) for name, ref in files.items() if ref is not None}
+    if None in known.values():
+        return UNKNOWN
+    return (
+        "\n".join(f"{name}\t{told}" if name else str(told) for name, told in known.items()) or None
+    )
 
 
 def split_identities(told: str | None) -> dict[str, str]:
-    """Return the mapping that was joined by `join_identities`."""
+    """Return the mapping that was joined by `identify_files`."""
     each = (line.rpartition("\t") for line in (told or "").splitlines())
     return {name: known for name, _, known in each}
 

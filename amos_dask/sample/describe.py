@@ -270,7 +270,7 @@ def make_receipt(
     made_by = dict(made_with(task.params, edited))
     inputs, seconds = dict(origin.inputs), made.clock.seconds
     outputs = {
-        output: receipts.identities(*paths)
+        output: receipts.identities(*paths, published=made.published)
         if earlier is None or output in anew
         else earlier.outputs[output]
         for output, paths in files.items()
@@ -372,7 +372,8 @@ def _list_amended(task: SampleTask, made: Made, known: Mapping[str, str]) -> dic
         written |= {paths[label] for label in made.binary_labels}
     written.add(made.kept or KeptFiles(layout.restore).path_for(task.name, folder.mask))
     files = {key: known[key] for key in layout.keys(stay) if key in known}
-    return files | Receipts(layout).identities(*(path for path in written if path.exists()))
+    there = (path for path in written if path.exists())
+    return files | Receipts(layout).identities(*there, published=made.published)
 
 
 def _describe_amended(

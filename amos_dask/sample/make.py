@@ -67,6 +67,7 @@ def make_sample(task: SampleTask) -> SampleResult:
                 if earlier is not None and is_ours:
                     earlier = note_edit(receipts, earlier, *_find_edits(task, made, earlier))
                 publication.publish(staging, origin)
+                made.published = staging.published
                 made.clock.lap("flush to disk")
     except (EarlierOutputStaysError, ForeignFileError) as stop:
         return _leave(task, earlier, stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ class Made:
     counters: list[ValueCounter] = field(default_factory=list)  # of the channels that were read
     taker: PictureTaker | None = None  # of pictures for the report
     kept: Path | None = None  # what is kept beside the receipt
+    published: Mapping[Path, str] = field(default_factory=dict)  # file -> identity
     clock: Clock = field(default_factory=Clock)
 
     @property

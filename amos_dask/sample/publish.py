@@ -54,7 +54,7 @@ class Publication:
         # Commands that change masks in place take those they find as theirs to change.
         adopt = task.adopt or (task.folder is not None and task.folder == task.target)
         journals = [*find_journals(task.layout, task.name), self._elsewhere]
-        known = (journal.files() for journal in journals)
+        known = map(Journal.files, journals)
         self._ownership = Ownership(task.layout, listed, *known, adopt=adopt)
         self._aside: list[Path] = []
 

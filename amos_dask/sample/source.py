@@ -20,8 +20,7 @@ from amos_dask.root.layout import Layout, SampleFolder
 from amos_dask.root.receipts import (
     Origin,
     Output,
-    input_identity,
-    join_identities,
+    identify_files,
     split_identities,
 )
 from amos_dask.steps.header_check import bad_affine, check_tail, require_same_grid, unreadable
@@ -40,8 +39,6 @@ from amos_dask.steps.mask_labels import MaskMerger, check_overlaps
 from amos_dask.steps.volume import Watcher
 
 CANNOT_BE_READ = (UnreadableImageError, InaccessibleFileError)
-# Identity of a file of the archive that nothing can be told of: it counts as changed.
-UNKNOWN = "unknown"
 STAYS = "earlier output, if any, left as it is"
 
 
@@ -124,12 +121,7 @@ class ArchiveSource:
             Output.VOLUME: dict(zip(channels, sample.volumes, strict=False)),
             Output.MASKS: {labels[label]: ref for label, ref in sample.masks},
         }
-        inputs = dict[Output, str | None]()
-        for output, files in named.items():
-            known = {name: input_identity(ref) for name, ref in files.items() if ref is not None}
-            told = {name: one for name, one in known.items() if one is not None}
-            inputs[output] = join_identities(told) if len(told) == len(known) else UNKNOWN
-        return Origin(row, inputs)
+        return Origin(row, {output: identify_files(files) for output, files in named.items()})
 
     def read_volume(
         self, look_at: Callable[[OpenedScan], None]
@@ -178,7 +170,7 @@ class ArchiveSource:
         if first is None or scan is None:
             return None, []
         ref = first  # that is being read
-        dataset, about, issues = self.dataset, (self.sample_id, first.path), list[Issue]()
+        dataset, about, issues = self.dataset, (self.sample.sample_id, first.path), list[Issue]()
         overlaps: tuple[Overlap, ...] = ()
         try:
             if dataset.has_label_files:  # binary masks, which lie on one grid

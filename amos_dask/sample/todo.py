@@ -15,8 +15,8 @@ from amos_dask.nifti import read_info
 from amos_dask.params import EVERY_LABEL, Params
 from amos_dask.records import HeaderCheck, Sample, SampleRecord, SampleResult, Step, StepIssue
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.receipts import EVERY_OUTPUT, Edit, Origin, Output, Receipt, Receipts
-from amos_dask.sample.source import CANNOT_BE_READ, UNKNOWN, ArchiveSource, FolderSource
+from amos_dask.root.receipts import EVERY_OUTPUT, UNKNOWN, Edit, Origin, Output, Receipt, Receipts
+from amos_dask.sample.source import CANNOT_BE_READ, ArchiveSource, FolderSource
 from amos_dask.steps import (
     denoise,
     info_file,
