@@ -99,11 +99,8 @@ def _open(ref: FileRef, files: ExitStack) -> tuple[Iterator[bytes], bool]:
 
 def _read_nifti_header(ref: FileRef, pieces: Iterator[bytes], n_channels: int | None) -> Header:
     """Read the first bytes of a file, at least a header where there are so many."""
-    data = b""
-    while len(data) < max(HEADER_BYTES, header_bytes(data)):
-        piece = next(pieces, None)
-        if piece is None:
-            break
+    data = next(pieces, b"")
+    while len(data) < max(HEADER_BYTES, header_bytes(data)) and (piece := next(pieces, b"")):
         data += piece
     if not header_bytes(data):
         if not ref.is_gzip:
