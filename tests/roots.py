@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Mapping
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import nibabel as nib
 import numpy as np
@@ -57,10 +58,25 @@ def _content(path: Path) -> Any:
     return _cells(content) if path.suffix == ".xlsx" else content
 
 
-@lru_cache(maxsize=500)  # the same workbooks are compared again and again, and openpyxl is slow
+_READ: dict[frozenset[tuple[str, int]], dict[str, tuple[tuple[Any, ...], ...]]] = {}
+
+
 def _cells(workbook: bytes) -> dict[str, tuple[tuple[Any, ...], ...]]:
-    """Return the rows of each worksheet."""
-    return {sheet.title: tuple(sheet.values) for sheet in load_workbook(BytesIO(workbook))}
+    """Return the rows of each worksheet.
+
+    Workbooks with the same parts are read once, for openpyxl is slow; when one was saved is no
+    part of what it holds.
+    """
+    with ZipFile(BytesIO(workbook)) as parts:
+        held = frozenset(
+            (part.filename, part.CRC)
+            for part in parts.infolist()
+            if part.filename != "docProps/core.xml"
+        )
+    if held not in _READ:
+        book = load_workbook(BytesIO(workbook))
+        _READ[held] = {sheet.title: tuple(sheet.values) for sheet in book}
+    return _READ[held]
 
 
 def report_data(page: Path) -> dict[str, Any]:
@@ -108,6 +124,12 @@ def archive_task(
     return SampleTask(
         source, layout, target, EVERY_STEP, params or Params(AMOS22, AMOS22.label_map)
     )
+
+
+def put_back(kept: Path, place: Path) -> Path:
+    """Have a folder hold what another holds, whatever it held."""
+    shutil.rmtree(place, ignore_errors=True)
+    return Path(shutil.copytree(kept, place))
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

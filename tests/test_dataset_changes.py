@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,19 @@ def definition(name: str, folder: Path) -> str:
 
 
 class Place:
-    """A finished ROOT_DIR and its archive, which a test may change."""
+    """A ROOT_DIR and its archive, which a test may change."""
 
-    def __init__(self, name: str, folder: Path, client: Client) -> None:
-        self.planted, self.client = write(name, folder), client
-        self.archive, self.root = self.planted.path, folder / "root"
-        self.dataset = definition(name, folder)
-        self.run()
+    def __init__(self, folder: Path, planted: OtherArchive, dataset: str, client: Client) -> None:
+        self.planted, self.client, self.dataset = planted, client, dataset
+        self.archive, self.root = planted.path, folder / "root"
+
+    def in_copy(self, folder: Path) -> Place:
+        """Return the same in another folder."""
+        kept, dataset = self.root.parent, Path(self.dataset)
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+        archive = folder / self.archive.relative_to(kept)
+        name = str(folder / dataset.name) if dataset.is_absolute() else self.dataset
+        return Place(folder, replace(self.planted, path=archive), name, self.client)
 
     def run(self, root: Path | None = None, **how: Any) -> amos_dask.RunResult:
         where = self.root if root is None else root
@@ -87,9 +94,22 @@ class Place:
         assert_same(besides_replaced(contents(self.root)), besides_replaced(contents(fresh)))
 
 
+@pytest.fixture(scope="module")
+def made(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Place]:
+    """Return what makes a finished place that no test changes."""
+
+    def make(name: str) -> Place:
+        folder = tmp_path_factory.mktemp("made")
+        place = Place(folder, write(name, folder), definition(name, folder), client)
+        place.run()
+        return place
+
+    return cache(make)
+
+
 @pytest.fixture
-def place(tmp_path: Path, client: Client) -> Callable[[str], Place]:
-    return lambda name: Place(name, tmp_path, client)
+def place(made: Callable[[str], Place], tmp_path: Path) -> Callable[[str], Place]:
+    return lambda name: made(name).in_copy(tmp_path)
 
 
 def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:

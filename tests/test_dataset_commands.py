@@ -63,7 +63,9 @@ def in_steps(root: Path, archive: Path, dataset: Any, client: Client, prefix: st
         amos_dask.index_manifests(manifest, place / "splits/split01_standard", subsets=standard)
 
 
-@pytest.mark.parametrize("name", WRITE)
+@pytest.mark.parametrize(
+    "name", ["brats", pytest.param("nnunet", marks=pytest.mark.integration), "totalsegmentator"]
+)
 def test_the_single_commands_give_what_run_gives(name: str, client: Client, tmp_path: Path) -> None:
     archive = WRITE[name](tmp_path).path
     dataset = of_nine_labels(tmp_path) if name == "totalsegmentator" else name

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from amos_dask.statistics.pools import describe_blocks, describe_values
 from amos_dask.steps.count_values import ValueCounts, add_counts
 
-quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 floats = st.floats(width=32, allow_nan=False) | st.sampled_from([1e-45, -1e-45, 3.4e38, 0.1, -0.1])
 rows = st.tuples(
     st.integers(1, 2),

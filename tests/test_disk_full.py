@@ -61,7 +61,7 @@ def test_workers_need_no_room_on_their_disk(
     disk: SmallDisk, root: Path, phantom: Archive, processed_root: Path
 ) -> None:
     fill(disk.path)
-    options = ("--archive", phantom.path, "--workers", "2", "--quiet")
+    options = ("--archive", phantom.path, "--workers", "1", "--quiet")
     program("run", root, *options, "--local_directory", disk.path)
     assert_same(contents(processed_root), contents(root))
 

@@ -911,7 +911,11 @@ main()
 
 @pytest.mark.parametrize(
     ("number", "exit_code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.integration),
+        (signal.SIGTERM, 143),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
 )
 def test_a_program_that_is_stopped_goes_on_next_time(
     zenodo: Zenodo, root: Path, number: signal.Signals, exit_code: int

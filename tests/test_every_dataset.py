@@ -167,6 +167,8 @@ WHOLE = {
     "all of totalsegmentator": _total(117, 4),
     **{key: _task(key) for key in DECATHLON if not TASKS[key].channels},
 }
+# Whole datasets, and those that are found and made as another that is looked at each time.
+ALIKE = {*WHOLE, "flare22", "word", "nnunet prefixed"}
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,10 @@ def made_of(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
 @pytest.fixture(
     scope="module",
-    params=[*CASES, *(pytest.param(name, marks=pytest.mark.integration) for name in WHOLE)],
+    params=[
+        pytest.param(name, marks=[pytest.mark.integration] if name in ALIKE else [])
+        for name in CASES | WHOLE
+    ],
 )
 def made(request: pytest.FixtureRequest, made_of: Callable[[str], Made]) -> Made:
     return made_of(request.param)

@@ -331,7 +331,7 @@ def test_a_leak_that_was_mended_is_not_told_any_more(
 # ---------------------------------------------------------------- the tables behind it
 
 ids = st.sampled_from([f"amos_{number:04d}" for number in range(1, 9)])
-few = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+few = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
 @few

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amos_dask.handwritten import Order, find_days, find_sex, read_dates, read_sexes
 
-quick = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 DAY = "19710805"
 
 

@@ -21,7 +21,7 @@ from amos_dask.steps.denoise import check_vanished
 from amos_dask.steps.mask_labels import labels_present
 
 Mask = NDArray[np.uint8]
-quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 masks = hnp.arrays(np.uint8, (3, 2, 2), elements=st.sampled_from([0, 1, 2, 11]))
 SPACING = np.diag([-0.8, -0.8, 5.0, 1.0])
 ADRENAL = ("amos_0001", "label_vanished", "172.80 mm3 of label 11 (right adrenal gland)")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from openpyxl import Workbook, load_workbook
-from roots import change_sex, errors, issues, program, snapshot, table
+from roots import change_sex, errors, issues, program, put_back, snapshot, table
 
 import amos_dask
 from amos_dask.phantom import METADATA_NAME
@@ -47,26 +47,18 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("source")
-    return amos_dask.write_archive(folder, n_ct=4, n_mri=0, size="tiny", seed=1).path
-
-
-@pytest.fixture(scope="module")
-def made(source: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "archive").symlink_to(source)
-    Place(folder, cluster_address).run()
-    return folder / "AMOS22"
+def made(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
+    """Return a copy of an archive and its finished ROOT_DIR, made in a folder beside it."""
+    work = tmp_path_factory.mktemp("made") / "work"
+    archive = amos_dask.write_archive(work, n_ct=4, n_mri=0, size="tiny", seed=1).path
+    archive.rename(work / "archive")
+    Place(work, cluster_address).run()
+    return Path(shutil.copytree(work, work.with_name("kept")))
 
 
 @pytest.fixture
-def place(source: Path, made: Path, tmp_path: Path, cluster_address: str) -> Place:
-    shutil.copytree(source, tmp_path / "archive")
-    shutil.copytree(made, tmp_path / "AMOS22")
-    place = Place(tmp_path, cluster_address)
-    place.run()  # the copied archive has another path
-    return place
+def place(made: Path, cluster_address: str) -> Place:
+    return Place(put_back(made, made.with_name("work")), cluster_address)
 
 
 def edit(path: Path, change: Any) -> None:

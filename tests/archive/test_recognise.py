@@ -21,7 +21,7 @@ from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImag
 from amos_dask.file_refs import file_ref
 from amos_dask.nifti import read_info
 
-quick = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 NAME = "imagesTr/amos_0001.nii.gz"
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "a" * 64 + "\nsize 12345\n"

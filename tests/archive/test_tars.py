@@ -30,7 +30,7 @@ from amos_dask.nifti import make_header, write_image
 from amos_dask.root.receipts import input_identity
 from amos_dask.root.staging import identity
 
-quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 NAME = "imagesTr/amos_0001.nii.gz"
 LONG = "amos22/" + "a very long folder name, " * 8 + "/" + NAME

@@ -95,7 +95,7 @@ def test_the_lowest_of_labels_with_equal_shares_is_taken() -> None:
     assert resample_mask(mask, grid).ravel().tolist() == [7, 3, 3, 0, 0, 0, 3]
 
 
-@settings(max_examples=96, deadline=None)
+@settings(max_examples=48, deadline=None)
 @given(orientations, spacings, st.floats(-40, 40), st.sampled_from([None, "labels", "body"]))
 def test_volume_and_mask_stay_where_they_were(
     codes: str, spacing: tuple[float, ...], degrees: float, crop: str | None

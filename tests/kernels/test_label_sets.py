@@ -48,7 +48,7 @@ def binary_masks(draw: st.DrawFn) -> dict[int, Bits]:
 
 
 @given(binary=binary_masks(), data=st.data())
-@examples(with_jit=200, without_jit=25)
+@examples(with_jit=80, without_jit=25)
 def test_labels_and_overlaps_are_those_of_the_oracle(
     binary: dict[int, Bits], data: st.DataObject
 ) -> None:

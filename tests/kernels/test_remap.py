@@ -31,7 +31,7 @@ def mask_of_all_bytes(shape: tuple[int, int, int] = (4, 8, 16)) -> Mask:
 
 
 @given(mask=volumes(), lookup=lookups, layout=layouts())
-@examples(with_jit=150, without_jit=40)
+@examples(with_jit=80, without_jit=30)
 def test_every_label_is_looked_up(mask: Mask, lookup: Mask, layout: Callable[[Mask], Mask]) -> None:
     given_mask = layout(mask)
     result = remap_labels(given_mask, lookup)
@@ -45,7 +45,7 @@ def test_lookup_of_15_to_16_is_the_rule_for_prostate_and_uterus(sex: str) -> Non
     lookup = np.arange(256, dtype=np.uint8)
     if sex == "F":
         lookup[15] = 16
-    for seed in range(100 if JIT else 10):
+    for seed in range(40 if JIT else 10):
         mask = random_volume(np.random.default_rng(seed), 6)
         result = remap_labels(mask, lookup)
         np.testing.assert_array_equal(result, oracle.split_prostate_uterus(mask, sex))
@@ -91,7 +91,7 @@ def test_lookup_of_another_dtype_is_refused(dtype: type) -> None:
 
 
 @given(mask=volumes(), layout=layouts())
-@examples(with_jit=150, without_jit=40)
+@examples(with_jit=80, without_jit=30)
 def test_voxels_of_every_label_are_counted(mask: Mask, layout: Callable[[Mask], Mask]) -> None:
     given_mask = layout(mask)
     counts = count_labels(given_mask)

@@ -157,7 +157,7 @@ def test_many_at_once_take_turns(layout: Layout) -> None:
             "    path.unlink()\n"
         ),
     )
-    commands = [[sys.executable, "-c", code, str(layout.root), "alone"] for _ in range(8)]
+    commands = [[sys.executable, "-c", code, str(layout.root), "alone"] for _ in range(4)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for command in commands]
     said = [process.communicate()[1].decode() for process in processes]
     assert all(not text or "in use since" in text or "in use by" in text for text in said)

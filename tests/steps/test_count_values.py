@@ -25,7 +25,7 @@ from amos_dask.steps.count_values import (
     count_voxels,
 )
 
-quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 HIGHEST = LOWEST_VALUE + N_VALUES - 1
 odd = [0.0, -0.0, 0.5, -0.5, np.nan, np.inf, -np.inf, 186452.0, LOWEST_VALUE, HIGHEST]
 edges = [LOWEST_VALUE - 1, HIGHEST + 1, 2.0**31, -(2.0**40), 1e-30]

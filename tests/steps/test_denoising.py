@@ -19,7 +19,7 @@ from amos_dask.steps.denoise import denoise_mask, denoising_mark, is_denoised, u
 
 Mask = NDArray[np.uint8]
 
-quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 shapes = hnp.array_shapes(min_dims=3, max_dims=3, max_side=5)
 few_labels = st.sampled_from([0, 1, 2, 16, 255])
 excluded_labels = st.frozensets(few_labels, max_size=4) | st.just(EVERY_LABEL)

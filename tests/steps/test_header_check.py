@@ -319,7 +319,7 @@ def test_a_qform_that_is_none_is_said_too(tmp_path: Path) -> None:
     assert "nothing that can be used" in found.issues[0].message
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(
     angles=st.tuples(
         *[st.one_of(st.floats(-3.2, 3.2), st.sampled_from([0, np.pi, np.pi / 2]))] * 3
@@ -374,7 +374,7 @@ def test_axes_off_right_angles_are_told(tmp_path: Path, forms: dict[str, int], t
 # ---------------------------------------------------------------- any bytes
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(
     fields=st.dictionaries(
         st.sampled_from([*range(76, 92, 4), *range(256, 328, 4)]),  # pixdim, quaternion, sform

@@ -17,7 +17,7 @@ from amos_dask.errors import ManifestError
 from amos_dask.tables.assignments import assign, fold_shares, holdout_shares
 from amos_dask.tables.splits import assignment_hash
 
-many = settings(max_examples=120, deadline=None, derandomize=True, database=None)
+many = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 
 
 @dataclass(frozen=True)

@@ -559,7 +559,7 @@ values = st.one_of(st.integers(-999, 999), st.floats(-1e9, 1e9), names, st.boole
 
 
 @settings(
-    max_examples=25,
+    max_examples=10,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

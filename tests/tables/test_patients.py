@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from amos_dask.tables.assignments import PATIENT_COLUMNS, find_patients
 
-many = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+many = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 UNKNOWN = [None, "UND", "und", "", "  ", float("nan"), pd.NA, pd.NaT]
 
 Row = tuple[Any, Any, Any, Any]

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from amos_dask.statistics.pools import describe_values
 from amos_dask.statistics.stats import describe_numbers
 
-quick = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 voxels = hnp.arrays(
     np.float32,
     st.integers(1, 60),
