@@ -8,14 +8,19 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 from openpyxl import Workbook
 from openpyxl.formula.translate import Translator, TranslatorError
 from openpyxl.styles.cell_style import StyleArray
 from openpyxl.utils import get_column_letter
 
-from amos_dask.tables.cells import cell_text
-from amos_dask.tables.looks import fills_of_marks, find_links, is_link_to, link_targets
+from amos_dask.tables.cells import (
+    Cells,
+    cell_text,
+    fills_of_marks,
+    find_links,
+    is_link_to,
+    link_targets,
+)
 from amos_dask.tables.workbook import add_table, find_further, fits_one, remove_further
 
 # Number formats of cells that have none, and of text.
@@ -39,12 +44,9 @@ def restore_titles(workbook: Workbook, titles: Iterable[str]) -> None:
 
 
 def write_into(
-    workbook: Workbook,
-    sheets: Mapping[str, pd.DataFrame],
-    ours: Mapping[str, Collection[str]],
-    links_from: str | None,
+    workbook: Workbook, sheets: Mapping[str, Cells], ours: Mapping[str, Collection[str]]
 ) -> bool:
-    """Write frames into a workbook in place of our worksheets; all other worksheets stay.
+    """Write tables into a workbook in place of our worksheets; all other worksheets stay.
 
     Columns of others in ours stay, right of ours, each cell in the row of its sample.
 
@@ -52,12 +54,10 @@ def write_into(
     ----------
     workbook : Workbook
         As openpyxl has read it.
-    sheets : mapping of str to DataFrame
-        Worksheet title -> frame.
+    sheets : mapping of str to Cells
+        Worksheet title -> table.
     ours : mapping of str to collection of str
         Worksheet title -> columns that we wrote there before.
-    links_from : str or None
-        As of `Cells`.
 
     Returns
     -------
@@ -65,54 +65,50 @@ def write_into(
         Whether everything of others is in the workbook still.
     """
     is_whole = True
-    for title, frame in sheets.items():
+    for title, table in sheets.items():
         if title in workbook.sheetnames:
-            columns = {*ours.get(title, ()), *map(str, frame.columns)}
-            is_whole &= _write_one(workbook, title, frame, columns, links_from)
+            columns = {*ours.get(title, ()), *table.columns}
+            is_whole &= _write_one(workbook, title, table, columns)
         else:
-            add_table(workbook, title, frame, links_from)
+            add_table(workbook, title, table)
     _keep_digits(workbook)
     return is_whole
 
 
-def _write_one(
-    workbook: Workbook,
-    title: str,
-    frame: pd.DataFrame,
-    ours: Collection[str],
-    links_from: str | None,
-) -> bool:
+def _write_one(workbook: Workbook, title: str, table: Cells, ours: Collection[str]) -> bool:
     sheet = workbook[title]
     old = _Old(sheet, ours)
-    if find_further(workbook, title) or not fits_one(frame):
-        _replace(workbook, title, frame, links_from)
+    if find_further(workbook, title) or not fits_one(table):
+        _replace(workbook, title, table)
         return not old.theirs
     n_sheets = len(workbook.sheetnames)
-    add_table(workbook, f"{title[:20]} anew", frame, links_from)
+    add_table(workbook, f"{title[:20]} anew", table)
     new = workbook.worksheets[n_sheets]
-    moves = _Moves.find(old, frame)
+    moves = _Moves.find(old, table)
     is_whole = _rewrite(sheet, new, old, moves)
     del workbook[new.title]
     stays = moves.keeps_rows and not moves.is_shifted
     return is_whole and (stays or not _is_pointed_to(workbook, sheet))
 
 
-def _replace(workbook: Workbook, title: str, frame: pd.DataFrame, links_from: str | None) -> None:
+def _replace(workbook: Workbook, title: str, table: Cells) -> None:
     """Write a table that needs several worksheets, or needed them, where it was."""
     place = workbook.sheetnames.index(title)
     remove_further(workbook, title)
     del workbook[title]
     n_others = len(workbook.sheetnames)
-    add_table(workbook, title, frame, links_from)
+    add_table(workbook, title, table)
     for name in workbook.sheetnames[n_others:]:
         workbook.move_sheet(name, place - n_others)
 
 
-def _find_keys(frame: pd.DataFrame) -> tuple[str, list[str]] | None:
+def _find_keys(table: Cells) -> tuple[str, list[str]] | None:
     """Return the column that tells rows apart, and its cells; None where there is none."""
     for name in _KEYS:
-        if name in frame.columns and frame[name].notna().all() and frame[name].is_unique:
-            return name, [cell_text(value) for value in frame[name]]
+        if name in table.columns:
+            values = [row[table.columns.index(name)] for row in table.rows]
+            if None not in values and len(set(values)) == len(values):
+                return name, [cell_text(value) for value in values]
     return None
 
 
@@ -168,12 +164,12 @@ class _Old:
     def _remove_links(self, sheet: Any) -> None:
         """Remove the links that we made, wherever the folder is by now; others are people's."""
         links, places = find_links(list(self.places)), list(self.places.values())
-        for cells in sheet.iter_rows(min_row=2) if links else ():
-            row = [cells[place - 1] for place in places]
-            for index, path in link_targets([cell.value for cell in row], links):
-                link = row[index].hyperlink
-                if link is not None and is_link_to(link.target, path):
-                    row[index].hyperlink = None
+        rows = list(sheet.iter_rows(min_row=2)) if links else []
+        values = ([cells[place - 1].value for place in places] for cells in rows)
+        for number, index, path in link_targets(values, links):
+            cell = rows[number - 2][places[index] - 1]
+            if cell.hyperlink is not None and is_link_to(cell.hyperlink.target, path):
+                cell.hyperlink = None
 
     def rows_by(self, key: str) -> dict[str, int]:
         """Return what is in a column of ours -> its first row."""
@@ -191,10 +187,10 @@ class _Moves:
     is_shifted: bool  # columns are at other places: formulas and ranges may point to others
 
     @classmethod
-    def find(cls, old: _Old, frame: pd.DataFrame) -> _Moves:
-        """Return where what is in a worksheet goes when a frame is written there."""
-        rows, columns = {1: 1}, {name: place for place, name in enumerate(map(str, frame), start=1)}
-        found, keeps_rows = _find_keys(frame), False
+    def find(cls, old: _Old, table: Cells) -> _Moves:
+        """Return where what is in a worksheet goes when a table is written there."""
+        rows, columns = {1: 1}, {name: place for place, name in enumerate(table.columns, start=1)}
+        found, keeps_rows = _find_keys(table), False
         if found is not None:
             key, texts = found
             before = old.rows_by(key)

@@ -1,4 +1,4 @@
-"""Tables as worksheets hold them: their cells, what is known of these, and how they look."""
+"""Tables as worksheets hold them: their cells, what is known of these, how they look, and links."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import datetime
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote, unquote
 
 import numpy as np
 from openpyxl import Workbook
@@ -20,23 +22,14 @@ from openpyxl.worksheet.properties import PageSetupProperties
 
 from amos_dask.root.layout import SPLIT_NAME
 from amos_dask.root.table_state import OwnSheet
-from amos_dask.tables.looks import find_links, number_formats
 
 if TYPE_CHECKING:  # workers, which write tables, need no pandas
     import pandas as pd
 
 LARGEST_CELL = 32_767
 LARGEST_SHEET = 1_048_576  # rows, the header included
-_WIDTHS = (8, 48)
-_ROWS_THAT_SET_WIDTHS = 200
-_HEADER_FONT = Font(name="Calibri", sz=11, bold=True)
-_HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
-# The name that lists the worksheets in which tables go on.
-_MARK = "amos_dask_further_worksheets"
 # XML cannot hold these; openpyxl refuses them.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-# Columns of files, which a click folds away.
-_OF_FILES = re.compile(r"info|volume|volume_\d+_.+|mask|mask_\d+_(?!.*_existence$).+")
 _MISSING = ("NAType", "NaTType")  # of pandas
 
 
@@ -47,10 +40,6 @@ class Cells(NamedTuple):
     rows: Sequence[list[Any]]  # texts, whole numbers, finite floats, times; None for a blank cell
     # From the workbook's folder to that of the paths, such as ``../``; None for no links to them.
     links_from: str | None = None
-
-    def links(self) -> dict[int, int]:
-        """Return the columns whose cells are links, as `find_links` does."""
-        return {} if self.links_from is None else find_links(self.columns, len(self.rows))
 
 
 def cells_of(frame: pd.DataFrame, links_from: str | None = None) -> Cells:
@@ -76,8 +65,12 @@ _BITS = 128
 _DIGITS = 10  # programs save 15 to 17 of a number
 
 
-def describe(title: str, table: Cells) -> OwnSheet:
-    """Return what is known of a worksheet that holds a table."""
+def describe(sheets: Mapping[str, Cells]) -> dict[str, OwnSheet]:
+    """Return what is known of worksheets that hold tables."""
+    return {title: _describe(title, table) for title, table in sheets.items()}
+
+
+def _describe(title: str, table: Cells) -> OwnSheet:
     compared = [index for index, name in enumerate(table.columns) if is_compared(name, title)]
     names = [table.columns[index] for index in compared]
     rows = [[row[index] for index in compared] for row in table.rows]
@@ -115,41 +108,126 @@ def cell_text(value: Any) -> str:
     return str(value).replace("\r\n", "\n").replace("\r", "\n")
 
 
-# A table longer than a worksheet goes on in others. A name of the workbook lists them: a worksheet
-# that somebody copied is called alike.
+_LINKED = re.compile(r"info|volume|volume_\d+_.+|mask")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_./-]+")
+_MOST_LINKS = 65_530  # of a worksheet; Excel removes all of one that has more
 
 
-def add_worksheets_of(workbook: Workbook, title: str, table: Cells) -> list[tuple[Any, Cells]]:
-    """Make a table's worksheets at the end of a workbook; return each with its part of the rows.
+def find_links(columns: Sequence[str], n_rows: int = 0) -> dict[int, int]:
+    """Return place of a column whose cells lead somewhere -> place of that with the path.
 
-    They have everything but those rows.
+    ``ID`` leads to the folder of ``info``, columns of files to these. Where that would be too many
+    for so many rows, only the folders have links, or nothing has.
     """
-    n_rows, made = LARGEST_SHEET - 1, list[tuple[Any, Cells]]()  # without the header
-    for start in range(0, len(table.rows) or 1, n_rows):
-        free = (f"{title} ({number})" for number in count(2))
-        name = next(n for n in free if n not in workbook.sheetnames) if start else title
-        part = table._replace(rows=table.rows[start : start + n_rows])
-        made.append((workbook.create_sheet(name), part))
-    mark(workbook, [*marked(workbook), *(sheet.title for sheet, _ in made[1:])])
-    for sheet, part in made:
-        _lay_out(sheet, part)
+    if "info" not in columns or "ID" not in columns:
+        return {}
+    links = {columns.index("ID"): columns.index("info")}
+    links |= {index: index for index, name in enumerate(columns) if _LINKED.fullmatch(name)}
+    for fewer in (links, dict(list(links.items())[:1])):
+        if len(fewer) * n_rows <= _MOST_LINKS:
+            return fewer
+    return {}
+
+
+def link_targets(
+    rows: Iterable[Sequence[Any]], links: Mapping[int, int]
+) -> Iterator[tuple[int, int, str]]:
+    """Yield the cells that lead somewhere, by number of row and place, and the paths there."""
+    for number, row in enumerate(rows if links else (), start=2):
+        for index, of in links.items():
+            path = row[of]
+            if isinstance(path, str) and row[index] is not None:
+                yield number, index, path if index == of else path.rpartition("/")[0]
+
+
+def _link_to(path: str, prefix: str) -> str:
+    """Return a link to a path, relative to the workbook; nothing in it is a scheme, or XML."""
+    # As `quote` of it all, in a quarter of the time.
+    return _UNSAFE.sub(lambda found: quote(found[0]), f"{prefix}{path}")
+
+
+def is_link_to(target: str | None, path: str) -> bool:
+    """Return whether a link, whichever program saved it, leads to a path below any folder."""
+    told = PurePosixPath(unquote(target or "").replace("\\", "/")).parts
+    wanted = PurePosixPath(path).parts
+    return bool(wanted) and told[-len(wanted) :] == wanted
+
+
+_FORMATS = {
+    re.compile(pattern): number_format
+    for pattern, number_format in (
+        (r"sp[xyz]", "0.000"),
+        (r"n_voxels|n_not_finite", "#,##0"),
+        (r"volume_mm3", "#,##0.00"),
+        (r"volume_cm3_\w+", "#,##0.0"),
+        (r"voxel_ratio_\w+", "0.000%"),
+        (r"min|p0\.5|median|mean|std|p99\.5|max", "#,##0.0##"),
+    )
+}
+_LINK_FONT = Font(name="Calibri", sz=11, color="0563C1", underline="single")
+_MARKS = {
+    "severity": {
+        "error": PatternFill("solid", fgColor="F4B6B6"),
+        "warning": PatternFill("solid", fgColor="FFE9A8"),
+    }
+}
+_WIDTHS = (8, 48)
+_ROWS_THAT_SET_WIDTHS = 200
+_HEADER_FONT = Font(name="Calibri", sz=11, bold=True)
+_HEADER_FILL = PatternFill("solid", fgColor="E8EEF4")
+# Columns of files, which a click folds away.
+_OF_FILES = re.compile(r"info|volume|volume_\d+_.+|mask|mask_\d+_(?!.*_existence$).+")
+
+
+class Look(NamedTuple):
+    """How the cells of a column look: cells that are like them."""
+
+    text: Any
+    number: Any
+    marks: Mapping[str, Any]  # of these texts
+
+
+class LaidOut(NamedTuple):
+    """A worksheet that has everything but its rows."""
+
+    sheet: Any
+    table: Cells  # its part of the rows
+    looks: Sequence[Look]
+    links: Sequence[tuple[int, int, str]]  # row and column, from 1 on, and where the cell leads
+
+
+def lay_out(workbook: Workbook, sheets: Mapping[str, Cells]) -> list[LaidOut]:
+    """Make the worksheets of tables at the end of a workbook.
+
+    A table longer than a worksheet goes on in others. A name of the workbook lists them: a
+    worksheet that somebody copied is called alike.
+    """
+    n_rows, made = LARGEST_SHEET - 1, list[LaidOut]()  # without the header
+    further = marked(workbook)
+    for title, table in sheets.items():
+        for start in range(0, len(table.rows) or 1, n_rows):
+            free = (f"{title} ({number})" for number in count(2))
+            name = next(n for n in free if n not in workbook.sheetnames) if start else title
+            sheet = workbook.create_sheet(name)
+            further += [sheet.title] if start else []
+            made.append(_lay_out(sheet, table._replace(rows=table.rows[start : start + n_rows])))
+    mark(workbook, further)
     return made
 
 
-def _lay_out(sheet: Any, table: Cells) -> None:
+def _lay_out(sheet: Any, table: Cells) -> LaidOut:
     """Write the header, and what goes before it: a write-only sheet is streamed."""
     sheet.freeze_panes = "B2"
     sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
     sheet.print_title_rows = "1:1"
     sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", False
-    narrowest, widest = _WIDTHS
-    formats = number_formats(table.columns)
+    links = {} if table.links_from is None else find_links(table.columns, len(table.rows))
+    looks = []
     for index, name in enumerate(table.columns):
-        cells = (row[index] for row in table.rows[:_ROWS_THAT_SET_WIDTHS])
-        form = "" if formats[index] is None else ",.3f"
-        shown = (len(_shown(value, form)) for value in cells if value is not None)
+        form = next((form for names, form in _FORMATS.items() if names.fullmatch(name)), None)
+        looks.append(_look(sheet, name, form, is_link=index in links))
         dimension = sheet.column_dimensions[get_column_letter(index + 1)]
-        dimension.width = min(max(len(name), narrowest, *shown), widest) + 2
+        dimension.width = _width(table, index, form)
         dimension.outlineLevel = int(_OF_FILES.fullmatch(name) is not None)
     if any(map(_OF_FILES.fullmatch, table.columns)):
         sheet.sheet_format.outlineLevelCol = 1
@@ -159,10 +237,48 @@ def _lay_out(sheet: Any, table: Cells) -> None:
     header = WriteOnlyCell(sheet)
     header.font, header.fill = _HEADER_FONT, _HEADER_FILL
     sheet.append([text_cell(sheet, header, name) for name in table.columns])
+    targets = [
+        (number, index + 1, _link_to(path, table.links_from or ""))
+        for number, index, path in link_targets(table.rows, links)
+    ]
+    return LaidOut(sheet, table, looks, targets)
 
 
-def _shown(value: Any, form: str) -> str:
-    return format(value, form) if form and isinstance(value, (int, float)) else str(value)
+def _look(sheet: Any, name: str, form: str | None, *, is_link: bool) -> Look:
+    # Styled once: openpyxl looks a style up each time one is set.
+    number = WriteOnlyCell(sheet)
+    number.number_format = form or number.number_format
+    text = _text_like(sheet)
+    if is_link:
+        text.font = _LINK_FONT
+    marks = {}
+    for value, fill in _MARKS.get(name, {}).items():
+        marks[value] = _text_like(sheet)
+        marks[value].fill = fill
+    return Look(text, number, marks)
+
+
+def _text_like(sheet: Any) -> Any:
+    cell = WriteOnlyCell(sheet)
+    cell.number_format = "@"
+    return cell
+
+
+def _width(table: Cells, index: int, form: str | None) -> int:
+    cells = (row[index] for row in table.rows[:_ROWS_THAT_SET_WIDTHS])
+    shown = (_n_shown(value, is_formatted=form is not None) for value in cells if value is not None)
+    narrowest, widest = _WIDTHS
+    return min(max(len(table.columns[index]), narrowest, *shown), widest) + 2
+
+
+def _n_shown(value: Any, *, is_formatted: bool) -> int:
+    is_number = is_formatted and isinstance(value, (int, float))
+    return len(f"{value:,.3f}" if is_number else str(value))
+
+
+def fills_of_marks(workbook: Any) -> frozenset[int]:
+    """Return the numbers that a workbook has for the fills of our marks."""
+    return frozenset(workbook._fills.add(f) for marks in _MARKS.values() for f in marks.values())
 
 
 def text_cell(sheet: Any, like: Any, value: str) -> Any:
@@ -171,6 +287,10 @@ def text_cell(sheet: Any, like: Any, value: str) -> Any:
     # Not through cell.value: openpyxl takes a leading = for a formula.
     cell._style, cell._value, cell.data_type = like._style, value, "s"
     return cell
+
+
+# The name that lists the worksheets in which tables go on.
+_MARK = "amos_dask_further_worksheets"
 
 
 def marked(workbook: Workbook) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
@@ -19,8 +20,7 @@ from openpyxl.utils.datetime import to_excel
 
 from amos_dask.root.staging import temporary_name
 from amos_dask.root.table_state import OwnFile, OwnSheet
-from amos_dask.tables.cells import LARGEST_CELL, Cells, add_worksheets_of, describe
-from amos_dask.tables.looks import Look, link_targets, link_to, looks_of
+from amos_dask.tables.cells import LARGEST_CELL, Cells, LaidOut, Look, describe, lay_out
 
 _AT_ONCE = 1000  # rows
 _TAGS = 120  # bytes of XML around what a cell holds, at most
@@ -33,28 +33,17 @@ _PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
 
 
 def save_workbook(path: Path, sheets: Mapping[str, Cells]) -> None:
-    """Write tables as the worksheets of a new workbook.
+    """Write tables as the worksheets of a new workbook, over one that exists.
 
-    Its cells are those that `add_table` writes, in a tenth of the time: for many samples openpyxl's
-    8 us a cell would be longer than the samples take.
-
-    Parameters
-    ----------
-    path : Path
-        The ``.xlsx``; written over if it exists.
-    sheets : mapping of str to Cells
-        Worksheet title -> table. Strings become text cells whatever they look like (never
-        formulas), numbers stay numbers. What is longer than a worksheet can be goes on in
-        ``title (2)`` and so on; `read_sheet` reads all of it.
+    Strings become text cells whatever they look like (never formulas), numbers stay numbers. What
+    is longer than a worksheet can be goes on in ``title (2)`` and so on; `read_sheet` reads all of
+    it. The cells are those that `add_table` writes, in a tenth of the time: for many samples
+    openpyxl's 8 us a cell would be longer than the samples take.
     """
     workbook, packed = Workbook(write_only=True), io.BytesIO()
     try:
-        made = [
-            pair
-            for title, table in sheets.items()
-            for pair in add_worksheets_of(workbook, title, table)
-        ]
-        parts = [(sheet, _Part(table, _find_styles(sheet, table))) for sheet, table in made]
+        made = lay_out(workbook, sheets)
+        styles = [_find_styles(laid) for laid in made]
         workbook.save(packed)
     except BaseException:  # Ctrl-C as well
         # Left to the garbage collector, half-written worksheets complain on stderr.
@@ -62,21 +51,35 @@ def save_workbook(path: Path, sheets: Mapping[str, Cells]) -> None:
             with suppress(Exception):
                 sheet.close()
         raise
-    by_name = {sheet.path.lstrip("/"): part for sheet, part in parts}
+    parts = zip(made, styles, strict=True)
+    by_name = {laid.sheet.path.lstrip("/"): (laid, columns) for laid, columns in parts}
     with ZipFile(packed) as without_rows, ZipFile(path, "w", ZIP_DEFLATED) as book:
         for name in without_rows.namelist():
-            part = by_name.get(name, _NO_PART)
-            before, end, after = without_rows.read(name).partition(b"</sheetData>")
-            links, targets = _links(part.table)
-            with book.open(name, "w", force_zip64=_may_be_long(part.table)) as file:
-                file.write(before)
-                for rows in _rows(part):
-                    file.write(rows.encode())
-                # The format has an order: links come before what is said of printed pages.
-                file.write(end + after.replace(b"<pageMargins", links + b"<pageMargins", 1))
-            if links:
-                with book.open(f"{name.replace('/sheet', '/_rels/sheet')}.rels", "w") as file:
-                    file.write(targets)
+            content = without_rows.read(name)
+            if name in by_name:
+                _write_sheet(book, name, content, *by_name[name])
+            else:
+                _write_part(book, name, [content])
+
+
+def _write_sheet(
+    book: ZipFile, name: str, content: bytes, laid: LaidOut, columns: Sequence[_Styles]
+) -> None:
+    before, end, after = content.partition(b"</sheetData>")
+    links, targets = _links(laid)
+    rows = (some.encode() for some in _rows(laid.table, columns))
+    # The format has an order: links come before what is said of printed pages.
+    after = end + after.replace(b"<pageMargins", links + b"<pageMargins", 1)
+    _write_part(book, name, chain([before], rows, [after]), is_long=_may_be_long(laid.table))
+    if links:
+        _write_part(book, f"{name.replace('/sheet', '/_rels/sheet')}.rels", [targets])
+
+
+def _write_part(
+    book: ZipFile, name: str, content: Iterable[bytes], *, is_long: bool = False
+) -> None:
+    with book.open(name, "w", force_zip64=is_long) as file:
+        file.writelines(content)
 
 
 class _Styles(NamedTuple):
@@ -89,19 +92,9 @@ class _Styles(NamedTuple):
     times: Mapping[type, str]
 
 
-class _Part(NamedTuple):
-    """What a worksheet is to be filled with."""
-
-    table: Cells
-    columns: Sequence[_Styles]
-
-
-_NO_PART = _Part(Cells((), ()), ())
-
-
-def _find_styles(sheet: Any, table: Cells) -> list[_Styles]:
+def _find_styles(laid: LaidOut) -> list[_Styles]:
     days: tuple[Any, ...] = (_DAY, _DAY.date(), _DAY.time())
-    times = {type(day): _number(WriteOnlyCell(sheet, day)) for day in days}
+    times = {type(day): _number(WriteOnlyCell(laid.sheet, day)) for day in days}
 
     def styles(place: int, look: Look) -> _Styles:
         marks = {value: _text(cell) for value, cell in look.marks.items()}
@@ -109,8 +102,7 @@ def _find_styles(sheet: Any, table: Cells) -> list[_Styles]:
             get_column_letter(place), _text(look.text), _number(look.number), marks, times
         )
 
-    looks = looks_of(sheet, table.columns, table.links())
-    return [styles(place, look) for place, look in enumerate(looks, start=1)]
+    return [styles(place, look) for place, look in enumerate(laid.looks, start=1)]
 
 
 def _text(like: Any) -> str:
@@ -130,14 +122,14 @@ def _may_be_long(table: Cells) -> bool:
     return n_cells * _TAGS + n_characters * _BYTES_A_CHARACTER > ZIP64_LIMIT
 
 
-def _rows(part: _Part) -> Iterator[str]:
+def _rows(table: Cells, columns: Sequence[_Styles]) -> Iterator[str]:
     """Yield the XML of many rows at once, from the second on."""
-    for start in range(0, len(part.table.rows), _AT_ONCE):
+    for start in range(0, len(table.rows), _AT_ONCE):
         rows = []
-        for number, values in enumerate(part.table.rows[start : start + _AT_ONCE], start + 2):
+        for number, values in enumerate(table.rows[start : start + _AT_ONCE], start + 2):
             cells = (
                 _cell(styles, number, value)
-                for styles, value in zip(part.columns, values, strict=True)
+                for styles, value in zip(columns, values, strict=True)
                 if value is not None
             )
             rows.append(f'<row r="{number}">{"".join(cells)}</row>')
@@ -157,16 +149,13 @@ def _cell(styles: _Styles, row: int, value: Any) -> str:
     return f'<c r="{letter}{row}{like}{days!r}</v></c>'
 
 
-def _links(table: Cells) -> tuple[bytes, bytes]:
+def _links(laid: LaidOut) -> tuple[bytes, bytes]:
     """Return the XML of a worksheet's links, and the part that says where they lead."""
-    links, prefix = table.links(), table.links_from or ""
-    letters = {index: get_column_letter(index + 1) for index in links}
     cells, targets = list[str](), list[str]()
-    for number, row in enumerate(table.rows if links else (), start=2):
-        for index, path in link_targets(row, links):
-            key, target = f'"rId{len(cells)}"', f'"{link_to(path, prefix)}"'
-            cells.append(f'<hyperlink ref="{letters[index]}{number}" r:id={key}/>')
-            targets.append(f"<Relationship Id={key} {_EXTERNAL} Target={target}/>")
+    for row, column, target in laid.links:
+        key = f'"rId{len(cells)}"'
+        cells.append(f'<hyperlink ref="{get_column_letter(column)}{row}" r:id={key}/>')
+        targets.append(f'<Relationship Id={key} {_EXTERNAL} Target="{target}"/>')
     if not cells:
         return b"", b""
     return (
@@ -195,7 +184,7 @@ class Drafted:
 
 def write_draft(draft: Draft) -> Drafted:
     """Describe a workbook, and write it unless the one that is there holds the same."""
-    described = {title: describe(title, table) for title, table in draft.sheets.items()}
+    described = describe(draft.sheets)
     if draft.known is not None and described == draft.known.sheets:
         return Drafted(described, None)
     path = draft.folder / temporary_name(Path(draft.name).name)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -20,11 +19,9 @@ from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import restore_titles, write_into
 from amos_dask.tables.cells import Cells, cells_of, describe
 from amos_dask.tables.column_texts import COLUMNS_SHEET, columns_frame
-from amos_dask.tables.looks import find_links, link_targets
-from amos_dask.tables.losses import loses_something
 from amos_dask.tables.new_workbook import Drafted, save_workbook
 from amos_dask.tables.twins import put_twins
-from amos_dask.tables.workbook import describe_worksheet, load
+from amos_dask.tables.workbook import describe_worksheet, load, loses_something
 
 Sheets = Mapping[str, pd.DataFrame]
 
@@ -33,20 +30,15 @@ _ROWS_LOOKED_AT = 20
 
 
 def cells_of_sheets(layout: Layout, path: Path, sheets: Sheets) -> dict[str, Cells]:
-    """Return the worksheets of a workbook as it is going to hold them, with ``Columns``."""
-    links_from = _find_links_from(layout, path, sheets)
-    return _tables_of(_with_columns(sheets), links_from)
+    """Return the worksheets of a workbook as it is going to hold them.
 
-
-def _tables_of(sheets: Sheets, links_from: str | None = None) -> dict[str, Cells]:
-    return {title: cells_of(frame, links_from) for title, frame in sheets.items()}
-
-
-def _with_columns(sheets: Sheets) -> Sheets:
-    """Return worksheets and a last one that says what their columns are, if there is none such."""
+    The last one, ``Columns``, says what their columns are, if there is none of that title.
+    """
     told = columns_frame({title: list(map(str, frame)) for title, frame in sheets.items()})
     is_there = any(title.casefold() == COLUMNS_SHEET.casefold() for title in sheets)
-    return sheets if is_there or told.empty else {**sheets, COLUMNS_SHEET: told}
+    links_from = _find_links_from(layout, path, sheets)
+    held = sheets if is_there or told.empty else {**sheets, COLUMNS_SHEET: told}
+    return {title: cells_of(frame, links_from) for title, frame in held.items()}
 
 
 def _find_links_from(layout: Layout, path: Path, sheets: Sheets) -> str | None:
@@ -56,19 +48,15 @@ def _find_links_from(layout: Layout, path: Path, sheets: Sheets) -> str | None:
     """
     folders = set[str]()
     for frame in sheets.values():
-        links = dict(islice(find_links(list(map(str, frame))).items(), 1))
-        rows = frame.head(_ROWS_LOOKED_AT).to_numpy(object).tolist() if links else ()
-        folders |= {told for row in rows for _, told in link_targets(row, links)}
+        if {"ID", "info"} <= set(frame.columns):
+            files = frame[["ID", "info"]].head(_ROWS_LOOKED_AT).dropna()["info"]
+            folders |= {file.rpartition("/")[0] for file in files if isinstance(file, str)}
     for above, folder in enumerate(path.parents if folders else ()):
         if any((folder / name).is_dir() for name in folders):
             return "../" * above
         if folder == layout.root:
             break
     return None
-
-
-def _describe(tables: Mapping[str, Cells]) -> dict[str, OwnSheet]:
-    return {title: describe(title, table) for title, table in tables.items()}
 
 
 def put_workbook(
@@ -117,21 +105,20 @@ def put_workbook(
         save_workbook(to, held)
 
     with own.trying():
-        book = _with_columns(sheets)
         held = cells_of_sheets(own.layout, path, sheets) if cells is None else cells
-        described = _describe(held) if drafted is None else drafted.sheets
+        described = describe(held) if drafted is None else drafted.sheets
         told = OwnFile(sheets=described, index_of=index_of)
         before = own.find_written(path)
         if before is None:
-            _look_into(own, path, book, told, save)
+            _look_into(own, path, held, told, save)
         elif before.sheets == told.sheets:
             own.note(path, replace(before, index_of=index_of))
-        elif before.is_shared or before.sheets.keys() - book.keys():
-            _look_into(own, path, book, told, save)
+        elif before.is_shared or before.sheets.keys() - held.keys():
+            _look_into(own, path, held, told, save)
         else:
             require_closed(path)
             own.write(path, save, told=told)
-        put_twins(own, path, sheets, whole=True)
+        put_twins(own, path, {title: held[title] for title in sheets}, whole=True)
 
 
 def require_closed(path: Path) -> None:
@@ -144,7 +131,11 @@ def require_closed(path: Path) -> None:
 
 
 def _look_into(
-    own: OwnFiles, path: Path, sheets: Sheets, told: OwnFile, save: Callable[[Path], None]
+    own: OwnFiles,
+    path: Path,
+    sheets: Mapping[str, Cells],
+    told: OwnFile,
+    save: Callable[[Path], None],
 ) -> None:
     """Write a workbook that is not there, or not known to be all ours."""
     write_new = partial(own.write, path, save, told=told)
@@ -162,7 +153,7 @@ def _look_into(
         return
     with closing(workbook):
         if _is_columns_of_others(own, path, workbook, told):
-            sheets = {title: f for title, f in sheets.items() if title != COLUMNS_SHEET}
+            sheets = {title: table for title, table in sheets.items() if title != COLUMNS_SHEET}
             told = replace(told, sheets={title: told.sheets[title] for title in sheets})
         restore_titles(workbook, sheets)
         if _holds(own, path, workbook, told):
@@ -255,19 +246,20 @@ def add_worksheets(
     require_closed(path)
     before = own.find_written(path)
     told = None
-    book = dict(sheets)
+    links_from = _find_links_from(own.layout, path, sheets)
+    given = {title: cells_of(frame, links_from) for title, frame in sheets.items()}
+    book = dict(given)
     if before is not None:
-        known = {**before.sheets, **_describe(_tables_of(sheets))}
+        known = {**before.sheets, **describe(given)}
         if COLUMNS_SHEET in before.sheets and COLUMNS_SHEET not in sheets:
             others = {t: s.columns for t, s in known.items() if t != COLUMNS_SHEET}
-            book[COLUMNS_SHEET] = columns_frame(others)
-        told = replace(before, sheets={**known, **_describe(_tables_of(book))}, is_shared=True)
+            book[COLUMNS_SHEET] = cells_of(columns_frame(others))
+        told = replace(before, sheets={**known, **describe(book)}, is_shared=True)
     with closing(load(path)) as workbook:
         restore_titles(workbook, book)
         is_lossy = loses_something(path)
         ours = _all_columns(workbook) if whole else {}
-        links_from = _find_links_from(own.layout, path, sheets)
-        aside = not write_into(workbook, book, ours, links_from) or is_lossy or keep_copy
+        aside = not write_into(workbook, book, ours) or is_lossy or keep_copy
         own.write(
             path,
             workbook.save,
@@ -276,11 +268,15 @@ def add_worksheets(
             aside=aside,
             lists=told is not None,
         )
-    put_twins(own, path, sheets, whole=False)
+    put_twins(own, path, given, whole=False)
 
 
 def _write_into(
-    own: OwnFiles, path: Path, workbook: Workbook, sheets: Sheets, told: OwnFile
+    own: OwnFiles,
+    path: Path,
+    workbook: Workbook,
+    sheets: Mapping[str, Cells],
+    told: OwnFile,
 ) -> None:
     before = own.find(path)
     known = {} if before is None else before.sheets
@@ -288,8 +284,7 @@ def _write_into(
         before is None or bool(find_edited(workbook, known))
     )
     is_lossy = loses_something(path)
-    links_from = _find_links_from(own.layout, path, sheets)
-    is_whole = write_into(workbook, sheets, _known_columns(own, path, workbook), links_from)
+    is_whole = write_into(workbook, sheets, _known_columns(own, path, workbook))
     aside = is_edited or is_lossy or not is_whole
     own.write(
         path, workbook.save, told=replace(told, is_shared=True), carried=not aside, aside=aside

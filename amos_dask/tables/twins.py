@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from amos_dask.errors import AmosDaskError
 from amos_dask.root.layout import MANIFEST_SHEET, safe_name
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.table_state import OwnFile
-from amos_dask.tables.cells import LARGEST_SHEET, Cells, cells_of
+from amos_dask.tables.cells import LARGEST_SHEET, Cells
 
 # What a program for spreadsheets would take for a formula when it opens a csv file.
 _FORMULA = tuple("=+-@\t\r")
@@ -43,31 +41,20 @@ def _forms(own: OwnFiles, ours: Iterable[Path]) -> set[str]:
     return {form for form, is_wanted in forms.items() if is_wanted}
 
 
-def put_twins(
-    own: OwnFiles, book: Path, sheets: Mapping[str, pd.DataFrame], *, whole: bool
-) -> None:
+def put_twins(own: OwnFiles, book: Path, sheets: Mapping[str, Cells], *, whole: bool) -> None:
     """Write the twins of worksheets, in the forms that are asked for or there already.
 
     ``dataset_manifest.csv`` is the worksheet ``Manifest``, or the only one; others have their
     title in the name: ``dataset_manifest.split01_standard.csv``. Parquet that is longer than a
     worksheet can be is a folder of part files.
 
-    Parameters
-    ----------
-    own : OwnFiles
-        The files of ROOT_DIR, and which twins are asked for.
-    book : Path
-        The workbook; absolute.
-    sheets : mapping of str to DataFrame
-        Worksheet title -> frame.
-    whole : bool
-        These are all worksheets of ours; other twins go.
+    Where these are the `whole` of the worksheets of ours, other twins go.
     """
     ours = own.find_twins(book)
     forms = _forms(own, ours)
     twins = dict[Path, bytes]()
-    for title, frame in sheets.items() if forms else ():
-        table, is_main = cells_of(frame), title == MANIFEST_SHEET or (whole and len(sheets) == 1)
+    for title, table in sheets.items() if forms else ():
+        is_main = title == MANIFEST_SHEET or (whole and len(sheets) == 1)
         stem = book.stem if is_main else f"{book.stem}.{safe_name(title)}"
         if "csv" in forms:
             twins[book.with_name(f"{stem}.csv")] = _csv(table)

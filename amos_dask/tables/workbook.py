@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -20,15 +20,15 @@ from amos_dask.errors import ManifestError
 from amos_dask.root.table_state import OwnSheet
 from amos_dask.tables import cells
 from amos_dask.tables.cells import (
-    add_worksheets_of,
-    cells_of,
+    Cells,
+    Look,
     checksum,
     is_compared,
+    lay_out,
     mark,
     marked,
     text_cell,
 )
-from amos_dask.tables.looks import Look, link_targets, link_to, looks_of
 
 # Excel's rules for worksheet titles; a split's name is part of file names as well.
 _FORBIDDEN_IN_TITLE = frozenset("[]:*?/\\'\"<>|")
@@ -39,20 +39,27 @@ _DAMAGED = (
     *(InvalidFileException, zipfile.BadZipFile, zlib.error),
     SyntaxError,  # of XML, whether openpyxl reads it with lxml or without
 )
+# Parts that are written anew with all that they say, or that a program makes again by itself.
+_CARRIED = frozenset(
+    {
+        *("[Content_Types]", ".rels", "workbook", "sheet", "sharedStrings", "styles", "theme"),
+        *("comments", "comment", "commentsDrawing", "vmlDrawing", "table", "externalLink"),
+        *("core", "app", "custom", "calcChain", "printerSettings"),
+    }
+)
+_NUMBER = re.compile(r"\d+$")
+# In worksheets: extensions such as sparklines, and formulas with the value they had when saved.
+_LOST_IN_SHEETS = re.compile(
+    rb"<(?:\w+:)?extLst\b|(?:</(?:\w+:)?f>|<(?:\w+:)?f\b[^>]*/>)\s*<(?:\w+:)?v>[^<]"
+)
+_LOST_IN_TEXTS = re.compile(rb"<(?:\w+:)?rPr\b")  # a font for a part of a cell
 
 
 def read_sheet(path: Path, title: str, *, values_of: Collection[str] = ()) -> pd.DataFrame:
     """Read a worksheet as a frame of objects: text, numbers, and None where blank.
 
-    Parameters
-    ----------
-    path : Path
-        The workbook.
-    title : str
-        The worksheet.
-    values_of : collection of str
-        Columns that must not hold formulas, whose text is not their value. If any are given, other
-        columns with formulas are left out.
+    Columns `values_of` must not hold formulas, whose text is not their value. If any are given,
+    other columns with formulas are left out.
 
     Raises
     ------
@@ -145,23 +152,18 @@ def read_table(workbook: Workbook, title: str) -> Iterator[tuple[Any, ...]]:
         yield from workbook[name].iter_rows(min_row=2)
 
 
-def fits_one(frame: pd.DataFrame) -> bool:
+def fits_one(table: Cells) -> bool:
     """Return whether one worksheet is enough for a table."""
-    return len(frame) < cells.LARGEST_SHEET
+    return len(table.rows) < cells.LARGEST_SHEET
 
 
-def add_table(
-    workbook: Workbook, title: str, frame: pd.DataFrame, links_from: str | None = None
-) -> None:
-    """Write a table's worksheets at the end of a workbook; links as `Cells` tells them."""
-    for sheet, part in add_worksheets_of(workbook, title, cells_of(frame, links_from)):
-        links = part.links()
-        # Styled once: openpyxl looks a style up each time one is set.
-        looks = looks_of(sheet, part.columns, links)
-        for number, row in enumerate(part.rows, start=2):
+def add_table(workbook: Workbook, title: str, table: Cells) -> None:
+    """Write a table's worksheets at the end of a workbook."""
+    for sheet, part, looks, links in lay_out(workbook, {title: table}):
+        for row in part.rows:
             sheet.append([_cell(sheet, *pair) for pair in zip(row, looks, strict=True)])
-            for index, path in link_targets(row, links):
-                sheet.cell(number, index + 1).hyperlink = link_to(path, links_from or "")
+        for number, column, target in links:
+            sheet.cell(number, column).hyperlink = target
 
 
 def _cell(sheet: Any, value: Any, look: Look) -> Any:
@@ -211,3 +213,25 @@ def describe_worksheet(workbook: Workbook, title: str, columns: Sequence[str]) -
 
 def _read(cell: Any) -> Any:
     return f"formula {cell.value}" if cell.data_type == "f" else cell.value
+
+
+def loses_something(path: Path) -> bool:
+    """Return whether a workbook holds what is lost when openpyxl reads and saves it.
+
+    Such as charts, images, pivot tables, macros, threaded comments, and the values of formulas,
+    which are worked out again when the workbook is opened.
+    """
+    with zipfile.ZipFile(path) as parts:
+        return any(_is_lost(parts, name) for name in parts.namelist())
+
+
+def _is_lost(parts: zipfile.ZipFile, name: str) -> bool:
+    place = PurePosixPath(name)
+    if name.endswith("/"):
+        return False
+    kind = _NUMBER.sub("", place.name.removesuffix(".rels").partition(".")[0] or ".rels")
+    if kind not in _CARRIED:
+        return True
+    if place.suffix == ".xml" and place.parent.name == "worksheets":
+        return _LOST_IN_SHEETS.search(parts.read(name)) is not None
+    return kind == "sharedStrings" and _LOST_IN_TEXTS.search(parts.read(name)) is not None

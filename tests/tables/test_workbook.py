@@ -26,8 +26,7 @@ from amos_dask.root import staging
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.tables import new_workbook
-from amos_dask.tables.cells import LARGEST_CELL, cells_of
-from amos_dask.tables.looks import find_links
+from amos_dask.tables.cells import LARGEST_CELL, cells_of, find_links
 from amos_dask.tables.new_workbook import save_workbook
 from amos_dask.tables.own_workbooks import add_worksheets
 from amos_dask.tables.workbook import (
@@ -327,7 +326,7 @@ def test_both_ways_look_alike(tmp_path: Path) -> None:
     )
     save_workbook(tmp_path / "a.xlsx", {"Manifest": cells_of(frame, "../")})
     book = openpyxl.Workbook()
-    add_table(book, "Manifest", frame, "../")
+    add_table(book, "Manifest", cells_of(frame, "../"))
     book.save(tmp_path / "b.xlsx")
     one, other = (cells_seen(open_sheet(tmp_path / name)) for name in ("a.xlsx", "b.xlsx"))
     assert one == other
@@ -615,7 +614,7 @@ def test_a_new_workbook_is_the_one_that_openpyxl_alone_would_write(
         write_workbook(path, sheets)
         book = openpyxl.Workbook(write_only=True)
         for title, table in sheets.items():
-            add_table(book, title, table)
+            add_table(book, title, cells_of(table))
         book.save(reference)
         assert looks(path) == looks(reference)
         assert zipfile.ZipFile(path).namelist() == zipfile.ZipFile(reference).namelist()
