@@ -105,7 +105,7 @@ def discover(
     )
     subsets, untold = _find_subsets(names, table)
     samples = []
-    for seq in sorted(names.scans, key=by_number):
+    for seq in names.scans:
         metadata, found = table.find_row(seq)
         sample = new_sample(seq, subsets[seq], metadata, names.scans[seq], definition)
         names.issues += found
@@ -135,7 +135,7 @@ def _require_distinct(names: Names, shown_as: str) -> None:
     """Raise where ids cannot be told apart: by case only, or from others with the prefix."""
     taken: dict[str, str] = {}
     prefix = f"{names.definition.prefix}_"
-    for seq in sorted(names.scans, key=by_number):
+    for seq in names.scans:
         first = taken.setdefault(seq.casefold(), seq)
         if first != seq:
             raise ArchiveError(
@@ -168,7 +168,7 @@ def _find_subsets(names: Names, table: MetadataTable) -> tuple[dict[str, str], l
             message = f"listed as {listed[seq]}, but there is no file of it"
             names.say("listed_but_absent", message, sample=definition.sample_id(seq))
     told = {**table.subsets, **told}
-    untold = [seq for seq in sorted(names.scans, key=by_number) if seq not in told]
+    untold = [seq for seq in names.scans if seq not in told]
     if untold:
         who = definition.subset_lists or f"column {definition.subset_column!r} of the metadata"
         shown_ids = ", ".join(map(definition.sample_id, untold[:_MOST_NAMED]))

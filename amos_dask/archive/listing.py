@@ -30,6 +30,7 @@ from amos_dask.file_refs import (
     shown_name,
 )
 from amos_dask.issues import Issue, make_issue
+from amos_dask.records import by_number
 
 # Links can give a folder more names than anyone could list.
 _MOST_NAMES_OF_A_FOLDER = 32
@@ -179,7 +180,8 @@ class Names:
     """The archive's files by what their names say."""
 
     definition: DatasetDefinition
-    scans: dict[str, dict[tuple[Kind, int], FileRef]] = field(default_factory=dict)  # by seq
+    # By seq, in order.
+    scans: dict[str, dict[tuple[Kind, int], FileRef]] = field(default_factory=dict)
     subsets: dict[str, str] = field(default_factory=dict)  # by seq, as folder or number tell them
     dataset_json: FileRef | None = None
     subset_lists: FileRef | None = None
@@ -222,6 +224,7 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
             _take_scan(names, replace(ref, pair=pairs.get(ref.path)), found)
         else:
             _take_other(names, ref, path)
+    names.scans = {seq: names.scans[seq] for seq in sorted(names.scans, key=by_number)}
     if junk:
         found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
         message = f"{number_of(junk.total(), 'file')}: {found_junk}"

@@ -182,7 +182,7 @@ def read_metadata(
         if any(cell.strip() for cell in line)
     ]
     at_id = header.index(form.id_column)
-    seqs = definition.find_seqs(cells[at_id].strip() for _, cells in numbered)
+    seqs = definition.find_seqs([cells[at_id].strip() for _, cells in numbered])
     what = "a number" if definition.has_numbers else "an id"
     bad = [
         f"row {number}: {form.id_column} {reprlib.repr(cells[at_id])} is not {what}"
