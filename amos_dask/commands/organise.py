@@ -51,8 +51,8 @@ from amos_dask.sample.todo import SampleTask
 from amos_dask.tables.issue_files import record_issues
 from amos_dask.tables.manifests import ARCHIVE_COLUMNS, FILE_TYPES, archive_frame, dataset_frame
 from amos_dask.tables.of_root import missing_subset_issues
-from amos_dask.tables.own_splits import put_manifest
 from amos_dask.tables.own_workbooks import put_workbook
+from amos_dask.tables.splits import put_manifest
 from amos_dask.tables.workbook import read_sheet, require_columns, require_title, sheet_names
 
 _KINDS: Mapping[str, Kind] = {FILE_TYPES[kind]: kind for kind in get_args(Kind)}

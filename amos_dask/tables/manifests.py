@@ -1,10 +1,13 @@
-"""The columns of every manifest, and the frames made from records."""
+"""The columns of every manifest, what they mean, and the frames made from records."""
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
+from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
@@ -51,15 +54,7 @@ _BETWEEN_REGIONS = "; "
 
 
 def archive_frame(samples: Iterable[Sample], headers: Mapping[str, HeaderCheck]) -> pd.DataFrame:
-    """Return the archive manifest: a row a file, by number, the volume before the mask.
-
-    Parameters
-    ----------
-    samples : iterable of Sample
-        By number.
-    headers : mapping of str to HeaderCheck
-        Sample id -> what its headers say.
-    """
+    """Return the archive manifest: a row a file, by number, the volume before the mask."""
     rows = [
         _archive_row(sample, file)
         for sample in samples
@@ -98,13 +93,7 @@ def region_frames(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return worksheets ``Manifest`` (a row a sample) and ``Regions`` (a row a region).
 
-    Parameters
-    ----------
-    found : iterable of (str, sequence of Region)
-        Sample id and its regions by label, by number; samples without any are there too, with
-        blank cells.
-    label_map : LabelMap
-        Labels and their names.
+    `found` has the regions of each sample by label; samples without any have blank cells.
     """
     columns, names = label_map.columns(), label_map.names()
     cells, rows = [], []
@@ -141,12 +130,7 @@ def changes_frame(
 ) -> pd.DataFrame:
     """Return what denoising changed: a row for each label before and label after.
 
-    Parameters
-    ----------
-    found : iterable of (str, (float, float, float), sequence of LabelChange)
-        Sample id, spacing in mm and changes, by number.
-    label_map : LabelMap
-        Labels and their names; a label that it lacks has none.
+    `found` has each sample's id, spacing in mm and changes; labels outside the map have no name.
     """
     return _pair_frame(found, label_map, CHANGE_COLUMNS)
 
@@ -157,12 +141,7 @@ def overlaps_frame(
 ) -> pd.DataFrame:
     """Return what binary masks share: a row for each two labels of a sample.
 
-    Parameters
-    ----------
-    found : iterable of (str, (float, float, float), sequence of Overlap)
-        Sample id, spacing in mm and overlaps, by number.
-    label_map : LabelMap
-        Labels and their names; a label that it lacks has none.
+    `found` has each sample's id, spacing in mm and overlaps.
     """
     return _pair_frame(found, label_map, OVERLAP_COLUMNS)
 
@@ -202,18 +181,10 @@ def dataset_frame(
     below: str = "",
     channels: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return the dataset manifest: a row a sample.
+    """Return the dataset manifest: a row a sample, by number.
 
-    Parameters
-    ----------
-    rows : iterable of SampleFiles
-        By number.
-    label_map : LabelMap
-        Labels and their names.
-    below : str
-        Folder, such as ``AMOS-CT/``, to which paths are to be relative.
-    channels : sequence of str
-        Names of the channels; none where there is but one.
+    Paths are relative to the folder `below`, such as ``AMOS-CT/``. Channels are names; none where
+    there is but one.
     """
     columns = label_map.columns()
     cells = [_dataset_row(row, columns, below) for row in rows]
@@ -260,3 +231,54 @@ def _frame(rows: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:
     """Return rows, mappings by column or sequences, as a frame of objects, None where blank."""
     frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
     return frame.where(frame.notna(), None)
+
+
+COLUMNS_SHEET = "Columns"
+_COLUMNS = ("worksheet", "column", "meaning")
+_ROW = re.compile(r"^\| (`.+`) \| (.+) \|$", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\\\{\w+\\\}")  # as `re.escape` leaves it
+_ANY_SPLIT = "split01_any"  # stands for a split of whatever name
+
+
+@cache
+def _read_tables() -> tuple[dict[re.Pattern[str], str], ...]:
+    """Return what each table of the documents says: names of columns -> their text."""
+    text = files("amos_dask.tables").joinpath("columns.md").read_text(encoding="utf-8")
+    tables = []
+    for part in text.split("| column |")[1:]:
+        told = [(n, m.replace("`", "")) for ns, m in _ROW.findall(part) for n in ns.split(", ")]
+        told.sort(key=lambda row: -len(row[0]))  # ``mask_…_existence`` before ``mask_…``
+        names = ((_PLACEHOLDER.sub(".+", re.escape(n.strip("`"))), meant) for n, meant in told)
+        tables.append({re.compile(name): meant for name, meant in names})
+    return tuple(tables)
+
+
+@cache
+def explain_columns(columns: tuple[str, ...]) -> Mapping[str, str]:
+    """Return column -> what it is, of those columns of a worksheet that the documents name.
+
+    The table of the documents is the one that tells most of them, and least of others.
+    """
+
+    def find(table: Mapping[re.Pattern[str], str]) -> dict[str, str]:
+        matches = ((c, next((p for p in table if p.fullmatch(c)), None)) for c in columns)
+        return {column: table[pattern] for column, pattern in matches if pattern is not None}
+
+    found = ((find(table), len(table)) for table in _read_tables())
+    return max(found, key=lambda pair: (len(pair[0]), -pair[1]))[0]
+
+
+def columns_frame(sheets: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Return worksheet ``Columns``: a row a column, with the first worksheet that has it.
+
+    `sheets` has their columns by title; one called as its worksheet tells the parts of a split.
+    """
+    rows: dict[str, tuple[str, str, str]] = {}
+    for title, columns in sheets.items():
+        names = tuple(_ANY_SPLIT if name == title else name for name in columns)
+        told = explain_columns(names)
+        for name in columns:
+            meaning = told.get(_ANY_SPLIT if name == title else name)
+            if meaning is not None:
+                rows.setdefault(name, (title, name, meaning))
+    return pd.DataFrame(list(rows.values()), columns=list(_COLUMNS), dtype=object)

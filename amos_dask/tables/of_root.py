@@ -33,7 +33,6 @@ from amos_dask.tables.manifests import (
     region_frames,
 )
 from amos_dask.tables.new_workbook import Draft, Drafted
-from amos_dask.tables.own_splits import renew_indexes, renew_splits
 from amos_dask.tables.own_workbooks import cells_of_sheets, put_workbook
 from amos_dask.tables.splits import (
     STANDARD_SUBSETS,
@@ -41,6 +40,8 @@ from amos_dask.tables.splits import (
     index_frames,
     index_stem,
     official_split,
+    renew_indexes,
+    renew_splits,
 )
 
 # Raised when a manifest made from the same records would be another.
@@ -77,18 +78,8 @@ def write_tables(
 ) -> Tables:
     """Write every manifest of ROOT, and remove those for which there are no samples any more.
 
-    Parameters
-    ----------
-    own : OwnFiles
-        The files of ROOT_DIR.
-    params : Params
-        Label map and thresholds.
-    samples, headers
-        The archive, for its manifest.
-    records : sequence of SampleRecord
-        All organised samples, by number.
-    draft : callable
-        Has workbooks written by workers, as many as it likes; gives them by the drafts' names.
+    Samples and headers are the archive's, records those of all organised samples, by number.
+    `draft` has workbooks written by workers, as many as it likes; gives them by the drafts' names.
     """
     label_map, layout = params.label_map, own.layout
     archive = archive_frame(samples, headers)

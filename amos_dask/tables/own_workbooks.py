@@ -18,7 +18,7 @@ from amos_dask.root.receipts import AlteredFile, Change, find_altered
 from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import restore_titles, write_into
 from amos_dask.tables.cells import Cells, cells_of, describe
-from amos_dask.tables.column_texts import COLUMNS_SHEET, columns_frame
+from amos_dask.tables.manifests import COLUMNS_SHEET, columns_frame
 from amos_dask.tables.new_workbook import Drafted, save_workbook
 from amos_dask.tables.twins import put_twins
 from amos_dask.tables.workbook import describe_worksheet, load, loses_something
@@ -75,12 +75,8 @@ def put_workbook(
 
     Parameters
     ----------
-    own : OwnFiles
-        The files of ROOT_DIR.
-    path : Path
-        The ``.xlsx``; absolute.
-    sheets : mapping of str to DataFrame
-        Worksheet title -> frame.
+    own, path, sheets
+        The files of ROOT_DIR; the ``.xlsx``, absolute; worksheet title -> frame.
     index_of : IndexOf, optional
         What it is an index of.
     cells : mapping of str to Cells, optional
@@ -223,25 +219,10 @@ def add_worksheets(
 ) -> None:
     """Write worksheets of ours into a workbook, whoever's it is; all others stay.
 
-    Parameters
-    ----------
-    own : OwnFiles
-        The files of ROOT_DIR. A workbook that was as we wrote it is so afterwards.
-    path : Path
-        The workbook; absolute.
-    sheets : mapping of str to DataFrame
-        Worksheet title -> frame.
-    keep_copy : bool
-        The workbook that was there goes to ``replaced/`` first.
-    whole : bool
-        Worksheets of these titles are replaced with all that is in them.
-
-    Raises
-    ------
-    ManifestError
-        When it cannot be read.
-    WorkbookLockedError
-        When it is open in another program.
+    One that was as we wrote it is so afterwards. With `keep_copy` the workbook that was there goes
+    to ``replaced/`` first; with `whole` worksheets of these titles are replaced with all that is in
+    them. Raises `ManifestError` when it cannot be read, `WorkbookLockedError` when it is open in
+    another program.
     """
     require_closed(path)
     before = own.find_written(path)
@@ -304,16 +285,10 @@ def find_edited(workbook: Workbook, known: Mapping[str, OwnSheet]) -> list[str]:
 def find_altered_files(
     own: OwnFiles, names: Iterable[str], *, of_run: bool = False
 ) -> list[AlteredFile]:
-    """Return the files that do not hold what `run` wrote; workbooks may hold more.
+    """Return the files, named relative to ROOT_DIR, that do not hold what `run` wrote.
 
-    Parameters
-    ----------
-    own : OwnFiles
-        The files of ROOT_DIR.
-    names : iterable of str
-        Paths relative to ROOT_DIR.
-    of_run : bool
-        What a single command wrote counts as altered: it may tell of other things than a run's.
+    Workbooks may hold more. With `of_run` what a single command wrote counts as altered: it may
+    tell of other things than a run's.
     """
     found = list[AlteredFile]()
     for name in names:

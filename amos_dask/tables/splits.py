@@ -1,10 +1,10 @@
-"""Splits of a dataset manifest: their worksheets, and index manifests of their subsets."""
+"""Splits of a dataset manifest: worksheets and index manifests; one's own are kept up to date."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -12,9 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from amos_dask.errors import ManifestError
+from amos_dask.errors import ManifestError, number_are
+from amos_dask.issues import Issue, make_issue
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME
-from amos_dask.tables.column_texts import COLUMNS_SHEET
+from amos_dask.root.own_files import OwnFiles
+from amos_dask.tables.manifests import COLUMNS_SHEET
+from amos_dask.tables.own_workbooks import put_workbook
 from amos_dask.tables.workbook import (
     read_sheet,
     require_columns,
@@ -68,19 +71,8 @@ def require_split_name(split_name: str) -> None:
 def is_own_split(path: Path, split_name: str, listed: pd.DataFrame) -> bool:
     """Return whether a worksheet is a split that was made here, and its parts are as they were.
 
-    Parameters
-    ----------
-    path : Path
-        The workbook.
-    split_name : str
-        The worksheet.
-    listed : DataFrame
-        Worksheet ``Splits``, as of `read_splits`.
-
-    Raises
-    ------
-    ManifestError
-        When it is a worksheet of somebody else's.
+    `listed` is worksheet ``Splits``, as of `read_splits`. Raises `ManifestError` when it is a
+    worksheet of somebody else's.
     """
     row = next((r for r in listed.to_dict("records") if str(r["name"]) == split_name), None)
     try:
@@ -115,19 +107,8 @@ def read_splits(path: Path) -> pd.DataFrame:
 def next_split_name(method: SplitMethod, listed: pd.DataFrame, titles: Iterable[str]) -> str:
     """Return the name of a split that was made in this way before, else the next free one.
 
-    Parameters
-    ----------
-    method : SplitMethod
-        How it is to be made.
-    listed : DataFrame
-        Worksheet ``Splits``, as of `read_splits`.
-    titles : iterable of str
-        All worksheets of the workbook.
-
-    Returns
-    -------
-    str
-        Such as ``split02_kfold5``; number 01 is the official split's.
+    Such as ``split02_kfold5``; number 01 is the official split's. `listed` is worksheet ``Splits``,
+    as of `read_splits`, and `titles` are all worksheets of the workbook.
     """
     if not method.shares:
         return SPLIT_NAME
@@ -147,19 +128,7 @@ def _as_texts(row: Mapping[Any, Any]) -> list[str]:
 def list_split(
     listed: pd.DataFrame, split_name: str, method: SplitMethod, split: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return worksheet ``Splits`` with a row of a split, in place of an earlier one of its name.
-
-    Parameters
-    ----------
-    listed : DataFrame
-        The worksheet so far, as of `read_splits`.
-    split_name : str
-        The split, and the column of ``split`` that tells the parts.
-    method : SplitMethod
-        How it was made.
-    split : DataFrame
-        Its worksheet.
-    """
+    """Return worksheet ``Splits`` with a row of a split, in place of an earlier one of its name."""
     n_samples, sha256 = int(split[split_name].notna().sum()), split_hash(split, split_name)
     row = {"name": split_name, **method.cells(), "n_samples": n_samples, "sha256": sha256}
     others = listed[listed["name"].astype(str) != split_name].to_dict("records")
@@ -182,10 +151,7 @@ def split_hash(split: pd.DataFrame, split_name: str) -> str:
 def official_split(manifest: pd.DataFrame, split_name: str, path: Path) -> pd.DataFrame:
     """Return the manifest with a last column of the split's name that repeats ``subset``.
 
-    Raises
-    ------
-    ManifestError
-        When the manifest has no column ``subset`` or has one of the split's name.
+    Raises `ManifestError` when it has no column ``subset`` or has one of the split's name.
     """
     require_columns(manifest, ("ID", "subset"), path)
     return with_split(manifest, split_name, manifest["subset"], path)
@@ -196,21 +162,7 @@ def with_split(
 ) -> pd.DataFrame:
     """Return the manifest with a last column of the split's name: the part of each row.
 
-    Parameters
-    ----------
-    manifest : DataFrame
-        The dataset manifest.
-    split_name : str
-        The split.
-    parts : iterable of str or None
-        One a row; None for samples in no part.
-    path : Path
-        The workbook, for messages.
-
-    Raises
-    ------
-    ManifestError
-        When the manifest has a column of the split's name.
+    None for samples in no part. Raises `ManifestError` when there is a column of that name.
     """
     if split_name in manifest.columns:
         raise ManifestError(f"{path}: a split cannot be named like the column {split_name!r}.")
@@ -223,21 +175,7 @@ def index_frames(
 ) -> dict[str, pd.DataFrame]:
     """Return file stem -> rows of the split that belong to each combination of subsets.
 
-    Parameters
-    ----------
-    split : DataFrame
-        Its worksheet.
-    split_name : str
-        The column that tells the parts.
-    subsets : sequence of sequence of str
-        The combinations, such as ``[["train", "val"], ["test"]]``.
-    path : Path
-        The workbook, for messages.
-
-    Raises
-    ------
-    ManifestError
-        When a subset has no rows in the split.
+    Raises `ManifestError` when a subset has no rows in the split.
     """
     require_columns(split, (split_name,), path)
     values = split[split_name].astype(str).where(split[split_name].notna())
@@ -265,3 +203,106 @@ def available_subsets(manifest: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
     """Return the standard combinations of subsets of which the manifest has every one."""
     present = set(manifest["subset"].dropna())
     return tuple(c for c in STANDARD_SUBSETS if present.issuperset(c))
+
+
+_MOST_NAMES = 5
+
+
+def put_manifest(
+    own: OwnFiles,
+    path: Path,
+    manifest: pd.DataFrame,
+    splits: Mapping[str, pd.DataFrame] | None = None,
+) -> list[Issue]:
+    """Have a dataset manifest hold a frame, with its splits and their index workbooks.
+
+    `splits` are other worksheets of ours; splits of one's own that are there are brought up to
+    date. Returns issues of samples that are in no part of a split; raises as `put_workbook` does.
+    """
+    renewed = renew_splits(own, path, manifest)
+    sheets = {MANIFEST_SHEET: manifest, **(splits or {}), **renewed.sheets}
+    put_workbook(own, path, sheets)
+    renew_indexes(own, path, sheets)
+    return renewed.issues
+
+
+@dataclass
+class OwnSplits:
+    """The splits of a workbook that `make_split` made, for a new manifest."""
+
+    # Their worksheets, and ``Splits``; no others than the workbook has.
+    sheets: dict[str, pd.DataFrame] = field(default_factory=dict)
+    # Samples that are in no part, though others like them are.
+    issues: list[Issue] = field(default_factory=list)
+
+
+def renew_splits(own: OwnFiles, path: Path, manifest: pd.DataFrame) -> OwnSplits:
+    """Return the splits of one's own in a workbook for a manifest that is to be written there.
+
+    Samples stay in their parts, whatever these are called by now; a new sample is in none. What
+    cannot be read in the workbook has no splits.
+    """
+    renewed = OwnSplits()
+    known = own.find(path)
+    if known is not None and SPLIT_NAME in known.sheets:
+        renewed.sheets[SPLIT_NAME] = official_split(manifest, SPLIT_NAME, path)
+    if not path.is_file() or (own.is_as_written(path) and known and not known.is_shared):
+        return renewed
+    try:
+        listed = read_splits(path)
+    except ManifestError:
+        return renewed
+    rows = listed.to_dict("records")
+    for row in rows:
+        name = str(row["name"])
+        split = _renew(path, name, manifest)
+        if split is None:
+            continue
+        renewed.sheets[name] = split
+        row |= {"n_samples": int(split[name].notna().sum()), "sha256": split_hash(split, name)}
+        renewed.issues += _find_unassigned(split, name, row["samples"], own.layout.shown(path))
+    if rows:
+        frame = pd.DataFrame(rows, columns=listed.columns, dtype=object)
+        renewed.sheets[SPLITS_SHEET] = frame.where(frame.notna(), None)
+    return renewed
+
+
+def _renew(path: Path, name: str, manifest: pd.DataFrame) -> pd.DataFrame | None:
+    """Return a split's worksheet for a new manifest; None where it is none any more."""
+    if name == SPLIT_NAME:
+        return official_split(manifest, name, path)
+    try:
+        before = read_sheet(path, name)
+        require_columns(before, ("ID", name), path)
+        parts = dict(zip(before["ID"].astype(str), before[name], strict=True))
+        return with_split(manifest, name, map(parts.get, manifest["ID"].astype(str)), path)
+    except ManifestError:
+        return None
+
+
+def _find_unassigned(split: pd.DataFrame, name: str, samples: object, file: str) -> Iterator[Issue]:
+    """Yield an issue of the samples that are in no part; those without masks may be meant so."""
+    is_meant = split["mask"].notna() if samples == "labelled" else split["ID"].notna()
+    names = split["ID"][split[name].isna() & is_meant].astype(str).tolist()
+    if names:
+        shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+        number = f"{number_are(len(names), 'sample')}"
+        yield make_issue(
+            "unassigned_sample",
+            f"{number} in no part of {name}: {shown}",
+            file=file,
+            action="blank in its worksheet; fill it in there, or make the split anew",
+        )
+
+
+def renew_indexes(own: OwnFiles, path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
+    """Write the index workbooks anew that `index_manifests` made of a workbook's splits."""
+    for file, known in list(own.files.items()):
+        index = known.index_of
+        if index is None or index.manifest != own.layout.key(path) or not file.exists():
+            continue
+        split = sheets.get(index.split)
+        if split is not None:
+            values = split[index.split].astype(str).where(split[index.split].notna())
+            rows = split[values.isin(index.subsets)]
+            put_workbook(own, file, {MANIFEST_SHEET: rows}, index_of=index)
