@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from amos_dask.compact import Compact
 from amos_dask.engine.session import FEW, Session
 from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.issues import Issue, make_issue
@@ -47,7 +48,7 @@ from amos_dask.tables.twins import has_unwanted
 def conclude(
     session: Session,
     found: Found,
-    headers: Mapping[str, HeaderCheck],
+    headers: Sequence[HeaderCheck],
     organised: Sequence[Organised],
     log: IssueLog,
     own: OwnFiles,
@@ -60,7 +61,7 @@ def conclude(
         Where to compare scans and to count.
     found : Found
         What the run goes by.
-    headers : mapping of str to HeaderCheck
+    headers : sequence of HeaderCheck
         What the headers of the archive say, for its manifest.
     organised : sequence of Organised
         All samples under ROOT, by number.
@@ -81,7 +82,7 @@ def conclude(
     state = read_table_state(layout) if has_whole_log(layout) else None
     if state is not None and _is_current(own, state, made_from):
         return state.counts, tuple(layout.root / path for path in state.tables)
-    records = list(read_records(session, layout, organised))
+    records = Compact(read_records(session, layout, organised))
     leaks = find_leaks_of(session, layout, records)
     log.replace(Step.LEAKS, leaks.issues)
     draft = partial(_draft, session, len(records))
@@ -104,7 +105,7 @@ def conclude(
     write_issues(own, log, add_issues)
     told = own.issues()
     if settings.report:
-        norms = find_repaired((name, check.mask_norm) for name, check in headers.items())
+        norms = find_repaired((check.sample_id, check.mask_norm) for check in headers)
         exclusions = found.exclusions
         with own.trying():
             findings = (records, label_map, exclusions, counted, n_pictures, log.all(), norms)
@@ -136,18 +137,17 @@ def _draft(session: Session, n_samples: int, drafts: list[Draft]) -> dict[str, D
 
 def _fingerprint(
     found: Found,
-    headers: Mapping[str, HeaderCheck],
+    headers: Sequence[HeaderCheck],
     organised: Sequence[Organised],
     log: IssueLog,
 ) -> dict[str, str]:
     """Return a checksum of everything that each part of what was asked for depends on."""
     settings = found.settings
     tables = fingerprint(
-        found.params,
+        (found.params, found.exclusions),
         found.archive.samples,
         headers,
-        [sample.digest for sample in organised],
-        found.exclusions,
+        (sample.digest for sample in organised),
         log.all(besides=(Step.DATASET_MANIFEST, Step.LEAKS)),
     )
     made_from = {"tables": tables}
@@ -202,7 +202,7 @@ def _issues_of_describing(organised: Sequence[Organised]) -> list[Issue]:
 _SECONDS_UNTIL_SEEN = 90.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Organised:
     """A sample under ``grouped`` and where its record is."""
 

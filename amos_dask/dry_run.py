@@ -18,7 +18,7 @@ from amos_dask.root.layout import Layout, find_samples_of
 from amos_dask.root.receipts import Output, Receipt
 from amos_dask.root.working import reading_from
 from amos_dask.sample.selection import EVERYTHING, Selection
-from amos_dask.sample.todo import ScanSize, seconds_a_voxel, written_bytes_a_voxel
+from amos_dask.sample.todo import SampleTask, ScanSize, seconds_a_voxel, written_bytes_a_voxel
 from amos_dask.settings import Settings, find
 
 # As measured on two cores, from the program's start: imports, workers, their first look at the
@@ -92,7 +92,7 @@ def plan_run(
         n_voxels = sizes[-1].n_voxels
         seconds += _SECONDS_A_SAMPLE if made else 0.0
         seconds += n_voxels * sum(seconds_a_voxel(sample, output) for output in made)
-        rows.append(_row(planned, made, n_voxels))
+        rows.append(_row(planned, plan.task(planned), made, n_voxels))
     rows += [_row_of_absent(absent, receipt, "") for receipt in absent.listed]
     removal = "removal" if prune else ""
     rows += [_row_of_absent(absent, receipt, removal) for receipt in absent.withdrawn]
@@ -126,8 +126,8 @@ def _inputs(sample: Sample, output: Output) -> list[FileRef]:
     return [ref for kind, ref in sample.files if (kind == "volume") == (output == Output.VOLUME)]
 
 
-def _row(planned: Planned, made: list[Output], n_voxels: int) -> tuple[Any, ...]:
-    sample, task, todo = planned.sample, planned.task, planned.todo
+def _row(planned: Planned, task: SampleTask, made: list[Output], n_voxels: int) -> tuple[Any, ...]:
+    sample, todo = planned.sample, planned.todo
     return (
         sample.sample_id,
         sample.subset,

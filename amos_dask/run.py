@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from amos_dask.changes import describe_changes, find_absent, prune, require_same_archive
+from amos_dask.compact import Compact
 from amos_dask.conclude import conclude, find_organised
 from amos_dask.engine.events import Listener, Notice, Outcome
 from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import number_of
 from amos_dask.issues import Issue
-from amos_dask.plan import Plan, describe_reasons, make_plan, read_headers
-from amos_dask.records import HeaderCheck, SampleResult, Step
+from amos_dask.plan import Headers, Plan, Tasks, describe_reasons, make_plan, read_headers
+from amos_dask.records import SampleResult, Step
 from amos_dask.results import RunResult, failure_issue
 from amos_dask.root.choices import (
     find_exclusions,
@@ -202,13 +203,13 @@ def _run(
 ) -> tuple[_Made, TableCounts, tuple[Path, ...]]:
     layout, settings = found.layout, found.settings
     remove_temporaries(layout)  # of killed runs
-    folders = find_samples_of(layout)
+    folders = Compact(find_samples_of(layout))
     plan = make_plan(found)
     require_same_archive(found, plan)
     absent = find_absent(found, folders)
     keep_dataset(own, layout.dataset)
     _say_what_is_otherwise(session, found, plan)
-    plan, headers, header_issues = _check_headers(session, found, plan)
+    plan, headers = _check_headers(session, found, plan)
     made = _make_samples(session, found, plan, headers)
     # Only now: a run that could not start must not change what the next one goes by.
     keep_label_map(own, found.params.label_map, replace=True)
@@ -217,7 +218,7 @@ def _run(
         keep_exclusions(own, found.exclusions)
     write_remembered(layout, found.now)
     if settings.prune:
-        absent, folders = prune(absent), find_samples_of(layout)
+        absent, folders = prune(absent), Compact(find_samples_of(layout))
         for issue in absent.removed:
             session.listener(
                 Notice(f"{issue.sample}: {issue.message}; {issue.action}", issue.severity)
@@ -225,12 +226,12 @@ def _run(
     organised = find_organised(session, found, made.results, folders)
     _name_denoised_otherwise(session, found)
     log = IssueLog(layout.issue_log)
-    log.replace(Step.ARCHIVE_MANIFEST, [*header_issues, *absent.issues])
+    log.replace(Step.ARCHIVE_MANIFEST, [*headers.issues, *absent.issues])
     chosen = None if settings.selection.is_everything else found.chosen
     for step in _SAMPLE_STEPS:
         told_before = absent.issues_of(step) if chosen is None else []
         log.replace(step, [*made.issues_of(step), *told_before], chosen)
-    counts, outputs = conclude(session, found, headers, organised, log, own)
+    counts, outputs = conclude(session, found, headers.checks, organised, log, own)
     return made, counts, outputs
 
 
@@ -238,7 +239,7 @@ def _run(
 class _Made:
     """How the chosen samples ended."""
 
-    results: tuple[SampleResult, ...]  # of all that did not fail outside the data's own errors
+    results: Sequence[SampleResult]  # of all that did not fail outside the data's own errors
     failures: tuple[Issue, ...]  # of those that did
     reasons: Mapping[str, int]  # how many samples were complete, new, changed, …
 
@@ -248,32 +249,27 @@ class _Made:
         return [*found, *self.failures] if step == Step.CONFIRM_PAIRS else found
 
 
-def _check_headers(
-    session: Session, found: Found, plan: Plan
-) -> tuple[Plan, dict[str, HeaderCheck], list[Issue]]:
+def _check_headers(session: Session, found: Found, plan: Plan) -> tuple[Plan, Headers]:
     """Read the headers that no receipt tells; return the plan held against those of all samples."""
-    headers, issues = read_headers(session, found.archive, plan.headers)
-    receipts = Receipts(found.layout)
-    plan = plan.held_against(headers, receipts)
+    headers, receipts = read_headers(session, found.archive, plan.headers), Receipts(found.layout)
+    plan = plan.held_against(headers.checks)
     for planned in plan.samples:
-        name = planned.task.name
-        is_new = name not in plan.headers and headers[name].version
+        check = headers.checks[planned.place]
+        is_new = plan.headers[planned.place] is None and check.version
         if is_new and not planned.todo.outputs:  # else the sample's own task keeps them
-            receipts.keep_headers(headers[name])
-    return plan, headers, issues
+            receipts.keep_headers(check)
+    return plan, headers
 
 
-def _make_samples(
-    session: Session, found: Found, plan: Plan, headers: Mapping[str, HeaderCheck]
-) -> _Made:
+def _make_samples(session: Session, found: Found, plan: Plan, headers: Headers) -> _Made:
     """Make the samples that are not complete."""
     reasons = plan.reasons
     if set(reasons) - {Reason.NEW}:
         session.listener(Notice(describe_reasons(reasons)))
-    results = [p.todo.result for p in plan.samples if p.todo.result is not None]
-    failures, tasks = list(plan.missing), plan.tasks(headers)
+    results = Compact(p.todo.result for p in plan.samples if p.todo.result is not None)
+    failures, tasks = list(plan.missing), Tasks(plan, headers.checks)
     if tasks:
-        left = [planned.sample for planned in plan.samples if planned.todo.outputs]
+        left = (planned.sample for planned in plan.samples if planned.todo.outputs)
         session.require_memory(largest_scan_bytes(left))
         session.prepare_kernels()
         require_room(found.layout.replaced, plan.bytes_to_keep, "to be kept of what changes")
@@ -284,7 +280,7 @@ def _make_samples(
                 failures.append(failure_issue(outcome, _keep_details(found.layout, outcome)))
             else:
                 results.append(outcome.value)
-    return _Made(tuple(results), tuple(failures), reasons)
+    return _Made(results, tuple(failures), reasons)
 
 
 def _keep_details(layout: Layout, outcome: Outcome[SampleResult]) -> str:

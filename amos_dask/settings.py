@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from amos_dask.archive.discover import Discovery, discover
+from amos_dask.compact import Compact
 from amos_dask.errors import AmosDaskError, ArchiveError, number_of
 from amos_dask.labels import LabelMap, label_key
 from amos_dask.params import Exclusions, Params, require_threshold
@@ -104,16 +104,11 @@ class Found:
     settings: Settings  # what was asked for
     layout: Layout
     archive: Discovery
-    samples: tuple[Sample, ...]  # the chosen ones
+    chosen: frozenset[str]  # ids of the chosen samples
     params: Params  # of all samples; see `params_for`
     exclusions: Exclusions  # what denoising leaves as it was
     before: Remembered
     now: Remembered  # what ROOT_DIR is to remember of this run
-
-    @cached_property
-    def chosen(self) -> frozenset[str]:
-        """Ids of the chosen samples."""
-        return frozenset(sample.sample_id for sample in self.samples)
 
     def params_for(self, sample_id: str) -> Params:
         """Return the parameters of one sample, with its exclusions."""
@@ -136,8 +131,8 @@ def find(settings: Settings) -> Found:
     archive = _find_archive(layout, settings, before, csv)
     layout = settle_dataset(layout, archive.definition)
     archive = _keep_subsets(layout, archive)
-    samples = tuple(settings.selection.choose(archive.samples))
-    if not samples and archive.samples:
+    chosen = frozenset(s.sample_id for s in settings.selection.choose(archive.samples))
+    if not chosen and archive.samples:
         raise AmosDaskError(
             "--ids, --subset and --modality together choose none of the "
             f"{number_of(len(archive.samples), 'sample')}."
@@ -150,7 +145,6 @@ def find(settings: Settings) -> Found:
     asked = {require_threshold("region_volume_thresh", t) for t in settings.region_volume_thresh}
     thresholds = tuple(sorted(asked | set(layout.region_thresholds())))
     params = Params(layout.dataset, label_map, denoise, thresholds)
-    chosen = {sample.sample_id for sample in samples}
     others = [s for s in archive.samples if s.sample_id not in chosen]
     exclusions = _choose_exclusions(layout, settings.exclude, params.label_map, others)
     now = Remembered(
@@ -162,7 +156,7 @@ def find(settings: Settings) -> Found:
         params.denoise,
         exclusions.checksum,
     )
-    return Found(settings, layout, archive, samples, params, exclusions, before, now)
+    return Found(settings, layout, archive, chosen, params, exclusions, before, now)
 
 
 def _places_of(layout: Layout, locations: Sequence[str]) -> str | tuple[str, ...]:
@@ -215,7 +209,7 @@ def _keep_subsets(layout: Layout, archive: Discovery) -> Discovery:
     rows = (receipt.record.files for receipt in receipts if receipt is not None)
     known = {row.sample_id: row.subset for row in rows if row is not None}
     samples = (replace(s, subset=known.get(s.sample_id, s.subset)) for s in archive.samples)
-    return replace(archive, samples=tuple(samples)) if known else archive
+    return replace(archive, samples=Compact(samples)) if known else archive
 
 
 def _choose_label_map(layout: Layout, settings: Settings) -> LabelMap:

@@ -19,7 +19,7 @@ CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FACADE = "__init__"
 VOCABULARY = {
     *("errors", "handwritten", "labels", "datasets", "issues", "geometry", "file_refs"),
-    *("records", "params"),
+    *("compact", "records", "params"),
 }
 
 # Library -> the only rooms that may import it.

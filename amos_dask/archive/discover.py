@@ -22,6 +22,7 @@ from amos_dask.archive.listing import (
 from amos_dask.archive.metadata import MetadataTable, read_metadata
 from amos_dask.archive.recognise import CONVERT_DICOM, find_annex_link, is_dicom
 from amos_dask.archive.sources import read_blocks
+from amos_dask.compact import Compact
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
 from amos_dask.file_refs import NEEDS_SIMPLEITK, FileRef, file_name, file_ref, is_url, shown
@@ -36,7 +37,7 @@ class Discovery:
     """What was found in an archive."""
 
     locations: tuple[str, ...]  # several where it is in several files or folders
-    samples: tuple[Sample, ...]  # by number or id; each has at least one of volume and mask
+    samples: Sequence[Sample]  # by number or id; each has at least one of volume and mask
     issues: tuple[Issue, ...]  # oddities of names, subsets and metadata
     definition: DatasetDefinition  # with what the archive itself tells of it
     without_subset: frozenset[str] = frozenset()  # ids of samples whose subset is not told
@@ -104,7 +105,7 @@ def discover(
         names, locations, labeled_data_meta, mr_metadata_offset, metadata_encoding
     )
     subsets, untold = _find_subsets(names, table)
-    samples = []
+    samples = Compact[Sample]()
     for seq in names.scans:
         metadata, found = table.find_row(seq)
         sample = new_sample(seq, subsets[seq], metadata, names.scans[seq], definition)
@@ -115,7 +116,7 @@ def discover(
     names.issues += _check_counts(samples, definition)
     return Discovery(
         tuple(locations),
-        tuple(samples),
+        samples,
         tuple(names.issues),
         definition,
         frozenset(map(definition.sample_id, untold)),

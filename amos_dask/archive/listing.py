@@ -102,9 +102,9 @@ def _list_folder(root: Path) -> list[FileRef]:
         what = find_annex_link(str(root)) or _find_form(str(root), _A_FILE)
         raise ArchiveError(f"{root}: {what or 'there is no such folder, zip or tar file'}.")
     return [
-        file_ref(path, path.relative_to(root).as_posix())
-        for _, files in _walk_folders(root)
-        for path in files
+        file_ref(folder / name, (folder / name).relative_to(root).as_posix())
+        for folder, names in _walk_folders(root)
+        for name in names
     ]
 
 
@@ -117,8 +117,8 @@ def _find_form(location: str, otherwise: str = "") -> str:
         return ""
 
 
-def _walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield a folder and all below it with their files, through symbolic links but not in circles.
+def _walk_folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder and all below it, and their files' names; through links but not in circles.
 
     Folders come before the links to them, and under a bounded number of names.
     """
@@ -132,13 +132,13 @@ def _walk_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
             continue
         try:
             with os.scandir(folder) as entries:
-                paths = sorted(folder / entry.name for entry in entries)
+                names = sorted(entry.name for entry in entries)
         except OSError as error:
             raise ArchiveError(f"{folder}: cannot be listed ({error.strerror}).") from error
         # Unlike Path's, this is_dir does not raise where a link leads out of reach.
-        folders = [path for path in paths if os.path.isdir(path)]  # noqa: PTH112
-        yield folder, sorted(set(paths) - set(folders))
-        for path in reversed(folders):
+        folders = {name for name in names if os.path.isdir(folder / name)}  # noqa: PTH112
+        yield folder, [name for name in names if name not in folders]
+        for path in (folder / name for name in sorted(folders, reverse=True)):
             (links if path.is_symlink() else waiting).append((path, above | {real}))
 
 
@@ -221,7 +221,8 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
         elif ref.path in of_pairs:
             continue  # goes with its header
         elif found := definition.scan_file(path):
-            _take_scan(names, replace(ref, pair=pairs.get(ref.path)), found)
+            pair = pairs.get(ref.path)
+            _take_scan(names, ref if pair is None else replace(ref, pair=pair), found)
         else:
             _take_other(names, ref, path)
     names.scans = {seq: names.scans[seq] for seq in sorted(names.scans, key=by_number)}

@@ -123,8 +123,8 @@ def archive_manifest(
         found = discover([str(root_dir)], layout.dataset, csv, offset, encoding)
         layout = settle_dataset(layout, found.definition)
         with open_session(cluster, progress) as session:
-            headers, issues = read_headers(session, found)
-        frame = archive_frame(found.samples, headers)
+            headers = read_headers(session, found)
+        issues, frame = headers.issues, archive_frame(found.samples, headers.checks)
         with OwnFiles(layout, adopt=adopt) as own:
             put_workbook(own, absolute(output), {sheet_name: frame})
             keep_dataset(own, layout.dataset)
@@ -194,7 +194,7 @@ def confirm_pairs(
     ) as place:
         group, layout = place.folder, place.layout
         listed = _read_samples(Path(archive_manifest), str(root_dir), layout.dataset)
-        chosen = selection.choose(sample for sample in listed if sample.modality == modality)
+        chosen = selection.choose([sample for sample in listed if sample.modality == modality])
         results = place.make("pair", _pair_tasks(layout, group, chosen, adopt=adopt))
         issues = [found.issue for result in results for found in result.issues]
         issues += [

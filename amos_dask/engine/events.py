@@ -25,6 +25,17 @@ class Named(Protocol):
 
 
 Item = TypeVar("Item", bound=Named)
+AnItem = TypeVar("AnItem", bound=Named, covariant=True)
+
+
+class Items(Protocol[AnItem]):
+    """Items whose number is known, and that may be made as they are asked for."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def __iter__(self) -> Iterator[AnItem]:
+        """Yield them."""
 
 
 @dataclass(frozen=True, slots=True)

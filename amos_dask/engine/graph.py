@@ -10,7 +10,7 @@ import math
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from distributed.comm import CommClosedError
 
 from amos_dask.engine.events import (
     Item,
+    Items,
     Listener,
     Named,
     Notice,
@@ -65,7 +66,7 @@ def run_tasks(
     client: Client,
     work: str,
     function: Callable[[Item], Value],
-    items: Sequence[Item],
+    items: Items[Item],
     listener: Listener,
 ) -> Generator[Outcome[Value], None, None]:
     """Run ``function(item)`` for every item and yield the outcomes as they finish.

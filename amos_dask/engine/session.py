@@ -16,6 +16,7 @@ from amos_dask.engine.connect import connect
 from amos_dask.engine.events import (
     STYLES,
     Item,
+    Items,
     Listener,
     Notice,
     Outcome,
@@ -117,7 +118,7 @@ class Session:
         return "client" in vars(self) and not _is_on_this_machine(self.client)
 
     def map(
-        self, work: str, function: Callable[[Item], Value], items: Sequence[Item]
+        self, work: str, function: Callable[[Item], Value], items: Items[Item]
     ) -> Generator[Outcome[Value], None, None]:
         """Yield the outcomes of ``function`` over the items, as `run_tasks` does.
 
@@ -130,7 +131,7 @@ class Session:
         function : callable
             Takes an item and returns a small picklable value.
         items : sequence
-            Small picklable items with a ``name``.
+            Small picklable items with a ``name``; each is asked for when its turn comes.
 
         Yields
         ------

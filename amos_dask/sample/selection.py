@@ -47,7 +47,7 @@ class Selection:
         if self.modality not in (None, *MODALITIES):
             raise AmosDaskError(f"{self.modality!r} is not a modality; choose from {MODALITIES}.")
 
-    def choose(self, samples: Iterable[Sample]) -> list[Sample]:
+    def choose(self, samples: Sequence[Sample]) -> Sequence[Sample]:
         """Return the chosen samples.
 
         Raises
@@ -55,7 +55,8 @@ class Selection:
         AmosDaskError
             When an id has no sample, or an id cannot be understood.
         """
-        samples = list(samples)
+        if self.is_everything:
+            return samples
         is_chosen = self._by_id({(sample.prefix, sample.seq) for sample in samples})
         return [
             sample

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -357,8 +358,12 @@ def largest_scan_bytes(samples: Iterable[Sample]) -> int:
 
     Only the headers of the largest files are read.
     """
-    largest = sorted(samples, key=lambda s: -sum(r.n_bytes for r in s.volumes if r is not None))
-    sizes = (ScanSize.of(s.volume, s.n_channels) for s in largest[:_CANDIDATES])
+
+    def n_bytes(sample: Sample) -> int:
+        return sum(ref.n_bytes for ref in sample.volumes if ref is not None)
+
+    largest = heapq.nlargest(_CANDIDATES, samples, n_bytes)
+    sizes = (ScanSize.of(sample.volume, sample.n_channels) for sample in largest)
     return max((size.peak_bytes for size in sizes), default=ScanSize().peak_bytes)
 
 

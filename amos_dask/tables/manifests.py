@@ -53,14 +53,16 @@ FILE_TYPES = {"volume": "v3d", "mask": "m3d"}
 _BETWEEN_REGIONS = "; "
 
 
-def archive_frame(samples: Iterable[Sample], headers: Mapping[str, HeaderCheck]) -> pd.DataFrame:
-    """Return the archive manifest: a row a file, by number, the volume before the mask."""
-    rows = [
+def archive_frame(samples: Iterable[Sample], headers: Iterable[HeaderCheck]) -> pd.DataFrame:
+    """Return the archive manifest: a row a file, by number, the volume before the mask.
+
+    `headers` has what those of each of the samples say.
+    """
+    rows = (
         _archive_row(sample, file)
-        for sample in samples
-        if sample.sample_id in headers
-        for file in headers[sample.sample_id].files
-    ]
+        for sample, check in zip(samples, headers, strict=True)
+        for file in check.files
+    )
     return _frame(rows, ARCHIVE_COLUMNS)
 
 
@@ -187,7 +189,7 @@ def dataset_frame(
     there is but one.
     """
     columns = label_map.columns()
-    cells = [_dataset_row(row, columns, below) for row in rows]
+    cells = (_dataset_row(row, columns, below) for row in rows)
     return _frame(cells, dataset_columns(label_map, channels))
 
 
@@ -227,9 +229,11 @@ def issues_frame(issues: Iterable[Issue]) -> pd.DataFrame:
     return _frame([asdict(issue) for issue in ordered], ISSUE_COLUMNS)
 
 
-def _frame(rows: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:
+def _frame(rows: Iterable[Any], columns: Sequence[str]) -> pd.DataFrame:
     """Return rows, mappings by column or sequences, as a frame of objects, None where blank."""
-    frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
+    # A list of mappings takes five times the memory of what is in them.
+    cells = [[row.get(c) for c in columns] if isinstance(row, dict) else row for row in rows]
+    frame = pd.DataFrame(cells, columns=list(columns), dtype=object)
     return frame.where(frame.notna(), None)
 
 

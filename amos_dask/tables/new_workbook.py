@@ -184,9 +184,10 @@ class Drafted:
 
 def write_draft(draft: Draft) -> Drafted:
     """Describe a workbook, and write it unless the one that is there holds the same."""
-    described = describe(draft.sheets)
+    sheets = {title: table._replace(rows=list(table.rows)) for title, table in draft.sheets.items()}
+    described = describe(sheets)
     if draft.known is not None and described == draft.known.sheets:
         return Drafted(described, None)
     path = draft.folder / temporary_name(Path(draft.name).name)
-    save_workbook(path, draft.sheets)
+    save_workbook(path, sheets)
     return Drafted(described, path)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from amos_dask.compact import Compact
 from amos_dask.datasets import DatasetDefinition
 from amos_dask.issues import Issue, make_issue
 from amos_dask.labels import LabelMap
@@ -60,11 +61,13 @@ class Tables:
     outputs: tuple[Path, ...]  # the workbooks
 
 
-def fingerprint(*sources: object) -> str:
+def fingerprint(*sources: Iterable[object]) -> str:
     """Return a checksum of what the tables are made from, from its representation."""
     digest = hashlib.sha256(f"{RESULT_VERSION}".encode())
     for source in sources:
-        digest.update(repr(source).encode())
+        digest.update(b"\n")
+        for item in source:
+            digest.update(f"{item!r}\n".encode())
     return digest.hexdigest()
 
 
@@ -72,7 +75,7 @@ def write_tables(
     own: OwnFiles,
     params: Params,
     samples: Sequence[Sample],
-    headers: Mapping[str, HeaderCheck],
+    headers: Sequence[HeaderCheck],
     records: Sequence[SampleRecord],
     draft: Callable[[list[Draft]], Mapping[str, Drafted]],
 ) -> Tables:
@@ -158,7 +161,10 @@ def _write(
     drafts = [
         Draft(
             layout.key(path),
-            cells_of_sheets(layout, path, sheets),
+            {  # compact, for all of them are sent, and held, at once
+                title: table._replace(rows=Compact(table.rows))
+                for title, table in cells_of_sheets(layout, path, sheets).items()
+            },
             own.find_written(path),
             layout.state,
         )

@@ -112,21 +112,19 @@ def headers(seq: str = "0004") -> HeaderCheck:
 
 
 def test_archive_manifest_has_the_tutorials_columns_in_order() -> None:
-    assert list(archive_frame([], {}).columns) == ARCHIVE_COLUMNS
-    assert (
-        list(archive_frame([sample("0004")], {"amos_0004": headers()}).columns) == ARCHIVE_COLUMNS
-    )
+    assert list(archive_frame([], []).columns) == ARCHIVE_COLUMNS
+    assert list(archive_frame([sample("0004")], [headers()]).columns) == ARCHIVE_COLUMNS
 
 
 def test_archive_manifest_has_the_volume_before_the_mask_of_each_sample() -> None:
     samples = [sample("0004"), sample("0011")]
-    frame = archive_frame(samples, {"amos_0011": headers("0011"), "amos_0004": headers("0004")})
+    frame = archive_frame(samples, [headers(s.seq) for s in samples])
     rows = list(zip(frame["seq"], frame["type"], strict=True))
     assert rows == [("0004", "v3d"), ("0004", "m3d"), ("0011", "v3d"), ("0011", "m3d")]
 
 
 def test_archive_manifest_shows_what_header_and_csv_say() -> None:
-    volume, mask = archive_frame([sample("0004")], {"amos_0004": headers()}).to_dict("records")
+    volume, mask = archive_frame([sample("0004")], [headers()]).to_dict("records")
     assert volume["file_path"] == "imagesTr/amos_0004.nii.gz"
     assert [volume[name] for name in ("szx", "szy", "szz")] == [512, 511, 90]
     assert [volume[name] for name in ("spx", "spy", "spz")] == [0.7, 0.7, 5.0]
@@ -139,7 +137,7 @@ def test_archive_manifest_shows_what_header_and_csv_say() -> None:
 
 def test_unreadable_geometry_is_blank_but_the_row_stays() -> None:
     broken = HeaderCheck("amos_0004", (FileHeader("imagesTr/amos_0004.nii.gz", "volume"),), ())
-    (row,) = archive_frame([sample("0004")], {"amos_0004": broken}).to_dict("records")
+    (row,) = archive_frame([sample("0004")], [broken]).to_dict("records")
     blank = ARCHIVE_COLUMNS[4:15]
     assert [row[name] for name in blank] == [None] * len(blank)
     assert (row["seq"], row["type"], row["site"]) == ("0004", "v3d", METADATA.site)
@@ -148,9 +146,7 @@ def test_unreadable_geometry_is_blank_but_the_row_stays() -> None:
 def test_seq_dates_and_age_are_text_cells(tmp_path: Path) -> None:
     path = tmp_path / "archive_manifest.xlsx"
     odd = Metadata("19600131", "F", "062", "16", "7", "20200229", "1")
-    write_workbook(
-        path, {"Manifest": archive_frame([sample("0004", odd)], {"amos_0004": headers()})}
-    )
+    write_workbook(path, {"Manifest": archive_frame([sample("0004", odd)], [headers()])})
     sheet = openpyxl.load_workbook(path)["Manifest"]
     names = ("seq", "birth_date", "age", "acquisition_date", "manufacturer_model_name", "site")
     for name in names:
