@@ -58,10 +58,24 @@ def plan_grid(
     orientation: str | None = None,
     spacing_mm: Sequence[float] | None = None,
 ) -> Grid:
-    """Return the grid of a scan after a turn and with other voxel sizes along the turned axes.
+    """Return the grid of a scan after a turn and with other voxel sizes.
 
-    Its first voxel is the scan's; its last one is the closest to the scan's last, of two that are
-    as close the one inside. Without an orientation, such as ``RAS``, or sizes these stay.
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Voxels of the scan.
+    affine : (4, 4) float64
+        Its voxel index to RAS+ mm.
+    orientation : str, optional
+        Where axes are to point to, such as ``RAS``; by default where they do.
+    spacing_mm : (float, float, float), optional
+        Voxel size along the turned axes; by default as it is.
+
+    Returns
+    -------
+    Grid
+        Its first voxel is the scan's; its last one is the closest to the scan's last, of two that
+        are as close the one inside.
     """
     target = affine if orientation is None else geometry.pointing_to(orientation)
     turn, turned = geometry.closest_turn(target, affine, tuple(shape))
@@ -87,9 +101,20 @@ def resample_and_scale(
 
 
 def resample_volume(turned: Volume, grid: Grid, interpolation: str = "linear") -> Volume:
-    """Return a volume, given after the grid's turn, on a grid; both (x, y, z) float32.
+    """Return a volume on a grid; beyond its outer voxels values go on as there.
 
-    Beyond the scan's outer voxels values go on as there; cubic splines may pass its range.
+    Parameters
+    ----------
+    turned : (x, y, z) float32
+        The scan's values after the grid's turn.
+    grid : Grid
+        Where values are wanted.
+    interpolation : {"linear", "cubic"}
+        Cubic splines may pass the scan's range near edges.
+
+    Returns
+    -------
+    (x, y, z) float32, in Fortran order
     """
     if grid.step == (1.0, 1.0, 1.0):
         return turned[_slices(grid.start, grid.shape)]
@@ -97,10 +122,21 @@ def resample_volume(turned: Volume, grid: Grid, interpolation: str = "linear") -
 
 
 def resample_mask(turned: Mask, grid: Grid) -> Mask:
-    """Return a mask, given after the grid's turn, on a grid: the label with the largest share.
+    """Return a mask on a grid: at each voxel the label with the largest share.
 
     A label's share is its binary mask, interpolated linearly; the lowest of labels with equal
-    shares is taken. One label is looked at at a time, and only where it may have a share.
+    shares is taken. One label is looked at at a time, and only where it is.
+
+    Parameters
+    ----------
+    turned : (x, y, z) uint8
+        The labels after the grid's turn.
+    grid : Grid
+        Where labels are wanted.
+
+    Returns
+    -------
+    (x, y, z) uint8, in Fortran order
     """
     if grid.step == (1.0, 1.0, 1.0):
         return turned[_slices(grid.start, grid.shape)]

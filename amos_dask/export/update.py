@@ -142,8 +142,24 @@ def export(
 ) -> CommandResult:
     """Make an export, or bring it up to date; nobody else does so meanwhile.
 
-    ``plan`` returns what the export is to be, and where, from its mark and ROOT_DIR. The other
-    arguments, and what is returned and raised, are as of `export_nnunet`.
+    Parameters
+    ----------
+    asked : ExportMark
+        What was asked for, as a mark tells it.
+    plan : callable
+        Returns what the export is to be, and where, from its mark and ROOT_DIR.
+    link, adopt, no_lock, cluster, progress
+        As for `export_nnunet`.
+
+    Returns
+    -------
+    CommandResult
+        With a row a sample.
+
+    Raises
+    ------
+    AmosDaskError
+        When the folder holds something that no export made, or another export works there.
     """
     with reading_from(Layout(find_root(Path(asked.root_dir)))):
         mark, tasks = find_wanted(asked)

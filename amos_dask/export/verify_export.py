@@ -48,10 +48,21 @@ def find_exports_at(path: Path) -> list[Path]:
 
 
 def verify_exports(path: Path, bases: Sequence[Path], *, full: bool = False) -> CommandResult:
-    """Hold the exports that a path stands for against their sources and against what was written.
+    """Hold exports against what they were made from and how they were written.
 
-    ``bases`` are the folders with the marks; ``full`` decodes their images. Raises `AmosDaskError`
-    when somebody is writing to an export or to its ROOT_DIR.
+    Parameters
+    ----------
+    path : Path
+        What was asked for.
+    bases : sequence of Path
+        The folders with the marks; of one, or of all in a folder.
+    full : bool
+        Decode their images.
+
+    Raises
+    ------
+    AmosDaskError
+        When somebody is writing to an export or to its ROOT_DIR.
     """
     issues, results = list[Issue](), [_verify_export(base, full=full) for base in bases]
     for base, result in zip(bases, results, strict=True):

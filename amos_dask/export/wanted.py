@@ -61,8 +61,12 @@ def asked_for(
 def find_wanted(asked: ExportMark) -> tuple[ExportMark, list[ExportTask]]:
     """Find the chosen samples and plan their labels; nothing is written.
 
-    Returns the mark with samples, names and values of labels, yet without files; and the samples,
-    by number and at least one, yet without places for their files.
+    Returns
+    -------
+    mark : ExportMark
+        What was asked for with samples, names and values of labels; yet without files.
+    tasks : list of ExportTask
+        The samples, by number, yet without places for their files; at least one.
 
     Raises
     ------
@@ -165,8 +169,21 @@ def plan_labels(
 ) -> tuple[tuple[str, ...], dict[str, dict[int, int]]]:
     """Decide the labels of an export: consecutive values from 0, as training programs want them.
 
-    Returns the name of each value, ``background`` first; and modality, in order -> label -> its
-    value, 0 where it is left out. Where there is only MR, labels 14 to 16 then have no value.
+    Parameters
+    ----------
+    label_map : LabelMap
+        Labels of the masks.
+    modalities : collection of str
+        Of the samples to be exported, at least one.
+    merge_prostate_uterus, mr_without_14_16 : bool
+        As for `export_nnunet`. Where there is only MR, labels 14 to 16 have no value at all.
+
+    Returns
+    -------
+    names : tuple of str
+        Name of each value; ``background`` comes first.
+    values : dict of str to dict of int to int
+        Modality, in order -> label -> its value in the export; 0 where it is left out.
     """
     names = label_map.names()
     names[BACKGROUND] = "background"  # nnU-Net knows it by this name
@@ -237,10 +254,18 @@ def fold_of(part: str) -> int | None:
 
 
 def make_folds(parts: Mapping[str, str]) -> list[dict[str, list[str]]]:
-    """Return which cases each fold is trained on (``train``) and validated on (``val``).
+    """Return what each fold is trained on and validated on.
 
-    There are none where nothing is validated on, or nothing is left to train on. Cases of part
-    ``test`` are in none.
+    Parameters
+    ----------
+    parts : mapping of str to str
+        Case -> part.
+
+    Returns
+    -------
+    list of dict of str to list of str
+        ``train`` and ``val`` of each fold, by its number; none where nothing is validated on, or
+        nothing is left to train on. Cases of part ``test`` are in none.
 
     Examples
     --------

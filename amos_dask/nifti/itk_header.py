@@ -72,7 +72,14 @@ def read_itk_header(ref: FileRef, pieces: Iterator[bytes], n_channels: int | Non
     """Read the header of a MetaImage or NRRD from the first of its bytes.
 
     The file's name tells the form; ``n_channels`` is how long the fourth axis is to be, None for
-    any length. Raises as `open_image`.
+    any length.
+
+    Raises
+    ------
+    UnreadableImageError
+        When it is not the header of a supported image, or that has other channels.
+    InaccessibleFileError
+        Where SimpleITK is not installed.
     """
     form, data, end = _NRRD if ref.path.endswith(".nrrd") else _META, b"", None
     for piece in pieces:

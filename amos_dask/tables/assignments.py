@@ -25,7 +25,13 @@ _SLACK = 3
 
 
 def fold_shares(n_folds: int) -> dict[str, Fraction]:
-    """Return ``fold0``, ``fold1``, … with equal shares; `ManifestError` for fewer than two."""
+    """Return ``fold0``, ``fold1``, … with equal shares.
+
+    Raises
+    ------
+    ManifestError
+        When there are not at least two.
+    """
     if not 2 <= n_folds <= _MOST_FOLDS:
         raise ManifestError(f"a split needs 2 to {_MOST_FOLDS} folds, not {n_folds}.")
     return {f"fold{number}": Fraction(1, n_folds) for number in range(n_folds)}
@@ -34,7 +40,10 @@ def fold_shares(n_folds: int) -> dict[str, Fraction]:
 def holdout_shares(fractions: Sequence[float]) -> dict[str, Fraction]:
     """Return the shares of train and val, or of train, val and test.
 
-    Raises `ManifestError` when these are not two or three positive numbers with the sum 1.
+    Raises
+    ------
+    ManifestError
+        When these are not two or three positive numbers with the sum 1.
     """
     try:
         shares = [Fraction(str(fraction)) for fraction in fractions]
@@ -69,7 +78,7 @@ def assign(
     shares: Mapping[str, Fraction],
     seed: int,
 ) -> dict[str, str]:
-    """Deal groups of samples out to the parts of a split; return ID -> part, by ID.
+    """Deal groups of samples out to the parts of a split.
 
     Groups are dealt one after the other: the largest first, then by stratum, then shuffled by the
     seed. Of the parts that lack most of their share of what has been dealt, give or take three
@@ -83,12 +92,19 @@ def assign(
 
     Parameters
     ----------
-    groups, strata : mapping of str to str
-        ID -> group, or stratum; their order does not matter.
+    groups : mapping of str to str
+        ID -> group.
+    strata : mapping of str to str
+        ID -> stratum.
     shares : mapping of str to Fraction
         Part -> share of the samples; all of them are positive and their sum is 1.
     seed : int
-        Another seed gives another assignment.
+        Another seed gives another assignment; the order of the mappings does not matter.
+
+    Returns
+    -------
+    dict of str to str
+        ID -> part, by ID.
 
     Raises
     ------
@@ -155,12 +171,16 @@ _LAST_DUMMY_DATE = "19000101"
 def find_patients(rows: pd.DataFrame) -> dict[str, str]:
     """Return ID -> patient, named by the first of the patient's IDs.
 
-    The rows have columns ``ID``, each once, and `PATIENT_COLUMNS`. Two scans are of one patient
-    when birth date, sex and site are known and the same; or, wherever they were made, when birth
-    date, sex and acquisition date are. So are two scans that are both of one patient with a third.
-    What is not known is the same as nothing: a scan without birth date or sex is a patient of its
-    own. Where no row tells the order of day and month, scans that agree in either order are of one
-    patient: rather too much stays together than too little.
+    Two scans are of one patient when birth date, sex and site are known and the same; or, wherever
+    they were made, when birth date, sex and acquisition date are. So are two scans that are both
+    of one patient with a third. What is not known is the same as nothing: a scan without birth
+    date or sex is a patient of its own. Where no row tells the order of day and month, scans that
+    agree in either order are of one patient: rather too much stays together than too little.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns ``ID`` and `PATIENT_COLUMNS`; each ID once.
     """
     rows = rows.assign(ID=rows["ID"].astype(str)).sort_values("ID", ignore_index=True)
     readings = list(_readings(rows))

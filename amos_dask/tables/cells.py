@@ -116,8 +116,14 @@ _MOST_LINKS = 65_530  # of a worksheet; Excel removes all of one that has more
 def find_links(columns: Sequence[str], n_rows: int = 0) -> dict[int, int]:
     """Return place of a column whose cells lead somewhere -> place of that with the path.
 
-    ``ID`` leads to the folder of ``info``, columns of files to these. Where that would be too many
-    for so many rows, only the folders have links, or nothing has.
+    ``ID`` leads to the folder of ``info``, columns of files to these.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Their names.
+    n_rows : int
+        Where there would be too many links, only the folders have them, or nothing has.
     """
     if "info" not in columns or "ID" not in columns:
         return {}

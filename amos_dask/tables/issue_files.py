@@ -26,7 +26,17 @@ def record_issues(
 ) -> list[Issue]:
     """Replace a step's issues in ROOT's log, and write issues.xlsx and issues.jsonl if they change.
 
-    As `IssueLog.replace`. Returns what there is to say of these files themselves.
+    Returns
+    -------
+    list of Issue
+        What there is to say of these files themselves.
+
+    Parameters
+    ----------
+    layout : Layout
+        ROOT_DIR.
+    step, issues, samples, scope
+        As for `IssueLog.replace`.
     """
     issues, log = list(issues), IssueLog(layout.issue_log)
     known, is_written = log.all(), layout.issues_workbook.exists() and has_whole_log(layout)
@@ -46,7 +56,14 @@ def write_issues(
 ) -> None:
     """Write the log, issues.xlsx and issues.jsonl.
 
-    `add` puts into the log what there is to say of files, these two among them.
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR.
+    log : IssueLog
+        The log.
+    add : callable
+        Puts into the log what there is to say of files, these two among them.
     """
     for _ in range(2):  # the second time with what became of these files, if that is anything
         add(own.issues())
@@ -77,6 +94,11 @@ class IssueLog:
     """The file that remembers which step found which issue; read at once, written by `save`.
 
     Lines that cannot be understood, as a full disk or a power cut leaves them, are passed over.
+
+    Parameters
+    ----------
+    path : Path
+        ``.amos-dask/issues.jsonl`` under ROOT_DIR.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,10 +112,19 @@ class IssueLog:
         samples: Collection[str] | None = None,
         scope: str = "",
     ) -> None:
-        """Replace a step's issues; of samples that it did not look at they stay.
+        """Replace a step's issues.
 
-        It looked at all where `samples` is None. `scope` is the folder that it worked on, where it
-        can run for several side by side, as for dataset manifests; issues of folders outside stay.
+        Parameters
+        ----------
+        step : Step
+            The step that ran.
+        issues : iterable of Issue
+            What it found.
+        samples : collection of str, optional
+            The samples it looked at; by default all. Its issues of other samples stay.
+        scope : str
+            The folder that the step worked on, where it can run for several side by side, as
+            for dataset manifests; issues of folders outside it stay.
         """
         key = f"{step}:{scope}" if scope else str(step)
         kept = [

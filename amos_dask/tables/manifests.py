@@ -56,7 +56,12 @@ _BETWEEN_REGIONS = "; "
 def archive_frame(samples: Iterable[Sample], headers: Iterable[HeaderCheck]) -> pd.DataFrame:
     """Return the archive manifest: a row a file, by number, the volume before the mask.
 
-    `headers` has what those of each of the samples say.
+    Parameters
+    ----------
+    samples : iterable of Sample
+        By number.
+    headers : iterable of HeaderCheck
+        What the headers of each of them say.
     """
     rows = (
         _archive_row(sample, file)
@@ -95,7 +100,13 @@ def region_frames(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return worksheets ``Manifest`` (a row a sample) and ``Regions`` (a row a region).
 
-    `found` has the regions of each sample by label; samples without any have blank cells.
+    Parameters
+    ----------
+    found : iterable of (str, sequence of Region)
+        Sample id and its regions by label, by number; samples without any are there too, with
+        blank cells.
+    label_map : LabelMap
+        Labels and their names.
     """
     columns, names = label_map.columns(), label_map.names()
     cells, rows = [], []
@@ -132,7 +143,12 @@ def changes_frame(
 ) -> pd.DataFrame:
     """Return what denoising changed: a row for each label before and label after.
 
-    `found` has each sample's id, spacing in mm and changes; labels outside the map have no name.
+    Parameters
+    ----------
+    found : iterable of (str, (float, float, float), sequence of LabelChange)
+        Sample id, spacing in mm and changes, by number.
+    label_map : LabelMap
+        Labels and their names; a label that it lacks has none.
     """
     return _pair_frame(found, label_map, CHANGE_COLUMNS)
 
@@ -143,7 +159,12 @@ def overlaps_frame(
 ) -> pd.DataFrame:
     """Return what binary masks share: a row for each two labels of a sample.
 
-    `found` has each sample's id, spacing in mm and overlaps.
+    Parameters
+    ----------
+    found : iterable of (str, (float, float, float), sequence of Overlap)
+        Sample id, spacing in mm and overlaps, by number.
+    label_map : LabelMap
+        Labels and their names; a label that it lacks has none.
     """
     return _pair_frame(found, label_map, OVERLAP_COLUMNS)
 
@@ -183,10 +204,18 @@ def dataset_frame(
     below: str = "",
     channels: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return the dataset manifest: a row a sample, by number.
+    """Return the dataset manifest: a row a sample.
 
-    Paths are relative to the folder `below`, such as ``AMOS-CT/``. Channels are names; none where
-    there is but one.
+    Parameters
+    ----------
+    rows : iterable of SampleFiles
+        By number.
+    label_map : LabelMap
+        Labels and their names.
+    below : str
+        Folder, such as ``AMOS-CT/``, to which paths are to be relative.
+    channels : sequence of str
+        Names of the channels; none where there is but one.
     """
     columns = label_map.columns()
     cells = (_dataset_row(row, columns, below) for row in rows)
@@ -259,9 +288,19 @@ def _read_tables() -> tuple[dict[re.Pattern[str], str], ...]:
 
 @cache
 def explain_columns(columns: tuple[str, ...]) -> Mapping[str, str]:
-    """Return column -> what it is, of those columns of a worksheet that the documents name.
+    """Return what the columns of a worksheet are: of those that the documents name.
 
     The table of the documents is the one that tells most of them, and least of others.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Their names, such as ``ID``, ``mask_01_spleen``.
+
+    Returns
+    -------
+    dict of str to str
+        Column -> text.
     """
 
     def find(table: Mapping[re.Pattern[str], str]) -> dict[str, str]:
@@ -275,7 +314,10 @@ def explain_columns(columns: tuple[str, ...]) -> Mapping[str, str]:
 def columns_frame(sheets: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Return worksheet ``Columns``: a row a column, with the first worksheet that has it.
 
-    `sheets` has their columns by title; one called as its worksheet tells the parts of a split.
+    Parameters
+    ----------
+    sheets : mapping of str to sequence of str
+        Worksheet title -> columns; one called as its worksheet tells the parts of a split.
     """
     rows: dict[str, tuple[str, str, str]] = {}
     for title, columns in sheets.items():

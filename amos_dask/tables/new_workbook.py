@@ -33,12 +33,19 @@ _PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
 
 
 def save_workbook(path: Path, sheets: Mapping[str, Cells]) -> None:
-    """Write tables as the worksheets of a new workbook, over one that exists.
+    """Write tables as the worksheets of a new workbook.
 
-    Strings become text cells whatever they look like (never formulas), numbers stay numbers. What
-    is longer than a worksheet can be goes on in ``title (2)`` and so on; `read_sheet` reads all of
-    it. The cells are those that `add_table` writes, in a tenth of the time: for many samples
-    openpyxl's 8 us a cell would be longer than the samples take.
+    Its cells are those that `add_table` writes, in a tenth of the time: for many samples openpyxl's
+    8 us a cell would be longer than the samples take.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.xlsx``; written over if it exists.
+    sheets : mapping of str to Cells
+        Worksheet title -> table. Strings become text cells whatever they look like (never
+        formulas), numbers stay numbers. What is longer than a worksheet can be goes on in
+        ``title (2)`` and so on; `read_sheet` reads all of it.
     """
     workbook, packed = Workbook(write_only=True), io.BytesIO()
     try:

@@ -81,8 +81,18 @@ def write_tables(
 ) -> Tables:
     """Write every manifest of ROOT, and remove those for which there are no samples any more.
 
-    Samples and headers are the archive's, records those of all organised samples, by number.
-    `draft` has workbooks written by workers, as many as it likes; gives them by the drafts' names.
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR.
+    params : Params
+        Label map and thresholds.
+    samples, headers
+        The archive, for its manifest.
+    records : sequence of SampleRecord
+        All organised samples, by number.
+    draft : callable
+        Has workbooks written by workers, as many as it likes; gives them by the drafts' names.
     """
     label_map, layout = params.label_map, own.layout
     archive = archive_frame(samples, headers)

@@ -219,10 +219,25 @@ def add_worksheets(
 ) -> None:
     """Write worksheets of ours into a workbook, whoever's it is; all others stay.
 
-    One that was as we wrote it is so afterwards. With `keep_copy` the workbook that was there goes
-    to ``replaced/`` first; with `whole` worksheets of these titles are replaced with all that is in
-    them. Raises `ManifestError` when it cannot be read, `WorkbookLockedError` when it is open in
-    another program.
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR. A workbook that was as we wrote it is so afterwards.
+    path : Path
+        The workbook; absolute.
+    sheets : mapping of str to DataFrame
+        Worksheet title -> frame.
+    keep_copy : bool
+        The workbook that was there goes to ``replaced/`` first.
+    whole : bool
+        Worksheets of these titles are replaced with all that is in them.
+
+    Raises
+    ------
+    ManifestError
+        When it cannot be read.
+    WorkbookLockedError
+        When it is open in another program.
     """
     require_closed(path)
     before = own.find_written(path)
@@ -285,10 +300,16 @@ def find_edited(workbook: Workbook, known: Mapping[str, OwnSheet]) -> list[str]:
 def find_altered_files(
     own: OwnFiles, names: Iterable[str], *, of_run: bool = False
 ) -> list[AlteredFile]:
-    """Return the files, named relative to ROOT_DIR, that do not hold what `run` wrote.
+    """Return the files that do not hold what `run` wrote; workbooks may hold more.
 
-    Workbooks may hold more. With `of_run` what a single command wrote counts as altered: it may
-    tell of other things than a run's.
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR.
+    names : iterable of str
+        Paths relative to ROOT_DIR.
+    of_run : bool
+        What a single command wrote counts as altered: it may tell of other things than a run's.
     """
     found = list[AlteredFile]()
     for name in names:

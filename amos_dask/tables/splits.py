@@ -71,8 +71,19 @@ def require_split_name(split_name: str) -> None:
 def is_own_split(path: Path, split_name: str, listed: pd.DataFrame) -> bool:
     """Return whether a worksheet is a split that was made here, and its parts are as they were.
 
-    `listed` is worksheet ``Splits``, as of `read_splits`. Raises `ManifestError` when it is a
-    worksheet of somebody else's.
+    Parameters
+    ----------
+    path : Path
+        The workbook.
+    split_name : str
+        The worksheet.
+    listed : DataFrame
+        Worksheet ``Splits``, as of `read_splits`.
+
+    Raises
+    ------
+    ManifestError
+        When it is a worksheet of somebody else's.
     """
     row = next((r for r in listed.to_dict("records") if str(r["name"]) == split_name), None)
     try:
@@ -107,8 +118,19 @@ def read_splits(path: Path) -> pd.DataFrame:
 def next_split_name(method: SplitMethod, listed: pd.DataFrame, titles: Iterable[str]) -> str:
     """Return the name of a split that was made in this way before, else the next free one.
 
-    Such as ``split02_kfold5``; number 01 is the official split's. `listed` is worksheet ``Splits``,
-    as of `read_splits`, and `titles` are all worksheets of the workbook.
+    Parameters
+    ----------
+    method : SplitMethod
+        How it is to be made.
+    listed : DataFrame
+        Worksheet ``Splits``, as of `read_splits`.
+    titles : iterable of str
+        All worksheets of the workbook.
+
+    Returns
+    -------
+    str
+        Such as ``split02_kfold5``; number 01 is the official split's.
     """
     if not method.shares:
         return SPLIT_NAME
@@ -128,7 +150,19 @@ def _as_texts(row: Mapping[Any, Any]) -> list[str]:
 def list_split(
     listed: pd.DataFrame, split_name: str, method: SplitMethod, split: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return worksheet ``Splits`` with a row of a split, in place of an earlier one of its name."""
+    """Return worksheet ``Splits`` with a row of a split, in place of an earlier one of its name.
+
+    Parameters
+    ----------
+    listed : DataFrame
+        The worksheet so far, as of `read_splits`.
+    split_name : str
+        The split, and the column of ``split`` that tells the parts.
+    method : SplitMethod
+        How it was made.
+    split : DataFrame
+        Its worksheet.
+    """
     n_samples, sha256 = int(split[split_name].notna().sum()), split_hash(split, split_name)
     row = {"name": split_name, **method.cells(), "n_samples": n_samples, "sha256": sha256}
     others = listed[listed["name"].astype(str) != split_name].to_dict("records")
@@ -151,7 +185,10 @@ def split_hash(split: pd.DataFrame, split_name: str) -> str:
 def official_split(manifest: pd.DataFrame, split_name: str, path: Path) -> pd.DataFrame:
     """Return the manifest with a last column of the split's name that repeats ``subset``.
 
-    Raises `ManifestError` when it has no column ``subset`` or has one of the split's name.
+    Raises
+    ------
+    ManifestError
+        When the manifest has no column ``subset`` or has one of the split's name.
     """
     require_columns(manifest, ("ID", "subset"), path)
     return with_split(manifest, split_name, manifest["subset"], path)
@@ -162,7 +199,21 @@ def with_split(
 ) -> pd.DataFrame:
     """Return the manifest with a last column of the split's name: the part of each row.
 
-    None for samples in no part. Raises `ManifestError` when there is a column of that name.
+    Parameters
+    ----------
+    manifest : DataFrame
+        The dataset manifest.
+    split_name : str
+        The split.
+    parts : iterable of str or None
+        One a row; None for samples in no part.
+    path : Path
+        The workbook, for messages.
+
+    Raises
+    ------
+    ManifestError
+        When the manifest has a column of the split's name.
     """
     if split_name in manifest.columns:
         raise ManifestError(f"{path}: a split cannot be named like the column {split_name!r}.")
@@ -175,7 +226,21 @@ def index_frames(
 ) -> dict[str, pd.DataFrame]:
     """Return file stem -> rows of the split that belong to each combination of subsets.
 
-    Raises `ManifestError` when a subset has no rows in the split.
+    Parameters
+    ----------
+    split : DataFrame
+        Its worksheet.
+    split_name : str
+        The column that tells the parts.
+    subsets : sequence of sequence of str
+        The combinations, such as ``[["train", "val"], ["test"]]``.
+    path : Path
+        The workbook, for messages.
+
+    Raises
+    ------
+    ManifestError
+        When a subset has no rows in the split.
     """
     require_columns(split, (split_name,), path)
     values = split[split_name].astype(str).where(split[split_name].notna())
@@ -216,8 +281,26 @@ def put_manifest(
 ) -> list[Issue]:
     """Have a dataset manifest hold a frame, with its splits and their index workbooks.
 
-    `splits` are other worksheets of ours; splits of one's own that are there are brought up to
-    date. Returns issues of samples that are in no part of a split; raises as `put_workbook` does.
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR.
+    path : Path
+        The workbook; absolute.
+    manifest : DataFrame
+        Worksheet ``Manifest``.
+    splits : mapping of str to DataFrame, optional
+        Other worksheets of ours; splits of one's own that are there are brought up to date.
+
+    Returns
+    -------
+    list of Issue
+        Samples that are in no part of a split.
+
+    Raises
+    ------
+    ForeignFileError, WorkbookLockedError
+        As `put_workbook` does.
     """
     renewed = renew_splits(own, path, manifest)
     sheets = {MANIFEST_SHEET: manifest, **(splits or {}), **renewed.sheets}
@@ -239,8 +322,16 @@ class OwnSplits:
 def renew_splits(own: OwnFiles, path: Path, manifest: pd.DataFrame) -> OwnSplits:
     """Return the splits of one's own in a workbook for a manifest that is to be written there.
 
-    Samples stay in their parts, whatever these are called by now; a new sample is in none. What
-    cannot be read in the workbook has no splits.
+    Samples stay in their parts, whatever these are called by now; a new sample is in none.
+
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR.
+    path : Path
+        The workbook; what cannot be read in it has no splits.
+    manifest : DataFrame
+        Its worksheet ``Manifest`` to be.
     """
     renewed = OwnSplits()
     known = own.find(path)

@@ -48,7 +48,16 @@ def put_twins(own: OwnFiles, book: Path, sheets: Mapping[str, Cells], *, whole: 
     title in the name: ``dataset_manifest.split01_standard.csv``. Parquet that is longer than a
     worksheet can be is a folder of part files.
 
-    Where these are the `whole` of the worksheets of ours, other twins go.
+    Parameters
+    ----------
+    own : OwnFiles
+        The files of ROOT_DIR, and which twins are asked for.
+    book : Path
+        The workbook; absolute.
+    sheets : mapping of str to Cells
+        Worksheet title -> table.
+    whole : bool
+        These are all worksheets of ours; other twins go.
     """
     ours = own.find_twins(book)
     forms = _forms(own, ours)

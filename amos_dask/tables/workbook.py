@@ -58,8 +58,15 @@ _LOST_IN_TEXTS = re.compile(rb"<(?:\w+:)?rPr\b")  # a font for a part of a cell
 def read_sheet(path: Path, title: str, *, values_of: Collection[str] = ()) -> pd.DataFrame:
     """Read a worksheet as a frame of objects: text, numbers, and None where blank.
 
-    Columns `values_of` must not hold formulas, whose text is not their value. If any are given,
-    other columns with formulas are left out.
+    Parameters
+    ----------
+    path : Path
+        The workbook.
+    title : str
+        The worksheet.
+    values_of : collection of str
+        Columns that must not hold formulas, whose text is not their value. If any are given, other
+        columns with formulas are left out.
 
     Raises
     ------
