@@ -26,6 +26,7 @@ from roots import (
     errors,
     issues,
     program,
+    put_back,
     sample_dir,
     snapshot,
     truncate,
@@ -120,13 +121,13 @@ class Place:
 
 @pytest.fixture(scope="module")
 def made(source: Path, tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path:
-    """Return a folder with an archive and a ROOT_DIR after an undisturbed run."""
-    folder = tmp_path_factory.mktemp("made")
-    shutil.copytree(source, folder / "archive")
-    place = Place(folder, client)
+    """Return a copy of an archive and a ROOT_DIR after a run, which was in a folder beside it."""
+    work = tmp_path_factory.mktemp("made") / "work"
+    shutil.copytree(source, work / "archive")
+    place = Place(work, client)
     assert place.run().reasons == {"new": 6}
     assert place.processed() == ALL
-    return folder
+    return Path(shutil.copytree(work, work.with_name("kept")))
 
 
 @pytest.fixture
@@ -137,12 +138,9 @@ def empty(source: Path, tmp_path: Path, client: Client) -> Place:
 
 
 @pytest.fixture
-def place(made: Path, empty: Place) -> Place:
-    """Return a place after a run; its archive is where it was not before."""
-    shutil.copytree(made / "AMOS22", empty.root)
-    empty.run()  # manifests of issues name nothing of the place; the state does
-    assert empty.processed() == []
-    return empty
+def place(made: Path, client: Client) -> Place:
+    """Return a place after a run."""
+    return Place(put_back(made, made.with_name("work")), client)
 
 
 class NoCluster:
@@ -153,6 +151,14 @@ class NoCluster:
 
 
 # ---------------------------------------------------------------- nothing to do
+
+
+def test_a_finished_root_with_its_archive_elsewhere_makes_no_sample(
+    made: Path, empty: Place
+) -> None:
+    shutil.copytree(made / "AMOS22", empty.root)
+    empty.run()
+    assert empty.processed() == []
 
 
 def test_a_finished_root_is_not_touched(place: Place) -> None:
@@ -449,7 +455,8 @@ def test_state_that_was_lost_is_made_again(place: Place, name: str) -> None:
 @pytest.mark.parametrize("alter", ["cut", "cut at a line", "emptied", "zeros"])
 def test_a_damaged_log_of_issues_costs_nothing_else(place: Place, alter: str) -> None:
     before = contents(place.root)
-    issues = place.run(cluster=NoCluster()).issues
+    (place.state / "tables.json").unlink()
+    issues = place.run(cluster=NoCluster()).issues  # with the log in the order of later runs
     path = place.state / "issues.jsonl"
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
