@@ -28,6 +28,12 @@ _CALM = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with tests on the cluster first: the short ones then fill both workers."""
+    long = {item.path for item in items if "cluster_address" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def compiled_kernels(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Have one process compile the kernels into numba's cache while all others wait for it."""
