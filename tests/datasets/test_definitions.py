@@ -18,11 +18,11 @@ from amos_dask.datasets import (
     PACKAGED,
     SUBSETS,
     DatasetDefinition,
-    ScanFile,
     find_definition,
     make_definition,
     read_definition,
 )
+from amos_dask.datasets.definition import ScanFile
 from amos_dask.errors import AmosDaskError, DatasetError
 from amos_dask.records import Metadata
 
