@@ -316,7 +316,8 @@ class DatasetDefinition:
             return labels
         if self.precedence == "earlier":
             return labels[::-1]
-        order = {label_key(name): place for place, name in enumerate(self.precedence)}
+        places = reversed(list(enumerate(self.precedence)))  # the first of a name counts
+        order = {label_key(name): place for place, name in places}
         names = {label: label_key(name) for label, name in self.label_map.names().items()}
         return tuple(sorted(labels, key=lambda label: order.get(names[label], -1)))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import csv
 import io
-import time
 import zipfile
 from pathlib import Path
 
@@ -53,11 +52,9 @@ def read(folder: Path, text: str) -> tuple[Rows, list[Issue]]:
 # ---------------------------------------------------------------- csv
 
 
-def test_twenty_thousand_rows_are_read_in_no_time(tmp_path: Path) -> None:
+def test_of_twenty_thousand_rows_all_are_read(tmp_path: Path) -> None:
     text = csv_of(*(row_of(n, f"value {n}") for n in range(20_000)))
-    start = time.perf_counter()
     rows, issues = read(tmp_path, text)
-    assert time.perf_counter() - start < 6
     assert len(rows) == 20_000
     assert rows["19999"][0].site == "value 19999"
     assert [issue.code for issue in issues] == ["unknown_metadata_value"] * 3  # a column each
