@@ -29,6 +29,7 @@ MODULES = (
     "bench_memory",
     "bench_size",
     "bench_simulated",
+    "bench_many",
     "bench_startup",
 )
 
