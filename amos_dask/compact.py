@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
@@ -59,9 +60,7 @@ class Compact(Sequence[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Yield the items."""
-        for block in self._blocks:
-            yield from _unpack(block)
-        yield from self._last
+        return chain(chain.from_iterable(map(_unpack, self._blocks)), self._last)
 
     def _at(self, index: int) -> T:
         number, place = divmod(index, _BLOCK)

@@ -65,6 +65,11 @@ _BITS = 128
 _DIGITS = 10  # programs save 15 to 17 of a number
 
 
+def unpacked(sheets: Mapping[str, Cells]) -> dict[str, Cells]:
+    """Return tables with their rows in lists: as `Compact` each look at them costs time."""
+    return {title: table._replace(rows=list(table.rows)) for title, table in sheets.items()}
+
+
 def describe(sheets: Mapping[str, Cells]) -> dict[str, OwnSheet]:
     """Return what is known of worksheets that hold tables."""
     return {title: _describe(title, table) for title, table in sheets.items()}

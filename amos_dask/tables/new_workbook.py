@@ -20,7 +20,7 @@ from openpyxl.utils.datetime import to_excel
 
 from amos_dask.root.staging import temporary_name
 from amos_dask.root.table_state import OwnFile, OwnSheet
-from amos_dask.tables.cells import LARGEST_CELL, Cells, LaidOut, Look, describe, lay_out
+from amos_dask.tables.cells import LARGEST_CELL, Cells, LaidOut, Look, describe, lay_out, unpacked
 
 _AT_ONCE = 1000  # rows
 _TAGS = 120  # bytes of XML around what a cell holds, at most
@@ -191,7 +191,7 @@ class Drafted:
 
 def write_draft(draft: Draft) -> Drafted:
     """Describe a workbook, and write it unless the one that is there holds the same."""
-    sheets = {title: table._replace(rows=list(table.rows)) for title, table in draft.sheets.items()}
+    sheets = unpacked(draft.sheets)
     described = describe(sheets)
     if draft.known is not None and described == draft.known.sheets:
         return Drafted(described, None)

@@ -17,7 +17,7 @@ from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import AlteredFile, Change, find_altered
 from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import restore_titles, write_into
-from amos_dask.tables.cells import Cells, cells_of, describe
+from amos_dask.tables.cells import Cells, cells_of, describe, unpacked
 from amos_dask.tables.manifests import COLUMNS_SHEET, columns_frame
 from amos_dask.tables.new_workbook import Drafted, save_workbook
 from amos_dask.tables.twins import put_twins
@@ -102,6 +102,8 @@ def put_workbook(
 
     with own.trying():
         held = cells_of_sheets(own.layout, path, sheets) if cells is None else cells
+        if drafted is None:
+            held = unpacked(held)
         described = describe(held) if drafted is None else drafted.sheets
         told = OwnFile(sheets=described, index_of=index_of)
         before = own.find_written(path)
