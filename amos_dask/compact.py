@@ -15,7 +15,7 @@ _LEVEL = 1
 
 
 class Compact(Sequence[T]):
-    """A sequence that takes a twentieth of the memory of the records in it.
+    """A sequence that takes a tenth of the memory of the records in it.
 
     Each time it is asked for one it gives another object that equals it. To go through it in order
     costs some 20 us an item.

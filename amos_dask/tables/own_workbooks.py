@@ -75,8 +75,12 @@ def put_workbook(
 
     Parameters
     ----------
-    own, path, sheets
-        The files of ROOT_DIR; the ``.xlsx``, absolute; worksheet title -> frame.
+    own : OwnFiles
+        The files of ROOT_DIR.
+    path : Path
+        The ``.xlsx``; absolute.
+    sheets : mapping of str to DataFrame
+        Worksheet title -> frame.
     index_of : IndexOf, optional
         What it is an index of.
     cells : mapping of str to Cells, optional
