@@ -231,9 +231,19 @@ Make = Callable[[ExportTask, ImageInfo, FittedMask | None, Placing], None]
 def export_sample(task: ExportTask, make: Make | None = None) -> StepResult[Placing]:
     """Place one sample's volume and mask, on a worker.
 
-    ``make`` writes what becomes of the header of the first channel and the mask; by default both
-    are placed as they are, but for the values of labels. The result tells where they are now; it is
-    without a value when the sample cannot be used, which the issues explain.
+    Parameters
+    ----------
+    task : ExportTask
+        The sample.
+    make : callable, optional
+        Writes what becomes of the header of its first channel and its mask; by default both are
+        placed as they are, but for the values of labels.
+
+    Returns
+    -------
+    StepResult of Placing
+        Where volume and mask are now, and the export's files of the sample. Without a value when it
+        cannot be used, which the issues explain.
     """
     placing = Placing(task.ours, task.name)
     try:
