@@ -6,27 +6,27 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from urllib.parse import quote, urlsplit
 
-from amos_dask.archive.recognise import require_outside_archives
 from amos_dask.archive.sources import read_md5
 from amos_dask.datasets import DEFAULT, DatasetDefinition, PublishedFile, find_definition
 from amos_dask.engine.events import BytesDone, Listener, Notice, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.engine.session import open_session
-from amos_dask.errors import AmosDaskError, ArchiveError, number_of, raise_on_sigterm
+from amos_dask.errors import AmosDaskError, ArchiveError, number_of
 from amos_dask.file_refs import shown
 from amos_dask.results import CommandResult
-from amos_dask.root.layout import absolute
-from amos_dask.root.staging import require_room
+from amos_dask.root.layout import Layout, absolute
+from amos_dask.root.staging import remove_if_empty, require_room
+from amos_dask.root.working import working_on
 from amos_dask.transfer import TO_COME, PassingError, fetch, open_url, partial_path
 
 # What the record says is known by heart as far as it matters: it is not waited for long.
 RECORD_PAUSES_SECONDS = (1, 2)
 _LARGEST_RECORD = 8 << 20
+_PLAIN_URL = re.compile(r"(?i:https?)://([\w.-]+|\[[\da-fA-F:.]+\])(:[1-9]\d{0,4})?(/[^?#]*)?")
 _MD5 = re.compile(r"(?:md5:)?([0-9a-f]{32})", re.IGNORECASE)
 
 
@@ -37,6 +37,7 @@ def download(
     tasks: Sequence[str] = (),
     unlabelled: bool = False,
     source: str | None = None,
+    no_lock: bool = False,
     progress: str | Listener = "auto",
 ) -> CommandResult:
     """Download AMOS22 (``amos22.zip`` and its metadata csv), or tasks of the Decathlon.
@@ -56,6 +57,8 @@ def download(
         Download the scans without labels as well.
     source : str, optional
         Base URL of a mirror that has the files under their names.
+    no_lock : bool
+        Take no lock, for a file system that has none; see `amos_dask.run`.
     progress : str or callable
         ``auto``, ``bar``, ``plain``, ``json``, ``none``, or a listener of events.
 
@@ -82,10 +85,8 @@ def download(
     files = _choose(definition, str(dataset), tasks, unlabelled=unlabelled)
     if source is not None:
         _require_base(source)
-    require_outside_archives(root)
-    if root.exists() and not root.is_dir():
-        raise AmosDaskError(f"{root}: is not a folder.")
-    with raise_on_sigterm(), open_session(None, progress) as session:
+    layout = Layout(root)
+    with working_on(layout, no_lock=no_lock), open_session(None, progress) as session:
         if (published := definition.published_zip) is not None:
             files = _of_record(definition, published, source, unlabelled, session.listener)
         if source is not None:
@@ -94,6 +95,7 @@ def download(
         require_room(root, sum(_n_bytes_to_come(file, root) for file in missing), TO_COME)
         if missing:
             _fetch_all(missing, root, session.listener)
+    remove_if_empty(layout.state)  # a killed download has left it
     summary = f"{root}: {number_of(len(files), 'file')} complete"
     if n_there := len(files) - len(missing):
         summary += f", {n_there} of them from before"
@@ -202,17 +204,11 @@ def _api(page: str) -> str:
 
 def _require_base(url: str) -> None:
     """Raise `ArchiveError` unless names of files can be added to this http or https URL."""
-    usable = False
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        usable = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
-        usable = usable and parts.scheme in ("http", "https")
-    if not usable:
+    if not _PLAIN_URL.fullmatch(url):
         raise ArchiveError(
-            f"{shown(url)}: only http:// and https:// URLs without user names can be downloaded."
+            f"{shown(url)}: only http:// and https:// URLs without user names can be downloaded, "
+            "and to which names of files can be added."
         )
-    if re.search(r"[?#]", url):
-        raise ArchiveError(f"{shown(url)}: must be a URL to which names of files can be added.")
 
 
 def _is_there(file: PublishedFile, root: Path, listener: Listener) -> bool:

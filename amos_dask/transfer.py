@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,7 +23,7 @@ from amos_dask.datasets import PublishedFile
 from amos_dask.engine.events import BytesDone, Listener, Notice, Severity
 from amos_dask.errors import AmosDaskError, ArchiveError
 from amos_dask.file_refs import shown
-from amos_dask.root.staging import flush_to_disk, remove_if_empty, require_room
+from amos_dask.root.staging import flush_to_disk, require_room
 
 TIMEOUT_SECONDS = 30.0  # that a server may be silent
 # Between attempts in a row that bring nothing new; after the last it is given up.
@@ -109,10 +107,7 @@ def _require_file(url: str, reply: urllib3.BaseHTTPResponse) -> None:
 
 
 def _failure(url: str, error: faults.HTTPError) -> PassingError | ArchiveError:
-    reason = (isinstance(error, faults.MaxRetryError) and error.reason) or error
-    cause: BaseException = reason
-    if isinstance(reason, faults.SSLError) and isinstance(reason.args[0], ssl.SSLError):
-        cause = reason.args[0]
+    cause = reason = getattr(error, "reason", None) or error  # as of MaxRetryError
     while cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, TimeoutError):
@@ -121,7 +116,7 @@ def _failure(url: str, error: faults.HTTPError) -> PassingError | ArchiveError:
         return PassingError("the connection was cut")
     said = f"cannot be reached ({scrubbed(cause)})"
     is_final = isinstance(reason, faults.LocationValueError | faults.ResponseError)
-    if is_final or isinstance(cause, ssl.SSLCertVerificationError):
+    if is_final or "CERTIFICATE_VERIFY_FAILED" in str(reason):
         return ArchiveError(f"{shown(url)}: {said}.")
     return PassingError(f"{urlsplit(url).netloc} {said}")
 
@@ -129,8 +124,8 @@ def _failure(url: str, error: faults.HTTPError) -> PassingError | ArchiveError:
 def fetch(file: PublishedFile, final: Path, listener: Listener) -> None:
     """Download a file; it appears under its name when it is complete and as published.
 
-    Its folder is made, and what an earlier call left in `partial_path` is gone on with. The
-    listener is told of progress, in bytes, and of failed attempts.
+    What an earlier call left in `partial_path` is gone on with; nobody else may be writing there.
+    The listener is told of progress, in bytes, and of failed attempts.
 
     Raises
     ------
@@ -138,13 +133,27 @@ def fetch(file: PublishedFile, final: Path, listener: Listener) -> None:
         When it cannot be had, or is not what it should be. Only after a wrong checksum nothing of
         it stays.
     AmosDaskError
-        When another process is downloading it, or something of its name has appeared.
+        When something of its name has appeared.
     """
-    with _open_partial(final) as partial:
-        _Transfer(file, partial, final, listener).run()
-        flush_to_disk(partial_path(final))
-        _rename_to_new(partial_path(final), final)
-        flush_to_disk(final.parent)
+    path = partial_path(final)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_nlink > 1:  # what has another name is not written to
+        path.unlink()
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    with FileIO(os.open(path, flags, 0o666), "r+") as partial:
+        try:
+            _Transfer(file, partial, final, listener).run()
+        finally:
+            if os.fstat(partial.fileno()).st_size == 0:
+                path.unlink()
+    flush_to_disk(path)
+    if os.path.lexists(final):
+        raise AmosDaskError(
+            f"{final}: has appeared in the meantime; it is not overwritten, move it away and run "
+            "the same command again."
+        )
+    path.rename(final)
+    flush_to_disk(final.parent)
 
 
 def partial_path(final: Path) -> Path:
@@ -174,19 +183,19 @@ class _Transfer:
         if is_begun:
             self._say(f"{self._n_there:,} bytes of it are there already")
         self._receive_all()
-        while self._file.md5 is not None:
-            md5 = read_md5(self._partial, lambda *n: self._tell("md5", *n))
-            if md5 == self._file.md5:
-                return
-            self._restart()
-            if not is_begun:
-                raise self._error(
-                    f"what was sent has the MD5 {md5}, published is {self._file.md5}; nothing of "
-                    "it was kept, download it again"
-                )
-            is_begun = False
-            self._say("what was there is not the beginning of it; it is fetched anew", "warning")
-            self._receive_all()
+        if self._file.md5 is None:
+            return
+        md5 = read_md5(self._partial, lambda *n: self._tell("md5", *n))
+        if md5 == self._file.md5:
+            return
+        self._restart()
+        if not is_begun:
+            raise self._error(
+                f"what was sent has the MD5 {md5}, published is {self._file.md5}; nothing of it "
+                "was kept, download it again"
+            )
+        self._say("what was there is not the beginning of it; it is fetched anew", "warning")
+        self.run()
 
     def _receive_all(self) -> None:
         n_furthest, n_failures = self._n_there, 0
@@ -237,7 +246,7 @@ class _Transfer:
         return True
 
     def _write(self, reply: urllib3.BaseHTTPResponse) -> None:
-        self._tell("download", self._n_there, self._n_bytes, now=True)
+        self._tell("download", self._n_there, self._n_bytes)
         while block := reply.read1(_BLOCK_BYTES):  # what has come is taken, a cut loses nothing
             if self._n_bytes and self._n_there + len(block) > self._n_bytes:
                 raise self._error(
@@ -257,7 +266,6 @@ class _Transfer:
         n_least = self._n_bytes or max(1, self._file.n_bytes - self._file.n_bytes_uncertain)
         if self._n_there < n_least:
             raise PassingError("the connection was cut")
-        self._tell("download", self._n_there, self._n_bytes, now=True)
 
     def _restart(self) -> None:
         self._partial.seek(0)
@@ -273,9 +281,9 @@ class _Transfer:
         self._say(f"{error}; next attempt in {pause:.0f} s", "warning")
         sleep(pause)
 
-    def _tell(self, work: str, n_bytes: int, total: int | None, *, now: bool = False) -> None:
+    def _tell(self, work: str, n_bytes: int, total: int | None) -> None:
         clock = time.monotonic()
-        if now or clock >= self._next_event:
+        if clock >= self._next_event or n_bytes == total:
             self._next_event = clock + SECONDS_BETWEEN_EVENTS
             self._listener(BytesDone(work, self._file.name, n_bytes, total or None))
 
@@ -295,53 +303,3 @@ def _read_headers(reply: urllib3.BaseHTTPResponse) -> tuple[int, int | None, str
         start, size = match.groups("-1") if match else ("-1", "")
     n_bytes = int(size) if size.isdecimal() else None
     return int(start), n_bytes, etag if _STRONG_ETAG.fullmatch(etag) else ""
-
-
-@contextmanager
-def _open_partial(final: Path) -> Iterator[FileIO]:
-    """Yield the beginning of a file, locked; when the block ends, an empty one is removed."""
-    made = [path for path in (final.parent, *final.parent.parents) if not path.exists()]
-    final.parent.mkdir(parents=True, exist_ok=True)
-    path = partial_path(final)
-    if path.exists() and path.stat().st_nlink > 1:  # what has another name is not written to
-        path.unlink()
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    with FileIO(os.open(path, flags, 0o666), "r+") as partial:
-        _lock(partial, final)
-        try:
-            yield partial
-        finally:
-            if os.fstat(partial.fileno()).st_size == 0:
-                path.unlink(missing_ok=True)
-                remove_if_empty(*made)
-
-
-def _lock(partial: FileIO, final: Path) -> None:
-    """Lock a partial file; two downloads would mix theirs."""
-    try:
-        fcntl.flock(partial, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass
-    except OSError:
-        return  # a file system without locks
-    else:
-        # The other process may have finished, and renamed, what was opened here.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(partial.fileno()), partial_path(final).stat()):
-                return
-    raise AmosDaskError(f"{final}: another process is downloading it; wait for it.")
-
-
-def _rename_to_new(path: Path, final: Path) -> None:
-    """Rename a file; a link, unlike a rename, cannot replace what is there."""
-    try:
-        os.link(path, final)
-    except OSError as error:
-        if os.path.lexists(final):
-            raise AmosDaskError(
-                f"{final}: has appeared in the meantime; it is not overwritten, move it away and "
-                "run the same command again."
-            ) from error
-        path.rename(final)  # a file system without links
-    else:
-        path.unlink()

@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import importlib
 import json
-import os
 import random
 import resource
 import shutil
@@ -34,7 +33,9 @@ from amos_dask import AmosDaskError, CommandResult, transfer
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import BytesDone, Event, Notice, TaskEnded, WorkEnded, WorkStarted
+from amos_dask.root.layout import Layout
 from amos_dask.root.staging import is_leftover
+from amos_dask.root.working import hold_lock
 
 home = importlib.import_module("amos_dask.download")  # not the function of that name
 N_BYTES, ZIP_NAME = 300_000, "amos22.zip"
@@ -727,17 +728,11 @@ def test_what_is_not_a_file_is_in_the_way(zenodo: Zenodo, root: Path) -> None:
 
 def test_a_file_in_the_place_of_the_folder(zenodo: Zenodo, root: Path) -> None:
     root.write_text("mine")
-    with pytest.raises(AmosDaskError, match="is not a folder"):
+    with pytest.raises(AmosDaskError, match="a file where a folder goes"):
         download(root)
 
 
-@pytest.mark.parametrize("has_links", [True, False])
-def test_a_file_that_appears_meanwhile_is_not_overwritten(
-    zenodo: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
-) -> None:
-    if not has_links:
-        monkeypatch.setattr(os, "link", no_links)
-
+def test_a_file_that_appears_meanwhile_is_not_overwritten(zenodo: Zenodo, root: Path) -> None:
     def listen(event: Event) -> None:
         if isinstance(event, BytesDone) and event.name == "amos22.zip":
             (root / "amos22.zip").write_text("mine")
@@ -748,24 +743,12 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(
     assert (root / PARTIAL).read_bytes() == CONTENT
 
 
-def no_links(source: object, target: object) -> None:
-    raise PermissionError(1, "Operation not permitted")
-
-
-def test_a_file_system_without_links_will_do(
-    zenodo: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "link", no_links)
-    download(root)
-    require_complete(root)
-
-
 def test_two_downloads_do_not_mix(zenodo: Zenodo, root: Path) -> None:
     leave_partial(root, CONTENT[:10_000])
-    with (root / PARTIAL).open("rb+") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        assert "another process is downloading it" in refusal(root)
+    with hold_lock(Layout(root)):
+        assert "in use since" in refusal(root)
     assert (root / PARTIAL).read_bytes() == CONTENT[:10_000]
+    assert zenodo.asked == []
 
 
 def test_a_file_that_the_partial_file_is_another_name_of_is_not_written_to(
@@ -783,34 +766,16 @@ def test_a_file_that_the_partial_file_is_another_name_of_is_not_written_to(
     assert (tmp_path / "mine").read_bytes() == OTHER
 
 
-@pytest.mark.parametrize("is_renamed", [True, False])
-def test_what_another_process_finished_meanwhile_is_not_written_to(
-    zenodo: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch, is_renamed: bool
-) -> None:
-    def finish_first(file: Any, operation: int) -> None:
-        final = partial_path.with_name(partial_path.name.removeprefix(".").removesuffix(".part"))
-        if is_renamed:
-            partial_path.rename(final)
-        else:
-            partial_path.unlink()
-
-    partial_path = root / f".{CSV_NAME}.part"
-    root.mkdir()
-    partial_path.write_bytes(b"another's")
-    monkeypatch.setattr(fcntl, "flock", finish_first)
-    assert "another process" in refusal(root)
-    assert (root / CSV_NAME).exists() == is_renamed
-    assert not is_renamed or (root / CSV_NAME).read_bytes() == b"another's"
-
-
-def test_a_file_system_without_locks_will_do(
+def test_a_file_system_without_locks_will_do_when_that_is_said(
     zenodo: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(file: Any, operation: int) -> None:
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    download(root)
+    assert "--no_lock" in refusal(root)
+    assert not root.exists()
+    download(root, no_lock=True)
     require_complete(root)
 
 
@@ -1005,5 +970,5 @@ def test_the_program_takes_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path
     result = CliRunner().invoke(main, asked)
     assert (result.exit_code, result.stdout) == (0, "")
     expected = {"root_dir": tmp_path, "dataset": None, "tasks": (), "unlabelled": True,
-                "source": "https://a.org/b", "progress": "none"}  # fmt: skip
+                "source": "https://a.org/b", "no_lock": False, "progress": "none"}  # fmt: skip
     assert calls == [(expected,)]
