@@ -47,9 +47,8 @@ from amos_dask.nifti import ImageInfo, Mask, make_header, write_image
 from amos_dask.params import ArraySettings
 from amos_dask.records import StepResult
 from amos_dask.results import CommandResult
-from amos_dask.root.choices import require_no_archive
-from amos_dask.root.export_mark import ExportMark, identity_of, path_from
-from amos_dask.root.layout import Layout, absolute
+from amos_dask.root.export_mark import identity_of, path_from
+from amos_dask.root.layout import absolute
 from amos_dask.root.staging import identity
 from amos_dask.sample.selection import EVERYTHING, Selection
 from amos_dask.sample.source import CANNOT_BE_READ
@@ -161,20 +160,20 @@ def export_arrays(
         geometry.pointing_to(settings.orientation)
     if form == "zarr" and find_spec("zarr") is None:
         raise AmosDaskError(_NEEDS_ZARR)
-    plan = partial(_plan_arrays, base=absolute(directory))
+    base = absolute(directory)
     labels = label_explanation, merge_prostate_uterus, mr_without_14_16, split_name
-    asked = replace(asked_for("arrays", root_dir, selection, *labels), arrays=settings)
-    return export(asked, plan, adopt=adopt, no_lock=no_lock, cluster=cluster, progress=progress)
+    return export(
+        replace(asked_for("arrays", root_dir, selection, *labels), arrays=settings),
+        lambda mark, layout: _Arrays(mark, layout.dataset, base, base / "arrays.json"),
+        adopt=adopt,
+        no_lock=no_lock,
+        cluster=cluster,
+        progress=progress,
+    )
 
 
 def _numbers(values: Any) -> Any:
     return None if values is None else tuple(map(float, values))
-
-
-def _plan_arrays(mark: ExportMark, layout: Layout, base: Path) -> Form:
-    """Return where the arrays are to be; raise where that is in an archive."""
-    require_no_archive(layout, base)
-    return _Arrays(mark, layout.dataset, base, base / "arrays.json")
 
 
 class _Arrays(Form):
@@ -298,21 +297,17 @@ def _make(
         file = task.layout.shown(task.folder.volume)
         raise LeftOutError(bad_affine(task.sample_id, file, "volume"))
     grid = form.grid(info)
-    volume, mask = _read_volume(task, info, grid, 0), None
+    channels = [_read_volume(task, info, grid, n) for n in range(len(task.folder.volumes))]
+    mask = None
     if fitted is not None:
         mask = geometry.turned(grid.turn, with_values(task, fitted.labels))
-    box = find_box(settings.crop, volume, task.modality, mask)
+    box = find_box(settings.crop, channels[0], task.modality, mask)
     grid = grid if box is None else grid.cut(box, settings.margin_mm)
-    volumes, windows = list[Volume](), list[tuple[float, float]]()
-    for channel in range(len(task.folder.volumes)):
-        if channel > 0:
-            volume = _read_volume(task, info, grid, channel)
-        made, window = resample_and_scale(volume, grid, settings)
-        volumes.append(made)
-        windows += [] if window is None else [window]
+    made = [resample_and_scale(volume, grid, settings) for volume in channels]
     mask = None if mask is None else resample_mask(mask, grid)
     placing.images, placing.label = task.images, None if mask is None else task.label
     sources, (record,) = _sources(task), task.others
+    volumes = [volume for volume, _ in made]
     for path, write in _writers(form, task, grid, info.affine_code, volumes, mask).items():
         placing.write(path, write, sources[path])
     content = {
@@ -325,7 +320,8 @@ def _make(
         "orientation": geometry.orientation_to(grid.affine),
         "is_cropped": box is not None,
         "cut_off_before": grid.start,
-        "windows": windows,  # of each channel: the values that became 0 and 1
+        # Of each channel: the values that became 0 and 1.
+        "windows": [window for _, window in made if window is not None],
     }
     placing.write_json(record, content, indent=1, source=sources[record])
 

@@ -21,7 +21,6 @@ from amos_dask.export.files import OWN_KEY, ExportTask, carries_own_key
 from amos_dask.export.update import Form, export
 from amos_dask.export.wanted import TEST, asked_for, fold_of
 from amos_dask.results import CommandResult
-from amos_dask.root.choices import require_no_archive
 from amos_dask.root.export_mark import ExportMark, is_export, path_from
 from amos_dask.root.layout import Layout, absolute
 from amos_dask.sample.selection import EVERYTHING, Selection
@@ -133,7 +132,6 @@ def _plan_dataset(
     if not 1 <= number <= 999:
         raise AmosDaskError(f"dataset_id must be a number from 1 to 999, not {number}.")
     folder = directory / f"Dataset{number:03d}_{name}"
-    require_no_archive(layout, directory, folder)
     others = [path for path in directory.glob(f"Dataset{number:03d}*") if path != folder]
     if others:
         raise AmosDaskError(f"{others[0]} has the number {number} already; give --dataset_id.")
@@ -228,7 +226,6 @@ def export_monai(
 def _plan_datalist(mark: ExportMark, layout: Layout, target: Path, adopt: bool) -> Form:
     """Return where the datalist is to be; raise where that is taken."""
     base = find_base(target)
-    require_no_archive(layout, target)
     if not (is_export(base) or adopt or carries_own_key(target)) and os.path.lexists(target):
         raise ForeignFileError(target, "is there already, and no export of amos-dask")
     return _Datalist(mark, layout.dataset, base, target)

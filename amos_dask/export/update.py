@@ -32,6 +32,7 @@ from amos_dask.export.wanted import TEST, find_wanted, make_folds
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.records import StepResult
 from amos_dask.results import CommandResult, step_results
+from amos_dask.root.choices import require_no_archive
 from amos_dask.root.export_mark import (
     ExportedFile,
     ExportMark,
@@ -159,7 +160,8 @@ def export(
     Raises
     ------
     AmosDaskError
-        When the folder holds something that no export made, or another export works there.
+        When the folder holds something that no export made, lies in an archive, or another export
+        works there.
     """
     with reading_from(Layout(find_root(Path(asked.root_dir)))):
         mark, tasks = find_wanted(asked)
@@ -169,6 +171,7 @@ def export(
             mark, tasks = find_wanted(replace(asked, split_name=before))
             form = plan(mark, tasks[0].layout)
         base, layout = form.base, ExportLayout(form.base)
+        require_no_archive(tasks[0].layout, form.sign, base)
         if is_new and _is_taken(base):
             raise AmosDaskError(
                 f"{base}: there already, and no export of amos-dask; choose another place or move "
