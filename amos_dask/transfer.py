@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from time import sleep
@@ -38,40 +37,15 @@ _ONLY_REDIRECTS = urllib3.Retry(
 )
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')  # stands for exactly these bytes
+_MD5_ETAG = re.compile(r'"md5:([0-9a-f]{32})"')  # as Zenodo sends it
 
 
-class PassingError(Exception):
+class _PassingError(Exception):
     """What another attempt may mend, after as many seconds as the server asks for."""
 
     def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.wait_seconds = wait_seconds
-
-
-@contextmanager
-def open_url(
-    url: str, headers: Mapping[str, str] | None = None
-) -> Iterator[urllib3.BaseHTTPResponse]:
-    """Ask a server for a file, and yield its reply.
-
-    Raises
-    ------
-    PassingError
-        When another attempt may help, in the ``with`` block as well.
-    ArchiveError
-        When none will.
-    """
-    # The file is wanted as it is: packed for the way, it could not be gone on with.
-    told = {"User-Agent": "amos-dask", "Accept-Encoding": "identity", **(headers or {})}
-    try:
-        with (
-            _connections(url) as pool,
-            pool.request("GET", url, headers=told, preload_content=False) as reply,
-        ):
-            _require_file(url, reply)
-            yield reply
-    except faults.HTTPError as error:
-        raise _failure(url, error) from error
 
 
 def _connections(url: str) -> urllib3.PoolManager:
@@ -95,37 +69,42 @@ def _require_file(url: str, reply: urllib3.BaseHTTPResponse) -> None:
             wait_seconds = _ONLY_REDIRECTS.get_retry_after(reply) or 0.0
         if wait_seconds:
             answer += f" and asks to wait {wait_seconds:.0f} s"
-        raise PassingError(answer, wait_seconds)
+        raise _PassingError(answer, wait_seconds)
     if reply.status == _NO_SUCH_PART:
         return
     if reply.status not in (_WHOLE, _REST):
-        raise ArchiveError(f"{shown(url)}: {answer}.")
+        raise ArchiveError(f"{shown(url)}: {answer}; --from names a mirror that has it.")
     if reply.headers.get("Content-Encoding", "identity") != "identity":
         raise ArchiveError(f"{shown(url)}: the server sends the file packed.")
     if "text/html" in reply.headers.get("Content-Type", "").lower():  # of a hotel, for example
         raise ArchiveError(f"{shown(url)}: a web page was sent instead of the file.")
 
 
-def _failure(url: str, error: faults.HTTPError) -> PassingError | ArchiveError:
+def _failure(url: str, error: faults.HTTPError) -> _PassingError | ArchiveError:
     cause = reason = getattr(error, "reason", None) or error  # as of MaxRetryError
     while cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, TimeoutError):
-        return PassingError("the server is silent")
+        return _PassingError("the server is silent")
     if isinstance(reason, faults.ProtocolError):
-        return PassingError("the connection was cut")
+        return _PassingError("the connection was cut")
     said = f"cannot be reached ({scrubbed(cause)})"
     is_final = isinstance(reason, faults.LocationValueError | faults.ResponseError)
     if is_final or "CERTIFICATE_VERIFY_FAILED" in str(reason):
         return ArchiveError(f"{shown(url)}: {said}.")
-    return PassingError(f"{urlsplit(url).netloc} {said}")
+    return _PassingError(f"{urlsplit(url).netloc} {said}")
 
 
-def fetch(file: PublishedFile, final: Path, listener: Listener) -> None:
+def fetch(file: PublishedFile, final: Path, listener: Listener) -> str | None:
     """Download a file; it appears under its name when it is complete and as published.
 
     What an earlier call left in `partial_path` is gone on with; nobody else may be writing there.
     The listener is told of progress, in bytes, and of failed attempts.
+
+    Returns
+    -------
+    str or None
+        Its MD5: as published, else as the server tells it; None where neither does.
 
     Raises
     ------
@@ -142,7 +121,7 @@ def fetch(file: PublishedFile, final: Path, listener: Listener) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     with FileIO(os.open(path, flags, 0o666), "r+") as partial:
         try:
-            _Transfer(file, partial, final, listener).run()
+            md5 = _Transfer(file, partial, final, listener).run()
         finally:
             if os.fstat(partial.fileno()).st_size == 0:
                 path.unlink()
@@ -154,6 +133,7 @@ def fetch(file: PublishedFile, final: Path, listener: Listener) -> None:
         )
     path.rename(final)
     flush_to_disk(final.parent)
+    return md5
 
 
 def partial_path(final: Path) -> Path:
@@ -172,30 +152,30 @@ class _Transfer:
         # What the whole has, 0 where that is not known; what of it is there, and by which ETag.
         self._n_bytes = 0 if file.n_bytes_uncertain else file.n_bytes
         self._n_there = partial.seek(0, os.SEEK_END)
-        self._etag = ""
+        self._etag, self._md5 = "", file.md5
         self._next_event = 0.0
 
-    def run(self) -> None:
-        """Fetch all that is missing; return when the file is complete and as published."""
-        if self._file.md5 is None:  # nothing would tell what it is that is there
+    def run(self) -> str | None:
+        """Fetch all that is missing; return the MD5 when the file is complete and as published."""
+        if self._md5 is None:  # nothing would tell what it is that is there
             self._restart()
         is_begun = self._n_there > 0
         if is_begun:
             self._say(f"{self._n_there:,} bytes of it are there already")
         self._receive_all()
-        if self._file.md5 is None:
-            return
+        if (published := self._md5) is None:
+            return None
         md5 = read_md5(self._partial, lambda *n: self._tell("md5", *n))
-        if md5 == self._file.md5:
-            return
+        if md5 == published:
+            return md5
         self._restart()
         if not is_begun:
             raise self._error(
-                f"what was sent has the MD5 {md5}, published is {self._file.md5}; nothing of it "
-                "was kept, download it again"
+                f"what was sent has the MD5 {md5}, published is {published}; nothing of it was "
+                "kept, download it again"
             )
         self._say("what was there is not the beginning of it; it is fetched anew", "warning")
-        self.run()
+        return self.run()
 
     def _receive_all(self) -> None:
         n_furthest, n_failures = self._n_there, 0
@@ -203,44 +183,58 @@ class _Transfer:
             try:
                 self._receive()
                 return
-            except PassingError as error:
+            except _PassingError as error:
                 n_failures = 1 if self._n_there > n_furthest else n_failures + 1
                 n_furthest = max(n_furthest, self._n_there)
                 self._wait(n_failures, error)
 
     def _receive(self) -> None:
         """Make one request and write what comes; return when that is all."""
-        if self._file.md5 is None and not self._etag:
+        if self._md5 is None and not self._etag:
             self._restart()  # nothing would tell that a rest belongs to what is there
-        headers = {}
+        # The file is wanted as it is: packed for the way, it could not be gone on with.
+        url, headers = self._file.where, {"User-Agent": "amos-dask", "Accept-Encoding": "identity"}
         if self._n_there:
             headers["Range"] = f"bytes={self._n_there}-"
             if self._etag:
                 headers["If-Range"] = self._etag
-        with open_url(self._file.where, headers) as reply:
-            if self._takes(reply):
-                self._write(reply)
+        try:
+            with (
+                _connections(url) as pool,
+                pool.request("GET", url, headers=headers, preload_content=False) as reply,
+            ):
+                _require_file(url, reply)
+                if self._takes(reply):
+                    self._write(reply)
+        except faults.HTTPError as error:
+            raise _failure(url, error) from error
 
     def _takes(self, reply: urllib3.BaseHTTPResponse) -> bool:
         """Hold a reply against what is there; return whether it brings more of it."""
         start, n_bytes, etag = _read_headers(reply)
-        if reply.status == _NO_SUCH_PART and self._n_there == n_bytes:
+        if reply.status == _NO_SUCH_PART and self._n_there and n_bytes in (None, self._n_there):
             return False
         is_changed = start != 0 and etag and self._etag and etag != self._etag
         if start != (self._n_there if reply.status == _REST else 0) or is_changed:
             self._restart()
-            raise PassingError("the server does not send the rest of it")
+            raise _PassingError("the server does not send the rest of it")
         if n_bytes is not None and not self._file.fits(n_bytes):
             raise self._error(
                 f"the server has {n_bytes} bytes of it, published are {self._file.n_bytes}; "
                 "choose another source"
+            )
+        told = _MD5_ETAG.fullmatch(etag)
+        if told and self._file.md5 not in (None, told[1]):
+            raise self._error(
+                f"the server has it with the MD5 {told[1]}, published is {self._file.md5}; choose "
+                "another source, or look for a newer version of amos-dask"
             )
         if start == 0 and self._n_there:
             self._say("the server begins anew", "warning")
             self._restart()
         if n_bytes == 0:
             raise self._error("the server has nothing in it")
-        self._etag = etag
+        self._etag, self._md5 = etag, told[1] if told else self._md5
         self._n_bytes = n_bytes or self._n_bytes
         require_room(self._final.parent, self._n_bytes - self._n_there, TO_COME)
         return True
@@ -265,14 +259,14 @@ class _Transfer:
         # Where the reply does not tell its end, what is known of the size has to.
         n_least = self._n_bytes or max(1, self._file.n_bytes - self._file.n_bytes_uncertain)
         if self._n_there < n_least:
-            raise PassingError("the connection was cut")
+            raise _PassingError("the connection was cut")
 
     def _restart(self) -> None:
         self._partial.seek(0)
         self._partial.truncate()
-        self._n_there, self._etag = 0, ""
+        self._n_there, self._etag, self._md5 = 0, "", self._file.md5
 
-    def _wait(self, n_failures: int, error: PassingError) -> None:
+    def _wait(self, n_failures: int, error: _PassingError) -> None:
         """Wait for the next attempt; raise when it was the last."""
         if n_failures > len(PAUSES_SECONDS) or error.wait_seconds > LONGEST_ASKED_SECONDS:
             kept = f"; {self._n_there} bytes are kept" if self._n_there else ""
