@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pickle
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 # So many are packed together: records of neighbours say much the same, and one costs all of them.
@@ -33,7 +34,9 @@ class Compact(Sequence[T]):
     """
 
     def __init__(self, items: Iterable[T] = ()) -> None:
-        self._blocks, self._last = list[bytes](), list[T]()
+        # One piece of memory: thousands of small ones, among others that come and go, leave gaps.
+        self._packed, self._ends = bytearray(), array("Q", [0])
+        self._last = list[T]()
         self._unpacked: tuple[int, list[T]] = (-1, [])  # the block that was asked for last
         for item in items:
             self.append(item)
@@ -42,12 +45,13 @@ class Compact(Sequence[T]):
         """Add an item at the end."""
         self._last.append(item)
         if len(self._last) == _BLOCK:
-            self._blocks.append(zlib.compress(pickle.dumps(self._last), _LEVEL))
+            self._packed += zlib.compress(pickle.dumps(self._last), _LEVEL)
+            self._ends.append(len(self._packed))
             self._last = []
 
     def __len__(self) -> int:
         """Return the number of items."""
-        return _BLOCK * len(self._blocks) + len(self._last)
+        return _BLOCK * self._n_blocks + len(self._last)
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -60,17 +64,21 @@ class Compact(Sequence[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Yield the items."""
-        return chain(chain.from_iterable(map(_unpack, self._blocks)), self._last)
+        return chain(chain.from_iterable(map(self._unpack, range(self._n_blocks))), self._last)
+
+    @property
+    def _n_blocks(self) -> int:
+        return len(self._ends) - 1
 
     def _at(self, index: int) -> T:
         number, place = divmod(index, _BLOCK)
-        if number == len(self._blocks):
+        if number == self._n_blocks:
             return self._last[place]
         if number != self._unpacked[0]:
-            self._unpacked = number, _unpack(self._blocks[number])
+            self._unpacked = number, self._unpack(number)
         return self._unpacked[1][place]
 
-
-def _unpack(block: bytes) -> list[Any]:
-    found: list[Any] = pickle.loads(zlib.decompress(block))  # noqa: S301  (our own)
-    return found
+    def _unpack(self, number: int) -> list[T]:
+        block = self._packed[self._ends[number] : self._ends[number + 1]]
+        found: list[T] = pickle.loads(zlib.decompress(block))  # noqa: S301  (our own)
+        return found
