@@ -113,13 +113,15 @@ def shown(location: str) -> str:
     return scheme + separator + re.sub(r"^[^/]*@", "", re.split(r"[?#]", rest, maxsplit=1)[0])
 
 
-def file_ref(path: Path, shown_as: str) -> FileRef:
+def file_ref(path: str | Path, shown_as: str) -> FileRef:
     """Return the reference to a local file; size 0 where it cannot be examined."""
+    # Python keeps what a Path is made of in a table that never shrinks: there may be a million.
+    location = os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
     try:
-        status = path.stat()
+        status = os.stat(location)  # noqa: PTH116
         size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     except OSError:
         size = 0
     # Names that are not UTF-8 stay as they are on disk and are shown as far as they can be.
     shown_as = os.fsencode(shown_as).decode("utf-8", "replace")
-    return FileRef(path=shown_name(shown_as), location=str(path.absolute()), size=size)
+    return FileRef(path=shown_name(shown_as), location=location, size=size)

@@ -113,7 +113,7 @@ def _prefix(names: Sequence[str]) -> str:
     """Return what stands before the number in the names of all scans."""
     if not names:
         raise ValueError("it names no dataset, nor does a folder such as Dataset001_Name")
-    found = {PurePosixPath(name).name.partition(".")[0].rpartition("_")[0] for name in names}
+    found = {name.rpartition("/")[2].partition(".")[0].rpartition("_")[0] for name in names}
     if len(found) != 1:
         raise ValueError(f"it lists scans of several names: {reprlib.repr(sorted(found))}")
     return found.pop()
@@ -121,8 +121,9 @@ def _prefix(names: Sequence[str]) -> str:
 
 def _common_prefix(files: Sequence[FileRef]) -> str:
     """Return what all ids begin with, as far as ``_``; empty where they do not."""
-    paths = [path for ref in files if (path := PurePosixPath(ref.path)).parent.name in _IMAGES]
-    names = {path.name.partition("_") for path in paths if not path.name.startswith(".")}
+    ends = (ref.path.split("/")[-2:] for ref in files)
+    found = (end[-1] for end in ends if end[0] in _IMAGES and len(end) == 2)
+    names = {name.partition("_") for name in found if not name.startswith(".")}
     # An id without ``_`` is followed by the channel's number only.
     prefixes = {before if "_" in rest else "" for before, between, rest in names if between}
     first = prefixes.pop() if len(prefixes) == 1 else ""
@@ -240,10 +241,10 @@ def find_subsets(
 def _read_subsets(ref: FileRef, definition: DatasetDefinition) -> dict[str, str]:
     listed: dict[str, str] = {}
     for key, name in _entries(_read(ref), definition.dataset_json):
-        file_name, subset = PurePosixPath(name).name, definition.dataset_json[key]
-        seq = definition.seq_in(file_name)
+        bare, subset = name.rpartition("/")[2], definition.dataset_json[key]
+        seq = definition.seq_in(bare)
         if seq is None:
             raise ValueError(f"{key} lists {reprlib.repr(name)}")
         if listed.setdefault(seq, subset) != subset:
-            raise ValueError(f"{file_name} is listed as {listed[seq]} and as {subset}")
+            raise ValueError(f"{bare} is listed as {listed[seq]} and as {subset}")
     return listed

@@ -8,7 +8,7 @@ import zipfile
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from amos_dask.archive import remote
 from amos_dask.archive.packed import list_tar, list_zip
@@ -101,11 +101,11 @@ def _list_folder(root: Path) -> list[FileRef]:
     if not root.is_dir():
         what = find_annex_link(str(root)) or _find_form(str(root), _A_FILE)
         raise ArchiveError(f"{root}: {what or 'there is no such folder, zip or tar file'}.")
-    return [
-        file_ref(folder / name, (folder / name).relative_to(root).as_posix())
-        for folder, names in _walk_folders(root)
-        for name in names
-    ]
+    found = list[FileRef]()
+    for folder, names in _walk_folders(root):
+        below = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+        found += [file_ref(f"{folder}/{name}", f"{below}{name}") for name in names]
+    return found
 
 
 def _find_form(location: str, otherwise: str = "") -> str:
@@ -136,7 +136,7 @@ def _walk_folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
         except OSError as error:
             raise ArchiveError(f"{folder}: cannot be listed ({error.strerror}).") from error
         # Unlike Path's, this is_dir does not raise where a link leads out of reach.
-        folders = {name for name in names if os.path.isdir(folder / name)}  # noqa: PTH112
+        folders = {name for name in names if os.path.isdir(f"{folder}/{name}")}  # noqa: PTH112
         yield folder, [name for name in names if name not in folders]
         for path in (folder / name for name in sorted(folders, reverse=True)):
             (links if path.is_symlink() else waiting).append((path, above | {real}))
@@ -213,10 +213,10 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
         return not ref.path.endswith(".nii.gz"), not is_official, ref.path.count("/"), ref.path
 
     for ref in sorted(files, key=precedence):
-        path = PurePosixPath(ref.path)
+        path = ref.path
         if what := _junk(path):
             junk[what] += 1
-        elif path.is_absolute() or ".." in path.parts:  # only zips can hold such names
+        elif path.startswith("/") or ".." in path.split("/"):  # only zips can hold such names
             _leave_out(names, ref, "its name leads outside the archive")
         elif ref.path in of_pairs:
             continue  # goes with its header
@@ -224,7 +224,7 @@ def sort_names(files: Iterable[FileRef], definition: DatasetDefinition) -> Names
             pair = pairs.get(ref.path)
             _take_scan(names, ref if pair is None else replace(ref, pair=pair), found)
         else:
-            _take_other(names, ref, path)
+            _take_other(names, ref)
     names.scans = {seq: names.scans[seq] for seq in sorted(names.scans, key=by_number)}
     if junk:
         found_junk = ", ".join(f"{count} {what}" for what, count in sorted(junk.items()))
@@ -251,20 +251,21 @@ def _find_pairs(files: Iterable[FileRef]) -> dict[str, FileRef]:
 
 def find_dataset_json(files: Iterable[FileRef]) -> Sequence[FileRef]:
     """Return the outermost files named ``dataset.json``; junk does not count."""
-    paths = ((PurePosixPath(ref.path), ref) for ref in files)
-    found = [ref for path, ref in paths if path.name == _DATASET_JSON and not _junk(path)]
+    named = (ref for ref in files if ref.path.rpartition("/")[2] == _DATASET_JSON)
+    found = [ref for ref in named if not _junk(ref.path)]
     depth = min((ref.path.count("/") for ref in found), default=0)
     return [ref for ref in found if ref.path.count("/") == depth]
 
 
-def _junk(path: PurePosixPath) -> str | None:
-    if "__MACOSX" in path.parts:
+def _junk(path: str) -> str | None:
+    *folders, name = path.split("/")
+    if "__MACOSX" in (*folders, name):
         return "in __MACOSX"
-    if path.name.startswith("._"):
+    if name.startswith("._"):
         return "named ._*"
-    if path.name in _JUNK_NAMES:
-        return path.name
-    if path.name.lower().endswith(_JUNK_SUFFIXES):
+    if name in _JUNK_NAMES:
+        return name
+    if name.lower().endswith(_JUNK_SUFFIXES):
         return "of a partial download"
     return None
 
@@ -283,8 +284,9 @@ def _take_scan(names: Names, ref: FileRef, found: ScanFile) -> None:
         names.subsets[found.seq] = found.subset  # the volume's folder decides
 
 
-def _take_other(names: Names, ref: FileRef, path: PurePosixPath) -> None:
-    definition, name = names.definition, path.name
+def _take_other(names: Names, ref: FileRef) -> None:
+    definition, path = names.definition, ref.path
+    name = path.rpartition("/")[2]
     form, lists = definition.metadata, definition.subset_lists
     if definition.dataset_json and name == _DATASET_JSON:
         first = names.dataset_json = names.dataset_json or ref

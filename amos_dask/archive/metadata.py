@@ -126,7 +126,7 @@ class MetadataTable:
             return -1, f"row {first - 1} names an MR scanner and row {last} does not"
         if at_end:
             return 0, f"row {last} names an MR scanner and row {first - 1} does not"
-        without_masks = self.definition.unlabelled_mr_scanners
+        without_masks = set(self.definition.unlabelled_mr_scanners)
         fitting = [
             offset
             for offset in (0, -1)

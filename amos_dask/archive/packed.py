@@ -8,7 +8,6 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from isal import isal_zlib
@@ -330,7 +329,8 @@ def _link(path: str, end: FileRef | None, target: str, location: str) -> FileRef
 
 def _plain(name: str) -> str:
     """Return a member's name without what stands for the folder itself."""
-    return PurePosixPath(name).as_posix()
+    pieces = "/".join(piece for piece in name.split("/") if piece not in ("", "."))
+    return f"/{pieces}" if name.startswith("/") else pieces or "."
 
 
 def _fault(member: tarfile.TarInfo) -> str:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Set
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from amos_dask.datasets import PACKAGED, DatasetDefinition, find_definition
 from amos_dask.errors import AmosDaskError
@@ -163,7 +163,7 @@ def _holds_scans(folder: Path, definition: DatasetDefinition | None) -> bool:
         return True
     inside = (folder / name for name in _names(folder)[:_MOST_LOOKED_AT] if nested)
     return any(
-        rule.find(PurePosixPath(place.name, name))
+        rule.find(f"{place.name}/{name}")
         for place in inside
         for name in _names(place)
         for rule in nested

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import Annotated, Literal, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -78,7 +77,7 @@ class FileRule(NamedTuple):
     example: str  # such a file, for messages
     n_literal: int  # how much of the place is spelled out
 
-    def find(self, path: PurePosixPath) -> ScanFile | None:
+    def find(self, path: str) -> ScanFile | None:
         """Return what a file is; None where it is none of these."""
         return self.tell(self.path.fullmatch(_end(path, self.place)))
 
@@ -92,7 +91,7 @@ class FileRule(NamedTuple):
         return ScanFile(seq, self.kind, self.subset, part)
 
 
-def fits(place: str, path: PurePosixPath) -> bool:
+def fits(place: str, path: str) -> bool:
     """Return whether a path ends as a place without placeholders says; ``*`` is no ``/``."""
     return re.fullmatch(_literal(place), _end(path, place)) is not None
 
@@ -149,9 +148,10 @@ def _pattern(place: str, patterns: Mapping[str, str]) -> str:
     return pattern
 
 
-def _end(path: PurePosixPath, place: str) -> str:
+def _end(path: str, place: str) -> str:
     """Return as much of a path as a place tells."""
-    return "/".join(path.parts[-1 - place.count("/") :])
+    pieces = [piece for piece in path.split("/") if piece not in ("", ".")]
+    return "/".join(pieces[-1 - place.count("/") :])
 
 
 def _literal(text: str) -> str:
@@ -183,16 +183,17 @@ class DatasetDefinition:
     subset_numbers: Annotated[Subsets, Field(alias="subsets")] = field(default_factory=dict)
     subset_column: Text = ""
     subset_lists: Text = ""
-    # In which every scan ought to have a mask.
-    subsets_with_masks: Annotated[frozenset[Subset], Field(alias="with_masks")] = frozenset()
+    # In which every scan ought to have a mask. A set would look otherwise in each process, and so
+    # would the checksum of what manifests were made from.
+    subsets_with_masks: Annotated[tuple[Subset, ...], Field(alias="with_masks")] = ()
     # Section of ``dataset.json`` -> subset; empty where it does not tell subsets.
     dataset_json: Mapping[Text, Subset] = field(default_factory=dict)
     modality_numbers: Annotated[Modalities, Field(alias="modality")] = field(default_factory=dict)
     scanners: Mapping[Modality, tuple[Text, ...]] = field(default_factory=dict)
     # MR scanners that no labelled scan was made with.
-    unlabelled_mr_scanners: Annotated[frozenset[Text], Field(alias="mr_scanners_without_masks")] = (
-        frozenset()
-    )
+    unlabelled_mr_scanners: Annotated[
+        tuple[Text, ...], Field(alias="mr_scanners_without_masks")
+    ] = ()
     official_counts: Mapping[Subset, Mapping[Modality, Count]] = field(default_factory=dict)
     metadata: MetadataFile | None = None
     # Value in the archive's masks -> label; a value that is not listed stands for itself.
@@ -359,7 +360,7 @@ class DatasetDefinition:
         found = [_NUMBER.fullmatch(text) for text in bare]
         return [None if match is None else number_seq(int(match[1])) for match in found]
 
-    def scan_file(self, path: PurePosixPath) -> ScanFile | None:
+    def scan_file(self, path: str) -> ScanFile | None:
         """Return what a file is by its name and folders; None for any other file."""
         # What is spelled out most tells most: a mask `{id}_seg` is no scan `{id}`.
         found = next((told for rule in self._by_precision if (told := rule.find(path))), None)
