@@ -9,7 +9,7 @@ from amos_dask.errors import ArchiveError, number_of
 from amos_dask.issues import Issue, make_issue
 from amos_dask.params import DenoiseParams
 from amos_dask.plan import Plan
-from amos_dask.records import Step
+from amos_dask.records import StepIssue
 from amos_dask.root.choices import Remembered
 from amos_dask.root.export_mark import find_exports_of, path_from
 from amos_dask.root.layout import Layout, SampleFolder
@@ -151,10 +151,11 @@ class Absent:
         ]
         return [*gone, *missing, *self.removed]
 
-    def issues_of(self, step: Step) -> list[Issue]:
-        """Return what a step found when the organised ones were made."""
+    @property
+    def issues_of_samples(self) -> list[StepIssue]:
+        """What was found when the organised ones were made."""
         receipts = (*self.withdrawn, *self.listed)
-        return [i.issue for receipt in receipts for i in receipt.record.issues if i.step == step]
+        return [told for receipt in receipts for told in receipt.record.issues]
 
     def folder(self, receipt: Receipt) -> str:
         """Return where a sample is organised, POSIX and relative to ROOT_DIR."""

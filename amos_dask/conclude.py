@@ -85,7 +85,8 @@ def conclude(
     records = Compact(read_records(session, layout, organised))
     leaks = find_leaks_of(session, layout, records)
     log.replace(Step.LEAKS, leaks.issues)
-    draft = partial(_draft, session, len(records))
+    # Only of many samples do the workbooks take longer than having workers write them.
+    draft = partial(_draft, session) if session.is_started and len(records) > FEW else None
     tables = write_tables(own, found.params, found.archive.samples, headers, records, draft)
     label_map, outputs = found.params.label_map, tables.outputs
     counted, n_pictures, unseen = None, dict[str, int](), list[Issue]()
@@ -122,14 +123,14 @@ def conclude(
     return tables.counts, outputs
 
 
-def _draft(session: Session, n_samples: int, drafts: list[Draft]) -> dict[str, Drafted]:
-    """Have workers write workbooks of many samples, where there are workers at hand.
+def _draft(session: Session, drafts: list[Draft]) -> dict[str, Drafted]:
+    """Have workers write workbooks.
 
-    A workbook whose task failed is written by the client, which then says what is wrong.
+    One whose task failed is written by the client, which then says what is wrong.
     """
-    worthwhile, found = session.is_started and n_samples > FEW, dict[str, Drafted]()
+    found = dict[str, Drafted]()
     with suppress(ClusterError):
-        for outcome in session.map("tables", write_draft, drafts if worthwhile else []):
+        for outcome in session.map("tables", write_draft, drafts):
             if outcome.value is not None:
                 found[outcome.name] = outcome.value
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
@@ -68,11 +68,10 @@ class Sample:
     # Labels and their binary masks, by label; label 0 alone where one file has all.
     masks: tuple[tuple[int, FileRef], ...] = ()
     channels: tuple[str, ...] = ()  # their names; none where there is but one
+    sample_id: str = field(init=False, repr=False, compare=False)  # such as ``amos_0001``
 
-    @property
-    def sample_id(self) -> str:
-        """Prefix and seq, such as ``amos_0001``."""
-        return f"{self.prefix}_{self.seq}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sample_id", f"{self.prefix}_{self.seq}")
 
     @property
     def name(self) -> str:

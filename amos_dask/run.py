@@ -17,7 +17,7 @@ from amos_dask.engine.session import Session, open_session
 from amos_dask.errors import number_of
 from amos_dask.issues import Issue
 from amos_dask.plan import Headers, Plan, Tasks, describe_reasons, make_plan, read_headers
-from amos_dask.records import SampleResult, Step
+from amos_dask.records import SampleResult, Step, StepIssue
 from amos_dask.results import RunResult, failure_issue
 from amos_dask.root.choices import (
     find_exclusions,
@@ -225,12 +225,12 @@ def _run(
             )
     organised = find_organised(session, found, made.results, folders)
     _name_denoised_otherwise(session, found)
-    log = IssueLog(layout.issue_log)
-    log.replace(Step.ARCHIVE_MANIFEST, [*headers.issues, *absent.issues])
+    log, of_headers = IssueLog(layout.issue_log), [*headers.issues, *absent.issues]
     chosen = None if settings.selection.is_everything else found.chosen
+    of_samples = [*made.issues, *(absent.issues_of_samples if chosen is None else ())]
+    log.replace(Step.ARCHIVE_MANIFEST, of_headers)
     for step in _SAMPLE_STEPS:
-        told_before = absent.issues_of(step) if chosen is None else []
-        log.replace(step, [*made.issues_of(step), *told_before], chosen)
+        log.replace(step, [told.issue for told in of_samples if told.step == step], chosen)
     counts, outputs = conclude(session, found, headers.checks, organised, log, own)
     return made, counts, outputs
 
@@ -243,10 +243,11 @@ class _Made:
     failures: tuple[Issue, ...]  # of those that did
     reasons: Mapping[str, int]  # how many samples were complete, new, changed, …
 
-    def issues_of(self, step: Step) -> list[Issue]:
-        """Return the issues of a step; tasks that failed count as the first one's."""
-        found = [i.issue for result in self.results for i in result.issues if i.step == step]
-        return [*found, *self.failures] if step == Step.CONFIRM_PAIRS else found
+    @property
+    def issues(self) -> list[StepIssue]:
+        """The issues of all steps; tasks that failed count as the first one's."""
+        failed = (StepIssue(Step.CONFIRM_PAIRS, issue) for issue in self.failures)
+        return [*(told for result in self.results for told in result.issues), *failed]
 
 
 def _check_headers(session: Session, found: Found, plan: Plan) -> tuple[Plan, Headers]:

@@ -27,7 +27,7 @@ from amos_dask.params import read_exclusions
 from amos_dask.phantom import Archive
 from amos_dask.statistics import stats
 from amos_dask.tables import manifests
-from amos_dask.tables.manifests import explain_columns
+from amos_dask.tables.cells import explain_columns
 from amos_dask.tables.splits import SPLIT_COLUMNS
 
 HERE = Path(__file__).parents[1]

@@ -41,7 +41,7 @@ from amos_dask.phantom import METADATA_NAME
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Journal
 from amos_dask.root.working import hold_lock
-from amos_dask.tables import new_workbook, own_workbooks
+from amos_dask.tables import new_workbook
 
 ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]
 MASKED = ["amos_0001", "amos_0004", "amos_0507", "amos_0508"]
@@ -649,7 +649,7 @@ def test_a_run_interrupted_before_its_manifests_writes_them_later(
         write(path, sheets)
 
     with monkeypatch.context() as patched:
-        patched.setattr(own_workbooks, "save_workbook", full)
+        patched.setattr(new_workbook, "save_workbook", full)
         with pytest.raises(OSError, match="No space"):
             empty.run()
     empty.assert_tidy()

@@ -38,9 +38,9 @@ _FICLONE = 0x40049409  # of linux/fs.h: the file shares another's blocks until e
 class ExportLayout(Layout):
     """The folder of an export: no link in all of it is followed."""
 
-    def folders_above(self, path: Path) -> list[Path]:
-        """Return the folders between the export's own and what lies in it, upwards."""
-        return [folder for folder in path.parents if self.root in folder.parents]
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "tops", (self.root,))
 
 
 @dataclass(frozen=True, slots=True)

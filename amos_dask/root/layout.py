@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from amos_dask.datasets import (
     AMOS22,
@@ -41,8 +42,9 @@ def safe_name(text: str) -> str:
     return name.rstrip(". ") or UNDEFINED
 
 
-def _below(name: str) -> cached_property[Path]:
-    return cached_property(lambda layout: layout.root / name)
+def _below(name: str) -> Any:
+    """Return the field of a path below ROOT_DIR, which its root gives."""
+    return field(init=False, repr=False, compare=False, metadata={"below": name})
 
 
 @dataclass(frozen=True)
@@ -60,34 +62,42 @@ class Layout:
     root: Path
     dataset: DatasetDefinition = AMOS22
 
-    descriptor = _below("descriptor")  # archive manifest, label map, region manifests, issues
-    archive_manifest = _below("descriptor/archive_manifest.xlsx")
-    label_map = _below("descriptor/label_map.yaml")  # read when present
-    dataset_yaml = _below("descriptor/dataset.yaml")  # the definition, where it is not the default
-    denoise_exclude = _below("descriptor/denoise_exclude.csv")  # read when present
-    denoise_changes = _below("descriptor/denoise_changes.xlsx")  # what denoising changed
-    overlaps = _below("descriptor/overlaps.xlsx")  # what masks of labels share
-    issues_workbook = _below("descriptor/issues.xlsx")
-    issues_text = _below("descriptor/issues.jsonl")
-    statistics_workbook = _below("descriptor/statistics.xlsx")
-    statistics_text = _below("descriptor/statistics.json")
-    report = _below("descriptor/report.html")
-    card = _below("dataset_card.md")
-    croissant = _below("croissant.json")
-    grouped = _below("grouped")  # the organised dataset
-    replaced = _below("replaced")  # what had to make way for our files
-    state = _below(".amos-dask")  # what is remembered between runs:
-    receipts = _below(".amos-dask/receipts")  # one a sample
-    restore = _below(".amos-dask/restore")  # beside receipts, such as what undoes denoising
-    issue_log = _below(".amos-dask/issues.jsonl")  # issues with the steps that found them
-    logs = _below(".amos-dask/logs")  # what is known of samples that failed
-    tables = _below(".amos-dask/tables.json")  # what the manifests were made from
-    remembered = _below(".amos-dask/remembered.json")  # what the next run goes on with
-    journals = _below(".amos-dask/journal")  # what is being written
-    own_files = _below(".amos-dask/files.json")  # files that are ours besides those of samples
-    exports = _below(".amos-dask/exports.jsonl")  # where exports of the samples are
-    run_number = _below(".amos-dask/run")  # of the run that is going on or was killed
-    lock = _below(".amos-dask/lock")  # who works on ROOT_DIR
+    descriptor: Path = _below("descriptor")  # archive manifest, label map, region manifests, issues
+    archive_manifest: Path = _below("descriptor/archive_manifest.xlsx")
+    label_map: Path = _below("descriptor/label_map.yaml")  # read when present
+    dataset_yaml: Path = _below("descriptor/dataset.yaml")  # the definition, if not the default
+    denoise_exclude: Path = _below("descriptor/denoise_exclude.csv")  # read when present
+    denoise_changes: Path = _below("descriptor/denoise_changes.xlsx")  # what denoising changed
+    overlaps: Path = _below("descriptor/overlaps.xlsx")  # what masks of labels share
+    issues_workbook: Path = _below("descriptor/issues.xlsx")
+    issues_text: Path = _below("descriptor/issues.jsonl")
+    statistics_workbook: Path = _below("descriptor/statistics.xlsx")
+    statistics_text: Path = _below("descriptor/statistics.json")
+    report: Path = _below("descriptor/report.html")
+    card: Path = _below("dataset_card.md")
+    croissant: Path = _below("croissant.json")
+    grouped: Path = _below("grouped")  # the organised dataset
+    replaced: Path = _below("replaced")  # what had to make way for our files
+    state: Path = _below(".amos-dask")  # what is remembered between runs:
+    receipts: Path = _below(".amos-dask/receipts")  # one a sample
+    restore: Path = _below(".amos-dask/restore")  # beside receipts, such as what undoes denoising
+    issue_log: Path = _below(".amos-dask/issues.jsonl")  # issues with the steps that found them
+    logs: Path = _below(".amos-dask/logs")  # what is known of samples that failed
+    tables: Path = _below(".amos-dask/tables.json")  # what the manifests were made from
+    remembered: Path = _below(".amos-dask/remembered.json")  # what the next run goes on with
+    journals: Path = _below(".amos-dask/journal")  # what is being written
+    own_files: Path = _below(".amos-dask/files.json")  # files of ours that are no samples'
+    exports: Path = _below(".amos-dask/exports.jsonl")  # where exports of the samples are
+    run_number: Path = _below(".amos-dask/run")  # of the run that is going on or was killed
+    lock: Path = _below(".amos-dask/lock")  # who works on ROOT_DIR
+    # Below which no link is followed.
+    tops: tuple[Path, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for place in fields(self):
+            if "below" in place.metadata:
+                object.__setattr__(self, place.name, self.root / place.metadata["below"])
+        object.__setattr__(self, "tops", (self.grouped, self.descriptor))
 
     def __reduce__(self) -> tuple[type[Layout], tuple[Path, DatasetDefinition]]:
         """Send no paths that were worked out already."""
@@ -127,13 +137,6 @@ class Layout:
         """Return paths as they are listed."""
         return [self.key(path) for path in paths]
 
-    def folders_above(self, path: Path) -> list[Path]:
-        """Return the folders between ``grouped`` or ``descriptor`` and what lies in it, upwards."""
-        for top in (self.grouped, self.descriptor):
-            if path.is_relative_to(top):
-                return [top / folder for folder in path.relative_to(top).parents if folder.name]
-        return []
-
     def regions_manifest(self, threshold_mm3: float, *, after: bool) -> Path:
         """Return the manifest of small regions, before or after denoising."""
         moment = "_after_modification" if after else ""
@@ -145,7 +148,7 @@ class Layout:
         found = (_REGIONS.fullmatch(path.name) for path in self.descriptor.glob("*.xlsx"))
         return sorted({float(match[1]) for match in found if match is not None})
 
-    @property
+    @cached_property
     def groups(self) -> dict[str, str]:
         """Modality -> name of its folder, such as ``AMOS-CT``."""
         return {modality: group_name(self.dataset.prefix, modality) for modality in MODALITIES}

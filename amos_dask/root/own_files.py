@@ -177,13 +177,21 @@ class Ownership:
             set_aside(self.layout, path)
         else:
             path.unlink(missing_ok=True)
-        remove_if_empty(*self.layout.folders_above(path))
+        remove_if_empty(*folders_above(self.layout, path))
         return is_aside
+
+
+def folders_above(layout: Layout, path: Path) -> list[Path]:
+    """Return the folders between ``grouped`` or ``descriptor`` and what lies in it, upwards."""
+    for top in layout.tops:
+        if path.is_relative_to(top):
+            return [top / folder for folder in path.relative_to(top).parents if folder.name]
+    return []
 
 
 def find_obstacle(layout: Layout, path: Path) -> Path | None:
     """Return the first link, or file, that stands for a folder above a path; not above the tops."""
-    above = reversed(layout.folders_above(path))
+    above = reversed(folders_above(layout, path))
     return next((folder for folder in above if folder.is_symlink() or folder.is_file()), None)
 
 
@@ -231,6 +239,7 @@ class OwnFiles:
         self._killed = {layout.root / key: known for key, known in killed.items()}
         self._earlier = {layout.root / key: known for key, known in earlier.items()}
         self._changes: dict[Path, OwnFile | None] = {}
+        self.has_twins = bool(self.twins) or any(file.twin_of for file in self.files.values())
 
     def __enter__(self) -> Self:
         ours = {**self._earlier, **self.files}

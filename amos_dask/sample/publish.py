@@ -20,7 +20,7 @@ from amos_dask.issues import Issue, make_issue
 from amos_dask.nifti import ImageInfo, open_image, read_info
 from amos_dask.records import Metadata, Sample
 from amos_dask.root.layout import Layout, SampleFolder
-from amos_dask.root.own_files import Ownership, find_obstacle
+from amos_dask.root.own_files import Ownership, find_obstacle, folders_above
 from amos_dask.root.receipts import Edit, Origin, Receipt, Receipts
 from amos_dask.root.staging import (
     Journal,
@@ -200,7 +200,7 @@ def move_sample(task: SampleTask, earlier: Receipt | None) -> Receipt | None:
         path.rename(new)
     receipt = _relocate(earlier, layout.key(old), layout.key(target), layout.key(layout.grouped))
     Receipts(layout).write(receipt)
-    remove_if_empty(old, *layout.folders_above(old))
+    remove_if_empty(old, *folders_above(layout, old))
     return receipt
 
 

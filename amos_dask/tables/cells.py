@@ -1,4 +1,4 @@
-"""Tables as worksheets hold them: their cells, what is known of these, how they look, and links."""
+"""Tables as worksheets hold them: their cells, what their columns are, how they look, and links."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from itertools import count
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,6 +61,70 @@ def _cell_value(value: Any) -> Any:
         return int(value)
     number = float(value)
     return number if math.isfinite(number) else None
+
+
+COLUMNS_SHEET = "Columns"
+_COLUMNS = ("worksheet", "column", "meaning")
+_ROW = re.compile(r"^\| (`.+`) \| (.+) \|$", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\\\{\w+\\\}")  # as `re.escape` leaves it
+_ANY_SPLIT = "split01_any"  # stands for a split of whatever name
+
+
+@cache
+def _read_tables() -> tuple[dict[re.Pattern[str], str], ...]:
+    """Return what each table of the documents says: names of columns -> their text."""
+    text = files("amos_dask.tables").joinpath("columns.md").read_text(encoding="utf-8")
+    tables = []
+    for part in text.split("| column |")[1:]:
+        told = [(n, m.replace("`", "")) for ns, m in _ROW.findall(part) for n in ns.split(", ")]
+        told.sort(key=lambda row: -len(row[0]))  # ``mask_…_existence`` before ``mask_…``
+        names = ((_PLACEHOLDER.sub(".+", re.escape(n.strip("`"))), meant) for n, meant in told)
+        tables.append({re.compile(name): meant for name, meant in names})
+    return tuple(tables)
+
+
+@cache
+def explain_columns(columns: tuple[str, ...]) -> Mapping[str, str]:
+    """Return what the columns of a worksheet are: of those that the documents name.
+
+    The table of the documents is the one that tells most of them, and least of others.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Their names, such as ``ID``, ``mask_01_spleen``.
+
+    Returns
+    -------
+    dict of str to str
+        Column -> text.
+    """
+
+    def find(table: Mapping[re.Pattern[str], str]) -> dict[str, str]:
+        matches = ((c, next((p for p in table if p.fullmatch(c)), None)) for c in columns)
+        return {column: table[pattern] for column, pattern in matches if pattern is not None}
+
+    found = ((find(table), len(table)) for table in _read_tables())
+    return max(found, key=lambda pair: (len(pair[0]), -pair[1]))[0]
+
+
+def columns_table(sheets: Mapping[str, Sequence[str]]) -> Cells:
+    """Return worksheet ``Columns``: a row a column, with the first worksheet that has it.
+
+    Parameters
+    ----------
+    sheets : mapping of str to sequence of str
+        Worksheet title -> columns; one called as its worksheet tells the parts of a split.
+    """
+    rows = dict[str, list[Any]]()
+    for title, columns in sheets.items():
+        names = tuple(_ANY_SPLIT if name == title else name for name in columns)
+        told = explain_columns(names)
+        for name in columns:
+            meaning = told.get(_ANY_SPLIT if name == title else name)
+            if meaning is not None:
+                rows.setdefault(name, [title, name, meaning])
+    return Cells(_COLUMNS, [[_cell_value(value) for value in row] for row in rows.values()])
 
 
 _BITS = 128

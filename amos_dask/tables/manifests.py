@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
@@ -199,10 +196,7 @@ def dataset_columns(label_map: LabelMap, channels: Sequence[str] = ()) -> list[s
 
 
 def dataset_frame(
-    rows: Iterable[SampleFiles],
-    label_map: LabelMap,
-    below: str = "",
-    channels: Sequence[str] = (),
+    rows: Iterable[SampleFiles], label_map: LabelMap, channels: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Return the dataset manifest: a row a sample.
 
@@ -212,19 +206,36 @@ def dataset_frame(
         By number.
     label_map : LabelMap
         Labels and their names.
-    below : str
-        Folder, such as ``AMOS-CT/``, to which paths are to be relative.
     channels : sequence of str
         Names of the channels; none where there is but one.
     """
     columns = label_map.columns()
-    cells = (_dataset_row(row, columns, below) for row in rows)
+    cells = (_dataset_row(row, columns) for row in rows)
     return _frame(cells, dataset_columns(label_map, channels))
 
 
-def _dataset_row(row: SampleFiles, columns: Mapping[int, str], below: str) -> dict[str, Any]:
+def rows_below(manifest: pd.DataFrame, folder: str) -> pd.DataFrame:
+    """Return the rows of a dataset manifest of what lies in a folder, with paths relative to it.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        As of `dataset_frame`.
+    folder : str
+        Such as ``AMOS-CT/``.
+    """
+    columns = list(manifest.columns)
+    first, after = columns.index("info"), columns.index(_GEOMETRY_COLUMNS[0])
+    rows = [list(row) for row in manifest.to_numpy(object) if row[first].startswith(folder)]
+    for row in rows:
+        paths = row[first:after]
+        row[first:after] = [p.removeprefix(folder) if isinstance(p, str) else p for p in paths]
+    return _frame(rows, columns)
+
+
+def _dataset_row(row: SampleFiles, columns: Mapping[int, str]) -> dict[str, Any]:
     volumes = channel_columns(row.channels)  # of which the manifest may lack one that is no more
-    stem = f"{row.folder.removeprefix(below)}/{row.sample_id}"
+    stem = f"{row.folder}/{row.sample_id}"
     cells = {
         "ID": row.sample_id,
         "seq": row.seq,
@@ -264,67 +275,3 @@ def _frame(rows: Iterable[Any], columns: Sequence[str]) -> pd.DataFrame:
     cells = [[row.get(c) for c in columns] if isinstance(row, dict) else row for row in rows]
     frame = pd.DataFrame(cells, columns=list(columns), dtype=object)
     return frame.where(frame.notna(), None)
-
-
-COLUMNS_SHEET = "Columns"
-_COLUMNS = ("worksheet", "column", "meaning")
-_ROW = re.compile(r"^\| (`.+`) \| (.+) \|$", re.MULTILINE)
-_PLACEHOLDER = re.compile(r"\\\{\w+\\\}")  # as `re.escape` leaves it
-_ANY_SPLIT = "split01_any"  # stands for a split of whatever name
-
-
-@cache
-def _read_tables() -> tuple[dict[re.Pattern[str], str], ...]:
-    """Return what each table of the documents says: names of columns -> their text."""
-    text = files("amos_dask.tables").joinpath("columns.md").read_text(encoding="utf-8")
-    tables = []
-    for part in text.split("| column |")[1:]:
-        told = [(n, m.replace("`", "")) for ns, m in _ROW.findall(part) for n in ns.split(", ")]
-        told.sort(key=lambda row: -len(row[0]))  # ``mask_…_existence`` before ``mask_…``
-        names = ((_PLACEHOLDER.sub(".+", re.escape(n.strip("`"))), meant) for n, meant in told)
-        tables.append({re.compile(name): meant for name, meant in names})
-    return tuple(tables)
-
-
-@cache
-def explain_columns(columns: tuple[str, ...]) -> Mapping[str, str]:
-    """Return what the columns of a worksheet are: of those that the documents name.
-
-    The table of the documents is the one that tells most of them, and least of others.
-
-    Parameters
-    ----------
-    columns : sequence of str
-        Their names, such as ``ID``, ``mask_01_spleen``.
-
-    Returns
-    -------
-    dict of str to str
-        Column -> text.
-    """
-
-    def find(table: Mapping[re.Pattern[str], str]) -> dict[str, str]:
-        matches = ((c, next((p for p in table if p.fullmatch(c)), None)) for c in columns)
-        return {column: table[pattern] for column, pattern in matches if pattern is not None}
-
-    found = ((find(table), len(table)) for table in _read_tables())
-    return max(found, key=lambda pair: (len(pair[0]), -pair[1]))[0]
-
-
-def columns_frame(sheets: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Return worksheet ``Columns``: a row a column, with the first worksheet that has it.
-
-    Parameters
-    ----------
-    sheets : mapping of str to sequence of str
-        Worksheet title -> columns; one called as its worksheet tells the parts of a split.
-    """
-    rows: dict[str, tuple[str, str, str]] = {}
-    for title, columns in sheets.items():
-        names = tuple(_ANY_SPLIT if name == title else name for name in columns)
-        told = explain_columns(names)
-        for name in columns:
-            meaning = told.get(_ANY_SPLIT if name == title else name)
-            if meaning is not None:
-                rows.setdefault(name, (title, name, meaning))
-    return pd.DataFrame(list(rows.values()), columns=list(_COLUMNS), dtype=object)

@@ -189,6 +189,15 @@ class Drafted:
     path: Path | None
 
 
+def put_new(path: Path, sheets: Mapping[str, Cells], drafted: Drafted | None) -> None:
+    """Give a path what a worker has written, or write it."""
+    if drafted is not None and drafted.path is not None:
+        with suppress(OSError):  # its place is on another disk, or it cannot be seen from here
+            drafted.path.replace(path)
+            return
+    save_workbook(path, sheets)
+
+
 def write_draft(draft: Draft) -> Drafted:
     """Describe a workbook, and write it unless the one that is there holds the same."""
     sheets = unpacked(draft.sheets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -32,6 +32,7 @@ from amos_dask.tables.manifests import (
     dataset_frame,
     overlaps_frame,
     region_frames,
+    rows_below,
 )
 from amos_dask.tables.new_workbook import Draft, Drafted
 from amos_dask.tables.own_workbooks import cells_of_sheets, put_workbook
@@ -50,6 +51,7 @@ RESULT_VERSION = 3
 
 # Path of a workbook -> its worksheets by title.
 Workbooks = dict[Path, dict[str, pd.DataFrame]]
+Drafting = Callable[[list[Draft]], Mapping[str, Drafted]]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def write_tables(
     samples: Sequence[Sample],
     headers: Sequence[HeaderCheck],
     records: Sequence[SampleRecord],
-    draft: Callable[[list[Draft]], Mapping[str, Drafted]],
+    draft: Drafting | None = None,
 ) -> Tables:
     """Write every manifest of ROOT, and remove those for which there are no samples any more.
 
@@ -91,7 +93,7 @@ def write_tables(
         The archive, for its manifest.
     records : sequence of SampleRecord
         All organised samples, by number.
-    draft : callable
+    draft : callable, optional
         Has workbooks written by workers, as many as it likes; gives them by the drafts' names.
     """
     label_map, layout = params.label_map, own.layout
@@ -103,20 +105,21 @@ def write_tables(
         books[layout.regions_manifest(threshold, after=after)] = sheets
         n_regions.append(len(sheets[REGIONS_SHEET]))
     books |= _pair_books(layout, records, label_map)
-    files = [record.files for record in records if record.files is not None]
+    files = (record.files for record in records if record.files is not None)
+    manifest = dataset_frame(files, label_map, layout.dataset.channel_names)
     issues: list[Issue] = []
     for modality in (None, *layout.groups):
-        below = "" if modality is None else f"{layout.groups[modality]}/"
-        rows = [row for row in files if row.folder.startswith(below)]
-        frame = dataset_frame(rows, label_map, below, layout.dataset.channel_names)
+        frame = manifest
+        if modality is not None:
+            frame = rows_below(manifest, f"{layout.groups[modality]}/")
         issues += _missing(layout, frame, modality)
-        if rows:
+        if not frame.empty:
             of_group, unassigned = _dataset_books(own, frame, modality)
             books |= of_group
             issues += unassigned
     _write(own, books, draft)
     by_threshold = zip(params.region_volume_thresh, n_regions[::2], n_regions[1::2], strict=True)
-    counts = TableCounts(len(archive), len(files), tuple(by_threshold))
+    counts = TableCounts(len(archive), len(manifest), tuple(by_threshold))
     return Tables(counts, tuple(issues), tuple(books))
 
 
@@ -157,9 +160,7 @@ def _dataset_books(
     return books, renewed.issues
 
 
-def _write(
-    own: OwnFiles, books: Workbooks, draft: Callable[[list[Draft]], Mapping[str, Drafted]]
-) -> None:
+def _write(own: OwnFiles, books: Workbooks, draft: Drafting | None) -> None:
     """Write workbooks; those of earlier runs that are not among them go."""
     layout = own.layout
     names = [f"{index_stem(SPLIT_NAME, subsets)}.xlsx" for subsets in STANDARD_SUBSETS]
@@ -168,25 +169,24 @@ def _write(
     for path in (layout.overlaps, *manifests, *(f / name for f in folders for name in names)):
         if path not in books:
             own.remove(path)
-    drafts = [
-        Draft(
-            layout.key(path),
-            {  # compact, for all of them are sent, and held, at once
-                title: table._replace(rows=Compact(table.rows))
-                for title, table in cells_of_sheets(layout, path, sheets).items()
-            },
-            own.find_written(path),
-            layout.state,
-        )
-        for path, sheets in books.items()
-    ]
-    drafted = draft(drafts)
-    for (path, sheets), made in zip(books.items(), drafts, strict=True):
-        put_workbook(own, path, sheets, cells=made.sheets, drafted=drafted.get(made.name))
+    drafts = [_make_draft(own, path, books[path]) for path in (books if draft else ())]
+    drafted = draft(drafts) if draft else {}
+    for (path, sheets), made in zip_longest(books.items(), drafts):
+        if made is None:
+            put_workbook(own, path, sheets)
+        else:
+            put_workbook(own, path, sheets, cells=made.sheets, drafted=drafted.get(made.name))
         if path in manifests:
             renew_indexes(own, path, sheets)
     for path in (found.path for found in drafted.values() if found.path is not None):
         path.unlink(missing_ok=True)
+
+
+def _make_draft(own: OwnFiles, path: Path, sheets: Mapping[str, pd.DataFrame]) -> Draft:
+    cells = cells_of_sheets(own.layout, path, sheets)
+    # Compact, for all of them are sent, and held, at once.
+    cells = {title: table._replace(rows=Compact(table.rows)) for title, table in cells.items()}
+    return Draft(own.layout.key(path), cells, own.find_written(path), own.layout.state)
 
 
 def _missing(layout: Layout, frame: pd.DataFrame, modality: str | None) -> list[Issue]:

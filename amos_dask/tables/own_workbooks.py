@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,15 @@ from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import AlteredFile, Change, find_altered
 from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
 from amos_dask.tables.carrying import restore_titles, write_into
-from amos_dask.tables.cells import Cells, cells_of, describe, unpacked
-from amos_dask.tables.manifests import COLUMNS_SHEET, columns_frame
-from amos_dask.tables.new_workbook import Drafted, save_workbook
+from amos_dask.tables.cells import (
+    COLUMNS_SHEET,
+    Cells,
+    cells_of,
+    columns_table,
+    describe,
+    unpacked,
+)
+from amos_dask.tables.new_workbook import Drafted, put_new
 from amos_dask.tables.twins import put_twins
 from amos_dask.tables.workbook import describe_worksheet, load, loses_something
 
@@ -34,11 +40,12 @@ def cells_of_sheets(layout: Layout, path: Path, sheets: Sheets) -> dict[str, Cel
 
     The last one, ``Columns``, says what their columns are, if there is none of that title.
     """
-    told = columns_frame({title: list(map(str, frame)) for title, frame in sheets.items()})
-    is_there = any(title.casefold() == COLUMNS_SHEET.casefold() for title in sheets)
     links_from = _find_links_from(layout, path, sheets)
-    held = sheets if is_there or told.empty else {**sheets, COLUMNS_SHEET: told}
-    return {title: cells_of(frame, links_from) for title, frame in held.items()}
+    cells = {title: cells_of(frame, links_from) for title, frame in sheets.items()}
+    if any(title.casefold() == COLUMNS_SHEET.casefold() for title in sheets):
+        return cells
+    told = columns_table({title: table.columns for title, table in cells.items()})
+    return {**cells, COLUMNS_SHEET: told} if told.rows else cells
 
 
 def _find_links_from(layout: Layout, path: Path, sheets: Sheets) -> str | None:
@@ -96,20 +103,13 @@ def put_workbook(
     WorkbookLockedError
         When it is open in another program; in a run it is an issue.
     """
-
-    def save(to: Path) -> None:
-        if drafted is not None and drafted.path is not None:
-            with suppress(OSError):  # its place is on another disk, or it cannot be seen from here
-                drafted.path.replace(to)
-                return
-        save_workbook(to, held)
-
     with own.trying():
         held = cells_of_sheets(own.layout, path, sheets) if cells is None else cells
         if drafted is None:
             held = unpacked(held)
         described = describe(held) if drafted is None else drafted.sheets
         told = OwnFile(sheets=described, index_of=index_of)
+        save = partial(put_new, sheets=held, drafted=drafted)
         before = own.find_written(path)
         if before is None:
             _look_into(own, path, held, told, save)
@@ -120,7 +120,8 @@ def put_workbook(
         else:
             require_closed(path)
             own.write(path, save, told=told)
-        put_twins(own, path, {title: held[title] for title in sheets}, whole=True)
+        if own.has_twins:
+            put_twins(own, path, {title: held[title] for title in sheets}, whole=True)
 
 
 def require_closed(path: Path) -> None:
@@ -255,7 +256,7 @@ def add_worksheets(
         known = {**before.sheets, **describe(given)}
         if COLUMNS_SHEET in before.sheets and COLUMNS_SHEET not in sheets:
             others = {t: s.columns for t, s in known.items() if t != COLUMNS_SHEET}
-            book[COLUMNS_SHEET] = cells_of(columns_frame(others))
+            book[COLUMNS_SHEET] = columns_table(others)
         told = replace(before, sheets={**known, **describe(book)}, is_shared=True)
     with closing(load(path)) as workbook:
         restore_titles(workbook, book)
@@ -270,7 +271,8 @@ def add_worksheets(
             aside=aside,
             lists=told is not None,
         )
-    put_twins(own, path, given, whole=False)
+    if own.has_twins:
+        put_twins(own, path, given, whole=False)
 
 
 def _write_into(

@@ -16,7 +16,7 @@ from amos_dask.errors import ManifestError, number_are
 from amos_dask.issues import Issue, make_issue
 from amos_dask.root.layout import MANIFEST_SHEET, SPLIT_NAME
 from amos_dask.root.own_files import OwnFiles
-from amos_dask.tables.manifests import COLUMNS_SHEET
+from amos_dask.tables.cells import COLUMNS_SHEET
 from amos_dask.tables.own_workbooks import put_workbook
 from amos_dask.tables.workbook import (
     read_sheet,

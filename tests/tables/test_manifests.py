@@ -35,6 +35,7 @@ from amos_dask.tables.manifests import (
     overlaps_frame,
     region_cell,
     region_frames,
+    rows_below,
 )
 
 ARCHIVE_COLUMNS = [
@@ -206,7 +207,9 @@ def test_a_binary_mask_that_is_not_there_is_not_indexed() -> None:
 
 
 def test_paths_can_be_relative_to_a_modalitys_folder() -> None:
-    (row,) = dataset_frame([files()], SMALL_MAP, "AMOS-CT/").to_dict("records")
+    whole = dataset_frame([files()], SMALL_MAP)
+    assert rows_below(whole, "AMOS-MRI/").empty
+    (row,) = rows_below(whole, "AMOS-CT/").to_dict("records")
     assert row["volume"] == "train/Aquilion ONE/amos_0004_F/amos_0004_volume.nii.gz"
 
 
