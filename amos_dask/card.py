@@ -21,8 +21,22 @@ from amos_dask.tables.cells import Cells, cells_of
 from amos_dask.tables.workbook import read_sheet, require_columns
 
 _SPREAD = ("min", "median", "max")
-_INTENSITIES = ("min", "p0.5", "median", "mean", "std", "p99.5", "max")
+# Column of a table -> what it is called in the statistics, where they have it.
+_INTENSITIES = {
+    "Structure": "label_name",
+    **{name: name for name in ("channel", "min")},
+    "0.5%": "p0.5",
+    **{name: name for name in ("median", "mean", "std")},
+    "99.5%": "p99.5",
+    "max": "max",
+}
 _OF_ORGANS = ("min", "median", "mean", "max")
+_ORGANS = {
+    "Structure": "label_name",
+    **{f"Share of voxels ({name})": f"voxel_ratio_{name}" for name in _OF_ORGANS},
+    **{f"Volume in cm³ ({name})": f"volume_cm3_{name}" for name in _OF_ORGANS},
+    "Scans": "n_instances",
+}
 # Dates, which need not be published; binary masks are made of the mask.
 _NOT_IN_CROISSANT = re.compile(r"\w+_date|mask_\d+_.*")
 _NAMES = {"ct": "CT", "mri": "MR", "und": "unknown modality"}
@@ -135,9 +149,9 @@ def _card(layout: Layout, manifest: pd.DataFrame, statistics: Mapping[str, Rows]
         "## Resolution",
         _table(*_resolution(by_modality["geometry"], modalities)),
         "## Intensities",
-        *_for_each(modalities, by_modality["intensities"], _intensities),
+        *_for_each(modalities, by_modality["intensities"], _INTENSITIES),
         "## Labels",
-        *_for_each(modalities, by_modality["organs"], _organs),
+        *_for_each(modalities, by_modality["organs"], _ORGANS),
         "## Files",
         _FILES,
         "## Licence and citation",
@@ -165,47 +179,32 @@ def _resolution(rows: Rows, modalities: Iterable[str]) -> tuple[list[str], list[
     for modality in modalities:
         for name in _SPREAD:
             spacing, size = (
-                ", ".join(_number(found[modality, f"{what}_{axis}"][name]) for axis in "xyz")
+                ", ".join(_cell(name, found[modality, f"{what}_{axis}"][name]) for axis in "xyz")
                 for what in ("spacing", "size")
             )
             lines.append([_NAMES[modality], name, f"({spacing})", f"({size})"])
     return ["Modality", "", "Spacing (mm)", "Size (voxels)"], lines
 
 
-def _for_each(modalities: Iterable[str], rows: Rows, table: Any) -> list[str]:
+def _for_each(modalities: Iterable[str], rows: Rows, columns: Mapping[str, str]) -> list[str]:
     """Return a heading and a table for each modality of which there are rows."""
-    found = {name: [row for row in rows if row["modality"] == name] for name in modalities}
-    pairs = ((f"### {_NAMES[name]}", _table(*table(of))) for name, of in found.items() if of)
-    return [part for pair in pairs for part in pair]
+    parts = []
+    for modality in modalities:
+        found = [row for row in rows if row["modality"] == modality]
+        if found:
+            there = {title: name for title, name in columns.items() if name in found[0]}
+            lines = [[_cell(name, row[name]) for name in there.values()] for row in found]
+            parts += [f"### {_NAMES[modality]}", _table(list(there), lines)]
+    return parts
 
 
-def _intensities(rows: Rows) -> tuple[list[str], list[list[str]]]:
-    more = ["channel"] if "channel" in rows[0] else []
-    names = ("min", "0.5%", "median", "mean", "std", "99.5%", "max")
-    lines = [
-        [*(str(row[c]) for c in ("label_name", *more)), *(_number(row[n]) for n in _INTENSITIES)]
-        for row in rows
-    ]
-    return ["Structure", *more, *names], lines
-
-
-def _organs(rows: Rows) -> tuple[list[str], list[list[str]]]:
-    columns = [f"Share of voxels ({name})" for name in _OF_ORGANS]
-    columns += [f"Volume in cm³ ({name})" for name in _OF_ORGANS]
-    lines = [
-        [
-            str(row["label_name"]),
-            *(f"{100 * row[f'voxel_ratio_{name}']:.4g}%" for name in _OF_ORGANS),
-            *(_number(row[f"volume_cm3_{name}"]) for name in _OF_ORGANS),
-            str(row["n_instances"]),
-        ]
-        for row in rows
-    ]
-    return ["Structure", *columns, "Scans"], lines
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+def _cell(name: str, value: Any) -> str:
+    """Return a value of the statistics as a cell shows it."""
+    if value is None:
+        return ""
+    if name.startswith("voxel_ratio"):
+        return f"{100 * value:.4g}%"
+    return str(value) if isinstance(value, str) else f"{value:.6g}"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -261,11 +260,26 @@ def make_croissant(definition: DatasetDefinition, table: Cells) -> dict[str, Any
         JSON-LD: the sets of images, and the records of the samples themselves: of a csv file
         readers would take ``0001`` for a number.
     """
-    kinds = {
-        column: _data_type(row[index] for row in table.rows)
-        for index, column in enumerate(table.columns)
-    }
+    names = [f"samples/{column}" for column in table.columns]
+    kinds = [_data_type(row[n] for row in table.rows) for n in range(len(names))]
     told = {"url": definition.url, "license": definition.licence, "citeAs": definition.cite}
+    samples = {
+        "@type": "cr:RecordSet",
+        "@id": "samples",
+        "name": "samples",
+        "key": {"@id": "samples/ID"},
+        "field": [
+            {"@type": "cr:Field", "@id": name, "name": name, "dataType": kind}
+            for name, kind in zip(names, kinds, strict=True)
+        ],
+        "data": [
+            {
+                name: "" if value is None and kind == "sc:Text" else value
+                for name, kind, value in zip(names, kinds, row, strict=True)
+            }
+            for row in table.rows
+        ],
+    }
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -278,35 +292,8 @@ def make_croissant(definition: DatasetDefinition, table: Cells) -> dict[str, Any
             _images("volumes", "grouped/**/*_volume*.nii.gz"),
             _images("masks", "grouped/**/*_mask.nii.gz"),
         ],
-        "recordSet": [
-            {
-                "@type": "cr:RecordSet",
-                "@id": "samples",
-                "name": "samples",
-                "key": {"@id": "samples/ID"},
-                "field": [
-                    {
-                        "@type": "cr:Field",
-                        "@id": f"samples/{column}",
-                        "name": f"samples/{column}",
-                        "dataType": kind,
-                    }
-                    for column, kind in kinds.items()
-                ],
-                "data": [
-                    {
-                        f"samples/{column}": _as_type(value, kind)
-                        for (column, kind), value in zip(kinds.items(), row, strict=True)
-                    }
-                    for row in table.rows
-                ],
-            }
-        ],
+        "recordSet": [samples],
     }
-
-
-def _as_type(value: Any, kind: str) -> Any:
-    return "" if value is None and kind == "sc:Text" else value
 
 
 def _images(name: str, pattern: str) -> dict[str, Any]:
