@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from amos_dask.archive.sources import read_md5
+from amos_dask.archive.sources import compare_with_published
 from amos_dask.datasets import DEFAULT, DatasetDefinition, PublishedFile, find_definition
 from amos_dask.engine.events import BytesDone, Listener, TaskEnded, WorkEnded, WorkStarted
 from amos_dask.engine.session import open_session
@@ -150,28 +152,23 @@ def _is_there(file: PublishedFile, root: Path, listener: Listener) -> bool:
     """Return whether a file is complete already; raise when something else has its name."""
     path = root / file.name
     if not path.is_file():
-        if path.is_symlink() or path.exists():
+        if os.path.lexists(path):
             raise AmosDaskError(f"{path}: is not a file; move it away.")
         return False
-    n_bytes = path.stat().st_size
-    is_published = file.fits(n_bytes)
-    told = f"{n_bytes} bytes; published are {file.n_bytes}"
-    is_size_enough = file.n_bytes and not file.n_bytes_uncertain
-    if is_published and file.md5 is not None and not is_size_enough:
-        with path.open("rb") as opened:
-            md5 = read_md5(opened, lambda *n: listener(BytesDone("md5", file.name, *n)))
-        is_published, told = md5 == file.md5, f"its MD5 is {md5}; published is {file.md5}"
-    if not is_published:
-        raise AmosDaskError(
-            f"{path}: is there, but is not the published file ({told}); it is not overwritten, "
-            "move it away."
-        )
+    if file.md5 is not None:
+        tell = partial(BytesDone, "md5", file.name)
+        issue = compare_with_published(str(path), file, lambda *n: listener(tell(*n)))
+        if issue is not None:
+            raise AmosDaskError(
+                f"{path}: is there, but is not the published file ({issue.message}); it is not "
+                "overwritten, move it away."
+            )
     return True
 
 
 def _n_bytes_to_come(file: PublishedFile, root: Path) -> int:
-    partial = partial_path(root / file.name)
-    n_there = partial.stat().st_size if partial.is_file() else 0
+    path = partial_path(root / file.name)
+    n_there = path.stat().st_size if path.is_file() else 0
     return max(0, file.n_bytes - n_there)
 
 
