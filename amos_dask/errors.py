@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -151,6 +151,12 @@ def raise_on_sigterm() -> Iterator[None]:
 def number_of(n: int, what: str, plural: str = "") -> str:
     """Return such as ``1 issue``, ``2 issues`` or ``1,234 patients``, with the plural where odd."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {plural or what + 's'}"
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Return such as ``amos_0001, amos_0004 and 6 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def number_are(n: int, what: str) -> str:

@@ -24,7 +24,7 @@ from amos_dask.archive.recognise import CONVERT_DICOM, find_annex_link, is_dicom
 from amos_dask.archive.sources import read_blocks
 from amos_dask.compact import Compact
 from amos_dask.datasets import DatasetDefinition
-from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
+from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError, first_of
 from amos_dask.file_refs import NEEDS_SIMPLEITK, FileRef, file_name, file_ref, is_url, shown
 from amos_dask.issues import Issue, make_issue
 from amos_dask.records import UNDEFINED, Metadata, Sample, by_number
@@ -172,11 +172,10 @@ def _find_subsets(names: Names, table: MetadataTable) -> tuple[dict[str, str], l
     untold = [seq for seq in names.scans if seq not in told]
     if untold:
         who = definition.subset_lists or f"column {definition.subset_column!r} of the metadata"
-        shown_ids = ", ".join(map(definition.sample_id, untold[:_MOST_NAMED]))
-        more = f" and {len(untold) - _MOST_NAMED} more" if len(untold) > _MOST_NAMED else ""
+        ids = first_of([definition.sample_id(seq) for seq in untold], _MOST_NAMED)
         names.say(
             "subset_unknown",
-            f"{who} does not tell the subset of {shown_ids}{more}",
+            f"{who} does not tell the subset of {ids}",
             action="train taken, of finished samples the subset that they have",
         )
     return {**dict.fromkeys(untold, "train"), **told}, untold

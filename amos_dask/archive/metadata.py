@@ -18,7 +18,7 @@ from typing import Any
 
 from amos_dask.archive.sources import read_bytes
 from amos_dask.datasets import SUBSETS_AS_WRITTEN, DatasetDefinition, number_seq
-from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError
+from amos_dask.errors import ArchiveError, InaccessibleFileError, UnreadableImageError, first_of
 from amos_dask.file_refs import FileRef
 from amos_dask.handwritten import Understood, decode, read_dates, read_sexes, split_rows
 from amos_dask.issues import Issue, make_issue
@@ -234,9 +234,7 @@ def _text(cell: str) -> str:
 
 
 def _some(texts: Iterable[str]) -> str:
-    shown = [reprlib.repr(text) for text in sorted(texts)]
-    more = f" and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
-    return ", ".join(shown[:_MOST_SHOWN]) + more
+    return first_of([reprlib.repr(text) for text in sorted(texts)], _MOST_SHOWN)
 
 
 def _read_lines(ref: FileRef, encoding: str | None) -> tuple[list[list[str]], list[Issue]]:

@@ -31,7 +31,7 @@ from amos_dask.datasets.forms import (
     MaskGeometry,
     PublishedFile,
 )
-from amos_dask.errors import DatasetError
+from amos_dask.errors import DatasetError, first_of
 from amos_dask.handwritten import read_yaml
 from amos_dask.labels import LabelMap, label_key
 
@@ -303,19 +303,14 @@ def _describe(name: str, known: DatasetDefinition) -> dict[str, str]:
         "scans": places(known.volumes),
         "masks": places(known.masks),
         "channels": of_json.get("channels", ", ".join(known.channel_names)),
-        "labels": of_json.get("labels", _some(labels)),
-        "denoises": _some(denoised),
+        "labels": of_json.get("labels", first_of(labels, _MOST_LABELS)),
+        "denoises": first_of(denoised, _MOST_LABELS),
         "metadata": "" if known.metadata is None else known.metadata.files,
         "download": known.access,
         "url": known.url,
         "licence": known.licence,
         "cite": known.cite,
     }
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_LABELS} more" if len(names) > _MOST_LABELS else ""
-    return ", ".join(names[:_MOST_LABELS]) + more
 
 
 AMOS22 = find_definition(DEFAULT)

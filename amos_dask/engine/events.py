@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, Protocol, TextIO, TypeVar
 
-from amos_dask.errors import number_of
+from amos_dask.errors import first_of, number_of
 
 T = TypeVar("T")
 Severity = Literal["info", "warning", "error"]
@@ -326,8 +326,7 @@ class NotebookLine(PlainLines):
 
 def running(names: Sequence[str], most: int = 4) -> str:
     """Return such as ``amos_0001, amos_0004 and 6 more running``."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more} running"
+    return f"{first_of(names, most)} running"
 
 
 def bytes_text(event: BytesDone) -> str:

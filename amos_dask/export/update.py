@@ -17,7 +17,7 @@ from amos_dask.archive.recognise import EXPORT_MARK
 from amos_dask.datasets import SUBSETS, DatasetDefinition
 from amos_dask.engine.events import Listener, Notice
 from amos_dask.engine.session import open_session
-from amos_dask.errors import AmosDaskError, number_of
+from amos_dask.errors import AmosDaskError, first_of, number_of
 from amos_dask.export.files import (
     ExportFolder,
     ExportLayout,
@@ -345,9 +345,8 @@ class _Update:
             if not (path.is_dir() or is_hidden or is_ours):
                 found[inside.parent.as_posix()].append(path.name)
         for key, names in found.items():
-            shown, n_more = ", ".join(names[:_SHOWN_NAMES]), len(names) - _SHOWN_NAMES
-            more = f" and {n_more} more" if n_more > 0 else ""
-            self._warn(f"not of the export: {shown}{more}", "" if key == "." else key)
+            shown = first_of(names, _SHOWN_NAMES)
+            self._warn(f"not of the export: {shown}", "" if key == "." else key)
 
     def _warn(self, message: str, file: str) -> None:
         told = {"file": file, "action": "left as it is"}

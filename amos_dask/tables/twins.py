@@ -68,19 +68,15 @@ def put_twins(own: OwnFiles, book: Path, sheets: Mapping[str, Cells], *, whole: 
         if "csv" in forms:
             twins[book.with_name(f"{stem}.csv")] = _csv(table)
         if "parquet" in forms:
-            twins |= _place(book.with_name(f"{stem}.parquet"), list(_parquet(table)))
+            path, parts = book.with_name(f"{stem}.parquet"), list(_parquet(table))
+            names = [path / f"part-{number:05d}.parquet" for number in range(len(parts))]
+            twins |= zip(names if len(parts) > 1 else [path], parts, strict=True)
     for path in ours:
         if path not in twins and (whole or path.suffix[1:] not in forms):
             own.remove(path)
     for path, content in twins.items():
         with own.trying():  # one that has no place hinders no other
             own.write_content(path, content, told=OwnFile(twin_of=own.layout.key(book)))
-
-
-def _place(path: Path, parts: list[bytes]) -> dict[Path, bytes]:
-    if len(parts) == 1:
-        return {path: parts[0]}
-    return {path / f"part-{number:05d}.parquet": part for number, part in enumerate(parts)}
 
 
 def _csv(table: Cells) -> bytes:
