@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +146,9 @@ def _card(layout: Layout, manifest: pd.DataFrame, statistics: Mapping[str, Rows]
         f"# {dataset.name}",
         "Cleaned and organised by amos-dask; figures are those of `descriptor/statistics.json`.",
         "## Dataset",
-        _table(*_about(layout, manifest, modalities, by_modality["organs"])),
+        _about(layout, manifest, modalities, by_modality["organs"]),
         "## Resolution",
-        _table(*_resolution(by_modality["geometry"], modalities)),
+        _resolution(by_modality["geometry"], modalities),
         "## Intensities",
         *_for_each(modalities, by_modality["intensities"], _INTENSITIES),
         "## Labels",
@@ -160,30 +161,32 @@ def _card(layout: Layout, manifest: pd.DataFrame, statistics: Mapping[str, Rows]
     return "\n\n".join(parts) + "\n"
 
 
-def _about(
-    layout: Layout, manifest: pd.DataFrame, modalities: Iterable[str], organs: Rows
-) -> tuple[list[str], list[list[str]]]:
+def _about(layout: Layout, manifest: pd.DataFrame, modalities: list[str], organs: Rows) -> str:
     subsets = Counter(manifest["subset"].astype(str))
-    volume = ", ".join(f"{subsets[name]} {name}" for name in SUBSETS if subsets[name])
-    names = list(dict.fromkeys(str(row["label_name"]) for row in organs))
+    structures = list(dict.fromkeys(str(row["label_name"]) for row in organs))
     n_channels = max(1, len(layout.dataset.channel_names))
-    columns = ["Dimensions", "Modality", "Task", "Structures", "Labels", "Scans", "Format"]
-    told = ["3D" if n_channels == 1 else f"3D, {n_channels} channels"]
-    told += [", ".join(_NAMES[name] for name in modalities), "Segmentation"]
-    return columns, [[*told, ", ".join(names), str(len(names)), volume, ".nii.gz"]]
+    told = {
+        "Dimensions": "3D" if n_channels == 1 else f"3D, {n_channels} channels",
+        "Modality": ", ".join(_NAMES[name] for name in modalities),
+        "Task": "Segmentation",
+        "Structures": ", ".join(structures),
+        "Labels": str(len(structures)),
+        "Scans": ", ".join(f"{subsets[name]} {name}" for name in SUBSETS if subsets[name]),
+        "Format": ".nii.gz",
+    }
+    return _table(list(told), [list(told.values())])
 
 
-def _resolution(rows: Rows, modalities: Iterable[str]) -> tuple[list[str], list[list[str]]]:
+def _resolution(rows: Rows, modalities: list[str]) -> str:
     found = {(row["modality"], row["quantity"]): row for row in rows}
     lines = []
-    for modality in modalities:
-        for name in _SPREAD:
-            spacing, size = (
-                ", ".join(_cell(name, found[modality, f"{what}_{axis}"][name]) for axis in "xyz")
-                for what in ("spacing", "size")
-            )
-            lines.append([_NAMES[modality], name, f"({spacing})", f"({size})"])
-    return ["Modality", "", "Spacing (mm)", "Size (voxels)"], lines
+    for modality, name in product(modalities, _SPREAD):
+        spacing, size = (
+            ", ".join(_cell(name, found[modality, f"{what}_{axis}"][name]) for axis in "xyz")
+            for what in ("spacing", "size")
+        )
+        lines.append([_NAMES[modality], name, f"({spacing})", f"({size})"])
+    return _table(["Modality", "", "Spacing (mm)", "Size (voxels)"], lines)
 
 
 def _for_each(modalities: Iterable[str], rows: Rows, columns: Mapping[str, str]) -> list[str]:
