@@ -87,15 +87,18 @@ def persist(action: Callable[[], _T], *, only_once: bool = False) -> _T:
 
 def _as_oserror(error: BaseException) -> OSError:
     """Return an error of the operating system's kind that says in a few words what happened."""
-    chain = [error]
+    chain, status = [error], None
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
-    names = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
-    status = next((found for found in map(_status, chain) if found is not None), None)
-    if status is None and names & _BROKEN_OFF:
-        is_late = any("Timeout" in name for name in names)
-        what = "the server does not answer in time" if is_late else "the connection fails"
-        return TransientError(errno.EIO, what)
+    names_of_each = [{kind.__name__ for kind in type(cause).__mro__} for cause in chain]
+    names = set[str]().union(*names_of_each)
+    for cause, its_names in zip(chain, names_of_each, strict=True):
+        if its_names & _BROKEN_OFF:
+            is_late = any("Timeout" in name for name in names)
+            what = "the server does not answer in time" if is_late else "the connection fails"
+            return TransientError(errno.EIO, what)
+        if (status := _status(cause)) is not None:
+            break
     if status in PASSING_STATUSES:
         return TransientError(errno.EIO, f"the server answers {status}")
     if names & _NO_CREDENTIALS:

@@ -14,6 +14,8 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+from aiohttp import ClientPayloadError
+from aiohttp.http_exceptions import ContentLengthError
 from fsspec.implementations.memory import MemoryFile
 
 from amos_dask.archive import remote
@@ -102,6 +104,20 @@ def test_a_server_that_asks_for_patience_does_not_get_all_of_it(
         remote.persist(fail)
     assert caught.value.strerror == "the server does not answer in time, at 3 attempts"
     assert len(attempts) == 3
+
+
+def test_a_body_that_is_cut_may_be_had_at_another_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though what aiohttp says it by has a code of its own, which no server has sent."""
+    attempts = []
+
+    def cut_once() -> str:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise ClientPayloadError("not completed") from ContentLengthError("too few bytes")
+        return "all"
+
+    monkeypatch.setattr(remote, "sleep", lambda _: None)
+    assert remote.persist(cut_once) == "all"
 
 
 @pytest.fixture(params=["silent", "frank"])
