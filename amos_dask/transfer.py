@@ -124,7 +124,7 @@ def fetch(file: PublishedFile, final: Path, listener: Listener) -> str | None:
             md5 = _Transfer(file, partial, final, listener).run()
         finally:
             if os.fstat(partial.fileno()).st_size == 0:
-                path.unlink()
+                path.unlink(missing_ok=True)
     flush_to_disk(path)
     if os.path.lexists(final):
         raise AmosDaskError(
@@ -212,7 +212,9 @@ class _Transfer:
     def _takes(self, reply: urllib3.BaseHTTPResponse) -> bool:
         """Hold a reply against what is there; return whether it brings more of it."""
         start, n_bytes, etag = _read_headers(reply)
-        if reply.status == _NO_SUCH_PART and self._n_there and n_bytes in (None, self._n_there):
+        # Where the size is not told, the checksum will tell whether it is all.
+        is_all = n_bytes == self._n_there or (n_bytes is None and self._md5 is not None)
+        if reply.status == _NO_SUCH_PART and self._n_there and is_all:
             return False
         is_changed = start != 0 and etag and self._etag and etag != self._etag
         if start != (self._n_there if reply.status == _REST else 0) or is_changed:
