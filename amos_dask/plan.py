@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -79,17 +80,19 @@ class Plan:
 
         What is complete, but was made of the same headers otherwise, is made again.
         """
-        samples, receipts = Compact[Planned](), Receipts(self.found.layout)
+        receipts, changed = Receipts(self.found.layout), dict[int, ToDo]()
         for planned in self.samples:
             receipt = None
             if not planned.todo.outputs and self.headers[planned.place] is None:
                 receipt = receipts.read(planned.sample.sample_id)
             if receipt is not None:
                 misread = find_misread(receipt.record, headers[planned.place])
-                todo = ToDo(Reason.CHANGED, misread) if misread else planned.todo
-                planned = replace(planned, todo=todo)
-            samples.append(planned)
-        return replace(self, samples=samples)
+                if misread:
+                    changed[planned.place] = ToDo(Reason.CHANGED, misread)
+        if not changed:
+            return self
+        todos = ((planned, changed.get(planned.place, planned.todo)) for planned in self.samples)
+        return replace(self, samples=Compact(replace(one, todo=todo) for one, todo in todos))
 
 
 class Tasks:
@@ -105,7 +108,7 @@ class Tasks:
             if planned.todo.outputs
         )
         self._plan, self._headers = plan, headers
-        self._order = [n for _, n in sorted(left)]
+        self._order = array("Q", (n for _, n in sorted(left)))
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -224,7 +227,9 @@ def read_headers(
             session.listener(Notice(issue.message, issue.severity))
     checks, others = Compact[HeaderCheck](), list(archive.issues)
     known = [None] * len(archive.samples) if known is None else known
-    unread = Compact(s for s, told in zip(archive.samples, known, strict=True) if told is None)
+    unread = archive.samples
+    if any(told is not None for told in known):
+        unread = Compact(s for s, told in zip(unread, known, strict=True) if told is None)
     early = dict[str, Outcome[HeaderCheck]]()  # whose turn has not come
     with closing(session.map("headers", check_headers, unread)) as outcomes:
         for sample, told in zip(archive.samples, known, strict=True):

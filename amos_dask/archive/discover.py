@@ -86,6 +86,7 @@ def discover(
     ArchiveError
         When the archive or the metadata cannot be used as a whole, or there are no scans.
     """
+    samples = Compact[Sample]()  # first: what lives longest lies apart from what comes and goes
     _require_metadata(definition, labeled_data_meta, mr_metadata_offset)
     files, said = list_all(locations), " and ".join(map(shown, locations))
     definition = complete_definition(definition, files, find_dataset_json(files), said)
@@ -105,7 +106,6 @@ def discover(
         names, locations, labeled_data_meta, mr_metadata_offset, metadata_encoding
     )
     subsets, untold = _find_subsets(names, table)
-    samples = Compact[Sample]()
     for seq in names.scans:
         metadata, found = table.find_row(seq)
         sample = new_sample(seq, subsets[seq], metadata, names.scans[seq], definition)
