@@ -183,10 +183,8 @@ class Ownership:
 
 def folders_above(layout: Layout, path: Path) -> list[Path]:
     """Return the folders between ``grouped`` or ``descriptor`` and what lies in it, upwards."""
-    for top in layout.tops:
-        if path.is_relative_to(top):
-            return [top / folder for folder in path.relative_to(top).parents if folder.name]
-    return []
+    top = next((top for top in layout.tops if path.is_relative_to(top)), path)
+    return [top / folder for folder in path.relative_to(top).parents if folder.name]
 
 
 def find_obstacle(layout: Layout, path: Path) -> Path | None:
