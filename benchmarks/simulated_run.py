@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import gc
 import gzip
 import json
 import os
+import re
 import shutil
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from unittest.mock import patch
 
@@ -173,6 +177,7 @@ class Watch:
                 "mark": name,
                 "seconds": time.perf_counter(),
                 "cpu_seconds": _cpu_seconds(),
+                "held": _held_bytes(),
                 "resident": _memory("VmRSS:"),
                 "peak": _memory("VmHWM:"),
             }
@@ -184,6 +189,37 @@ def _cpu_seconds() -> float:
     here = psutil.Process()
     times = [process.cpu_times() for process in (here, *here.children(recursive=True))]
     return sum(one.user + one.system for one in times)
+
+
+_MALLOC_INFO = (
+    *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+    *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+)
+
+
+class _MallocInfo(ctypes.Structure):
+    """What glibc's ``mallinfo2`` tells, in bytes or numbers."""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _MALLOC_INFO)
+
+
+def _held_bytes() -> int:
+    """Return the bytes that are in use: Python's own small blocks, and all others."""
+    with TemporaryFile() as told:
+        stderr = os.dup(2)
+        os.dup2(told.fileno(), 2)
+        try:
+            sys._debugmallocstats()  # type: ignore[attr-defined]  # which writes there
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        told.seek(0)
+        small = re.search(rb"bytes in allocated blocks\s*=\s*([0-9,]+)", told.read())
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = _MallocInfo
+    others = libc.mallinfo2()
+    assert small is not None
+    return int(small[1].replace(b",", b"")) + int(others.uordblks) + int(others.hblkhd)
 
 
 def _memory(name: str) -> int:
