@@ -17,7 +17,7 @@ from benchmarks.harness import Claim, Report, Table, benchmark
 from benchmarks.outputs import fresh_root
 from benchmarks.settings import Settings
 
-_N_CT, _N_MRI = 500, 100
+_WHOLE, _TINY = (500, 100), (3, 1)  # CT and MR
 
 
 @benchmark("end")
@@ -26,14 +26,14 @@ def bench_end(settings: Settings) -> Report:
     archive = _tiny_archive(settings)
     root = fresh_root(settings, "end")
     runs = []
-    for _ in range(2 if settings.tiny else settings.repeats):
+    for _ in range(settings.repeats):
         root.clear()
         runs.append(_run(archive, root.path, settings))
     shutil.rmtree(root.path, ignore_errors=True)
     works = list(dict.fromkeys(name for run in runs for name in run))
     rows = [{"part": name, **_median([run[name] for run in runs if name in run])} for name in works]
     total = next(row for row in rows if row["part"] == "all")
-    n_scans = 12 if settings.tiny else _N_CT + _N_MRI
+    n_scans = sum(_TINY if settings.tiny else _WHOLE)
     per_scan = 1e3 * total["wall s"] / n_scans
     return Report(
         [Table(f"{n_scans} tiny scans, two local workers", rows, _NOTE)],
@@ -49,10 +49,10 @@ _NOTE = (
 
 
 def _tiny_archive(settings: Settings) -> Path:
-    folder = settings.work / ("tiny-12" if settings.tiny else "tiny-600")
+    n_ct, n_mri = _TINY if settings.tiny else _WHOLE
+    folder = settings.work / f"tiny-{n_ct + n_mri}"
     path = folder / "amos22"
     if not path.exists():
-        n_ct, n_mri = (8, 4) if settings.tiny else (_N_CT, _N_MRI)
         amos_dask.write_archive(folder, n_ct=n_ct, n_mri=n_mri, size="tiny", quirks=False)
     return path
 

@@ -23,7 +23,7 @@ _MEMORY_NOTE = (
 @benchmark("many")
 def bench_many(settings: Settings) -> Report:
     """Run over archives of two sizes, each in a process of its own, and compare."""
-    sizes = (40, 80) if settings.tiny else _SIZES
+    sizes = (8, 40) if settings.tiny else _SIZES
     runs = {n: _run(n, settings.work / f"many-{n}") for n in sizes}
     few, many = sizes
     tables = [Table(f"{n} scans", _rows(marks), _MEMORY_NOTE) for n, marks in runs.items()]

@@ -82,7 +82,7 @@ def _one_worker(settings: Settings) -> Iterator[Any]:
 
 def _places(settings: Settings) -> dict[str, Path]:
     """Return where to write: on disk, and in memory, where a flush costs nothing."""
-    in_memory = memory_folder(settings)
+    in_memory = None if settings.tiny else memory_folder(settings)
     return {"disk": settings.work} | ({"memory": in_memory} if in_memory else {})
 
 

@@ -27,7 +27,7 @@ SHAPES: tuple[Shape, ...] = (
     (768, 768, 128),
     (768, 768, 512),
 )
-_TINY_SHAPES: tuple[Shape, ...] = ((24, 20, 8), (48, 40, 8))
+_TINY_SHAPES: tuple[Shape, ...] = ((24, 20, 8),)
 _SIDE_MEMORY = 1.3
 _LARGEST_BYTES = 2e9
 _STATUS = Path("/proc/self/status")

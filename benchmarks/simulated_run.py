@@ -47,7 +47,8 @@ _HEADER_BYTES = 352
 def write_archive(folder: Path, n_scans: int) -> None:
     """Write an archive of labelled CT that are links to a few, and a ROOT_DIR of those few."""
     few, archive = folder / "few" / "amos22", folder / "amos22"
-    amos_dask.write_archive(few.parent, n_ct=_N_PLANTED, n_mri=0, size="tiny")
+    n_planted = max(8, min(_N_PLANTED, n_scans // 30))
+    amos_dask.write_archive(few.parent, n_ct=n_planted, n_mri=0, size="tiny")
     amos_dask.run(folder / "models", few, progress="none")
     pairs = [
         [few / file.file_path for file in model.headers.files]

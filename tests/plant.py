@@ -177,8 +177,10 @@ def _add_to_workbook(path: Path, kind: str, planted: Planted) -> None:
     workbook.save(path)
 
 
-def commands(chance: random.Random, root: Path, archive: Path, options: list[str]) -> list[str]:
-    """Return a command that writes."""
+def commands(
+    chance: random.Random, root: Path, archive: Path, options: list[str], turn: int | None = None
+) -> list[str]:
+    """Return a command: the one whose turn it is, else a drawn one."""
     grouped, manifest = root / "grouped", root / "grouped" / "dataset_manifest.xlsx"
     run = ["run", root, "--archive", archive]
     below = ["--root_dir", grouped]
@@ -226,7 +228,8 @@ def commands(chance: random.Random, root: Path, archive: Path, options: list[str
         lambda: ["export", "monai", root / "exports" / "monai", "--root_dir", root],
         lambda: ["verify", root],
     ]
-    words = [str(word) for word in chance.choice(choices)()]
+    chosen = chance.choice(choices) if turn is None else choices[turn % len(choices)]
+    words = [str(word) for word in chosen()]
     plain = words[0] in ("make-split", "index-manifests")
     return [*words, *([] if plain else [*options, "--quiet"])]
 
@@ -269,18 +272,22 @@ def make(folder: Path, cluster: str) -> Made:
 
 
 def one_series(made: Made, folder: Path, seed: int, n_commands: int = 4) -> None:
-    """Plant and run commands by turns; raise AssertionError when anything was lost."""
+    """Plant and run commands by turns; raise AssertionError when anything was lost.
+
+    Every other command is drawn, the rest are the next ones: twelve series have all of them.
+    """
     chance, planted = random.Random(seed), Planted()
     archive = shutil.copytree(made.archive, folder / "archive")
     root = shutil.copytree(made.root, folder / "AMOS22")
     other = shutil.copytree(made.root, folder / "OTHER")
     planted.files |= {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
     told = []
-    for _ in range(n_commands):
+    for n in range(n_commands):
         plant(chance, root, other, planted)
         if chance.random() < 0.4:
             change_archive(chance, archive, made.archive)
-        words = commands(chance, root, archive, made.options)
+        turn = (seed * n_commands + n) // 2 if n % 2 else None
+        words = commands(chance, root, archive, made.options, turn)
         before = {p: p.read_bytes() for p in archive.rglob("*") if p.is_file()}
         result = CliRunner().invoke(main, words)
         told.append(f"{' '.join(words)}: {result.exit_code}")

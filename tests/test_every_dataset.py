@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,7 @@ class Made:
     root: Path
     dataset: str
     result: amos_dask.RunResult
+    known: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def folder(self, sample: OtherSample) -> Path:
         (found,) = self.root.glob(f"grouped/{self.case.group}/*/*/{sample.sample_id}_*/")
@@ -206,7 +207,12 @@ class Made:
         return [sample for sample in self.archive.samples if sample.labels is not None]
 
     def expected(self, sample: OtherSample) -> NDArray[np.uint8]:
-        """Return the mask that the oracle makes."""
+        """Return the mask that the oracle makes, which takes longer than the run."""
+        if sample.sample_id not in self.known:
+            self.known[sample.sample_id] = self._denoised(sample)
+        return self.known[sample.sample_id]
+
+    def _denoised(self, sample: OtherSample) -> NDArray[np.uint8]:
         before, names = sample.labels, self.case.label_map
         assert before is not None
         zooms = nib.load(self.path(sample, f"{self.volumes[0]}.nii.gz")).header.get_zooms()
@@ -365,7 +371,7 @@ def test_overlaps_are_those_that_were_planted(made: Made) -> None:
 
 @pytest.mark.integration
 def test_every_overlap_of_forty_scans_is_told(tmp_path: Path, client: Client) -> None:
-    test_overlaps_are_those_that_were_planted(make(_total(117, 40), tmp_path, client))
+    test_overlaps_are_those_that_were_planted(make(_total(12, 40), tmp_path, client))
 
 
 def test_a_second_run_does_nothing(made: Made, client: Client) -> None:

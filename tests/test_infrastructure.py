@@ -18,7 +18,8 @@ import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from roots import assert_same, contents, issues, program
+from mini import QUIET
+from roots import BARE, assert_same, contents, issues, program
 
 import amos_dask
 from amos_dask import AmosDaskError, ClusterOptions
@@ -30,6 +31,12 @@ from amos_dask.phantom import Archive, write_archive
 from amos_dask.sample.make import make_sample
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """Return three small scans, for those who look at the cluster only."""
+    return write_archive(tmp_path_factory.mktemp("few"), n_ct=2, n_mri=1, size="tiny")
 
 
 @pytest.fixture
@@ -60,7 +67,10 @@ def start_worker(address: str, folder: Path, nanny: str = "--no-nanny") -> subpr
 
 
 def test_a_scheduler_that_dies_is_said_in_one_line(
-    scheduler: tuple[subprocess.Popen[bytes], str], phantom: Archive, tmp_path: Path
+    scheduler: tuple[subprocess.Popen[bytes], str],
+    phantom: Archive,
+    tmp_path: Path,
+    cluster_address: str,
 ) -> None:
     process, address = scheduler
     with start_worker(address, tmp_path / "scratch") as worker:
@@ -84,15 +94,13 @@ def test_a_scheduler_that_dies_is_said_in_one_line(
     assert [text for text in told if not text.startswith("waiting for")] == []
     assert f"the Dask scheduler at {address} is gone" in line
     assert list((tmp_path / "R").rglob("*~")) == []
-    program("run", tmp_path / "R", "--archive", phantom.path, "--workers", "1", "--quiet")
+    program(*command[:4], "--cluster", cluster_address, "--quiet", *BARE)
 
 
-def test_workers_that_are_too_small_are_said_before_any_work(
-    phantom: Archive, tmp_path: Path
-) -> None:
+def test_workers_that_are_too_small_are_said_before_any_work(few: Archive, tmp_path: Path) -> None:
     options = ClusterOptions(workers=1, memory="200MB", dashboard_port=0)
     with pytest.raises(AmosDaskError, match=r"0.20 GB of memory and the largest scan needs"):
-        amos_dask.run(tmp_path / "R", phantom.path, cluster=options, progress="none")
+        amos_dask.run(tmp_path / "R", few.path, cluster=options, progress="none")
 
 
 def write_noise(folder: Path, number: int) -> None:
@@ -108,7 +116,7 @@ def test_a_sample_that_takes_more_memory_than_a_worker_has_fails_alone(
 ) -> None:
     warm_up()  # compiling would take memory as well
     archive = write_archive(tmp_path, n_ct=3, n_mri=1, size="tiny").path
-    command = ["run", tmp_path / "R", "--archive", archive, "--quiet"]
+    command = ["run", tmp_path / "R", "--archive", archive, "--quiet", *BARE]
     program(*command, "--cluster", cluster_address)
     good = contents(tmp_path / "R", "grouped/AMOS-CT/train", "grouped/AMOS-MRI/train")
     write_noise(archive, 400)
@@ -126,10 +134,10 @@ def test_a_sample_that_takes_more_memory_than_a_worker_has_fails_alone(
 
 
 def test_workers_that_die_while_they_compile_are_said_in_one_line(
-    phantom: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_warm_up", lambda: os._exit(17))
-    options = ["--archive", phantom.path, "--workers", "1", "--dashboard_port", "0", "--quiet"]
+    options = ["--archive", few.path, "--workers", "1", "--dashboard_port", "0", "--quiet"]
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
         said = program("run", tmp_path / "R", *options, exit_code=1)
     (line,) = said.stderr.strip().splitlines()
@@ -141,8 +149,8 @@ def test_workers_that_die_while_they_compile_are_said_in_one_line(
 def test_a_nanny_is_killed_in_the_middle_of_a_run(
     scheduler: tuple[subprocess.Popen[bytes], str],
     phantom: Archive,
-    processed_root: Path,
     tmp_path: Path,
+    cluster_address: str,
 ) -> None:
     """Of a local cluster they are part of the client: see test_killed."""
     _, address = scheduler
@@ -157,19 +165,22 @@ def test_a_nanny_is_killed_in_the_middle_of_a_run(
     try:
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=30)
-            result = amos_dask.run(tmp_path / "R", phantom.path, cluster=client, progress=kill)
+            result = amos_dask.run(
+                tmp_path / "R", phantom.path, cluster=client, **QUIET | {"progress": kill}
+            )
     finally:
         for nanny in nannies:
             nanny.terminate()
             nanny.wait()
     assert result.n_failed == 0
-    assert_same(contents(processed_root), contents(tmp_path / "R"))
+    amos_dask.run(tmp_path / "expected", phantom.path, cluster=cluster_address, **QUIET)
+    assert_same(contents(tmp_path / "expected"), contents(tmp_path / "R"))
     assert orphans
     assert psutil.wait_procs(orphans, timeout=10)[1] == []  # no worker outlives its nanny
 
 
 def test_a_run_waits_for_workers_and_says_so(
-    scheduler: tuple[subprocess.Popen[bytes], str], phantom: Archive, tmp_path: Path
+    scheduler: tuple[subprocess.Popen[bytes], str], few: Archive, tmp_path: Path
 ) -> None:
     _, address = scheduler
     told: list[Event] = []
@@ -182,7 +193,8 @@ def test_a_run_waits_for_workers_and_says_so(
             workers.append(start_worker(address, tmp_path / "scratch"))
 
     try:
-        result = amos_dask.run(tmp_path / "R", phantom.path, cluster=address, progress=listen)
+        how = QUIET | {"progress": listen}
+        result = amos_dask.run(tmp_path / "R", few.path, cluster=address, **how)
     finally:
         for worker in workers:
             worker.kill()
@@ -192,9 +204,9 @@ def test_a_run_waits_for_workers_and_says_so(
 
 
 def test_a_path_for_the_report_that_cannot_be_is_said_first(
-    phantom: Archive, tmp_path: Path, cluster_address: str
+    few: Archive, tmp_path: Path, cluster_address: str
 ) -> None:
-    words: list[Any] = ["run", tmp_path / "R", "--archive", phantom.path]
+    words: list[Any] = ["run", tmp_path / "R", "--archive", few.path, *BARE]
     said = program(*words, "--performance_report", "/proc/none/x.html", "--quiet", exit_code=1)
     assert "cannot be written" in said.stderr
     assert not (tmp_path / "R" / "grouped").exists()
@@ -204,12 +216,12 @@ def test_a_path_for_the_report_that_cannot_be_is_said_first(
 
 
 def test_what_was_logged_of_a_sample_whose_worker_dies_is_kept_and_named(
-    phantom: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_module("amos_dask.run"), "make_sample", die_of_the_first)
     options = ClusterOptions("local", 2, dashboard_port=0)
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-        result = amos_dask.run(tmp_path / "R", phantom.path, cluster=options, progress="none")
+        result = amos_dask.run(tmp_path / "R", few.path, cluster=options, **QUIET)
     assert result.n_failed == 1
     (issue,) = (issue for issue in result.issues if issue.code == "sample_failed")
     assert (issue.sample, issue.severity) == ("amos_0001", "error")
@@ -235,33 +247,33 @@ def test_a_removed_root_ends_the_run(phantom: Archive, tmp_path: Path) -> None:
     def remove(event: Event) -> None:
         nonlocal n_ended
         n_ended += type(event).__name__ == "TaskEnded" and getattr(event, "work", "") == "sample"
-        if n_ended == 6:
+        if n_ended == 3:
             shutil.rmtree(root, ignore_errors=True)
 
     start = time.monotonic()
     options = ClusterOptions(workers=1, dashboard_port=0)
     with pytest.raises((AmosDaskError, OSError)):
-        amos_dask.run(root, phantom.path, cluster=options, progress=remove)
+        amos_dask.run(root, phantom.path, cluster=options, **QUIET | {"progress": remove})
     assert time.monotonic() - start < 60
 
 
-def test_a_client_that_is_given_may_be_of_a_local_cluster(phantom: Archive, tmp_path: Path) -> None:
+def test_a_client_that_is_given_may_be_of_a_local_cluster(few: Archive, tmp_path: Path) -> None:
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        result = amos_dask.run(tmp_path / "R", phantom.path, cluster=client, progress="none")
+        result = amos_dask.run(tmp_path / "R", few.path, cluster=client, **QUIET)
     assert result.n_failed == 0
 
 
-def test_with_tls_everything_is_encrypted(phantom: Archive, tmp_path: Path) -> None:
+def test_with_tls_everything_is_encrypted(few: Archive, tmp_path: Path) -> None:
     options = ClusterOptions(workers=1, dashboard_port=0, tls=True)
     with connect(options) as client:
         addresses = [client.scheduler.address, *client.nthreads()]
         assert {address.partition("://")[0] for address in addresses} == {"tls"}
         with pytest.raises((OSError, TypeError)):  # without credentials nobody gets in
             Client(client.scheduler.address.replace("tls", "tcp"), timeout="2s")
-        result = amos_dask.run(tmp_path / "R", phantom.path, cluster=client, progress="none")
+        result = amos_dask.run(tmp_path / "R", few.path, cluster=client, **QUIET)
     assert result.n_failed == 0
 
 

@@ -16,6 +16,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> plan
     return plant.make(tmp_path_factory.mktemp("plant"), cluster_address)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_nothing_of_the_users_is_lost(made: plant.Made, tmp_path: Path, seed: int) -> None:
     plant.one_series(made, tmp_path, seed)

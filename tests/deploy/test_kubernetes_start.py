@@ -69,21 +69,30 @@ def refused(tell: Callable[[str], None] = print, **options: Any) -> str:
 # ---------------------------------------------------------------- it works
 
 
+@pytest.fixture(scope="module")
+def spec() -> dict[str, Any]:
+    """Return the cluster that is asked for where nothing is said."""
+    load_defaults()
+    return cluster_spec(ClusterOptions())
+
+
+@pytest.fixture(scope="module")
+def ports(
+    spec: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[int, int]]:
+    """Ports of a scheduler and its dashboard by those of the pod; a worker runs as well."""
+    folder = tmp_path_factory.mktemp("pods")
+    with scheduler_of(spec, folder) as (port, dashboard), workers_of(spec, folder, port, 1):
+        yield {8786: port, 8787: dashboard}
+
+
 @pytest.fixture
 def with_scheduler(
-    kubernetes: FakeKubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FakeKubernetes]:
+    kubernetes: FakeKubernetes, ports: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> FakeKubernetes:
     """Return a stand-in whose scheduler and worker run, with the commands of the pods."""
-    cluster = cluster_spec(ClusterOptions())
-    with (
-        scheduler_of(cluster, tmp_path) as (port, dashboard),
-        workers_of(cluster, tmp_path, port, 1),
-    ):
-        ports = {8786: port, 8787: dashboard}
-        monkeypatch.setattr(
-            ours._Cluster, "forwarding", lambda self, port, _: nullcontext(ports[port])
-        )
-        yield kubernetes
+    monkeypatch.setattr(ours._Cluster, "forwarding", lambda self, port, _: nullcontext(ports[port]))
+    return kubernetes
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -137,28 +146,24 @@ def get(url: str) -> str:
         return str(response.read(), "utf-8")
 
 
-def test_scheduler_and_worker_start_as_their_pods_would(tmp_path: Path) -> None:
+def test_scheduler_and_worker_start_as_their_pods_would(
+    spec: dict[str, Any], ports: dict[int, int]
+) -> None:
     from distributed import Client
 
-    load_defaults()
-    cluster = cluster_spec(ClusterOptions())
-    with (
-        scheduler_of(cluster, tmp_path) as (port, dashboard),
-        workers_of(cluster, tmp_path, port, 1),
-        Client(f"tcp://127.0.0.1:{port}", set_as_default=False) as client,
-    ):
+    with Client(f"tcp://127.0.0.1:{ports[8786]}", set_as_default=False) as client:
         client.wait_for_workers(1, timeout=60)
         [worker] = client.scheduler_info(n_workers=-1)["workers"].values()
         assert worker["name"] == "worker-0"  # by which the operator takes it away again
         assert worker["nthreads"] == 1
         assert worker["memory_limit"] == 1843 * 2**20
         [found] = client.run(lambda: dict(os.environ)).values()
-        [container] = cluster["spec"]["worker"]["spec"]["containers"]
+        [container] = spec["spec"]["worker"]["spec"]["containers"]
         assert {e["name"]: found[e["name"]] for e in container["env"]} == {
             e["name"]: e["value"] for e in container["env"]
         }
         # What the operator asks, over HTTP.
-        assert "workers" in get(f"http://127.0.0.1:{dashboard}/api/v1/adaptive_target")
+        assert "workers" in get(f"http://127.0.0.1:{ports[8787]}/api/v1/adaptive_target")
 
 
 def test_the_jobs_containers_do_a_run_when_the_runner_starts_first(tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ def test_the_jobs_containers_do_a_run_when_the_runner_starts_first(tmp_path: Pat
     with running(command, environment, log) as runner:
         time.sleep(3)
         assert runner.poll() is None, log.read_text()
-        with scheduler_of(cluster, tmp_path, port), workers_of(cluster, tmp_path, port, 2):
+        with scheduler_of(cluster, tmp_path, port), workers_of(cluster, tmp_path, port, 1):
             assert runner.wait(120) == 0, log.read_text()
     assert (tmp_path / "AMOS22" / "grouped" / "dataset_manifest.xlsx").stat().st_size > 0
 
@@ -210,8 +215,9 @@ def test_without_a_kubeconfig_there_is_one_sentence_in_seconds(tmp_path: Path) -
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KUBE")}
     environment["HOME"] = str(tmp_path)
     started = time.monotonic()
+    words = ["demo", str(tmp_path / "demo"), "--n_ct", "1", "--n_mri", "0"]
     done = subprocess.run(
-        [sys.executable, "-m", "amos_dask", "demo", tmp_path / "demo", "--cluster", "kubernetes"],
+        [sys.executable, "-m", "amos_dask", *words, "--cluster", "kubernetes"],
         env=environment,
         capture_output=True,
         text=True,

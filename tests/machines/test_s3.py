@@ -36,7 +36,7 @@ from amos_dask.steps.header_check import check_headers
 pytestmark = [pytest.mark.integration, pytest.mark.s3]
 ZIP, FOLDER = "s3://bucket/zipped/amos22.zip", "s3://bucket/amos22"
 LARGE = "s3://bucket/large/amos22.zip"
-PADDING_BYTES = 64 << 20
+PADDING_BYTES = 16 << 20
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "something"}
 # Nothing of the machine's own; and a silent server is given up sooner than users would.
 ELSEWHERE = {
@@ -45,6 +45,11 @@ ELSEWHERE = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 OPTIONS = {"config_kwargs": {"read_timeout": 1}}
+# Statistics and report, which are made of ROOT_DIR, once.
+HOW: dict[str, dict[str, Any]] = {
+    ZIP: {"progress": "none"},
+    FOLDER: {"progress": "none", "statistics": False, "report": False},
+}
 
 
 @pytest.fixture(scope="module")
@@ -182,13 +187,13 @@ def bucket(endpoint: FaultyProxy, port: int, sources: dict[str, amos_dask.Archiv
 
 @pytest.fixture(scope="module")
 def local(
-    sources: dict[str, amos_dask.Archive], tmp_path_factory: Any, cluster_address: str
+    sources: dict[str, amos_dask.Archive], tmp_path_factory: Any, cluster: str
 ) -> dict[str, dict[str, Any]]:
     """What runs on the archives here give, by URL."""
     trees = {}
     for url, archive in sources.items():
         root = tmp_path_factory.mktemp("local") / "AMOS22"
-        amos_dask.run(root, archive.path, cluster=cluster_address, progress="none")
+        amos_dask.run(root, archive.path, cluster=cluster, **HOW[url])
         trees[url] = contents(root)
     return trees
 
@@ -227,13 +232,13 @@ def test_a_run_gives_what_a_local_run_gives_and_a_rerun_reads_no_image(
     url: str,
 ) -> None:
     root = tmp_path / "R"
-    result = amos_dask.run(root, url, cluster=cluster, progress="none")
+    result = amos_dask.run(root, url, cluster=cluster, **HOW[url])
     assert (result.n_processed, result.n_failed) == (6, 0)
     assert_same(contents(root), local[url])
 
     images = {ref.path: ref for ref in list_files(url) if ref.path.endswith(".nii.gz")}
     proxy.forget()
-    amos_dask.run(root, url, cluster=cluster, progress="none")
+    amos_dask.run(root, url, cluster=cluster, **HOW[url])
     assert_same(contents(root), local[url])
     starts = {f"bytes={r.member.header_offset}-" for r in images.values() if r.member is not None}
     for exchange in proxy.exchanges:
@@ -256,7 +261,7 @@ def test_a_run_with_all_faults_that_pass_gives_the_same(
     proxy.fail("stall", "labelsTr/amos_0001.nii.gz")
     proxy.fail("status", "list-type=2", status=502, code="BadGateway")
     proxy.fail("cut", "labeled_data_meta", after_bytes=300)
-    result = amos_dask.run(tmp_path / "R", FOLDER, cluster=cluster, progress="none")
+    result = amos_dask.run(tmp_path / "R", FOLDER, cluster=cluster, **HOW[FOLDER])
     assert result.n_failed == 0
     assert [fault for fault in proxy.faults if fault.times] == []
     assert_same(contents(tmp_path / "R"), local[FOLDER])
@@ -270,17 +275,17 @@ def test_a_fault_that_stays_is_an_issue_of_its_sample_and_costs_no_earlier_outpu
     tmp_path: Path,
 ) -> None:
     root = tmp_path / "R"
-    amos_dask.run(root, FOLDER, cluster=cluster, progress="none")
+    amos_dask.run(root, FOLDER, cluster=cluster, **HOW[FOLDER])
     before = snapshot(sample_dir(root, "0001"))
     proxy.fail("status", "imagesTr/amos_0001.nii.gz", status=503, code="SlowDown", times=99)
-    result = amos_dask.run(root, FOLDER, cluster=cluster, progress="none", force=True)
+    result = amos_dask.run(root, FOLDER, cluster=cluster, force=True, **HOW[FOLDER])
     assert result.n_failed == 1
     assert errors(root) == {("amos_0001", "unreadable_volume")}
     (issue,) = (i for i in result.issues if i.severity == "error")
     assert issue.message == "cannot be read (the server answers 503, at 3 attempts)"
     assert snapshot(sample_dir(root, "0001")) == before
     proxy.forget()
-    result = amos_dask.run(root, FOLDER, cluster=cluster, progress="none")
+    result = amos_dask.run(root, FOLDER, cluster=cluster, **HOW[FOLDER])
     assert result.n_failed == 0
     assert_same(contents(root), local[FOLDER])
 
@@ -580,18 +585,23 @@ def test_a_signed_url_is_read_and_its_signature_not_shown(
 
 
 def test_no_message_of_the_program_shows_a_signature(
-    bucket: Bucket, proxy: FaultyProxy, sources: dict[str, amos_dask.Archive], tmp_path: Path
+    bucket: Bucket,
+    proxy: FaultyProxy,
+    cluster: str,
+    sources: dict[str, amos_dask.Archive],
+    tmp_path: Path,
 ) -> None:
     url = signed_url(bucket, proxy, ZIP)
     absent = url.replace("amos22.zip", "none.zip")
     csv = sources[ZIP].metadata_path
+    on = ("--cluster", cluster)
     plan = ["run", tmp_path / "R", "--archive", url, "--labeled_data_meta", csv, "--dry_run"]
     said = [
         program(*plan),
         program(*plan, "--json"),
-        program("verify", url, exit_code=0),
-        program("verify", url, "--md5", "--json", exit_code=3),  # smaller than the published one
-        program("verify", absent, "--md5", exit_code=1),
+        program("verify", url, *on),
+        program("verify", url, *on, "--md5", "--json", exit_code=3),  # smaller than the published
+        program("verify", absent, *on, "--md5", exit_code=1),
     ]
     for result in said:
         assert "Signature" not in result.output
