@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import importlib
 import json
+import os
 import random
 import resource
 import shutil
@@ -33,9 +34,7 @@ from amos_dask import AmosDaskError, CommandResult, transfer
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22, PublishedFile
 from amos_dask.engine.events import BytesDone, Event, Notice, TaskEnded, WorkEnded, WorkStarted
-from amos_dask.root.layout import Layout
 from amos_dask.root.staging import is_leftover
-from amos_dask.root.working import hold_lock
 
 home = importlib.import_module("amos_dask.download")  # not the function of that name
 N_BYTES, ZIP_NAME = 300_000, "amos22.zip"
@@ -44,13 +43,13 @@ OTHER = random.Random(2).randbytes(N_BYTES)
 CSV = b"amos_id,Patient's Sex\n1,F\n"
 CSV_NAME = "labeled_data_meta_0000_0599.csv"
 UNLABELLED = ("unlabeled_data_meta_5000_5399.csv", "amos22_unlabeled_ct_5000_5399.zip")
-RECORD = "/api/records/7262581"
+API = "/api/records/7262581"
 MIRROR = "/mirror/amos"
 PARTIAL = ".amos22.zip.part"
 
 
 def file_path(name: str) -> str:
-    return f"{RECORD}/files/{name}/content"
+    return f"{API}/files/{name}/content"
 
 
 ZIP = file_path("amos22.zip")
@@ -61,23 +60,27 @@ def md5(content: bytes) -> str:
 
 
 class Zenodo(ScriptedServer):
-    """A server with a record's files, which tells their MD5s as Zenodo does, but for the zip's."""
+    """A server with the record, which describes its files truly."""
 
     def publish(self, **files: bytes) -> None:
+        entries = []
         for name, content in files.items():
             self.files[file_path(name)] = content
             self.files[f"{MIRROR}/{name}"] = content
-            if name != ZIP_NAME:
-                self.etags[file_path(name)] = f'"md5:{md5(content)}"'
+            link = {"self": self.url + file_path(name)}
+            entries.append({"key": name, "size": len(content), "checksum": f"md5:{md5(content)}",
+                            "links": link})  # fmt: skip
+        self.describe(entries)
 
-    def tell_no_checksum(self, name: str) -> None:
-        self.etags[file_path(name)] = '"one"'
+    def describe(self, entries: object) -> None:
+        self.files[API] = json.dumps({"files": entries}).encode()
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the pauses that would have been made."""
     waits: list[float] = []
+    monkeypatch.setattr(home, "sleep", waits.append)
     monkeypatch.setattr(transfer, "sleep", waits.append)
     monkeypatch.setattr(transfer, "TIMEOUT_SECONDS", 0.5)
     return waits
@@ -88,27 +91,15 @@ def zenodo(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> Iterator[Zeno
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(transfer, "SECONDS_BETWEEN_EVENTS", 0)
     server = Zenodo()
-    define(monkeypatch, server, N_BYTES)
-    with server.running():
-        server.publish(**{"amos22.zip": CONTENT, CSV_NAME: CSV})
-        yield server
-
-
-def define(
-    monkeypatch: pytest.MonkeyPatch, server: ScriptedServer, n_bytes: int, uncertain: int = 0
-) -> None:
-    """Let AMOS22 be what this server has."""
-    where = f"{server.url}/records/7262581"
-    published = PublishedFile(where, md5(CONTENT), n_bytes, uncertain, name="amos22.zip")
+    published = PublishedFile(
+        f"{server.url}/records/7262581", md5(CONTENT), N_BYTES + 50, 100, name="amos22.zip"
+    )
     unlabelled = replace(AMOS22.unlabelled, published=UNLABELLED)
     definition = replace(AMOS22, published_zip=published, unlabelled=unlabelled)
     monkeypatch.setattr(home, "find_definition", lambda _: definition)
-
-
-@pytest.fixture
-def approximate(zenodo: Zenodo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The size of the zip is known about, as of the real one."""
-    define(monkeypatch, zenodo, N_BYTES + 50, 100)
+    with server.running():
+        server.publish(**{"amos22.zip": CONTENT, CSV_NAME: CSV})
+        yield server
 
 
 def download(root: Path, listener: Callable[[Event], None] | str = "none", **settings: Any) -> Any:
@@ -155,7 +146,7 @@ def test_both_files_arrive(zenodo: Zenodo, root: Path, plan: Plan, waits: list[f
     assert result.outputs == (root / CSV_NAME, root / "amos22.zip")
     assert (result.exit_code, result.n_samples, result.issues) == (0, 2, ())
     assert result.summary == f"{root}: 2 files complete."
-    assert [asked.path for asked in zenodo.asked] == [file_path(CSV_NAME), ZIP]
+    assert [asked.path for asked in zenodo.asked] == [API, file_path(CSV_NAME), ZIP]
     assert waits == []
 
 
@@ -164,18 +155,17 @@ def test_what_is_there_is_left_alone(zenodo: Zenodo, root: Path) -> None:
     zenodo.asked.clear()
     before = {path: path.stat().st_mtime_ns for path in root.iterdir()}
     result = download(root)
-    assert zenodo.asked == []
+    assert [asked.path for asked in zenodo.asked] == [API]
     assert {path: path.stat().st_mtime_ns for path in root.iterdir()} == before
     assert result.outputs == ()
     assert result.summary == f"{root}: 2 files complete, 2 of them from before."
 
 
 def test_a_mirror_serves_the_files_by_name(zenodo: Zenodo, root: Path) -> None:
-    result = download(root, source=f"{zenodo.url}{MIRROR}/")
+    download(root, source=f"{zenodo.url}{MIRROR}/")
     require_complete(root)
-    assert result.summary == (f"{root}: 2 files complete; no checksum was to be had of {CSV_NAME}.")
     assert [asked.path for asked in zenodo.asked] == [
-        f"{MIRROR}/{CSV_NAME}", f"{MIRROR}/amos22.zip"
+        API, f"{MIRROR}/{CSV_NAME}", f"{MIRROR}/amos22.zip"
     ]  # fmt: skip
 
 
@@ -184,6 +174,15 @@ def test_a_mirror_is_held_against_the_published_checksum(zenodo: Zenodo, root: P
     text = refusal(root, source=zenodo.url + MIRROR)
     assert md5(CONTENT) in text
     assert md5(OTHER) in text
+
+
+def test_a_mirror_will_do_without_zenodo(zenodo: Zenodo, root: Path, waits: list[float]) -> None:
+    zenodo.always(API, Plan(503))
+    result = download(root, source=zenodo.url + MIRROR)
+    require_complete(root)
+    assert result.summary == (f"{root}: 2 files complete; no checksum was to be had of {CSV_NAME}.")
+    assert [asked.path for asked in zenodo.asked].count(API) == 1
+    assert waits == []
 
 
 @pytest.mark.parametrize("source", [
@@ -326,7 +325,7 @@ def test_an_etag_that_stands_for_nothing_exact_is_not_sent(
 
 
 def test_without_a_checksum_only_the_same_file_is_gone_on_with(zenodo: Zenodo, root: Path) -> None:
-    zenodo.tell_no_checksum(CSV_NAME)
+    zenodo.describe([])
     root.mkdir()
     (root / f".{CSV_NAME}.part").write_bytes(b"something else")
     download(root)
@@ -338,7 +337,7 @@ def test_without_a_checksum_only_the_same_file_is_gone_on_with(zenodo: Zenodo, r
 def test_without_a_checksum_only_an_etag_tells_that_a_rest_belongs_to_it(
     zenodo: Zenodo, root: Path, etag: str | None, second: str | None
 ) -> None:
-    zenodo.tell_no_checksum(CSV_NAME)
+    zenodo.describe([])
     zenodo.next(file_path(CSV_NAME), Plan(cut_after=9, etag=etag))
     download(root)
     require_complete(root)
@@ -362,12 +361,11 @@ def test_a_partial_file_of_something_else_is_fetched_anew(
     assert zenodo.ranges(ZIP)[-1] is None
 
 
-@pytest.mark.parametrize("headers", [{"Content-Range": f"bytes */{N_BYTES}"}, {}])
-@pytest.mark.usefixtures("approximate")
 def test_a_partial_file_of_an_approximate_size_is_found_to_be_complete(
-    zenodo: Zenodo, root: Path, headers: dict[str, str]
+    zenodo: Zenodo, root: Path
 ) -> None:
-    zenodo.next(ZIP, Plan(416, headers))
+    zenodo.files[API] = b"no record"
+    zenodo.next(ZIP, Plan(416, {"Content-Range": f"bytes */{N_BYTES}"}))
     leave_partial(root, CONTENT)
     download(root)
     require_complete(root)
@@ -433,7 +431,7 @@ def test_no_network_is_one_sentence_and_exit_1(
     assert line.startswith("amos-dask: http://127.0.0.1:")
     assert "cannot be reached (Connection refused); run the same command again later." in line
     assert not root.exists()
-    assert waits == [1, 2, 4, 8, 15, 30, 60]
+    assert waits == [1, 2, 1, 2, 4, 8, 15, 30, 60]  # for the record, then for the file
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451, 204])
@@ -513,6 +511,7 @@ def test_the_proxy_of_the_environment_is_asked(
     monkeypatch.setenv("http_proxy", zenodo.url.replace("://", f"://{login}"))
     for name in ("amos22.zip", CSV_NAME):
         zenodo.files[f"http://elsewhere.test/{name}"] = zenodo.files[f"{MIRROR}/{name}"]
+    zenodo.files[f"{zenodo.url}{API}"] = zenodo.files[API]
     download(root, source="http://elsewhere.test")
     require_complete(root)
     expected = f"Basic {b64encode(b'some one:secret').decode()}" if login else None
@@ -534,10 +533,10 @@ def test_another_size_than_published_is_refused_at_once(
 
 
 @pytest.mark.parametrize("longer_by", [-50, 50])
-@pytest.mark.usefixtures("approximate")
 def test_a_lie_within_what_is_known_of_the_size_is_found_by_the_checksum(
     zenodo: Zenodo, root: Path, longer_by: int
 ) -> None:
+    zenodo.files[API] = b"no record"
     zenodo.next(ZIP, Plan(longer_by=longer_by))
     if longer_by > 0:  # all that there is has come: that the server ends too early says nothing
         download(root)
@@ -549,10 +548,10 @@ def test_a_lie_within_what_is_known_of_the_size_is_found_by_the_checksum(
 
 @pytest.mark.parametrize("is_exact", [True, False])
 def test_an_end_that_nobody_announced_is_a_cut_when_too_little_came(
-    zenodo: Zenodo, root: Path, is_exact: bool, request: pytest.FixtureRequest
+    zenodo: Zenodo, root: Path, is_exact: bool
 ) -> None:
     if not is_exact:
-        request.getfixturevalue("approximate")
+        zenodo.files[API] = b"no record"
     zenodo.next(ZIP, Plan(says_length=False, cut_after=10_000))
     download(root)
     require_complete(root)
@@ -584,23 +583,16 @@ def test_a_wrong_checksum_is_not_published_and_not_kept(zenodo: Zenodo, root: Pa
     require_complete(root)
 
 
-def test_another_zip_is_refused_before_anything_of_it_is_fetched(
+def test_a_record_of_another_zip_is_refused_before_anything_is_fetched(
     zenodo: Zenodo, root: Path
 ) -> None:
-    leave_partial(root, CONTENT[:10_000])
-    zenodo.always(ZIP, Plan(content=OTHER, etag=f'"md5:{md5(OTHER)}"', knows_ranges=False))
+    zenodo.publish(**{"amos22.zip": OTHER, CSV_NAME: CSV})
     assert "look for a newer version of amos-dask" in refusal(root)
-    assert (root / PARTIAL).read_bytes() == CONTENT[:10_000]
-
-
-def test_a_checksum_that_only_the_server_tells_is_held_against(zenodo: Zenodo, root: Path) -> None:
-    zenodo.files[file_path(CSV_NAME)] = CSV.replace(b"F", b"M")
-    assert f"published is {md5(CSV)}" in refusal(root)
-    assert not root.exists()
+    assert [asked.path for asked in zenodo.asked] == [API]
 
 
 def test_an_empty_file_is_none(zenodo: Zenodo, root: Path) -> None:
-    zenodo.tell_no_checksum(CSV_NAME)
+    zenodo.describe([])
     zenodo.files[file_path(CSV_NAME)] = b""
     assert "nothing in it" in refusal(root)
     assert not root.exists()
@@ -614,25 +606,89 @@ def test_a_log_in_page_does_not_cost_what_has_come(zenodo: Zenodo, root: Path) -
     assert (root / PARTIAL).read_bytes() == CONTENT[:10_000]
 
 
-# ---------------------------------------------------------------- without labels
+# ---------------------------------------------------------------- the record
 
 
-@pytest.mark.parametrize("is_mirror", [False, True])
-def test_unlabelled_scans_come_on_request(zenodo: Zenodo, root: Path, is_mirror: bool) -> None:
-    zenodo.publish(**dict.fromkeys(UNLABELLED, b"unlabelled"))
+@pytest.mark.parametrize("content", [b"{", b"{}", b'{"files": [{"key": "amos22.zip"}]}'])
+def test_without_a_usable_record_what_is_known_of_the_zip_does(
+    zenodo: Zenodo, root: Path, content: bytes
+) -> None:
+    zenodo.files[API] = content
+    result = download(root)
+    require_complete(root)
+    assert CSV_NAME in result.summary
+    zenodo.asked.clear()
+    download(root)  # of an approximate size, only the checksum tells that it is complete
+    assert [asked.path for asked in zenodo.asked] == [API]
+
+
+@pytest.mark.parametrize("entry", [
+    {},
+    {"size": None, "checksum": None},
+    {"size": "5", "checksum": 5},
+    {"size": -5, "checksum": "sha256:00"},
+    {"size": True, "checksum": f"md5:{md5(CSV)}0"},
+])  # fmt: skip
+def test_what_the_record_lacks_is_not_known(
+    zenodo: Zenodo, root: Path, entry: dict[str, Any]
+) -> None:
+    zenodo.describe([{"key": CSV_NAME, **entry}])
+    result = download(root)
+    require_complete(root)
+    assert f"no checksum was to be had of {CSV_NAME}" in result.summary
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"[1]", b"5", b"null", b"[" * 100_000,
+                b'{"files": 5}', b'{"files": [5]}', b'{"files": [{}]}']
+)  # fmt: skip
+def test_a_record_that_is_none_is_said_and_not_needed(
+    zenodo: Zenodo, root: Path, content: bytes
+) -> None:
+    zenodo.files[API] = content
+    events: list[Event] = []
+    download(root, events.append)
+    require_complete(root)
+    (said,) = (e.message for e in events if isinstance(e, Notice) and "understood" in e.message)
+    assert said.endswith("Going by what is known of amos22.zip.")
+
+
+def test_a_record_is_not_read_without_end(
+    zenodo: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "_LARGEST_RECORD", 20)
+    assert CSV_NAME in download(root).summary  # which the record would have told of
+
+
+def test_names_in_the_record_lead_nowhere(zenodo: Zenodo, root: Path) -> None:
+    entries = json.loads(zenodo.files[API])["files"]
+    for name in ("../amos22.zip", "/tmp/amos22.zip", "../unlabeled_data_meta_5000_5399.csv"):
+        entries.append({**entries[0], "key": name})
+    zenodo.describe(entries)
     download(root)
     require_complete(root)
-    result = download(root, unlabelled=True, source=zenodo.url + MIRROR if is_mirror else None)
-    assert names(root) == {"amos22.zip", CSV_NAME, *UNLABELLED}
+    assert names(root.parent) == {root.name}
+    with pytest.raises(AmosDaskError, match="lists no unlabelled scans"):
+        download(root, unlabelled=True)
+
+
+def test_unlabelled_scans_come_on_request(zenodo: Zenodo, root: Path) -> None:
+    files = {"amos22.zip": CONTENT, CSV_NAME: CSV, **dict.fromkeys(UNLABELLED, b"unlabelled")}
+    zenodo.publish(**files)
+    download(root)
+    require_complete(root)
+    result = download(root, unlabelled=True)
+    assert names(root) == set(files)
     assert result.outputs == tuple(root / name for name in UNLABELLED)
-    said = f"; no checksum was to be had of {', '.join(UNLABELLED)}" if is_mirror else ""
-    assert result.summary == f"{root}: 4 files complete, 2 of them from before{said}."
+    assert result.summary == f"{root}: 4 files complete, 2 of them from before."
 
 
-def test_what_zenodo_has_not_is_asked_for_first_and_a_mirror_named(
-    zenodo: Zenodo, root: Path
-) -> None:
-    assert "answers 404 Not Found; --from names a mirror" in refusal(root, unlabelled=True)
+def test_unlabelled_scans_come_from_a_mirror_that_has_them(zenodo: Zenodo, root: Path) -> None:
+    for name in UNLABELLED:
+        zenodo.files[f"{MIRROR}/{name}"] = b"unlabelled"
+    result = download(root, unlabelled=True, source=zenodo.url + MIRROR)
+    assert names(root) == {"amos22.zip", CSV_NAME, *UNLABELLED}
+    assert result.summary.endswith(f"no checksum was to be had of {', '.join(UNLABELLED)}.")
 
 
 # ---------------------------------------------------------------- what is there already
@@ -650,15 +706,12 @@ def test_a_file_of_another_size_is_not_overwritten(
     assert names(root) == {"amos22.zip"}
 
 
-@pytest.mark.usefixtures("approximate")
-def test_of_an_approximate_size_the_checksum_tells(root: Path) -> None:
+def test_of_an_approximate_size_the_checksum_tells(zenodo: Zenodo, root: Path) -> None:
+    zenodo.files[API] = b"no record"
     root.mkdir()
     (root / "amos22.zip").write_bytes(OTHER)
     with pytest.raises(AmosDaskError, match="is not the published file"):
         download(root)
-    (root / "amos22.zip").write_bytes(CONTENT)
-    download(root)
-    require_complete(root)
 
 
 def test_what_is_not_a_file_is_in_the_way(zenodo: Zenodo, root: Path) -> None:
@@ -674,11 +727,17 @@ def test_what_is_not_a_file_is_in_the_way(zenodo: Zenodo, root: Path) -> None:
 
 def test_a_file_in_the_place_of_the_folder(zenodo: Zenodo, root: Path) -> None:
     root.write_text("mine")
-    with pytest.raises(AmosDaskError, match="a file where a folder goes"):
+    with pytest.raises(AmosDaskError, match="is not a folder"):
         download(root)
 
 
-def test_a_file_that_appears_meanwhile_is_not_overwritten(zenodo: Zenodo, root: Path) -> None:
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_that_appears_meanwhile_is_not_overwritten(
+    zenodo: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    if not has_links:
+        monkeypatch.setattr(os, "link", no_links)
+
     def listen(event: Event) -> None:
         if isinstance(event, BytesDone) and event.name == "amos22.zip":
             (root / "amos22.zip").write_text("mine")
@@ -689,12 +748,24 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(zenodo: Zenodo, root: 
     assert (root / PARTIAL).read_bytes() == CONTENT
 
 
+def no_links(source: object, target: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+def test_a_file_system_without_links_will_do(
+    zenodo: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    download(root)
+    require_complete(root)
+
+
 def test_two_downloads_do_not_mix(zenodo: Zenodo, root: Path) -> None:
     leave_partial(root, CONTENT[:10_000])
-    with hold_lock(Layout(root)):
-        assert "in use since" in refusal(root)
+    with (root / PARTIAL).open("rb+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "another process is downloading it" in refusal(root)
     assert (root / PARTIAL).read_bytes() == CONTENT[:10_000]
-    assert zenodo.asked == []
 
 
 def test_a_file_that_the_partial_file_is_another_name_of_is_not_written_to(
@@ -712,16 +783,34 @@ def test_a_file_that_the_partial_file_is_another_name_of_is_not_written_to(
     assert (tmp_path / "mine").read_bytes() == OTHER
 
 
-def test_a_file_system_without_locks_will_do_when_that_is_said(
+@pytest.mark.parametrize("is_renamed", [True, False])
+def test_what_another_process_finished_meanwhile_is_not_written_to(
+    zenodo: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch, is_renamed: bool
+) -> None:
+    def finish_first(file: Any, operation: int) -> None:
+        final = partial_path.with_name(partial_path.name.removeprefix(".").removesuffix(".part"))
+        if is_renamed:
+            partial_path.rename(final)
+        else:
+            partial_path.unlink()
+
+    partial_path = root / f".{CSV_NAME}.part"
+    root.mkdir()
+    partial_path.write_bytes(b"another's")
+    monkeypatch.setattr(fcntl, "flock", finish_first)
+    assert "another process" in refusal(root)
+    assert (root / CSV_NAME).exists() == is_renamed
+    assert not is_renamed or (root / CSV_NAME).read_bytes() == b"another's"
+
+
+def test_a_file_system_without_locks_will_do(
     zenodo: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(file: Any, operation: int) -> None:
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    assert "--no_lock" in refusal(root)
-    assert not root.exists()
-    download(root, no_lock=True)
+    download(root)
     require_complete(root)
 
 
@@ -756,7 +845,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
     free = SimpleNamespace(free=N_BYTES - 10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     assert "make room" in refusal(root)
-    assert zenodo.asked == []
+    assert [asked.path for asked in zenodo.asked] == [API]
     assert not root.exists()
     leave_partial(root, CONTENT[: 10_000 + len(CSV)])  # what has come needs no room
     download(root)
@@ -766,7 +855,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
 def test_a_size_that_only_the_server_tells_is_held_against_the_disk(
     zenodo: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zenodo.tell_no_checksum(CSV_NAME)
+    zenodo.describe([])
     free = iter([10**9, len(CSV) - 1])  # at first, and when the csv's size is known
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=next(free)))
     assert "make room" in refusal(root)
@@ -916,5 +1005,5 @@ def test_the_program_takes_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path
     result = CliRunner().invoke(main, asked)
     assert (result.exit_code, result.stdout) == (0, "")
     expected = {"root_dir": tmp_path, "dataset": None, "tasks": (), "unlabelled": True,
-                "source": "https://a.org/b", "no_lock": False, "progress": "none"}  # fmt: skip
+                "source": "https://a.org/b", "progress": "none"}  # fmt: skip
     assert calls == [(expected,)]

@@ -46,7 +46,6 @@ _NOT_OF_A_PLAN = _HOW | {"statistics", "report", "csv", "parquet"}
     metavar="URL",
     help="A mirror that has the files under their names below this URL.",
 )
-@opt.no_lock
 @opt.progress
 def download(is_list: bool, **arguments: Any) -> int:
     """Download amos22.zip and its csv, or other sets.
