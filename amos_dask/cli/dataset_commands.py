@@ -273,7 +273,7 @@ def monai_datalist(**arguments: Any) -> int:
 
 
 @export_group.command(
-    cls=opt.SeveralValues,
+    cls=opt.SpacingValues,
     epilog="Example: amos-dask export arrays arrays --root_dir data/AMOS22 --orientation RAS "
     "--spacing 1.5 1.5 2.0 --window -160 240 --crop body --format npz",
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial, wraps
+from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 from click import Choice, FloatRange, IntRange, argument, option
@@ -81,22 +81,29 @@ AS_JSON = "amos_dask.as_json"
 flag = partial(option, is_flag=True)
 
 
-class SeveralValues(click.Command):
-    """A command with an option that takes several values, as the tutorial writes ``--subsets``."""
-
-    # What its values look like.
-    _values: ClassVar = {"--subsets": re.compile("[^-].*"), "--spacing": re.compile(r"[\d.]+")}
+class RepeatedValues(click.Command):
+    """A command whose ``--subsets`` takes several values each time, as the tutorial writes it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Make ``--spacing=1,1,2`` of ``--spacing 1 1 2`` before click sees it."""
-        joined, values = list[str](), None
-        for word in args:
-            if values is not None and values.fullmatch(word):
-                joined[-1] += f",{word}" if "=" in joined[-1] else f"={word}"
-            else:
-                joined.append(word)
-                values = self._values.get(word)
+        """Join the values after each ``--subsets`` with commas before click sees them."""
+        joined: list[str] = []
+        for is_option, group in groupby(args, key=lambda word: word.startswith("-")):
+            words = list(group)
+            is_values = not is_option and joined[-1:] == ["--subsets"]
+            joined += [",".join(words)] if is_values else words
         return super().parse_args(ctx, joined)
+
+
+class SpacingValues(click.Command):
+    """A command whose ``--spacing`` takes three sizes, or one word such as ``median``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join three sizes with commas before click sees them."""
+        at = 1 + args.index("--spacing") if "--spacing" in args else len(args)
+        sizes = args[at : at + 3]
+        if sizes and sizes[0][:1].isdigit() and "," not in sizes[0]:
+            args = [*args[:at], ",".join(sizes), *args[at + 3 :]]
+        return super().parse_args(ctx, args)
 
 
 def _spacing(ctx: click.Context, option: click.Parameter, text: str | None) -> Any:

@@ -203,7 +203,7 @@ def make_split(**arguments: Any) -> int:
     "--manifest_file AMOS22/grouped/dataset_manifest.xlsx --split_name split01_standard "
     "--output_index_manifest_dir AMOS22/grouped/splits/split01_standard --subsets train "
     "val --subsets train --subsets val --subsets test",
-    cls=opt.SeveralValues,
+    cls=opt.RepeatedValues,
 )
 @option("--manifest_file", required=True, type=opt.FILE, help="Workbook with the split.")
 @option(
