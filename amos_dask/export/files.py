@@ -193,7 +193,7 @@ class ExportTask(FolderSource):
     modality: str  # of its group's folder, else of its number
     values: Mapping[int, int]  # label of the mask -> value in the export
     has_non_finite_voxels: bool  # NaN or infinite, as far as that is known
-    ours: ExportFolder = ExportFolder(Path(), {})  # what of the export is ours of its files
+    export: ExportFolder | None = None  # what of the export is ours of its files
     images: tuple[Path, ...] = ()  # a file a channel
     label: Path | None = None
     others: tuple[Path, ...] = ()  # files besides: the record of arrays
@@ -203,6 +203,13 @@ class ExportTask(FolderSource):
         """Where files of the export may be."""
         label = () if self.label is None else (self.label,)
         return list(dict.fromkeys((*self.images, *label, *self.others)))
+
+    @property
+    def ours(self) -> ExportFolder:
+        """What of the export is ours, where that is known."""
+        if self.export is None:
+            raise ValueError(f"{self.name}: the export is not known")
+        return self.export
 
     @property
     def case(self) -> str:

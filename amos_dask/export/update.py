@@ -236,7 +236,7 @@ class _Update:
         """
         folder, sign, layout = self._folder, self._form.sign, tasks[0].layout
         where = map(self._form.place, tasks)
-        by_name = {t.name: replace(t, ours=folder.of_files(t.places)) for t in where}
+        by_name = {t.name: replace(t, export=folder.of_files(t.places)) for t in where}
         to_do = list(by_name.values())
         sizes = self._form.sizes(to_do) if folder.link == "copy" else []
         is_copied = self._form.copies
