@@ -207,7 +207,7 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if name.startswith("voxel_ratio"):
         return f"{100 * value:.4g}%"
-    return str(value) if isinstance(value, str) else f"{value:.6g}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -47,7 +47,7 @@ class Compact(Sequence[T]):
         if len(self._last) == _BLOCK:
             self._packed += zlib.compress(pickle.dumps(self._last), _LEVEL)
             self._ends.append(len(self._packed))
-            self._last.clear()
+            self._last = []  # another: who goes through it holds the one before
 
     def __len__(self) -> int:
         """Return the number of items."""

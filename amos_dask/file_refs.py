@@ -116,7 +116,7 @@ def shown(location: str) -> str:
 def file_ref(path: str | Path, shown_as: str) -> FileRef:
     """Return the reference to a local file; size 0 where it cannot be examined."""
     # Python keeps what a Path is made of in a table that never shrinks: there may be a million.
-    location = os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
+    location = str(path) if os.path.isabs(path) else str(Path(path).absolute())  # noqa: PTH117
     try:
         status = os.stat(location)  # noqa: PTH116
         size = status.st_size if stat.S_ISREG(status.st_mode) else 0

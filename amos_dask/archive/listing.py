@@ -101,7 +101,7 @@ def _list_folder(root: Path) -> list[FileRef]:
     if not root.is_dir():
         what = find_annex_link(str(root)) or _find_form(str(root), _A_FILE)
         raise ArchiveError(f"{root}: {what or 'there is no such folder, zip or tar file'}.")
-    found = list[FileRef]()
+    found, root = list[FileRef](), root.absolute()
     for folder, names in _walk_folders(root):
         below = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
         found += [file_ref(f"{folder}/{name}", f"{below}{name}") for name in names]

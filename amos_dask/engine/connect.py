@@ -45,6 +45,8 @@ _NAMES_A_WORKER = 4
 _LOOKS = {
     "distributed.admin.tick.interval": ("20ms", "500ms"),
     "distributed.worker.profile.interval": ("10ms", "100ms"),
+    # And how many of their last messages and steps each remembers, some kilobytes apiece.
+    "distributed.admin.low-level-log-length": (1000, 100),
 }
 # Where `dask_setup` and `dask_teardown` are, which local workers run.
 _PRELOAD = "amos_dask.engine.options"

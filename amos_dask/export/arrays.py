@@ -297,13 +297,15 @@ def _make(
         file = task.layout.shown(task.folder.volume)
         raise LeftOutError(bad_affine(task.sample_id, file, "volume"))
     grid = form.grid(info)
-    channels = [_read_volume(task, info, grid, n) for n in range(len(task.folder.volumes))]
-    mask = None
+    first, mask = _read_volume(task, info, grid, 0), None
     if fitted is not None:
         mask = geometry.turned(grid.turn, with_values(task, fitted.labels))
-    box = find_box(settings.crop, channels[0], task.modality, mask)
+    box = find_box(settings.crop, first, task.modality, mask)
     grid = grid if box is None else grid.cut(box, settings.margin_mm)
-    made = [resample_and_scale(volume, grid, settings) for volume in channels]
+    made = [
+        resample_and_scale(_read_volume(task, info, grid, n) if n else first, grid, settings)
+        for n in range(len(task.folder.volumes))
+    ]
     mask = None if mask is None else resample_mask(mask, grid)
     placing.images, placing.label = task.images, None if mask is None else task.label
     sources, (record,) = _sources(task), task.others

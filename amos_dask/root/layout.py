@@ -101,7 +101,7 @@ class Layout:
 
     def __reduce__(self) -> tuple[type[Layout], tuple[Path, DatasetDefinition]]:
         """Send no paths that were worked out already."""
-        return Layout, (self.root, self.dataset)
+        return type(self), (self.root, self.dataset)
 
     @classmethod
     def of(cls, root: Path) -> Layout:
