@@ -49,7 +49,8 @@ def write_archive(folder: Path, n_scans: int) -> None:
     few, archive = folder / "few" / "amos22", folder / "amos22"
     n_planted = max(8, min(_N_PLANTED, n_scans // 30))
     amos_dask.write_archive(few.parent, n_ct=n_planted, n_mri=0, size="tiny")
-    amos_dask.run(folder / "models", few, progress="none")
+    one = amos_dask.ClusterOptions(workers=1, dashboard_port=0)
+    amos_dask.run(folder / "models", few, cluster=one, progress="none")
     pairs = [
         [few / file.file_path for file in model.headers.files]
         for _, model in _models(folder / "models")

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from machines.namespaces import Hosts, why_not
+from mini import QUIET
 from required import missing
-from roots import assert_same, contents
+from roots import BARE, assert_same, contents
 
 import amos_dask
 
@@ -41,11 +42,11 @@ def test_a_worker_is_cut_off_in_the_middle_of_a_run(
     hosts: Hosts, tmp_path: Path, cluster_address: str, record_property: Any
 ) -> None:
     archive = amos_dask.write_archive(tmp_path, n_ct=20, n_mri=10, form="zip").path
-    amos_dask.run(tmp_path / "local", archive, cluster=cluster_address, progress="none")
+    amos_dask.run(tmp_path / "local", archive, cluster=cluster_address, **QUIET)
     start_cluster(hosts, tmp_path)
     address = f"tcp://{hosts.address('main')}:{_PORT}"
     command = ["run", tmp_path / "R", "--archive", archive, "--cluster", address, "--json"]
-    words = [sys.executable, "-m", "amos_dask", *map(str, command)]
+    words = [sys.executable, "-m", "amos_dask", *map(str, command), *BARE]
     program = hosts.start("main", *words, output=subprocess.PIPE, **_WATCHFUL)
     told = events(program)
     wait_for_samples(told, 4)
