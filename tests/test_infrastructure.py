@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,16 +48,29 @@ def scheduler() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     with subprocess.Popen(
         [sys.executable, "-m", "dask", *words], stderr=subprocess.DEVNULL
     ) as process:
-        yield process, f"tcp://127.0.0.1:{port}"
-        process.kill()
+        try:
+            wait_for(port)  # which is long where much else runs: longer than clients are patient
+            yield process, f"tcp://127.0.0.1:{port}"
+        finally:
+            process.kill()
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    end = time.monotonic() + 120
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert time.monotonic() < end, "the scheduler does not answer"
+            time.sleep(0.05)
+        else:
+            return
 
 
 def start_worker(address: str, folder: Path, nanny: str = "--no-nanny") -> subprocess.Popen[bytes]:
