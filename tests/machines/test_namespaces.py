@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 from machines.namespaces import Hosts, why_not
-from mini import QUIET
 from required import missing
-from roots import BARE, assert_same, contents
+from roots import assert_same, contents
 
 import amos_dask
 
@@ -42,11 +41,11 @@ def test_a_worker_is_cut_off_in_the_middle_of_a_run(
     hosts: Hosts, tmp_path: Path, cluster_address: str, record_property: Any
 ) -> None:
     archive = amos_dask.write_archive(tmp_path, n_ct=20, n_mri=10, form="zip").path
-    amos_dask.run(tmp_path / "local", archive, cluster=cluster_address, **QUIET)
+    amos_dask.run(tmp_path / "local", archive, cluster=cluster_address, progress="none")
     start_cluster(hosts, tmp_path)
     address = f"tcp://{hosts.address('main')}:{_PORT}"
     command = ["run", tmp_path / "R", "--archive", archive, "--cluster", address, "--json"]
-    words = [sys.executable, "-m", "amos_dask", *map(str, command), *BARE]
+    words = [sys.executable, "-m", "amos_dask", *map(str, command)]
     program = hosts.start("main", *words, output=subprocess.PIPE, **_WATCHFUL)
     told = events(program)
     wait_for_samples(told, 4)

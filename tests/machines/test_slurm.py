@@ -20,9 +20,8 @@ import psutil
 import pytest
 import yaml
 from machines.mini_slurm import MiniSlurm, why_not
-from mini import QUIET
 from required import missing
-from roots import BARE, assert_same, contents
+from roots import assert_same, contents
 
 import amos_dask
 
@@ -58,7 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Pla
     """The demo's archive, larger so that something can happen meanwhile."""
     folder = tmp_path_factory.mktemp("archive")
     archive = amos_dask.write_archive(folder, n_ct=20, n_mri=10, form="zip").path
-    amos_dask.run(folder / "local", archive, cluster=cluster_address, **QUIET)
+    amos_dask.run(folder / "local", archive, cluster=cluster_address, progress="none")
     return Place(archive, contents(folder / "local"))
 
 
@@ -73,7 +72,7 @@ class Program:
             "DASK_AMOS_DASK__BATCH__LOG_DIRECTORY": str(slurm.folder / "logs"),
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "amos_dask", *map(str, command), *options, *BARE],
+            [sys.executable, "-m", "amos_dask", *map(str, command), *options],
             env=os.environ | slurm.environment | configuration,
             stdout=subprocess.PIPE,
             text=True,
@@ -97,6 +96,13 @@ class Program:
             for _ in self.events():
                 pass
         return self.process.returncode
+
+
+def test_a_run_on_slurm_is_a_local_run(slurm: MiniSlurm, place: Place, tmp_path: Path) -> None:
+    program = Program(slurm, place, tmp_path / "R", "--walltime", "00:20:00")
+    assert program.finish() == 0
+    assert_same(place.expected, contents(tmp_path / "R"))
+    wait_until_empty(slurm)
 
 
 def test_a_cancelled_job_is_replaced_and_nothing_is_lost(
@@ -152,7 +158,7 @@ def test_the_batch_script_runs_the_client_as_a_job(
         "DASK_AMOS_DASK__BATCH__LOG_DIRECTORY": str(slurm.folder / "logs"),
     }
     done = subprocess.run(
-        [*script, str(tmp_path / "R"), str(place.archive), *options, *BARE],
+        [*script, str(tmp_path / "R"), str(place.archive), *options],
         env=os.environ | slurm.environment | environment,
         cwd=tmp_path,
         check=False,

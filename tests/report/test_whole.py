@@ -1,4 +1,4 @@
-"""Forty phantom scans from the archive to the browser and back: looking, rejecting, running."""
+"""Sixty phantom scans from the archive to the browser and back: looking, rejecting, running."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ AREA = 100.0  # of denoising, seen on small slices
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    folder = tmp_path_factory.mktemp("forty")
-    return write_archive(folder, n_ct=24, n_mri=12, seed=3, defects=True)
+    folder = tmp_path_factory.mktemp("sixty")
+    return write_archive(folder, n_ct=36, n_mri=20, seed=3, defects=True)
 
 
 @pytest.fixture(scope="module")
 def root(archive: Archive, tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
-    """Return the finished ROOT_DIR of 40 scans, four of them damaged."""
+    """Return the finished ROOT_DIR of 60 scans, four of them damaged."""
     root = tmp_path_factory.mktemp("whole") / "AMOS22"
     run(root, archive, cluster_address)
-    assert len(archive.samples) == 40
+    assert len(archive.samples) == 60
     return root
 
 
@@ -60,7 +60,7 @@ def test_every_planted_defect_is_seen(browser: Browser, root: Path, archive: Arc
     assert all(name in failed for name, _ in errors(root))
     assert all(one.sample_id in failed for one in archive.samples if one.defect)
     changed = [one["id"] for one in data["content"]["samples"] if one["changed_voxels"]]
-    assert len(changed) > 20  # than are shown at first
+    assert len(changed) > 25
     browser.press(*["j"] * len(changed))  # the list grows as one goes down
     assert sorted(cards(browser)) == sorted(changed)
     for name in changed:
