@@ -20,7 +20,7 @@ Box = tuple[tuple[int, int], ...]  # first and last voxel along each axis, both 
 _ORDERS = {"linear": 1, "cubic": 3}
 # A step so close to 1 moves no voxel of a grid by more than this share of one: it is 1.
 _SAME_VOXEL_WITHIN = 1e-4
-# A voxel that lies so close to half its size beyond the scan's last centre is left out.
+# Of a voxel: so close to half of one beyond the scan's last centre is half, whatever the last bits.
 _TIE_WITHIN = 1e-6
 # In Hounsfield units, what separates a body from the air around it.
 _BODY_ABOVE_HU = -500.0
@@ -74,8 +74,8 @@ def plan_grid(
     Returns
     -------
     Grid
-        Its first voxel is the scan's; its last one is the closest to the scan's last, of two that
-        are as close the one inside.
+        Its first voxel is the scan's; its last one is the closest to the scan's last, and of two
+        that are as close the one that makes their number even, as in MONAI's ``Spacing``.
     """
     target = affine if orientation is None else geometry.pointing_to(orientation)
     turn, turned = geometry.closest_turn(target, affine, tuple(shape))
@@ -84,7 +84,10 @@ def plan_grid(
     if spacing_mm is not None:
         step = np.asarray(spacing_mm) / geometry.voxel_sizes_mm(turned)
         step[np.abs(step - 1) * n_voxels <= _SAME_VOXEL_WITHIN] = 1
-    nx, ny, nz = (int(n) for n in np.ceil((n_voxels - 1) / step + 0.5 - _TIE_WITHIN))
+    n_after = (n_voxels - 1) / step + 1
+    halves = np.round(2 * n_after) / 2
+    is_tie = np.abs(n_after - halves) <= _TIE_WITHIN
+    nx, ny, nz = (int(n) for n in np.round(np.where(is_tie, halves, n_after)))  # half to even
     scaled = turned * np.append(step, 1)
     return Grid(turn, tuple(step.tolist()), (0, 0, 0), (nx, ny, nz), scaled)
 
