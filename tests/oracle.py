@@ -344,6 +344,10 @@ def denoise(
     unknown = set(np.unique(mask).tolist()) - set(labels)
     if unknown:
         raise ValueError(f"the label map lacks {sorted(unknown)}: such a mask is never denoised")
+    how = (tuple(spacing_mm[:2]), area_threshold_mm2, tuple(kernel_size), filter_halfedge)
+    asked = (mask.shape, mask.tobytes(), *how, tuple(labels))
+    if asked in _DENOISED:
+        return _DENOISED[asked].copy()
     result = np.zeros(mask.shape, dtype=np.uint8)
     if mask.size == 0:
         return result
@@ -351,7 +355,12 @@ def denoise(
         result[:, :, z] = denoise_slice(
             mask[:, :, z], spacing_mm[:2], area_threshold_mm2, kernel_size, filter_halfedge, labels
         )
+    _DENOISED[asked] = result.copy()
     return result
+
+
+# What was asked before, by the same files of another archive.
+_DENOISED: dict[tuple[object, ...], Mask] = {}
 
 
 def undo_labels(before: Mask, after: Mask, labels: Iterable[int]) -> Mask:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,6 +95,11 @@ class OtherArchive:
 
 def plant_scan(modality: str, position: int, seed: int) -> Scan:
     """Return an abdomen with specks; those at three positions after another differ in size."""
+    return deepcopy(_plant_scan(modality, position, seed))
+
+
+@cache
+def _plant_scan(modality: str, position: int, seed: int) -> Scan:
     n = position % len(_SHAPES)
     scan = make_scan(modality, _SHAPES[n], _SPACINGS_MM[n], seed * 1000 + position)
     plant_specks(scan.mask, scan.spacing_mm, np.random.default_rng([seed, position]), times=19)
