@@ -25,6 +25,7 @@ from openpyxl import load_workbook
 from amos_dask.cli import main
 from amos_dask.datasets import AMOS22
 from amos_dask.params import Params
+from amos_dask.phantom import write_archive
 from amos_dask.records import Sample
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Staging
@@ -127,9 +128,35 @@ def archive_task(
 
 
 def put_back(kept: Path, place: Path) -> Path:
-    """Have a folder hold what another holds, whatever it held."""
-    shutil.rmtree(place, ignore_errors=True)
-    return Path(shutil.copytree(kept, place))
+    """Have a folder hold what another holds, whatever it held; files that are the same stay."""
+    for path in list(place.iterdir()) if place.is_dir() else []:
+        other = kept / path.name
+        if path.is_symlink() or not other.exists() or path.is_dir() != other.is_dir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    place.mkdir(parents=True, exist_ok=True)
+    for path in kept.iterdir():
+        if path.is_dir():
+            put_back(path, place / path.name)
+        elif not _is_same_file(path, place / path.name):
+            shutil.copy2(path, place)
+    return place
+
+
+def _is_same_file(first: Path, second: Path) -> bool:
+    if not second.exists():
+        return False
+    a, b = first.stat(), second.stat()
+    return (a.st_mtime_ns, a.st_size, a.st_mode) == (b.st_mtime_ns, b.st_size, b.st_mode)
+
+
+def ct_archive(folder: Path, n: int, seed: int = 7) -> Path:
+    """Write a tiny archive of CT scans; its csv has no rows of others, for these take time."""
+    made = write_archive(folder, n_ct=n, n_mri=0, size="tiny", seed=seed)
+    numbers = {str(int(sample.seq)) for sample in made.samples}
+    header, *rows = made.metadata_path.read_text(encoding="utf-8").splitlines(keepends=True)
+    own = [row for row in rows if row.partition(",")[0] in numbers]
+    made.metadata_path.write_text("".join([header, *own]), encoding="utf-8")
+    return made.path
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

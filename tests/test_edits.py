@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +18,41 @@ from roots import (
     besides_replaced,
     change_sex,
     contents,
+    ct_archive,
     issues,
     program,
+    put_back,
     table,
     voxels,
 )
 
-import amos_dask
 from amos_dask.phantom import METADATA_NAME
 
 NAME = "amos_0001"
+N_SCANS = 16  # of which ten have a mask, one for each way to save it
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an archive that no test changes."""
-    folder = tmp_path_factory.mktemp("source")
-    return amos_dask.write_archive(folder, n_ct=3, n_mri=1, size="tiny", seed=1).path
+    """Return an archive that no test changes: 1, 4 and, without a mask, 500."""
+    return ct_archive(tmp_path_factory.mktemp("source"), 3, seed=1)
 
 
 @pytest.fixture(scope="module")
 def made(source: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
     """Return a finished ROOT_DIR that no test changes."""
-    root = tmp_path_factory.mktemp("made") / "AMOS22"
-    program("run", root, "--archive", source, "--cluster", cluster_address, "--quiet", *BARE)
-    return root
+    folder = tmp_path_factory.mktemp("made")
+    work, kept = folder / "work", folder / "kept"
+    shutil.copytree(source, work / "archive")
+    Place(work, cluster_address).run()
+    return Path(shutil.copytree(work, kept)) / "AMOS22"
 
 
 class Place:
     """A ROOT_DIR and its archive, which a test may change."""
 
-    def __init__(self, folder: Path, source: Path, made: Path, cluster: str) -> None:
-        self.archive = shutil.copytree(source, folder / "archive")
-        self.root = shutil.copytree(made, folder / "AMOS22")
+    def __init__(self, folder: Path, cluster: str) -> None:
+        self.archive, self.root = folder / "archive", folder / "AMOS22"
         self._cluster = cluster
 
     def run(self, *words: str | Path, exit_code: int = 0) -> str:
@@ -73,8 +76,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, source: Path, made: Path, cluster_address: str) -> Place:
-    return Place(tmp_path, source, made, cluster_address)
+def place(made: Path, cluster_address: str) -> Place:
+    return Place(put_back(made.parent, made.parent.with_name("work")), cluster_address)
 
 
 def correct(path: Path) -> np.ndarray[Any, Any]:
@@ -156,30 +159,67 @@ WAYS = {
 }
 
 
+@dataclass(frozen=True)
+class Edit:
+    """A mask that was saved in one way, and what two runs made of it."""
+
+    folder: Path
+    name: str
+    expected: np.ndarray[Any, Any]
+    saved: bytes
+    after: list[np.ndarray[Any, Any]] = field(default_factory=list)
+    codes: list[set[str]] = field(default_factory=list)
+
+    def file(self, end: str) -> Path:
+        return self.folder / f"{self.name}_{end}"
+
+
+@pytest.fixture(scope="module")
+def edited(
+    tmp_path_factory: pytest.TempPathFactory, cluster_address: str
+) -> tuple[Path, dict[str, Edit]]:
+    """Return a ROOT_DIR of which a mask was saved in each way; it was run twice since."""
+    folder = tmp_path_factory.mktemp("edited")
+    root, archive = folder / "AMOS22", ct_archive(folder, N_SCANS, seed=1)
+    words = ("run", root, "--archive", archive, "--cluster", cluster_address, "--quiet", *BARE)
+    program(*words)
+    edits = {}
+    masks = sorted((root / "grouped").rglob("amos_*_mask.nii.gz"))
+    for way, mask in zip(WAYS, masks, strict=True):
+        expected = correct(mask)
+        WAYS[way](mask)
+        edits[way] = Edit(mask.parent, mask.name[:9], expected, mask.read_bytes())
+    for more in ((), ("--force", "--region_area_thresh", "300")):
+        program(*words, *more)
+        for edit in edits.values():
+            edit.after.append(voxels(edit.file("mask.nii.gz")))
+            found = {i["code"] for i in issues(root) if i["sample"] == edit.name}
+            edit.codes.append(found)
+    program("verify", root, "--cluster", cluster_address)
+    return root, edits
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_an_edited_mask_outlives_runs_and_everything_follows_it(place: Place, way: str) -> None:
-    mask = place.file("mask.nii.gz")
-    expected = correct(mask)
-    WAYS[way](mask)
-    saved = mask.read_bytes()
-    for words in ((), ("--force", "--region_area_thresh", "300")):
-        place.run(*words)
-        np.testing.assert_array_equal(voxels(mask), expected, strict=True)
-        assert "edited_mask" in place.codes()
-        if way == "rounded" and not words:
-            assert "labels_rounded" in place.codes()
-    volume = nib.load(place.file("volume.nii.gz"))
+def test_an_edited_mask_outlives_runs_and_everything_follows_it(
+    edited: tuple[Path, dict[str, Edit]], way: str
+) -> None:
+    root, edit = edited[0], edited[1][way]
+    mask, expected = edit.file("mask.nii.gz"), edit.expected
+    for found, codes in zip(edit.after, edit.codes, strict=True):
+        np.testing.assert_array_equal(found, expected, strict=True)
+        assert "edited_mask" in codes
+    assert ("labels_rounded" in edit.codes[0]) == (way == "rounded")
+    volume = nib.load(edit.file("volume.nii.gz"))
     for form in (nib.load(mask).get_sform(), nib.load(mask).get_qform()):
         np.testing.assert_allclose(form, volume.affine, atol=1e-4)
     assert nib.load(mask).header.get_xyzt_units()[0] == "mm"
     for label, name in ((1, "01_spleen"), (2, "02_right_kidney"), (6, "06_liver")):
-        np.testing.assert_array_equal(voxels(place.file(f"mask_{name}.nii.gz")), expected == label)
-    row = table(place.root / "grouped" / "dataset_manifest.xlsx")[NAME]
+        np.testing.assert_array_equal(voxels(edit.file(f"mask_{name}.nii.gz")), expected == label)
+    row = table(root / "grouped" / "dataset_manifest.xlsx")[edit.name]
     assert row["valid_labels"] == ",".join(map(str, np.unique(expected)))
     assert row["mask_01_spleen_existence"] == 0
-    kept = [p.read_bytes() for p in (place.root / "replaced").rglob("*") if p.is_file()]
-    assert kept == ([] if mask.read_bytes() == saved else [saved])
-    place.verify()
+    kept = [p.read_bytes() for p in (root / "replaced").rglob(f"{edit.name}_*") if p.is_file()]
+    assert kept == ([] if mask.read_bytes() == edit.saved else [edit.saved])
 
 
 def test_regions_are_those_of_the_edited_mask(place: Place) -> None:
@@ -252,9 +292,24 @@ def save_no_labels(path: Path) -> None:
     nib.save(nib.Nifti1Image(correct(path) * np.float32(0.3), nib.load(path).affine), path)
 
 
-@pytest.mark.parametrize("alter", [spoil, save_elsewhere, save_smaller, save_no_labels])
-def test_what_is_no_edited_mask_is_made_anew_and_kept_aside(
-    place: Place, alter: Callable[[Path], None]
+def save_with_a_negative_label(path: Path) -> None:
+    labels = correct(path).astype(np.int16)
+    labels[0, 0, 0] = -1
+    nib.save(nib.Nifti1Image(labels, nib.load(path).affine), path)
+
+
+@pytest.mark.parametrize(
+    ("alter", "why"),
+    [
+        (spoil, ""),
+        (save_elsewhere, "shape or affine"),
+        (save_smaller, "shape or affine"),
+        (save_no_labels, ""),
+        (save_with_a_negative_label, "-1"),
+    ],
+)
+def test_what_is_no_edited_mask_is_made_anew_and_kept_aside_and_why_is_said(
+    place: Place, alter: Callable[[Path], None], why: str
 ) -> None:
     before = contents(place.root)
     mask = place.file("mask.nii.gz")
@@ -266,6 +321,8 @@ def test_what_is_no_edited_mask_is_made_anew_and_kept_aside(
     assert kept.read_bytes() == saved
     (told,) = (issue for issue in issues(place.root) if issue["code"] == "replaced")
     assert told["file"].endswith(mask.name)
+    assert why in told["message"]
+    assert ("could not be taken as edited" in told["message"]) or not why
 
 
 def test_an_edited_binary_mask_is_kept_aside_and_the_message_says_what_to_edit(
@@ -295,35 +352,6 @@ def test_an_edited_mask_moves_with_its_sample(place: Place) -> None:
     np.testing.assert_array_equal(voxels(moved), expected)
     assert [path.name for path in mask.parent.iterdir()] == ["notes.txt"]
     assert "edited_mask" in place.codes()
-
-
-def save_cropped(path: Path) -> None:
-    nib.save(nib.Nifti1Image(correct(path)[:-1], nib.load(path).affine), path)
-
-
-def save_with_a_negative_label(path: Path) -> None:
-    labels = correct(path).astype(np.int16)
-    labels[0, 0, 0] = -1
-    nib.save(nib.Nifti1Image(labels, nib.load(path).affine), path)
-
-
-@pytest.mark.parametrize(
-    ("save", "why"), [(save_cropped, "shape or affine"), (save_with_a_negative_label, "-1")]
-)
-def test_why_an_edit_was_not_taken_is_said(
-    place: Place, save: Callable[[Path], None], why: str
-) -> None:
-    mask = place.file("mask.nii.gz")
-    before = mask.read_bytes()
-    save(mask)
-    saved = mask.read_bytes()
-    place.run()
-    assert mask.read_bytes() == before
-    (told,) = (issue for issue in issues(place.root) if issue["code"] == "replaced")
-    assert "could not be taken as edited" in told["message"]
-    assert why in told["message"]
-    (kept,) = (place.root / "replaced").rglob(mask.name)
-    assert kept.read_bytes() == saved
 
 
 def test_an_edited_mask_stays_when_the_archives_mask_changes(place: Place) -> None:

@@ -17,7 +17,17 @@ from distributed import Client
 from mini import QUIET
 from numpy.typing import NDArray
 from openpyxl import load_workbook
-from roots import assert_same, contents, errors, issues, program, sample_dir, snapshot, voxels
+from roots import (
+    assert_same,
+    contents,
+    errors,
+    issues,
+    program,
+    put_back,
+    sample_dir,
+    snapshot,
+    voxels,
+)
 
 import amos_dask
 from amos_dask import RunResult
@@ -138,22 +148,22 @@ def made(
 
 
 @pytest.fixture
-def empty(archive: Path, tmp_path: Path, client: Client) -> Place:
-    return Place(tmp_path, archive, client)
-
-
-@pytest.fixture
-def place(made: dict[str, Path], empty: Place) -> Place:
+def place(made: dict[str, Path], archive: Path, client: Client) -> Place:
     """Return a place after a run without exclusions."""
-    shutil.copytree(made["plain"], empty.root)
-    return empty
+    return put_back_place(made["plain"], archive, client)
 
 
 @pytest.fixture
-def excluded(made: dict[str, Path], empty: Place) -> Place:
+def excluded(made: dict[str, Path], archive: Path, client: Client) -> Place:
     """Return a place after a run with exclusions."""
-    shutil.copytree(made["excluded"], empty.root)
-    return empty
+    return put_back_place(made["excluded"], archive, client)
+
+
+def put_back_place(made: Path, archive: Path, client: Client) -> Place:
+    place = Place(made.parent / "work", archive, client)
+    shutil.rmtree(place.folder / "elsewhere", ignore_errors=True)
+    put_back(made, place.root)
+    return place
 
 
 def images(root: Path) -> dict[str, bytes]:

@@ -13,30 +13,29 @@ from threading import Thread
 
 import nibabel as nib
 import pytest
-from roots import BARE, change_sex, issues, program, sample_dir, snapshot, table, voxels
+from roots import BARE, change_sex, issues, program, put_back, sample_dir, snapshot, table, voxels
 
 import amos_dask
 from amos_dask.phantom import METADATA_NAME
 
 DENOISE = ("--region_area_thresh", "100")
-GO_ON = "12 samples complete before"
+GO_ON = "4 samples complete before"
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an archive that no test changes, with its csv inside."""
     folder = tmp_path_factory.mktemp("source")
-    return amos_dask.write_archive(folder, n_ct=8, n_mri=4, size="tiny", seed=7).path
+    return amos_dask.write_archive(folder, n_ct=2, n_mri=2, size="tiny", seed=7).path
 
 
 @pytest.fixture(scope="module")
 def made(source: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
-    """Return a folder with an archive and ROOT_DIR, after a run, that no test changes."""
-    folder = tmp_path_factory.mktemp("made")
-    shutil.copytree(source, folder / "amos22")
-    words = ("--archive", folder / "amos22", *DENOISE, "--cluster", cluster_address, "--quiet")
-    program("run", folder / "AMOS22", *words, *BARE)
-    return folder
+    """Return a copy of an archive and ROOT_DIR after a run, which was in a folder beside it."""
+    work = tmp_path_factory.mktemp("made") / "work"
+    shutil.copytree(source, work / "amos22")
+    Place(work, cluster_address).run("--archive", work / "amos22", *DENOISE, "--quiet")
+    return Path(shutil.copytree(work, work.with_name("kept")))
 
 
 class Place:
@@ -67,19 +66,16 @@ class Place:
 
 
 @pytest.fixture
-def place(made: Path, tmp_path: Path, cluster_address: str) -> Place:
+def place(made: Path, cluster_address: str) -> Place:
     """Return a place after a good run; the archive remembered is the one in it."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    path = tmp_path / "AMOS22" / ".amos-dask" / "remembered.json"
-    told = json.loads(path.read_text(encoding="utf-8"))
-    assert told["archive"] == str(made / "amos22")
-    path.write_text(json.dumps({**told, "archive": str(tmp_path / "amos22")}), encoding="utf-8")
-    return Place(tmp_path, cluster_address)
+    place = Place(put_back(made, made.with_name("work")), cluster_address)
+    assert place.remembered()["archive"] == str(place.archive)
+    return place
 
 
 def other_archive(folder: Path, seed: int = 8) -> Path:
     """Return an archive with the names of the first and other scans."""
-    return amos_dask.write_archive(folder, n_ct=8, n_mri=4, size="tiny", seed=seed).path
+    return amos_dask.write_archive(folder, n_ct=2, n_mri=2, size="tiny", seed=seed).path
 
 
 def pack(archive: Path, zip_file: Path, n_left_out: int = 0) -> Path:
@@ -139,7 +135,7 @@ def test_another_archive_is_refused_and_nothing_written(place: Place) -> None:
 def test_another_archive_is_gone_on_with_when_asked_for(place: Place) -> None:
     other = other_archive(place.folder / "other")
     said = place.run("--archive", other, "--switch_archive")
-    assert f"archive {place.archive} -> {other}: 12 samples are made anew" in said
+    assert f"archive {place.archive} -> {other}: 4 samples are made anew" in said
     assert GO_ON in place.run()
 
 

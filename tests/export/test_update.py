@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from roots import contents, program, sample_dir, snapshot, truncate, voxels
+from roots import contents, ct_archive, program, sample_dir, snapshot, truncate, voxels
 
 import amos_dask
 from amos_dask import AmosDaskError, CommandResult, Selection
@@ -32,7 +32,7 @@ NAME = "Dataset623_AMOS22CT"
 def made(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
     """Return a ROOT_DIR of a training, a validation and a test scan that no test changes."""
     folder = tmp_path_factory.mktemp("made")
-    archive = amos_dask.write_archive(folder, n_ct=3, n_mri=0, size="tiny", seed=1).path
+    archive = ct_archive(folder, 3, seed=1)
     options: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
     amos_dask.run(folder / "AMOS22", archive, report=False, statistics=False, **options)
     return folder / "AMOS22"
@@ -242,7 +242,7 @@ OPTIONS = st.sampled_from(
 
 
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     planted=st.dictionaries(st.tuples(FOLDERS, NAMES), st.binary(max_size=9), max_size=6),

@@ -28,7 +28,7 @@ AREA = 100.0  # of denoising, seen on small slices
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """Return an archive with every quirk and four damaged samples."""
-    return write_archive(tmp_path_factory.mktemp("archive"), n_ct=8, n_mri=6, seed=5, defects=True)
+    return write_archive(tmp_path_factory.mktemp("archive"), n_ct=7, n_mri=3, seed=5, defects=True)
 
 
 @pytest.fixture(scope="module")
@@ -232,10 +232,11 @@ def test_a_run_without_report_leaves_that_of_before(
 
 
 def test_a_run_without_statistics_tells_no_volumes(
-    archive: Archive, tmp_path: Path, cluster_address: str
+    unseen: Path, archive: Archive, tmp_path: Path, cluster_address: str
 ) -> None:
-    run(tmp_path / "R", archive, cluster_address, statistics=False)
-    content = told(tmp_path / "R")["content"]
+    root = Path(shutil.copytree(unseen, tmp_path / "R"))
+    run(root, archive, cluster_address, statistics=False)
+    content = told(root)["content"]
     assert {sample["volumes_cm3"] is None for sample in content["samples"]} == {True}
     assert content["intensities"] == content["outliers"] == []
 
@@ -275,7 +276,7 @@ def test_notes_that_were_saved_are_on_the_next_page(
     copy = tmp_path / "AMOS22"
     shutil.copytree(root, copy)
     exclude = tmp_path / "denoise_exclude.csv"
-    for note in ("a note", "another"):
+    for note in ("a note", "another"):  # of which the second replaces the first
         line = f'# review: amos_0004,seen,12,"{note}"'
         exclude.write_text(f"sample,label\n{line}\n", encoding="utf-8")
         run(copy, archive, cluster_address, exclude=exclude)
