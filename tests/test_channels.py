@@ -53,7 +53,9 @@ def root(
     return folder / "R"
 
 
-def run(root: Path, archive: Path, dataset: str | Path, cluster: str) -> amos_dask.RunResult:
+def run(
+    root: Path, archive: Path, dataset: str | Path, cluster: str, **how: Any
+) -> amos_dask.RunResult:
     result = amos_dask.run(
         root,
         archive,
@@ -61,6 +63,7 @@ def run(root: Path, archive: Path, dataset: str | Path, cluster: str) -> amos_da
         region_area_thresh=AREA,
         cluster=cluster,
         progress="none",
+        **how,
     )
     assert result.exit_code == 0, result.issues
     return result
@@ -171,7 +174,7 @@ def test_another_channel_to_look_at_gives_other_pictures(
 def test_without_denoising_there_are_no_changes_to_look_at(
     archive: OtherArchive, cluster_address: str, tmp_path: Path
 ) -> None:
-    run(tmp_path / "R", archive.path, "brats", cluster_address)
+    run(tmp_path / "R", archive.path, "brats", cluster_address, statistics=False)
     content = told(tmp_path / "R")["content"]
     assert content["not_denoised"] == [1, 2, 3, 4]
     assert content["exclusions"] == []
@@ -179,8 +182,8 @@ def test_without_denoising_there_are_no_changes_to_look_at(
 
 
 def test_pairs_of_labels_that_share_most_are_told(tmp_path: Path, cluster_address: str) -> None:
-    archive = write_totalsegmentator(tmp_path, n_scans=2)
-    run(tmp_path / "R", archive.path, "totalsegmentator", cluster_address)
+    archive = write_totalsegmentator(tmp_path, n_scans=2, shape=(24, 20, 14))
+    run(tmp_path / "R", archive.path, "totalsegmentator", cluster_address, statistics=False)
     overlaps = told(tmp_path / "R")["content"]["overlaps"]
     expected: dict[tuple[int, int], list[int]] = {}
     for sample in archive.samples:
@@ -363,7 +366,7 @@ def test_a_duplicate_is_told_by_the_first_channel(
     for name in val.more_images:  # on the grid of the first
         affine = nib.load(path / train.image).affine
         nib.save(nib.Nifti1Image(np.ones(shape, np.int16), affine), path / name)
-    run(tmp_path / "R", path, "brats", cluster_address)
+    run(tmp_path / "R", path, "brats", cluster_address, statistics=False, report=False)
     result = amos_dask.leaks(tmp_path / "R", cluster=cluster_address, progress="none")
     (found,) = result.issues
     assert (found.code, found.sample) == ("duplicate_scan", train.sample_id)

@@ -30,8 +30,7 @@ from amos_dask.datasets import find_definition
 
 Write = Callable[[Path], OtherArchive]
 SEVERAL: dict[str, tuple[Write, str, tuple[str, ...]]] = {
-    "brats 2021": (partial(write_brats, year=2021), "brats", ("t1n", "t1c", "t2w", "t2f")),
-    "brats 2023": (partial(write_brats, year=2023), "brats", ("t1n", "t1c", "t2w", "t2f")),
+    "brats": (write_brats, "brats", ("t1n", "t1c", "t2w", "t2f")),
     "brain": (
         partial(write_decathlon, task="brain"),
         "decathlon",
@@ -87,11 +86,11 @@ def test_channels_come_first_or_one_by_one(
         ds.image(i, lazy=True).compute()
 
 
-@pytest.mark.parametrize("channel", ["T1", "", 4, -1])
-def test_a_channel_that_is_not_there_is_named(channel: str | int, tmp_path: Path) -> None:
+def test_a_channel_that_is_not_there_is_named(tmp_path: Path) -> None:
     ds = AMOS(write_brats(tmp_path).path, dataset="brats")
-    with pytest.raises(AmosDaskError, match=f"no channel {channel!r}; there are t1n, t1c, t2w"):
-        ds.image(ds.ids[0], channel=channel)
+    for channel in ("T1", "", 4, -1):
+        with pytest.raises(AmosDaskError, match=f"no channel {channel!r}; there are t1n, t1c, t2w"):
+            ds.image(ds.ids[0], channel=channel)
 
 
 def test_the_only_channel(tmp_path: Path) -> None:

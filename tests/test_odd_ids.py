@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from mini import QUIET
 from phantoms.planting import nifti_gz, plant_scan, relabel, write_file
 from roots import assert_same, contents, issues, snapshot, table, voxels
 
@@ -53,7 +54,7 @@ def run(folder: Path, cluster: str, **options: object) -> amos_dask.RunResult:
         dataset=folder / "odd.yaml",
         region_area_thresh=100.0,
         cluster=cluster,
-        progress="none",
+        **QUIET,
         **options,  # type: ignore[arg-type]
     )
     assert result.exit_code == 0, result.issues

@@ -21,9 +21,11 @@ from roots import (
     BARE,
     assert_same,
     contents,
+    ct_archive,
     errors,
     issues,
     program,
+    put_back,
     report_data,
     snapshot,
     table,
@@ -292,6 +294,7 @@ def test_the_same_dataset_may_be_named_again_another_may_not(
     assert snapshot(finished.root / "descriptor") == before
 
 
+@pytest.mark.parametrize("finished", ["ct-org"], indirect=True)
 def test_the_single_commands_give_what_run_gives(
     finished: Finished, client: Client, cluster_address: str, tmp_path: Path
 ) -> None:
@@ -331,10 +334,8 @@ def test_splitting_prostate_and_uterus_is_refused(finished: Finished) -> None:
 
 
 @pytest.fixture
-def copied(finished: Finished, tmp_path: Path) -> Path:
-    root = tmp_path / "root"
-    shutil.copytree(finished.root, root)
-    return root
+def copied(finished: Finished) -> Path:
+    return put_back(finished.root, finished.root.with_name("copied"))
 
 
 def test_what_was_denoised_otherwise_is_complete_for_a_run_that_asks_the_same(
@@ -460,11 +461,9 @@ def test_half_labels_and_several_channels_are_issues_of_their_samples(
 ) -> None:
     ct_org = write_ct_org(tmp_path, defects=True)
     heart = write_decathlon(tmp_path, "heart", defects=True)
-    amos_dask.run(tmp_path / "a", ct_org.path, dataset="ct-org", cluster=client, progress="none")
+    amos_dask.run(tmp_path / "a", ct_org.path, dataset="ct-org", cluster=client, **QUIET)
     assert errors(tmp_path / "a") == {("ctorg_0139", "bad_mask_values")}
-    done = amos_dask.run(
-        tmp_path / "b", heart.path, dataset="decathlon", cluster=client, progress="none"
-    )
+    done = amos_dask.run(tmp_path / "b", heart.path, dataset="decathlon", cluster=client, **QUIET)
     assert done.exit_code == amos_dask.ExitCode.SAMPLES_FAILED
     assert errors(tmp_path / "b") == {("la_0003", "unreadable_volume")}
     messages = [i["message"] for i in issues(tmp_path / "b") if i["severity"] == "error"]
@@ -531,12 +530,15 @@ def test_a_metadata_csv_of_ones_own_tells_of_the_patients(client: Client, tmp_pa
     assert {i["code"] for i in issues(root)} >= {"metadata_row_missing", "unknown_scanner"}
 
 
-def test_a_zip_of_a_task_is_read_in_place(client: Client, tmp_path: Path) -> None:
-    archive = write_decathlon(tmp_path)
-    zipped = shutil.make_archive(str(tmp_path / "Task09"), "zip", tmp_path, archive.path.name)
-    for place, root in ((zipped, "a"), (archive.path, "b")):
-        amos_dask.run(tmp_path / root, place, dataset="decathlon", cluster=client, **QUIET)
-    assert_same(contents(tmp_path / "a", "grouped"), contents(tmp_path / "b", "grouped"))
+@pytest.mark.parametrize("finished", ["decathlon"], indirect=True)
+def test_a_zip_of_a_task_is_read_in_place(
+    finished: Finished, client: Client, tmp_path: Path
+) -> None:
+    task = finished.archive.path
+    zipped = shutil.make_archive(str(tmp_path / "Task09"), "zip", task.parent, task.name)
+    how: dict[str, Any] = {"dataset": "decathlon", "cluster": client, **QUIET, **DENOISE}
+    amos_dask.run(tmp_path / "root", zipped, **how)
+    assert_same(contents(tmp_path / "root", "grouped"), contents(finished.root, "grouped"))
 
 
 def test_a_kept_definition_that_is_damaged_is_said(tmp_path: Path) -> None:
@@ -559,12 +561,12 @@ def test_nothing_of_amos22_is_a_file_of_another_dataset(tmp_path: Path) -> None:
     assert not (tmp_path / "root" / "descriptor").exists()
 
 
-def test_a_root_dir_of_amos22_is_none_of_another_dataset(
-    processed_root: Path, tmp_path: Path
-) -> None:
-    assert not (processed_root / "descriptor" / "dataset.yaml").exists()
+def test_a_root_dir_of_amos22_is_none_of_another_dataset(client: Client, tmp_path: Path) -> None:
+    root = tmp_path / "AMOS22"
+    amos_dask.run(root, ct_archive(tmp_path, 1), cluster=client, **QUIET)
+    assert not (root / "descriptor" / "dataset.yaml").exists()
     with pytest.raises(DatasetError, match="holds AMOS22, and CT-ORG was asked for"):
-        amos_dask.plan_run(processed_root, write_ct_org(tmp_path).path, dataset="ct-org")
+        amos_dask.plan_run(root, write_ct_org(tmp_path).path, dataset="ct-org")
 
 
 @pytest.mark.integration  # as in tests/datasets/test_phantoms.py

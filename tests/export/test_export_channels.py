@@ -83,13 +83,9 @@ def brain(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Mad
     return make(archive, "decathlon", ("FLAIR", "T1w", "t1gd", "T2w"), cluster_address)
 
 
-@pytest.fixture(params=["brats", "brats 2021", "brain"])
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    if request.param != "brats 2021":
-        return request.getfixturevalue(request.param)
-    archive = write_brats(tmp_path_factory.mktemp("brats"))
-    cluster = request.getfixturevalue("cluster_address")
-    return make(archive, "brats", ("t1n", "t1c", "t2w", "t2f"), cluster)
+@pytest.fixture(params=["brats", "brain"])
+def made(request: pytest.FixtureRequest) -> Made:
+    return request.getfixturevalue(request.param)
 
 
 def read(path: Path) -> Any:
