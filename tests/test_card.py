@@ -112,7 +112,7 @@ def test_statistics_and_card_stay_together(made: Path, cluster_address: str, los
     assert "| milt |" in card.read_text(encoding="utf-8")
     assert (made / lost).exists()
     card.write_text("edited\n")
-    found = amos_dask.verify(made, progress="none").issues
+    found = amos_dask.verify(made, cluster=cluster_address, progress="none").issues
     assert "dataset_card.md" in {issue.file for issue in found}
 
 

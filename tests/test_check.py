@@ -92,9 +92,9 @@ def test_good_workers_are_no_problem() -> None:
 # ---------------------------------------------------------------- workers
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lone_cluster() -> Iterator[LocalCluster]:
-    """A cluster of one worker, for tests that add others."""
+    """A cluster of one worker, for tests that add others and take them away again."""
     with LocalCluster(
         n_workers=1,
         threads_per_worker=1,
@@ -123,17 +123,16 @@ def test_a_worker_without_amos_dask_is_named(lone_cluster: LocalCluster, tmp_pat
 
 
 def test_a_worker_with_another_python_is_not_asked(
-    lone_cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Client(lone_cluster, set_as_default=False) as client:
-        truth = client.get_versions()
-        for found in truth["workers"].values():
-            found["packages"]["python"] = "3.9.1.final.0"
-        monkeypatch.setattr(client, "get_versions", lambda packages: truth)
-        (view,) = look_at_workers(client, ("/nowhere",), ())
-    assert view.versions[0] == ("python", "3.9")
-    assert view.unseen == ()
-    assert "has python 3.9, this machine 3." in " ".join(find_problems([view]))
+    truth = client.get_versions()
+    for found in truth["workers"].values():
+        found["packages"]["python"] = "3.9.1.final.0"
+    monkeypatch.setattr(client, "get_versions", lambda packages: truth)
+    views = look_at_workers(client, ("/nowhere",), ())
+    assert [view.versions[0] for view in views] == [("python", "3.9")] * 2
+    assert [view.unseen for view in views] == [()] * 2
+    assert "has python 3.9, this machine 3." in " ".join(find_problems(views))
 
 
 def test_a_worker_says_what_it_sees(tmp_path: Path) -> None:
@@ -164,7 +163,7 @@ def test_a_folder_of_the_same_name_elsewhere_is_not_the_same(
     ("user", "umask", "is_fine"), [(10001, 0o022, False), (10001, 0, True), (0, 0o022, True)]
 )
 def test_who_cannot_write_to_the_others_folders_is_told_before_work(
-    lone_cluster: LocalCluster,
+    client: Client,
     monkeypatch: pytest.MonkeyPatch,
     user: int,
     umask: int,
@@ -186,10 +185,7 @@ def test_who_cannot_write_to_the_others_folders_is_told_before_work(
     monkeypatch.setattr(engine_check, "_look", look_as_another)
     before = os.umask(umask)
     try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            Client(lone_cluster, set_as_default=False) as client,
-        ):
+        with tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(0o777)  # unlike pytest's, one that others may enter
             problems = find_problems(look_at_workers(client, (), (folder,)))
             assert list(Path(folder).iterdir()) == []
@@ -213,14 +209,13 @@ def test_a_cluster_without_workers_is_given_up() -> None:
 
 
 def test_a_worker_that_cannot_answer_is_named(
-    lone_cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def look(*arguments: Any) -> None:
         raise MemoryError("no room")
 
     monkeypatch.setattr(engine_check, "_look", look)
-    with Client(lone_cluster, set_as_default=False) as client:
-        views = look_at_workers(client, (), ())
+    views = look_at_workers(client, (), ())
     (problem,) = find_problems(views)
     assert "cannot be used: " in problem
 
@@ -230,8 +225,8 @@ def test_the_workers_asked_for_are_waited_for(lone_cluster: LocalCluster) -> Non
         start = time.monotonic()
         assert len(look_at_workers(client, (), (), n_workers=3, seconds_for_others=0.5)) == 1
         assert time.monotonic() - start >= 0.5
-        lone_cluster.scale(3)
-        assert len(look_at_workers(client, (), (), n_workers=3)) == 3
+        lone_cluster.scale(2)
+        assert len(look_at_workers(client, (), (), n_workers=2)) == 2
 
 
 def test_workers_that_have_not_started_are_counted(
@@ -331,7 +326,8 @@ def test_the_archive_in_root_is_looked_at(
     cluster_address: str, root: Path, form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     root.mkdir()
-    made = amos_dask.write_archive(tmp_path, form="zip" if form == "amos22.zip" else "folder").path
+    how = "zip" if form == "amos22.zip" else "folder"
+    made = amos_dask.write_archive(tmp_path, n_ct=1, n_mri=0, size="tiny", form=how).path
     shutil.move(made, root / form)
     free_disk(monkeypatch, 1)
     (problem,) = check(root, cluster_address)

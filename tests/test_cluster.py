@@ -88,15 +88,6 @@ def test_workers_leave_signals_to_the_client_also_after_a_restart(local: Client)
     assert list(local.run(signals_of_a_worker).values()) == [True, True]
 
 
-def test_workers_that_are_started_later_are_as_the_first() -> None:
-    with connect(ClusterOptions(workers=1, dashboard_port=0)) as client:
-        client.cluster.scale(2)  # as for one that has died for good
-        client.wait_for_workers(2, timeout=30)
-        environments = client.run(environment_of_a_worker).values()
-        assert [found.get("OMP_NUM_THREADS") for found in environments] == ["1", "1"]
-        assert list(client.run(signals_of_a_worker).values()) == [True, True]
-
-
 def pids_of(client: Client) -> list[int]:
     """Return the processes of workers that answer."""
     found = client.run(os.getpid, on_error="ignore")
@@ -108,7 +99,8 @@ def test_the_client_does_not_become_the_default_of_the_process(local: Client) ->
         distributed.default_client()
 
 
-def test_a_dashboard_port_in_use_is_passed_over_and_nothing_stays_behind() -> None:
+def test_workers_that_are_started_later_are_as_the_first_and_nothing_stays_behind() -> None:
+    """Also where the port for the dashboard is in use, which is passed over."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -116,6 +108,11 @@ def test_a_dashboard_port_in_use_is_passed_over_and_nothing_stays_behind() -> No
         with connect(ClusterOptions(workers=1, dashboard_port=port)) as client:
             assert client.dashboard_link.startswith("http://127.0.0.1:")
             assert port_of(client.dashboard_link) not in (0, port)
+            client.cluster.scale(2)  # as for one that has died for good
+            client.wait_for_workers(2, timeout=30)
+            environments = client.run(environment_of_a_worker).values()
+            assert [found.get("OMP_NUM_THREADS") for found in environments] == ["1", "1"]
+            assert list(client.run(signals_of_a_worker).values()) == [True, True]
             address = client.scheduler.address
             pids = list(client.run(os.getpid).values())
     assert not any(psutil.pid_exists(pid) for pid in pids)

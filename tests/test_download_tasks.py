@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,12 @@ class Publisher(ScriptedServer):
     """A server with the tars of some tasks, and a definition that names it."""
 
     folder: Path
-    sets: dict[str, OtherArchive] = field(default_factory=dict)
+    sets: dict[str, OtherArchive]
 
     def __post_init__(self) -> None:
         super().__init__()
-
-    def publish(self, *tasks: str) -> None:
-        for task in tasks:
-            made = self.sets[task] = write_decathlon(self.folder / "made", task)
-            where, name = made.path.parent, made.path.name
-            tar = shutil.make_archive(str(self.folder / name), "tar", where, name)
-            self.files[f"/{name}.tar"] = Path(tar).read_bytes()
+        for made in self.sets.values():
+            self.files[f"/{made.path.name}.tar"] = Path(f"{made.path}.tar").read_bytes()
 
     @property
     def definition(self) -> Path:
@@ -56,13 +51,25 @@ class Publisher(ScriptedServer):
         return amos_dask.download(root, **how)
 
 
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, OtherArchive]:
+    """Return two tasks, each with its tar beside it, that no test changes."""
+    folder = tmp_path_factory.mktemp("made")
+    sets = {task: write_decathlon(folder, task) for task in ("spleen", "hippocampus")}
+    for made in sets.values():
+        shutil.make_archive(str(made.path), "tar", made.path.parent, made.path.name)
+    return sets
+
+
 @pytest.fixture
-def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
+def publisher(
+    sets: dict[str, OtherArchive], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Publisher]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(transfer, "sleep", lambda _: None)
-    server = Publisher(tmp_path / "publisher")
+    server = Publisher(tmp_path / "publisher", sets)
+    server.folder.mkdir()
     with server.running():
-        server.publish("spleen", "hippocampus")
         yield server
 
 
@@ -186,9 +193,12 @@ def test_another_file_of_its_name_is_not_taken_for_it(publisher: Publisher, tmp_
     assert theirs.read_bytes() == b"mine"
 
 
-def test_a_download_is_verified_by_its_checksum(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_download_is_verified_by_its_checksum(
+    publisher: Publisher, tmp_path: Path, cluster_address: str
+) -> None:
     publisher.download(tmp_path, "spleen")
-    how = ("--dataset", publisher.definition, "--md5", "--quiet", "--workers", "1")
+    how = ("--dataset", publisher.definition, "--md5", "--quiet")
+    how += ("--cluster", cluster_address)
     program("verify", tmp_path / "Task09_Spleen.tar", *how)
     other = tmp_path / "Task04_Hippocampus.tar"
     shutil.copyfile(tmp_path / "Task09_Spleen.tar", other)

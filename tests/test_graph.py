@@ -21,7 +21,7 @@ from amos_dask.engine.graph import run_tasks
 from amos_dask.errors import AmosDaskError, LabelMapError
 
 PATIENCE = 20.0  # seconds; reached only by a test that fails
-ALLOWED_DEATHS = 2
+ALLOWED_DEATHS = 1
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def fragile_client(fragile: LocalCluster) -> Iterator[Client]:
 # ---------------------------------------------------------------- outcomes
 
 
-@pytest.mark.parametrize("n_items", [0, 1, 40])
+@pytest.mark.parametrize("n_items", [0, 1, 20])
 def test_every_item_has_exactly_one_outcome(client: Client, tmp_path: Path, n_items: int) -> None:
     items = scripted(tmp_path, *[("ok",)] * n_items)
     outcomes = by_name(run_tasks(client, "sample", follow_script, items, ignore))
@@ -152,7 +152,7 @@ def test_outcomes_do_not_depend_on_the_order_of_the_items(client: Client, tmp_pa
     for name, step in (("forward", 1), ("backward", -1)):
         folder = tmp_path / name
         folder.mkdir()
-        items = scripted(folder, *[("ok",), ("raise",), ("slow",)] * 3)[::step]
+        items = scripted(folder, *[("ok",), ("raise",), ("slow",)])[::step]
         outcomes = by_name(run_tasks(client, "sample", follow_script, items, ignore))
         found.append({n: (o.value, o.failure) for n, o in outcomes.items()})
     assert found[0] == found[1]
@@ -317,11 +317,11 @@ def test_only_a_window_of_tasks_is_with_the_scheduler(
     counter = LargestNumberOfTasks(scheduler)
     scheduler.add_plugin(counter)
     try:
-        items = scripted(tmp_path, *[("ok",)] * 300)
+        items = scripted(tmp_path, *[("ok",)] * 200)
         outcomes = by_name(run_tasks(fragile_client, "sample", follow_script, items, ignore))
     finally:
         scheduler.remove_plugin(counter.name)
-    assert len(outcomes) == len(counter.submitted) == 300
+    assert len(outcomes) == len(counter.submitted) == 200
     assert 2 <= counter.largest <= 128
 
 

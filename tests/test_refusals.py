@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from roots import program
+from roots import ct_archive, program
 
 import amos_dask
 from amos_dask import AmosDaskError, Selection
@@ -37,11 +37,9 @@ def test_an_export_without_root_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_script_without_a_main_guard_gets_the_hint_first(
-    phantom: Archive, tmp_path: Path
-) -> None:
+def test_a_script_without_a_main_guard_gets_the_hint_first(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    where = f"{str(tmp_path / 'R')!r}, {str(phantom.path)!r}"
+    where = f"{str(tmp_path / 'R')!r}, {str(ct_archive(tmp_path, 1))!r}"
     how = "progress='none', cluster=amos_dask.ClusterOptions(workers=1, dashboard_port=0)"
     script.write_text(f"import amos_dask\namos_dask.run({where}, {how})\n")
     done = subprocess.run(

@@ -6,9 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from roots import program, snapshot
+from roots import BARE, ct_archive, program, snapshot
 
-import amos_dask
 from amos_dask.archive.recognise import EXPORT_MARK, require_outside_archives
 from amos_dask.datasets import find_definition
 from amos_dask.errors import AmosDaskError
@@ -76,8 +75,9 @@ def test_links_are_seen_through(tmp_path: Path) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
     """Return a folder with an archive and the ROOT_DIR made of it."""
     folder = tmp_path_factory.mktemp("made")
-    archive = amos_dask.write_archive(folder, n_ct=2, n_mri=0, size="tiny", seed=1).path
-    program("run", folder / "AMOS22", "--archive", archive, "--cluster", cluster_address, "--quiet")
+    archive = ct_archive(folder, 1)
+    words = ("--archive", archive, "--cluster", cluster_address, "--quiet", *BARE)
+    program("run", folder / "AMOS22", *words)
     shutil.copytree(archive, folder / "other")
     return folder
 
