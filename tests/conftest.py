@@ -109,6 +109,14 @@ def processed_root(
 
 
 @pytest.fixture
+def changed_root(processed_root: Path) -> Path:
+    """Return a copy of it that a test may change."""
+    from roots import put_back
+
+    return put_back(processed_root, processed_root.parent / "changed" / "AMOS22")
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Return a ROOT_DIR to be."""
     return tmp_path / "AMOS22"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -63,38 +65,62 @@ def in_steps(root: Path, archive: Path, dataset: Any, client: Client, prefix: st
         amos_dask.index_manifests(manifest, place / "splits/split01_standard", subsets=standard)
 
 
+@dataclass(frozen=True)
+class Made:
+    """A dataset after a run."""
+
+    archive: OtherArchive
+    dataset: Any
+    root: Path
+
+
+@pytest.fixture(scope="module")
+def made(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """Return what makes a dataset; what it made no test changes."""
+
+    def make(name: str) -> Made:
+        folder = tmp_path_factory.mktemp("made")
+        archive, root = WRITE[name](folder), folder / "run"
+        dataset = of_nine_labels(folder) if name == "totalsegmentator" else name
+        amos_dask.run(root, archive.path, dataset=dataset, cluster=client, **QUIET, **DENOISE)
+        return Made(archive, dataset, root)
+
+    return cache(make)
+
+
 @pytest.mark.parametrize(
     "name", ["brats", pytest.param("nnunet", marks=pytest.mark.integration), "totalsegmentator"]
 )
-def test_the_single_commands_give_what_run_gives(name: str, client: Client, tmp_path: Path) -> None:
-    archive = WRITE[name](tmp_path).path
-    dataset = of_nine_labels(tmp_path) if name == "totalsegmentator" else name
-    run, steps = tmp_path / "run", tmp_path / "steps"
-    amos_dask.run(run, archive, dataset=dataset, cluster=client, **QUIET, **DENOISE)
-    (group,) = (path.name for path in (run / "grouped").iterdir() if path.name.isupper())
-    in_steps(steps, archive, dataset, client, group)
-    expected = contents(run)
+def test_the_single_commands_give_what_run_gives(
+    name: str, made: Callable[[str], Made], client: Client, tmp_path: Path
+) -> None:
+    run, steps = made(name), tmp_path / "steps"
+    (group,) = (path.name for path in (run.root / "grouped").iterdir() if path.name.isupper())
+    in_steps(steps, run.archive.path, run.dataset, client, group)
+    expected = contents(run.root)
     # What labels share is found where they are merged from the archive, and kept by `run`.
     expected.pop("descriptor/overlaps.xlsx", None)
     assert_same(contents(steps), expected)
 
 
-def test_denoising_leaves_the_definition_s_labels_alone(client: Client, tmp_path: Path) -> None:
-    archive, root = write_brats(tmp_path), tmp_path / "root"
-    amos_dask.run(root, archive.path, dataset="brats", cluster=client, **QUIET)
+def test_denoising_leaves_the_definition_s_labels_alone(
+    made: Callable[[str], Made], client: Client, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(made("brats").root, tmp_path / "root"))
     before = contents(root, "grouped")
     done = amos_dask.denoise(root / "grouped", root / "grouped", cluster=client, progress="none")
     assert done.exit_code == amos_dask.ExitCode.DONE
     assert_same(before, contents(root, "grouped"))
 
 
-def test_restore_gives_merged_labels_back(client: Client, tmp_path: Path) -> None:
-    archive, root = WRITE["totalsegmentator"](tmp_path), tmp_path / "root"
-    dataset = of_nine_labels(tmp_path)
-    amos_dask.run(root, archive.path, dataset=dataset, cluster=client, **QUIET, **DENOISE)
+def test_restore_gives_merged_labels_back(
+    made: Callable[[str], Made], client: Client, tmp_path: Path
+) -> None:
+    total = made("totalsegmentator")
+    root = Path(shutil.copytree(total.root, tmp_path / "root"))
     before = contents(root)
     amos_dask.restore(root / "grouped", cluster=client, progress="none")
-    for sample in archive.samples:
+    for sample in total.archive.samples:
         (mask_of,) = root.glob(f"grouped/*/*/*/*/{sample.sample_id}_mask.nii.gz")
         np.testing.assert_array_equal(voxels(mask_of), sample.labels)
     amos_dask.denoise(

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from distributed import Client
-from roots import assert_same, contents, program, voxels
+from roots import assert_same, contents, program, put_back, voxels
 
 import amos_dask
 from amos_dask.datasets import AMOS22
@@ -153,11 +153,8 @@ def test_the_json_file_tells_the_same(root: Path) -> None:
     assert told["intensities"] == sheet(root, "Intensities")
 
 
-def test_counted_again_from_the_files_it_is_the_same(
-    root: Path, tmp_path: Path, cluster_address: str
-) -> None:
-    copy = tmp_path / "R"
-    shutil.copytree(root, copy)
+def test_counted_again_from_the_files_it_is_the_same(root: Path, cluster_address: str) -> None:
+    copy = put_back(root, root.parent / "changed" / "R")
     damaged, missing = sorted((copy / ".amos-dask" / "restore").iterdir())[:2]
     damaged.write_bytes(b"no counts")
     missing.unlink()
@@ -171,11 +168,8 @@ def test_counted_again_from_the_files_it_is_the_same(
     assert kept[0] == kept[1]
 
 
-def test_counts_of_another_volume_are_not_taken(
-    root: Path, tmp_path: Path, cluster_address: str
-) -> None:
-    copy = tmp_path / "R"
-    shutil.copytree(root, copy)
+def test_counts_of_another_volume_are_not_taken(root: Path, cluster_address: str) -> None:
+    copy = put_back(root, root.parent / "changed" / "R")
     row, volume, mask = next(masked_samples(copy))
     path = copy / "grouped" / row["volume"]
     nib.save(nib.Nifti1Image(volume + np.float32(5000), nib.load(path).affine), path)
@@ -242,10 +236,9 @@ def test_groups_that_overlap_share_what_is_read(
 
 
 def test_what_cannot_be_read_any_more_is_not_left_out(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = tmp_path / "R"
-    shutil.copytree(root, copy)
+    copy = put_back(root, root.parent / "changed" / "R")
     monkeypatch.setattr(pools, "_MOST_ROWS", 1)
     pool = read_pool(labelled_sources(copy))
     next(Layout(copy).restore.iterdir()).write_bytes(b"no counts")
@@ -253,9 +246,8 @@ def test_what_cannot_be_read_any_more_is_not_left_out(
         describe_pool(pool)
 
 
-def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "R"
-    shutil.copytree(root, copy)
+def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path) -> None:
+    copy = put_back(root, root.parent / "changed" / "R")
     layout, row = Layout.of(copy), next(masked_samples(copy))[0]
     folder = Layout(copy).sample_folder((copy / "grouped" / row["mask"]).parent, row["ID"])
     source = FolderSource(folder, layout, AMOS22.label_map)
@@ -272,12 +264,11 @@ def test_a_task_counts_what_was_not_counted_and_keeps_it(root: Path, tmp_path: P
 
 
 def test_of_many_samples_tasks_read_what_is_kept(
-    root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+    root: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("engine.session", "conclude"):
         monkeypatch.setattr(f"amos_dask.{module}.FEW", 1)
-    copy, events = tmp_path / "R", list[Event]()
-    shutil.copytree(root, copy)
+    copy, events = put_back(root, root.parent / "changed" / "R"), list[Event]()
     for path in (copy / "descriptor").glob("statistics.*"):
         path.unlink()
     amos_dask.make_report(copy, cluster=cluster_address, progress=events.append)
@@ -292,12 +283,11 @@ def test_of_many_samples_tasks_read_what_is_kept(
 
 
 def test_workers_write_the_workbooks_of_many_samples(
-    root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+    root: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("engine.session", "conclude"):
         monkeypatch.setattr(f"amos_dask.{module}.FEW", 1)
-    copy, events = tmp_path / "R", list[Event]()
-    shutil.copytree(root, copy)
+    copy, events = put_back(root, root.parent / "changed" / "R"), list[Event]()
     for path in copy.rglob("*.xlsx"):
         path.unlink()
     with Client(cluster_address) as client:
@@ -309,7 +299,7 @@ def test_workers_write_the_workbooks_of_many_samples(
 
 
 def test_workbooks_are_written_although_all_workers_have_gone(
-    root: Path, tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+    root: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run_tasks(client: Any, work: str, *more: Any) -> Iterator[Any]:
         if work in ("known", "tables"):
@@ -320,8 +310,7 @@ def test_workbooks_are_written_although_all_workers_have_gone(
     monkeypatch.setattr(graph, "run_tasks", run_tasks)
     for module in ("engine.session", "conclude"):
         monkeypatch.setattr(f"amos_dask.{module}.FEW", 1)
-    copy = tmp_path / "R"
-    shutil.copytree(root, copy)
+    copy = put_back(root, root.parent / "changed" / "R")
     for path in copy.rglob("*.xlsx"):
         path.unlink()
     with Client(cluster_address) as client:
@@ -329,20 +318,16 @@ def test_workbooks_are_written_although_all_workers_have_gone(
     assert_same(contents(root), contents(copy))
 
 
-def test_of_few_samples_what_is_kept_is_read_without_a_cluster(root: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "R"
-    shutil.copytree(root, copy)
+def test_of_few_samples_what_is_kept_is_read_without_a_cluster(root: Path) -> None:
+    copy = put_back(root, root.parent / "changed" / "R")
     for path in (copy / "descriptor").glob("statistics.*"):
         path.unlink()
     amos_dask.make_report(copy, cluster=object(), progress="none")
     assert_same(contents(root, "descriptor"), contents(copy, "descriptor"))
 
 
-def test_without_statistics_those_of_before_stay(
-    root: Path, tmp_path: Path, cluster_address: str
-) -> None:
-    copy = tmp_path / "R"
-    shutil.copytree(root, copy)
+def test_without_statistics_those_of_before_stay(root: Path, cluster_address: str) -> None:
+    copy = put_back(root, root.parent / "changed" / "R")
     archive = root.parent / "amos22"
     amos_dask.run(
         copy,

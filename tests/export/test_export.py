@@ -56,12 +56,6 @@ def monai(cluster_address: str) -> Export:
     return export
 
 
-@pytest.fixture
-def own_root(processed_root: Path, tmp_path: Path) -> Path:
-    """Return a copy of the ROOT_DIR that a test may change."""
-    return Path(shutil.copytree(processed_root, tmp_path / "AMOS22", symlinks=True))
-
-
 def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -235,14 +229,14 @@ def test_the_same_again_changes_nothing(
 
 
 def test_other_wishes_replace_the_earlier_export(
-    own_root: Path, nnunet: Export, tmp_path: Path
+    changed_root: Path, nnunet: Export, tmp_path: Path
 ) -> None:
-    before = contents(own_root)
-    nnunet(own_root, tmp_path / "raw")
-    nnunet(own_root, tmp_path / "raw", merge_prostate_uterus=True)
-    nnunet(own_root, tmp_path / "other", merge_prostate_uterus=True)
+    before = contents(changed_root)
+    nnunet(changed_root, tmp_path / "raw")
+    nnunet(changed_root, tmp_path / "raw", merge_prostate_uterus=True)
+    nnunet(changed_root, tmp_path / "other", merge_prostate_uterus=True)
     assert snapshot(tmp_path / "raw") == snapshot(tmp_path / "other")
-    assert contents(own_root) == before  # no mask was changed through its link
+    assert contents(changed_root) == before  # no mask was changed through its link
 
 
 def test_fewer_samples_leave_no_others_behind(
@@ -300,11 +294,11 @@ def test_without_a_cluster_an_earlier_export_stays(
 
 
 def test_verify_finds_nothing_wrong_after_exports(
-    own_root: Path, nnunet: Export, monai: Export, cluster_address: str
+    changed_root: Path, nnunet: Export, monai: Export, cluster_address: str
 ) -> None:
-    nnunet(own_root, own_root / "nnUNet_raw", merge_prostate_uterus=True)
-    monai(own_root, own_root / "monai.json", merge_prostate_uterus=True)
-    assert verify(own_root, cluster=cluster_address, progress="none").issues == ()
+    nnunet(changed_root, changed_root / "nnUNet_raw", merge_prostate_uterus=True)
+    monai(changed_root, changed_root / "monai.json", merge_prostate_uterus=True)
+    assert verify(changed_root, cluster=cluster_address, progress="none").issues == ()
 
 
 # ---------------------------------------------------------------- MONAI
@@ -384,17 +378,17 @@ def test_a_file_or_folder_of_others_is_left_alone(
 
 
 def test_samples_that_cannot_be_used_are_left_out_and_named(
-    own_root: Path, nnunet: Export, tmp_path: Path
+    changed_root: Path, nnunet: Export, tmp_path: Path
 ) -> None:
-    truncate(mask_of(own_root, "amos_0001"))
-    volume_of(own_root, "amos_0004").write_bytes(b"no gzip")
-    mask_of(own_root, "amos_0009").unlink()
-    shutil.copy(mask_of(own_root, "amos_0507"), mask_of(own_root, "amos_0222"))
-    layout = Layout(own_root)
+    truncate(mask_of(changed_root, "amos_0001"))
+    volume_of(changed_root, "amos_0004").write_bytes(b"no gzip")
+    mask_of(changed_root, "amos_0009").unlink()
+    shutil.copy(mask_of(changed_root, "amos_0507"), mask_of(changed_root, "amos_0222"))
+    layout = Layout(changed_root)
     log = IssueLog(layout.issue_log)
     log.replace(Step.CONFIRM_PAIRS, [make_issue("non_finite_voxels", "NaN", sample="amos_0600")])
     log.save()
-    result = nnunet(own_root, tmp_path)
+    result = nnunet(changed_root, tmp_path)
     assert {(i.sample, i.code, i.severity) for i in result.issues if i.sample} == {
         ("amos_0001", "unreadable_mask", "error"),
         ("amos_0004", "unreadable_volume", "error"),
@@ -412,24 +406,26 @@ def test_samples_that_cannot_be_used_are_left_out_and_named(
     assert read(dataset / "dataset.json")["numTraining"] == 3
 
 
-def test_labels_that_the_map_lacks(own_root: Path, nnunet: Export, tmp_path: Path) -> None:
-    label_map = own_root / "descriptor" / "label_map.yaml"
+def test_labels_that_the_map_lacks(changed_root: Path, nnunet: Export, tmp_path: Path) -> None:
+    label_map = changed_root / "descriptor" / "label_map.yaml"
     lines = label_map.read_text().splitlines()
     label_map.write_text("\n".join(line for line in lines if not line.startswith("6:")))
-    result = nnunet(own_root, tmp_path)
+    result = nnunet(changed_root, tmp_path)
     assert {issue.code for issue in result.issues} == {"unknown_label"}
     assert len(result.issues) == 8
     assert result.exit_code == ExitCode.SAMPLES_FAILED
 
 
-def test_gaps_in_the_label_map_are_closed(own_root: Path, nnunet: Export, tmp_path: Path) -> None:
-    label_map = own_root / "descriptor" / "label_map.yaml"
+def test_gaps_in_the_label_map_are_closed(
+    changed_root: Path, nnunet: Export, tmp_path: Path
+) -> None:
+    label_map = changed_root / "descriptor" / "label_map.yaml"
     label_map.write_text(label_map.read_text() + "40: tumour\n")
-    mask = mask_of(own_root, "amos_0001")
+    mask = mask_of(changed_root, "amos_0001")
     changed = voxels(mask).copy(order="F")
     changed[:2, :2, :2] = 40
     write_mask(mask, header(mask), changed)
-    nnunet(own_root, tmp_path)
+    nnunet(changed_root, tmp_path)
     dataset = tmp_path / "Dataset622_AMOS22"
     described = read(dataset / "dataset.json")
     assert described["labels"]["tumour"] == 17
@@ -448,40 +444,40 @@ def test_nothing_to_train_on(processed_root: Path, nnunet: Export, tmp_path: Pat
 
 @pytest.mark.parametrize(("export", "output"), [(export_nnunet, "raw"), (export_monai, "a.json")])
 def test_nobody_writes_there_meanwhile(
-    export: Export, output: str, own_root: Path, tmp_path: Path, cluster_address: str
+    export: Export, output: str, changed_root: Path, tmp_path: Path, cluster_address: str
 ) -> None:
     said: list[str] = []
 
     def work_there(event: object) -> None:
-        with pytest.raises(AmosDaskError) as refused, hold_lock(Layout(own_root)):
+        with pytest.raises(AmosDaskError) as refused, hold_lock(Layout(changed_root)):
             pytest.fail("the lock was taken")
         said.append(str(refused.value))
 
-    export(own_root, tmp_path / output, cluster=cluster_address, progress=work_there)
+    export(changed_root, tmp_path / output, cluster=cluster_address, progress=work_there)
     assert said
     assert all("in use by a reader" in words for words in said)
-    with hold_lock(Layout(own_root)):
+    with hold_lock(Layout(changed_root)):
         pass
 
 
-def test_the_archive_is_never_written_to(own_root: Path, nnunet: Export, monai: Export) -> None:
-    (own_root / "archive").mkdir()
+def test_the_archive_is_never_written_to(changed_root: Path, nnunet: Export, monai: Export) -> None:
+    (changed_root / "archive").mkdir()
     for export in (nnunet, monai):
         with pytest.raises(AmosDaskError, match="inside the archive"):
-            export(own_root, own_root / "archive" / "x")
+            export(changed_root, changed_root / "archive" / "x")
 
 
 def test_masks_denoised_later_do_not_change_an_export(
-    own_root: Path, nnunet: Export, tmp_path: Path, cluster_address: str
+    changed_root: Path, nnunet: Export, tmp_path: Path, cluster_address: str
 ) -> None:
-    nnunet(own_root, tmp_path / "raw")
+    nnunet(changed_root, tmp_path / "raw")
     before = snapshot(tmp_path / "raw")
-    denoise(own_root / "grouped", own_root / "grouped", region_area_thresh=40.0,
+    denoise(changed_root / "grouped", changed_root / "grouped", region_area_thresh=40.0,
             cluster=cluster_address, progress="none")  # fmt: skip
     assert snapshot(tmp_path / "raw") == before
-    nnunet(own_root, tmp_path / "raw")
+    nnunet(changed_root, tmp_path / "raw")
     for path in (tmp_path / "raw" / "Dataset622_AMOS22" / "labelsTr").iterdir():
-        assert is_copy(path, mask_of(own_root, path.name[:9]))
+        assert is_copy(path, mask_of(changed_root, path.name[:9]))
 
 
 # ---------------------------------------------------------------- the program

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ Export = Callable[..., CommandResult]
 
 
 @pytest.fixture
-def root(processed_root: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(processed_root, tmp_path / "AMOS22"))
+def root(changed_root: Path) -> Path:
+    return changed_root
 
 
 @pytest.fixture
