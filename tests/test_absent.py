@@ -190,11 +190,11 @@ def test_prune_leaves_an_altered_file_in_replaced(place: Place) -> None:
     assert not folder.exists()
 
 
-def test_prune_names_the_exports_that_hold_a_sample(place: Place, tmp_path: Path) -> None:
+def test_prune_names_the_exports_that_hold_a_sample(place: Place) -> None:
     cluster = ("--cluster", place._cluster[1], "--quiet")
     for name, ids in (("holder", "9"), ("other", "1")):
         words = ("--root_dir", place.root, "--ids", ids, *cluster)
-        program("export", "nnunet", tmp_path / name, *words)
+        program("export", "nnunet", place.root.with_name(name), *words)
     place.withdraw("amos_0009")
     said: list[object] = []
     how = QUIET | {"cluster": place._cluster[1], "progress": said.append}
