@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from distributed import Client
     from mini import Own
 
+# A job in the background of a script ignores Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Idle clusters look after themselves less often: else two of them take a fifth of a core.
 _CALM = {

@@ -365,7 +365,6 @@ def test_ctrl_c_while_the_cluster_is_being_made_leaves_nothing_behind(
         return answer(method, *arguments)
 
     monkeypatch.setattr(kubernetes, "answer", slowly)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     with pytest.raises(KeyboardInterrupt), connect(ClusterOptions("kubernetes")):
         pass
     assert kubernetes.objects["daskclusters"] == {}
