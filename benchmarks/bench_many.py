@@ -30,7 +30,7 @@ def bench_many(settings: Settings) -> Report:
     claims = []
     for text, mark, key, limit in (
         ("memory in use a scan when samples are made", _MADE, "held", 1000.0),
-        ("resident size a scan when samples are made", _MADE, "resident", 2000.0),
+        ("resident size a scan when samples are made", _MADE, "resident", 1000.0),
         ("largest resident size a scan, with the end of the run", "end", "peak", 50_000.0),
     ):
         sizes_then = {n: _at(marks, mark)[key] for n, marks in runs.items()}
