@@ -90,8 +90,10 @@ if __name__ == "__main__":
 """
 
 
-def test_a_signal_while_the_local_cluster_starts_ends_in_order(made: Path, tmp_path: Path) -> None:
-    number = signal.SIGTERM
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_local_cluster_starts_ends_in_order(
+    number: signal.Signals, made: Path, tmp_path: Path
+) -> None:
     script = tmp_path / "program.py"
     script.write_text(_WHILE_THE_CLUSTER_STARTS.format(number=int(number)))
     words = ["run", tmp_path / "R", "--archive", made / "amos22", "--workers", "2", "--quiet"]

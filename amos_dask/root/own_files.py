@@ -182,7 +182,7 @@ class Ownership:
 
 
 def folders_above(layout: Layout, path: Path) -> list[Path]:
-    """Return the folders between ``grouped`` or ``descriptor`` and what lies in it, upwards."""
+    """Return the folders between a top, such as ``grouped``, and what lies in it, upwards."""
     top = next((top for top in layout.tops if path.is_relative_to(top)), path)
     return [top / folder for folder in path.relative_to(top).parents if folder.name]
 
