@@ -38,8 +38,8 @@ from amos_dask.sample.describe import describe_foreign
 from amos_dask.sample.todo import current_receipt
 from amos_dask.settings import Found, Settings
 from amos_dask.statistics.stats import write_statistics
+from amos_dask.tables.drafts import Draft, Drafted, write_draft
 from amos_dask.tables.issue_files import IssueLog, has_whole_log, write_issues
-from amos_dask.tables.new_workbook import Draft, Drafted, write_draft
 from amos_dask.tables.of_root import fingerprint, write_tables
 from amos_dask.tables.own_workbooks import find_altered_files
 from amos_dask.tables.twins import has_unwanted

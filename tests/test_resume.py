@@ -42,7 +42,7 @@ from amos_dask.phantom import METADATA_NAME
 from amos_dask.root.layout import Layout
 from amos_dask.root.staging import Journal
 from amos_dask.root.working import hold_lock
-from amos_dask.tables import new_workbook
+from amos_dask.tables import own_workbooks
 
 ALL = ["amos_0001", "amos_0004", "amos_0009", "amos_0500"]
 MASKED = ["amos_0001", "amos_0004", "amos_0009"]
@@ -643,7 +643,7 @@ def test_a_run_interrupted_before_its_manifests_writes_them_later(
     made: Path, empty: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Path] = []
-    write = new_workbook.save_workbook
+    write = own_workbooks.save_workbook
 
     def full(path: Path, sheets: Any) -> None:
         written.append(path)
@@ -652,7 +652,7 @@ def test_a_run_interrupted_before_its_manifests_writes_them_later(
         write(path, sheets)
 
     with monkeypatch.context() as patched:
-        patched.setattr(new_workbook, "save_workbook", full)
+        patched.setattr(own_workbooks, "save_workbook", full)
         with pytest.raises(OSError, match="No space"):
             empty.run()
     empty.assert_tidy()

@@ -13,14 +13,8 @@ from openpyxl.formula.translate import Translator, TranslatorError
 from openpyxl.styles.cell_style import StyleArray
 from openpyxl.utils import get_column_letter
 
-from amos_dask.tables.cells import (
-    Cells,
-    cell_text,
-    fills_of_marks,
-    find_links,
-    is_link_to,
-    link_targets,
-)
+from amos_dask.tables.cells import Cells, cell_text
+from amos_dask.tables.new_workbook import fills_of_marks, find_links, is_link_to, link_targets
 from amos_dask.tables.workbook import add_table, find_further, fits_one, remove_further
 
 # Number formats of cells that have none, and of text.

@@ -65,12 +65,15 @@ def write_issues(
     add : callable
         Puts into the log what there is to say of files, these two among them.
     """
-    for _ in range(2):  # the second time with what became of these files, if that is anything
-        add(own.issues())
+    for _ in range(2):
+        told = own.issues()
+        add(told)
         log.save()
         with own.trying():
             own.write_content(own.layout.issues_text, _to_text(log.all()).encode())
         put_workbook(own, own.layout.issues_workbook, {"Issues": issues_frame(log.all())})
+        if own.issues() == told:  # nothing became of these files themselves
+            break
 
 
 def has_whole_log(layout: Layout) -> bool:

@@ -26,6 +26,8 @@ from amos_dask.root.layout import (
 )
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.table_state import TableCounts
+from amos_dask.tables.cells import cells_of_sheets
+from amos_dask.tables.drafts import Draft, Drafted
 from amos_dask.tables.manifests import (
     archive_frame,
     changes_frame,
@@ -34,8 +36,7 @@ from amos_dask.tables.manifests import (
     region_frames,
     rows_below,
 )
-from amos_dask.tables.new_workbook import Draft, Drafted
-from amos_dask.tables.own_workbooks import cells_of_sheets, put_workbook
+from amos_dask.tables.own_workbooks import put_workbook
 from amos_dask.tables.splits import (
     STANDARD_SUBSETS,
     available_subsets,
@@ -183,7 +184,7 @@ def _write(own: OwnFiles, books: Workbooks, draft: Drafting | None) -> None:
 
 
 def _make_draft(own: OwnFiles, path: Path, sheets: Mapping[str, pd.DataFrame]) -> Draft:
-    cells = cells_of_sheets(own.layout, path, sheets)
+    cells = cells_of_sheets(own.layout.root, path, sheets)
     # Compact, for all of them are sent, and held, at once.
     cells = {title: table._replace(rows=Compact(table.rows)) for title, table in cells.items()}
     return Draft(own.layout.key(path), cells, own.find_written(path), own.layout.state)

@@ -12,7 +12,6 @@ import pandas as pd
 from openpyxl import Workbook
 
 from amos_dask.errors import ForeignFileError, ManifestError, WorkbookLockedError
-from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.receipts import AlteredFile, Change, find_altered
 from amos_dask.root.table_state import IndexOf, OwnFile, OwnSheet
@@ -20,50 +19,18 @@ from amos_dask.tables.carrying import restore_titles, write_into
 from amos_dask.tables.cells import (
     COLUMNS_SHEET,
     Cells,
-    cells_of,
+    cells_of_frames,
+    cells_of_sheets,
     columns_table,
     describe,
     unpacked,
 )
-from amos_dask.tables.new_workbook import Drafted, put_new
+from amos_dask.tables.drafts import Drafted, put_drafted
+from amos_dask.tables.new_workbook import save_workbook
 from amos_dask.tables.twins import put_twins
 from amos_dask.tables.workbook import describe_worksheet, load, loses_something
 
 Sheets = Mapping[str, pd.DataFrame]
-
-
-_ROWS_LOOKED_AT = 20
-
-
-def cells_of_sheets(layout: Layout, path: Path, sheets: Sheets) -> dict[str, Cells]:
-    """Return the worksheets of a workbook as it is going to hold them.
-
-    The last one, ``Columns``, says what their columns are, if there is none of that title.
-    """
-    links_from = _find_links_from(layout, path, sheets)
-    cells = {title: cells_of(frame, links_from) for title, frame in sheets.items()}
-    if any(title.casefold() == COLUMNS_SHEET.casefold() for title in sheets):
-        return cells
-    told = columns_table({title: table.columns for title, table in cells.items()})
-    return {**cells, COLUMNS_SHEET: told} if told.rows else cells
-
-
-def _find_links_from(layout: Layout, path: Path, sheets: Sheets) -> str | None:
-    """Return the way from a workbook to the folder of its paths; None where there are none.
-
-    That is the first folder, from its own up to ROOT_DIR, below which there is one of its samples'.
-    """
-    folders = set[str]()
-    for frame in sheets.values():
-        if {"ID", "info"} <= set(frame.columns):
-            files = frame[["ID", "info"]].head(_ROWS_LOOKED_AT).dropna()["info"]
-            folders |= {file.rpartition("/")[0] for file in files if isinstance(file, str)}
-    for above, folder in enumerate(path.parents if folders else ()):
-        if any((folder / name).is_dir() for name in folders):
-            return "../" * above
-        if folder == layout.root:
-            break
-    return None
 
 
 def put_workbook(
@@ -104,12 +71,14 @@ def put_workbook(
         When it is open in another program; in a run it is an issue.
     """
     with own.trying():
-        held = cells_of_sheets(own.layout, path, sheets) if cells is None else cells
+        held = cells_of_sheets(own.layout.root, path, sheets) if cells is None else cells
         if drafted is None:
             held = unpacked(held)
         described = describe(held) if drafted is None else drafted.sheets
         told = OwnFile(sheets=described, index_of=index_of)
-        save = partial(put_new, sheets=held, drafted=drafted)
+        save = partial(save_workbook, sheets=held)
+        if drafted is not None and drafted.path is not None:
+            save = partial(put_drafted, sheets=held, draft=drafted.path)
         before = own.find_written(path)
         if before is None:
             _look_into(own, path, held, told, save)
@@ -249,8 +218,7 @@ def add_worksheets(
     require_closed(path)
     before = own.find_written(path)
     told = None
-    links_from = _find_links_from(own.layout, path, sheets)
-    given = {title: cells_of(frame, links_from) for title, frame in sheets.items()}
+    given = cells_of_frames(own.layout.root, path, sheets)
     book = dict(given)
     if before is not None:
         known = {**before.sheets, **describe(given)}

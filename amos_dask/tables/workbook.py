@@ -19,16 +19,8 @@ from openpyxl.utils.exceptions import InvalidFileException
 from amos_dask.errors import ManifestError
 from amos_dask.root.table_state import OwnSheet
 from amos_dask.tables import cells
-from amos_dask.tables.cells import (
-    Cells,
-    Look,
-    checksum,
-    is_compared,
-    lay_out,
-    mark,
-    marked,
-    text_cell,
-)
+from amos_dask.tables.cells import Cells, checksum, is_compared
+from amos_dask.tables.new_workbook import Look, lay_out, mark, marked, text_cell
 
 # Excel's rules for worksheet titles; a split's name is part of file names as well.
 _FORBIDDEN_IN_TITLE = frozenset("[]:*?/\\'\"<>|")

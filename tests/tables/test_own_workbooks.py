@@ -25,8 +25,9 @@ from amos_dask.errors import ForeignFileError, WorkbookLockedError
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.root.staging import end_run, set_aside
-from amos_dask.tables.new_workbook import Draft, write_draft
-from amos_dask.tables.own_workbooks import cells_of_sheets, find_altered_files, put_workbook
+from amos_dask.tables.cells import cells_of_sheets
+from amos_dask.tables.drafts import Draft, write_draft
+from amos_dask.tables.own_workbooks import find_altered_files, put_workbook
 from amos_dask.tables.workbook import read_sheet
 
 NAME = "grouped/book.xlsx"
@@ -601,7 +602,7 @@ def test_a_draft_gets_its_place_or_is_written_anew(layout: Layout, *, is_there: 
     sheets = {"Manifest": frame(A, D)}
     with OwnFiles(layout, is_run=True) as own:
         known = own.find_written(layout.root / NAME)
-        tables = cells_of_sheets(layout, layout.root / NAME, sheets)
+        tables = cells_of_sheets(layout.root, layout.root / NAME, sheets)
         drafted = write_draft(Draft(NAME, tables, known, layout.state))
         assert drafted.path is not None
         if not is_there:  # as where its place is on another disk, or a network disk is slow

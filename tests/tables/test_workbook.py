@@ -26,8 +26,8 @@ from amos_dask.root import staging
 from amos_dask.root.layout import Layout
 from amos_dask.root.own_files import OwnFiles
 from amos_dask.tables import new_workbook
-from amos_dask.tables.cells import LARGEST_CELL, cells_of, find_links
-from amos_dask.tables.new_workbook import save_workbook
+from amos_dask.tables.cells import LARGEST_CELL, cells_of
+from amos_dask.tables.new_workbook import find_links, save_workbook
 from amos_dask.tables.own_workbooks import add_worksheets
 from amos_dask.tables.workbook import (
     add_table,
@@ -324,9 +324,10 @@ def test_both_ways_look_alike(tmp_path: Path) -> None:
         },
         dtype=object,
     )
-    save_workbook(tmp_path / "a.xlsx", {"Manifest": cells_of(frame, "../")})
+    table = cells_of(frame)._replace(links_from="../")
+    save_workbook(tmp_path / "a.xlsx", {"Manifest": table})
     book = openpyxl.Workbook()
-    add_table(book, "Manifest", cells_of(frame, "../"))
+    add_table(book, "Manifest", table)
     book.save(tmp_path / "b.xlsx")
     one, other = (cells_seen(open_sheet(tmp_path / name)) for name in ("a.xlsx", "b.xlsx"))
     assert one == other
