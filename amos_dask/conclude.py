@@ -236,11 +236,13 @@ def find_organised(
         The samples that were there before.
     """
     layout, receipts = found.layout, Receipts(found.layout)
-    written = {r.sample_id: layout.grouped / r.folder for r in results if r.folder is not None}
-    digests = {result.sample_id: result.digest for result in results}
+    digests, written = dict[str, str](), dict[str, Path]()
+    for result in results:
+        digests[result.sample_id] = result.digest
+        if result.folder is not None:
+            written[result.sample_id] = layout.grouped / result.folder
     organised = [Organised(name, digests[name]) for name in written]
-    places = {layout.folder_for(layout.group(s.modality), s).path for s in found.archive.samples}
-    unknown = []
+    unknown, others = list[SampleFolder](), list[SampleFolder]()
     for folder in folders:
         name = folder.sample_id
         if written.get(name) == folder.path or not any(folder.path.glob(f"{name}_*")):
@@ -251,11 +253,18 @@ def find_organised(
                 unknown.append(folder)
             else:
                 organised.append(Organised(name, receipt.digest))
-        elif name not in written and folder.path in places:
+        else:
+            others.append(folder)
+    places = set[Path]()
+    if others:
+        samples = found.archive.samples
+        places = {layout.folder_for(layout.group(s.modality), s).path for s in samples}
+    for folder in others:
+        if folder.sample_id not in written and folder.path in places:
             unknown.append(folder)
         else:
             record = describe_foreign(folder, layout)
-            organised.append(Organised(name, repr(record), record))
+            organised.append(Organised(folder.sample_id, repr(record), record))
     thresholds = found.params.region_volume_thresh
     records = describe_samples(session, layout, found.params.label_map, unknown, thresholds)
     organised += [

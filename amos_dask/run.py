@@ -229,8 +229,12 @@ def _run(
     chosen = None if settings.selection.is_everything else found.chosen
     of_samples = [*made.issues, *(absent.issues_of_samples if chosen is None else ())]
     log.replace(Step.ARCHIVE_MANIFEST, of_headers)
-    for step in _SAMPLE_STEPS:
-        log.replace(step, [told.issue for told in of_samples if told.step == step], chosen)
+    by_step: dict[Step, list[Issue]] = {step: [] for step in _SAMPLE_STEPS}
+    for told in of_samples:
+        if told.step in by_step:
+            by_step[told.step].append(told.issue)
+    for step, issues in by_step.items():
+        log.replace(step, issues, chosen)
     counts, outputs = conclude(session, found, headers.checks, organised, log, own)
     return made, counts, outputs
 
@@ -321,8 +325,7 @@ def _say_what_is_otherwise(session: Session, found: Found, plan: Plan) -> None:
         names = ", ".join(name for label, name in label_map.names().items() if label in left)
         whose = f"{found.layout.dataset.name}'s definition"
         session.listener(Notice(f"denoising leaves as they are, as {whose} says: {names}"))
-    there = {sample.sample_id for sample in found.archive.samples}
-    if absent := found.exclusions.by_sample.keys() - there:
+    if absent := found.exclusions.by_sample.keys() - (found.chosen | found.others):
         names = ", ".join(sorted(absent))
         told = f"excluded from denoising, but not in the archive: {names}"
         session.listener(Notice(told, "warning"))
@@ -338,8 +341,7 @@ def _name_ended(session: Session, found: Found) -> None:
 
 def _name_denoised_otherwise(session: Session, found: Found) -> None:
     """Say how many samples that were not chosen were denoised with other parameters."""
-    others = {sample.sample_id for sample in found.archive.samples} - found.chosen
-    receipts = (Receipts(found.layout).read(name) for name in others)
+    receipts = (Receipts(found.layout).read(name) for name in found.others)
     n_others = sum(r is not None and is_denoised_otherwise(r, found.params) for r in receipts)
     if n_others:
         were = "was" if n_others == 1 else "were"

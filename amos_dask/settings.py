@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,6 @@ from amos_dask.compact import Compact
 from amos_dask.errors import AmosDaskError, ArchiveError, number_of
 from amos_dask.labels import LabelMap, label_key
 from amos_dask.params import Exclusions, Params, require_threshold
-from amos_dask.records import Sample
 from amos_dask.root.choices import (
     Remembered,
     choose_denoising,
@@ -84,7 +84,7 @@ class Settings:
         asked = {"csv": self.csv, "parquet": self.parquet}
         return {form: is_wanted for form, is_wanted in asked.items() if is_wanted is not None}
 
-    @property
+    @cached_property
     def root(self) -> Path:
         """ROOT_DIR."""
         return absolute(self.root_dir)
@@ -105,6 +105,7 @@ class Found:
     layout: Layout
     archive: Discovery
     chosen: frozenset[str]  # ids of the chosen samples
+    others: frozenset[str]  # ids of the archive's other samples
     params: Params  # of all samples; see `params_for`
     exclusions: Exclusions  # what denoising leaves as it was
     before: Remembered
@@ -145,7 +146,7 @@ def find(settings: Settings) -> Found:
     asked = {require_threshold("region_volume_thresh", t) for t in settings.region_volume_thresh}
     thresholds = tuple(sorted(asked | set(layout.region_thresholds())))
     params = Params(layout.dataset, label_map, denoise, thresholds)
-    others = [s for s in archive.samples if s.sample_id not in chosen]
+    others = {s.sample_id: s.mask is not None for s in archive.samples if s.sample_id not in chosen}
     exclusions = _choose_exclusions(layout, settings.exclude, params.label_map, others)
     now = Remembered(
         _places_of(layout, archive.locations),
@@ -156,7 +157,8 @@ def find(settings: Settings) -> Found:
         params.denoise,
         exclusions.checksum,
     )
-    return Found(settings, layout, archive, chosen, params, exclusions, before, now)
+    of_others = frozenset(others)
+    return Found(settings, layout, archive, chosen, of_others, params, exclusions, before, now)
 
 
 def _places_of(layout: Layout, locations: Sequence[str]) -> str | tuple[str, ...]:
@@ -246,16 +248,18 @@ def _require_same_names(layout: Layout, label_map: LabelMap) -> None:
 
 
 def _choose_exclusions(
-    layout: Layout, exclude: str | Path | None, label_map: LabelMap, others: Iterable[Sample]
+    layout: Layout, exclude: str | Path | None, label_map: LabelMap, others: Mapping[str, bool]
 ) -> Exclusions:
-    """Return the exclusions; raise when they change for masks that are there and not chosen."""
+    """Return the exclusions; raise when they change for masks that are there and not chosen.
+
+    ``others`` tells of each sample that is not chosen whether it has a mask.
+    """
     exclusions = find_exclusions(layout, exclude, label_map)
     if exclude is None:
         return exclusions
     kept = find_exclusions(layout, None, label_map)
-    masked = {sample.sample_id for sample in others if sample.mask is not None}
     for name in Receipts(layout).sample_ids():
-        if name in masked and kept.for_sample(name) != exclusions.for_sample(name):
+        if others.get(name) and kept.for_sample(name) != exclusions.for_sample(name):
             raise AmosDaskError(
                 f"{exclude} changes what is excluded of {name}, which was not chosen; run without "
                 "a choice of samples."

@@ -6,7 +6,7 @@ import logging
 import math
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +83,17 @@ class ImageInfo:
         Length of the fourth axis.
     is_pair : bool
         Whether the voxels are in another file, such as the ``.img`` of this ``.hdr``.
+
+    Attributes
+    ----------
+    n_voxels : int
+        Number of voxels, of one channel.
+    n_bytes : int
+        Bytes of the voxels in the file, unpacked, of all channels.
+    is_scaled : bool
+        Whether values differ from what is stored.
+    dtype : str
+        Name of ``numpy.asanyarray(image.dataobj).dtype`` in nibabel.
     """
 
     shape: tuple[int, int, int]
@@ -102,26 +113,22 @@ class ImageInfo:
     n_axes: int = 3
     n_channels: int = 1
     is_pair: bool = False
+    n_voxels: int = field(init=False)
+    n_bytes: int = field(init=False)
+    is_scaled: bool = field(init=False)
+    dtype: str = field(init=False)
 
-    @property
-    def n_voxels(self) -> int:
-        """Number of voxels, of one channel."""
-        return math.prod(self.shape)
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the voxels in the file, unpacked, of all channels."""
-        return self.n_voxels * self.n_channels * self.stored_dtype.itemsize
-
-    @property
-    def is_scaled(self) -> bool:
-        """Whether values differ from what is stored."""
-        return (self.slope, self.inter) != (1.0, 0.0)
-
-    @property
-    def dtype(self) -> str:
-        """Name of ``numpy.asanyarray(image.dataobj).dtype`` in nibabel."""
-        return "float64" if self.is_scaled else self.stored_dtype.name
+    def __post_init__(self) -> None:
+        n_voxels = math.prod(self.shape)
+        is_scaled = (self.slope, self.inter) != (1.0, 0.0)
+        told = {
+            "n_voxels": n_voxels,
+            "n_bytes": n_voxels * self.n_channels * self.stored_dtype.itemsize,
+            "is_scaled": is_scaled,
+            "dtype": "float64" if is_scaled else self.stored_dtype.name,
+        }
+        for name, value in told.items():
+            object.__setattr__(self, name, value)
 
 
 class Header(NamedTuple):

@@ -70,17 +70,19 @@ def put_workbook(
     WorkbookLockedError
         When it is open in another program; in a run it is an issue.
     """
+    held = cells_of_sheets(own.layout.root, path, sheets) if cells is None else cells
+    if drafted is None:
+        held = unpacked(held)
+    described = describe(held) if drafted is None else drafted.sheets
+    told = OwnFile(sheets=described, index_of=index_of)
+    save = partial(save_workbook, sheets=held)
+    if drafted is not None and drafted.path is not None:
+        save = partial(put_drafted, sheets=held, draft=drafted.path)
     with own.trying():
-        held = cells_of_sheets(own.layout.root, path, sheets) if cells is None else cells
-        if drafted is None:
-            held = unpacked(held)
-        described = describe(held) if drafted is None else drafted.sheets
-        told = OwnFile(sheets=described, index_of=index_of)
-        save = partial(save_workbook, sheets=held)
-        if drafted is not None and drafted.path is not None:
-            save = partial(put_drafted, sheets=held, draft=drafted.path)
         before = own.find_written(path)
-        if before is None:
+        if before is None and (path.is_symlink() or not path.is_file()):
+            own.write(path, save, told=told)  # which says what is the matter with a folder or link
+        elif before is None:
             _look_into(own, path, held, told, save)
         elif before.sheets == told.sheets:
             own.note(path, replace(before, index_of=index_of))
@@ -109,11 +111,8 @@ def _look_into(
     told: OwnFile,
     save: Callable[[Path], None],
 ) -> None:
-    """Write a workbook that is not there, or not known to be all ours."""
+    """Write a workbook that is not known to be all ours."""
     write_new = partial(own.write, path, save, told=told)
-    if path.is_symlink() or not path.is_file():
-        write_new()  # which says what is the matter with a folder or a link
-        return
     own.make_way_to(path)
     try:
         workbook = load(path)
