@@ -237,30 +237,30 @@ class DatasetDefinition:
                 files.append(PublishedFile(where, md5, name=name))
         return {file.name: file for file in files}
 
-    @property
+    @cached_property
     def access(self) -> str:
         """Where it is to be had, for people; empty where nobody says."""
         if self.published or not (self.register_at or self.url):
             return ", ".join(self.published)
         return f"after registration at {self.register_at}" if self.register_at else f"at {self.url}"
 
-    @property
+    @cached_property
     def open_questions(self) -> tuple[str, ...]:
         """Which of `FROM_ARCHIVE` the archive's ``dataset.json`` has to tell."""
         return tuple(key for key in FROM_ARCHIVE if self.content.get(key) == FROM_DATASET_JSON)
 
-    @property
+    @cached_property
     def mr_numbers(self) -> range:
         """Numbers from the first MR scan to the last."""
         numbers = self.modality_numbers["mri"]
         return range(min(each.start for each in numbers), max(each.stop for each in numbers))
 
-    @property
+    @cached_property
     def modalities(self) -> tuple[str, ...]:
         """Modalities that its scans may have, "ct" first."""
         return tuple(m for m in MODALITIES if m in self.modality_numbers or self.scanners.get(m))
 
-    @property
+    @cached_property
     def subsets(self) -> tuple[str, ...]:
         """Subsets that its scans may be in, "train" first."""
         if self.subset_column or self.subset_lists:
@@ -289,22 +289,22 @@ class DatasetDefinition:
     def _by_precision(self) -> list[FileRule]:
         return sorted(self.files, key=lambda rule: -rule.n_literal)
 
-    @property
+    @cached_property
     def channel_names(self) -> tuple[str, ...]:
         """Names of the channels; none where scans have but one."""
         return tuple(self.channels) if len(self.channels) > 1 else ()
 
-    @property
+    @cached_property
     def pictured_channel(self) -> int:
         """The channel that the report shows."""
         return tuple(self.channels).index(self.report_channel) if self.report_channel else 0
 
-    @property
+    @cached_property
     def has_channel_files(self) -> bool:
         """Whether each channel is a file; otherwise they are the fourth axis of one."""
         return any(self.channels.values())
 
-    @property
+    @cached_property
     def has_label_files(self) -> bool:
         """Whether masks have a file for each label."""
         return any("{label}" in place for places in self.masks.values() for place in places)
@@ -330,7 +330,7 @@ class DatasetDefinition:
         names = label_map.names().items()
         return tuple(label for label, name in names if label and label_key(name) not in wanted)
 
-    @property
+    @cached_property
     def example(self) -> str:
         """Return what one of its scans is called, for messages."""
         return next((rule for rule in self.files if "*" not in rule.place), self.files[0]).example
