@@ -14,7 +14,7 @@ from amos_dask.compact import Compact
 from amos_dask.engine.session import FEW, Session
 from amos_dask.errors import AmosDaskError, ClusterError
 from amos_dask.issues import Issue, make_issue
-from amos_dask.leaks import find_leaks_of
+from amos_dask.leaks import Leaks, find_leaks
 from amos_dask.records import (
     HeaderCheck,
     SampleRecord,
@@ -40,7 +40,8 @@ from amos_dask.settings import Found, Settings
 from amos_dask.statistics.stats import write_statistics
 from amos_dask.tables.drafts import Draft, Drafted, write_draft
 from amos_dask.tables.issue_files import IssueLog, has_whole_log, write_issues
-from amos_dask.tables.of_root import fingerprint, write_tables
+from amos_dask.tables.manifests import dataset_frame
+from amos_dask.tables.of_root import Tables, fingerprint, write_tables
 from amos_dask.tables.own_workbooks import find_altered_files
 from amos_dask.tables.twins import has_unwanted
 
@@ -83,16 +84,13 @@ def conclude(
     if state is not None and _is_current(own, state, made_from):
         return state.counts, tuple(layout.root / path for path in state.tables)
     records = Compact(read_records(session, layout, organised))
-    leaks = find_leaks_of(session, layout, records)
+    leaks, tables = _write_manifests(session, found, headers, records, own)
     log.replace(Step.LEAKS, leaks.issues)
-    # Only of many samples do the workbooks take longer than having workers write them.
-    draft = partial(_draft, session) if session.is_started and len(records) > FEW else None
-    tables = write_tables(own, found.params, found.archive.samples, headers, records, draft)
     label_map, outputs = found.params.label_map, tables.outputs
     counted, n_pictures, unseen = None, dict[str, int](), list[Issue]()
     if settings.statistics:
-        rows = [record.files for record in records if record.files is not None]
-        counted = write_statistics(session, own, label_map, rows)
+        files = [record.files for record in records if record.files is not None]
+        counted = write_statistics(session, own, label_map, files)
         unseen, outputs = [*counted.issues], (*outputs, *counted.outputs)
     if settings.report:
         n_pictures, not_pictured = take_pictures(session, layout, label_map, records)
@@ -121,6 +119,25 @@ def conclude(
     others = (layout.issues_workbook, layout.issues_text, *own.find_twins(), *card)
     write_table_state(layout, made_from, outputs, others, tables.counts)
     return tables.counts, outputs
+
+
+def _write_manifests(
+    session: Session,
+    found: Found,
+    headers: Sequence[HeaderCheck],
+    records: Sequence[SampleRecord],
+    own: OwnFiles,
+) -> tuple[Leaks, Tables]:
+    """Find leaks and write the manifests; of many samples the frame of both is large, and goes."""
+    rows = (record.files for record in records if record.files is not None)
+    names = found.layout.dataset.channel_names
+    manifest = dataset_frame(rows, found.params.label_map, names)
+    leaks = find_leaks(session, found.layout, manifest)
+    # Only of many samples do the workbooks take longer than having workers write them.
+    draft = partial(_draft, session) if session.is_started and len(records) > FEW else None
+    samples = found.archive.samples
+    tables = write_tables(own, found.params, samples, headers, records, manifest, draft)
+    return leaks, tables
 
 
 def _draft(session: Session, drafts: list[Draft]) -> dict[str, Drafted]:

@@ -18,14 +18,13 @@ from amos_dask.errors import InaccessibleFileError, UnreadableImageError, number
 from amos_dask.file_refs import file_ref
 from amos_dask.issues import Issue, in_order, make_issue
 from amos_dask.nifti import ImageInfo, ImageReader, open_image, told_voxel_crc32
-from amos_dask.records import SampleRecord, Step, StepResult, by_number
+from amos_dask.records import Step, StepResult, by_number
 from amos_dask.results import CommandResult, all_issues, step_results
 from amos_dask.root.layout import MANIFEST_SHEET, Layout, absolute
 from amos_dask.root.staging import gzip_trailer
 from amos_dask.root.working import working_where_possible
 from amos_dask.tables.assignments import PATIENT_COLUMNS, find_patients
 from amos_dask.tables.issue_files import IssueLog, record_issues
-from amos_dask.tables.manifests import dataset_frame
 from amos_dask.tables.workbook import read_sheet, require_columns
 
 LEAK_COLUMNS = ("leak", "code", "ID", "part")
@@ -125,14 +124,6 @@ def leaks(
         outputs = _keep_issues(layout, found.issues) if split_name is None else ()
     summary = _describe(found, split_name)
     return CommandResult(outputs, len(manifest), summary, found.issues, leaks_frame(found.found))
-
-
-def find_leaks_of(session: Session, layout: Layout, records: Iterable[SampleRecord]) -> Leaks:
-    """Find what crosses the official split among the records of ROOT's samples."""
-    rows = [record.files for record in records if record.files is not None]
-    dataset = layout.dataset
-    frame = dataset_frame(rows, dataset.label_map, channels=dataset.channel_names)
-    return find_leaks(session, layout, frame)
 
 
 def find_leaks(

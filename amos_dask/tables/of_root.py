@@ -31,7 +31,6 @@ from amos_dask.tables.drafts import Draft, Drafted
 from amos_dask.tables.manifests import (
     archive_frame,
     changes_frame,
-    dataset_frame,
     overlaps_frame,
     region_frames,
     rows_below,
@@ -80,6 +79,7 @@ def write_tables(
     samples: Sequence[Sample],
     headers: Sequence[HeaderCheck],
     records: Sequence[SampleRecord],
+    manifest: pd.DataFrame,
     draft: Drafting | None = None,
 ) -> Tables:
     """Write every manifest of ROOT, and remove those for which there are no samples any more.
@@ -94,6 +94,8 @@ def write_tables(
         The archive, for its manifest.
     records : sequence of SampleRecord
         All organised samples, by number.
+    manifest : DataFrame
+        The dataset manifest of them, as of `dataset_frame`.
     draft : callable, optional
         Has workbooks written by workers, as many as it likes; gives them by the drafts' names.
     """
@@ -106,8 +108,6 @@ def write_tables(
         books[layout.regions_manifest(threshold, after=after)] = sheets
         n_regions.append(len(sheets[REGIONS_SHEET]))
     books |= _pair_books(layout, records, label_map)
-    files = (record.files for record in records if record.files is not None)
-    manifest = dataset_frame(files, label_map, layout.dataset.channel_names)
     issues: list[Issue] = []
     for modality in (None, *layout.groups):
         frame = manifest
