@@ -20,6 +20,7 @@ from openpyxl import load_workbook
 from roots import (
     assert_same,
     contents,
+    ct_archive,
     errors,
     issues,
     program,
@@ -34,20 +35,19 @@ from amos_dask import RunResult
 from amos_dask.engine.events import Event, Notice, TaskEnded
 
 AREA = 100.0  # of denoising, seen on 16x14 slices
-ALL = ["amos_0001", "amos_0004", "amos_0500", "amos_0501", "amos_0507", "amos_0508"]
-MASKED = ["amos_0001", "amos_0004", "amos_0507", "amos_0508"]
-MASKS = {"0001": "labelsTr", "0004": "labelsVa", "0507": "labelsTr", "0508": "labelsVa"}
-FEMALE = ("0001", "0507")
-ROWS = "4,\n507,stomach\n507,1\n*,aorta\n"
-SAME_IN_REFERENCE = [("0004", None), ("0507", 7), ("0507", 1), (None, 8)]
-EXCLUDED = {"0001": {8}, "0004": set(range(17)), "0507": {1, 7, 8}, "0508": {8}}
+ALL = ["amos_0001", "amos_0004", "amos_0009", "amos_0050", "amos_0111", "amos_0500"]
+MASKED = ["amos_0001", "amos_0004", "amos_0009", "amos_0111"]
+MASKS = {"0001": "labelsTr", "0004": "labelsVa", "0009": "labelsTr", "0111": "labelsTr"}
+FEMALE = ("0001", "0009")
+ROWS = "4,\n9,stomach\n9,1\n*,aorta\n"
+SAME_IN_REFERENCE = [("0004", None), ("0009", 7), ("0009", 1), (None, 8)]
+EXCLUDED = {"0001": {8}, "0004": set(range(17)), "0009": {1, 7, 8}, "0111": {8}}
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an archive that no test changes: CT 1 (F), 4 (M), 500; MR 501, 507 (F), 508 (M)."""
-    folder = tmp_path_factory.mktemp("source")
-    return amos_dask.write_archive(folder, n_ct=3, n_mri=3, size="tiny", seed=7).path
+    """Return an archive that no test changes: 1 (F), 4 (M), 9 (F), 111; without masks 50, 500."""
+    return ct_archive(tmp_path_factory.mktemp("source"), 6)
 
 
 class Place:
@@ -207,13 +207,13 @@ def test_the_marks_tell_what_was_excluded(excluded: Place, made: dict[str, Path]
     assert marks == {
         "0001": f"{plain} not=8",
         "0004": "",
-        "0507": f"{plain} not=1,7,8",
-        "0508": f"{plain} not=8",
+        "0009": f"{plain} not=1,7,8",
+        "0111": f"{plain} not=8",
     }
 
 
 def test_a_whole_sample_needs_no_restore_data(excluded: Place) -> None:
-    assert restorable(excluded) == ["amos_0001", "amos_0507", "amos_0508"]
+    assert restorable(excluded) == ["amos_0001", "amos_0009", "amos_0111"]
 
 
 def test_the_result_of_a_run_has_the_changes(place: Place) -> None:
@@ -247,15 +247,15 @@ def test_the_file_is_kept_and_gone_by(excluded: Place) -> None:
 def test_a_run_after_an_edit_makes_masks_of_just_the_samples_concerned(
     excluded: Place, archive: Path, client: Client, tmp_path: Path
 ) -> None:
-    rows = ROWS.replace("507,stomach\n", "507,stomach\n507,bladder\n")
+    rows = ROWS.replace("9,stomach\n", "9,stomach\n9,bladder\n")
     excluded.kept.write_text(f"sample,label\n{rows}", encoding="utf-8")
     stamps = excluded.stamps()
-    assert excluded.plan() == {"amos_0507": ("changed", "masks")}
+    assert excluded.plan() == {"amos_0009": ("changed", "masks")}
     excluded.run()
-    assert excluded.processed() == ["amos_0507"]
+    assert excluded.processed() == ["amos_0009"]
     written = excluded.images_written_since(stamps)
     assert len(written) == 18
-    assert all(name.startswith("amos_0507_mask") for name in written)
+    assert all(name.startswith("amos_0009_mask") for name in written)
     fresh = Place(tmp_path / "fresh", archive, client)
     fresh.folder.mkdir()
     fresh.run(exclude=fresh.exclude(rows))
@@ -273,11 +273,11 @@ def restorable(place: Place) -> list[str]:
     ("rows", "concerned"),
     [
         ("", MASKED),
-        ("*,8\n507,1\n507,7\n# as it was\n\n4,*\n", []),
+        ("*,8\n9,1\n9,7\n# as it was\n\n4,*\n", []),
         (f"{ROWS}4,spleen\n999,\n500,\n", []),  # has no mask, or no more to say
         (ROWS.replace("4,\n", ""), ["amos_0004"]),
         (f"{ROWS}1,\n", ["amos_0001"]),
-        (f"{ROWS}*,\n", ["amos_0001", "amos_0507", "amos_0508"]),
+        (f"{ROWS}*,\n", ["amos_0001", "amos_0009", "amos_0111"]),
     ],
 )
 def test_what_an_edit_concerns(excluded: Place, rows: str, concerned: list[str]) -> None:
@@ -335,7 +335,7 @@ def test_a_part_cannot_change_what_is_excluded_of_others(excluded: Place) -> Non
     words = ("run", excluded.root, "--archive", excluded.archive, "--ids", "1")
     file = excluded.exclude("4,\n")
     said = excluded.command(*words, "--exclude", file, exit_code=1)
-    assert "amos_0507, which was not chosen" in said.stderr
+    assert "amos_0009, which was not chosen" in said.stderr
     assert len(said.stderr.strip().splitlines()) == 1
     assert snapshot(excluded.root) == before
 
@@ -388,12 +388,12 @@ def test_denoise_goes_by_the_file_that_is_kept(place: Place, made: dict[str, Pat
 def test_denoise_after_an_edit_rewrites_just_the_samples_concerned(
     excluded: Place, made: dict[str, Path]
 ) -> None:
-    excluded.kept.write_text(f"sample,label\n{ROWS}508,6\n", encoding="utf-8")
+    excluded.kept.write_text(f"sample,label\n{ROWS}111,6\n", encoding="utf-8")
     stamps = excluded.stamps()
     excluded.denoise()
     written = excluded.images_written_since(stamps)
     assert len(written) == 18
-    assert all(name.startswith("amos_0508_mask") for name in written)
+    assert all(name.startswith("amos_0111_mask") for name in written)
     excluded.kept.unlink()
     excluded.denoise()
     assert_same(images(made["plain"]), images(excluded.root))
@@ -456,7 +456,7 @@ def test_what_is_not_known_to_have_changed_is_said(place: Place) -> None:
 
 def test_restore_gives_the_masks_back_bit_for_bit(place: Place, made: dict[str, Path]) -> None:
     stamps = place.stamps()
-    said = place.undo("--ids", "1,507").stdout
+    said = place.undo("--ids", "1,9").stdout
     assert said.startswith("2 masks are as before denoising; the next 'amos-dask run'")
     for seq in FEMALE:
         before = place.undenoised(seq)
@@ -467,8 +467,8 @@ def test_restore_gives_the_masks_back_bit_for_bit(place: Place, made: dict[str, 
             np.testing.assert_array_equal(voxels(path), before == label)
         assert place.mark(seq) == ""
     written = place.images_written_since(stamps)
-    assert {name[:14] for name in written} == {"amos_0001_mask", "amos_0507_mask"}
-    assert {row[0] for row in place.changes()} == {"amos_0004", "amos_0508"}
+    assert {name[:14] for name in written} == {"amos_0001_mask", "amos_0009_mask"}
+    assert {row[0] for row in place.changes()} == {"amos_0004", "amos_0111"}
     assert list(place.root.rglob("*~")) == []
 
 
@@ -564,9 +564,9 @@ def test_restore_works_on_root_itself_and_from_python(place: Place, client: Clie
 
 
 def test_a_restored_mask_of_partly_excluded_labels_is_undenoised(excluded: Place) -> None:
-    excluded.undo("--ids", "507")
-    np.testing.assert_array_equal(voxels(excluded.mask("0507")), excluded.undenoised("0507"))
-    assert excluded.plan() == {"amos_0507": ("changed", "masks")}
+    excluded.undo("--ids", "9")
+    np.testing.assert_array_equal(voxels(excluded.mask("0009")), excluded.undenoised("0009"))
+    assert excluded.plan() == {"amos_0009": ("changed", "masks")}
 
 
 def test_restore_says_so_as_json(place: Place) -> None:

@@ -13,7 +13,18 @@ from threading import Thread
 
 import nibabel as nib
 import pytest
-from roots import BARE, change_sex, issues, program, put_back, sample_dir, snapshot, table, voxels
+from roots import (
+    BARE,
+    change_sex,
+    ct_archive,
+    issues,
+    program,
+    put_back,
+    sample_dir,
+    snapshot,
+    table,
+    voxels,
+)
 
 import amos_dask
 from amos_dask.phantom import METADATA_NAME
@@ -25,8 +36,7 @@ GO_ON = "4 samples complete before"
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an archive that no test changes, with its csv inside."""
-    folder = tmp_path_factory.mktemp("source")
-    return amos_dask.write_archive(folder, n_ct=2, n_mri=2, size="tiny", seed=7).path
+    return ct_archive(tmp_path_factory.mktemp("source"), 4)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +85,7 @@ def place(made: Path, cluster_address: str) -> Place:
 
 def other_archive(folder: Path, seed: int = 8) -> Path:
     """Return an archive with the names of the first and other scans."""
-    return amos_dask.write_archive(folder, n_ct=2, n_mri=2, size="tiny", seed=seed).path
+    return ct_archive(folder, 4, seed)
 
 
 def pack(archive: Path, zip_file: Path, n_left_out: int = 0) -> Path:
@@ -160,7 +170,7 @@ def test_other_scans_in_the_same_place_are_refused(place: Place) -> None:
 
 
 def test_an_archive_without_any_of_the_files_is_refused(place: Place) -> None:
-    other = amos_dask.write_archive(place.folder / "b", n_ct=1, n_mri=0, size="tiny", seed=7).path
+    other = ct_archive(place.folder / "b", 1)
     for path in sorted(other.rglob("amos_0001*")):
         path.rename(path.with_name(path.name.replace("0001", "0399")))
     said = place.run("--archive", other, exit_code=1)
