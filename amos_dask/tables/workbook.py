@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 import zipfile
@@ -190,7 +191,8 @@ def load(path: Path, *, read_only: bool = False) -> Workbook:
         raise ManifestError(f"{path}: there is no such workbook.")
     try:
         with warnings.catch_warnings(action="ignore"):  # of parts that openpyxl does not carry
-            return load_workbook(path, read_only=read_only)
+            # Of a damaged file openpyxl would leave the file open.
+            return load_workbook(io.BytesIO(path.read_bytes()), read_only=read_only)
     except _DAMAGED as error:
         raise _damaged_error(path, error) from error
 
