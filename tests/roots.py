@@ -149,14 +149,31 @@ def _is_same_file(first: Path, second: Path) -> bool:
     return (a.st_mtime_ns, a.st_size, a.st_mode) == (b.st_mtime_ns, b.st_size, b.st_mode)
 
 
-def ct_archive(folder: Path, n: int, seed: int = 7) -> Path:
-    """Write a tiny archive of CT scans; its csv has no rows of others, for these take time."""
+def ct_archive(folder: Path, n: int, seed: int = 7, *, has_val: bool = False) -> Path:
+    """Write a tiny archive of CT scans, none of which is for validation unless asked for.
+
+    Rows of other scans in the csv, and tables of another part of the split, would take time.
+    """
     made = write_archive(folder, n_ct=n, n_mri=0, size="tiny", seed=seed)
     numbers = {str(int(sample.seq)) for sample in made.samples}
     header, *rows = made.metadata_path.read_text(encoding="utf-8").splitlines(keepends=True)
     own = [row for row in rows if row.partition(",")[0] in numbers]
     made.metadata_path.write_text("".join([header, *own]), encoding="utf-8")
+    if not has_val:
+        _give_to_training(made.path)
     return made.path
+
+
+def _give_to_training(archive: Path) -> None:
+    for path in archive.glob("*Va/*"):
+        path.rename(path.parent.with_name(path.parent.name.replace("Va", "Tr")) / path.name)
+    for part in archive.glob("*Va"):
+        part.rmdir()
+    listing = (archive / "dataset.json").read_text(encoding="utf-8").replace("Va/", "Tr/")
+    listed = json.loads(listing)
+    listed["training"] += listed.pop("validation")
+    listed |= {"validation": [], "numValidation": 0, "numTraining": len(listed["training"])}
+    (archive / "dataset.json").write_text(json.dumps(listed), encoding="utf-8")
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

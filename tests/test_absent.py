@@ -29,7 +29,7 @@ import amos_dask
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an archive that no test changes."""
-    return ct_archive(tmp_path_factory.mktemp("source"), 11)
+    return ct_archive(tmp_path_factory.mktemp("source"), 11, has_val=True)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from amos_dask.engine.events import Event, Notice, TaskEnded
 AREA = 100.0  # of denoising, seen on 16x14 slices
 ALL = ["amos_0001", "amos_0004", "amos_0009", "amos_0050", "amos_0111", "amos_0500"]
 MASKED = ["amos_0001", "amos_0004", "amos_0009", "amos_0111"]
-MASKS = {"0001": "labelsTr", "0004": "labelsVa", "0009": "labelsTr", "0111": "labelsTr"}
+MASKS = {"0001": "labelsTr", "0004": "labelsTr", "0009": "labelsTr", "0111": "labelsTr"}
 FEMALE = ("0001", "0009")
 ROWS = "4,\n9,stomach\n9,1\n*,aorta\n"
 SAME_IN_REFERENCE = [("0004", None), ("0009", 7), ("0009", 1), (None, 8)]

@@ -53,7 +53,7 @@ ALL = ["amos_0001", "amos_0004", "amos_0009", "amos_0500"]
 MASKED = ["amos_0001", "amos_0004", "amos_0009"]
 REGIONS = "small_connected_region_{}{}_manifest.xlsx"
 AFTER = "_after_modification"
-VOLUME_4, MASK_4 = "imagesVa/amos_0004.nii.gz", "labelsVa/amos_0004.nii.gz"
+VOLUME_4, MASK_4 = "imagesTr/amos_0004.nii.gz", "labelsTr/amos_0004.nii.gz"
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +297,7 @@ def test_a_sample_that_confirm_pairs_moved_is_in_every_manifest(place: Place) ->
     assert place.dataset()["amos_0004"]["sex"] == "F"
     assert place.region_ids() == [MASKED, MASKED]
     assert_paths_exist(place)
-    index = place.grouped / "AMOS-CT/splits/split01_standard/split01_standard_val.xlsx"
+    index = place.grouped / "AMOS-CT/splits/split01_standard/split01_standard_train.xlsx"
     assert "amos_0004_F/" in table(index)["amos_0004"]["volume"]
 
 
@@ -460,7 +460,7 @@ def test_leftovers_are_gone_after_a_run(place: Place) -> None:
 
 
 def test_what_a_killed_run_left_of_a_sample_is_gone(empty: Place) -> None:
-    parent = empty.grouped / "AMOS-CT" / "val" / "Brilliance16"
+    parent = empty.grouped / "AMOS-CT" / "train" / "Brilliance16"
     journal = Journal(Layout(empty.root), "amos_0004")
     for name in ("amos_0004_F", "amos_0004_M"):  # M by the csv as it is now
         (parent / name).mkdir(parents=True)
@@ -532,7 +532,7 @@ def test_impossible_thresholds_of_single_commands_change_nothing(place: Place, v
 # ---------------------------------------------------------------- what is said
 
 
-@pytest.mark.parametrize("blocked", ["grouped/AMOS-CT/val", ".amos-dask/restore"])
+@pytest.mark.parametrize("blocked", ["grouped/AMOS-CT/train", ".amos-dask/restore"])
 def test_the_message_of_a_failed_sample_names_no_path(empty: Place, blocked: str) -> None:
     (empty.root / blocked).parent.mkdir(parents=True)
     (empty.root / blocked).write_text("in the way")
@@ -566,11 +566,10 @@ def test_a_name_that_is_not_utf8_stops_nothing(place: Place, made: Path) -> None
 
 
 def test_an_empty_archive_folder_does_not_hide_the_zip(
-    tmp_path: Path, made: Path, cluster_address: str
+    source: Path, root: Path, made: Path, cluster_address: str
 ) -> None:
-    root = tmp_path / "AMOS22"
-    amos_dask.write_archive(root, n_ct=4, n_mri=0, size="tiny", seed=7, form="zip")
-    (root / "archive").mkdir()
+    (root / "archive").mkdir(parents=True)
+    shutil.make_archive(str(root / "amos22"), "zip", source)
     assert str(root / "amos22.zip") in program("run", root, "--dry_run").stdout
     program("run", root, *DENOISE, "--cluster", cluster_address, "--quiet", *BARE)
     assert_same(contents(made, "grouped"), contents(root, "grouped"))

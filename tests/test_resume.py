@@ -48,7 +48,7 @@ MASKED = ["amos_0001", "amos_0004", "amos_0009"]
 AREA = 100.0  # of denoising, seen on 16x14 slices
 WHOLE: dict[str, Any] = {"report": True, "statistics": True}  # which cost half of a run
 VOLUME_1, MASK_1 = "imagesTr/amos_0001.nii.gz", "labelsTr/amos_0001.nii.gz"
-VOLUME_4, MASK_4 = "imagesVa/amos_0004.nii.gz", "labelsVa/amos_0004.nii.gz"
+VOLUME_4, MASK_4 = "imagesTr/amos_0004.nii.gz", "labelsTr/amos_0004.nii.gz"
 MASK_9 = "labelsTr/amos_0009.nii.gz"
 
 
@@ -398,7 +398,7 @@ MANIFESTS = [
     "descriptor/statistics.json",
     "descriptor/report.html",
     "grouped/dataset_manifest.xlsx",
-    "grouped/AMOS-CT/splits/split01_standard/split01_standard_val.xlsx",
+    "grouped/AMOS-CT/splits/split01_standard/split01_standard_train.xlsx",
 ]
 
 
@@ -512,7 +512,7 @@ def test_some_of_the_samples_are_done_alone(made: Path, empty: Place) -> None:
     assert empty.run(selection=Selection(["1", "4"])).reasons == {"new": 2}
     assert empty.processed() == ["amos_0001", "amos_0004"]
     first = {**empty.stamps()}
-    assert empty.run(selection=Selection(None, "train")).reasons["complete"] == 1
+    assert empty.run(selection=Selection(None, "train")).reasons["complete"] == 2
     assert empty.run().n_failed == 0
     again = [n for n in empty.images_written_since(first) if n[:9] in ("amos_0001", "amos_0004")]
     assert again == []
@@ -805,7 +805,7 @@ def test_sigterm_ends_a_single_command_in_order(place: Place, cluster_address: s
     """What was complete stays, and what a killed task left half goes."""
     words = ["confirm-pairs", *single_commands(place, cluster_address)["confirm-pairs"], "--json"]
     command = [sys.executable, "-m", "amos_dask", *(str(word) for word in words)]
-    half = place.root / "grouped/AMOS-CT/val/.a.nii.gz.0123abcd.part~"
+    half = place.root / "grouped/AMOS-CT/train/.a.nii.gz.0123abcd.part~"
     Journal(Layout(place.root), "amos_0004").add_temporaries([half])
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:

@@ -450,7 +450,7 @@ def test_index_manifests_are_written_all_or_none(place: Place, obstacle: str) ->
     folder = place.root / "grouped/mine"
     words = ("index-manifests", "--manifest_file", place.manifest)
     where = ("--output_index_manifest_dir", folder)
-    subsets = ("--subsets", "train", "val", "--subsets", "train", "--subsets", "train")
+    subsets = ("--subsets", "train", "test", "--subsets", "train", "--subsets", "train")
     second = folder / "split01_standard_train.xlsx"
     if obstacle == "theirs":
         put_workbook_of_theirs(second)
@@ -459,9 +459,8 @@ def test_index_manifests_are_written_all_or_none(place: Place, obstacle: str) ->
         correct_a_sex(place)
         place.run()  # index manifests follow
         edit(second, lambda book: book["Manifest"].delete_rows(2))
-        edit(
-            folder / "split01_standard_train_val.xlsx", lambda book: book["Manifest"].delete_rows(2)
-        )
+        both = folder / "split01_standard_train_test.xlsx"
+        edit(both, lambda book: book["Manifest"].delete_rows(2))
         second.with_name(f"~${second.name}").write_text("me")
     else:
         second.mkdir(parents=True)

@@ -32,7 +32,7 @@ NAME = "Dataset623_AMOS22CT"
 def made(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
     """Return a ROOT_DIR of a training, a validation and a test scan that no test changes."""
     folder = tmp_path_factory.mktemp("made")
-    archive = ct_archive(folder, 3, seed=1)
+    archive = ct_archive(folder, 3, seed=1, has_val=True)
     options: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
     amos_dask.run(folder / "AMOS22", archive, report=False, statistics=False, **options)
     return folder / "AMOS22"
