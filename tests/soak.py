@@ -2,7 +2,8 @@
 
 Each round runs the program on a phantom archive, kills the client or a worker with SIGKILL after a
 number of finished samples and a fraction of a second drawn from the seed, runs it again, and
-compares the tree with that of an undisturbed run.
+compares the tree with that of an undisturbed run. What is not killed runs in this process, and on
+a cluster that is there already where one is named.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import IO
 import nibabel as nib
 import numpy as np
 import psutil
-from roots import assert_same, contents
+from roots import assert_same, contents, program
 
 from amos_dask.phantom import write_archive
 
@@ -50,28 +51,33 @@ def draw(seed: int, n_samples: int) -> Moment:
 
 @dataclass(frozen=True)
 class Place:
-    """An archive, the tree of an undisturbed run on it, where to run, and further options."""
+    """An archive, the tree of an undisturbed run on it, where to run, and further options.
+
+    On ``cluster`` goes what is not killed.
+    """
 
     archive: Path
     expected: Path
     root: Path
     words: tuple[str, ...] = ()
+    cluster: str = "local"
 
     @property
     def n_samples(self) -> int:
         return len(list((self.expected / ".amos-dask" / "receipts").glob("*.json")))
 
 
-def prepare(folder: Path, size: str = "small") -> Place:
+def prepare(folder: Path, size: str = "small", cluster: str = "local") -> Place:
     """Make an archive and run on it undisturbed."""
-    return prepare_of(write_archive(folder, n_ct=8, n_mri=4, size=size, form="zip", seed=3).path)
+    archive = write_archive(folder, n_ct=8, n_mri=4, size=size, form="zip", seed=3).path
+    return prepare_of(archive, cluster=cluster)
 
 
-def prepare_of(archive: Path, *words: str) -> Place:
+def prepare_of(archive: Path, *words: str, cluster: str = "local") -> Place:
     """Run on an archive undisturbed, with such options."""
-    place = Place(archive, archive.with_name("expected"), archive.with_name("ROOT"), words)
-    with start(place, place.expected) as process:
-        assert process.wait(_SECONDS_OF_A_RUN) == 0
+    folder = archive.parent
+    place = Place(archive, folder / "expected", folder / "ROOT", words, cluster)
+    run(place, place.expected)
     return place
 
 
@@ -87,6 +93,13 @@ def edit(root: Path) -> None:
     info.write_text(info.read_text(encoding="utf-8").replace("site: '", "site: 'my "), "utf-8")
     (binary,) = masks[3].parent.glob("*_mask_06_*.nii.gz")
     shutil.copyfile(next(masks[3].parent.glob("*_mask_01_*.nii.gz")), binary)
+
+
+def run(place: Place, root: Path, *words: str) -> list[dict[str, object]]:
+    """Run undisturbed, in this process; return the events."""
+    command = ["run", root, "--archive", place.archive, "--json", "--dashboard_port", "0"]
+    said = program(*command, "--cluster", place.cluster, *place.words, *words)
+    return [json.loads(line) for line in said.stdout.splitlines()]
 
 
 def start(place: Place, root: Path, *words: str) -> subprocess.Popen[str]:
@@ -148,10 +161,7 @@ def one_round(place: Place, moment: Moment) -> None:
     exit_code = run_and_kill(place, moment)
     assert moment.victim == "client" or exit_code == 0, f"a lost worker ended the run: {exit_code}"
     before = finished(place.root)
-    with start(place, place.root) as process:
-        assert process.stdout is not None
-        done_again = {str(event["name"]) for event in events(process.stdout) if is_sample(event)}
-        assert process.wait(_SECONDS_OF_A_RUN) == 0
+    done_again = {str(event["name"]) for event in run(place, place.root) if is_sample(event)}
     assert not done_again & before.keys(), "finished samples were done twice"
     after = finished(place.root)
     assert before.items() <= after.items()
@@ -168,13 +178,11 @@ def one_round_after_edits(place: Place, moment: Moment) -> None:
         edit(undisturbed)
         before = place.root.with_name("BEFORE")
         shutil.copytree(undisturbed, before)
-        with start(place, undisturbed, "--force") as process:
-            assert process.wait(_SECONDS_OF_A_RUN) == 0
+        run(place, undisturbed, "--force")
     shutil.rmtree(place.root, ignore_errors=True)
     shutil.copytree(place.root.with_name("BEFORE"), place.root)
     if run_and_kill(place, moment, "--force") != 0:  # a lost worker does not end the run
-        with start(place, place.root, "--force") as process:
-            assert process.wait(_SECONDS_OF_A_RUN) == 0
+        run(place, place.root, "--force")
     places = ("descriptor", "grouped", "replaced/1")
     assert_same(contents(undisturbed, *places), contents(place.root, *places))
     assert [path.name for path in (place.root / "replaced").iterdir()] == ["1"]

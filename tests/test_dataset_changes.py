@@ -224,11 +224,14 @@ def test_an_edited_mask_outlives_runs(name: str, place: Callable[[str], Place]) 
 
 # Samples of the other datasets are written as one of these is, or one of AMOS22's (test_killed).
 @pytest.fixture(scope="module", params=NAMES)
-def soaked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> soak.Place:
+def soaked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cluster_address: str
+) -> soak.Place:
     folder = tmp_path_factory.mktemp("soak")
     planted = write(request.param, folder)
     archive = Path(shutil.make_archive(str(folder / planted.path.name), "zip", planted.path))
-    return soak.prepare_of(archive, "--dataset", definition(request.param, folder))
+    dataset = ("--dataset", definition(request.param, folder))
+    return soak.prepare_of(archive, *dataset, cluster=cluster_address)
 
 
 @pytest.mark.integration

@@ -10,9 +10,9 @@ SEEDS, SEEDS_AFTER_EDITS = (0, 1), (10, 11)  # tests/soak.py takes as many as ar
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> soak.Place:
+def place(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> soak.Place:
     """An archive and what an undisturbed run makes of it."""
-    return soak.prepare(tmp_path_factory.mktemp("soak"), size="tiny")
+    return soak.prepare(tmp_path_factory.mktemp("soak"), size="tiny", cluster=cluster_address)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
