@@ -9,10 +9,10 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zipfile import ZipFile
 
 import nibabel as nib
@@ -56,28 +56,48 @@ def _content(path: Path) -> Any:
         of_run = {"root": "", "archive": [], "denoising": None}
         return {**told, "content": {**known, **of_run}, "times": None}
     content = path.read_bytes()
-    return _cells(content) if path.suffix == ".xlsx" else content
+    return Cells(content) if path.suffix == ".xlsx" else content
 
 
-_READ: dict[frozenset[tuple[str, int]], dict[str, tuple[tuple[Any, ...], ...]]] = {}
+class Cells(Mapping[str, tuple[tuple[Any, ...], ...]]):
+    """The rows of each worksheet of a workbook, read when somebody looks; openpyxl is slow.
 
-
-def _cells(workbook: bytes) -> dict[str, tuple[tuple[Any, ...], ...]]:
-    """Return the rows of each worksheet.
-
-    Workbooks with the same parts are read once, for openpyxl is slow; when one was saved is no
-    part of what it holds.
+    Workbooks with the same parts are read once at most, and not at all to find them the same; when
+    one was saved is no part of what it holds.
     """
-    with ZipFile(BytesIO(workbook)) as parts:
-        held = frozenset(
-            (part.filename, part.CRC)
-            for part in parts.infolist()
-            if part.filename != "docProps/core.xml"
-        )
-    if held not in _READ:
-        book = load_workbook(BytesIO(workbook))
-        _READ[held] = {sheet.title: tuple(sheet.values) for sheet in book}
-    return _READ[held]
+
+    _read: ClassVar[dict[frozenset[tuple[str, int]], dict[str, tuple[tuple[Any, ...], ...]]]] = {}
+
+    def __init__(self, workbook: bytes) -> None:
+        self._workbook = workbook
+        with ZipFile(BytesIO(workbook)) as parts:
+            self._parts = frozenset(
+                (part.filename, part.CRC)
+                for part in parts.infolist()
+                if part.filename != "docProps/core.xml"
+            )
+
+    def _sheets(self) -> dict[str, tuple[tuple[Any, ...], ...]]:
+        if self._parts not in self._read:
+            book = load_workbook(BytesIO(self._workbook))
+            self._read[self._parts] = {sheet.title: tuple(sheet.values) for sheet in book}
+        return self._read[self._parts]
+
+    def __getitem__(self, title: str) -> tuple[tuple[Any, ...], ...]:
+        return self._sheets()[title]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sheets())
+
+    def __len__(self) -> int:
+        return len(self._sheets())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Cells):
+            return NotImplemented
+        return self._parts == other._parts or self._sheets() == other._sheets()
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def report_data(page: Path) -> dict[str, Any]:
@@ -194,7 +214,7 @@ def _without_times(path: Path) -> bytes:
 
 def table(workbook: Path, title: str = "Manifest") -> dict[str, dict[str, Any]]:
     """Return ID -> row of a worksheet with an ``ID`` column."""
-    header, *rows = _cells(workbook.read_bytes())[title]
+    header, *rows = Cells(workbook.read_bytes())[title]
     return {str(row["ID"]): row for row in (dict(zip(header, r, strict=True)) for r in rows)}
 
 
