@@ -6,11 +6,18 @@ The numbers mean nothing here. Comparisons check by themselves that their sides 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
+from distributed import Client
 from required import missing
 
+from amos_dask import ClusterOptions
+from amos_dask.engine.connect import connect
+from benchmarks import bench_many, harness
 from benchmarks.harness import REGISTRY, Claim, DifferentResultsError, Report, Side, Table, compare
 from benchmarks.machine import describe_machine
 from benchmarks.peers import PEERS, missing_peers
@@ -28,8 +35,47 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(tmp_path_factory.mktemp("benchmarks"), tiny=True, repeats=1)
 
 
+@pytest.fixture(scope="module")
+def one_worker(settings: Settings) -> Iterator[Client]:
+    """Return a client of one worker, as several benchmarks start it."""
+    options = ClusterOptions(
+        workers=1, dashboard_port=0, local_directory=str(settings.work), memory="0"
+    )
+    with connect(options) as found:
+        yield found
+
+
+@pytest.fixture
+def shared_clusters(
+    one_worker: Client, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
+    """Return what has a benchmark take a cluster that is there; starting one takes seconds."""
+
+    @contextmanager
+    def take(options: ClusterOptions) -> Iterator[Client]:
+        yield {1: one_worker, 2: client}[int(options.workers or 0)]
+
+    def share(name: str) -> None:
+        module = REGISTRY[name].__module__
+        monkeypatch.setattr(f"{module}.connect", take, raising=False)
+
+    return share
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_benchmark_runs_at_its_smallest_size(name: str, settings: Settings, tmp_path: Path) -> None:
+def test_benchmark_runs_at_its_smallest_size(
+    name: str,
+    settings: Settings,
+    tmp_path: Path,
+    shared_clusters: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shared_clusters(name)
+    if name in ("run", "scaling"):  # the run that is not timed stands for the one that is
+        monkeypatch.setattr(harness, "_time", cache(harness._time))
+    if name == "many":  # the larger archive, of more scans than are looked at here, for both
+        run = cache(partial(bench_many._run, 40, settings.work / "many"))
+        monkeypatch.setattr(bench_many, "_run", lambda n_scans, folder: run())
     report = REGISTRY[name](settings)
     assert report.tables
     for table in report.tables:
