@@ -95,18 +95,18 @@ def zipped(sound: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return zip_folder(sound, tmp_path / "amos22.zip", method)
 
 
-@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("form", ["folder", "zip"])
 def test_a_sound_archive_with_every_quirk(
-    form: str, full: bool, phantom: Archive, tmp_path: Path, verify: Callable[..., CommandResult]
+    form: str, phantom: Archive, tmp_path: Path, verify: Callable[..., CommandResult]
 ) -> None:
     made = phantom if form == "folder" else write_archive(tmp_path, form="zip", seed=7)
     before = snapshot(made.path.parent)
-    result = verify(made.path, full=full)
-    assert errors(result) == set()
-    assert result.n_samples == len(made.samples)
-    assert ("all voxels decoded" in result.summary) is full
-    assert snapshot(made.path.parent) == before
+    for full in (False, True):
+        result = verify(made.path, full=full)
+        assert errors(result) == set()
+        assert result.n_samples == len(made.samples)
+        assert ("all voxels decoded" in result.summary) is full
+        assert snapshot(made.path.parent) == before
 
 
 def test_a_quick_look_at_a_zip_says_what_it_did_not_see(
@@ -443,6 +443,20 @@ def root(made: Path) -> Path:
     return put_back(made, made.parent.with_name("changed") / "AMOS22")
 
 
+@pytest.fixture(scope="module")
+def made_bare(source: Path, tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
+    """Return the same without report and statistics."""
+    root = tmp_path_factory.mktemp("bare") / "kept" / "AMOS22"
+    run(root, source, region_area_thresh=100, cluster=cluster_address, **QUIET)
+    return root
+
+
+@pytest.fixture
+def bare(made_bare: Path) -> Path:
+    """Return such a ROOT_DIR that a test may change."""
+    return put_back(made_bare, made_bare.parent.with_name("changed") / "AMOS22")
+
+
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
     """Return name -> size and time of change of everything below a folder."""
     return {
@@ -612,47 +626,47 @@ def test_manifests_that_no_run_finished_are_named(
 
 
 def test_a_run_repairs_what_was_found_quickly(
-    root: Path, source: Path, verify: Callable[..., CommandResult], cluster_address: str
+    bare: Path, source: Path, verify: Callable[..., CommandResult], cluster_address: str
 ) -> None:
-    path = a_volume(root)
+    path = a_volume(bare)
     change(path, path.stat().st_size - 3)
     theirs = put(path.parent / "amos_0001_mask_99_other.nii.gz")
     half = put(path.parent / ".amos_0001_mask.nii.gz.12ab34cd.part~")
-    Journal(Layout(root), "amos_0001").add_temporaries([half])
-    (root / "grouped/dataset_manifest.xlsx").unlink()
-    (root / ".amos-dask/receipts/amos_0004.json").unlink()
-    assert {code for code, _, _ in errors(verify(root))} == {
+    Journal(Layout(bare), "amos_0001").add_temporaries([half])
+    (bare / "grouped/dataset_manifest.xlsx").unlink()
+    (bare / ".amos-dask/receipts/amos_0004.json").unlink()
+    assert {code for code, _, _ in errors(verify(bare))} == {
         "altered_output", "leftover", "missing_output", "no_receipt"
     }  # fmt: skip
-    run(root, source, region_area_thresh=100, cluster=cluster_address, progress="none")
-    (left,) = verify(root).issues  # what no run wrote is nothing that a run removes
-    assert (left.code, left.file) == ("extra_file", theirs.relative_to(root).as_posix())
+    run(bare, source, region_area_thresh=100, cluster=cluster_address, **QUIET)
+    (left,) = verify(bare).issues  # what no run wrote is nothing that a run removes
+    assert (left.code, left.file) == ("extra_file", theirs.relative_to(bare).as_posix())
 
 
 def test_what_a_run_does_not_write_over_is_told_from_what_it_repairs(
-    root: Path, source: Path, tmp_path: Path, verify: Callable[..., CommandResult],
+    bare: Path, source: Path, tmp_path: Path, verify: Callable[..., CommandResult],
     cluster_address: str,
 ) -> None:  # fmt: skip
-    where: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
-    (other,) = sample_dir(root / "grouped", "0004").glob("*_volume.nii.gz")
+    where = QUIET | {"cluster": cluster_address}
+    (other,) = sample_dir(bare / "grouped", "0004").glob("*_volume.nii.gz")
     shutil.copy(other, tmp_path / "theirs.nii.gz")
-    a_volume(root).unlink()
-    a_volume(root).symlink_to(tmp_path / "theirs.nii.gz")
-    book = root / "grouped/dataset_manifest.xlsx"
+    a_volume(bare).unlink()
+    a_volume(bare).symlink_to(tmp_path / "theirs.nii.gz")
+    book = bare / "grouped/dataset_manifest.xlsx"
     book.write_bytes(b"a password protects it")
-    theirs = {a_volume(root).relative_to(root).as_posix(), "grouped/dataset_manifest.xlsx"}
-    altered = root / "grouped/AMOS-CT/dataset_manifest_amos_ct.xlsx"
+    theirs = {a_volume(bare).relative_to(bare).as_posix(), "grouped/dataset_manifest.xlsx"}
+    altered = bare / "grouped/AMOS-CT/dataset_manifest_amos_ct.xlsx"
     altered.unlink()
     for _ in range(2):
-        result = verify(root)
+        result = verify(bare)
         assert {i.file for i in result.issues if "--adopt" in i.action} == theirs
         assert "repairs it, but for what is in the way of its files, which stays" in result.summary
         assert "mended in the archive" not in result.summary
-        run(root, source, region_area_thresh=100, **where)
+        run(bare, source, region_area_thresh=100, **where)
         assert book.read_bytes() == b"a password protects it"
         assert altered.exists()
-    run(root, source, region_area_thresh=100, adopt=True, **where)
-    assert verify(root).issues == ()
+    run(bare, source, region_area_thresh=100, adopt=True, **where)
+    assert verify(bare).issues == ()
 
 
 def test_roots_of_other_runs_are_sound_too(
@@ -678,24 +692,24 @@ def test_roots_of_other_runs_are_sound_too(
 
 
 def test_errors_of_the_last_run_are_told_of_the_samples_that_are_looked_at(
-    root: Path, source: Path, tmp_path: Path, verify: Callable[..., CommandResult],
+    bare: Path, source: Path, tmp_path: Path, verify: Callable[..., CommandResult],
     cluster_address: str,
 ) -> None:  # fmt: skip
     archive = Path(shutil.copytree(source, tmp_path / "amos22"))
     (mask,) = archive.glob("labels*/amos_0004.nii.gz")
     mask.write_bytes(mask.read_bytes()[:200])
-    where: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
-    run(root, archive, region_area_thresh=100, **where)
-    result = verify(root)
+    where = QUIET | {"cluster": cluster_address}
+    run(bare, archive, region_area_thresh=100, **where)
+    result = verify(bare)
     (found,) = result.issues
     assert (found.code, found.sample, int(result.exit_code)) == ("unreadable_mask", "amos_0004", 3)
     assert found.message.startswith("recorded by the last run: ")
     assert "as it was written, with errors, 1 finding" in result.summary
     assert "mended in the archive" in result.summary
-    assert verify(root, selection=Selection(("1",))).issues == ()
-    assert verify(root, selection=Selection(("4",))).issues == (found,)
-    run(root, source, region_area_thresh=100, **where)
-    assert verify(root).issues == ()
+    assert verify(bare, selection=Selection(("1",))).issues == ()
+    assert verify(bare, selection=Selection(("4",))).issues == (found,)
+    run(bare, source, region_area_thresh=100, **where)
+    assert verify(bare).issues == ()
 
 
 ROWS = {
@@ -707,34 +721,36 @@ ROWS = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_choice_that_is_another_now_is_named_until_a_run_takes_it_up(
-    name: str, root: Path, source: Path, verify: Callable[..., CommandResult], cluster_address: str
+    name: str, bare: Path, source: Path, verify: Callable[..., CommandResult], cluster_address: str
 ) -> None:
     content = ROWS[name]
     if content is None:
         content = AMOS22.to_yaml().replace("Aquilion ONE", "Aquilion TWO")
         assert content != AMOS22.to_yaml()
-    put(root / "descriptor" / name, content)
-    (found,) = verify(root).issues
+    put(bare / "descriptor" / name, content)
+    (found,) = verify(bare).issues
     assert (found.code, found.file) == ("changed_choice", f"descriptor/{name}")
     assert "run takes up what it says now" in found.message
     if name == "denoise_exclude.csv":
         assert "2 samples such as amos_0001" in found.message
-        assert verify(root, selection=Selection(("500",))).issues == ()
-    run(root, source, region_area_thresh=100, cluster=cluster_address, progress="none")
-    assert verify(root).issues == ()
+        assert verify(bare, selection=Selection(("500",))).issues == ()
+    run(bare, source, region_area_thresh=100, cluster=cluster_address, **QUIET)
+    assert verify(bare).issues == ()
 
 
 def test_samples_that_are_excluded_no_more_are_named_and_restored_ones_are_not(
-    root: Path, source: Path, verify: Callable[..., CommandResult], cluster_address: str
+    bare: Path, source: Path, verify: Callable[..., CommandResult], cluster_address: str
 ) -> None:
-    where: dict[str, Any] = {"cluster": cluster_address, "progress": "none"}
-    amos_dask.restore(root / "grouped", selection=Selection(("1",)), **where)
-    assert "changed_choice" not in {issue.code for issue in verify(root).issues}
-    kept = put(root / "descriptor/denoise_exclude.csv", "sample,label\n4,\n")
-    run(root, source, region_area_thresh=100, **where)
-    assert verify(root).issues == ()
+    where = QUIET | {"cluster": cluster_address}
+    amos_dask.restore(
+        bare / "grouped", selection=Selection(("1",)), cluster=cluster_address, progress="none"
+    )
+    assert "changed_choice" not in {issue.code for issue in verify(bare).issues}
+    kept = put(bare / "descriptor/denoise_exclude.csv", "sample,label\n4,\n")
+    run(bare, source, region_area_thresh=100, **where)
+    assert verify(bare).issues == ()
     kept.unlink()
-    (found,) = verify(root).issues
+    (found,) = verify(bare).issues
     assert (found.code, found.file) == ("changed_choice", "descriptor/denoise_exclude.csv")
     assert "1 sample such as amos_0004" in found.message
 
