@@ -28,7 +28,9 @@ AREA = 100.0  # of denoising, seen on small slices
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """Return an archive with every quirk and four damaged samples."""
-    return write_archive(tmp_path_factory.mktemp("archive"), n_ct=7, n_mri=3, seed=5, defects=True)
+    return write_archive(
+        tmp_path_factory.mktemp("archive"), n_ct=7, n_mri=2, size="tiny", seed=5, defects=True
+    )
 
 
 @pytest.fixture(scope="module")
