@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from openpyxl import Workbook, load_workbook
-from roots import change_sex, ct_archive, errors, issues, program, put_back, snapshot, table
+from roots import BARE, change_sex, ct_archive, errors, issues, program, put_back, snapshot, table
 
 from amos_dask.phantom import METADATA_NAME
 from amos_dask.tables.workbook import read_sheet
@@ -21,14 +21,15 @@ FOLDS = "split02_kfold2"
 class Place:
     """A folder with an archive and a finished ROOT_DIR."""
 
-    def __init__(self, folder: Path, cluster: str) -> None:
+    def __init__(self, folder: Path, cluster: str, *how: str) -> None:
         self.archive, self.root = folder / "archive", folder / "AMOS22"
         self.manifest = self.root / MANIFEST
+        self._how = how
         self._cluster = ("--cluster", cluster, "--quiet")
 
     def run(self, *words: str | Path, exit_code: int = 0) -> Any:
         where = ("run", self.root, "--archive", self.archive)
-        return program(*where, *words, *self._cluster, exit_code=exit_code)
+        return program(*where, *self._how, *words, *self._cluster, exit_code=exit_code)
 
     def command(self, *words: str | Path, exit_code: int = 0) -> Any:
         own = () if words[0] in ("make-split", "index-manifests") else self._cluster
@@ -57,6 +58,20 @@ def made(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path
 @pytest.fixture
 def place(made: Path, cluster_address: str) -> Place:
     return Place(put_back(made, made.with_name("work")), cluster_address)
+
+
+@pytest.fixture(scope="module")
+def made_bare(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Path:
+    """Return the same without report and statistics, which take half of a run's time."""
+    work = tmp_path_factory.mktemp("bare") / "work"
+    ct_archive(work, 4, seed=1).rename(work / "archive")
+    Place(work, cluster_address, *BARE).run()
+    return Path(shutil.copytree(work, work.with_name("kept")))
+
+
+@pytest.fixture
+def bare(made_bare: Path, cluster_address: str) -> Place:
+    return Place(put_back(made_bare, made_bare.with_name("work")), cluster_address, *BARE)
 
 
 def edit(path: Path, change: Any) -> None:
@@ -120,22 +135,22 @@ def test_additions_stay_and_are_no_alteration(place: Place) -> None:
     assert place.codes() == []
 
 
-def test_a_locked_workbook_is_an_error_and_all_else_is_done(place: Place) -> None:
-    edit(place.manifest, add_column)
-    lock = place.manifest.with_name(".~lock.dataset_manifest.xlsx#")
+def test_a_locked_workbook_is_an_error_and_all_else_is_done(bare: Place) -> None:
+    edit(bare.manifest, add_column)
+    lock = bare.manifest.with_name(".~lock.dataset_manifest.xlsx#")
     lock.write_text("me")
-    name = correct_a_sex(place)
-    before = place.manifest.read_bytes()
-    place.run(exit_code=3)
-    assert place.manifest.read_bytes() == before
-    assert ("workbook_locked", MANIFEST) in place.codes()
-    of_ct = table(place.root / "grouped/AMOS-CT/dataset_manifest_amos_ct.xlsx")[name]
-    assert of_ct["sex"] != table(place.manifest)[name]["sex"]
+    name = correct_a_sex(bare)
+    before = bare.manifest.read_bytes()
+    bare.run(exit_code=3)
+    assert bare.manifest.read_bytes() == before
+    assert ("workbook_locked", MANIFEST) in bare.codes()
+    of_ct = table(bare.root / "grouped/AMOS-CT/dataset_manifest_amos_ct.xlsx")[name]
+    assert of_ct["sex"] != table(bare.manifest)[name]["sex"]
     lock.unlink()
-    place.run()
-    assert errors(place.root) == set()
-    assert table(place.manifest)[name]["sex"] == of_ct["sex"]
-    assert table(place.manifest)[name]["my_quality"] == "bad"
+    bare.run()
+    assert errors(bare.root) == set()
+    assert table(bare.manifest)[name]["sex"] == of_ct["sex"]
+    assert table(bare.manifest)[name]["my_quality"] == "bad"
 
 
 @pytest.mark.parametrize("name", ["issues.xlsx", "issues.jsonl", "report.html"])
@@ -217,13 +232,13 @@ def test_what_is_not_asked_for_stays_and_is_called_old_when_it_is(place: Place) 
     assert (place.root / names[0]).read_bytes() != before[names[0]]
 
 
-def test_manifests_of_a_modality_go_when_they_are_ours_alone(place: Place) -> None:
-    theirs = place.root / "grouped/AMOS-MRI/dataset_manifest_amos_mri.xlsx"
+def test_manifests_of_a_modality_go_when_they_are_ours_alone(bare: Place) -> None:
+    theirs = bare.root / "grouped/AMOS-MRI/dataset_manifest_amos_mri.xlsx"
     before = put_workbook_of_theirs(theirs)
     ours = "grouped/splits/split01_standard/split01_standard_test.xlsx"
-    assert (place.root / ours).exists() == ("test" in set(_subsets(place)))
-    correct_a_sex(place)
-    place.run()
+    assert (bare.root / ours).exists() == ("test" in set(_subsets(bare)))
+    correct_a_sex(bare)
+    bare.run()
     assert theirs.read_bytes() == before
 
 
@@ -231,38 +246,38 @@ def _subsets(place: Place) -> list[str]:
     return [row["subset"] for row in table(place.manifest).values()]
 
 
-def test_an_edited_label_map_is_kept_when_another_is_given(place: Place) -> None:
-    path = place.root / "descriptor/label_map.yaml"
+def test_an_edited_label_map_is_kept_when_another_is_given(bare: Place) -> None:
+    path = bare.root / "descriptor/label_map.yaml"
     path.write_text(f"# mine\n{path.read_text()}")
-    place.run()
-    place.command("verify", place.root)
-    other = place.archive.parent / "labels.yaml"
+    bare.run()
+    bare.command("verify", bare.root)
+    other = bare.archive.parent / "labels.yaml"
     other.write_text(path.read_text().replace("spleen", "milt"))
-    place.run("--label_explanation", other)
-    assert place.codes() == [("replaced", "descriptor/label_map.yaml")]
-    (kept,) = place.replaced()
-    assert (place.root / "replaced" / kept).read_text().startswith("# mine")
+    bare.run("--label_explanation", other)
+    assert bare.codes() == [("replaced", "descriptor/label_map.yaml")]
+    (kept,) = bare.replaced()
+    assert (bare.root / "replaced" / kept).read_text().startswith("# mine")
 
 
 # ---------------------------------------------------------------- splits of one's own
 
 
-def test_splits_of_ones_own_follow_the_manifest(place: Place) -> None:
-    where = ("--manifest_file", place.manifest)
-    place.command("make-split", *where, "--kind", "kfold", "--folds", "2", "--unlabelled")
-    folder = place.root / "grouped/splits" / FOLDS
+def test_splits_of_ones_own_follow_the_manifest(bare: Place) -> None:
+    where = ("--manifest_file", bare.manifest)
+    bare.command("make-split", *where, "--kind", "kfold", "--folds", "2", "--unlabelled")
+    folder = bare.root / "grouped/splits" / FOLDS
     subsets = ("--subsets", "fold0", "--subsets", "fold0", "fold1")
     words = ("--split_name", FOLDS, "--output_index_manifest_dir", folder, *subsets)
-    place.command("index-manifests", *where, *words)
-    before = table(place.manifest, FOLDS)
-    edit(place.manifest, lambda book: add_column(_only(book, FOLDS)))
-    name = correct_a_sex(place)
-    place.run()
-    place.command("verify", place.root)
-    after = table(place.manifest, FOLDS)
+    bare.command("index-manifests", *where, *words)
+    before = table(bare.manifest, FOLDS)
+    edit(bare.manifest, lambda book: add_column(_only(book, FOLDS)))
+    name = correct_a_sex(bare)
+    bare.run()
+    bare.command("verify", bare.root)
+    after = table(bare.manifest, FOLDS)
     assert {n: row[FOLDS] for n, row in after.items()} == {n: r[FOLDS] for n, r in before.items()}
     assert after[name]["volume"] != before[name]["volume"]
-    assert (place.root / "grouped" / str(after[name]["volume"])).is_file()
+    assert (bare.root / "grouped" / str(after[name]["volume"])).is_file()
     assert next(iter(after.values()))["my_quality"] == "bad"
     found = {path.name: table(path) for path in folder.iterdir()}
     assert found[f"{FOLDS}_fold0_fold1.xlsx"][name]["volume"] == after[name]["volume"]
@@ -275,25 +290,25 @@ def _only(book: Any, title: str) -> dict[str, Any]:
     return {"Manifest": book[title]}
 
 
-def test_a_sample_that_came_later_is_blank_and_said(place: Place) -> None:
-    name = list(table(place.manifest))[-1]
-    words = ("--ids", ",".join(list(table(place.manifest))[:-1]))
-    shutil.rmtree(place.root)
-    place.run(*words)
-    where = ("--manifest_file", place.manifest, "--kind", "kfold", "--folds", "2", "--unlabelled")
-    place.command("make-split", *where)
+def test_a_sample_that_came_later_is_blank_and_said(bare: Place) -> None:
+    name = list(table(bare.manifest))[-1]
+    words = ("--ids", ",".join(list(table(bare.manifest))[:-1]))
+    shutil.rmtree(bare.root)
+    bare.run(*words)
+    where = ("--manifest_file", bare.manifest, "--kind", "kfold", "--folds", "2", "--unlabelled")
+    bare.command("make-split", *where)
     for _ in range(2):
-        place.run()
-        assert table(place.manifest, FOLDS)[name][FOLDS] is None
-        (said,) = [i for i in issues(place.root) if i["code"] == "unassigned_sample"]
+        bare.run()
+        assert table(bare.manifest, FOLDS)[name][FOLDS] is None
+        (said,) = [i for i in issues(bare.root) if i["code"] == "unassigned_sample"]
         assert name in said["message"]
         assert said["file"] == MANIFEST
-    edit(place.manifest, lambda book: _assign(book[FOLDS], name))
-    correct_a_sex(place)
-    place.run()
-    assert table(place.manifest, FOLDS)[name][FOLDS] == "fold1"
-    assert [i for i in issues(place.root) if i["code"] == "unassigned_sample"] == []
-    assert place.codes() == []  # parts that people give are no edit of ours
+    edit(bare.manifest, lambda book: _assign(book[FOLDS], name))
+    correct_a_sex(bare)
+    bare.run()
+    assert table(bare.manifest, FOLDS)[name][FOLDS] == "fold1"
+    assert [i for i in issues(bare.root) if i["code"] == "unassigned_sample"] == []
+    assert bare.codes() == []  # parts that people give are no edit of ours
 
 
 def _assign(sheet: Any, name: str) -> None:
@@ -303,16 +318,16 @@ def _assign(sheet: Any, name: str) -> None:
             sheet.cell(row[0].row, column).value = "fold1"
 
 
-def test_a_copy_of_the_manifest_is_no_part_of_it(place: Place) -> None:
+def test_a_copy_of_the_manifest_is_no_part_of_it(bare: Place) -> None:
     def copy(book: Any) -> None:
         book.copy_worksheet(book["Manifest"]).title = "Manifest (2)"
 
-    edit(place.manifest, copy)
-    place.command("make-split", "--manifest_file", place.manifest)
-    assert len(read_sheet(place.manifest, "split01_standard")) == 4
-    correct_a_sex(place)
-    place.run()
-    assert load_workbook(place.manifest).sheetnames == [
+    edit(bare.manifest, copy)
+    bare.command("make-split", "--manifest_file", bare.manifest)
+    assert len(read_sheet(bare.manifest, "split01_standard")) == 4
+    correct_a_sex(bare)
+    bare.run()
+    assert load_workbook(bare.manifest).sheetnames == [
         "Manifest",
         "split01_standard",
         "Columns",
@@ -446,18 +461,18 @@ def test_single_commands_leave_what_is_not_ours(place: Place, command: str) -> N
 
 
 @pytest.mark.parametrize("obstacle", ["theirs", "open", "a folder"])
-def test_index_manifests_are_written_all_or_none(place: Place, obstacle: str) -> None:
-    folder = place.root / "grouped/mine"
-    words = ("index-manifests", "--manifest_file", place.manifest)
+def test_index_manifests_are_written_all_or_none(bare: Place, obstacle: str) -> None:
+    folder = bare.root / "grouped/mine"
+    words = ("index-manifests", "--manifest_file", bare.manifest)
     where = ("--output_index_manifest_dir", folder)
     subsets = ("--subsets", "train", "test", "--subsets", "train", "--subsets", "train")
     second = folder / "split01_standard_train.xlsx"
     if obstacle == "theirs":
         put_workbook_of_theirs(second)
     elif obstacle == "open":
-        place.command(*words, *where, *subsets)
-        correct_a_sex(place)
-        place.run()  # index manifests follow
+        bare.command(*words, *where, *subsets)
+        correct_a_sex(bare)
+        bare.run()  # index manifests follow
         edit(second, lambda book: book["Manifest"].delete_rows(2))
         both = folder / "split01_standard_train_test.xlsx"
         edit(both, lambda book: book["Manifest"].delete_rows(2))
@@ -465,6 +480,6 @@ def test_index_manifests_are_written_all_or_none(place: Place, obstacle: str) ->
     else:
         second.mkdir(parents=True)
     before = snapshot(folder)
-    said = place.command(*words, *where, *subsets, exit_code=1)
+    said = bare.command(*words, *where, *subsets, exit_code=1)
     assert second.name in said.stderr
     assert snapshot(folder) == before
