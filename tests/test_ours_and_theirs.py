@@ -6,9 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from roots import BARE, change_sex, program, sample_dir, snapshot, truncate
+from roots import BARE, change_sex, ct_archive, program, sample_dir, snapshot, truncate
 
-import amos_dask
 from amos_dask.phantom import METADATA_NAME
 
 GROUP = "grouped/AMOS-CT"
@@ -17,8 +16,7 @@ GROUP = "grouped/AMOS-CT"
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an archive that no test changes."""
-    folder = tmp_path_factory.mktemp("source")
-    return amos_dask.write_archive(folder, n_ct=2, n_mri=0, size="tiny", seed=1).path
+    return ct_archive(tmp_path_factory.mktemp("source"), 2, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from openpyxl import load_workbook
 from roots import (
     assert_same,
     contents,
+    ct_archive,
     errors,
     issues,
     program,
@@ -39,9 +40,8 @@ VOLUME_4 = "imagesVa/amos_0004.nii.gz"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an archive that no test changes: CT 1 (F), 4 (M), 500; MR 501."""
-    folder = tmp_path_factory.mktemp("source")
-    return amos_dask.write_archive(folder, n_ct=3, n_mri=1, size="tiny", seed=7).path
+    """Return an archive that no test changes: 1 (F), 4 (M) and, without a mask, 500."""
+    return ct_archive(tmp_path_factory.mktemp("source"), 3, has_val=True)
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +295,9 @@ def test_an_impossible_worksheet_title_writes_nothing(empty: Place, title: str) 
     assert not empty.root.exists()
 
 
-def test_the_rows_of_mr_scans_are_said_once(empty: Place) -> None:
+def test_the_rows_of_mr_scans_are_said_once(empty: Place, tmp_path: Path) -> None:
+    made = amos_dask.write_archive(tmp_path / "mr", n_ct=1, n_mri=1, size="tiny", seed=7)
+    empty.archive = made.path
     assert empty.archive_manifest().stderr.count("MR scan N takes row") == 1
 
 
