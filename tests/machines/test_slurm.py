@@ -1,10 +1,11 @@
-"""On a real Slurm: the demo's archive end to end, a job cancelled, a walltime that is too short."""
+"""On a real Slurm: a run end to end, a job cancelled, a walltime that is too short."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,16 +17,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
 import yaml
 from machines.mini_slurm import MiniSlurm, why_not
 from required import missing
-from roots import assert_same, contents
+from roots import BARE, assert_same, contents, ct_archive, program
 
 import amos_dask
+from amos_dask.engine.options import load_defaults
 
 pytestmark = [pytest.mark.integration, pytest.mark.slurm]
+N_SCANS = 16
 BATCH_SCRIPT = Path(__file__).parents[2] / "deploy" / "slurm" / "run.sbatch"
 
 
@@ -51,12 +55,19 @@ class Place:
     archive: Path
     expected: dict[str, Any]
 
+    @property
+    def bare(self) -> dict[str, Any]:
+        """What is expected of a run without report and statistics."""
+        more = ("descriptor/report", "descriptor/statistics")
+        return {name: of for name, of in self.expected.items() if not name.startswith(more)}
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> Place:
-    """The demo's archive, larger so that something can happen meanwhile."""
+    """A zip of so many scans that something can happen meanwhile."""
     folder = tmp_path_factory.mktemp("archive")
-    archive = amos_dask.write_archive(folder, n_ct=20, n_mri=10, form="zip").path
+    scans = ct_archive(folder / "scans", N_SCANS)
+    archive = Path(shutil.make_archive(str(folder / "amos22"), "zip", scans))
     amos_dask.run(folder / "local", archive, cluster=cluster_address, progress="none")
     return Place(archive, contents(folder / "local"))
 
@@ -99,8 +110,8 @@ class Program:
 
 
 def test_a_run_on_slurm_is_a_local_run(slurm: MiniSlurm, place: Place, tmp_path: Path) -> None:
-    program = Program(slurm, place, tmp_path / "R", "--walltime", "00:20:00")
-    assert program.finish() == 0
+    running = Program(slurm, place, tmp_path / "R", "--walltime", "00:20:00")
+    assert running.finish() == 0
     assert_same(place.expected, contents(tmp_path / "R"))
     wait_until_empty(slurm)
 
@@ -108,52 +119,53 @@ def test_a_run_on_slurm_is_a_local_run(slurm: MiniSlurm, place: Place, tmp_path:
 def test_a_cancelled_job_is_replaced_and_nothing_is_lost(
     slurm: MiniSlurm, place: Place, tmp_path: Path
 ) -> None:
-    program = Program(slurm, place, tmp_path / "R", "--walltime", "00:20:00")
-    program.wait_for_samples(4)
-    slurm.command("scancel", "--full", "--signal=KILL", slurm.running_jobs()[-1])
-    assert program.finish() == 0
-    assert_same(place.expected, contents(tmp_path / "R"))
+    running = Program(slurm, place, tmp_path / "R", "--walltime", "00:20:00", *BARE)
+    running.wait_for_samples(2)
+    job = slurm.running_jobs()[-1]
+    suspend(job)
+    slurm.command("scancel", "--full", "--signal=KILL", job)
+    assert running.finish() == 0
+    assert_same(place.bare, contents(tmp_path / "R"))
     wait_until_empty(slurm)
 
 
 def test_a_job_that_reaches_its_walltime_in_the_middle_of_a_sample_is_replaced(
     slurm: MiniSlurm, place: Place, tmp_path: Path
 ) -> None:
-    program = Program(slurm, place, tmp_path / "R", "--walltime", "00:20:00")
-    program.wait_for_samples(4)
+    running = Program(slurm, place, tmp_path / "R", "--walltime", "00:20:00", *BARE)
+    running.wait_for_samples(2)
     job = slurm.running_jobs()[-1]
-    for process in processes_of(job):  # so that it is in the middle, however fast the machine is
-        process.suspend()
+    suspend(job)
     slurm.command("scontrol", "update", f"JobId={job}", "EndTime=now")
-    assert program.finish() == 0
+    assert running.finish() == 0
     assert "JobState=TIMEOUT" in slurm.command("scontrol", "show", "job", job)
-    assert_same(place.expected, contents(tmp_path / "R"))
+    assert_same(place.bare, contents(tmp_path / "R"))
     wait_until_empty(slurm)
 
 
-def processes_of(job: str) -> list[psutil.Process]:
-    """Return the processes of a job on this machine, which is all nodes."""
+def suspend(job: str) -> None:
+    """Have a job stay in the middle of what it does, however fast this machine is."""
     found = []
-    for process in psutil.process_iter():
+    for process in psutil.process_iter():  # this machine is all nodes
         with suppress(psutil.Error):
             if process.environ().get("SLURM_JOB_ID") == job:
+                process.suspend()
                 found.append(process)
     assert found
-    return found
 
 
 def test_the_batch_script_runs_the_client_as_a_job(
     slurm: MiniSlurm, place: Place, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    script = ["sbatch", "--wait", "--mem=1500", f"--output={log}", str(BATCH_SCRIPT)]
-    options = ["--workers", "1", "--memory", "1GB", "--walltime", "00:20:00"]
+    script = ["sbatch", "--parsable", "--mem=1500", f"--output={log}", str(BATCH_SCRIPT)]
+    options = ["--workers", "1", "--memory", "1GB", "--walltime", "00:20:00", *BARE]
     other = tmp_path / "amos_dask"  # such as that of a checkout; the installed one is to be used
     other.mkdir()
     (other / "__init__.py").write_text("raise SystemExit('from the folder of submission')")
-    program = str(Path(sys.executable).parent)
+    folder = str(Path(sys.executable).parent)
     environment = {
-        "PATH": os.pathsep.join([program, slurm.environment["PATH"]]),
+        "PATH": os.pathsep.join([folder, slurm.environment["PATH"]]),
         "DASK_AMOS_DASK__BATCH__INTERFACE": "lo",
         "DASK_AMOS_DASK__BATCH__LOG_DIRECTORY": str(slurm.folder / "logs"),
     }
@@ -161,12 +173,15 @@ def test_the_batch_script_runs_the_client_as_a_job(
         [*script, str(tmp_path / "R"), str(place.archive), *options],
         env=os.environ | slurm.environment | environment,
         cwd=tmp_path,
-        check=False,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    assert done.returncode == 0, log.read_text()
-    assert "30 of 30 samples complete" in log.read_text()
-    assert_same(place.expected, contents(tmp_path / "R"))
-    wait_until_empty(slurm)
+    wait_until_empty(slurm, 120)  # sbatch's own --wait looks every ten seconds
+    told = slurm.command("scontrol", "show", "job", done.stdout.strip())
+    assert "JobState=COMPLETED" in told, log.read_text()
+    assert f"{N_SCANS} of {N_SCANS} samples complete" in log.read_text()
+    assert_same(place.bare, contents(tmp_path / "R"))
 
 
 def test_with_tls_it_says_nothing_else_and_leaves_no_credentials(
@@ -196,10 +211,18 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_slurm_refuses_is_one_line_at_once(
-    slurm: MiniSlurm, place: Place, tmp_path: Path, case: str
+    slurm: MiniSlurm, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     options, words = REFUSED[case]
-    done = run_and_fail(slurm.environment, place, tmp_path, *options)
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    load_defaults()
+    start = time.monotonic()
+    with dask.config.set({"amos-dask.batch.interface": "lo"}):
+        done = program(
+            *TO_BE_REFUSED, tmp_path / "R", "--archive", place.archive, *options, exit_code=1
+        )
+    assert_refused(done.stderr, start)
     assert words in done.stderr
     assert not slurm.command("squeue", "-h")
 
@@ -211,28 +234,30 @@ def test_a_slurm_that_does_not_answer_is_one_line(
     (tmp_path / "slurm.conf").write_text(
         re.sub(r"SlurmctldPort=\d+", "SlurmctldPort=1", there) + "MessageTimeout=2\n"
     )
-    away = {**slurm.environment, "SLURM_CONF": str(tmp_path / "slurm.conf")}
-    done = run_and_fail(away, place, tmp_path, "--queue", "debug")
-    assert "sbatch: error: " in done.stderr
-
-
-def run_and_fail(
-    environment: dict[str, str], place: Place, folder: Path, *options: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the program where it cannot; check that it says so in one line, soon."""
-    command = ["run", folder / "R", "--archive", place.archive, "--cluster", "slurm", "--quiet"]
-    command += ["--workers", "3", "--memory", "1GB", "--dashboard_port", "0"]
+    away = {"SLURM_CONF": str(tmp_path / "slurm.conf"), "DASK_AMOS_DASK__BATCH__INTERFACE": "lo"}
+    command = [*TO_BE_REFUSED, tmp_path / "R", "--archive", place.archive, "--queue", "debug"]
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "amos_dask", *map(str, command), *options],
-        env=os.environ | environment | {"DASK_AMOS_DASK__BATCH__INTERFACE": "lo"},
+        [sys.executable, "-m", "amos_dask", *map(str, command)],
+        env=os.environ | slurm.environment | away,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1
-    assert re.fullmatch(r"amos-dask: slurm takes no job: [^\n]+\.\n", done.stderr), done.stderr
+    assert_refused(done.stderr, start)
+    assert "sbatch: error: " in done.stderr
+
+
+TO_BE_REFUSED = (
+    *("run", "--cluster", "slurm", "--quiet"),
+    *("--workers", "3", "--memory", "1GB", "--dashboard_port", "0"),
+)
+
+
+def assert_refused(said: str, start: float) -> None:
+    """Fail unless it was said in one line, soon."""
+    assert re.fullmatch(r"amos-dask: slurm takes no job: [^\n]+\.\n", said), said
     assert time.monotonic() - start < 30
-    return done
 
 
 def test_the_sites_configuration_has_only_keys_that_are_read() -> None:
@@ -250,9 +275,9 @@ def test_the_sites_configuration_has_only_keys_that_are_read() -> None:
     assert keys(theirs) <= keys(ours)
 
 
-def wait_until_empty(slurm: MiniSlurm) -> None:
+def wait_until_empty(slurm: MiniSlurm, seconds: float = 30) -> None:
     """Wait until no job is left: a run takes its workers with it."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + seconds
     while slurm.command("squeue", "-h"):
         assert time.monotonic() < end, slurm.command("squeue")
         time.sleep(0.1)
