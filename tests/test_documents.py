@@ -291,10 +291,15 @@ def test_a_notebook_that_is_not_run_shows_its_outputs() -> None:
 
 
 @pytest.mark.integration
-def test_the_tutorial_goes_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tutorial_goes_as_it_says(
+    tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     for block in blocks("tutorial.md", "sh"):
         done = subprocess.run(["bash", "-euc", block], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, (block, done.stdout, done.stderr)
+        if (tmp_path / "first/R/descriptor/report.html").exists():
+            # The first run has started workers as it does for everyone; the others need not.
+            monkeypatch.setenv("DASK_AMOS_DASK__CLUSTER", cluster_address)
     assert (tmp_path / "first/R/descriptor/report.html").exists()
     assert (tmp_path / "first/nnUNet_raw/Dataset622_AMOS22/dataset.json").exists()
