@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import nibabel as nib
 import numpy as np
 import psutil
 import pytest
+from deploy.processes import wait_for_json
 from distributed import Client, LocalCluster
 from mini import QUIET
 from roots import BARE, assert_same, contents, ct_archive, issues, program
@@ -55,36 +55,20 @@ def expected(scans: Path, cluster_address: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def scheduler() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def scheduler(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A scheduler without workers; the last test that has it kills it."""
-    port = free_port()
-    words = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    about = tmp_path_factory.mktemp("scheduler") / "scheduler.json"
+    words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    words += ["--scheduler-file", str(about)]
     with subprocess.Popen(
         [sys.executable, "-m", "dask", *words], stderr=subprocess.DEVNULL
     ) as process:
         try:
-            wait_for(port)  # which is long where much else runs: longer than clients are patient
-            yield process, f"tcp://127.0.0.1:{port}"
+            yield process, wait_for_json(about)["address"]
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    end = time.monotonic() + 120
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            assert time.monotonic() < end, "the scheduler does not answer"
-            time.sleep(0.05)
-        else:
-            return
 
 
 def start_worker(address: str, folder: Path, nanny: str = "--no-nanny") -> subprocess.Popen[bytes]:

@@ -59,7 +59,7 @@ def scheduler_of(cluster: dict[str, Any], folder: Path, port: int = 0) -> Iterat
     command += ["--port", str(port), "--dashboard-address", "127.0.0.1:0"]
     command += ["--scheduler-file", str(found)]
     with running(command, environment, folder / "scheduler.log"):
-        about = _wait_for_json(found)
+        about = wait_for_json(found)
         main = urlsplit(about["address"]).port
         assert main is not None
         yield main, about["services"]["dashboard"]
@@ -84,7 +84,8 @@ def workers_of(cluster: dict[str, Any], folder: Path, port: int, n_workers: int)
         yield
 
 
-def _wait_for_json(path: Path) -> dict[str, Any]:
+def wait_for_json(path: Path) -> dict[str, Any]:
+    """Return what a file holds as soon as it is there, whole."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         try:
