@@ -9,9 +9,9 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def rivals(tmp_path_factory: pytest.TempPathFactory) -> pairs.Rivals:
+def rivals(tmp_path_factory: pytest.TempPathFactory, cluster_address: str) -> pairs.Rivals:
     """An archive, and what each of two runs makes of it."""
-    return pairs.prepare(tmp_path_factory.mktemp("pairs"))
+    return pairs.prepare(tmp_path_factory.mktemp("pairs"), ("--cluster", cluster_address))
 
 
 @pytest.mark.parametrize("seed", range(3))
