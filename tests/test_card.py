@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from roots import ct_archive
 
 import amos_dask
 from amos_dask import AmosDaskError
@@ -117,18 +118,20 @@ def test_statistics_and_card_stay_together(made: Path, cluster_address: str, los
 
 
 @pytest.mark.integration
-def test_run_keeps_the_card_up_to_date(made: Path, cluster_address: str) -> None:
-    outputs = amos_dask.card(made).outputs
+def test_run_keeps_the_card_up_to_date(root: Path, tmp_path: Path, cluster_address: str) -> None:
+    amos_dask.run(root, ct_archive(tmp_path, 3), cluster=cluster_address, progress="none")
+    outputs = amos_dask.card(root).outputs
     before = [path.read_bytes() for path in outputs]
-    amos_dask.run(made, cluster=cluster_address, progress="none")
+    amos_dask.run(root, cluster=cluster_address, progress="none")
     assert [path.read_bytes() for path in outputs] == before
-    labels = made / "descriptor" / "label_map.yaml"
+    labels = root / "descriptor" / "label_map.yaml"
     labels.write_text(labels.read_text().replace("spleen", "milt"))
-    amos_dask.run(made, cluster=cluster_address, progress="none")
+    amos_dask.run(root, cluster=cluster_address, progress="none")
     text = outputs[0].read_text(encoding="utf-8")
     assert "spleen" not in text
     assert "| milt |" in text
-    assert amos_dask.verify(made, progress="none").exit_code == 0
+    found = amos_dask.verify(root, cluster=cluster_address, progress="none")
+    assert found.exit_code == 0
 
 
 def test_a_run_without_statistics_says_that_the_card_is_old(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow
 import pytest
+from roots import ct_archive
 
 from amos_dask import run, verify
 from amos_dask.errors import AmosDaskError
@@ -164,9 +164,9 @@ def test_without_pyarrow_it_is_said_at_once(
 
 @pytest.mark.integration
 def test_a_run_writes_twins_of_every_workbook(
-    processed_root: Path, root: Path, cluster_address: str
+    root: Path, tmp_path: Path, cluster_address: str
 ) -> None:
-    shutil.copytree(processed_root, root)
+    run(root, ct_archive(tmp_path, 4), cluster=cluster_address, progress="none")
     result = run(root, csv=True, cluster=cluster_address, progress="none")
     assert result.reasons == {"complete": result.n_processed}
     books = sorted(root.rglob("*.xlsx"))
@@ -178,15 +178,15 @@ def test_a_run_writes_twins_of_every_workbook(
             paths = (book.with_suffix(".csv"), book.with_name(f"{book.stem}.{title}.csv"))
             twins_of = [pd.read_csv(path, dtype=str) for path in paths if path.is_file()]
             assert any(list(t.columns) == list(cells.columns) for t in twins_of), (book, title)
-    assert verify(root, progress="none").exit_code == 0
+    assert verify(root, cluster=cluster_address, progress="none").exit_code == 0
     for lost in (root / "grouped" / "dataset_manifest.csv", root / "descriptor" / "issues.csv"):
         lost.unlink()
-    gone = verify(root, progress="none")
+    gone = verify(root, cluster=cluster_address, progress="none")
     lost_names = ["descriptor/issues.csv", "grouped/dataset_manifest.csv"]
     assert sorted(issue.file for issue in gone.issues) == lost_names
     run(root, cluster=cluster_address, progress="none")  # as verify says
     assert all((root / name).is_file() for name in lost_names)
-    assert verify(root, progress="none").exit_code == 0
+    assert verify(root, cluster=cluster_address, progress="none").exit_code == 0
     run(root, csv=False, cluster=cluster_address, progress="none")
     assert not list(root.rglob("*.csv"))
-    assert verify(root, progress="none").exit_code == 0
+    assert verify(root, cluster=cluster_address, progress="none").exit_code == 0
