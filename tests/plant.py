@@ -17,9 +17,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 from openpyxl import load_workbook
-from roots import change_sex
+from roots import change_sex, ct_archive
 
-import amos_dask
 from amos_dask.cli import main
 from amos_dask.phantom import METADATA_NAME
 
@@ -263,7 +262,7 @@ class Made:
 
 def make(folder: Path, cluster: str) -> Made:
     """Make an archive and run on it."""
-    archive = amos_dask.write_archive(folder / "ph", n_ct=3, n_mri=1, size="tiny", seed=2).path
+    archive = ct_archive(folder / "ph", 4, seed=2)
     options = ["--cluster", cluster]
     made = Made(archive, folder / "made" / "AMOS22", options)
     words = ["run", str(made.root), "--archive", str(archive), *options, "--quiet"]

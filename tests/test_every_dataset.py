@@ -36,6 +36,7 @@ from roots import assert_same, contents, errors, issues, program, snapshot, tabl
 
 import amos_dask
 from amos_dask.datasets import find_definition
+from amos_dask.engine.session import FEW
 from amos_dask.handwritten import dump_yaml
 
 AREA, KERNEL, HALF_EDGE = 40.0, (3, 3), 2
@@ -370,8 +371,9 @@ def test_overlaps_are_those_that_were_planted(made: Made) -> None:
 
 
 @pytest.mark.integration
-def test_every_overlap_of_forty_scans_is_told(tmp_path: Path, client: Client) -> None:
-    test_overlaps_are_those_that_were_planted(make(_total(12, 40), tmp_path, client))
+def test_every_overlap_of_many_scans_is_told(tmp_path: Path, client: Client) -> None:
+    n_scans = FEW + 2  # of which not all are looked at at once
+    test_overlaps_are_those_that_were_planted(make(_total(12, n_scans), tmp_path, client))
 
 
 def test_a_second_run_does_nothing(made: Made, client: Client) -> None:

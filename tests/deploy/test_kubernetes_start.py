@@ -169,7 +169,7 @@ def test_scheduler_and_worker_start_as_their_pods_would(
 def test_the_jobs_containers_do_a_run_when_the_runner_starts_first(tmp_path: Path) -> None:
     from amos_dask.phantom import write_archive
 
-    write_archive(tmp_path / "AMOS22", n_ct=1, n_mri=1, size="tiny", form="zip")
+    write_archive(tmp_path / "AMOS22", n_ct=2, n_mri=0, size="tiny", form="zip")
     [job] = read_documents(JOB)
     cluster = job["spec"]["cluster"]
     [container] = job["spec"]["job"]["spec"]["containers"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,12 +13,14 @@ from typing import Any
 
 import pytest
 from machines.namespaces import Hosts, why_not
+from mini import QUIET
 from required import missing
-from roots import assert_same, contents
+from roots import BARE, assert_same, contents, ct_archive
 
 import amos_dask
 
 pytestmark = [pytest.mark.integration, pytest.mark.netns]
+N_SCANS = 16
 _PORT = "8786"
 # How fast a lost worker is noticed; Dask's own values take half a minute (deploy/README.md).
 _WATCHFUL = {
@@ -40,21 +43,22 @@ def hosts() -> Iterator[Hosts]:
 def test_a_worker_is_cut_off_in_the_middle_of_a_run(
     hosts: Hosts, tmp_path: Path, cluster_address: str, record_property: Any
 ) -> None:
-    archive = amos_dask.write_archive(tmp_path, n_ct=20, n_mri=10, form="zip").path
-    amos_dask.run(tmp_path / "local", archive, cluster=cluster_address, progress="none")
+    scans = ct_archive(tmp_path / "scans", N_SCANS)
+    archive = shutil.make_archive(str(tmp_path / "amos22"), "zip", scans)
+    amos_dask.run(tmp_path / "local", archive, cluster=cluster_address, **QUIET)
     start_cluster(hosts, tmp_path)
     address = f"tcp://{hosts.address('main')}:{_PORT}"
-    command = ["run", tmp_path / "R", "--archive", archive, "--cluster", address, "--json"]
+    command = ["run", tmp_path / "R", "--archive", archive, "--cluster", address, "--json", *BARE]
     words = [sys.executable, "-m", "amos_dask", *map(str, command)]
     program = hosts.start("main", *words, output=subprocess.PIPE, **_WATCHFUL)
     told = events(program)
-    wait_for_samples(told, 4)
+    wait_for_samples(told, 2)
     hosts.cut("two")
     cut = time.monotonic()
     result = list(told)[-1]
     record_property("seconds from the cut to the end", time.monotonic() - cut)
     assert program.wait(60) == 0
-    assert (result["n_processed"], result["n_failed"]) == (30, 0)
+    assert (result["n_processed"], result["n_failed"]) == (N_SCANS, 0)
     assert_same(contents(tmp_path / "local"), contents(tmp_path / "R"))
     assert list((tmp_path / "R" / "grouped").rglob("*~")) == []
 
@@ -63,23 +67,30 @@ def start_cluster(hosts: Hosts, scratch: Path) -> None:
     dask = [sys.executable, "-m", "dask"]
     main = hosts.address("main")
     hosts.start("main", *dask, "scheduler", "--host", main, "--port", _PORT, **_WATCHFUL)
-    wait_for_workers(hosts, 0)  # else they end after their 2 s when the scheduler starts slowly
+    wait_for(hosts, _ANSWERS)  # else workers end after their 2 s when the scheduler starts slowly
     for name in ("one", "two"):
         options = ["--host", hosts.address(name), "--nthreads", "1", "--name", name]
         options += ["--local-directory", str(scratch / name)]
         hosts.start(name, *dask, "worker", f"tcp://{main}:{_PORT}", *options, **_WATCHFUL)
-    wait_for_workers(hosts, 2)
+    wait_for(hosts, _HAS_BOTH)
 
 
-def wait_for_workers(hosts: Hosts, count: int) -> None:
-    """Wait until the scheduler answers and has so many workers."""
-    wait = (
-        "import sys; from distributed import Client\n"
-        "with Client(sys.argv[1], timeout=30) as client:\n"
-        "    int(sys.argv[2]) and client.wait_for_workers(int(sys.argv[2]), 30)"
-    )
-    address = f"tcp://{hosts.address('main')}:{_PORT}"
-    waiting = hosts.start("main", sys.executable, "-c", wait, address, str(count))
+_ANSWERS = """if True:
+    import socket, sys, time
+    while socket.socket().connect_ex((sys.argv[1], int(sys.argv[2]))):
+        time.sleep(0.05)
+"""
+_HAS_BOTH = """if True:
+    import sys
+    from distributed import Client
+    with Client(f"tcp://{sys.argv[1]}:{sys.argv[2]}", timeout=30) as client:
+        client.wait_for_workers(2, 30)
+"""
+
+
+def wait_for(hosts: Hosts, script: str) -> None:
+    """Wait until a script on the scheduler's host has ended."""
+    waiting = hosts.start("main", sys.executable, "-c", script, hosts.address("main"), _PORT)
     assert waiting.wait(60) == 0
 
 
