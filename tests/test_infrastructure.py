@@ -280,9 +280,9 @@ def test_with_tls_everything_is_encrypted(few: Path, tmp_path: Path) -> None:
     assert result.n_failed == 0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def of_a_local_cluster() -> Iterator[Client]:
-    """Return a client of a worker that was started elsewhere; the last test takes it away."""
+    """Return a client of a worker of its own: Dask retires no last worker that holds a result."""
     with (
         LocalCluster(
             n_workers=1,
