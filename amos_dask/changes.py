@@ -166,7 +166,7 @@ class Absent:
 def find_absent(found: Found, folders: Iterable[SampleFolder]) -> Absent:
     """Return the samples with a receipt of which the archive has no file, by what is organised."""
     receipts, archive = Receipts(found.layout), found.archive
-    known, there = receipts.sample_ids(), found.chosen | found.others
+    known, there = receipts.sample_ids(), found.sample_ids
     organised = {folder.sample_id for folder in folders}
     # What cannot be read tells of no withdrawal.
     is_told = all(issue.code != "bad_dataset_json" for issue in archive.issues)

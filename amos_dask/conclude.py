@@ -128,10 +128,13 @@ def _write_manifests(
     records: Sequence[SampleRecord],
     own: OwnFiles,
 ) -> tuple[Leaks, Tables]:
-    """Find leaks and write the manifests; of many samples the frame of both is large, and goes."""
-    rows = (record.files for record in records if record.files is not None)
+    """Find leaks and write the manifests.
+
+    Both need the dataset manifest's frame, which of many samples is large, and goes on return.
+    """
+    files = (record.files for record in records if record.files is not None)
     names = found.layout.dataset.channel_names
-    manifest = dataset_frame(rows, found.params.label_map, names)
+    manifest = dataset_frame(files, found.params.label_map, names)
     leaks = find_leaks(session, found.layout, manifest)
     # Only of many samples do the workbooks take longer than having workers write them.
     draft = partial(_draft, session) if session.is_started and len(records) > FEW else None
@@ -259,7 +262,7 @@ def find_organised(
         if result.folder is not None:
             written[result.sample_id] = layout.grouped / result.folder
     organised = [Organised(name, digests[name]) for name in written]
-    unknown, others = list[SampleFolder](), list[SampleFolder]()
+    unknown, unlisted = list[SampleFolder](), list[SampleFolder]()
     for folder in folders:
         name = folder.sample_id
         if written.get(name) == folder.path or not any(folder.path.glob(f"{name}_*")):
@@ -271,12 +274,12 @@ def find_organised(
             else:
                 organised.append(Organised(name, receipt.digest))
         else:
-            others.append(folder)
+            unlisted.append(folder)
     places = set[Path]()
-    if others:
+    if unlisted:  # else the archive need not be gone through
         samples = found.archive.samples
         places = {layout.folder_for(layout.group(s.modality), s).path for s in samples}
-    for folder in others:
+    for folder in unlisted:
         if folder.sample_id not in written and folder.path in places:
             unknown.append(folder)
         else:

@@ -325,7 +325,7 @@ def _say_what_is_otherwise(session: Session, found: Found, plan: Plan) -> None:
         names = ", ".join(name for label, name in label_map.names().items() if label in left)
         whose = f"{found.layout.dataset.name}'s definition"
         session.listener(Notice(f"denoising leaves as they are, as {whose} says: {names}"))
-    if absent := found.exclusions.by_sample.keys() - (found.chosen | found.others):
+    if absent := found.exclusions.by_sample.keys() - found.sample_ids:
         names = ", ".join(sorted(absent))
         told = f"excluded from denoising, but not in the archive: {names}"
         session.listener(Notice(told, "warning"))
@@ -341,7 +341,8 @@ def _name_ended(session: Session, found: Found) -> None:
 
 def _name_denoised_otherwise(session: Session, found: Found) -> None:
     """Say how many samples that were not chosen were denoised with other parameters."""
-    receipts = (Receipts(found.layout).read(name) for name in found.others)
+    others = found.sample_ids - found.chosen
+    receipts = (Receipts(found.layout).read(name) for name in others)
     n_others = sum(r is not None and is_denoised_otherwise(r, found.params) for r in receipts)
     if n_others:
         were = "was" if n_others == 1 else "were"

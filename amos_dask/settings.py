@@ -105,7 +105,7 @@ class Found:
     layout: Layout
     archive: Discovery
     chosen: frozenset[str]  # ids of the chosen samples
-    others: frozenset[str]  # ids of the archive's other samples
+    sample_ids: frozenset[str]  # ids of all samples of the archive
     params: Params  # of all samples; see `params_for`
     exclusions: Exclusions  # what denoising leaves as it was
     before: Remembered
@@ -157,8 +157,8 @@ def find(settings: Settings) -> Found:
         params.denoise,
         exclusions.checksum,
     )
-    of_others = frozenset(others)
-    return Found(settings, layout, archive, chosen, of_others, params, exclusions, before, now)
+    every = chosen.union(others) if others else chosen
+    return Found(settings, layout, archive, chosen, every, params, exclusions, before, now)
 
 
 def _places_of(layout: Layout, locations: Sequence[str]) -> str | tuple[str, ...]:

@@ -332,7 +332,7 @@ class DatasetDefinition:
 
     @cached_property
     def example(self) -> str:
-        """Return what one of its scans is called, for messages."""
+        """What one of its scans is called, for messages."""
         return next((rule for rule in self.files if "*" not in rule.place), self.files[0]).example
 
     def sample_id(self, seq: str) -> str:

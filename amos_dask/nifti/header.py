@@ -7,6 +7,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,22 +114,19 @@ class ImageInfo:
     n_axes: int = 3
     n_channels: int = 1
     is_pair: bool = False
-    n_voxels: int = field(init=False)
-    n_bytes: int = field(init=False)
-    is_scaled: bool = field(init=False)
-    dtype: str = field(init=False)
+    n_voxels: int = field(init=False, repr=False, compare=False)
+    n_bytes: int = field(init=False, repr=False, compare=False)
+    is_scaled: bool = field(init=False, repr=False, compare=False)
+    dtype: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        n_voxels = math.prod(self.shape)
+        n_voxels, stored = math.prod(self.shape), self.stored_dtype
         is_scaled = (self.slope, self.inter) != (1.0, 0.0)
-        told = {
-            "n_voxels": n_voxels,
-            "n_bytes": n_voxels * self.n_channels * self.stored_dtype.itemsize,
-            "is_scaled": is_scaled,
-            "dtype": "float64" if is_scaled else self.stored_dtype.name,
-        }
-        for name, value in told.items():
-            object.__setattr__(self, name, value)
+        set_field = partial(object.__setattr__, self)
+        set_field("n_voxels", n_voxels)
+        set_field("n_bytes", n_voxels * self.n_channels * stored.itemsize)
+        set_field("is_scaled", is_scaled)
+        set_field("dtype", "float64" if is_scaled else stored.name)
 
 
 class Header(NamedTuple):

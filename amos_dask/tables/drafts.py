@@ -41,9 +41,9 @@ def write_draft(draft: Draft) -> Drafted:
     return Drafted(described, path)
 
 
-def put_drafted(path: Path, sheets: Mapping[str, Cells], draft: Path) -> None:
-    """Give a path what a worker has written; write it where that cannot be had."""
+def put_drafted(path: Path, sheets: Mapping[str, Cells], written: Path) -> None:
+    """Give a path what a worker has written; write it anew where that cannot be moved there."""
     try:
-        draft.replace(path)
+        written.replace(path)
     except OSError:  # its place is on another disk, or it cannot be seen from here
         save_workbook(path, sheets)

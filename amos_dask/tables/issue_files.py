@@ -65,14 +65,14 @@ def write_issues(
     add : callable
         Puts into the log what there is to say of files, these two among them.
     """
-    for _ in range(2):
+    for _ in range(2):  # the second time with what became of these two, so that they say it
         told = own.issues()
         add(told)
         log.save()
         with own.trying():
             own.write_content(own.layout.issues_text, _to_text(log.all()).encode())
         put_workbook(own, own.layout.issues_workbook, {"Issues": issues_frame(log.all())})
-        if own.issues() == told:  # nothing became of these files themselves
+        if own.issues() == told:
             break
 
 

@@ -1,4 +1,4 @@
-"""New workbooks, and how ours look: openpyxl makes all but the rows, which are XML of our own."""
+"""How our worksheets look, and new workbooks of them, of which openpyxl makes all but the rows."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from openpyxl.utils.datetime import to_excel
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.properties import PageSetupProperties
 
-from amos_dask.tables import cells
-from amos_dask.tables.cells import LARGEST_CELL, Cells
+from amos_dask.tables.cells import LARGEST_CELL, LARGEST_SHEET, Cells
 
 _AT_ONCE = 1000  # rows
 _TAGS = 120  # bytes of XML around what a cell holds, at most
@@ -274,7 +273,7 @@ def lay_out(workbook: Workbook, sheets: Mapping[str, Cells]) -> list[LaidOut]:
     A table longer than a worksheet goes on in others. A name of the workbook lists them: a
     worksheet that somebody copied is called alike.
     """
-    n_rows, made = cells.LARGEST_SHEET - 1, list[LaidOut]()  # without the header
+    n_rows, made = LARGEST_SHEET - 1, list[LaidOut]()  # without the header
     further = marked(workbook)
     for title, table in sheets.items():
         for start in range(0, len(table.rows) or 1, n_rows):

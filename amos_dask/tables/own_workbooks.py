@@ -77,7 +77,7 @@ def put_workbook(
     told = OwnFile(sheets=described, index_of=index_of)
     save = partial(save_workbook, sheets=held)
     if drafted is not None and drafted.path is not None:
-        save = partial(put_drafted, sheets=held, draft=drafted.path)
+        save = partial(put_drafted, sheets=held, written=drafted.path)
     with own.trying():
         before = own.find_written(path)
         if before is None and (path.is_symlink() or not path.is_file()):

@@ -19,10 +19,10 @@ from openpyxl.utils.exceptions import InvalidFileException
 
 from amos_dask.errors import ManifestError
 from amos_dask.root.table_state import OwnSheet
-from amos_dask.tables import cells
-from amos_dask.tables.cells import Cells, checksum, is_compared
+from amos_dask.tables.cells import LARGEST_SHEET, Cells, checksum, is_compared
 from amos_dask.tables.new_workbook import Look, lay_out, mark, marked, text_cell
 
+_ENDINGS = (".xlsx", ".xlsm", ".xltx", ".xltm")
 # Excel's rules for worksheet titles; a split's name is part of file names as well.
 _FORBIDDEN_IN_TITLE = frozenset("[]:*?/\\'\"<>|")
 _LONGEST_TITLE = 31
@@ -142,7 +142,7 @@ def find_further(workbook: Workbook, title: str) -> list[str]:
 
 
 def _is_full(sheet: Any) -> bool:
-    return sum(1 for _ in sheet.iter_rows(max_col=1)) == cells.LARGEST_SHEET
+    return sum(1 for _ in sheet.iter_rows(max_col=1)) == LARGEST_SHEET
 
 
 def read_table(workbook: Workbook, title: str) -> Iterator[tuple[Any, ...]]:
@@ -154,7 +154,7 @@ def read_table(workbook: Workbook, title: str) -> Iterator[tuple[Any, ...]]:
 
 def fits_one(table: Cells) -> bool:
     """Return whether one worksheet is enough for a table."""
-    return len(table.rows) < cells.LARGEST_SHEET
+    return len(table.rows) < LARGEST_SHEET
 
 
 def add_table(workbook: Workbook, title: str, table: Cells) -> None:
@@ -189,6 +189,8 @@ def load(path: Path, *, read_only: bool = False) -> Workbook:
     """Open a workbook; raise `ManifestError` when that cannot be done."""
     if not path.is_file():
         raise ManifestError(f"{path}: there is no such workbook.")
+    if path.suffix.lower() not in _ENDINGS:
+        raise ManifestError(f"{path}: no Excel workbook, by its name; save it as .xlsx.")
     try:
         with warnings.catch_warnings(action="ignore"):  # of parts that openpyxl does not carry
             # Of a damaged file openpyxl would leave the file open.

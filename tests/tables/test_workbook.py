@@ -572,6 +572,17 @@ def test_a_failed_write_leaves_the_old_workbook_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("name", ["book.xls", "book.csv", "book.xlsx.bak", "book"])
+def test_what_is_no_workbook_by_its_name_is_not_written_into(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    before = valid_workbook(tmp_path / "book.xlsx")
+    path.write_bytes(before)
+    own = OwnFiles(Layout(tmp_path / "root"))
+    with pytest.raises(ManifestError, match=f"{name}: no Excel workbook, by its name"):
+        add_worksheets(own, path, {"split01": pd.DataFrame({"a": [1]})})
+    assert path.read_bytes() == before
+
+
 class Interrupted:
     """A value in the middle of which Ctrl-C is pressed."""
 
@@ -668,7 +679,8 @@ def test_a_value_that_no_cell_can_hold_leaves_the_old_workbook(tmp_path: Path) -
 def test_what_is_longer_than_a_worksheet_goes_on_in_further_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amos_dask.tables.cells.LARGEST_SHEET", 4)
+    for module in ("new_workbook", "workbook"):
+        monkeypatch.setattr(f"amos_dask.tables.{module}.LARGEST_SHEET", 4)
     path = tmp_path / "long.xlsx"
     frame = pd.DataFrame({"n": range(8), "text": [f"row {n}" for n in range(8)]}, dtype=object)
     write_workbook(path, {"Manifest": frame, "Other": frame[:2]})
@@ -680,7 +692,8 @@ def test_what_is_longer_than_a_worksheet_goes_on_in_further_ones(
 def test_further_worksheets_go_when_the_table_is_short_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amos_dask.tables.cells.LARGEST_SHEET", 4)
+    for module in ("new_workbook", "workbook"):
+        monkeypatch.setattr(f"amos_dask.tables.{module}.LARGEST_SHEET", 4)
     path = tmp_path / "long.xlsx"
     frame = pd.DataFrame({"n": range(8)}, dtype=object)
     write_workbook(path, {"Manifest": frame, "Mine": frame[:1]})
