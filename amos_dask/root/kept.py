@@ -102,6 +102,8 @@ class KeptFiles:
         if not arrays:
             return None
         path = self.path_for(sample_id, mask_file)
+        # Made before it is staged: a sample that fails would take its folder from all others.
+        path.parent.mkdir(parents=True, exist_ok=True)
         _write(staging.path_for(path), {name: _packed(array) for name, array in arrays.items()})
         return path
 

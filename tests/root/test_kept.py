@@ -91,6 +91,19 @@ def test_nothing_is_kept_before_publishing(tmp_path: Path, masks: tuple[Mask, Ma
     assert kept.undo("amos_0001", file, after) is None
 
 
+def test_a_sample_that_fails_leaves_the_folder_to_others(
+    tmp_path: Path, masks: tuple[Mask, Mask]
+) -> None:
+    kept, difference = KeptFiles(tmp_path / "restore"), find_difference(*masks)
+    file = write_mask(tmp_path / "mask.nii.gz", masks[1])
+    with Staging() as other:
+        with Staging() as failing:
+            kept.stage(failing, "amos_0001", file, difference)
+            place = other.path_for(kept.path_for("amos_0004", file))
+        place.write_bytes(b"")
+    assert list((tmp_path / "restore").iterdir()) == []
+
+
 def test_another_mask_or_sample_has_no_data(tmp_path: Path, masks: tuple[Mask, Mask]) -> None:
     before, after = masks
     kept = KeptFiles(tmp_path / "restore")
