@@ -22,6 +22,7 @@ from amos_dask.root.table_state import OwnSheet
 from amos_dask.tables.cells import LARGEST_SHEET, Cells, checksum, is_compared
 from amos_dask.tables.new_workbook import Look, lay_out, mark, marked, text_cell
 
+# Of names of the workbooks that openpyxl reads.
 _ENDINGS = (".xlsx", ".xlsm", ".xltx", ".xltm")
 # Excel's rules for worksheet titles; a split's name is part of file names as well.
 _FORBIDDEN_IN_TITLE = frozenset("[]:*?/\\'\"<>|")

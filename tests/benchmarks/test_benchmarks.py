@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from required import missing
 
 from amos_dask import ClusterOptions
 from amos_dask.engine.connect import connect
-from benchmarks import bench_many, harness
 from benchmarks.harness import REGISTRY, Claim, DifferentResultsError, Report, Side, Table, compare
 from benchmarks.machine import describe_machine
 from benchmarks.peers import PEERS, missing_peers
@@ -64,18 +62,9 @@ def shared_clusters(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_benchmark_runs_at_its_smallest_size(
-    name: str,
-    settings: Settings,
-    tmp_path: Path,
-    shared_clusters: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, settings: Settings, tmp_path: Path, shared_clusters: Callable[[str], None]
 ) -> None:
     shared_clusters(name)
-    if name in ("run", "scaling"):  # the run that is not timed stands for the one that is
-        monkeypatch.setattr(harness, "_time", cache(harness._time))
-    if name == "many":  # the larger archive, of more scans than are looked at here, for both
-        run = cache(partial(bench_many._run, 40, settings.work / "many"))
-        monkeypatch.setattr(bench_many, "_run", lambda n_scans, folder: run())
     report = REGISTRY[name](settings)
     assert report.tables
     for table in report.tables:
